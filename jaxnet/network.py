@@ -1,0 +1,90 @@
+"""Fully connected networks, written for one example at a time.
+
+Shapes: I inputs and O outputs of a layer.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+Activation = Callable[[Array], Array]
+Initializer = Callable[[Array, tuple[int, ...], Any], Array]
+
+
+class Layer(NamedTuple):
+    """One affine layer, `weight @ x + bias`."""
+
+    weight: Float[Array, "O I"]
+    bias: Float[Array, " O"]
+
+
+Params = Sequence[Layer]
+
+
+def init(
+    key: Key[Array, ""],
+    sizes: Sequence[int],
+    initializer: Initializer = jax.nn.initializers.he_normal(),  # noqa: B008 (stateless)
+    dtype: Any = None,
+) -> tuple[Layer, ...]:
+    """Draw the parameters of a network of the given layer sizes, biases zero.
+
+    Args:
+        key: a `jax.random.key`; each layer draws from a key of its own.
+        sizes: inputs, hidden layers, outputs, such as `[3, 4, 4]`.
+        initializer: any of `jax.nn.initializers`; it sees the shape `[I, O]` it is written for.
+        dtype: of the parameters; JAX's default float where None.
+
+    Raises:
+        ValueError: fewer than two sizes, or a size below one.
+    """
+    if len(sizes) < 2 or any(size < 1 for size in sizes):
+        raise ValueError(
+            "sizes: wanted the inputs, any hidden layers and the outputs, each at least 1, "
+            f"such as [3, 4, 4]; got {list(sizes)}"
+        )
+    dtype = dtype or jnp.zeros(()).dtype
+    keys = jax.random.split(key, len(sizes) - 1)
+    return tuple(
+        Layer(initializer(k, (inputs, outputs), dtype).T, jnp.zeros(outputs, dtype))
+        for k, inputs, outputs in zip(keys, sizes[:-1], sizes[1:], strict=True)
+    )
+
+
+def forward(
+    params: Params, x: Float[Array, " I"], activation: Activation = jax.nn.relu
+) -> Float[Array, " O"]:
+    """Give the outputs of one example: `activation` after each hidden layer, none after the last.
+
+    Raises:
+        ValueError: shapes that do not chain from `x` through every layer.
+    """
+    _check_shapes(params, x)
+    *hidden, output = params
+    for layer in hidden:
+        x = activation(layer.weight @ x + layer.bias)
+    return output.weight @ x + output.bias
+
+
+def _check_shapes(params: Params, x: Array) -> None:
+    """Refuse what `weight @ x + bias` would broadcast, contract or batch by accident."""
+    if not params:
+        raise ValueError("params: wanted at least one Layer; got none")
+    inputs = jnp.shape(x)
+    if len(inputs) != 1:
+        raise ValueError(
+            f"x: wanted one example of shape [{jnp.shape(params[0].weight)[-1]}]; got shape "
+            f"{list(inputs)}; lift over a batch with jax.vmap or losses.BatchLoss"
+        )
+    for index, (weight, bias) in enumerate(params):
+        outputs = jnp.shape(weight)[:1]
+        if jnp.shape(weight) != outputs + inputs or jnp.shape(bias) != outputs:
+            raise ValueError(
+                f"params[{index}]: wanted weight [O, {inputs[0]}] and bias [O] to follow "
+                f"{inputs[0]} inputs; got weight {list(jnp.shape(weight))} and bias "
+                f"{list(jnp.shape(bias))}"
+            )
+        inputs = outputs
