@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Array, Int32, PyTree, Shaped
 
 
-def full_batch(rows: int, steps: int) -> Int32[np.ndarray, "T N"]:
-    """Order all rows in every one of `steps` steps.
+def full_batch(rows: int, epochs: int) -> Int32[np.ndarray, "T N"]:
+    """Order all rows in one step for each epoch.
 
     Raises:
         ValueError: a count below one.
     """
-    _at_least_one(rows=rows, steps=steps)
-    return np.tile(np.arange(rows, dtype=np.int32), (steps, 1))
+    _at_least_one(rows=rows, epochs=epochs)
+    return np.tile(np.arange(rows, dtype=np.int32), (epochs, 1))
 
 
 def shuffled(rows: int, batch_size: int, epochs: int, seed: int) -> Int32[np.ndarray, "T B"]:

@@ -3,12 +3,27 @@
 Shapes: N rows of data, T steps of B rows.
 """
 
+import importlib.util
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
+
+
+def extra(name: str, *modules: str) -> None:
+    """Refuse to go on without the modules of an optional extra.
+
+    Raises:
+        ImportError: naming what is missing and the extra that brings it.
+    """
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ImportError(
+            f"wanted the modules {', '.join(modules)}; {', '.join(missing)} missing; install "
+            f"jaxnet with its extra: pip install 'jaxnet[{name}]'"
+        )
 
 
 def leaves(name: str, tree: PyTree) -> list[tuple[str, Any]]:

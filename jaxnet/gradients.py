@@ -162,7 +162,7 @@ def audit(
         if refuted[index]:
             verdict, text, signal = "undecided", _refusal(case, index, refuted[index]), False
         figures = _figures(case, index)
-        row = (*figures, case.resolution[index], differences[index], verdict, text, signal)
+        row = (*figures, _resolution(case, index), differences[index], verdict, text, signal)
         table.append(Row(path or "params", case.true[index].shape, *row))
     layers = len(table) // 2 if mistakes.activation_of(loss) else None
     return Audit(tuple(table), rows, str(case.dtype), _summary(table, layers, rows, case.dtype))
@@ -189,11 +189,10 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
 
         drawn = jax.device_get(_draw_gradients(loss, *jax.tree.map(draws, (params, batch))))
     gradients = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(drawn)]
-    resolution = []
+    rounding = []
     for leaf in gradients:
-        noise = max(float(np.linalg.norm(draw - leaf[0])) for draw in leaf[1:])
-        norm = float(np.linalg.norm(leaf[0]))
-        resolution.append(_MARGIN * (noise / norm + epsilon) if norm > 0 else 0.0)
+        noise = max(np.linalg.norm(draw - leaf[0]) for draw in leaf[1:])
+        rounding.append(_MARGIN * float(noise + epsilon * np.linalg.norm(leaf[0])))
     return Case(
         loss,
         params,
@@ -201,7 +200,7 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
         true=[leaf[0] for leaf in gradients],
         claimed=[np.asarray(leaf, np.float64) for leaf in leaves],
         rows=len(jax.tree.leaves(batch)[0]),
-        resolution=resolution,
+        rounding=rounding,
         dtype=dtype,
     )
 
@@ -231,12 +230,12 @@ def _probe(
 ) -> tuple[Float[Array, ""], Float[Array, "D K"], Float[Array, "D K"]]:
     """Give the loss, and a step ahead and behind along each direction for each step size."""
     flat, unravel = ravel_pytree(params)
-    place = jnp.arange(flat.size)
+    place = jnp.arange(flat.size, dtype=spans.dtype)
 
     def along(span: Array) -> tuple[Array, Array]:
         first, last, draw = span
         direction = jnp.where((place >= first) & (place < last), signs[draw], 0.0)
-        direction /= jnp.sqrt(last - first)
+        direction /= jnp.sqrt((last - first).astype(flat.dtype))
 
         def at(size: Array) -> tuple[Array, Array]:
             ahead, behind = flat + size * direction, flat - size * direction
@@ -305,13 +304,19 @@ def _refusal(case: Case, index: int, refuted: str) -> str:
 def _is_true(case: Case, index: int) -> bool:
     claimed, true = case.claimed[index], case.true[index]
     return claimed.shape == true.shape and bool(
-        np.linalg.norm(claimed - true) <= case.resolution[index] * np.linalg.norm(true)
+        np.linalg.norm(claimed - true) <= case.rounding[index]
     )
+
+
+def _resolution(case: Case, index: int) -> float:
+    """Give the smallest relative error of a leaf that rounding would not hide."""
+    norm = float(np.linalg.norm(case.true[index]))
+    return case.rounding[index] / norm if norm else math.inf if case.rounding[index] else 0.0
 
 
 def _judge(case: Case, index: int) -> tuple[Verdict, str]:
     """Give the verdict on one leaf, and why where it is undecided."""
-    resolution = case.resolution[index]
+    resolution = _resolution(case, index)
     if not _is_true(case, index):
         return "wrong", ""
     if resolution <= _COARSE:
@@ -333,7 +338,7 @@ def _explain(case: Case, wrong: list[int]) -> dict[int, tuple[str, bool]]:
         bad = claimed.size - int(np.isfinite(claimed).sum())
         if bad:
             found[index] = f"not finite in {bad} of {claimed.size} entries", True
-        elif case.resolution[index] > _COARSE:
+        elif _resolution(case, index) > _COARSE:
             text = f"rounding of {case.dtype} is too coarse here to tell one mistake from another"
             found[index] = text, True
     left = [index for index in wrong if index not in found]
@@ -406,7 +411,7 @@ def _relation(case: Case, index: int, mistake: Mistake, factors: dict[float, str
     norm = np.linalg.norm(gradient)
     if not 0 < norm < np.inf:
         return None
-    tolerance = 10 * max(case.resolution[index], _MARGIN * np.finfo(float).eps)
+    tolerance = 10 * max(_resolution(case, index), _MARGIN * np.finfo(float).eps)
     forms: dict[str, Gradient] = {}
     if claimed.shape == gradient.shape:
         forms[""] = gradient

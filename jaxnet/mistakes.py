@@ -42,7 +42,7 @@ class Case(NamedTuple):
         true: the gradient by autodiff, leaf by leaf.
         claimed: the claimed one, leaf by leaf, of whatever shapes.
         rows: N.
-        resolution: the relative error, leaf by leaf, that rounding would not hide.
+        rounding: the norm of the error, leaf by leaf, that rounding may hide.
         dtype: of the claim, the coarsest of its leaves.
     """
 
@@ -52,7 +52,7 @@ class Case(NamedTuple):
     true: list[Gradient]
     claimed: list[Gradient]
     rows: int
-    resolution: list[float]
+    rounding: list[float]
     dtype: np.dtype
 
 

@@ -1,0 +1,64 @@
+"""The device a run is on, and what a result must say of where it was made."""
+
+import platform
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.extend.backend
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+
+class MissingPlatformError(RuntimeError):
+    """The platform that JAX_PLATFORMS asks for is not on this machine."""
+
+
+def first() -> Any:
+    """Give the device JAX selects by itself, or by the environment variable JAX_PLATFORMS.
+
+    Raises:
+        MissingPlatformError: naming the platforms wanted and available.
+    """
+    wanted = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        return jax.devices()[0]
+    except (RuntimeError, AssertionError) as error:
+        jax.config.update("jax_platforms", None)
+        available = ", ".join(sorted(jax.extend.backend.backends()))
+        jax.config.update("jax_platforms", wanted)
+        raise MissingPlatformError(
+            f"JAX_PLATFORMS: wanted {wanted}; available here: {available}; install that "
+            "platform's extra (jaxnet[cuda], jaxnet[tpu]) or unset JAX_PLATFORMS"
+        ) from error
+
+
+def provenance(dtype: Any) -> dict[str, str]:
+    """Record what a result depends on: device, dtype and the versions that computed it."""
+    device, count = first(), jax.local_device_count()
+    kind = f" ({device.device_kind})" if device.device_kind != device.platform else ""
+    return {
+        "device": f"{device.platform}{kind}, {count} device{'s' if count > 1 else ''}",
+        "dtype": str(np.dtype(dtype)),
+        "jax": jax.__version__,
+        "jaxlib": metadata.version("jaxlib"),
+        "numpy": np.__version__,
+        "optax": optax.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def float64_is_native() -> bool:
+    """Tell whether the device computes float64 in hardware."""
+    return first().platform in ("cpu", "gpu")
+
+
+def float64_error() -> float:
+    """Measure how far the device's float64 is from NumPy's, relative, in what networks compute."""
+    functions = ("tanh", "exp", "log1p", "square", "reciprocal")
+    x = np.linspace(0.1, 4, 64)
+    with jax.enable_x64(True):
+        ours = [np.asarray(getattr(jnp, name)(x)) for name in functions]
+    theirs = [getattr(np, name)(x) for name in functions]
+    return float(np.max(np.abs(np.divide(ours, theirs) - 1)))

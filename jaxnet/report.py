@@ -1,0 +1,124 @@
+"""Results for people: tables in the terminal and pictures in a file (extra `experiments`)."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxnet import checks
+
+checks.extra("experiments", "matplotlib", "rich")
+
+import matplotlib as mpl  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+# Okabe and Ito's colours, which those who see colours differently can tell apart.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("-", "--", ":", "-.")
+_STYLE: dict[Any, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "font.size": 10,
+    "lines.linewidth": 2.0,
+    "svg.hashsalt": "jaxnet",
+}
+
+
+class Curve(NamedTuple):
+    """One line of a panel; points that are not finite are left out of it.
+
+    Attributes:
+        label: shown at the end of the line.
+        x: shape [K]. y: shape [K].
+        mark: the index of a point to mark, if any.
+    """
+
+    label: str
+    x: Float[np.ndarray, " K"]
+    y: Float[np.ndarray, " K"]
+    mark: int | None = None
+
+
+class Panel(NamedTuple):
+    """One set of axes with its curves; `log` names the axes that are logarithmic: "", "x", "xy"."""
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Sequence[Curve]
+    log: str = ""
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: the first column reads as text, the others as figures."""
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="right" if index else "left")
+    for row in rows:
+        grid.add_row(*row)
+    Console().print(grid)
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a path that no picture can be saved at, and make the folder it goes to.
+
+    Raises:
+        ValueError: a folder, a suffix other than .png, .svg or .pdf, or a place not writable.
+    """
+    if path.suffix not in (".png", ".svg", ".pdf") or path.is_dir():
+        raise ValueError(f"output: wanted a file ending in .png, .svg or .pdf; got {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        if path.stat().st_size == 0:
+            path.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"output: wanted a place to write a picture; got {path}: {error}"
+        ) from error
+
+
+def loss_curves(path: Path, title: str, losses: Mapping[str, Float[np.ndarray, " T"]]) -> None:
+    """Save a picture of losses against epochs, one line each."""
+    curves = [Curve(name, np.arange(1, len(loss) + 1), loss) for name, loss in losses.items()]
+    picture(path, title, [[Panel("", "epoch", "loss before the update", curves)]])
+
+
+def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
+    """Save rows of panels as one picture."""
+    with mpl.rc_context(_STYLE):
+        size = (6.4 * len(panels[0]), 3.8 * len(panels) + 0.4)
+        figure = Figure(figsize=size, layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+        axes = figure.subplots(len(panels), len(panels[0]), squeeze=False)
+        for row, drawn in zip(panels, axes, strict=True):
+            for panel, ax in zip(row, drawn, strict=True):
+                _draw(panel, ax)
+        # Without a date, equal results make equal files.
+        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _draw(panel: Panel, ax: Axes) -> None:
+    looks = zip(itertools.cycle(_COLOURS), itertools.cycle(_DASHES), strict=False)
+    for curve, (colour, dashes) in zip(panel.curves, looks, strict=False):
+        shown = np.isfinite(curve.y)
+        ax.plot(curve.x[shown], curve.y[shown], dashes, color=colour, label=curve.label)
+        if curve.mark is not None:
+            ax.plot(curve.x[curve.mark], curve.y[curve.mark], "o", color=colour, markersize=7)
+    ax.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+    ax.set_xscale("log" if "x" in panel.log else "linear")
+    ax.set_yscale("log" if "y" in panel.log else "linear")
+    ax.legend(frameon=False)
