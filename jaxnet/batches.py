@@ -43,7 +43,7 @@ def shuffled(rows: int, batch_size: int, epochs: int, seed: int) -> Int32[np.nda
 
 
 def take(
-    data: PyTree[Shaped[Array, "N ..."]], rows: Int32[Array, " B"]
+    data: PyTree[Shaped[Array | np.ndarray, "N ..."]], rows: Int32[Array | np.ndarray, " B"]
 ) -> PyTree[Shaped[Array, "B ..."]]:
     """Gather the given rows of every leaf."""
     return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), data)

@@ -116,8 +116,8 @@ def _wrap(text: str, indent: str = "") -> list[str]:
 
 def audit(
     loss: losses.Loss,
-    params: PyTree[Float[Array, "..."]],
-    batch: PyTree[Shaped[Array, "N ..."]],
+    params: PyTree[Float[Array | np.ndarray, "..."]],
+    batch: PyTree[Shaped[Array | np.ndarray, "N ..."]],
     claimed: PyTree | Callable[[Any, Any], PyTree],
 ) -> Audit:
     """Compare a claimed gradient with the true one; name the mistake that explains a wrong leaf.

@@ -34,7 +34,9 @@ class BatchLoss:
     example_loss: ExampleLoss
 
     def __call__(
-        self, params: PyTree, batch: tuple[Shaped[Array, "B ..."], Shaped[Array, "B ..."]]
+        self,
+        params: PyTree,
+        batch: tuple[Shaped[Array | np.ndarray, "B ..."], Shaped[Array | np.ndarray, "B ..."]],
     ) -> Float[Array, ""]:
         """Give the loss of one batch `(x [B, I], y [B, ...])`.
 

@@ -37,12 +37,12 @@ _STYLE: dict[Any, Any] = {
 
 
 class Curve(NamedTuple):
-    """One line of a panel; points that are not finite are left out of it.
+    """One line of a panel; it breaks at points that are not finite.
 
     Attributes:
-        label: shown at the end of the line.
+        label: for the legend.
         x: shape [K]. y: shape [K].
-        mark: the index of a point to mark, if any.
+        mark: the index of a point to stand out, where every point is to be seen.
     """
 
     label: str
@@ -114,10 +114,11 @@ def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
 def _draw(panel: Panel, ax: Axes) -> None:
     looks = zip(itertools.cycle(_COLOURS), itertools.cycle(_DASHES), strict=False)
     for curve, (colour, dashes) in zip(panel.curves, looks, strict=False):
-        shown = np.isfinite(curve.y)
-        ax.plot(curve.x[shown], curve.y[shown], dashes, color=colour, label=curve.label)
+        shown = np.where(np.isfinite(curve.y), curve.y, np.nan)
+        ax.plot(curve.x, shown, dashes, color=colour, label=curve.label)
         if curve.mark is not None:
-            ax.plot(curve.x[curve.mark], curve.y[curve.mark], "o", color=colour, markersize=7)
+            ax.plot(curve.x, shown, ".", color=colour, markersize=6)
+            ax.plot(curve.x[curve.mark], shown[curve.mark], "o", color=colour, markersize=9)
     ax.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
     ax.set_xscale("log" if "x" in panel.log else "linear")
     ax.set_yscale("log" if "y" in panel.log else "linear")

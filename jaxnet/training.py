@@ -59,7 +59,7 @@ def step(
     value_and_grad: ValueAndGrad,
     optimizer: optax.GradientTransformation,
     state: State,
-    batch: PyTree[Shaped[Array, "B ..."]],
+    batch: PyTree[Shaped[Array | np.ndarray, "B ..."]],
     record: Record = value,
 ) -> tuple[State, PyTree]:
     """Take one gradient step; give the new state and what `record` makes of the step.
@@ -100,8 +100,8 @@ def run(
     value_and_grad: ValueAndGrad,
     optimizer: optax.GradientTransformation,
     state: State,
-    data: PyTree[Shaped[Array, "N ..."]],
-    order: Int32[Array, "T B"],
+    data: PyTree[Shaped[Array | np.ndarray, "N ..."]],
+    order: Int32[Array | np.ndarray, "T B"],
     record: Record = value,
 ) -> tuple[State, PyTree]:
     """Scan `step` over the order; give the last state and the records, each with axis T first."""
@@ -109,14 +109,14 @@ def run(
     def body(state: State, rows: Array) -> tuple[State, PyTree]:
         return step(value_and_grad, optimizer, state, batches.take(data, rows), record)
 
-    return jax.lax.scan(body, state, order)
+    return jax.lax.scan(body, state, jnp.asarray(order))
 
 
 def fit(
     value_and_grad: ValueAndGrad,
     optimizer: optax.GradientTransformation | Callable[..., optax.GradientTransformation],
-    params: PyTree[Float[Array, "..."]],
-    data: PyTree[Shaped[Array, "N ..."]],
+    params: PyTree[Float[Array | np.ndarray, "..."]],
+    data: PyTree[Shaped[Array | np.ndarray, "N ..."]],
     order: Int32[Array | np.ndarray, "T B"],
     *,
     record: Record = value,

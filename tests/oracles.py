@@ -69,8 +69,9 @@ def backward(
 ) -> list[list[np.ndarray]]:
     """Gradients `[[weight, bias], ...]`, means over the batch.
 
-    `mistake` names an entry of HIDDEN, made at the hidden `layers`, or of OUTPUT; `update` is a
-    learning rate with which each layer is updated before the signal is sent back through it.
+    `mistake` names an entry of HIDDEN, made at the hidden `layers`, or of OUTPUT, or is
+    "pre-activations", which the weights at `layers` are then formed with; `update` is a learning
+    rate with which each layer is updated before the signal is sent back through it.
     """
     _, slope, formula = ACTIVATIONS[activation]
     inputs, pre = forward(params, x, activation)
@@ -82,7 +83,8 @@ def backward(
         delta = (z - y) / z.shape[1]
     grads = []
     for k in range(len(params) - 1, -1, -1):
-        grads.insert(0, [delta.T @ inputs[k] / n, delta.sum(0) / n])
+        came_in = pre[k - 1] if mistake == "pre-activations" and k in layers else inputs[k]
+        grads.insert(0, [delta.T @ came_in / n, delta.sum(0) / n])
         if k == 0:
             break
         weight = params[k][0]
