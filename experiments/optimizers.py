@@ -79,12 +79,12 @@ def run(
     Raises:
         ValueError: an unknown optimizer.
     """
-    makers = {name: optimizers.by_name(name) for name in names}
+    makers = [(name, optimizers.by_name(name)) for name in names]
     sweeps = []
     with precision(dtype):
         for task in tasks:
             order = batches.full_batch(len(jax.tree.leaves(task.data)[0]), task.epochs)
-            for name, make in makers.items():
+            for name, make in makers:
                 curves = _losses(
                     task.loss, make, task.params, task.data, order, jnp.asarray(learning_rates)
                 )

@@ -155,7 +155,7 @@ def audit(
     explained |= _explain(case, [index for index in wrong if index not in explained])
 
     table = []
-    for index, (path, _) in enumerate(checks.leaves("", params)):
+    for index in range(len(case.true)):
         (verdict, text), signal = judged[index], False
         if verdict == "wrong":
             text, signal = explained[index]
@@ -163,7 +163,7 @@ def audit(
             verdict, text, signal = "undecided", _refusal(case, index, refuted[index]), False
         figures = _figures(case, index)
         row = (*figures, _resolution(case, index), differences[index], verdict, text, signal)
-        table.append(Row(path or "params", case.true[index].shape, *row))
+        table.append(Row(checks.path("", params, index) or "params", case.true[index].shape, *row))
     layers = len(table) // 2 if mistakes.activation_of(loss) else None
     return Audit(tuple(table), rows, str(case.dtype), _summary(table, layers, rows, case.dtype))
 
@@ -173,7 +173,7 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
     wanted, got = jax.tree.structure(params), jax.tree.structure(claimed)
     if wanted != got:
         raise ValueError(f"claimed: wanted the structure of params, {wanted}; got {got}")
-    leaves = [leaf for _, leaf in checks.leaves("claimed", claimed)]
+    leaves = checks.leaves("claimed", claimed)
     kinds = [np.dtype(leaf.dtype) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     dtype = max(kinds, key=_epsilon, default=np.dtype(np.float64))
     params, batch = _widen(params), _widen(batch)
@@ -372,7 +372,12 @@ def _explain_with_three(
     wrong: list[int],
 ) -> dict[int, tuple[str, bool]]:
     """Explain with a third example, where 2 and N are different numbers."""
-    more = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf[:1]]), batch)
+
+    def lengthen(leaf: Any) -> Any:
+        library = jnp if isinstance(leaf, jax.Array) else np
+        return library.concatenate([leaf, leaf[:1]])
+
+    more = jax.tree.map(lengthen, batch)
     try:
         case = _case(loss, params, more, claimed(params, more))
     except (TypeError, ValueError):  # a rule written for two examples, whatever it is given

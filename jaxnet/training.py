@@ -210,13 +210,13 @@ def _check_gradient(loss: Any, grads: PyTree, params: PyTree) -> None:
         raise ValueError(
             f"value_and_grad: wanted grads of the structure of params, {wanted}; got {got}"
         )
-    for (path, leaf), grad in zip(
-        checks.leaves("grads", params), jax.tree.leaves(grads), strict=True
+    for index, (leaf, grad) in enumerate(
+        zip(jax.tree.leaves(params), jax.tree.leaves(grads), strict=True)
     ):
         if jnp.shape(grad) != leaf.shape or grad.dtype != leaf.dtype:
             raise ValueError(
-                f"{path}: wanted the gradient of a parameter {leaf.dtype}{list(leaf.shape)}; got "
-                f"{grad.dtype}{list(jnp.shape(grad))}"
+                f"{checks.path('grads', params, index)}: wanted the gradient of a parameter "
+                f"{leaf.dtype}{list(leaf.shape)}; got {grad.dtype}{list(jnp.shape(grad))}"
             )
 
 

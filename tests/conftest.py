@@ -20,6 +20,13 @@ def x64():
 
 
 @pytest.fixture
+def standard_promotion():
+    """Promote dtypes as JAX does by default: Adam and others of optax raise floats to integers."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture
 def unchecked():
     """Give bad input to the functions themselves, and not to their annotations."""
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -184,16 +184,18 @@ def is_true(setting, params, batch, claim):
 
 
 def test_planted_mistakes_are_named(capsys):
-    """At least 95 in 100 planted mistakes are named rightly in every parameter they reach."""
+    """At least 95 in 100 planted mistakes are named, and nothing else, wherever they reach."""
     named = collections.defaultdict(collections.Counter)
     for setting, seed in itertools.product(SETTINGS, range(3)):
         loss, _, batch, _ = draw(setting, seed)
+        rows = setting[1]
         for name, words, params, claim in plants(setting, seed):
             if is_true(setting, params, batch, claim):
                 continue
             audit = gradients.audit(loss, params, batch, claim)
             wrong = [row for row in audit.rows if row.verdict != "right"]
             others = [row.diagnosis for row in wrong if words not in row.diagnosis]
+            others += [row.diagnosis for row in wrong if ", or " in row.diagnosis and rows > 2]
             if not wrong:
                 others = ["no alarm"]
             named[name]["the mistake itself" if not others else others[0]] += 1
