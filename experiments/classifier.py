@@ -7,7 +7,7 @@ run through the same compiled loop as autodiff.
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +93,11 @@ def notebook_rule(
 AUTODIFF = jax.value_and_grad(LOSS)
 
 
+@jax.jit
+def _notebook_gradients(params: tuple[network.Layer, ...], batch: Batch) -> tuple[Any, ...]:
+    return notebook_rule(params, batch)[1]
+
+
 def run(
     epochs: int = 100,
     learning_rate: float = 0.03,
@@ -115,7 +120,7 @@ def run(
             notebook_rule, *problem, record=_loss_and_grads, learning_rate=learning_rate
         )
         _, autodiff = training.fit(AUTODIFF, *problem, learning_rate=learning_rate)
-        audit = gradients.audit(LOSS, params, data, lambda *args: notebook_rule(*args)[1])
+        audit = gradients.audit(LOSS, params, data, _notebook_gradients)
         notebook, autodiff, grads = jax.device_get((notebook, autodiff, grads))
     return Result(notebook, autodiff, grads, audit, provenance)
 

@@ -6,7 +6,7 @@ rule, `notebook_rule`, is audited and trained with beside it.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +85,11 @@ def notebook_rule(
     return jnp.sum(error**2 / 2), grads
 
 
+@jax.jit
+def _notebook_gradients(params: tuple[network.Layer, ...], batch: Batch) -> tuple[Any, ...]:
+    return notebook_rule(params, batch)[1]
+
+
 def run(
     epochs: int = 10,
     learning_rate: float = 0.01,
@@ -105,7 +110,7 @@ def run(
         problem = (make, params, data, order)
         _, record = training.fit(AUTODIFF, *problem, record=_epoch, learning_rate=learning_rate)
         _, notebook = training.fit(notebook_rule, *problem, learning_rate=learning_rate)
-        audit = gradients.audit(LOSS, params, data, lambda *args: notebook_rule(*args)[1])
+        audit = gradients.audit(LOSS, params, data, _notebook_gradients)
         record, notebook = jax.device_get((record, notebook))
     return Result(record, notebook, audit, provenance)
 

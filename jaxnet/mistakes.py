@@ -285,7 +285,7 @@ def _output_rules(case: Case, done: _Pass, activation: network.Activation) -> di
     example_loss = getattr(case.loss, "example_loss", None)
     if example_loss in _SOFTMAX + _SIGMOID:
         softmax = example_loss in _SOFTMAX
-        p = np.asarray((jax.nn.softmax if softmax else jax.nn.sigmoid)(z))
+        p = np.asarray(jax.jit(jax.nn.softmax if softmax else jax.nn.sigmoid)(z))
         y = y if y.shape == p.shape else np.eye(p.shape[-1])[y]
         scale = 1 if softmax else 1 / p.shape[-1]
         name = "softmax" if softmax else "sigmoid"
