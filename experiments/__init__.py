@@ -1,7 +1,8 @@
 """Replays of both notebooks and a first comparison of optimizers (extra `experiments`)."""
 
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import jax
@@ -16,12 +17,27 @@ Dtype = Literal["float64", "float32"]
 
 
 def command(main: Callable[..., None], name: str) -> None:
-    """Run `main` with its arguments from the command line; bad input ends with a message."""
+    """Run `main` with its arguments from the command line; bad input ends with a message.
+
+    Bad input is what our own checks refuse; an error from beneath them keeps its traceback.
+    """
     try:
         tyro.cli(main, prog=f"python -m {name}")
-    except (ValueError, devices.MissingPlatformError) as error:
+    except (ValueError, TypeError, devices.MissingPlatformError) as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").split(".")[0] not in ("jaxnet", "experiments"):
+            raise
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def print_trace(lines: Iterable[str]) -> None:
+    """Print a notebook's trace byte for byte, whatever the terminal's encoding."""
+    sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
+    sys.stdout.flush()
+    if not devices.float64_is_native():
+        note = f"float64 is not native here, and off by up to {devices.float64_error():.0e}"
+        print(f"{note}: digits of the trace may differ", file=sys.stderr)
 
 
 def precision(dtype: Dtype) -> Any:

@@ -82,7 +82,7 @@ def classifier_run(rounds: int = 100) -> dict[str, Timing]:
 
         def run(rule: training.ValueAndGrad) -> jax.Array:
             given = (rule, optax.sgd, params, data, order)
-            return training.fit(*given, learning_rate=LEARNING_RATE)[1].block_until_ready()
+            return training.train(*given, learning_rate=LEARNING_RATE)[1].block_until_ready()
 
         @jax.jit
         def scan(params: PyTree, learning_rate: float) -> jax.Array:
@@ -93,8 +93,8 @@ def classifier_run(rounds: int = 100) -> dict[str, Timing]:
         ways = {
             "NumPy loop": numpy_loop,
             "jaxnet, jitted run": lambda: scan(params, LEARNING_RATE).block_until_ready(),
-            "jaxnet, fit (checked)": lambda: run(classifier.notebook_rule),
-            "jaxnet, fit by autodiff (checked)": lambda: run(classifier.AUTODIFF),
+            "jaxnet, train (checked)": lambda: run(classifier.notebook_rule),
+            "jaxnet, train by autodiff (checked)": lambda: run(classifier.AUTODIFF),
         }
         apart = np.max(np.abs(numpy_loop() - run(classifier.notebook_rule)))
         if apart > 1e-9:

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from experiments import Dtype, command, describe, precision
+from experiments import Dtype, command, describe, precision, print_trace
 from jaxnet import batches, devices, gradients, losses, network, optimizers, report, training
 
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 4"]]
@@ -116,10 +116,10 @@ def run(
         provenance = devices.provenance(dtype) | settings
         params, data = set_up(dtype)
         problem = (make, params, data, order)
-        _, (notebook, grads) = training.fit(
+        _, (notebook, grads) = training.train(
             notebook_rule, *problem, record=_loss_and_grads, learning_rate=learning_rate
         )
-        _, autodiff = training.fit(AUTODIFF, *problem, learning_rate=learning_rate)
+        _, autodiff = training.train(AUTODIFF, *problem, learning_rate=learning_rate)
         audit = gradients.audit(LOSS, params, data, _notebook_gradients)
         notebook, autodiff, grads = jax.device_get((notebook, autodiff, grads))
     return Result(notebook, autodiff, grads, audit, provenance)
@@ -158,7 +158,7 @@ def main(
         output: Where to save the picture of both loss curves (.png, .svg or .pdf).
     """
     if trace:
-        print(*notebook_lines(run(epochs, learning_rate, dtype, optimizer)), sep="\n")
+        print_trace(notebook_lines(run(epochs, learning_rate, dtype, optimizer)))
         return
     report.check_picture(output)
     result = run(epochs, learning_rate, dtype, optimizer)

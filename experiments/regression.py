@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from experiments import Dtype, command, describe, precision
+from experiments import Dtype, command, describe, precision, print_trace
 from jaxnet import batches, devices, gradients, losses, network, optimizers, report, training
 
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 1"]]
@@ -108,8 +108,8 @@ def run(
         provenance = devices.provenance(dtype) | settings
         params, data = set_up(dtype)
         problem = (make, params, data, order)
-        _, record = training.fit(AUTODIFF, *problem, record=_epoch, learning_rate=learning_rate)
-        _, notebook = training.fit(notebook_rule, *problem, learning_rate=learning_rate)
+        _, record = training.train(AUTODIFF, *problem, record=_epoch, learning_rate=learning_rate)
+        _, notebook = training.train(notebook_rule, *problem, learning_rate=learning_rate)
         audit = gradients.audit(LOSS, params, data, _notebook_gradients)
         record, notebook = jax.device_get((record, notebook))
     return Result(record, notebook, audit, provenance)
@@ -153,7 +153,7 @@ def main(
         output: Where to save the picture of both loss curves (.png, .svg or .pdf).
     """
     if trace:
-        print(*notebook_lines(run(epochs, learning_rate, dtype, optimizer)), sep="\n")
+        print_trace(notebook_lines(run(epochs, learning_rate, dtype, optimizer)))
         return
     report.check_picture(output)
     result = run(epochs, learning_rate, dtype, optimizer)

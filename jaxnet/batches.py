@@ -6,10 +6,15 @@ by NumPy, outside the compiled program, where a permutation costs neither compil
 Shapes: N rows of data, T steps of B rows.
 """
 
+from collections.abc import Callable, Iterable, Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, PyTree, Shaped
+
+Stream = Callable[[int], Iterable[PyTree]]
+"""A function of the epoch, from 0, that gives its batches."""
 
 
 def full_batch(rows: int, epochs: int) -> Int32[np.ndarray, "T N"]:
@@ -31,15 +36,45 @@ def shuffled(rows: int, batch_size: int, epochs: int, seed: int) -> Int32[np.nda
     Raises:
         ValueError: a count below one, or a batch larger than the data.
     """
-    _at_least_one(rows=rows, batch_size=batch_size, epochs=epochs)
-    if batch_size > rows:
-        raise ValueError(
-            f"batch_size: wanted at most the {rows} rows of the data; got {batch_size}"
-        )
-    random = np.random.default_rng(seed)
+    _at_least_one(rows=rows, epochs=epochs)
+    _batch_within(rows, batch_size)
     used = rows - rows % batch_size
-    order = np.stack([random.permutation(rows)[:used] for _ in range(epochs)])
-    return order.reshape(-1, batch_size).astype(np.int32)
+    order = np.stack([shuffle(rows, seed, epoch)[:used] for epoch in range(epochs)])
+    return order.reshape(-1, batch_size)
+
+
+def shuffle(rows: int, seed: int, epoch: int) -> Int32[np.ndarray, " N"]:
+    """Shuffle the rows for one epoch; the same seed and epoch give the same shuffle.
+
+    Raises:
+        ValueError: a negative seed.
+    """
+    if seed < 0:
+        raise ValueError(f"seed: wanted at least 0; got {seed}")
+    return np.random.default_rng([seed, epoch]).permutation(rows).astype(np.int32)
+
+
+def stream(
+    data: PyTree[Shaped[np.ndarray, "N ..."]], batch_size: int, seed: int, drop_last: bool = False
+) -> Stream:
+    """Make a stream of shuffled batches, gathered as they are asked for, such as of `np.memmap`s.
+
+    It gives the batches that `training.fit` takes of the same data, seed and batch size in memory.
+
+    Raises:
+        ValueError: a batch size below one or larger than the data.
+    """
+    rows = len(jax.tree.leaves(data)[0])
+    _batch_within(rows, batch_size)
+
+    def batches_of(epoch: int) -> Iterator[PyTree]:
+        order = shuffle(rows, seed, epoch)
+        for first in range(0, rows, batch_size):
+            chosen = order[first : first + batch_size]
+            if len(chosen) == batch_size or not drop_last:
+                yield jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], data)
+
+    return batches_of
 
 
 def take(
@@ -51,5 +86,12 @@ def take(
 
 def _at_least_one(**counts: int) -> None:
     for name, count in counts.items():
+        if not isinstance(count, int | np.integer):
+            raise TypeError(f"{name}: wanted a whole number; got {count!r}")
         if count < 1:
             raise ValueError(f"{name}: wanted at least 1; got {count}")
+
+
+def _batch_within(rows: int, batch_size: int) -> None:
+    if not 1 <= batch_size <= rows:
+        raise ValueError(f"batch_size: wanted 1 to the {rows} rows of the data; got {batch_size}")

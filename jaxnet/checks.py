@@ -7,6 +7,7 @@ import importlib.util
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
@@ -39,7 +40,13 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
     for index, leaf in enumerate(found):
         dtype = getattr(leaf, "dtype", None)
         # The kinds that NumPy knows first: this is on the way of every run.
-        if dtype is None or not (dtype.kind in "biufc" or jnp.issubdtype(dtype, jnp.number)):
+        known = getattr(dtype, "kind", None) in tuple("biufc")
+        if isinstance(leaf, jax.core.Tracer):
+            raise TypeError(
+                f"{path(name, tree, index)}: wanted concrete arrays, whose values can be checked; "
+                "got a tracer; inside jax.jit or jax.vmap call training.run instead"
+            )
+        if dtype is None or not (known or jnp.issubdtype(dtype, jnp.number)):
             got = type(leaf).__name__ if dtype is None else dtype
             raise TypeError(f"{path(name, tree, index)}: wanted an array of numbers; got {got}")
     return found

@@ -24,14 +24,34 @@ def first() -> Any:
     wanted = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
     try:
         return jax.devices()[0]
-    except (RuntimeError, AssertionError) as error:
-        jax.config.update("jax_platforms", None)
-        available = ", ".join(sorted(jax.extend.backend.backends()))
-        jax.config.update("jax_platforms", wanted)
+    except (RuntimeError, AssertionError) as error:  # the latter where CUDA is not installed
+        try:
+            jax.config.update("jax_platforms", None)
+            available = ", ".join(sorted(jax.extend.backend.backends()))
+        finally:
+            jax.config.update("jax_platforms", wanted)
         raise MissingPlatformError(
             f"JAX_PLATFORMS: wanted {wanted}; available here: {available}; install that "
             "platform's extra (jaxnet[cuda], jaxnet[tpu]) or unset JAX_PLATFORMS"
         ) from error
+
+
+def batch_sharding(count: int | None = None) -> jax.sharding.NamedSharding:
+    """Spread a batch's first axis over `count` local devices, all of them where None.
+
+    Raises:
+        ValueError: a count below one or above the devices there are.
+    """
+    local = jax.local_devices()
+    if count is not None and not 1 <= count <= len(local):
+        raise ValueError(
+            f"devices: wanted 1 to the {len(local)} local devices; got {count}; CPU cores become "
+            "devices by jax.config.update('jax_num_cpu_devices', ...) before JAX is first used"
+        )
+    chosen = local[: count or len(local)]
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((len(chosen),), ("batch",), axis_types=auto, devices=chosen)
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
 
 
 def provenance(dtype: Any) -> dict[str, str]:
@@ -60,5 +80,6 @@ def float64_error() -> float:
     x = np.linspace(0.1, 4, 64)
     with jax.enable_x64(True):
         ours = [np.asarray(getattr(jnp, name)(x)) for name in functions]
-    theirs = [getattr(np, name)(x) for name in functions]
+        ours.append(np.asarray(jnp.matmul(np.outer(x, x), x)))
+    theirs = [*(getattr(np, name)(x) for name in functions), np.outer(x, x) @ x]
     return float(np.max(np.abs(np.divide(ours, theirs) - 1)))

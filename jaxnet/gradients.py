@@ -4,7 +4,7 @@ The claim is compared with autodiff in float64, and finite differences referee a
 leaf is compared with the gradients that known mistakes give (`mistakes`); what none of them
 explains is called unexplained.
 
-Shapes: N examples; P numbers in all parameters; D probed directions; K step sizes.
+Shapes: N examples.
 """
 
 import functools
@@ -16,23 +16,24 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree, Shaped
 
-from jaxnet import checks, losses, mistakes
+from jaxnet import checks, finite, losses, mistakes
 from jaxnet.mistakes import Case, Gradient, Mistake
 
 Verdict = Literal["right", "wrong", "undecided"]
 
 # Draws of rounding noise, and how many times their largest effect is still called rounding.
 _DRAWS = 4
-_MARGIN = 64
-# A leaf whose rounding hides relative errors larger than this cannot be decided, nor explained.
+_MARGIN = 16
+# Rounding that hides larger relative errors than these: a leaf is not decided, nor explained.
 _COARSE = 1e-2
-# Leaves up to this size are probed entry by entry, larger ones along this many random directions.
-_PROBE_ALL = 32
-_PROBES = 8
-_STEP_SIZES = tuple(10.0**-k for k in range(1, 9))
+_TOO_COARSE = 0.1
+# An explanation leaves at most this share of the error, and so does not explain errors of which
+# rounding may be more.
+_LEFT_OVER = 0.02
+# A fitted number is evidence where it explains at least so many.
+_FITTED = 4
 
 
 class Row(NamedTuple):
@@ -51,7 +52,7 @@ class Row(NamedTuple):
             to the norm of the whole gradient.
         verdict: "right", "wrong" or "undecided".
         diagnosis: what was done wrong, or why it cannot be decided; empty where right.
-        signal: whether an error signal of a network, or something unexplained, made it wrong.
+        signal: whether a named mistake in a network's error signal made it wrong.
     """
 
     name: str
@@ -124,7 +125,7 @@ def audit(
 
     Where the loss is `losses.BatchLoss(network.forward, ...)`, the layer at which the error signal
     first goes wrong is named too. With 2 examples a factor of 2 and a sum in place of the mean
-    are the same number: a claim given as a function is then asked again for 3 examples.
+    are the same number: a claim given as a function is then asked about 3, to choose.
 
     Args:
         loss: `(params, batch) -> []`.
@@ -135,37 +136,36 @@ def audit(
 
     Raises:
         TypeError, ValueError: params or batch that are not finite, empty or not numbers; a loss
-            that is not a real scalar; a claim that is not of the structure of `params`.
+            that is not a real scalar, or has no finite gradient here; a claim that is complex or
+            not of the structure of `params`.
     """
     checks.params(params)
     rows = checks.data(batch, "batch")
-    check_loss = getattr(loss, "check", None)
-    if check_loss:
-        check_loss(params, batch)
-    value = jax.eval_shape(loss, params, batch)
-    if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
-        raise ValueError(f"loss: wanted a real scalar; got {value}")
-    case = _case(loss, params, batch, claimed(params, batch) if callable(claimed) else claimed)
-    differences, refuted = _referee(case)
+    tree = jax.tree.structure(params)
+    # An Equinox module is a pytree that can be called: what has the structure is the gradient.
+    ask = claimed if callable(claimed) and jax.tree.structure(claimed) != tree else None
+    case = _case(loss, params, batch, ask(params, batch) if ask else claimed)
+    differences, refuted = finite.referee(case)
     judged = [_judge(case, index) for index in range(len(case.true))]
     wrong = [index for index, (verdict, _) in enumerate(judged) if verdict == "wrong"]
-    explained = {}
-    if callable(claimed) and rows == 2 and wrong:
-        explained = _explain_with_three(loss, params, batch, claimed, wrong)
-    explained |= _explain(case, [index for index in wrong if index not in explained])
+    found = _explain(case, wrong)
+    if ask and rows == 2 and any(len(readings) > 1 for readings in found.values()):
+        found = _ask_for_three(case, ask, (params, batch), found)
 
     table = []
-    for index in range(len(case.true)):
+    for index in range(len(judged)):
         (verdict, text), signal = judged[index], False
         if verdict == "wrong":
-            text, signal = explained[index]
+            text = _said(case, index, found)
+            signal = any(found.get(index, {}).values())
+            if index not in found and _is_true(case, index, coarsely=True):
+                verdict = "undecided"
         if refuted[index]:
             verdict, text, signal = "undecided", _refusal(case, index, refuted[index]), False
-        figures = _figures(case, index)
-        row = (*figures, _resolution(case, index), differences[index], verdict, text, signal)
-        table.append(Row(checks.path("", params, index) or "params", case.true[index].shape, *row))
-    layers = len(table) // 2 if mistakes.activation_of(loss) else None
-    return Audit(tuple(table), rows, str(case.dtype), _summary(table, layers, rows, case.dtype))
+        row = (*_figures(case, index), _resolution(case, index), differences[index])
+        name = checks.path("", params, index) or "params"
+        table.append(Row(name, case.true[index].shape, *row, verdict, text, signal))
+    return Audit(tuple(table), rows, str(case.dtype), _summary(case, table))
 
 
 def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> Case:
@@ -174,12 +174,21 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
     if wanted != got:
         raise ValueError(f"claimed: wanted the structure of params, {wanted}; got {got}")
     leaves = checks.leaves("claimed", claimed)
+    if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
+        raise TypeError("claimed: wanted real gradients; got complex ones; take their real part")
     kinds = [np.dtype(leaf.dtype) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     dtype = max(kinds, key=_epsilon, default=np.dtype(np.float64))
-    params, batch = _widen(params), _widen(batch)
+    narrow = jax.tree.map(lambda leaf: _cast(leaf, dtype), (params, batch))
+    params, batch = jax.tree.map(lambda leaf: _cast(leaf, np.dtype(np.float64)), (params, batch))
     random = np.random.default_rng(0)
+    # All of it in one precision: traces of the loss made in another would be found and used.
     with jax.enable_x64(True):
-        epsilon = max(_epsilon(dtype), _epsilon(jax.eval_shape(loss, params, batch).dtype))
+        if isinstance(loss, losses.BatchLoss):
+            loss.check(params, batch)
+        value = jax.eval_shape(loss, params, batch)
+        if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(f"loss: wanted a real scalar; got {value}")
+        epsilon = max(_epsilon(dtype), _epsilon(value.dtype))
 
         def draws(leaf: np.ndarray) -> np.ndarray:
             stacked = np.repeat(leaf[None], _DRAWS + 1, 0)
@@ -187,17 +196,23 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
                 stacked[1:] *= 1 + epsilon * random.uniform(-1, 1, stacked[1:].shape)
             return stacked
 
-        drawn = jax.device_get(_draw_gradients(loss, *jax.tree.map(draws, (params, batch))))
-    gradients = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(drawn)]
+        values, drawn = _draw(loss, *jax.tree.map(draws, (params, batch)))
+        drawn = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(drawn)]
+        if not all(np.isfinite(leaf).all() for leaf in (values, *drawn)):
+            raise ValueError(
+                f"loss: wanted a loss and a gradient that are finite at params; got {values[0]}, "
+                "or a gradient that is not; audit where the loss is finite and smooth"
+            )
     rounding = []
-    for leaf in gradients:
+    for leaf, own in zip(drawn, _own_gradients(loss, narrow, dtype, drawn), strict=True):
         noise = max(np.linalg.norm(draw - leaf[0]) for draw in leaf[1:])
+        noise = max(noise, np.linalg.norm(own - leaf[0]))
         rounding.append(_MARGIN * float(noise + epsilon * np.linalg.norm(leaf[0])))
     return Case(
         loss,
         params,
         batch,
-        true=[leaf[0] for leaf in gradients],
+        true=[np.asarray(leaf[0]) for leaf in drawn],
         claimed=[np.asarray(leaf, np.float64) for leaf in leaves],
         rows=len(jax.tree.leaves(batch)[0]),
         rounding=rounding,
@@ -205,90 +220,40 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
     )
 
 
+def _own_gradients(
+    loss: losses.Loss, narrow: Any, dtype: np.dtype, drawn: list[Gradient]
+) -> list[Gradient]:
+    """Differentiate in the claim's own precision, on the device, as a right claim would have."""
+    if dtype == np.float64:
+        return [np.asarray(leaf[0]) for leaf in drawn]
+    try:
+        with jax.enable_x64(False):
+            own = jax.device_get(_gradients(loss, *narrow))
+    except (
+        TypeError
+    ):  # JAX may find the traces of the other precision, where the loss has constants
+        return [np.asarray(leaf[0]) for leaf in drawn]
+    return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(own)]
+
+
 def _epsilon(dtype: Any) -> float:
     return float(jnp.finfo(dtype).eps)
 
 
-def _widen(tree: PyTree) -> PyTree:
-    """Make floats float64 NumPy arrays and leave integers as they are."""
-
-    def widen(leaf: Any) -> np.ndarray:
-        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
-        return np.asarray(leaf).astype(np.float64) if floating else np.asarray(leaf)
-
-    return jax.tree.map(widen, tree)
+def _cast(leaf: Any, dtype: np.dtype) -> np.ndarray:
+    """Make floats NumPy arrays of a dtype and leave integers as they are."""
+    leaf = np.asarray(leaf)
+    return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw_gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> PyTree:
-    return jax.vmap(jax.grad(loss))(params, batch)
+def _gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> PyTree:
+    return jax.grad(loss)(params, batch)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _probe(
-    loss: losses.Loss, params: PyTree, batch: PyTree, spans: Array, signs: Array
-) -> tuple[Float[Array, ""], Float[Array, "D K"], Float[Array, "D K"]]:
-    """Give the loss, and a step ahead and behind along each direction for each step size."""
-    flat, unravel = ravel_pytree(params)
-    place = jnp.arange(flat.size, dtype=spans.dtype)
-
-    def along(span: Array) -> tuple[Array, Array]:
-        first, last, draw = span
-        direction = jnp.where((place >= first) & (place < last), signs[draw], 0.0)
-        direction /= jnp.sqrt((last - first).astype(flat.dtype))
-
-        def at(size: Array) -> tuple[Array, Array]:
-            ahead, behind = flat + size * direction, flat - size * direction
-            return loss(unravel(ahead), batch), loss(unravel(behind), batch)
-
-        return jax.vmap(at)(jnp.array(_STEP_SIZES))
-
-    together = max(1, min(len(spans), 2**22 // (flat.size * len(_STEP_SIZES))))
-    return loss(params, batch), *jax.lax.map(along, spans, batch_size=together)
-
-
-def _referee(case: Case) -> tuple[list[float], list[str]]:
-    """Hold autodiff against central differences of several step sizes, leaf by leaf.
-
-    Truncation falls with the square of the step size and rounding grows with its inverse; at the
-    step size whose neighbours agree best, their disagreement bounds both.
-    """
-    sizes = [leaf.size for leaf in case.true]
-    offsets = np.cumsum([0, *sizes])
-    spans, owners = [], []
-    for index, (first, size) in enumerate(zip(offsets[:-1], sizes, strict=True)):
-        if size <= _PROBE_ALL:
-            spans += [(first + k, first + k + 1, 0) for k in range(size)]
-        else:
-            spans += [(first, first + size, k) for k in range(_PROBES)]
-        owners += [index] * (len(spans) - len(owners))
-    signs = np.random.default_rng(1).choice([-1.0, 1.0], (_PROBES, offsets[-1]))
-    with jax.enable_x64(True):
-        probed = _probe(case.loss, case.params, case.batch, np.array(spans, np.int32), signs)
-        epsilon = _epsilon(probed[0].dtype)
-    value, ahead, behind = (np.asarray(side, np.float64) for side in jax.device_get(probed))
-
-    steps = np.array(_STEP_SIZES)
-    slopes = (ahead - behind) / (2 * steps)
-    change = np.abs(np.diff(slopes))
-    doubts = np.maximum(change[:, :-1], change[:, 1:]) + 8 * epsilon * abs(value) / steps[1:-1]
-    doubts = np.where(np.isfinite(doubts), doubts, np.inf)
-    best = (np.arange(len(spans)), doubts.argmin(1) + 1)
-    slope, doubt = slopes[best], doubts.min(1)
-    bend = np.abs(ahead + behind - 2 * value)[best] / steps[best[1]]
-
-    flat = np.concatenate([leaf.ravel() for leaf in case.true])
-    whole = max(float(np.linalg.norm(flat)), np.finfo(float).tiny)
-    along = [flat[a:b] @ signs[draw, a:b] / np.sqrt(b - a) for a, b, draw in spans]
-    apart = np.abs(slope - np.array(along))
-    denied = apart > 10 * doubt + 1e-9 * whole
-    differences, refuted = [], []
-    for index in range(len(sizes)):
-        mine = np.array(owners) == index
-        differences.append(float(apart[mine].max(initial=0) / whole))
-        kinked = (bend > np.abs(slope) / 10)[denied & mine]
-        refuted.append("" if not kinked.size else "kink" if kinked.all() else "override")
-    return differences, refuted
+def _draw(loss: losses.Loss, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
+    return jax.vmap(jax.value_and_grad(loss))(params, batch)
 
 
 def _refusal(case: Case, index: int, refuted: str) -> str:
@@ -301,10 +266,12 @@ def _refusal(case: Case, index: int, refuted: str) -> str:
     return f"autodiff and finite differences disagree: {cause}; the claim {agrees}"
 
 
-def _is_true(case: Case, index: int) -> bool:
+def _is_true(case: Case, index: int, coarsely: bool = False) -> bool:
+    """Whether a claimed leaf is the true one to rounding: its own, or coarsely that of float32."""
     claimed, true = case.claimed[index], case.true[index]
+    coarser = max(_epsilon(np.float32) / _epsilon(case.dtype), 1.0) if coarsely else 1.0
     return claimed.shape == true.shape and bool(
-        np.linalg.norm(claimed - true) <= case.rounding[index]
+        np.linalg.norm(claimed - true) <= coarser * case.rounding[index]
     )
 
 
@@ -327,97 +294,154 @@ def _judge(case: Case, index: int) -> tuple[Verdict, str]:
     return "undecided", f"{hidden}; claim the gradient in float64"
 
 
-def _explain(case: Case, wrong: list[int]) -> dict[int, tuple[str, bool]]:
-    """Name the mistakes whose gradients the wrong leaves are, the simplest that fit.
+def _said(case: Case, index: int, found: "dict[int, Readings]") -> str:
+    readings = found.get(index, {})
+    ask = "; a batch of another size tells" if len(readings) > 1 and case.rows == 2 else ""
+    return ", or ".join(readings) + ask if readings else _unexplained(case, index)
 
-    Gives the text for each leaf, and whether an error signal (or who knows what) is at fault.
-    """
-    found: dict[int, tuple[str, bool]] = {}
-    for index in wrong:
-        claimed = case.claimed[index]
-        bad = claimed.size - int(np.isfinite(claimed).sum())
-        if bad:
-            found[index] = f"not finite in {bad} of {claimed.size} entries", True
-        elif _resolution(case, index) > _COARSE:
-            text = f"rounding of {case.dtype} is too coarse here to tell one mistake from another"
-            found[index] = text, True
-    left = [index for index in wrong if index not in found]
-    with jax.enable_x64(True):
-        factors = _factors(case) if left else {}
+
+Readings = dict[str, bool]
+"""What explains a leaf, in words, and whether it is an error signal gone wrong; all fit alike."""
+
+
+def _explain(case: Case, wrong: list[int]) -> dict[int, Readings]:
+    """Name the mistakes whose gradients the wrong leaves are, the simplest that fit."""
+    found: dict[int, Readings] = {}
+    left = [index for index in wrong if _can_be_explained(case, index)]
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        factors = _factors(case) if left else []
         for tier in mistakes.tiers(case) if left else ():
             for index in left:
-                texts = {}
-                for mistake in tier.get(index, ()):
-                    relation = _relation(case, index, mistake, factors)
-                    if relation is not None:
-                        text = "; ".join(part for part in (mistake.text, relation) if part)
-                        texts[text] = mistake.signal
-                if texts:
-                    found[index] = ", or ".join(texts), any(texts.values())
+                fits = [
+                    (mistake, relation)
+                    for mistake in tier.get(index, ())
+                    for relation in _relations(case, index, mistake, factors)
+                ]
+                # A mistake that fits as it is beats one that fits up to a factor.
+                plain = [(mistake, relation) for mistake, relation in fits if not relation]
+                for mistake, relation in plain or fits:
+                    text = "; ".join(part for part in (mistake.text, relation) if part)
+                    found.setdefault(index, {})[text] = mistake.signal
             left = [index for index in left if index not in found]
             if not left:
                 break
-    for index in left:
-        got, shape = list(case.claimed[index].shape), list(case.true[index].shape)
-        wanted = f"shape {got} where {shape} is wanted; " if got != shape else ""
-        found[index] = f"{wanted}no known mistake explains it", True
     return found
 
 
-def _explain_with_three(
-    loss: losses.Loss,
-    params: PyTree,
-    batch: PyTree,
-    claimed: Callable[[Any, Any], PyTree],
-    wrong: list[int],
-) -> dict[int, tuple[str, bool]]:
-    """Explain with a third example, where 2 and N are different numbers."""
+def _can_be_explained(case: Case, index: int) -> bool:
+    claimed, true = case.claimed[index], case.true[index]
+    if not np.isfinite(claimed).all() or _resolution(case, index) > _TOO_COARSE:
+        return False
+    error = np.linalg.norm(claimed - true) if claimed.shape == true.shape else math.inf
+    return bool(error * _LEFT_OVER >= case.rounding[index])
+
+
+def _unexplained(case: Case, index: int) -> str:
+    """Say what can be said of a wrong leaf that no known mistake explains."""
+    claimed, true = case.claimed[index], case.true[index]
+    bad = claimed.size - int(np.isfinite(claimed).sum())
+    if bad:
+        return f"not finite in {bad} of {claimed.size} entries"
+    if claimed.shape != true.shape:
+        got, wanted = list(claimed.shape), list(true.shape)
+        return f"shape {got} where {wanted} is wanted; no known mistake explains it"
+    if _can_be_explained(case, index):
+        if _is_true(case, index, coarsely=True):
+            return "agrees to float32 rounding, and may have been computed in it"
+        return "no known mistake explains it"
+    if _is_true(case, index, coarsely=True) and case.dtype == np.float64:
+        return "agrees to float32 rounding, and may have been computed in it"
+    return f"too close to the rounding of {case.dtype} to tell one mistake from another"
+
+
+def _ask_for_three(
+    case: Case,
+    ask: Callable[[Any, Any], PyTree],
+    given: tuple[PyTree, PyTree],
+    found: dict[int, Readings],
+) -> dict[int, Readings]:
+    """Choose between readings that two examples cannot tell apart by asking about three."""
+    params, batch = given
 
     def lengthen(leaf: Any) -> Any:
         library = jnp if isinstance(leaf, jax.Array) else np
         return library.concatenate([leaf, leaf[:1]])
 
-    more = jax.tree.map(lengthen, batch)
+    batch = jax.tree.map(lengthen, batch)
     try:
-        case = _case(loss, params, more, claimed(params, more))
-    except (TypeError, ValueError):  # a rule written for two examples, whatever it is given
-        return {}
-    found = _explain(case, [index for index in wrong if not _is_true(case, index)])
-    return {i: said for i, said in found.items() if "no known mistake" not in said[0]}
+        claimed = ask(params, batch)
+    except Exception:  # the rule may be written for two examples only, and fail in any way
+        return found
+    three = _explain(_case(case.loss, params, batch, claimed), list(found))
+    return {
+        index: {text: readings[text] for text in readings if text in three.get(index, {})}
+        or readings
+        for index, readings in found.items()
+    }
 
 
-def _factors(case: Case) -> dict[float, str]:
-    """Give the factors that have a meaning, in words."""
-    named = {1.0: ""}
-    if case.rows > 1:
-        mean = mistakes.takes_mean(case)
-        summed, averaged = (
-            f"multiplied by the batch size {case.rows}",
-            f"divided by the batch size {case.rows}" + " once more" * (mean is True),
-        )
-        if mean is True:
-            summed = "summed over the batch where the loss takes the mean"
-        elif mean is False:
-            averaged = "averaged over the batch where the loss takes the sum"
-        named |= {float(case.rows): summed, 1 / case.rows: averaged}
-    for number, text in ((2.0, "doubled"), (0.5, "halved")):
-        ask = f"{named.get(number)}, or {text}; a batch of another size tells"
-        named[number] = ask if number in named else text
-    return (
-        named
-        | {-number: f"{text} and sign flipped" for number, text in named.items() if text}
-        | {-1.0: "sign flipped"}
-    )
+def _factors(case: Case) -> list[tuple[float, str]]:
+    """Give the factors that have a meaning, in words; one number may have several."""
+    rows, outputs = case.rows, mistakes.averaged_outputs(case)
+    named = [(1.0, "")]
+    if rows > 1:
+        summed, averaged = {
+            "mean": (
+                "summed over the batch where the loss takes the mean",
+                "divided by the batch size once more",
+            ),
+            "sum": (
+                "multiplied by the batch size",
+                "averaged over the batch where the loss takes the sum",
+            ),
+            "neither": ("multiplied by the batch size", "divided by the batch size"),
+        }[mistakes.reduction(case)]
+        named += [(float(rows), summed), (1 / rows, averaged)]
+    if outputs > 1:
+        named += [
+            (float(outputs), "summed over the outputs where the loss takes the mean"),
+            (1 / outputs, "divided by the number of outputs once more"),
+        ]
+    named += [(2.0, "doubled"), (0.5, "halved")]
+    flipped = [(-number, f"{text} and sign flipped") for number, text in named if text]
+    return [*named, (-1.0, "sign flipped"), *flipped]
 
 
-def _relation(case: Case, index: int, mistake: Mistake, factors: dict[float, str]) -> str | None:
-    """Say how the claimed leaf is a mistake's gradient: as it is, transposed, times a factor."""
-    claimed, gradient = case.claimed[index], mistake.gradient
+def _relations(
+    case: Case, index: int, mistake: Mistake, factors: list[tuple[float, str]]
+) -> list[str]:
+    """Say how the claimed leaf is a mistake's gradient: as it is, transposed, times a factor.
+
+    Empty where it is not: what is left over must be rounding, and little beside the error.
+    """
+    claimed, true = case.claimed[index], case.true[index]
+    gradient = np.asarray(mistake.gradient)
     norm = np.linalg.norm(gradient)
-    if not 0 < norm < np.inf:
-        return None
-    tolerance = 10 * max(_resolution(case, index), _MARGIN * np.finfo(float).eps)
-    forms: dict[str, Gradient] = {}
+    if not 0 < norm < np.inf or (mistake.fitted and claimed.size < _FITTED):
+        return []
+    alike = claimed.shape == true.shape
+    tolerance = 4 * max(_resolution(case, index), _MARGIN * _epsilon(np.float64))
+    error = np.linalg.norm(claimed - true) if alike else np.inf
+    for form, candidate in _forms(case, index, gradient).items():
+        factor = np.vdot(candidate, claimed) / norm**2
+        rest = np.linalg.norm(claimed - factor * candidate)
+        if rest > min(tolerance * abs(factor) * norm, _LEFT_OVER * error):
+            continue
+        near = [text for number, text in factors if abs(factor / number - 1) <= tolerance]
+        if not near and mistake.any_factor and claimed.size >= 3 and factor:
+            off = f"1 {factor - 1:+.1e}" if abs(factor - 1) < 1e-3 else f"{factor:.6g}"
+            near = [f"times a constant {off}"]
+        told = [" and ".join(part for part in (form, text) if part) for text in near]
+        # The true gradient as it is explains nothing.
+        told = [text for text in told if text or mistake.text]
+        if told:
+            return told
+    return []
+
+
+def _forms(case: Case, index: int, gradient: Gradient) -> dict[str, Gradient]:
+    """Give a gradient in the claimed leaf's shape, and how it got there."""
+    claimed, forms = case.claimed[index], {}
     if claimed.shape == gradient.shape:
         forms[""] = gradient
     if gradient.ndim == 2 and claimed.shape == gradient.shape[::-1]:
@@ -425,16 +449,7 @@ def _relation(case: Case, index: int, mistake: Mistake, factors: dict[float, str
     elif claimed.shape != gradient.shape and claimed.size == gradient.size:
         shapes = f"of shape {list(claimed.shape)} instead of {list(case.true[index].shape)}"
         forms[shapes] = gradient.reshape(claimed.shape)
-    for form, candidate in forms.items():
-        factor = np.vdot(candidate, claimed) / norm**2
-        if np.linalg.norm(claimed - factor * candidate) > tolerance * abs(factor) * norm:
-            continue
-        near = [text for number, text in factors.items() if abs(factor / number - 1) <= tolerance]
-        if not near and mistake.any_factor and claimed.size >= 3 and factor:
-            near = [f"times a constant {factor:.6g}"]
-        if near:
-            return " and ".join(part for part in (form, near[0]) if part)
-    return None
+    return forms
 
 
 def _figures(case: Case, index: int) -> tuple[float, float, float, float]:
@@ -449,21 +464,32 @@ def _figures(case: Case, index: int) -> tuple[float, float, float, float]:
     return *norms, error, cosine
 
 
-def _summary(rows: list[Row], layers: int | None, examples: int, dtype: np.dtype) -> str:
+def _summary(case: Case, rows: list[Row]) -> str:
     counts = {v: sum(row.verdict == v for row in rows) for v in ("right", "wrong", "undecided")}
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    parts = [f"{said}, of {len(rows)} parameters over {examples} examples in {dtype}."]
-    if examples == 1:
-        parts[0] = parts[0].replace("1 examples", "1 example")
+    examples = f"{case.rows} example{'s' if case.rows > 1 else ''}"
+    parts = [f"{said}, of {len(rows)} parameters over {examples} in {case.dtype}."]
+    if case.rows == 1:
         parts.append("One example cannot tell a sum over the batch from a mean.")
-    gone = [index // 2 for index, row in enumerate(rows) if row.signal]
-    if layers and gone:
-        first = max(gone)
-        if first == layers - 1:
-            parts.append("The error signal is wrong from the output layer on.")
-        else:
-            parts.append(
-                "The error signal is right at the output layer and first goes wrong at hidden "
-                f"layer {first + 1}."
-            )
+    if any(math.isnan(row.finite_differences) for row in rows):
+        parts.append("Finite differences were too coarse to referee autodiff in every parameter.")
+    wrong = [index for index, row in enumerate(rows) if row.verdict == "wrong"]
+    if wrong and not mistakes.activation_of(case.loss):
+        parts.append("Layers were not examined: the loss is no BatchLoss of network.forward.")
+    elif wrong:
+        parts += _where_signals_go_wrong(rows)
     return " ".join(parts)
+
+
+def _where_signals_go_wrong(rows: list[Row]) -> list[str]:
+    """Name the layer nearest the output whose error signal a named mistake made wrong."""
+    gone = [index // 2 for index, row in enumerate(rows) if row.signal]
+    if not gone:
+        return []
+    first, last = max(gone), len(rows) // 2 - 1
+    if first == last:
+        return ["The error signal is wrong from the output layer on."]
+    above = rows[2 * first + 2 :]
+    known = all(row.verdict == "right" or "no known" not in row.diagnosis for row in above)
+    right = "is right at the output layer and first goes" if known else "goes"
+    return [f"The error signal {right} wrong at hidden layer {first + 1}."]

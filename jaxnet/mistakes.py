@@ -8,8 +8,9 @@ Shapes: N examples, I inputs and O outputs of a layer; a leaf is one parameter's
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +19,10 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float64, PyTree
 
-from jaxnet import losses, network
+from jaxnet import checks, losses, network
 
 # Per-example gradients of more numbers than this are not formed.
-_MOST = 2**27
+_MOST = 2**24
 _SOFTMAX = (
     optax.losses.softmax_cross_entropy,
     optax.losses.softmax_cross_entropy_with_integer_labels,
@@ -64,12 +65,14 @@ class Mistake(NamedTuple):
         gradient: what it gives.
         signal: whether the error signal of a layer is wrong, and not only this leaf.
         any_factor: whether a constant factor without a name is evidence too.
+        fitted: whether a number in it was fitted to the claim.
     """
 
     text: str
     gradient: Gradient
     signal: bool = False
     any_factor: bool = False
+    fitted: bool = False
 
 
 Tier = dict[int, list[Mistake]]
@@ -79,11 +82,13 @@ Tier = dict[int, list[Mistake]]
 def tiers(case: Case) -> Iterator[Tier]:
     """Give the known mistakes, simplest first, each tier computed when asked for."""
     yield {i: [Mistake("", true, any_factor=True)] for i, true in enumerate(case.true)}
+    yield _misplaced(case)
     if case.rows * sum(true.size for true in case.true) <= _MOST:
         yield _unsummed(case)
     yield _regularised(case)
     activation = activation_of(case.loss)
     if activation:
+        case = case._replace(loss=inspect.unwrap(case.loss))
         yield _weight_inputs(case, activation)
         yield _signals(case, activation, combined=False)
         yield _signals(case, activation, combined=True)
@@ -93,29 +98,47 @@ def tiers(case: Case) -> Iterator[Tier]:
 
 def activation_of(loss: Any) -> network.Activation | None:
     """Give the hidden activation where the loss is of a network of ours, None elsewhere."""
-    forward = getattr(loss, "forward", None)
-    if forward is network.forward:
-        return jax.nn.relu
-    if (
-        isinstance(loss, losses.BatchLoss)
-        and isinstance(forward, functools.partial)
-        and forward.func is network.forward
-        and not forward.args
-    ):
-        return forward.keywords.get("activation", jax.nn.relu)
-    return None
+    loss = inspect.unwrap(loss)
+    if not isinstance(loss, losses.BatchLoss):
+        return None
+    forward, given = inspect.unwrap(loss.forward), {}
+    if isinstance(forward, functools.partial) and not forward.args:
+        forward, given = forward.func, forward.keywords
+    return given.get("activation", jax.nn.relu) if forward is network.forward else None
 
 
-def takes_mean(case: Case) -> bool | None:
-    """Tell a loss that is a mean over the examples from a sum; None where it is neither."""
-    total = [leaf.sum(0) for leaf in _per_example(case)]
-    for mean, scale in ((True, case.rows), (False, 1)):
-        if all(
-            np.allclose(a, b * scale, rtol=1e-6, atol=1e-9 * np.abs(a).max(initial=0))
-            for a, b in zip(total, case.true, strict=True)
-        ):
-            return mean
-    return None
+def averaged_outputs(case: Case) -> int:
+    """Count the outputs a loss of ours takes the mean over; 1 elsewhere."""
+    loss = inspect.unwrap(case.loss)
+    if not activation_of(loss):
+        return 1
+    x, y = (jax.tree.map(lambda leaf: leaf[0], part) for part in case.batch)
+    return int(np.prod(jax.eval_shape(loss.example, case.params, x, y).shape))
+
+
+def reduction(case: Case) -> Literal["mean", "sum", "neither"]:
+    """Tell whether a loss is a mean over its examples or a sum, by giving it each one twice."""
+    twice = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf]), case.batch)
+    doubled = _try_gradients(case, twice)
+    if doubled is not None:
+        if _close(doubled, case.true):
+            return "mean"
+        if _close(doubled, case.true, 2.0):
+            return "sum"
+    return "neither"
+
+
+def _try_gradients(case: Case, batch: PyTree) -> list[Gradient] | None:
+    """Give the gradient over another batch, where the loss takes one of that size."""
+    try:
+        return [np.asarray(leaf) for leaf in _gradients(case.loss, case.params, batch)]
+    except Exception:  # a loss written for its own batch may fail in any way
+        return None
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list[Array]:
+    return jax.tree.leaves(jax.grad(loss)(params, batch))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -125,13 +148,30 @@ def _example_gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list
 
 
 def _per_example(case: Case) -> list[Gradient]:
-    return [np.asarray(leaf) for leaf in _example_gradients(case.loss, case.params, case.batch)]
+    """Give the gradient of each example, [N, ...]; none where the loss is not made of them."""
+    try:
+        found = _example_gradients(case.loss, case.params, case.batch)
+    except Exception:  # a loss written for its own batch may fail in any way
+        return []
+    each = [np.asarray(leaf) for leaf in found]
+    totals = [np.asarray(leaf.sum(0)) for leaf in each]
+    return (
+        each if any(_close(totals, case.true, scale) for scale in (1.0, float(case.rows))) else []
+    )
+
+
+def _close(these: list[Gradient], those: list[Gradient], scale: float = 1.0) -> bool:
+    return all(
+        np.allclose(a, scale * b, rtol=1e-6, atol=1e-9 * np.abs(a).max(initial=0))
+        for a, b in zip(these, those, strict=True)
+    )
 
 
 def _unsummed(case: Case) -> Tier:
     """Sums over the batch that were left out, or taken over something else."""
     tier: Tier = {}
-    for index, each in enumerate(_per_example(case)):
+    # A batch of one is its own sum.
+    for index, each in enumerate(_per_example(case) if case.rows > 1 else ()):
         tier[index] = [Mistake("not summed over the batch", each)]
         tier[index] += [
             Mistake(f"not summed over the batch: example {row} alone", each[row])
@@ -147,19 +187,34 @@ def _unsummed(case: Case) -> Tier:
     return tier
 
 
+def _misplaced(case: Case) -> Tier:
+    """Leaves that hold the gradient of another parameter."""
+    return {
+        index: [
+            Mistake(f"the gradient of {checks.path('', case.params, other)} instead", leaf)
+            for other, leaf in enumerate(case.true)
+            if other != index and leaf.shape == case.claimed[index].shape and leaf.size >= 2
+        ]
+        for index in range(len(case.true))
+    }
+
+
 def _regularised(case: Case) -> Tier:
     """A missing or doubled L2 or L1 term: what is left over is a multiple of it."""
     tier: Tier = {}
     for index, param in enumerate(map(np.asarray, jax.tree.leaves(case.params))):
         claimed, true = case.claimed[index], case.true[index]
-        if claimed.shape != true.shape or param.size < 3:
+        sizes = np.abs(param)
+        # Where all entries are of one size the two terms are one, and any constant fits.
+        if claimed.shape != true.shape or np.ptp(sizes) <= 1e-6 * sizes.max(initial=0):
             continue
         for name, term in (("L2", param), ("L1", np.sign(param))):
             strength = np.vdot(term, claimed - true) / max(np.vdot(term, term), 1e-300)
-            how = "missing" if strength < 0 else "counted twice, or not in the loss at all"
-            text = f"{name} regulariser {how} (a gradient of {abs(strength):.4g} times "
+            how = "missing or too weak" if strength < 0 else "counted twice or too strong"
+            text = f"{name} regulariser {how} (by {abs(strength):.4g} times "
             text += "the parameter)" if name == "L2" else "its sign)"
-            tier.setdefault(index, []).append(Mistake(text, true + strength * term))
+            mistake = Mistake(text, true + strength * term, fitted=True)
+            tier.setdefault(index, []).append(mistake)
     return tier
 
 
@@ -267,6 +322,11 @@ def _wrong(activation: network.Activation) -> list[Rule]:
             lambda back, z, h, other: other * slope(z),
         ),
     ]
+    for other, derivative in _slopes_of_others(activation).items():
+        rules.append(Rule(f"{quantity}{other} in place of the layer's own activation", derivative))
+    if activation is not jax.nn.sigmoid:
+        text = f"{quantity}the sigmoid's formula h (1 - h) of another activation"
+        rules.append(Rule(text, lambda back, z, h, other: back * h * (1 - h)))
     formula = {
         jnp.tanh: lambda h: 1 - h**2,
         jax.nn.tanh: lambda h: 1 - h**2,
@@ -276,6 +336,15 @@ def _wrong(activation: network.Activation) -> list[Rule]:
         text = "its formula in the activations, applied to the pre-activations"
         rules.append(Rule(point + text, lambda back, z, h, other: back * formula(z)))
     return rules
+
+
+def _slopes_of_others(activation: network.Activation) -> dict[str, Any]:
+    others = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "ReLU": jax.nn.relu}
+    return {
+        name: lambda back, z, h, other, phi=phi: back * _slope(phi, z)
+        for name, phi in others.items()
+        if phi is not activation
+    }
 
 
 def _output_rules(case: Case, done: _Pass, activation: network.Activation) -> dict[str, Gradient]:
@@ -381,7 +450,14 @@ def _updated_weights(case: Case, activation: network.Activation) -> Tier:
     )
     text = f"sent back through weights already updated, with learning rate {rate:.4g}"
     return {
-        index: [Mistake(f"error signal of hidden layer {index // 2 + 1}: {text}", leaf, True)]
+        index: [
+            Mistake(
+                f"error signal of hidden layer {index // 2 + 1}: {text}",
+                leaf,
+                signal=True,
+                fitted=index == 2 * top,
+            )
+        ]
         for index, leaf in enumerate(_leaves(done, deltas)[:-2])
     }
 
@@ -415,7 +491,8 @@ def _along(
 def _elsewhere(case: Case) -> Tier:
     """The gradient at the parameters before or after a step of gradient descent."""
     tree = jax.tree.structure(case.params)
-    if any(a.shape != b.shape for a, b in zip(case.claimed, case.true, strict=True)):
+    pairs = list(zip(case.claimed, case.true, strict=True))
+    if any(a.shape != b.shape for a, b in pairs) or sum(b.size for _, b in pairs) < 4:
         return {}
     claimed = jax.tree.unflatten(tree, case.claimed)
     before = "taken at stale parameters, one step of gradient descent earlier"
@@ -427,7 +504,11 @@ def _elsewhere(case: Case) -> Tier:
     ):
         rate, there = _along(case.loss, case.params, case.batch, direction, claimed)
         if rate > 0:
-            for index, leaf in enumerate(jax.tree.leaves(there)):
-                named = f"{text} (learning rate {float(rate):.4g})"
-                tier[index].append(Mistake(named, np.asarray(leaf)))
+            named = f"{text} (learning rate {float(rate):.4g})"
+            for index, leaf in enumerate(map(np.asarray, jax.tree.leaves(there))):
+                # A gradient that only changed its length is no evidence of where it was taken.
+                along = np.vdot(leaf, case.true[index])
+                lengths = np.linalg.norm(leaf) * np.linalg.norm(case.true[index])
+                if abs(along) < (1 - 1e-9) * lengths:
+                    tier[index].append(Mistake(named, leaf))
     return tier

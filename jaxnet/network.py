@@ -3,6 +3,7 @@
 Shapes: I inputs and O outputs of a layer.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ Params = Sequence[Layer]
 def init(
     key: Key[Array, ""],
     sizes: Sequence[int],
-    initializer: Initializer = jax.nn.initializers.he_normal(),  # noqa: B008 (stateless)
+    initializer: Initializer = jax.nn.initializers.he_uniform(),  # noqa: B008 (stateless)
     dtype: Any = None,
 ) -> tuple[Layer, ...]:
     """Draw the parameters of a network of the given layer sizes, biases zero.
@@ -39,14 +40,23 @@ def init(
         dtype: of the parameters; JAX's default float where None.
 
     Raises:
-        ValueError: fewer than two sizes, or a size below one.
+        ValueError: fewer than two sizes, or a size that is not a whole number of at least one.
     """
-    if len(sizes) < 2 or any(size < 1 for size in sizes):
+    whole = isinstance(sizes, Sequence) and all(isinstance(size, int) for size in sizes)
+    if not whole or len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(
             "sizes: wanted the inputs, any hidden layers and the outputs, each at least 1, "
-            f"such as [3, 4, 4]; got {list(sizes)}"
+            f"such as [3, 4, 4]; got {sizes}"
         )
     dtype = dtype or jnp.zeros(()).dtype
+    return _draw(key, tuple(sizes), initializer, dtype)
+
+
+# One program: drawn one operation at a time, each shape of layer would compile by itself.
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _draw(
+    key: Array, sizes: tuple[int, ...], initializer: Initializer, dtype: Any
+) -> tuple[Layer, ...]:
     keys = jax.random.split(key, len(sizes) - 1)
     return tuple(
         Layer(initializer(k, (inputs, outputs), dtype).T, jnp.zeros(outputs, dtype))
@@ -64,9 +74,10 @@ def forward(
     """
     _check_shapes(params, x)
     *hidden, output = params
-    for layer in hidden:
-        x = activation(layer.weight @ x + layer.bias)
-    return output.weight @ x + output.bias
+    for weight, bias in hidden:
+        x = activation(weight @ x + bias)
+    weight, bias = output
+    return weight @ x + bias
 
 
 def _check_shapes(params: Params, x: Array) -> None:

@@ -1,7 +1,9 @@
 """Results for people: tables in the terminal and pictures in a file (extra `experiments`)."""
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ import matplotlib as mpl  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from rich.console import Console  # noqa: E402
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 # Okabe and Ito's colours, which those who see colours differently can tell apart.
@@ -81,14 +84,10 @@ def check_picture(path: Path) -> None:
         raise ValueError(f"output: wanted a file ending in .png, .svg or .pdf; got {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
-        if path.stat().st_size == 0:
-            path.unlink()
     except OSError as error:
-        raise ValueError(
-            f"output: wanted a place to write a picture; got {path}: {error}"
-        ) from error
+        raise ValueError(f"output: wanted a place to write to; got {path}: {error}") from error
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"output: wanted a place to write to; got {path}, which is not one")
 
 
 def loss_curves(path: Path, title: str, losses: Mapping[str, Float[np.ndarray, " T"]]) -> None:
@@ -123,3 +122,27 @@ def _draw(panel: Panel, ax: Axes) -> None:
     ax.set_xscale("log" if "x" in panel.log else "linear")
     ax.set_yscale("log" if "y" in panel.log else "linear")
     ax.legend(frameon=False)
+
+
+@contextlib.contextmanager
+def progress(epochs: int) -> Iterator[Callable[[Any], None]]:
+    """Draw a bar of epochs on the terminal, quiet where there is none.
+
+    Gives a function of a `training.Fit`, to be called as it goes.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("epoch {task.completed} of {task.total}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=epochs, losses="")
+
+        def draw(fit: Any) -> None:
+            last = {name: values[-1] for name, values in fit.history.items() if len(values)}
+            losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+            bar.update(task, completed=int(fit.progress.epoch), losses=losses)
+
+        yield draw

@@ -17,13 +17,13 @@ DATA = pathlib.Path(__file__).parent / "data"
 
 
 def python(*arguments, **environment):
-    """Run a module of the checkout as a person would; warnings are errors there as well."""
+    """Run a module on a terminal that knows only ASCII; warnings are errors there as well."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", *arguments],
         capture_output=True,
         check=False,
         cwd=ROOT,
-        env=os.environ | {"PYTHONIOENCODING": "utf-8"} | environment,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"} | environment,
     )
 
 

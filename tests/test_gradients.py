@@ -195,7 +195,9 @@ def test_planted_mistakes_are_named(capsys):
             audit = gradients.audit(loss, params, batch, claim)
             wrong = [row for row in audit.rows if row.verdict != "right"]
             others = [row.diagnosis for row in wrong if words not in row.diagnosis]
-            others += [row.diagnosis for row in wrong if ", or " in row.diagnosis and rows > 2]
+            # With 2 examples, or 2 outputs, a factor of 2 has two readings.
+            two = rows == 2 or (setting[3] == "squares" and setting[0][-1] == 2)
+            others += [row.diagnosis for row in wrong if ", or " in row.diagnosis and not two]
             if not wrong:
                 others = ["no alarm"]
             named[name]["the mistake itself" if not others else others[0]] += 1
@@ -249,14 +251,217 @@ def test_what_no_known_mistake_explains_is_left_unexplained(setting):
             assert (row.verdict, row.diagnosis) == ("wrong", "no known mistake explains it")
 
 
-def test_an_error_just_above_the_resolution_is_an_alarm_and_one_below_is_not():
-    loss, params, batch, _ = draw(SETTINGS[2], 3)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_error_just_above_the_resolution_is_an_alarm_and_one_below_is_not(dtype):
+    """Too small to explain, it is given no cause; in float64 it is what float32 rounding makes."""
+    loss, params, batch, _ = draw(SETTINGS[2], 3, dtype)
     true = layers_of(oracles.backward([tuple(p) for p in params], *batch, "softmax", "sigmoid"))
     resolution = gradients.audit(loss, params, batch, true).rows[0].resolution
-    for size, verdict in ((3 * resolution, "wrong"), (resolution / 3, "right")):
-        bent = true[0]._replace(weight=true[0].weight * (1 + size))
-        row = gradients.audit(loss, params, batch, (bent, *true[1:])).rows[0]
-        assert row.verdict == verdict
+
+    def judge(size):
+        bent = true[0]._replace(weight=(true[0].weight * dtype(1 + size)))
+        return gradients.audit(loss, params, batch, (bent, *true[1:])).rows[0]
+
+    assert judge(resolution / 3).verdict == "right"
+    above = judge(3 * resolution)
+    if dtype == np.float32:
+        assert above.verdict == "wrong"
+        assert above.diagnosis.startswith("too close to the rounding of float32 to tell")
+    else:
+        assert above.verdict == "undecided"
+        assert above.diagnosis.startswith("agrees to float32 rounding")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [1e-4, 1e-3, 1e-2])
+def test_noise_is_never_given_a_cause(dtype, size):
+    """However small, and however few the entries: noise is no regulariser and no constant."""
+    for setting, seed in itertools.product(SETTINGS[1:8:3], range(3)):
+        loss, params, batch, _ = draw(setting, seed, dtype)
+        true = oracles.backward([tuple(p) for p in params], *batch, setting[3], setting[2])
+        random = np.random.default_rng(seed)
+        noisy = [
+            [leaf * (1 + size * random.normal(size=leaf.shape)).astype(dtype) for leaf in pair]
+            for pair in true
+        ]
+        audit = gradients.audit(loss, params, batch, layers_of(noisy))
+        said = {row.diagnosis for row in audit.rows if len(row.shape) == 2 or row.shape[0] > 2}
+        assert said <= {
+            "no known mistake explains it",
+            f"too close to the rounding of {np.dtype(dtype)} to tell one mistake from another",
+        }
+        assert "error signal" not in audit.summary
+
+
+def test_the_summary_says_nothing_of_signals_where_nothing_is_known_of_them():
+    """One row of one weight off: the signal at that layer is right, as its bias shows."""
+    setting = ([4, 6, 6, 3], 5, "tanh", "softmax")
+    loss, params, batch, _ = draw(setting, 0)
+    true = oracles.backward([tuple(p) for p in params], *batch, "softmax", "tanh")
+    true[2][0][0] += 0.1
+    audit = gradients.audit(loss, params, batch, layers_of(true))
+    assert [row.verdict for row in audit.rows].count("wrong") == 1
+    assert "error signal" not in str(audit)
+
+
+@pytest.mark.parametrize(
+    ("params", "claim"), [(1.5, 9.7), (np.array([1.5, 2.0]), None), (np.full(2, 0.1), None)]
+)
+def test_a_number_fitted_to_few_is_no_evidence(x64, params, claim):
+    """One or two entries are always some other parameters' gradient, or some penalty's."""
+
+    def loss(params, batch):
+        return jnp.mean((jnp.sum(params**2) - batch) ** 2)
+
+    params, batch = np.asarray(params), np.linspace(1, 2, 5)
+    claim = 0.74 * jax.grad(loss)(params, batch) if claim is None else np.asarray(claim)
+    row = gradients.audit(loss, params, batch, claim).rows[0]
+    assert (row.verdict, row.diagnosis) == ("wrong", "no known mistake explains it")
+
+
+def test_an_untrained_bias_is_no_regulariser():
+    """A constant parameter and a constant error: any penalty would fit."""
+    setting = ([3, 5, 2], 7, "relu", "softmax")
+    loss, params, batch, _ = draw(setting, 1)
+    params = (params[0]._replace(bias=np.full(5, -100.0)), params[1])
+    true = oracles.backward([tuple(p) for p in params], *batch, "softmax", "relu")
+    assert not true[0][1].any()
+    true[0][1] += 1.0
+    audit = gradients.audit(loss, params, batch, layers_of(true))
+    assert "regulariser" not in str(audit)
+
+
+def test_the_gradient_of_another_parameter_is_named():
+    loss, params, batch, _ = draw(([4, 6, 6, 6], 5, "tanh", "softmax"), 0)
+    first, second, third = oracles.backward([tuple(p) for p in params], *batch, "softmax", "tanh")
+    claim = layers_of([[first[0], second[1]], [third[0], first[1]], [second[0], third[1]]])
+    diagnoses = [row.diagnosis for row in gradients.audit(loss, params, batch, claim).rows]
+    other = "the gradient of {} instead"
+    expected = ("[1].bias", "[2].weight", "[0].bias", "[1].weight")
+    assert diagnoses == ["", *(other.format(name) for name in expected), ""]
+
+
+def test_a_mean_over_outputs_is_told_from_a_mean_over_examples():
+    loss, params, batch, _ = draw(([4, 7, 5], 3, "sigmoid", "squares"), 0)
+    true = oracles.backward([tuple(p) for p in params], *batch, "squares", "sigmoid")
+    claim = layers_of([[5 * leaf for leaf in pair] for pair in true])
+    said = {row.diagnosis for row in gradients.audit(loss, params, batch, claim).rows}
+    assert said == {"summed over the outputs where the loss takes the mean"}
+
+
+@pytest.mark.parametrize("other", ["tanh", "sigmoid", "relu"])
+def test_another_activations_derivative_is_named(other):
+    names = {"tanh": "tanh", "sigmoid": "sigmoid", "relu": "ReLU"}
+    setting = ([4, 6, 3], 5, "softplus", "softmax")
+    loss, params, batch, (layers, x, y) = draw(setting, 0)
+    pre = oracles.forward(layers, x, "softplus")[1]
+    delta = oracles.softmax(pre[-1]) - y
+    signal = (delta @ layers[1][0]) * oracles.ACTIVATIONS[other][1](pre[0])
+    grads = oracles.backward(layers, x, y, "softmax", "softplus")
+    grads[0] = [signal.T @ x / len(x), signal.mean(0)]
+    row = gradients.audit(loss, params, batch, layers_of(grads)).rows[0]
+    assert f"{names[other]} in place of the layer's own activation" in row.diagnosis
+
+
+class Callable(tuple):
+    """A pytree that can be called, as Equinox modules are."""
+
+    def __call__(self):
+        raise AssertionError
+
+
+jax.tree_util.register_pytree_node(Callable, lambda t: (tuple(t), None), lambda _, t: Callable(t))
+
+
+def test_a_gradient_that_can_be_called_is_a_gradient(x64):
+    params = Callable((np.arange(3.0),))
+
+    def loss(params, batch):
+        return jnp.sum(params[0] ** 2) + jnp.mean(batch)
+
+    assert gradients.audit(loss, params, np.ones(2), Callable((np.arange(3.0) * 2,))).right
+
+
+def test_losses_that_close_over_arrays_and_know_their_batch():
+    """float64 constants in float32 mode, and a loss that takes only its own number of rows."""
+    scale, x = np.arange(1.0, 4.0), np.ones((6, 3), np.float32)
+
+    def loss(params, batch):
+        return jnp.sum((jnp.reshape(batch, (6, 3)) @ (params * scale)) ** 2)
+
+    w = np.array([0.3, -0.2, 0.5], np.float32)
+    true = 2 * 6 * np.sum(w * scale) * scale
+    assert gradients.audit(loss, w, x, true.astype(np.float32)).right
+    row = gradients.audit(loss, w, x, true / 6).rows[0]
+    assert row.diagnosis == "divided by the batch size"
+
+
+def test_a_rule_for_its_own_two_examples_is_not_asked_in_vain(x64):
+    """It divides by 2 whatever it is given, or fails on 3: what is said is of the 2 given."""
+    loss, params, batch, _ = draw(SETTINGS[0], 0)
+    targets = batch[1]
+
+    def hard_coded(p, b):
+        return jax.tree.map(lambda leaf: leaf * len(b[0]) / 4, jax.grad(loss)(p, b))
+
+    def closed_over(p, b):
+        return jax.grad(loss)(p, (b[0], np.stack([targets[i] for i in range(len(b[0]))])))
+
+    for row in gradients.audit(loss, params, batch, hard_coded).rows:
+        assert row.diagnosis.startswith("divided by the batch size once more, or halved; a batch")
+    assert gradients.audit(loss, params, batch, closed_over).right
+
+
+def test_right_gradients_of_a_lower_precision_are_no_alarm(x64):
+    """Computed in float32 and held in float64, or of a loss that rounds to bfloat16 inside."""
+    loss, params, batch, _ = draw(SETTINGS[2], 0)
+    single = jax.tree.map(np.float32, (params, batch))
+    with jax.enable_x64(False):
+        claim = jax.device_get(jax.grad(loss)(*single))
+    wide = jax.tree.map(np.float64, claim)
+    audit = gradients.audit(loss, *jax.tree.map(np.float64, single), wide)
+    assert {row.verdict for row in audit.rows} == {"undecided"}
+    assert "agrees to float32 rounding" in audit.rows[0].diagnosis
+
+    def coarse(w, batch):
+        product = batch.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16)
+        return jnp.mean(product.astype(jnp.float32) ** 2)
+
+    w, x = np.linspace(0.3, 1, 5, dtype=np.float32), np.ones((8, 5), np.float32)
+    (row,) = gradients.audit(coarse, w, x, jax.grad(coarse)(w, x)).rows
+    assert row.verdict in ("right", "undecided")
+    assert "replaces its own gradient" not in row.diagnosis
+
+
+def test_many_examples_in_float32_raise_no_alarm():
+    """Summed one example after the other, which rounds worst."""
+    loss, params, batch, _ = draw(([6, 8, 3], 4000, "tanh", "softmax"), 0, np.float32)
+    total = [[np.zeros_like(leaf) for leaf in layer] for layer in params]
+    layers = [tuple(layer) for layer in params]
+    for first in range(0, 4000, 10):
+        rows = slice(first, first + 10)
+        each = oracles.backward(layers, batch[0][rows], batch[1][rows], "softmax", "tanh")
+        total = [
+            [np.float32(a + b / np.float32(400)) for a, b in zip(pair, more, strict=True)]
+            for pair, more in zip(total, each, strict=True)
+        ]
+    assert gradients.audit(loss, params, batch, layers_of(total)).right
+
+
+def test_our_network_is_recognised_in_jit_and_said_where_it_is_not():
+    loss, params, batch, _ = draw(SETTINGS[1], 0)
+    layers = [tuple(p) for p in params]
+    mistake = {"mistake": "derivative missing", "layers": {0}}
+    claim = layers_of(oracles.backward(layers, *batch, "softmax", "tanh", **mistake))
+    assert "first goes wrong at hidden layer 1" in str(
+        gradients.audit(jax.jit(loss), params, batch, claim)
+    )
+
+    def penalised(params, batch):
+        return loss(params, batch) + 0 * jnp.sum(params[0].bias)
+
+    hidden = gradients.audit(penalised, params, batch, claim)
+    assert "Layers were not examined" in hidden.summary
 
 
 def test_float32_says_what_it_cannot_decide(x64):
@@ -296,9 +501,9 @@ def any_pytree():
     ("loss", "change", "words"),
     [
         (quadratic, lambda g: g / 6, "averaged over the batch where the loss takes the sum"),
-        (quadratic, lambda g: g * 6, "multiplied by the batch size 6"),
+        (quadratic, lambda g: g * 6, "multiplied by the batch size"),
         (mean_quadratic, lambda g: g * 6, "summed over the batch where the loss takes the mean"),
-        (mean_quadratic, lambda g: g / 6, "divided by the batch size 6 once more"),
+        (mean_quadratic, lambda g: g / 6, "divided by the batch size once more"),
         (quadratic, lambda g: -2 * g, "doubled and sign flipped"),
         (quadratic, lambda g: g.T, "transposed"),
         (quadratic, lambda g: g.T / 6, "transposed and averaged over the batch"),
@@ -402,6 +607,12 @@ def test_summary_names_the_layer_where_the_signal_first_goes_wrong():
         ({"batch": np.ones((0, 3))}, ValueError, "batch: wanted at least one row"),
         ({"batch": np.full((2, 3), np.nan)}, ValueError, "batch: wanted finite"),
         ({"loss": lambda p, b: b @ p["w"].T}, ValueError, "loss: wanted a real scalar"),
+        (
+            {"loss": lambda p, b: jnp.log(-jnp.sum(b @ p["w"].T))},
+            ValueError,
+            "loss: wanted a loss and a gradient that are finite",
+        ),
+        ({"claimed": {"w": np.ones((2, 3), complex)}}, TypeError, "claimed: wanted real gradients"),
         ({"claimed": {"v": np.ones((2, 3))}}, ValueError, "claimed: wanted the structure of"),
         ({"claimed": {"w": "large"}}, TypeError, "claimed['w']: wanted an array of numbers"),
     ],

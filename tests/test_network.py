@@ -80,8 +80,8 @@ def test_spread_follows_the_fans(initializer, variance):
     assert np.var(layer.weight) == pytest.approx(variance(40, 400), rel=0.06)
 
 
-def test_he_normal_is_the_default():
-    named = network.init(KEY, [4, 3, 2], INITIALIZERS.he_normal())
+def test_he_uniform_is_the_default():
+    named = network.init(KEY, [4, 3, 2], INITIALIZERS.he_uniform())
     jax.tree.map(np.testing.assert_array_equal, network.init(KEY, [4, 3, 2]), named)
 
 

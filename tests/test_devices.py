@@ -1,0 +1,87 @@
+"""Evidence for the devices: what a result says of them, and what is said when one is missing."""
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+
+import jax
+import jaxlib
+import numpy as np
+import optax
+import pytest
+
+from jaxnet import devices
+
+
+def test_first_is_the_device_jax_selects():
+    assert devices.first() == jax.devices()[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float64, jax.numpy.bfloat16])
+def test_provenance_says_what_a_result_depends_on(dtype):
+    said = devices.provenance(dtype)
+    assert said.pop("device").startswith(jax.devices()[0].platform)
+    assert said == {
+        "dtype": np.dtype(dtype).name,
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "numpy": np.__version__,
+        "optax": optax.__version__,
+        "python": platform.python_version(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("platform", "kind", "count", "expected"),
+    [
+        ("cpu", "cpu", 1, "cpu, 1 device"),
+        ("cpu", "cpu", 4, "cpu, 4 devices"),
+        ("gpu", "NVIDIA H100", 8, "gpu (NVIDIA H100), 8 devices"),
+    ],
+)
+def test_provenance_describes_the_devices(platform, kind, count, expected, monkeypatch):
+    device = type("Device", (), {"platform": platform, "device_kind": kind})()
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    monkeypatch.setattr(jax, "local_device_count", lambda: count)
+    assert devices.provenance("float32")["device"] == expected
+    assert devices.float64_is_native()
+
+
+def test_float64_is_not_native_on_a_tpu(monkeypatch):
+    device = type("Device", (), {"platform": "tpu", "device_kind": "TPU v4"})()
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert not devices.float64_is_native()
+
+
+def test_float64_is_accurate_here():
+    assert devices.float64_error() < 1e-14
+
+
+def test_single_precision_would_be_noticed(monkeypatch):
+    monkeypatch.setattr(jax, "enable_x64", lambda _: contextlib.nullcontext())
+    assert 1e-8 < devices.float64_error() < 1e-5
+
+
+@pytest.mark.parametrize("wanted", ["tpu", "no_such_platform"])
+def test_a_missing_platform_is_named_with_those_there_are(wanted):
+    """In a process of its own; the setting is left as it was."""
+    script = """
+import jax
+from jaxnet import devices
+try:
+    devices.first()
+except devices.MissingPlatformError as error:
+    print(error)
+print(jax.config.jax_platforms)
+"""
+    environment = os.environ | {"JAX_PLATFORMS": wanted}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    message, setting = done.stdout.splitlines()
+    assert message.startswith(f"JAX_PLATFORMS: wanted {wanted}; available here: ")
+    assert "cpu" in message.split("available here: ")[1].split("; ")[0].split(", ")
+    assert message.endswith("or unset JAX_PLATFORMS")
+    assert setting == wanted

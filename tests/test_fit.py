@@ -1,0 +1,323 @@
+"""Evidence for `fit`: it is the plain loop, however it is chunked, streamed, stopped or resumed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import oracles
+import pytest
+
+from jaxnet import batches, devices, losses, network, training
+
+LOSS = losses.BatchLoss(network.forward, optax.losses.l2_loss)
+VALUE_AND_GRAD = jax.value_and_grad(LOSS)
+
+
+def problem(rows=23, seed=0, dtype=np.float64):
+    """Data and parameters for a 3-5-2 ReLU network."""
+    random = np.random.default_rng(seed)
+    x, y = random.normal(size=(rows, 3)).astype(dtype), random.normal(size=(rows, 2)).astype(dtype)
+    params = network.init(jax.random.key(seed), [3, 5, 2], dtype=dtype)
+    return params, (x, y)
+
+
+def plain(params, data, epochs, batch_size, learning_rate, drop_last=False):
+    """The twin: NumPy, hand-written gradients, a loop over epochs and batches."""
+    layers = [(np.asarray(w), np.asarray(b)) for w, b in params]
+    x, y = data
+    means = []
+    for epoch in range(epochs):
+        order = batches.shuffle(len(x), 0, epoch) if batch_size < len(x) else np.arange(len(x))
+        total = seen = 0
+        for first in range(0, len(x), batch_size):
+            rows = order[first : first + batch_size]
+            if len(rows) < batch_size and drop_last:
+                continue
+            total += len(rows) * oracles.loss(layers, x[rows], y[rows], "squares", "relu")
+            seen += len(rows)
+            grads = oracles.backward(layers, x[rows], y[rows], "squares", "relu")
+            layers = oracles.descend(layers, grads, learning_rate)
+        means.append(total / seen)
+    return layers, means
+
+
+def equal(a, b):
+    """Bitwise equal, leaf by leaf."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in pairs)
+
+
+def sgd(params, data, **settings):
+    return training.fit(VALUE_AND_GRAD, optax.sgd, params, data, learning_rate=0.05, **settings)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 4, 8, 22, 23])
+def test_fit_is_the_plain_loop(x64, batch_size, drop_last):
+    """Each example once an epoch, the short last batch a mean over its own examples."""
+    params, data = problem()
+    run = sgd(params, data, epochs=3, batch_size=batch_size, drop_last=drop_last)
+    layers, means = plain(params, data, 3, batch_size, 0.05, drop_last)
+    assert run.outcome == "finished"
+    assert np.allclose(run.history["loss"], means, rtol=1e-12)
+    for ours, theirs in zip(run.params, layers, strict=True):
+        assert np.allclose(ours.weight, theirs[0], rtol=1e-11, atol=1e-13)
+        assert np.allclose(ours.bias, theirs[1], rtol=1e-11, atol=1e-13)
+
+
+def test_every_example_once_an_epoch(x64):
+    """A loss that is linear in one weight per row: after an epoch each has moved once, alike."""
+    rows = 13
+
+    def value_and_grad(params, batch):
+        return jnp.sum(params) * 0, -jnp.zeros(rows).at[batch].add(1.0)
+
+    run = training.fit(
+        value_and_grad, optax.sgd(1.0), jnp.zeros(rows), np.arange(rows), epochs=2, batch_size=4
+    )
+    assert np.array_equal(run.params, np.full(rows, 2.0))
+
+
+def test_fit_is_train_of_the_same_order(x64):
+    """Where batches fill, one order array through `train` gives the same, to the bit."""
+    params, data = problem(24)
+    run = sgd(params, data, epochs=5, batch_size=8, seed=7)
+    order = batches.shuffled(24, 8, 5, seed=7)
+    state, curve = training.train(
+        VALUE_AND_GRAD, optax.sgd, params, data, order, learning_rate=0.05
+    )
+    assert equal(run.progress.state, state)
+    assert np.allclose(run.history["loss"], np.reshape(curve, (5, 3)).mean(1), rtol=1e-14)
+
+
+@pytest.mark.parametrize("chunk", [1, 2**22])
+def test_a_stream_is_the_same_run(x64, chunk, monkeypatch, tmp_path):
+    """From `np.memmap`s, in chunks of one batch or of many, to the bit."""
+    monkeypatch.setattr(training, "_CHUNK", chunk)
+    params, data = problem()
+    maps = []
+    for index, array in enumerate(data):
+        maps.append(np.memmap(tmp_path / f"{index}", array.dtype, "w+", shape=array.shape))
+        maps[-1][:] = array
+    settings = {"epochs": 3, "validation": data}
+    streamed = sgd(params, batches.stream(tuple(maps), 4, 0), **settings)
+    held = sgd(params, data, batch_size=4, **settings)
+    assert equal(streamed, held)
+
+
+def test_any_iterator_of_batches_streams(x64):
+    params, data = problem()
+
+    def generate(epoch):
+        order = batches.shuffle(23, 0, epoch)
+        for first in range(0, 23, 4):
+            rows = order[first : first + 4]
+            yield data[0][rows], data[1][rows]
+
+    assert equal(sgd(params, generate, epochs=2), sgd(params, data, epochs=2, batch_size=4))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_resumed_is_uninterrupted(x64, streamed, monkeypatch):
+    """From every point at which a run was seen, also in the middle of a streamed epoch."""
+    monkeypatch.setattr(training, "_CHUNK", 10)
+    params, data = problem()
+    source = batches.stream(data, 4, 0) if streamed else data
+    size = {} if streamed else {"batch_size": 4}
+    settings = {"epochs": 4, "validation": data, "patience": 3} | size
+    adam = (VALUE_AND_GRAD, optax.sgd(0.05, momentum=0.9), params, source)
+    seen = []
+    whole = training.fit(*adam, **settings, on_progress=seen.append)
+    assert len(seen) > 2
+    assert equal(whole, training.fit(*adam, **settings))
+    for point in seen[:-1]:
+        assert equal(whole, training.fit(*adam, **settings, resume=jax.device_get(point)))
+    if streamed:
+        assert any(int(point.progress.steps) for point in seen)
+
+
+def test_a_finished_run_goes_on_for_more_epochs(x64):
+    params, data = problem()
+    half = sgd(params, data, epochs=2, batch_size=4)
+    assert equal(sgd(params, data, epochs=2, batch_size=4, resume=half), half)
+    more = sgd(params, data, epochs=5, batch_size=4, resume=half._replace(outcome="running"))
+    assert equal(more, sgd(params, data, epochs=5, batch_size=4))
+
+
+def test_validation_is_measured_after_each_epoch(x64):
+    params, data = problem()
+    held_out = problem(seed=1)[1]
+    metrics = {"largest": lambda params, batch: jnp.max(jnp.abs(params[1].bias))}
+    seen = []
+    run = sgd(
+        params,
+        data,
+        epochs=4,
+        batch_size=4,
+        validation=held_out,
+        metrics=metrics,
+        on_progress=seen.append,
+    )
+    assert set(run.history) == {"loss", "validation_loss", "validation_largest"}
+    for epochs in range(1, 5):
+        layers, _ = plain(params, data, epochs, 4, 0.05)
+        expected = oracles.loss(layers, *held_out, "squares", "relu")
+        assert np.isclose(run.history["validation_loss"][epochs - 1], expected, rtol=1e-11)
+        largest = np.abs(layers[1][1]).max()
+        assert np.isclose(run.history["validation_largest"][epochs - 1], largest, rtol=1e-11)
+
+
+def test_early_stopping_gives_the_best_parameters(x64):
+    """Overfit noise: the validation loss turns, the run stops, the lowest point is what comes."""
+    params, data = problem(8)
+    held_out = problem(50, seed=3)[1]
+    settings = {"batch_size": 4, "validation": held_out, "patience": 4}
+    run = training.fit(
+        VALUE_AND_GRAD, optax.sgd, params, data, epochs=500, learning_rate=0.2, **settings
+    )
+    curve = run.history["validation_loss"]
+    assert run.outcome == "stopped early"
+    assert len(curve) == curve.argmin() + 1 + 4 < 500
+    assert int(run.progress.best_epoch) == curve.argmin() + 1
+    assert np.isclose(LOSS(run.params, held_out), curve.min(), rtol=1e-12)
+    assert not equal(run.params, run.progress.state.params)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(x64, streamed):
+    """Planted in step 3 of epoch 2: the state is that of the last good epoch."""
+    data = np.arange(12.0)
+    steps = []
+
+    def loss(params, batch):
+        # The count of steps done is the parameter itself: each step adds one.
+        return jnp.where(params[0] >= 5, jnp.nan, -params[0]) + 0 * jnp.sum(batch)
+
+    size = {} if streamed else {"batch_size": 4}
+    source = batches.stream(data, 4, 0) if streamed else data
+    run = training.fit(
+        jax.value_and_grad(loss),
+        optax.sgd(1.0),
+        jnp.zeros(1),
+        source,
+        epochs=9,
+        on_progress=lambda fit: steps.append(fit.outcome),
+        **size,
+    )
+    assert run.outcome == "diverged"
+    assert "not finite in epoch 2, step 3" in run.message
+    assert run.progress.state.params.tolist() == [3.0]
+    assert run.params.tolist() == [3.0]
+    assert int(run.progress.epoch) == 1
+
+
+def test_divergence_keeps_the_best_so_far(x64):
+    params, data = problem()
+    run = training.fit(
+        VALUE_AND_GRAD,
+        optax.sgd,
+        params,
+        data,
+        epochs=500,
+        batch_size=4,
+        validation=data,
+        learning_rate=30.0,
+    )
+    assert run.outcome == "diverged"
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.progress.state))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_batches_spread_over_devices_give_the_same(x64, count):
+    """To 1e-12 in float64; the short last batch, which does not divide, included."""
+    params, data = problem()
+    settings = {"epochs": 3, "batch_size": 8, "validation": data}
+    one = sgd(params, data, **settings)
+    spread = sgd(params, data, **settings, sharding=devices.batch_sharding(count))
+    weight = spread.progress.state.params[0].weight
+    assert len(weight.sharding.device_set) == count
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(spread), strict=True):
+        if not isinstance(a, str):
+            assert np.allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_new_numbers_compile_nothing(x64):
+    """Another rate, start, data, seed, patience or number of epochs: not one new trace."""
+    traces = []
+
+    def loss(params, batch):
+        traces.append(None)
+        return LOSS(params, batch)
+
+    value_and_grad = jax.value_and_grad(loss)
+
+    def run(seed, **settings):
+        params, data = problem(seed=seed)
+        settings = {"epochs": 3, "validation": data, "patience": 3} | settings
+        return training.fit(
+            value_and_grad, optax.sgd, params, data, batch_size=4, seed=seed, **settings
+        )
+
+    run(0, learning_rate=0.1)
+    first = len(traces)
+    assert first > 0
+    run(1, learning_rate=0.2)
+    run(2, learning_rate=0.3, patience=2)
+    assert len(traces) == first
+    run(0, learning_rate=0.1, epochs=4)
+    run(0, learning_rate=0.1, drop_last=True)
+    assert len(traces) > first
+
+
+def test_history_alone_grows_with_epochs(x64):
+    """What a run holds does not grow with its steps."""
+    params, data = problem()
+    runs = [sgd(params, data, epochs=3, batch_size=size) for size in (1, 23)]
+    sizes = [sum(np.size(leaf) for leaf in jax.tree.leaves(run)) for run in runs]
+    assert sizes[0] == sizes[1]
+
+
+def test_what_on_progress_raises_ends_the_run(x64):
+    params, data = problem()
+
+    def interrupt(fit):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sgd(params, data, epochs=3, batch_size=4, on_progress=interrupt)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 0}, "epochs: wanted at least 1; got 0"),
+        ({"batch_size": 0}, "batch_size: wanted 1 to the 23 rows of data; got 0"),
+        ({"batch_size": 24}, "batch_size: wanted 1 to the 23 rows of data; got 24"),
+        ({"patience": 3}, "validation: wanted data, to measure"),
+        ({"metrics": {"zero": lambda p, b: 0.0}}, "validation: wanted data, to measure"),
+        ({"validation": (np.zeros((0, 3)), np.zeros((0, 2)))}, "validation[0]: wanted at least"),
+        ({"validation": (np.full((1, 3), np.nan), np.zeros((1, 2)))}, "validation[0]: wanted fin"),
+    ],
+)
+def test_bad_input_is_refused(x64, settings, words):
+    params, data = problem()
+    with pytest.raises(ValueError, match=words.replace("[", r"\[")):
+        sgd(params, data, **({"epochs": 1, "batch_size": 4} | settings))
+
+
+def test_bad_streams_are_refused(x64):
+    params, data = problem()
+    with pytest.raises(ValueError, match="batch_size: wanted none"):
+        sgd(params, batches.stream(data, 4, 0), epochs=1, batch_size=4)
+    with pytest.raises(ValueError, match="data: wanted batches in epoch 0; got none"):
+        sgd(params, lambda epoch: [], epochs=1)
+    with pytest.raises(ValueError, match=r"data\[0\]: wanted finite"):
+        sgd(params, lambda epoch: [(np.full((2, 3), np.inf), np.zeros((2, 2)))], epochs=1)
+    with pytest.raises(ValueError, match="batch_size: wanted 1 to the 23 rows"):
+        batches.stream(data, 24, 0)
+
+
+def test_more_devices_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="devices: wanted 1 to the 4 local devices; got 5"):
+        devices.batch_sharding(5)

@@ -1,0 +1,173 @@
+"""The rooms and the arrows between them, read off the source of every module."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = {"checks", "network", "losses", "batches", "training", "mistakes", "gradients"}
+# What each module of jaxnet may import of jaxnet: whoever adds a module finds its place here.
+ARROWS = {
+    "__init__": {"batches", "gradients", "losses", "network", "training"},
+    "checks": set(),
+    "network": set(),
+    "losses": set(),
+    "devices": set(),
+    "optimizers": set(),
+    "batches": {"checks"},
+    "mistakes": {"checks", "losses", "network"},
+    "finite": {"losses", "mistakes"},
+    "gradients": {"checks", "finite", "losses", "mistakes"},
+    "training": {"batches", "checks", "losses"},
+    "models": {"checks", "losses", "network"},
+    "report": {"checks"},
+    "statistics": {"checks"},
+    "tables": {"checks"},
+    "checkpoints": {"checks", "training"},
+    "comparison": {
+        *("batches", "checks", "devices", "losses", "optimizers", "statistics", "training"),
+    },
+}
+# Planned rooms, whose place is known before they are built.
+COMING = {"statistics", "checkpoints", "comparison"}
+CORE_PACKAGES = {"jax", "numpy", "optax", "jaxtyping"}
+
+
+def modules(package):
+    return {path.stem: path for path in sorted((ROOT / package).glob("**/*.py"))}
+
+
+JAXNET, EXPERIMENTS = modules("jaxnet"), modules("experiments")
+
+
+def imported(source):
+    """Every dotted name that a module imports, wherever in it; relative ones with their dots."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from (f"{base}.{name.name}" for name in node.names)
+
+
+def packages(source):
+    """The top-level packages that a module imports, `jaxnet` among them."""
+    return {name.split(".")[0] for name in imported(source)}
+
+
+def rooms(source, package, known):
+    """The modules of a package that a module imports; "" for the package itself."""
+    found = [name.split(".") for name in imported(source)]
+    inside = ([*name[1:], ""] for name in found if name[0] == package)
+    return {name[0] if name[0] in known else "" for name in inside}
+
+
+def test_the_reader_of_imports_finds_them_all():
+    source = """
+import jaxnet.report as drawn, os.path
+from jaxnet import checks, __version__
+from jaxnet.network import Layer
+from . import losses
+def late():
+    import optax
+    if True:
+        from jaxnet.gradients import audit
+"""
+    known = set(JAXNET)
+    assert rooms(source, "jaxnet", known) == {"report", "checks", "network", "gradients", ""}
+    assert packages(source) == {"jaxnet", "os", "optax", ""}
+
+
+def test_every_module_has_its_place():
+    assert set(JAXNET) - set(ARROWS) == set(), "place the new module in the table above"
+    assert set(ARROWS) - COMING - set(JAXNET) == set(), "the table lists a module that is gone"
+    flat = {path.parent for path in [*JAXNET.values(), *EXPERIMENTS.values()]}
+    assert flat == {ROOT / "jaxnet", ROOT / "experiments"}
+
+
+def test_arrows_point_one_way():
+    """No module reaches itself along the arrows that the table allows."""
+    for module, allowed in ARROWS.items():
+        reached, ahead = set(), allowed
+        while ahead:
+            reached |= ahead
+            ahead = {after for room in ahead for after in ARROWS[room]} - reached
+        assert module not in reached
+
+
+@pytest.mark.parametrize("module", JAXNET)
+def test_a_room_imports_only_what_its_arrows_allow(module):
+    assert rooms(JAXNET[module].read_text(), "jaxnet", set(JAXNET)) <= ARROWS.get(module, set())
+
+
+@pytest.mark.parametrize("module", JAXNET)
+def test_the_library_imports_no_experiment_and_nothing_by_dots(module):
+    assert not packages(JAXNET[module].read_text()) & {"experiments", "tests", ""}
+
+
+@pytest.mark.parametrize("module", sorted(CORE))
+def test_the_core_needs_only_its_dependencies(module):
+    outside = packages(JAXNET[module].read_text()) - set(sys.stdlib_module_names) - {"jaxnet"}
+    assert outside <= CORE_PACKAGES
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        module
+        for module in EXPERIMENTS
+        # These two gather the others.
+        if module not in ("__main__", "benchmark")
+    ],
+)
+def test_experiments_do_not_import_each_other(module):
+    source = EXPERIMENTS[module].read_text()
+    assert rooms(source, "experiments", set(EXPERIMENTS)) <= {""}
+    assert "" not in packages(source)
+
+
+@pytest.mark.parametrize("path", [*JAXNET.values(), *EXPERIMENTS.values()], ids=lambda p: p.stem)
+def test_shape_checking_at_run_time_stays_in_the_tests(path):
+    found = packages(path.read_text()) & {"beartype", "typeguard", "pytest", "hypothesis"}
+    assert not found
+    assert not {name for name in imported(path.read_text()) if "jaxtyped" in name}
+
+
+def undocumented(source):
+    """Public functions, classes and methods without a docstring, and the module if without one."""
+
+    def look(node, path):
+        if not ast.get_docstring(node):
+            yield path or "the module"
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for child in node.body:
+                kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+                if isinstance(child, kinds) and not child.name.startswith("_"):
+                    yield from look(child, f"{path}.{child.name}".strip("."))
+
+    return list(look(ast.parse(source), ""))
+
+
+def test_the_reader_of_docstrings_misses_none():
+    source = "def f():\n  pass\nclass C:\n  'Said.'\n  def m(self): ...\n  def _n(self): ..."
+    assert undocumented(source) == ["the module", "f", "C.m"]
+
+
+@pytest.mark.parametrize("module", JAXNET)
+def test_everything_public_is_documented(module):
+    assert undocumented(JAXNET[module].read_text()) == []
+
+
+def test_the_library_alone_loads_nothing_of_its_extras():
+    """In a process of its own: plots, tables and command lines are for the experiments."""
+    script = "import jaxnet, sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(done.stdout.split())
+    assert {"jaxnet", "jax", "optax"} <= loaded
+    extras = {"matplotlib", "rich", "tyro", "beartype", "pyarrow", "sklearn", "experiments"}
+    assert not loaded & extras
