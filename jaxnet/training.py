@@ -267,7 +267,8 @@ def fit(
         limits = (epochs, np.iinfo(np.int32).max if patience is None else patience)
         shape = (batch_size or len(jax.tree.leaves(data)[0]), drop_last)
         chunks = _in_memory(how, judge, resume.progress, data, shape, seed, limits, on_progress)
-    now = resume
+    # A run that ended may go on, for more epochs or with more patience.
+    now = resume._replace(outcome="running")
     while now.outcome == "running":
         now = _outcome(now, epochs, patience)
         if now.outcome != "running":
@@ -460,7 +461,9 @@ def _begin(optimizer: Optimizer, params: PyTree, numbers: dict[str, Array]) -> P
     state = start(_make(optimizer, numbers), params)
     kind = jnp.result_type(*jax.tree.leaves(params))
     none, loss = jnp.zeros((), jnp.int32), jnp.zeros((), kind)
-    return Progress(state, params, loss + jnp.inf, none, none, none, loss, none, none - 1)
+    begun = Progress(state, params, loss + jnp.inf, none, none, none, loss, none, none - 1)
+    # As a chunk gives them back: a weakly typed leaf would compile the second chunk anew.
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), begun)
 
 
 def _advance(

@@ -140,7 +140,7 @@ def test_a_finished_run_goes_on_for_more_epochs(x64):
     params, data = problem()
     half = sgd(params, data, epochs=2, batch_size=4)
     assert equal(sgd(params, data, epochs=2, batch_size=4, resume=half), half)
-    more = sgd(params, data, epochs=5, batch_size=4, resume=half._replace(outcome="running"))
+    more = sgd(params, data, epochs=5, batch_size=4, resume=half)
     assert equal(more, sgd(params, data, epochs=5, batch_size=4))
 
 

@@ -32,7 +32,7 @@ ARROWS = {
     },
 }
 # Planned rooms, whose place is known before they are built.
-COMING = {"statistics", "checkpoints", "comparison"}
+COMING = {"statistics", "comparison"}
 CORE_PACKAGES = {"jax", "numpy", "optax", "jaxtyping"}
 
 

@@ -1,0 +1,111 @@
+"""A trained network as files that other programs read: JSON and safetensors (extra `train`).
+
+`model.json` says what the network is and names its weights file, `weights-<hash>.safetensors`,
+which is written first: at every moment the folder holds a whole model or none.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxnet import checks, losses, network
+
+checks.extra("train", "safetensors")
+
+from safetensors import SafetensorError  # noqa: E402
+from safetensors.numpy import load, save  # noqa: E402
+
+FORMAT = "jaxnet model 1"
+
+ACTIVATIONS: dict[str, network.Activation] = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
+}
+
+
+@functools.cache
+def forward(activation: str) -> losses.Forward:
+    """Give `network.forward` with an activation by its name; the same function every time.
+
+    Raises:
+        ValueError: an activation not in `ACTIVATIONS`.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation: wanted one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+    return functools.partial(network.forward, activation=ACTIVATIONS[activation])
+
+
+def predict(
+    params: network.Params, activation: str, x: Float[np.ndarray, "N I"]
+) -> Float[np.ndarray, "N O"]:
+    """Give a network's outputs, row by row."""
+    return np.asarray(_predict(forward(activation), params, x))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predict(forward: losses.Forward, params: network.Params, x: Array) -> Array:
+    return jax.vmap(forward, in_axes=(None, 0))(params, x)
+
+
+def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
+    """Write a network and what is known of it, in plain JSON types; whole or not at all."""
+    tensors = {
+        f"{index}.{name}": np.asarray(leaf)
+        for index, layer in enumerate(params)
+        for name, leaf in layer._asdict().items()
+    }
+    weights = save(tensors)
+    digest = hashlib.sha256(weights).hexdigest()
+    name = f"weights-{digest[:16]}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(folder / name, weights)
+    kept = {"format": FORMAT, "weights": name, "sha256": digest, "about": about}
+    _write_whole(folder / "model.json", json.dumps(kept, indent=1, allow_nan=False).encode())
+    for other in folder.glob("weights-*.safetensors"):
+        if other.name != name:
+            other.unlink()
+
+
+def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
+    """Read a network and what is known of it.
+
+    Raises:
+        ValueError: no model there, or one that is not whole.
+    """
+    try:
+        kept = json.loads((folder / "model.json").read_bytes())
+        weights = (folder / kept["weights"]).read_bytes()
+        if kept["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != kept["sha256"]:
+            raise ValueError(f"its format or its weights are not those of a {FORMAT!r}")
+        tensors = load(weights)
+        layers = tuple(
+            network.Layer(jnp.asarray(tensors[f"{i}.weight"]), jnp.asarray(tensors[f"{i}.bias"]))
+            for i in range(len(tensors) // 2)
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ValueError(
+            f"{folder}: wanted a model, written by experiments.train; got {error}"
+        ) from error
+    return jax.tree.map(jnp.asarray, layers), kept["about"]
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write beside the file, to the disk, and only then in its place."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
