@@ -20,7 +20,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -275,6 +275,45 @@ def split(
     x, y = encoder.features(table, source), encoder.targets(table, source)
     train, held, tested = ((x[rows[p]], y[rows[p]]) for p in ("train", "validation", "test"))
     return Split(train, held, tested, encoder, rows)
+
+
+def stream(
+    source: str | Path, encoder: Encoder, batch_size: int, seed: int = 0
+) -> Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """Make a stream of a Parquet file's encoded rows for `training.fit`, a row group at a time.
+
+    Every epoch reads the row groups in another order, and the rows of each in another: a shuffle
+    as wide as a row group, in as little memory.
+
+    Raises:
+        ValueError: no sound Parquet file, or a batch size that is not 1 to its rows; and from the
+            stream, rows that cannot be encoded.
+    """
+    try:
+        file = parquet.ParquetFile(source)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{source}: wanted a sound .parquet file; got {error}") from error
+    rows = file.metadata.num_rows
+    if not 1 <= batch_size <= rows:
+        raise ValueError(f"batch_size: wanted 1 to the {rows} rows of {source}; got {batch_size}")
+
+    def batches_of(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        random = np.random.default_rng([seed, epoch])
+        x, y = np.zeros((0, encoder.inputs), np.float32), None
+        for group in random.permutation(file.num_row_groups):
+            table = file.read_row_group(int(group))
+            order = random.permutation(table.num_rows)
+            x = np.concatenate([x, encoder.features(table, str(source))[order]])
+            more = encoder.targets(table, str(source))[order]
+            y = more if y is None else np.concatenate([y, more])
+            whole = len(x) - len(x) % batch_size
+            for first in range(0, whole, batch_size):
+                yield x[first : first + batch_size], y[first : first + batch_size]
+            x, y = x[whole:], y[whole:]
+        if y is not None and len(x):
+            yield x, y
+
+    return batches_of
 
 
 def _bundled(name: str) -> pa.Table:

@@ -593,3 +593,34 @@ def test_malformed_tables_are_refused_or_finite(tmp_path, seed):
         assert name not in TREATED, refusal
         assert f"broken{suffix}" in refusal
         assert len(refusal) < 1500
+
+
+def test_a_parquet_file_streams_every_row_once_in_whole_batches(tmp_path):
+    """Whatever the row groups: all batches but the last are whole, and shuffled in each epoch."""
+    path = tmp_path / "rows.parquet"
+    table = pa.table({"a": np.arange(107.0), "b": ["x", "y", "z"] * 35 + ["x", "y"]})
+    table = table.append_column("t", pa.array(np.arange(107) * 0.5))
+    pa.parquet.write_table(table, path, row_group_size=25)
+    encoder = tables.split(table, "t", source=str(path)).encoder
+    whole = encoder.features(table, str(path)), encoder.targets(table, str(path))
+    stream = tables.stream(path, encoder, 10, seed=3)
+    epochs = [list(stream(epoch)) for epoch in (0, 1, 0)]
+    assert [len(x) for x, _ in epochs[0]] == [10] * 10 + [7]
+    for epoch in epochs:
+        x, y = (np.concatenate(parts) for parts in zip(*epoch, strict=True))
+        back = np.argsort(y[:, 0])
+        assert np.array_equal(x[back], whole[0])
+        assert np.array_equal(y[back], whole[1])
+    assert not np.array_equal(epochs[0][0][1], epochs[1][0][1])
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(epochs[0], epochs[2], strict=True))
+
+
+def test_a_stream_of_no_parquet_file_is_refused(tmp_path):
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(b"PAR1 not really")
+    encoder = tables.split(tables.read("iris"), "target").encoder
+    with pytest.raises(ValueError, match=r"rows.parquet: wanted a sound .parquet file"):
+        tables.stream(path, encoder, 10)
+    pa.parquet.write_table(tables.read("iris"), path)
+    with pytest.raises(ValueError, match="batch_size: wanted 1 to the 150 rows"):
+        tables.stream(path, encoder, 151)
