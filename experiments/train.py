@@ -1,5 +1,6 @@
 """Train a network on a table: progress, checkpoints, and a model that other programs can read."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -7,6 +8,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -353,12 +355,9 @@ def main(
             )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_text(json.dumps(dataclasses.asdict(settings), indent=1))
-    asked: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: asked.append(number))
     if settings.devices > 1:
         jax.config.update("jax_num_cpu_devices", settings.devices)
-    with report.progress(settings.epochs) as draw:
+    with _signals() as asked, report.progress(settings.epochs) as draw:
         try:
             result = run(settings, folder, draw, lambda: bool(asked))
         except Interrupted:
@@ -368,6 +367,19 @@ def main(
     keep(settings, result, folder)
     show(settings, result)
     print(f"\nModel, history and curves: {folder}")
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect the signals that ask a run to stop, instead of stopping there and then."""
+    asked: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(n, lambda number, frame: asked.append(number)) for n in numbers]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _settings(folder: Path) -> Settings:

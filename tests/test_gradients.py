@@ -186,7 +186,7 @@ def is_true(setting, params, batch, claim):
 def test_planted_mistakes_are_named(capsys):
     """At least 95 in 100 planted mistakes are named, and nothing else, wherever they reach."""
     named = collections.defaultdict(collections.Counter)
-    for setting, seed in itertools.product(SETTINGS, range(3)):
+    for setting, seed in itertools.product(SETTINGS, range(2)):
         loss, _, batch, _ = draw(setting, seed)
         rows = setting[1]
         for name, words, params, claim in plants(setting, seed):
@@ -213,7 +213,7 @@ def test_planted_mistakes_are_named(capsys):
                 f"  {name:32} {counts['the mistake itself']:4} of {sum(counts.values()):4}", *rest
             )
     assert set(named) == LOCAL.keys() | GLOBAL.keys() | SIGNAL.keys()
-    assert every >= 800
+    assert every >= 600
     assert right >= 0.95 * every
 
 
@@ -276,7 +276,7 @@ def test_an_error_just_above_the_resolution_is_an_alarm_and_one_below_is_not(dty
 @pytest.mark.parametrize("size", [1e-4, 1e-3, 1e-2])
 def test_noise_is_never_given_a_cause(dtype, size):
     """However small, and however few the entries: noise is no regulariser and no constant."""
-    for setting, seed in itertools.product(SETTINGS[1:8:3], range(3)):
+    for setting, seed in itertools.product(SETTINGS[1:8:3], range(2)):
         loss, params, batch, _ = draw(setting, seed, dtype)
         true = oracles.backward([tuple(p) for p in params], *batch, setting[3], setting[2])
         random = np.random.default_rng(seed)
