@@ -49,16 +49,11 @@ def init(
             f"such as [3, 4, 4]; got {sizes}"
         )
     dtype = dtype or jnp.zeros(()).dtype
-    return _program(jax.default_backend() == "cpu")(key, tuple(sizes), initializer, dtype)
+    return _draw(key, tuple(sizes), initializer, dtype)
 
 
-@functools.cache
-def _program(on_cpu: bool) -> Any:
-    """Draw in one program, which runs once: compiled operation by operation it takes longer."""
-    options = {"xla_backend_optimization_level": 0} if on_cpu else None
-    return jax.jit(_draw, static_argnums=(1, 2, 3), compiler_options=options)
-
-
+# One program: drawn one operation at a time, each shape of layer would compile by itself.
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def _draw(
     key: Array, sizes: tuple[int, ...], initializer: Initializer, dtype: Any
 ) -> tuple[Layer, ...]:
