@@ -282,7 +282,8 @@ def keep(settings: Settings, result: Result, folder: Path) -> None:
         for name, values in history.items()
         if name in ("loss", "validation_loss") and len(values)
     }
-    report.loss_curves(folder / "curves.png", f"{settings.data}: learning curves", curves)
+    title = f"{Path(settings.data).name}: learning curves"
+    report.loss_curves(folder / "curves.png", title, curves, "loss", log="y")
 
 
 def main(

@@ -90,10 +90,16 @@ def check_picture(path: Path) -> None:
         raise ValueError(f"output: wanted a place to write to; got {path}, which is not one")
 
 
-def loss_curves(path: Path, title: str, losses: Mapping[str, Float[np.ndarray, " T"]]) -> None:
-    """Save a picture of losses against epochs, one line each."""
+def loss_curves(
+    path: Path,
+    title: str,
+    losses: Mapping[str, Float[np.ndarray, " T"]],
+    y_label: str = "loss before the update",
+    log: str = "",
+) -> None:
+    """Save a picture of losses against epochs, one line each; `log` as in `Panel`."""
     curves = [Curve(name, np.arange(1, len(loss) + 1), loss) for name, loss in losses.items()]
-    picture(path, title, [[Panel("", "epoch", "loss before the update", curves)]])
+    picture(path, title, [[Panel("", "epoch", y_label, curves, log)]])
 
 
 def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
