@@ -345,12 +345,10 @@ def _unexplained(case: Case, index: int) -> str:
     if claimed.shape != true.shape:
         got, wanted = list(claimed.shape), list(true.shape)
         return f"shape {got} where {wanted} is wanted; no known mistake explains it"
-    if _can_be_explained(case, index):
-        if _is_true(case, index, coarsely=True):
-            return "agrees to float32 rounding, and may have been computed in it"
-        return "no known mistake explains it"
-    if _is_true(case, index, coarsely=True) and case.dtype == np.float64:
+    if _is_true(case, index, coarsely=True):
         return "agrees to float32 rounding, and may have been computed in it"
+    if _can_be_explained(case, index):
+        return "no known mistake explains it"
     return f"too close to the rounding of {case.dtype} to tell one mistake from another"
 
 
@@ -369,10 +367,10 @@ def _ask_for_three(
 
     batch = jax.tree.map(lengthen, batch)
     try:
-        claimed = ask(params, batch)
-    except Exception:  # the rule may be written for two examples only, and fail in any way
+        longer = _case(case.loss, params, batch, ask(params, batch))
+    except Exception:  # rule or loss may be written for two examples only, and fail in any way
         return found
-    three = _explain(_case(case.loss, params, batch, claimed), list(found))
+    three = _explain(longer, list(found))
     return {
         index: {text: readings[text] for text in readings if text in three.get(index, {})}
         or readings

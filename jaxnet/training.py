@@ -76,7 +76,8 @@ def step(
         value_and_grad: `(params, batch) -> (loss, grads)`: `jax.value_and_grad(loss)`, or a rule
             derived by hand. An optimizer that searches along a line (`lbfgs`) differentiates
             the loss by this same rule.
-        optimizer: any optax optimizer, also one that needs `value`, `grad` or `value_fn`.
+        optimizer: of optax, also one that needs `value`, `grad` or `value_fn`; not one that needs
+            more (`sophia`, `dpsgd`, opaque `sam`).
         state: from `start` or a step before.
         batch: what the loss takes.
         record: what to keep of the step.

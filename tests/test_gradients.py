@@ -411,6 +411,15 @@ def test_a_rule_for_its_own_two_examples_is_not_asked_in_vain(x64):
         assert row.diagnosis.startswith("divided by the batch size once more, or halved; a batch")
     assert gradients.audit(loss, params, batch, closed_over).right
 
+    def loss_of_two(p, b):
+        return loss(p, (jnp.reshape(b[0], (2, 3)), targets))
+
+    def doubled(p, b):
+        return jax.tree.map(lambda leaf: 2 * leaf, jax.grad(loss_of_two)(p, (b[0][:2], targets)))
+
+    for row in gradients.audit(loss_of_two, params, batch, doubled).rows:
+        assert row.diagnosis.startswith("multiplied by the batch size, or doubled; a batch of")
+
 
 def test_right_gradients_of_a_lower_precision_are_no_alarm(x64):
     """Computed in float32 and held in float64, or of a loss that rounds to bfloat16 inside."""
