@@ -23,6 +23,7 @@ from experiments import command, describe
 from jaxnet import (
     checkpoints,
     devices,
+    fingerprints,
     losses,
     models,
     network,
@@ -156,7 +157,7 @@ def run(
         ended = fit(on_progress=on_progress)
     else:
         kept = dataclasses.asdict(settings) | {"epochs": None, "sizes": sizes}
-        kept["table"] = checkpoints.fingerprint((split.train, split.validation))
+        kept["table"] = fingerprints.of_data((split.train, split.validation))
         with checkpoints.Checkpoints(folder / "checkpoints", json.loads(json.dumps(kept))) as saved:
             fresh = training.begin(make, params, learning_rate=settings.learning_rate)
             found = saved.restore(fresh)

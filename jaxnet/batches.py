@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, PyTree, Shaped
 
+from jaxnet import checks
+
 Stream = Callable[[int], Iterable[PyTree]]
 """A function of the epoch, from 0, that gives its batches."""
 
@@ -23,7 +25,7 @@ def full_batch(rows: int, epochs: int) -> Int32[np.ndarray, "T N"]:
     Raises:
         ValueError: a count below one.
     """
-    _at_least_one(rows=rows, epochs=epochs)
+    checks.at_least_one(rows=rows, epochs=epochs)
     return np.tile(np.arange(rows, dtype=np.int32), (epochs, 1))
 
 
@@ -36,7 +38,7 @@ def shuffled(rows: int, batch_size: int, epochs: int, seed: int) -> Int32[np.nda
     Raises:
         ValueError: a count below one, or a batch larger than the data.
     """
-    _at_least_one(rows=rows, epochs=epochs)
+    checks.at_least_one(rows=rows, epochs=epochs)
     _batch_within(rows, batch_size)
     used = rows - rows % batch_size
     order = np.stack([shuffle(rows, seed, epoch)[:used] for epoch in range(epochs)])
@@ -82,14 +84,6 @@ def take(
 ) -> PyTree[Shaped[Array, "B ..."]]:
     """Gather the given rows of every leaf."""
     return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), data)
-
-
-def _at_least_one(**counts: int) -> None:
-    for name, count in counts.items():
-        if not isinstance(count, int | np.integer):
-            raise TypeError(f"{name}: wanted a whole number; got {count!r}")
-        if count < 1:
-            raise ValueError(f"{name}: wanted at least 1; got {count}")
 
 
 def _batch_within(rows: int, batch_size: int) -> None:

@@ -20,9 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging as absl_logging
-from jaxtyping import PyTree
 
-from jaxnet import checks, training
+from jaxnet import checks, fingerprints, training
 
 checks.extra("checkpoint", "orbax")
 
@@ -68,7 +67,7 @@ class Checkpoints:
         Args:
             folder: for nothing but these checkpoints.
             description: all that makes the run what it is, as plain JSON: sizes, optimizer and
-                its numbers, `fingerprint` of the data, batch size, seed.
+                its numbers, `fingerprints.of_data` of the data, batch size, seed.
 
         Raises:
             TypeError: a description that is not plain JSON.
@@ -193,7 +192,7 @@ class Checkpoints:
                 "outcome": outcome,
                 "message": message,
                 "arrays": {
-                    name: [str(array.dtype), list(array.shape), _sha256(array)]
+                    name: [str(array.dtype), list(array.shape), fingerprints.of_array(array)]
                     for name, array in arrays.items()
                 },
                 "files": {
@@ -202,7 +201,7 @@ class Checkpoints:
                     if file.is_file()
                 },
             }
-            sealed = {"record": record, "sha256": _seal(record)}
+            sealed = {"record": record, "sha256": fingerprints.of_record(record)}
             (half / _RECORD).write_text(json.dumps(sealed), "utf-8")
             half.rename(path)
             for old in [*paths, path][:-_KEPT]:
@@ -224,19 +223,8 @@ class Checkpoints:
             arrays = {}
             for index, (name, (dtype, shape, sha256)) in enumerate(record["arrays"].items()):
                 arrays[name] = np.zeros(shape, dtype) if 0 in shape else found[str(index)]
-                _verify(name, _sha256(arrays[name]), sha256)
+                _verify(name, fingerprints.of_array(arrays[name]), sha256)
             return arrays
-
-
-def fingerprint(data: PyTree) -> str:
-    """Give the SHA-256 of a pytree of arrays: of its paths, shapes, dtypes and bytes.
-
-    Raises:
-        TypeError: a leaf that is not an array of numbers. ValueError: no leaf.
-    """
-    checks.leaves("data", data)
-    leaves = jax.tree.leaves_with_path(data)
-    return _seal([[jax.tree_util.keystr(path), _sha256(np.asarray(leaf))] for path, leaf in leaves])
 
 
 class _DamagedError(Exception):
@@ -262,7 +250,7 @@ def _verify(name: str, found: str, written: str) -> None:
 def _record(path: Path) -> dict[str, Any]:
     with _reading():
         found = json.loads((path / _RECORD).read_text("utf-8"))
-        _verify(_RECORD, _seal(found["record"]), found["sha256"])
+        _verify(_RECORD, fingerprints.of_record(found["record"]), found["sha256"])
         return found["record"]
 
 
@@ -299,19 +287,9 @@ def _kinds(arrays: dict[str, np.ndarray]) -> dict[str, str]:
     return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
 
 
-def _sha256(array: np.ndarray) -> str:
-    digest = hashlib.sha256(f"{array.dtype}{list(array.shape)}".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
 def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _seal(record: Any) -> str:
-    return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
 
 def _refuse_another(name: str, wanted: Any, got: Any, path: Path) -> None:

@@ -96,6 +96,19 @@ def data(tree: PyTree, name: str = "data") -> int:
     return rows
 
 
+def at_least_one(**counts: int) -> None:
+    """Refuse counts below one, each by its name.
+
+    Raises:
+        TypeError: not whole numbers. ValueError: below one.
+    """
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int | np.integer):
+            raise TypeError(f"{name}: wanted a whole number; got {count!r}")
+        if count < 1:
+            raise ValueError(f"{name}: wanted at least 1; got {count}")
+
+
 def order(array: Any, rows: int) -> None:
     """Refuse an order that is not `[T, B]` integers within the rows of the data.
 

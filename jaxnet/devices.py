@@ -1,6 +1,8 @@
 """The device a run is on, and what a result must say of where it was made."""
 
+import functools
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
@@ -13,6 +15,22 @@ import optax
 
 class MissingPlatformError(RuntimeError):
     """The platform that JAX_PLATFORMS asks for is not on this machine."""
+
+
+@functools.cache
+def _jit(function: Callable[..., Any], static: tuple[str, ...], platform: str) -> Any:
+    # The default level unrolls the short loops of small networks and then fails to vectorise them.
+    options = {"xla_backend_optimization_level": 1} if platform == "cpu" else None
+    return jax.jit(function, static_argnames=static, compiler_options=options)
+
+
+def program(function: Callable[..., Any], *static: str) -> Any:
+    """Compile a function once for all its calls, so that programs of small networks are fast.
+
+    It is `jax.jit` with the names of the static arguments; not for calls inside another program,
+    which has options of its own.
+    """
+    return _jit(function, static, jax.default_backend())
 
 
 def first() -> Any:
@@ -36,6 +54,13 @@ def first() -> Any:
         ) from error
 
 
+def mesh(axis: str, count: int | None = None) -> jax.sharding.Mesh:
+    """Line up `count` local devices, all of them where None, along one axis of that name."""
+    chosen = jax.local_devices()[:count]
+    auto = (jax.sharding.AxisType.Auto,)
+    return jax.make_mesh((len(chosen),), (axis,), axis_types=auto, devices=chosen)
+
+
 def batch_sharding(count: int | None = None) -> jax.sharding.NamedSharding:
     """Spread a batch's first axis over `count` local devices, all of them where None.
 
@@ -48,10 +73,8 @@ def batch_sharding(count: int | None = None) -> jax.sharding.NamedSharding:
             f"devices: wanted 1 to the {len(local)} local devices; got {count}; CPU cores become "
             "devices by jax.config.update('jax_num_cpu_devices', ...) before JAX is first used"
         )
-    chosen = local[: count or len(local)]
-    auto = (jax.sharding.AxisType.Auto,)
-    mesh = jax.make_mesh((len(chosen),), ("batch",), axis_types=auto, devices=chosen)
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    spec = jax.sharding.PartitionSpec("batch")
+    return jax.sharding.NamedSharding(mesh("batch", count), spec)
 
 
 def provenance(dtype: Any) -> dict[str, str]:

@@ -20,14 +20,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int32, PyTree, Shaped
 
-from jaxnet import batches, checks, losses
+from jaxnet import batches, checks, devices, losses
 
 ValueAndGrad = Callable[[Any, Any], tuple[Float[Array, ""], Any]]
 Optimizer = optax.GradientTransformation | Callable[..., optax.GradientTransformation]
-
-# The default level unrolls the short loops of small networks and then fails to vectorise them.
-_CPU_OPTIONS = {"xla_backend_optimization_level": 1}
-
 
 # Numbers of data that a chunk of a stream holds.
 _CHUNK = 2**22
@@ -48,6 +44,13 @@ class Step(NamedTuple):
     value: Float[Array, ""]
     grads: PyTree
     after: State
+
+
+class PerExample(optax.GradientTransformation):
+    """An optimizer whose updates are made of the gradients of each example, their axis B first.
+
+    Make it of another's two functions: `PerExample(*optimizer)`.
+    """
 
 
 Record = Callable[[Step], Any]
@@ -76,8 +79,8 @@ def step(
         value_and_grad: `(params, batch) -> (loss, grads)`: `jax.value_and_grad(loss)`, or a rule
             derived by hand. An optimizer that searches along a line (`lbfgs`) differentiates
             the loss by this same rule.
-        optimizer: of optax, also one that needs `value`, `grad` or `value_fn`; not one that needs
-            more (`sophia`, `dpsgd`, opaque `sam`).
+        optimizer: of optax, also one that needs `value`, `grad` or `value_fn`; a `PerExample` is
+            given the gradients of each example, of the loss of a batch of that one alone.
         state: from `start` or a step before.
         batch: what the loss takes.
         record: what to keep of the step.
@@ -87,8 +90,9 @@ def step(
             the parameters leaf by leaf; raised while tracing.
     """
     loss, grads = _evaluate(value_and_grad, state.params, batch)
+    each = isinstance(optimizer, PerExample)
     updates, opt_state = optax.with_extra_args_support(optimizer).update(
-        grads,
+        _each(value_and_grad, state.params, batch) if each else grads,
         state.opt_state,
         state.params,
         value=loss,
@@ -151,7 +155,7 @@ def train(
     """
     checks.order(order, _check(value_and_grad, params, data))
     hyperparameters = _numbers(optimizer, hyperparameters)
-    program = _compiled(_make_and_run, "value_and_grad", "optimizer", "record")
+    program = devices.program(_make_and_run, "value_and_grad", "optimizer", "record")
     return program(value_and_grad, optimizer, params, data, order, record, hyperparameters)
 
 
@@ -204,7 +208,7 @@ class Fit(NamedTuple):
 def begin(optimizer: Optimizer, params: PyTree, **hyperparameters: float) -> Fit:
     """Give a run of `fit` before its first epoch; also what a checkpoint is restored into."""
     numbers = _numbers(optimizer, hyperparameters)
-    return Fit(_compiled(_begin, "optimizer")(optimizer, params, numbers), {}, "running")
+    return Fit(devices.program(_begin, "optimizer")(optimizer, params, numbers), {}, "running")
 
 
 Metrics = Mapping[str, Callable[[Any, Any], Any]]
@@ -331,17 +335,6 @@ def _make(optimizer: Any, hyperparameters: dict[str, Any]) -> optax.GradientTran
     return made
 
 
-@functools.cache
-def _program(function: Callable[..., Any], static: tuple[str, ...], on_cpu: bool) -> Any:
-    """Compile a function once for all its calls."""
-    options = _CPU_OPTIONS if on_cpu else None
-    return jax.jit(function, static_argnames=static, compiler_options=options)
-
-
-def _compiled(function: Callable[..., Any], *static: str) -> Any:
-    return _program(function, static, jax.default_backend() == "cpu")
-
-
 def _make_and_run(
     value_and_grad: ValueAndGrad,
     optimizer: Optimizer,
@@ -404,6 +397,12 @@ def _evaluate(value_and_grad: ValueAndGrad, params: PyTree, batch: PyTree) -> tu
                 f"{list(jnp.shape(grad))}"
             )
     return loss, jax.tree.map(jnp.asarray, grads)
+
+
+def _each(value_and_grad: ValueAndGrad, params: PyTree, batch: PyTree) -> PyTree:
+    """Give the gradients of each example as a batch of one, axis B first."""
+    alone = jax.tree.map(lambda leaf: leaf[:, None], batch)
+    return jax.vmap(lambda example: _evaluate(value_and_grad, params, example)[1])(alone)
 
 
 def _is_leaf(tree: PyTree) -> bool:
@@ -532,7 +531,7 @@ def _end_epoch(
 
 
 def _where(condition: Array, these: PyTree, those: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), these, those)
+    return jax.lax.cond(condition, lambda: these, lambda: those)
 
 
 def _fall_back(before: Progress, after: Progress) -> Progress:
@@ -579,8 +578,10 @@ def _epochs(
         waited = progress.epoch - progress.best_epoch
         return (i < count) & (progress.failed < 0) & (waited < patience)
 
-    shapes = jax.eval_shape(epoch, progress, orders[0])[1]
-    history = jax.tree.map(lambda v: jnp.zeros(len(orders), v.dtype), shapes)
+    names = ["loss"]
+    if validation is not None:
+        names += ["validation_loss", *(f"validation_{name}" for name, _ in metrics)]
+    history = {name: jnp.zeros(len(orders), progress.total.dtype) for name in names}
     _, progress, history = jax.lax.while_loop(goes_on, body, (0, progress, history))
     return progress, history
 
@@ -600,7 +601,7 @@ def _in_memory(
     epochs, patience = limits
     rows = len(jax.tree.leaves(data)[0])
     statics = ("value_and_grad", "optimizer", "metrics", "sharding", "shape")
-    program = _compiled(_epochs, *statics)
+    program = devices.program(_epochs, *statics)
     data, validation = jax.device_put((data, validation))
     most = max(1, min(epochs, 2**20 // rows))
     together = 1 if watched else most
@@ -642,8 +643,8 @@ def _streamed(
 ) -> Iterator[tuple[Progress, dict[str, np.ndarray]]]:
     """Train chunk by chunk of batches; the next is read and moved while this one computes."""
     (value_and_grad, optimizer, numbers, sharding), (metrics, validation) = how, judge
-    advance = _compiled(_chunk, "value_and_grad", "optimizer", "sharding")
-    end_epoch = _compiled(_end_epoch, "value_and_grad", "metrics")
+    advance = devices.program(_chunk, "value_and_grad", "optimizer", "sharding")
+    end_epoch = devices.program(_end_epoch, "value_and_grad", "metrics")
     validation = jax.device_put(validation)
     while True:
         batches_left = itertools.islice(data(int(progress.epoch)), int(progress.steps), None)

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnet import batches, checkpoints, losses, network, training
+from jaxnet import batches, checkpoints, fingerprints, losses, network, training
 
 ROOT = Path(__file__).parent.parent
 # How often the run that is killed is killed.
@@ -376,7 +376,7 @@ def test_a_wrong_value_that_orbax_reads_is_seen(three, tmp_path):
     # Files that are right, and values that are not.
     record = json.loads((copy / "2" / "record.json").read_text())["record"]
     record["files"] = json.loads((copy / "1" / "record.json").read_text())["record"]["files"]
-    sealed = {"record": record, "sha256": checkpoints._seal(record)}
+    sealed = {"record": record, "sha256": fingerprints.of_record(record)}
     (copy / "2" / "record.json").write_text(json.dumps(sealed))
     found, passed = restored(copy, template)
     assert same(found, runs[1])
@@ -508,7 +508,7 @@ def test_fingerprints_tell_data_apart(tmp_path):
         np.asfortranarray(x),
         np.stack([x, x], -1)[..., 0],
     ):
-        assert checkpoints.fingerprint(equal) == checkpoints.fingerprint(x)
+        assert fingerprints.of_data(equal) == fingerprints.of_data(x)
     nudged = x.copy()
     nudged[2, 3] = np.nextafter(nudged[2, 3], 99)
     different = [
@@ -528,12 +528,12 @@ def test_fingerprints_tell_data_apart(tmp_path):
         x.astype(jnp.bfloat16),
         np.where(x == 0, np.float32(-0.0), x),
     ]
-    prints = [checkpoints.fingerprint(data) for data in different]
+    prints = [fingerprints.of_data(data) for data in different]
     assert prints[0] == prints[5]
     assert len(set(prints)) == len(prints) - 1
     assert all(len(text) == 64 for text in prints)
     with pytest.raises(TypeError, match="data"):
-        checkpoints.fingerprint({"a": np.array(["x"])})
+        fingerprints.of_data({"a": np.array(["x"])})
 
 
 # What it does not do.

@@ -1,0 +1,785 @@
+"""Compare optimizers with plain SGD: a fair protocol, thousands of runs, an honest answer.
+
+The protocol is fixed beforehand and stated in the result: every optimizer is tuned alike, on
+seeds and data that do not judge it, and then held against plain SGD seed by seed.
+
+Shapes: R runs, E measurements along a run, S seeds, L learning rates.
+"""
+
+import functools
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, PyTree
+
+from jaxnet import checks, devices, fingerprints, losses, optimizers, statistics, sweep
+from jaxnet.statistics import Interval
+
+checks.extra("compare", "pyarrow", "scipy")
+
+import pyarrow as pa  # noqa: E402
+from pyarrow import parquet  # noqa: E402
+
+BASELINE = "sgd"
+LEVEL = 0.05
+# A range whose end is best is extended at most so often, by so many rates.
+EXTENSIONS = 2
+EXTENDED_BY = sweep.RATES_TOGETHER
+# A learning rate forgives if its loss is within this factor of the best rate's.
+WITHIN = 1.1
+
+OnProgress = Callable[[str, int, int], None]
+"""Told what is under way, how many runs are done and how many are planned."""
+
+
+class Runs(NamedTuple):
+    """Every run of one optimizer in one phase of the protocol.
+
+    Attributes:
+        optimizer: its name.
+        phase: "tuning", "tuned" (the chosen rate, fresh seeds) or "default" (the customary rate,
+            the same fresh seeds).
+        learning_rate: shape [R]. seed: shape [R].
+        diverged: shape [R], the step, from 0, whose loss was the first not finite; -1 where none.
+        evaluations: shape [R], gradients of a whole batch that the run computed.
+        loss: shape [R, E], the training loss, a mean over the steps since the measurement before.
+        validation: by name, "loss" and each metric, shape [R, E]; empty without validation data.
+        test: by name, "loss" and each metric, shape [R]; empty while tuning and without test data.
+    """
+
+    optimizer: str
+    phase: str
+    learning_rate: Float[np.ndarray, " R"]
+    seed: Int[np.ndarray, " R"]
+    diverged: Int[np.ndarray, " R"]
+    evaluations: Int[np.ndarray, " R"]
+    loss: Float[np.ndarray, "R E"]
+    validation: dict[str, Float[np.ndarray, "R E"]]
+    test: dict[str, Float[np.ndarray, " R"]]
+
+
+class Answer(NamedTuple):
+    """What the comparison says of one optimizer, of its runs at the tuned rate on fresh seeds.
+
+    A run that diverged counts as worse than every run that did not; a figure that it would make
+    infinite is nan, and shown as a dash.
+
+    Attributes:
+        optimizer: its name.
+        learning_rate: the tuned one. at_edge: "", or "lowest" or "highest" where it is still the
+            end of its range after extending it. rates: how many rates were tried; trials: runs.
+        diverged: how many of the runs at the tuned rate.
+        median: final loss over seeds. mean: its interquartile mean. best: lowest loss on the way.
+        metrics: by name, the interquartile mean of each metric at the end.
+        default: interquartile mean of the final loss at the customary rate, `default_rate`.
+        difference: to plain SGD, paired by seed; below zero is better; None for SGD itself.
+        p_value: of the paired test; adjusted: corrected for all the optimizers (Holm).
+        verdict: "baseline", "better", "worse" or "not told apart".
+        seeds_needed: how many seeds would tell a difference as large as the one seen; None where
+            it is told already or cannot be foreseen.
+        sentence: all that, in words.
+        steps_to_target: median over seeds, runs that never reach it censored; nan where over half
+            never do. reached: how many runs do.
+        forgiving: share of the tried rates within a factor 1.1 of the best rate's loss.
+        best_of: shape [L], the expected final loss of the best of k rates tried, for k = 1 to L.
+        evaluations: of a run, median. compile_seconds: once. run_seconds: of all its runs.
+        step_seconds: of one step of one run.
+    """
+
+    optimizer: str
+    learning_rate: float
+    at_edge: str
+    rates: int
+    trials: int
+    diverged: int
+    median: Interval
+    mean: Interval
+    best: Interval
+    metrics: dict[str, Interval]
+    default_rate: float
+    default: Interval
+    difference: Interval | None
+    p_value: float
+    adjusted: float
+    verdict: str
+    seeds_needed: int | None
+    sentence: str
+    steps_to_target: Interval
+    reached: int
+    forgiving: float
+    best_of: Float[np.ndarray, " L"]
+    evaluations: float
+    compile_seconds: float
+    run_seconds: float
+    step_seconds: float
+
+
+class Comparison(NamedTuple):
+    """A comparison that is done.
+
+    Attributes:
+        protocol: all that was decided beforehand, as JSON has it: what is compared on what, with
+            how many rates, seeds, steps; what is judged; the level of the tests; `title`, and
+            `judged` ("test", "validation" or "training"), the data the answers are of.
+        steps: shape [E], steps done at each measurement.
+        runs: all of them, by optimizer and phase.
+        answers: one of each optimizer, plain SGD first, the others best first.
+        provenance: device, dtype, versions.
+        seconds: by optimizer, "compile" and "run".
+    """
+
+    protocol: dict[str, Any]
+    steps: Int[np.ndarray, " E"]
+    runs: list[Runs]
+    answers: list[Answer]
+    provenance: dict[str, str]
+    seconds: dict[str, dict[str, float]]
+
+
+def compare(
+    loss: losses.Loss,
+    init: Callable[[Any], PyTree],
+    data: PyTree,
+    optimizers: Sequence[str] | Mapping[str, Any],
+    *,
+    epochs: int,
+    batch_size: int | None = None,
+    validation: PyTree | None = None,
+    test: PyTree | None = None,
+    metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
+    learning_rates: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
+    budget: int = 12,
+    tuning_seeds: int = 3,
+    seeds: int = 10,
+    target: float | None = None,
+    title: str = "",
+    folder: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> Comparison:
+    """Tune each optimizer alike, run it on fresh seeds, and hold it against plain SGD.
+
+    Every optimizer gets the same number of learning rates on the same tuning seeds, and the one
+    with the lowest median loss is taken; where it is an end of the range, the range is extended
+    beyond it, twice at most. Then fresh seeds are run at that rate and at the customary one, and
+    the test data is scored once. Seed s has the same start and the same batches everywhere.
+
+    Args:
+        loss: `(params, batch) -> []`, pure; a mean over the batch.
+        init: `key -> params`, pure: the start of each seed.
+        data: N rows to train on, a pytree of arrays.
+        optimizers: names of optax's, or a dict of names and your own, as `optimizers.join` takes.
+        epochs: of each run.
+        batch_size: B, all rows where None; rows that do not fill a last batch sit out their
+            epoch, others in the next.
+        validation: rows to tune on; the training loss where None.
+        test: rows to judge on; those tuned on where None.
+        metrics: by name, `(params, batch) -> []`, reported beside the loss, which decides.
+        learning_rates: to try, for all or by name; where None, and for names left out, `budget`
+            of them over each optimizer's own range.
+        budget: how many.
+        tuning_seeds: how many to tune on. seeds: how many others to judge.
+        target: a loss to time the runs to, on the data tuned on; plain SGD's own median at its
+            end where None.
+        title: of the report.
+        folder: where what is done is kept; the same call then goes on from there.
+        on_progress: told after each tile of runs.
+
+    Raises:
+        TypeError, ValueError: input that cannot be compared, named, before anything compiles.
+    """
+    checks.at_least_one(epochs=epochs, budget=budget, tuning_seeds=tuning_seeds, seeds=seeds)
+    entries = _entries(optimizers)
+    rates = _rates(entries, learning_rates, budget)
+    task = _task(loss, init, data, batch_size, epochs, validation, test, metrics)
+    for entry in entries:
+        _check_traced(entry, task)
+    tuned_on, judged_on = range(tuning_seeds), range(tuning_seeds, tuning_seeds + seeds)
+    protocol = {
+        "title": title,
+        "judged": _part(test, _part(validation, "training", "validation"), "test"),
+        "tuned_on": _part(validation, "training", "validation"),
+        "baseline": BASELINE,
+        "optimizers": {
+            entry.name: {
+                "learning_rates": rates[entry.name],
+                "customary_rate": entry.default,
+                "note": entry.note,
+            }
+            for entry in entries
+        },
+        "tuning_seeds": list(tuned_on),
+        "seeds": list(judged_on),
+        "epochs": epochs,
+        "batch_size": task.batch_size,
+        "steps": task.steps,
+        "rows": {name: _rows(part) for name, part in _parts(task).items()},
+        "metrics": list(metrics or {}),
+        "target": target,
+        "level": LEVEL,
+        "extensions": f"at most {EXTENSIONS}, by {EXTENDED_BY} rates beyond the best end",
+        "data": fingerprints.of_data(_parts(task)),
+        "start": fingerprints.of_data(jax.device_get(init(jax.random.key(0)))),
+    }
+    planned = sum(len(mine) * tuning_seeds + 2 * seeds for mine in rates.values())
+    shape = sweep.tile(task, planned // len(entries))
+    _check_memory(sweep.memory(task, shape, planned))
+    bench = _Bench(task, shape, folder and _keep(folder, protocol), on_progress, planned)
+    runs = [each for entry in entries for each in bench.compare(entry, rates[entry.name], protocol)]
+    provenance = devices.provenance(runs[0].loss.dtype)
+    found = of_runs(protocol, task.measured, runs, provenance, bench.seconds)
+    if folder:
+        save(found, folder)
+    return found
+
+
+class _Bench:
+    """Where the runs are made: it counts them and what they take."""
+
+    def __init__(
+        self,
+        task: sweep.Task,
+        shape: sweep.Tile,
+        folder: Path | None,
+        on_progress: OnProgress | None,
+        planned: int,
+    ) -> None:
+        self.seconds: dict[str, dict[str, float]] = {}
+        self._task, self._shape, self._folder = task, shape, folder
+        self._on_progress, self._planned, self._done = on_progress, planned, 0
+
+    def compare(
+        self, entry: optimizers.Entry, rates: list[float], protocol: dict[str, Any]
+    ) -> list[Runs]:
+        """Tune an optimizer, and run it on fresh seeds at the tuned and the customary rate."""
+        tuning = self._tune(entry, rates, protocol["tuning_seeds"])
+        rate = _tuned(tuning)[0]
+        return [
+            tuning,
+            self._train(entry, "tuned", [(seed, rate) for seed in protocol["seeds"]]),
+            self._train(entry, "default", [(seed, entry.default) for seed in protocol["seeds"]]),
+        ]
+
+    def _tune(self, entry: optimizers.Entry, rates: list[float], seeds: list[int]) -> Runs:
+        """Run every rate; where the best is an end of the range, go on beyond it."""
+        runs = self._train(entry, "tuning", [(seed, rate) for seed in seeds for rate in rates])
+        for _ in range(EXTENSIONS):
+            more = _beyond(runs)
+            if not more:
+                break
+            self._planned += len(more) * len(seeds)
+            extended = self._train(
+                entry, "tuning", [(seed, rate) for seed in seeds for rate in more]
+            )
+            runs = _joined(runs, extended)
+        return runs
+
+    def _train(self, entry: optimizers.Entry, phase: str, pairs: list[sweep.Run]) -> Runs:
+        def told(count: int) -> None:
+            if self._on_progress:
+                self._on_progress(f"{entry.name}, {phase}", self._done + count, self._planned)
+
+        test = phase != "tuning" and self._task.test is not None
+        swept, seconds = sweep.run(
+            self._task,
+            entry,
+            pairs,
+            self._shape,
+            test=test,
+            folder=self._folder,
+            on_progress=told,
+        )
+        self._done += len(pairs)
+        spent = self.seconds.setdefault(entry.name, {"compile": 0.0, "run": 0.0})
+        spent["compile"] = max(spent["compile"], seconds.compiling)
+        spent["run"] += seconds.running
+        seed, rate = (np.array(column) for column in zip(*pairs, strict=True))
+        return Runs(
+            entry.name,
+            phase,
+            rate,
+            seed,
+            swept.diverged,
+            swept.evaluations,
+            swept.loss,
+            swept.validation,
+            swept.test,
+        )
+
+
+def _entries(given: Sequence[str] | Mapping[str, Any]) -> list[optimizers.Entry]:
+    """Give the entries to compare, plain SGD first whether it was asked for or not."""
+    if isinstance(given, str) or not isinstance(given, Sequence | Mapping):
+        raise TypeError(
+            f"optimizers: wanted a list of names, or a dict of your own by name; got {given!r}"
+        )
+    if not isinstance(given, Mapping):
+        given = {name: name for name in given}
+    if given.get(BASELINE, BASELINE) != BASELINE:
+        raise ValueError(
+            f"optimizers: wanted {BASELINE} to be plain SGD, the baseline; got one of your own of "
+            "that name; rename it"
+        )
+    entries = [
+        optimizers.join(name, optimizers.entry(each) if isinstance(each, str) else each)
+        for name, each in given.items()
+    ]
+    if not entries:
+        raise ValueError("optimizers: wanted at least one to hold against plain SGD; got none")
+    return [
+        optimizers.entry(BASELINE),
+        *(entry for entry in entries if entry.name != BASELINE),
+    ]
+
+
+def _rates(
+    entries: list[optimizers.Entry],
+    given: Sequence[float] | Mapping[str, Sequence[float]] | None,
+    budget: int,
+) -> dict[str, list[float]]:
+    """Give each optimizer's rates to try, rising."""
+    by_name = dict(given) if isinstance(given, Mapping) else {}
+    names = [entry.name for entry in entries]
+    unknown = by_name.keys() - set(names)
+    if unknown:
+        raise ValueError(
+            f"learning_rates: wanted names among {', '.join(names)}; got {', '.join(unknown)}"
+        )
+    rates = {}
+    for entry in entries:
+        if isinstance(given, Mapping) or given is None:
+            mine = by_name.get(entry.name, np.geomspace(*entry.learning_rates, budget))
+        else:
+            mine = given
+        mine = np.unique(np.asarray(mine, np.float64))
+        if mine.ndim != 1 or not len(mine) or not np.isfinite(mine).all() or mine[0] <= 0:
+            raise ValueError(
+                f"learning_rates: wanted at least one for {entry.name}, each above zero and "
+                f"finite; got {mine.tolist()}"
+            )
+        rates[entry.name] = mine.tolist()
+    return rates
+
+
+@functools.cache
+def _value_and_grad(loss: losses.Loss) -> Any:
+    """Give the same function for the same loss, so that its programs are found again."""
+    return jax.value_and_grad(loss)
+
+
+def _task(
+    loss: losses.Loss,
+    init: Callable[[Any], PyTree],
+    data: PyTree,
+    batch_size: int | None,
+    epochs: int,
+    validation: PyTree | None,
+    test: PyTree | None,
+    metrics: Mapping[str, Callable[[Any, Any], Any]] | None,
+) -> sweep.Task:
+    """Refuse what cannot be trained on; give the task."""
+    parts = {"data": data, "validation": validation, "test": test}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    rows = {name: checks.data(part, name) for name, part in parts.items()}["data"]
+    if batch_size is not None and not 1 <= batch_size <= rows:
+        raise ValueError(f"batch_size: wanted 1 to the {rows} rows of data; got {batch_size}")
+    params = jax.device_get(init(jax.random.key(0)))
+    checks.params(params, "init(key)")
+    for name, part in parts.items():
+        if isinstance(loss, losses.BatchLoss):
+            loss.check(params, part)
+        for what, function in {"loss": loss, **(metrics or {})}.items():
+            _check_scalar(what, function, params, name, part)
+    return sweep.Task(
+        _value_and_grad(loss),
+        init,
+        data,
+        batch_size or rows,
+        epochs,
+        validation,
+        test,
+        tuple((metrics or {}).items()),
+    )
+
+
+def _check_scalar(
+    what: str, function: Callable[[Any, Any], Any], params: PyTree, name: str, part: PyTree
+) -> None:
+    try:
+        found = jax.eval_shape(function, params, part)
+    except Exception as error:
+        raise ValueError(
+            f"{what}: wanted a function of (params, batch) that takes init(key) and {name}; it "
+            f"raised {type(error).__name__}: {error}; bind whatever else it needs, as by "
+            "functools.partial, and let init give the parameters it takes"
+        ) from error
+    if getattr(found, "shape", None) != ():
+        raise ValueError(
+            f"{what}: wanted one number, of shape []; got {found}; reduce it, as by jnp.mean"
+        )
+
+
+def _check_traced(entry: optimizers.Entry, task: sweep.Task) -> None:
+    """Refuse an optimizer that cannot be traced over its learning rate."""
+    key = {"key": jax.random.key(0)} if entry.random else {}
+
+    def begun(rate: Any) -> Any:
+        return entry.make(rate, **key).init(task.init(jax.random.key(0)))
+
+    try:
+        jax.eval_shape(begun, 1.0)
+    except Exception as error:
+        raise TypeError(
+            f"optimizers: wanted {entry.name} to be made of a traced learning rate, with a state "
+            f"of arrays; it raised {type(error).__name__}: {error}; a schedule must be one of "
+            "peak 1 multiplied by the rate"
+        ) from error
+
+
+def _check_memory(needed: int) -> None:
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > 0.8 * there:
+        raise ValueError(
+            f"memory: wanted runs that fit the machine's {there / 1e9:.0f} GB; got about "
+            f"{needed / 1e9:.0f} GB; compare fewer seeds, rates or optimizers at once"
+        )
+
+
+def _part(given: PyTree | None, without: str, name: str) -> str:
+    return without if given is None else name
+
+
+def _parts(task: sweep.Task) -> dict[str, PyTree]:
+    parts = {"training": task.data, "validation": task.validation, "test": task.test}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _rows(part: PyTree) -> int:
+    return len(jax.tree.leaves(part)[0])
+
+
+def _ended(runs: Runs, part: str) -> Float[np.ndarray, " R"]:
+    """Give the loss at the end of each run; infinite where it diverged."""
+    values = {
+        "test": lambda: runs.test["loss"],
+        "validation": lambda: runs.validation["loss"][:, -1],
+        "training": lambda: runs.loss[:, -1],
+    }[part]()
+    return np.where((runs.diverged < 0) & np.isfinite(values), values, np.inf).astype(np.float64)
+
+
+def _curves(runs: Runs) -> Float[np.ndarray, "R E"]:
+    return runs.validation["loss"] if runs.validation else runs.loss
+
+
+def by_rate(tuning: Runs) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " L"]]:
+    """Give the rates tried, rising, and the median over seeds of the loss that tuning goes by.
+
+    It is infinite where half of the seeds or more diverged.
+    """
+    losses = _ended(tuning, "validation" if tuning.validation else "training")
+    rates = np.unique(tuning.learning_rate)
+    middle = [
+        np.quantile(losses[tuning.learning_rate == rate], 0.5, method="higher") for rate in rates
+    ]
+    return rates, np.array(middle)
+
+
+def _tuned(tuning: Runs) -> tuple[float, str]:
+    """Give the best rate, and which end of the range it is, if one."""
+    rates, losses = by_rate(tuning)
+    best = int(np.argmin(losses))
+    ends = {0: "lowest", len(rates) - 1: "highest"} if len(rates) > 1 else {}
+    return float(rates[best]), ends.get(best, "")
+
+
+def _beyond(tuning: Runs) -> list[float]:
+    """Give the rates beyond the end that is best, as far apart as those before; none elsewhere."""
+    rates, losses = by_rate(tuning)
+    best, edge = _tuned(tuning)
+    if not edge or not np.isfinite(losses).any():
+        return []
+    apart = (rates[-1] / rates[0]) ** (1 / (len(rates) - 1))
+    apart = apart if edge == "highest" else 1 / apart
+    return [best * apart**further for further in range(1, EXTENDED_BY + 1)]
+
+
+def _joined(these: Runs, those: Runs) -> Runs:
+    joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), these[2:], those[2:])
+    return Runs(these.optimizer, these.phase, *joined)
+
+
+def of_runs(
+    protocol: dict[str, Any],
+    steps: Int[np.ndarray, " E"],
+    runs: list[Runs],
+    provenance: dict[str, str],
+    seconds: dict[str, dict[str, float]],
+) -> Comparison:
+    """Answer what the runs say, all of it from the runs alone."""
+    by_phase = {(each.optimizer, each.phase): each for each in runs}
+    names = list(protocol["optimizers"])
+    plain = by_phase[BASELINE, "tuned"]
+    target = protocol["target"]
+    if target is None:
+        ends = np.where(plain.diverged < 0, _curves(plain)[:, -1], np.inf)
+        target = float(np.median(ends))
+    baseline = _ended(plain, protocol["judged"])
+    paired = {
+        name: statistics.paired(_ended(by_phase[name, "tuned"], protocol["judged"]), baseline)
+        for name in names
+        if name != BASELINE
+    }
+    adjusted = statistics.holm(np.array([each.p_value for each in paired.values()]))
+    answers = []
+    for name in names:
+        mine = {phase: by_phase[name, phase] for phase in ("tuning", "tuned", "default")}
+        against = None
+        if name != BASELINE:
+            against = paired[name], float(adjusted[list(paired).index(name)])
+        answers.append(_answer(protocol, steps, mine, baseline, against, target, seconds[name]))
+    first, *others = answers
+    others.sort(key=_rank)
+    return Comparison(protocol, steps, runs, [first, *others], provenance, seconds)
+
+
+def _rank(answer: Answer) -> tuple[bool, float]:
+    return math.isnan(answer.mean.estimate), answer.mean.estimate
+
+
+def _answer(
+    protocol: dict[str, Any],
+    steps: Int[np.ndarray, " E"],
+    runs: Mapping[str, Runs],
+    baseline: Float[np.ndarray, " S"],
+    against: tuple[statistics.Paired, float] | None,
+    target: float,
+    seconds: dict[str, float],
+) -> Answer:
+    tuning, tuned = runs["tuning"], runs["tuned"]
+    judged = protocol["judged"]
+    final = _ended(tuned, judged)
+    rates, tried = by_rate(tuning)
+    rate, edge = _tuned(tuning)
+    curves = np.where(np.isfinite(_curves(tuned)), _curves(tuned), np.inf)
+    measured = {"test": tuned.test}.get(
+        judged, {name: curve[:, -1] for name, curve in tuned.validation.items()}
+    )
+    times = statistics.steps_to_target(curves, steps, target)
+    count = sum(len(each.seed) for each in runs.values())
+    answer = Answer(
+        optimizer=tuned.optimizer,
+        learning_rate=rate,
+        at_edge=edge,
+        rates=len(rates),
+        trials=len(tuning.seed),
+        diverged=int(np.sum(tuned.diverged >= 0)),
+        median=statistics.median(final),
+        mean=statistics.interquartile_mean(final),
+        best=statistics.interquartile_mean(curves.min(axis=1)),
+        metrics={
+            name: statistics.interquartile_mean(np.where(np.isfinite(values), values, np.inf))
+            for name, values in measured.items()
+            if name != "loss"
+        },
+        default_rate=protocol["optimizers"][tuned.optimizer]["customary_rate"],
+        default=statistics.interquartile_mean(_ended(runs["default"], judged)),
+        difference=None,
+        p_value=math.nan,
+        adjusted=math.nan,
+        verdict="baseline",
+        seeds_needed=None,
+        sentence="",
+        steps_to_target=times.median,
+        reached=times.reached,
+        forgiving=statistics.share_within(tried, WITHIN) if np.isfinite(tried).any() else 0.0,
+        best_of=statistics.best_of(tried),
+        evaluations=float(np.median(tuned.evaluations)),
+        compile_seconds=seconds["compile"],
+        run_seconds=seconds["run"],
+        step_seconds=seconds["run"] / (count * protocol["steps"]),
+    )
+    if against:
+        paired, adjusted = against
+        verdict = statistics.verdict(adjusted, paired, LEVEL)
+        needed = None
+        if verdict == "not told apart" and np.isfinite(final).all() and np.isfinite(baseline).all():
+            tests = len(protocol["optimizers"]) - 1
+            needed = statistics.seeds_needed(final - baseline, LEVEL, tests=tests)
+        answer = answer._replace(
+            difference=paired.difference,
+            p_value=paired.p_value,
+            adjusted=adjusted,
+            verdict=verdict,
+            seeds_needed=needed,
+        )
+    return answer._replace(sentence=_sentence(answer, protocol, len(final)))
+
+
+def _sentence(answer: Answer, protocol: dict[str, Any], seeds: int) -> str:
+    """Say in words what an answer says in figures."""
+    loss, many = f"{protocol['judged']} loss", f"{seeds} seed{'s' if seeds > 1 else ''}"
+    name, apart = answer.optimizer, answer.difference
+    lost = f" {answer.diverged} of {many} diverged." if answer.diverged else ""
+    if apart is None:
+        said = f"Plain SGD, at its tuned rate {answer.learning_rate:.3g}, is the baseline."
+    elif answer.verdict == "not told apart":
+        said = f"{name} and plain SGD are not told apart at this budget of {many}"
+        if not math.isnan(apart.estimate):
+            said += f": {loss} {_apart(apart)}"
+        said += "."
+        if answer.seeds_needed:
+            said += f" About {answer.seeds_needed} seeds would tell a difference as large."
+    else:
+        said = f"{name} is {answer.verdict} than plain SGD"
+        if not math.isnan(apart.estimate):
+            said += f": {loss} {_apart(apart)}"
+        said += f", adjusted p = {answer.adjusted:.2g}, {many}."
+    if answer.at_edge:
+        said += (
+            f" Its best rate is still the {answer.at_edge} tried, so it may do better beyond: "
+            "give it a range of its own."
+        )
+    return said + lost
+
+
+def _apart(difference: Interval) -> str:
+    estimate, low, high = difference
+    side = "lower" if estimate < 0 else "higher"
+    said = f"{side} by {abs(estimate):.3g}"
+    if math.isfinite(low) and math.isfinite(high):
+        said += f" (95% interval of the difference {low:+.3g} to {high:+.3g})"
+    return said
+
+
+_PROTOCOL, _RESULT = "protocol.json", "comparison.json"
+
+
+def _keep(folder: Path, protocol: dict[str, Any]) -> Path:
+    """Give the folder of finished tiles; refuse one that holds another comparison.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    path, written = folder / _PROTOCOL, json.loads(json.dumps(protocol))
+    if path.exists():
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"folder: wanted the protocol of a comparison; got {path}: {error}"
+            ) from error
+        differ = [name for name in written | found if written.get(name) != found.get(name)]
+        if differ:
+            raise ValueError(
+                f"folder: wanted a folder of its own; {folder} holds a comparison with another "
+                f"{', '.join(differ)}; give another folder, or delete this one"
+            )
+    tiles = folder / "tiles"
+    tiles.mkdir(parents=True, exist_ok=True)
+    _write(path, json.dumps(protocol, indent=1).encode())
+    return tiles
+
+
+def save(comparison: Comparison, folder: Path) -> None:
+    """Write a comparison: `runs.parquet`, `curves.parquet` and `comparison.json`.
+
+    The tables are tidy: one row for each run, and for each measurement of a run. JSON comes last:
+    where it is, all is there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    steps, runs, curves = comparison.steps, [], []
+    for each in comparison.runs:
+        count = len(each.seed)
+        named = {"optimizer": [each.optimizer] * count, "phase": [each.phase] * count}
+        runs.append(
+            pa.table(
+                named
+                | {name: getattr(each, name) for name in _COLUMNS}
+                | {f"test_{name}": values for name, values in each.test.items()}
+            )
+        )
+        repeated = {name: np.repeat(values, len(steps)) for name, values in named.items()}
+        values = {"loss": each.loss} | {f"validation_{k}": v for k, v in each.validation.items()}
+        curves.append(
+            pa.table(
+                repeated
+                | {name: np.repeat(getattr(each, name), len(steps)) for name in _COLUMNS[:2]}
+                | {"step": np.tile(steps, count)}
+                | {name: value.reshape(-1) for name, value in values.items()}
+            )
+        )
+    for name, tables in (("runs", runs), ("curves", curves)):
+        sink = pa.BufferOutputStream()
+        parquet.write_table(pa.concat_tables(tables, promote_options="default"), sink)
+        _write(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
+    record = {
+        "protocol": comparison.protocol,
+        "provenance": comparison.provenance,
+        "seconds": comparison.seconds,
+        "steps": steps.tolist(),
+    }
+    _write(folder / _RESULT, json.dumps(record, indent=1).encode())
+
+
+_COLUMNS = ("learning_rate", "seed", "diverged", "evaluations")
+
+
+def load(folder: Path) -> Comparison:
+    """Read a comparison that `save` wrote.
+
+    Raises:
+        ValueError: a folder without one.
+    """
+    try:
+        record = json.loads((folder / _RESULT).read_text("utf-8"))
+        runs = parquet.read_table(folder / "runs.parquet")
+        curves = parquet.read_table(folder / "curves.parquet")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"folder: wanted a finished comparison; got {folder}: {error}") from error
+    steps, found, first = np.array(record["steps"]), [], 0
+    kinds = list(zip(runs["optimizer"].to_pylist(), runs["phase"].to_pylist(), strict=True))
+    for optimizer, phase in dict.fromkeys(kinds):
+        count = kinds.count((optimizer, phase))
+        mine = runs.slice(first, count)
+        along = curves.slice(first * len(steps), count * len(steps))
+        first += count
+        shaped = {
+            name: along[name].to_numpy().reshape(count, -1)
+            for name in along.column_names
+            if along[name].null_count == 0
+        }
+        columns = {
+            name: mine[name].to_numpy() for name in mine.column_names if mine[name].null_count == 0
+        }
+        found.append(
+            Runs(
+                optimizer,
+                phase,
+                loss=shaped["loss"],
+                validation=_under("validation_", shaped),
+                test=_under("test_", columns),
+                **{name: columns[name] for name in _COLUMNS},
+            )
+        )
+    return of_runs(record["protocol"], steps, found, record["provenance"], record["seconds"])
+
+
+def _under(prefix: str, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix(prefix): values
+        for name, values in columns.items()
+        if name.startswith(prefix)
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

@@ -1,0 +1,381 @@
+"""Thousands of runs of one optimizer in one compiled program.
+
+A sweep is cut into tiles: a fixed number of runs on each device, in which all of them are one
+`vmap` of the step that `training` takes. A tile's parameters fit the cache, every tile is the same
+program, and a tile that is done can be kept on disk.
+
+Shapes: D devices, K items of a tile on each, L learning rates of an item, E measurements along a
+run, T steps of B rows, N rows of data.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree, Shaped
+
+from jaxnet import batches, devices, training
+from jaxnet.optimizers import Entry
+
+# What the parameters, gradients and optimizer states of a tile may take: a CPU's cache; elsewhere
+# enough runs to fill the device.
+_TILE_BYTES = {"cpu": 2**21}
+_DEVICE_TILE_BYTES = 2**30
+# Learning rates that share a seed's batch; the product with the data is then one large one.
+RATES_TOGETHER = 4
+
+Run = tuple[int, float]
+"""A seed and a learning rate."""
+
+
+class Task(NamedTuple):
+    """What every run trains: seed s has the same start and batches at every learning rate.
+
+    Attributes:
+        value_and_grad: `(params, batch) -> (loss, grads)`.
+        init: `key -> params`, pure; a run of seed s starts from `init(jax.random.key(s))`.
+        data: N rows. batch_size: B. epochs: of `N // B` steps each.
+        validation: data to measure along the runs; none where None. test: to score at their end.
+        metrics: names and functions `(params, batch) -> []` measured there beside the loss.
+    """
+
+    value_and_grad: training.ValueAndGrad
+    init: Callable[[Array], PyTree]
+    data: PyTree
+    batch_size: int
+    epochs: int
+    validation: PyTree | None = None
+    test: PyTree | None = None
+    metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows of data there are, N."""
+        return len(jax.tree.leaves(self.data)[0])
+
+    @property
+    def steps(self) -> int:
+        """How many steps a run takes, T."""
+        return self.epochs * (self.rows // self.batch_size)
+
+    @property
+    def measured(self) -> Int[np.ndarray, " E"]:
+        """After how many steps a run is measured: each epoch, or a hundred times where more."""
+        ends = np.arange(1, self.epochs + 1)
+        if self.epochs > 100:
+            ends = np.unique(np.linspace(1, self.epochs, 101)[1:].round().astype(int))
+        return ends * (self.steps // self.epochs)
+
+
+class Swept(NamedTuple):
+    """Runs that are done; axis R, or the items and learning rates of a tile, first.
+
+    Attributes:
+        loss: shape [R, E], the mean training loss since the measurement before.
+        validation: by name, shape [R, E]. test: by name, shape [R].
+        diverged: shape [R], the step whose loss was the first not finite; -1 where none.
+        evaluations: shape [R], gradients of a batch computed.
+    """
+
+    loss: Float[np.ndarray, "R E"]
+    validation: dict[str, Float[np.ndarray, "R E"]]
+    test: dict[str, Float[np.ndarray, " R"]]
+    diverged: Int[np.ndarray, " R"]
+    evaluations: Int[np.ndarray, " R"]
+
+
+class Seconds(NamedTuple):
+    """What runs took: to compile their program, once, and to train, all together."""
+
+    compiling: float
+    running: float
+
+
+class Tile(NamedTuple):
+    """How many items each device takes at once, and how many learning rates each item has."""
+
+    items: int
+    rates: int
+
+    @property
+    def runs(self) -> int:
+        """Runs of one call of the program, on all devices."""
+        return self.items * self.rates * jax.local_device_count()
+
+
+def tile(task: Task, runs: int) -> Tile:
+    """Choose a tile for so many runs: as many as fit the cache, and no more than are needed."""
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    # Parameters, gradients and two moments.
+    run = 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    room = _TILE_BYTES.get(jax.default_backend(), _DEVICE_TILE_BYTES)
+    needed = -(-runs // (RATES_TOGETHER * jax.local_device_count()))
+    return Tile(max(1, min(room // run // RATES_TOGETHER, needed)), RATES_TOGETHER)
+
+
+def memory(task: Task, shape: Tile, runs: int) -> int:
+    """Estimate the bytes that so many runs take: their results, and a tile under way."""
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    run = 6 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    measures = 1 + (1 + len(task.metrics)) * (task.validation is not None)
+    results = 8 * runs * (len(task.measured) * measures + 8)
+    orders = 4 * shape.runs // shape.rates * task.steps * task.batch_size
+    data = sum(
+        np.size(leaf) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves((task.data, task.validation, task.test))
+    )
+    return results + shape.runs * run + orders + data * (1 + jax.local_device_count())
+
+
+class Program(NamedTuple):
+    """A compiled tile, and the seconds it took to compile."""
+
+    call: Callable[..., Any]
+    seconds: float
+
+
+def compiled(task: Task, entry: Entry, shape: Tile) -> Program:
+    """Compile the tile of an optimizer; the same one for a task of the same functions and shapes.
+
+    Raises:
+        TypeError, ValueError: an optimizer or a loss that cannot be traced.
+    """
+    inputs = _inputs(task, [(0, (1.0,) * shape.rates)] * (shape.runs // shape.rates))
+    leaves, tree = jax.tree.flatten((*inputs, task.data, task.validation))
+    kinds = tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves)
+    measured = tuple(int(steps) for steps in task.measured)
+    return _compile(task.value_and_grad, entry, task.metrics, measured, tree, kinds)
+
+
+@functools.lru_cache(maxsize=256)
+def _compile(
+    value_and_grad: training.ValueAndGrad,
+    entry: Entry,
+    metrics: tuple[Any, ...],
+    measured: tuple[int, ...],
+    tree: Any,
+    kinds: tuple[Any, ...],
+) -> Program:
+    shapes = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
+    one = functools.partial(_run, value_and_grad, entry, metrics, np.array(measured))
+    # Learning rates inside: they share the batch of their seed.
+    rates = jax.vmap(one, in_axes=(None, 0, None, None, None, None))
+    items = jax.vmap(rates, in_axes=(0, 0, 0, 0, None, None))
+    runs, all_of_it = jax.sharding.PartitionSpec("runs"), jax.sharding.PartitionSpec()
+    spread = jax.shard_map(
+        items,
+        mesh=devices.mesh("runs"),
+        in_specs=(runs, runs, runs, runs, all_of_it, all_of_it),
+        out_specs=runs,
+        check_vma=False,
+    )
+    began = time.perf_counter()
+    call = devices.program(spread).lower(*shapes).compile()
+    return Program(call, time.perf_counter() - began)
+
+
+def _run(
+    value_and_grad: training.ValueAndGrad,
+    entry: Entry,
+    metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...],
+    measured: Int[np.ndarray, " E"],
+    params: PyTree,
+    learning_rate: Float[Array, ""],
+    seed: Int[Array, ""],
+    order: Int[Array, "T B"],
+    data: PyTree,
+    validation: PyTree | None,
+) -> tuple[dict[str, Any], PyTree]:
+    """Train one run; give what was measured of it and its last parameters to be judged."""
+    noise = {"key": jax.random.fold_in(jax.random.key(0), seed)} if entry.random else {}
+    optimizer = entry.make(learning_rate, **noise)
+    kind = jnp.result_type(*jax.tree.leaves(params))
+    zero = jnp.zeros((), jnp.int32)
+
+    def advance(t: Array, carry: Any) -> Any:
+        state, total, diverged, evaluations = carry
+        state, loss = training.step(value_and_grad, optimizer, state, batches.take(data, order[t]))
+        first = (diverged < 0) & ~jnp.isfinite(loss)
+        spent = entry.evaluations(state.opt_state)
+        return (
+            state,
+            total + loss.astype(kind),
+            jnp.where(first, t.astype(jnp.int32), diverged),
+            evaluations + spent,
+        )
+
+    def measure(carry: Any, window: tuple[Array, Array]) -> tuple[Any, dict[str, Array]]:
+        begin, end = window
+        state, diverged, evaluations = carry
+        start = (state, jnp.zeros((), kind), diverged, evaluations)
+        state, total, *counts = jax.lax.fori_loop(begin, end, advance, start)
+        values = {"training": total / (end - begin)}
+        if validation is not None:
+            judged = entry.evaluate(state.opt_state, state.params)
+            values["loss"] = value_and_grad(judged, validation)[0]
+            values |= {name: jnp.asarray(metric(judged, validation)) for name, metric in metrics}
+        return (state, *counts), jax.tree.map(lambda value: value.astype(kind), values)
+
+    windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
+    carry = (training.start(optimizer, params), zero - 1, zero)
+    (state, diverged, evaluations), values = jax.lax.scan(measure, carry, tuple(windows))
+    counts = {"diverged": diverged, "evaluations": evaluations}
+    return values | counts, entry.evaluate(state.opt_state, state.params)
+
+
+def run(
+    task: Task,
+    entry: Entry,
+    runs: Sequence[Run],
+    shape: Tile,
+    *,
+    test: bool = False,
+    folder: Path | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[Swept, Seconds]:
+    """Train the runs tile by tile; give what became of them, in their order, and what it took.
+
+    Args:
+        task: what is trained.
+        entry: the optimizer.
+        runs: seeds and learning rates.
+        shape: from `tile`; every call of it is the same program.
+        test: whether to score the test data at the end of each run.
+        folder: where finished tiles are kept and found again; nowhere where None.
+        on_progress: called with the number of runs done after each tile.
+    """
+    places, items = _items(runs, shape)
+    per_call = shape.runs // shape.rates
+    tiles = []
+    for first in range(0, len(items), per_call):
+        chosen = items[first : first + per_call]
+        name = hashlib.sha256(json.dumps([entry.name, test, chosen, shape]).encode())
+        path = folder and folder / f"{name.hexdigest()[:24]}.npz"
+        done = path and _read(path)
+        if not done:
+            done = _call(task, entry, shape, chosen, test)
+            if path:
+                _write(path, done)
+        tiles.append(done)
+        if on_progress:
+            on_progress(sum(place < (first + per_call) * shape.rates for place in places))
+    compiling, running = np.transpose([tile.pop("seconds") for tile in tiles])
+    joined = {name: np.concatenate([tile[name] for tile in tiles])[places] for name in tiles[0]}
+    parts: dict[str, dict[str, np.ndarray]] = {"validation": {}, "test": {}}
+    for name, values in joined.items():
+        part, _, metric = name.partition(" ")
+        if metric:
+            parts[part][metric] = values
+    counts = joined["diverged"], joined["evaluations"]
+    swept = Swept(joined["training"], parts["validation"], parts["test"], *counts)
+    return swept, Seconds(float(compiling.max()), float(running.sum()))
+
+
+def _items(
+    runs: Sequence[Run], shape: Tile
+) -> tuple[list[int], list[tuple[int, tuple[float, ...]]]]:
+    """Group runs of one seed into items of so many rates, the last of a seed filled up.
+
+    Gives also the place of each run among all the rates of all items.
+    """
+    by_seed: dict[int, list[int]] = {}
+    for index, (seed, _) in enumerate(runs):
+        by_seed.setdefault(seed, []).append(index)
+    places, items = [0] * len(runs), []
+    for seed, indices in by_seed.items():
+        for first in range(0, len(indices), shape.rates):
+            group = indices[first : first + shape.rates]
+            for offset, index in enumerate(group):
+                places[index] = len(items) * shape.rates + offset
+            group += group[-1:] * (shape.rates - len(group))
+            items.append((seed, tuple(float(runs[index][1]) for index in group)))
+    return places, items
+
+
+def _call(
+    task: Task, entry: Entry, shape: Tile, chosen: list[Any], test: bool
+) -> dict[str, np.ndarray]:
+    """Run one tile; give each measurement with the tile's runs along the first axis."""
+    program, compiling = compiled(task, entry, shape)
+    full = chosen + chosen[-1:] * (shape.runs // shape.rates - len(chosen))
+    inputs = (*_inputs(task, full), task.data, task.validation)
+    began = time.perf_counter()
+    values, params = jax.block_until_ready(program(*inputs))
+    running = time.perf_counter() - began
+    named = {
+        name if name in ("training", "diverged", "evaluations") else f"validation {name}": value
+        for name, value in values.items()
+    }
+    if test:
+        score = devices.program(_score, "value_and_grad", "metrics")
+        scores = score(task.value_and_grad, task.metrics, params, task.test)
+        named |= {f"test {name}": value for name, value in scores.items()}
+    real = len(chosen) * shape.rates
+    arrays = {
+        name: np.asarray(value).reshape(-1, *value.shape[2:])[:real]
+        for name, value in named.items()
+    }
+    return arrays | {"seconds": np.array([compiling, running])}
+
+
+def _inputs(task: Task, items: Sequence[tuple[int, tuple[float, ...]]]) -> tuple[Any, ...]:
+    """Give parameters, learning rates, seeds and orders of items, each with the items first."""
+    seeds = np.array([seed for seed, _ in items], np.int32)
+    params = devices.program(start, "init")(task.init, seeds)
+    kind = np.result_type(*(leaf.dtype for leaf in jax.tree.leaves(params)))
+    rates = np.array([rates for _, rates in items], kind)
+    return params, rates, seeds, np.stack([_order(task, int(seed)) for seed in seeds])
+
+
+def start(
+    init: Callable[[Array], PyTree], seeds: Int[Array, " K"]
+) -> PyTree[Shaped[Array, "K ..."]]:
+    """Draw the starts of seeds."""
+    return jax.vmap(lambda seed: init(jax.random.key(seed)))(seeds)
+
+
+def _order(task: Task, seed: int) -> Int[np.ndarray, "T B"]:
+    if task.batch_size == task.rows:
+        return batches.full_batch(task.rows, task.epochs)
+    return batches.shuffled(task.rows, task.batch_size, task.epochs, seed)
+
+
+def _score(
+    value_and_grad: training.ValueAndGrad,
+    metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...],
+    params: PyTree,
+    test: PyTree,
+) -> dict[str, Array]:
+    def one(params: PyTree) -> dict[str, Array]:
+        loss = value_and_grad(params, test)[0]
+        return {"loss": loss} | {
+            name: jnp.asarray(metric(params, test)) for name, metric in metrics
+        }
+
+    return jax.vmap(jax.vmap(one))(params)
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a finished tile whole or not at all."""
+    temporary = path.with_suffix(f".{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    os.replace(temporary, path)
+
+
+def _read(path: Path) -> dict[str, np.ndarray] | None:
+    """Read a tile; one that is damaged is done again."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
