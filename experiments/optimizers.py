@@ -1,186 +1,195 @@
-"""A first comparison of optax optimizers with plain SGD on the notebooks' set-ups.
+"""Hold optax's optimizers against plain SGD, on a task of ours or on your own table."""
 
-Each optimizer gets the same learning rates, all of them trained in one compiled program, and is
-judged at the one that brings the loss to a hundredth of its start, to stay, in the fewest epochs.
-One start and the training loss alone: it shows these set-ups, not optimizers in general.
-"""
-
+import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+import optax
+from jaxtyping import PyTree
 
-from experiments import Dtype, precision
-from jaxnet import batches, devices, losses, optimizers, report, training
+from experiments import classifier, command, describe, mnist1d, regression
+from jaxnet import (
+    answers,
+    comparison,
+    devices,
+    losses,
+    models,
+    network,
+    optimizers,
+    page,
+    report,
+    tables,
+)
 
-BASELINE = "sgd"
-LEARNING_RATES = np.logspace(-4, 2, 49)
-TARGET = 0.01
+# Not of optax by name, and what most people mean by SGD.
+MOMENTUM = {
+    "momentum": dataclasses.replace(
+        optimizers.entry("sgd"), make=functools.partial(optax.sgd, momentum=0.9)
+    )
+}
+USUAL = ("momentum", "adam", "adamw", "rmsprop", "lion", "muon")
 
 
 class Task(NamedTuple):
-    """What is to be trained: full batches of `data` from `params`."""
+    """What is to be trained, and how long unless told otherwise."""
 
     name: str
     loss: losses.Loss
-    params: PyTree
+    init: Callable[[Any], PyTree]
     data: PyTree
     epochs: int
+    batch_size: int | None = None
+    validation: PyTree | None = None
+    test: PyTree | None = None
+    metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None
 
 
-class Sweep(NamedTuple):
-    """One optimizer on one task, at every learning rate.
+def notebook(name: str) -> Task:
+    """Give a notebook's set-up: its data in full batches, judged by the training loss."""
+    setting, epochs = {"classifier": (classifier, 100), "regression": (regression, 10)}[name]
+    params, data = setting.set_up("float32")
+    sizes = [params[0].weight.shape[1], *(len(layer.bias) for layer in params)]
+    return Task(f"the {name} notebook", setting.LOSS, _init(sizes), data, epochs)
 
-    Attributes:
-        task: its name. optimizer: its name.
-        learning_rates: shape [L].
-        losses: shape [L, T], before each update; not finite from where a run diverged.
-        provenance: device, dtype, versions and settings.
-    """
 
-    task: str
-    optimizer: str
-    learning_rates: Float[np.ndarray, " L"]
-    losses: Float[np.ndarray, "L T"]
-    provenance: dict[str, str]
+def table(data: str, target: str, hidden: Sequence[int]) -> Task:
+    """Give a table as a task: 60% of its rows to train, 20% to tune on, 20% to judge."""
+    split = tables.split(tables.read(data), target, source=data)
+    kind, sizes = split.encoder.target.kind, [split.encoder.inputs, *hidden, split.encoder.outputs]
+    return _split(Path(data).stem, kind, sizes, split.train, split.validation, split.test)
 
-    @property
-    def diverged(self) -> Bool[np.ndarray, " L"]:
-        """Whether the loss stopped being finite."""
-        return np.any(~np.isfinite(self.losses), axis=1)
 
-    @property
-    def epochs(self) -> Float[np.ndarray, " L"]:
-        """Epochs until the loss stays within `TARGET` of its start; nan where it does not."""
-        above = ~(self.losses <= TARGET * self.losses[:, :1])
-        steps = above.shape[1]
-        epochs = steps - np.argmax(above[:, ::-1], axis=1)
-        return np.where(epochs < steps, epochs, np.nan)
+def signals(hidden: Sequence[int]) -> Task:
+    """Give MNIST-1D as a task: 3200 signals to train on, 800 to tune on, 1000 to judge."""
+    x, y = mnist1d.signals(5000)
+    parts = [(x[a:b], y[a:b]) for a, b in ((0, 3200), (3200, 4000), (4000, 5000))]
+    return _split("MNIST-1D", "classification", [mnist1d.POINTS, *hidden, 10], *parts)
 
-    @property
-    def best(self) -> int:
-        """The index of the learning rate soonest at the target; among equals, lowest at the end."""
-        last = np.where(self.diverged, np.inf, self.losses[:, -1])
-        return int(np.lexsort((last, self.epochs))[0])
+
+def _split(name: str, kind: str, sizes: list[int], train: Any, validation: Any, test: Any) -> Task:
+    metrics = {"accuracy": models.accuracy("relu")} if kind == "classification" else None
+    batch_size = min(32, len(train[0]))
+    loss = models.loss(kind, "relu")
+    return Task(name, loss, _init(sizes), train, 10, batch_size, validation, test, metrics)
+
+
+def _init(sizes: Sequence[int]) -> Callable[[Any], PyTree]:
+    return lambda key: network.init(key, sizes)
 
 
 def run(
-    tasks: Sequence[Task],
-    names: Sequence[str] = (BASELINE, "adam"),
-    learning_rates: Float[np.ndarray, " L"] = LEARNING_RATES,
-    dtype: Dtype = "float64",
-) -> list[Sweep]:
-    """Train every optimizer on every task at every learning rate, one program each.
+    task: Task,
+    names: Sequence[str] = USUAL,
+    folder: Path | None = None,
+    on_progress: comparison.OnProgress | None = None,
+    **protocol: Any,
+) -> comparison.Comparison:
+    """Compare the named optimizers on a task; `protocol` as `comparison.compare` takes it.
 
     Raises:
-        ValueError: an unknown optimizer.
+        ValueError: a name that is not known, or what `comparison.compare` refuses.
     """
-    makers = [(name, optimizers.by_name(name)) for name in names]
-    sweeps = []
-    with precision(dtype):
-        for task in tasks:
-            order = batches.full_batch(len(jax.tree.leaves(task.data)[0]), task.epochs)
-            for name, make in makers:
-                curves = _losses(
-                    task.loss, make, task.params, task.data, order, jnp.asarray(learning_rates)
-                )
-                provenance = devices.provenance(dtype) | {"optimizer": name}
-                sweeps.append(
-                    Sweep(task.name, name, learning_rates, np.asarray(curves), provenance)
-                )
-    return sweeps
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _losses(
-    loss: losses.Loss,
-    make: optimizers.MakeOptimizer,
-    params: PyTree,
-    data: PyTree,
-    order: Array,
-    learning_rates: Float[Array, " L"],
-) -> Float[Array, "L T"]:
-    def one(learning_rate: Any) -> Float[Array, " T"]:
-        optimizer = make(learning_rate)
-        state = training.start(optimizer, params)
-        return training.run(jax.value_and_grad(loss), optimizer, state, data, order)[1]
-
-    return jax.vmap(one)(learning_rates)
-
-
-def show(sweeps: Sequence[Sweep]) -> None:
-    """Print one table of all sweeps, and each optimizer beside plain SGD in words."""
-    rows = []
-    for each in sweeps:
-        count = len(each.learning_rates)
-        edge = " (edge)" if each.best in (0, count - 1) else ""
-        figures = (
-            f"{each.learning_rates[each.best]:.3g}{edge}",
-            _epochs(each),
-            f"{np.isfinite(each.epochs).sum()} of {count}",
-            f"{each.diverged.sum()} of {count}",
-        )
-        rows.append((each.task, each.optimizer, *figures))
-    columns = (
-        "task",
-        "optimizer",
-        "best rate",
-        f"epochs to {TARGET:.0%}",
-        "rates there",
-        "diverged",
+    if tuple(names) == ("all",):
+        names = optimizers.names()
+    given = {name: MOMENTUM.get(name, name) for name in names if name != comparison.BASELINE}
+    settings = {
+        "title": f"Optimizers against plain SGD on {task.name}",
+        "epochs": task.epochs,
+        "batch_size": task.batch_size,
+        "validation": task.validation,
+        "test": task.test,
+        "metrics": task.metrics,
+    }
+    settings |= {name: value for name, value in protocol.items() if value is not None}
+    return comparison.compare(
+        task.loss,
+        task.init,
+        task.data,
+        given,
+        folder=folder,
+        on_progress=on_progress,
+        **settings,
     )
-    report.table(f"Until the loss stays within {TARGET:.0%} of its start", columns, rows)
-    baseline = {each.task: each for each in sweeps if each.optimizer == BASELINE}
-    for each in sweeps:
-        plain = baseline[each.task]
-        if each is not plain:
-            print(
-                f"{each.task}: {each.optimizer} needs {_epochs(each)} epochs at its best rate and "
-                f"gets there at {np.isfinite(each.epochs).sum()} rates; plain SGD needs "
-                f"{_epochs(plain)} and gets there at {np.isfinite(plain.epochs).sum()}."
-            )
 
 
-def _epochs(sweep: Sweep) -> str:
-    epochs = sweep.epochs[sweep.best]
-    return f"{epochs:.0f}" if np.isfinite(epochs) else f"over {sweep.losses.shape[1] - 1}"
+def show(found: comparison.Comparison, folder: Path) -> None:
+    """Print the answers, and write the report and its pictures into the folder."""
+    print(found.protocol["title"])
+    print(f"{describe(found.provenance)}\n")
+    answers.show(found)
+    page.write(found, folder / "report.html")
+    print(f"\nReport: {folder / 'report.html'}; every run: {folder / 'runs.parquet'}")
 
 
-def panels(sweeps: Sequence[Sweep]) -> list[list[report.Panel]]:
-    """Lay out, for each task, the loss at the best rate and the epochs to the target at each."""
-    rows = []
-    for task in dict.fromkeys(each.task for each in sweeps):
-        mine = [each for each in sweeps if each.task == task]
-        epochs = np.arange(mine[0].losses.shape[1])
-        curves = [
-            report.Curve(
-                f"{each.optimizer} at {each.learning_rates[each.best]:.3g}",
-                epochs,
-                np.maximum(each.losses[each.best] / each.losses[each.best, 0], 1e-6),
-            )
-            for each in mine
-        ]
-        rates = [
-            report.Curve(each.optimizer, each.learning_rates, each.epochs, each.best)
-            for each in mine
-        ]
-        there = f"epochs until it stays within {TARGET:.0%}"
-        rows.append(
-            [
-                report.Panel(
-                    f"{task}: loss at the best rate",
-                    "epoch",
-                    "share of the start (floor 1e-6)",
-                    curves,
-                    "y",
-                ),
-                report.Panel(
-                    f"{task}: every rate that gets there", "learning rate", there, rates, "x"
-                ),
-            ]
+def cache() -> None:
+    """Keep compiled programs for the next time, where the environment does not say where."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "jaxnet"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def main(
+    task: Literal["classifier", "regression", "digits", "mnist1d"] = "digits",
+    data: str | None = None,
+    target: str = "target",
+    optimizers: tuple[str, ...] = USUAL,
+    learning_rates: tuple[float, ...] | None = None,
+    budget: int = 12,
+    seeds: int = 10,
+    tuning_seeds: int = 3,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    hidden: tuple[int, ...] = (64,),
+    output: Path | None = None,
+) -> None:
+    """Tune each optimizer alike, run it on fresh seeds, and hold it against plain SGD.
+
+    Args:
+        task: One of ours: a notebook's set-up, scikit-learn's digits, or MNIST-1D.
+        data: Your own table instead: a .csv, .tsv, .parquet or .npz file.
+        target: The column of it to predict.
+        optimizers: Any of optax and optax.contrib, `momentum`, or `all` of optax's.
+        learning_rates: To try for each optimizer; its own range where not given.
+        budget: How many learning rates to try over its own range.
+        seeds: Fresh seeds to judge on.
+        tuning_seeds: Seeds to tune on.
+        epochs: Passes over the training rows in each run.
+        batch_size: Rows of a step.
+        hidden: Sizes of the hidden layers, where the task is not a notebook's.
+        output: The folder of results; the same command goes on where it was stopped.
+    """
+    devices.use_all_cores()
+    cache()
+    if data is not None:
+        chosen = table(data, target, hidden)
+    elif task == "digits":
+        chosen = table("digits", "target", hidden)
+    else:
+        chosen = signals(hidden) if task == "mnist1d" else notebook(task)
+    folder = output or Path("results") / f"optimizers-{Path(data).stem if data else task}"
+    with report.progress("run") as told:
+        found = run(
+            chosen,
+            optimizers,
+            folder,
+            told,
+            learning_rates=learning_rates,
+            budget=budget,
+            seeds=seeds,
+            tuning_seeds=tuning_seeds,
+            epochs=epochs,
+            batch_size=batch_size,
         )
-    return rows
+    found.protocol["command"] = f"python -m experiments.optimizers {shlex.join(sys.argv[1:])}"
+    show(found, folder)
+
+
+if __name__ == "__main__":
+    command(main, "experiments.optimizers")

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import tyro
 from jaxtyping import Array, Float
 
@@ -78,29 +76,9 @@ class Result(NamedTuple):
     skipped: list[str]
 
 
-def loss_of(task: str, activation: str) -> losses.BatchLoss:
-    """Give the loss of a task: softmax cross-entropy, or half the squared error."""
-    example_loss = {
-        "classification": optax.losses.softmax_cross_entropy_with_integer_labels,
-        "regression": optax.losses.l2_loss,
-    }[task]
-    return losses.BatchLoss(models.forward(activation), example_loss)
-
-
-@functools.cache
-def _accuracy(activation: str) -> Any:
-    forward = jax.vmap(models.forward(activation), in_axes=(None, 0))
-
-    def accuracy(params: network.Params, batch: Any) -> Float[Array, ""]:
-        x, y = batch
-        return jnp.mean((jnp.argmax(forward(params, x), -1) == y).astype(x.dtype))
-
-    return accuracy
-
-
 @functools.cache
 def _value_and_grad(task: str, activation: str) -> training.ValueAndGrad:
-    return jax.value_and_grad(loss_of(task, activation))
+    return jax.value_and_grad(models.loss(task, activation))
 
 
 def run(
@@ -145,7 +123,7 @@ def run(
     if len(split.validation[0]):
         arguments["validation"] = split.validation
         if task == "classification":
-            arguments["metrics"] = {"accuracy": _accuracy(settings.activation)}
+            arguments["metrics"] = {"accuracy": models.accuracy(settings.activation)}
     if settings.devices != 1:
         arguments["sharding"] = devices.batch_sharding(settings.devices)
 
@@ -198,7 +176,7 @@ def _scores(
     names = ("train", "validation", "test")
     parts = [split.train, split.validation, split.test]
     x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    loss = loss_of(split.encoder.target.kind, settings.activation)
+    loss = models.loss(split.encoder.target.kind, settings.activation)
     outputs, values = jax.device_get(_evaluate(loss, params, x, y))
     ends = np.cumsum([len(part[0]) for part in parts])[:-1]
     cut = [np.split(array, ends) for array in (outputs, values, y)]
@@ -359,9 +337,14 @@ def main(
         (folder / "run.json").write_text(json.dumps(dataclasses.asdict(settings), indent=1))
     if settings.devices > 1:
         jax.config.update("jax_num_cpu_devices", settings.devices)
-    with _signals() as asked, report.progress(settings.epochs) as draw:
+    with _signals() as asked, report.progress("epoch") as told:
         try:
-            result = run(settings, folder, draw, lambda: bool(asked))
+            result = run(
+                settings,
+                folder,
+                lambda fit: told(*_said(fit), settings.epochs),
+                lambda: bool(asked),
+            )
         except Interrupted:
             again = f"python -m experiments.train --resume {shlex.quote(str(folder))}"
             print(f"stopped; the checkpoint is written; go on with: {again}", file=sys.stderr)
@@ -369,6 +352,12 @@ def main(
     keep(settings, result, folder)
     show(settings, result)
     print(f"\nModel, history and curves: {folder}")
+
+
+def _said(fit: training.Fit) -> tuple[str, int]:
+    last = {name: values[-1] for name, values in fit.history.items() if len(values)}
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+    return losses, int(fit.progress.epoch)
 
 
 @contextlib.contextmanager

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PyTree
 
-from jaxnet import checks, devices, fingerprints, losses, optimizers, statistics, sweep
+from jaxnet import checks, devices, fingerprints, losses, optimizers, statistics, sweep, training
 from jaxnet.statistics import Interval
 
 checks.extra("compare", "pyarrow", "scipy")
@@ -141,6 +142,15 @@ class Comparison(NamedTuple):
     provenance: dict[str, str]
     seconds: dict[str, dict[str, float]]
 
+    @property
+    def loss_name(self) -> str:
+        """What the loss that decides is called."""
+        return f"{self.protocol['judged']} loss"
+
+    def phase(self, name: str) -> dict[str, Runs]:
+        """Give the runs of a phase by optimizer."""
+        return {runs.optimizer: runs for runs in self.runs if runs.phase == name}
+
 
 def compare(
     loss: losses.Loss,
@@ -194,11 +204,14 @@ def compare(
         TypeError, ValueError: input that cannot be compared, named, before anything compiles.
     """
     checks.at_least_one(epochs=epochs, budget=budget, tuning_seeds=tuning_seeds, seeds=seeds)
+    if target is not None and not math.isfinite(target):
+        raise ValueError(
+            f"target: wanted a finite loss; got {target}; None takes plain SGD's own at its end"
+        )
     entries = _entries(optimizers)
     rates = _rates(entries, learning_rates, budget)
     task = _task(loss, init, data, batch_size, epochs, validation, test, metrics)
-    for entry in entries:
-        _check_traced(entry, task)
+    programs = [_program(entry, task) for entry in entries]
     tuned_on, judged_on = range(tuning_seeds), range(tuning_seeds, tuning_seeds + seeds)
     protocol = {
         "title": title,
@@ -225,6 +238,7 @@ def compare(
         "extensions": f"at most {EXTENSIONS}, by {EXTENDED_BY} rates beyond the best end",
         "data": fingerprints.of_data(_parts(task)),
         "start": fingerprints.of_data(jax.device_get(init(jax.random.key(0)))),
+        "program": fingerprints.of_record(programs),
     }
     planned = sum(len(mine) * tuning_seeds + 2 * seeds for mine in rates.values())
     shape = sweep.tile(task, planned // len(entries))
@@ -316,7 +330,14 @@ def _entries(given: Sequence[str] | Mapping[str, Any]) -> list[optimizers.Entry]
     """Give the entries to compare, plain SGD first whether it was asked for or not."""
     if isinstance(given, str) or not isinstance(given, Sequence | Mapping):
         raise TypeError(
-            f"optimizers: wanted a list of names, or a dict of your own by name; got {given!r}"
+            f"optimizers: wanted a list of names, or a dict of your own by name; got {given!r}; "
+            'such as ["adam", "lion"]'
+        )
+    nameless = [name for name in given if not isinstance(name, str)]
+    if nameless:
+        raise TypeError(
+            f"optimizers: wanted each by a name; got {nameless[0]!r}; give your own as a dict, "
+            'such as {"momentum": functools.partial(optax.sgd, momentum=0.9)}'
         )
     if not isinstance(given, Mapping):
         given = {name: name for name in given}
@@ -330,7 +351,10 @@ def _entries(given: Sequence[str] | Mapping[str, Any]) -> list[optimizers.Entry]
         for name, each in given.items()
     ]
     if not entries:
-        raise ValueError("optimizers: wanted at least one to hold against plain SGD; got none")
+        raise ValueError(
+            'optimizers: wanted at least one to hold against plain SGD; got none; ["sgd"] runs it '
+            "alone"
+        )
     return [
         optimizers.entry(BASELINE),
         *(entry for entry in entries if entry.name != BASELINE),
@@ -348,7 +372,8 @@ def _rates(
     unknown = by_name.keys() - set(names)
     if unknown:
         raise ValueError(
-            f"learning_rates: wanted names among {', '.join(names)}; got {', '.join(unknown)}"
+            f"learning_rates: wanted names among {', '.join(names)}; got "
+            f"{', '.join(map(str, unknown))}; leave them out, or compare those optimizers too"
         )
     rates = {}
     for entry in entries:
@@ -356,14 +381,21 @@ def _rates(
             mine = by_name.get(entry.name, np.geomspace(*entry.learning_rates, budget))
         else:
             mine = given
-        mine = np.unique(np.asarray(mine, np.float64))
-        if mine.ndim != 1 or not len(mine) or not np.isfinite(mine).all() or mine[0] <= 0:
-            raise ValueError(
-                f"learning_rates: wanted at least one for {entry.name}, each above zero and "
-                f"finite; got {mine.tolist()}"
-            )
-        rates[entry.name] = mine.tolist()
+        rates[entry.name] = _rising(entry.name, mine)
     return rates
+
+
+def _rising(name: str, given: Any) -> list[float]:
+    try:
+        rates = np.unique(np.asarray(given, np.float64))
+    except (TypeError, ValueError):
+        rates = np.empty(0)
+    if not len(rates) or not np.isfinite(rates).all() or rates[0] <= 0:
+        raise ValueError(
+            f"learning_rates: wanted numbers for {name}, at least one, each above zero and finite; "
+            f"got {given}; such as [0.01, 0.1, 1.0]"
+        )
+    return rates.tolist()
 
 
 @functools.cache
@@ -383,18 +415,25 @@ def _task(
     metrics: Mapping[str, Callable[[Any, Any], Any]] | None,
 ) -> sweep.Task:
     """Refuse what cannot be trained on; give the task."""
+    metrics = dict(metrics or {})
+    if "loss" in metrics:
+        raise ValueError(
+            "metrics: wanted names other than loss, which is reported anyway; got loss; rename it"
+        )
     parts = {"data": data, "validation": validation, "test": test}
     parts = {name: part for name, part in parts.items() if part is not None}
     rows = {name: checks.data(part, name) for name, part in parts.items()}["data"]
     if batch_size is not None and not 1 <= batch_size <= rows:
-        raise ValueError(f"batch_size: wanted 1 to the {rows} rows of data; got {batch_size}")
-    params = jax.device_get(init(jax.random.key(0)))
-    checks.params(params, "init(key)")
+        raise ValueError(
+            f"batch_size: wanted 1 to the {rows} rows of data; got {batch_size}; None takes all"
+        )
+    params = _started(init)
     for name, part in parts.items():
-        if isinstance(loss, losses.BatchLoss):
-            loss.check(params, part)
-        for what, function in {"loss": loss, **(metrics or {})}.items():
+        _check_alike(name, part, data)
+        for what, function in {"loss": loss, **metrics}.items():
             _check_scalar(what, function, params, name, part)
+        if isinstance(loss, losses.BatchLoss):
+            _check_labels(loss, params, name, part)
     return sweep.Task(
         _value_and_grad(loss),
         init,
@@ -403,8 +442,44 @@ def _task(
         epochs,
         validation,
         test,
-        tuple((metrics or {}).items()),
+        tuple(metrics.items()),
     )
+
+
+def _started(init: Callable[[Any], PyTree]) -> PyTree:
+    """Give the start of seed 0; refuse an `init` that cannot start any seed."""
+    key = jax.random.key(0)
+    try:
+        params = jax.device_get(init(key))
+        jax.eval_shape(init, key)
+    except Exception as error:
+        raise ValueError(
+            f"init: wanted a pure function of a jax.random.key that can be traced; it raised "
+            f"{type(error).__name__}: {error}; draw with jax.random alone"
+        ) from error
+    checks.params(params, "init(key)")
+    return params
+
+
+def _check_alike(name: str, part: PyTree, data: PyTree) -> None:
+    """Refuse rows of another shape, which a loss might broadcast."""
+    wanted, got = ([np.shape(leaf)[1:] for leaf in jax.tree.leaves(tree)] for tree in (data, part))
+    if jax.tree.structure(part) != jax.tree.structure(data) or got != wanted:
+        raise ValueError(
+            f"{name}: wanted rows as those of data, {_described(data)}; got {_described(part)}; "
+            "prepare them alike"
+        )
+
+
+def _described(part: PyTree) -> Any:
+    return jax.tree.map(lambda leaf: list(np.shape(leaf)), part)
+
+
+def _check_labels(loss: losses.BatchLoss, params: PyTree, name: str, part: PyTree) -> None:
+    try:
+        loss.check(params, part)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; encode all the parts alike") from error
 
 
 def _check_scalar(
@@ -418,26 +493,33 @@ def _check_scalar(
             f"raised {type(error).__name__}: {error}; bind whatever else it needs, as by "
             "functools.partial, and let init give the parameters it takes"
         ) from error
-    if getattr(found, "shape", None) != ():
+    real = what != "loss" or jnp.issubdtype(getattr(found, "dtype", None), jnp.floating)
+    if getattr(found, "shape", None) != () or not real:
         raise ValueError(
-            f"{what}: wanted one number, of shape []; got {found}; reduce it, as by jnp.mean"
+            f"{what}: wanted one real number, of shape []; got {found}; reduce it, as by jnp.mean"
         )
 
 
-def _check_traced(entry: optimizers.Entry, task: sweep.Task) -> None:
-    """Refuse an optimizer that cannot be traced over its learning rate."""
-    key = {"key": jax.random.key(0)} if entry.random else {}
+def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
+    """Give the program of a step and what is measured; refuse an optimizer that has none."""
 
-    def begun(rate: Any) -> Any:
-        return entry.make(rate, **key).init(task.init(jax.random.key(0)))
+    def step(rate: Any, key: Any, batch: PyTree) -> Any:
+        noise = {"key": key} if entry.random else {}
+        optimizer = entry.make(rate, **noise)
+        start = training.start(optimizer, task.init(key))
+        state, loss = training.step(task.value_and_grad, optimizer, start, batch)
+        judged = entry.evaluate(state.opt_state, state.params)
+        measured = [metric(judged, batch) for _, metric in task.metrics]
+        return loss, judged, measured, entry.evaluations(state.opt_state)
 
+    batch = jax.tree.map(lambda leaf: leaf[: task.batch_size], task.data)
     try:
-        jax.eval_shape(begun, 1.0)
+        return jax.jit(step).lower(1.0, jax.random.key(0), batch).as_text()
     except Exception as error:
         raise TypeError(
-            f"optimizers: wanted {entry.name} to be made of a traced learning rate, with a state "
-            f"of arrays; it raised {type(error).__name__}: {error}; a schedule must be one of "
-            "peak 1 multiplied by the rate"
+            f"optimizers: wanted {entry.name} to be made of a traced learning rate and to step "
+            f"from init(key); it raised {type(error).__name__}: {error}; a schedule must be one "
+            "of peak 1 multiplied by the rate, a choice one of jnp.where"
         ) from error
 
 
@@ -473,6 +555,10 @@ def _ended(runs: Runs, part: str) -> Float[np.ndarray, " R"]:
     return np.where((runs.diverged < 0) & np.isfinite(values), values, np.inf).astype(np.float64)
 
 
+def _tuned_on(runs: Runs) -> str:
+    return "validation" if runs.validation else "training"
+
+
 def _curves(runs: Runs) -> Float[np.ndarray, "R E"]:
     return runs.validation["loss"] if runs.validation else runs.loss
 
@@ -482,7 +568,7 @@ def by_rate(tuning: Runs) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " 
 
     It is infinite where half of the seeds or more diverged.
     """
-    losses = _ended(tuning, "validation" if tuning.validation else "training")
+    losses = _ended(tuning, _tuned_on(tuning))
     rates = np.unique(tuning.learning_rate)
     middle = [
         np.quantile(losses[tuning.learning_rate == rate], 0.5, method="higher") for rate in rates
@@ -491,7 +577,7 @@ def by_rate(tuning: Runs) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " 
 
 
 def _tuned(tuning: Runs) -> tuple[float, str]:
-    """Give the best rate, and which end of the range it is, if one."""
+    """Give the best rate, and which end of the range it is, if one; the lowest if all diverge."""
     rates, losses = by_rate(tuning)
     best = int(np.argmin(losses))
     ends = {0: "lowest", len(rates) - 1: "highest"} if len(rates) > 1 else {}
@@ -500,9 +586,9 @@ def _tuned(tuning: Runs) -> tuple[float, str]:
 
 def _beyond(tuning: Runs) -> list[float]:
     """Give the rates beyond the end that is best, as far apart as those before; none elsewhere."""
-    rates, losses = by_rate(tuning)
+    rates = by_rate(tuning)[0]
     best, edge = _tuned(tuning)
-    if not edge or not np.isfinite(losses).any():
+    if not edge:
         return []
     apart = (rates[-1] / rates[0]) ** (1 / (len(rates) - 1))
     apart = apart if edge == "highest" else 1 / apart
@@ -527,8 +613,9 @@ def of_runs(
     plain = by_phase[BASELINE, "tuned"]
     target = protocol["target"]
     if target is None:
-        ends = np.where(plain.diverged < 0, _curves(plain)[:, -1], np.inf)
-        target = float(np.median(ends))
+        middle = float(np.median(_ended(plain, _tuned_on(plain))))
+        # Where half of its runs diverged there is none to reach.
+        target = middle if math.isfinite(middle) else math.nan
     baseline = _ended(plain, protocol["judged"])
     paired = {
         name: statistics.paired(_ended(by_phase[name, "tuned"], protocol["judged"]), baseline)
@@ -597,7 +684,7 @@ def _answer(
         sentence="",
         steps_to_target=times.median,
         reached=times.reached,
-        forgiving=statistics.share_within(tried, WITHIN) if np.isfinite(tried).any() else 0.0,
+        forgiving=statistics.share_within(tried, WITHIN),
         best_of=statistics.best_of(tried),
         evaluations=float(np.median(tuned.evaluations)),
         compile_seconds=seconds["compile"],
@@ -651,7 +738,7 @@ def _sentence(answer: Answer, protocol: dict[str, Any], seeds: int) -> str:
 def _apart(difference: Interval) -> str:
     estimate, low, high = difference
     side = "lower" if estimate < 0 else "higher"
-    said = f"{side} by {abs(estimate):.3g}"
+    said = f"{side} by {abs(estimate):.3g}" if estimate else "the same"
     if math.isfinite(low) and math.isfinite(high):
         said += f" (95% interval of the difference {low:+.3g} to {high:+.3g})"
     return said

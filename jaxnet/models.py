@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float
 
 from jaxnet import checks, losses, network
@@ -45,6 +46,32 @@ def forward(activation: str) -> losses.Forward:
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation: wanted one of {', '.join(ACTIVATIONS)}; got {activation!r}")
     return functools.partial(network.forward, activation=ACTIVATIONS[activation])
+
+
+@functools.cache
+def loss(task: str, activation: str) -> losses.BatchLoss:
+    """Give the loss of a task: softmax cross-entropy, or half the squared error.
+
+    Raises:
+        ValueError: an activation not in `ACTIVATIONS`.
+    """
+    example_loss = {
+        "classification": optax.losses.softmax_cross_entropy_with_integer_labels,
+        "regression": optax.losses.l2_loss,
+    }[task]
+    return losses.BatchLoss(forward(activation), example_loss)
+
+
+@functools.cache
+def accuracy(activation: str) -> losses.Loss:
+    """Give the share of a batch's examples whose largest output is the right one."""
+    outputs = jax.vmap(forward(activation), in_axes=(None, 0))
+
+    def accuracy(params: network.Params, batch: Any) -> Float[Array, ""]:
+        x, y = batch
+        return jnp.mean((jnp.argmax(outputs(params, x), -1) == y).astype(x.dtype))
+
+    return accuracy
 
 
 def predict(

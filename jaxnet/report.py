@@ -1,4 +1,7 @@
-"""Results for people: tables in the terminal and pictures in a file (extra `experiments`)."""
+"""Results for people: tables in the terminal and pictures in a file (extra `experiments`).
+
+Shapes: K points of a curve.
+"""
 
 import contextlib
 import itertools
@@ -22,15 +25,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  
 from rich.table import Table  # noqa: E402
 
 # Okabe and Ito's colours, which those who see colours differently can tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("-", "--", ":", "-.")
-_STYLE: dict[Any, Any] = {
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("-", "--", ":", "-.")
+# Words and plain SGD; what is beside the point; the crowd; the lines to read figures off; paper.
+INK, MUTED, FAINT, GRID, PAPER = "#1f2933", "#66717c", "#c3cad1", "#e6e6e6", "#ffffff"
+STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
     "axes.grid": True,
-    "grid.color": "#e6e6e6",
+    "grid.color": GRID,
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
     "font.size": 10,
@@ -66,12 +71,23 @@ class Panel(NamedTuple):
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table: the first column reads as text, the others as figures."""
+    console = terminal()
     grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="right" if index else "left")
+        grid.add_column(column, justify="right" if index else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*row)
-    Console().print(grid)
+        grid.add_row(*(encodable(console, cell) for cell in row))
+    console.print(grid)
+
+
+def terminal() -> Console:
+    """Give a terminal that prints words as they are: a user's names may look like markup."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def encodable(console: Console, words: str) -> str:
+    """Give the words with what the terminal cannot show as "?"."""
+    return words.encode(console.encoding, "replace").decode(console.encoding)
 
 
 def check_picture(path: Path) -> None:
@@ -104,7 +120,7 @@ def loss_curves(
 
 def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
     """Save rows of panels as one picture."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         size = (6.4 * len(panels[0]), 3.8 * len(panels) + 0.4)
         figure = Figure(figsize=size, layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
@@ -117,7 +133,7 @@ def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
 
 
 def _draw(panel: Panel, ax: Axes) -> None:
-    looks = zip(itertools.cycle(_COLOURS), itertools.cycle(_DASHES), strict=False)
+    looks = zip(itertools.cycle(COLOURS), itertools.cycle(DASHES), strict=False)
     for curve, (colour, dashes) in zip(panel.curves, looks, strict=False):
         shown = np.where(np.isfinite(curve.y), curve.y, np.nan)
         ax.plot(curve.x, shown, dashes, color=colour, label=curve.label)
@@ -131,24 +147,22 @@ def _draw(panel: Panel, ax: Axes) -> None:
 
 
 @contextlib.contextmanager
-def progress(epochs: int) -> Iterator[Callable[[Any], None]]:
-    """Draw a bar of epochs on the terminal, quiet where there is none.
+def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Draw a bar of epochs or runs on the terminal, quiet where there is none.
 
-    Gives a function of a `training.Fit`, to be called as it goes.
+    Gives a function of what is under way, how many are done, and how many there are to be.
     """
     console = Console(stderr=True)
     columns = (
-        TextColumn("epoch {task.completed} of {task.total}"),
+        TextColumn(f"{unit} {{task.completed}} of {{task.total}}"),
         BarColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=epochs, losses="")
+        task = bar.add_task("", total=None)
 
-        def draw(fit: Any) -> None:
-            last = {name: values[-1] for name, values in fit.history.items() if len(values)}
-            losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
-            bar.update(task, completed=int(fit.progress.epoch), losses=losses)
+        def draw(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
 
         yield draw

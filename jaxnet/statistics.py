@@ -278,7 +278,6 @@ def _signed_rank_cdf(seeds: int) -> Float[np.ndarray, " K"]:
 
 
 def _within(losses: Any, best: Any, factor: Any) -> Any:
-    best = np.where(np.isfinite(best), best, 0.0)
     return np.isfinite(losses) & (losses <= np.maximum(best * factor, best / factor))
 
 

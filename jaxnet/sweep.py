@@ -10,10 +10,10 @@ run, T steps of B rows, N rows of data.
 
 import functools
 import hashlib
+import io
 import json
 import os
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from jaxnet import batches, devices, training
+from jaxnet import batches, devices, products, training
 from jaxnet.optimizers import Entry
 
 # What the parameters, gradients and optimizer states of a tile may take: a CPU's cache; elsewhere
@@ -72,7 +72,7 @@ class Task(NamedTuple):
         """After how many steps a run is measured: each epoch, or a hundred times where more."""
         ends = np.arange(1, self.epochs + 1)
         if self.epochs > 100:
-            ends = np.unique(np.linspace(1, self.epochs, 101)[1:].round().astype(int))
+            ends = np.linspace(0, self.epochs, 101)[1:].round().astype(int)
         return ends * (self.steps // self.epochs)
 
 
@@ -128,16 +128,30 @@ def memory(task: Task, shape: Tile, runs: int) -> int:
     run = 6 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     measures = 1 + (1 + len(task.metrics)) * (task.validation is not None)
     results = 8 * runs * (len(task.measured) * measures + 8)
-    orders = 4 * shape.runs // shape.rates * task.steps * task.batch_size
+    whole = task.batch_size == task.rows
+    orders = 0 if whole else 4 * shape.runs // shape.rates * task.steps * task.batch_size
     data = sum(
         np.size(leaf) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves((task.data, task.validation, task.test))
     )
-    return results + shape.runs * run + orders + data * (1 + jax.local_device_count())
+    held = shape.runs * (run + _widest(task, params))
+    return results + held + orders + data * (1 + jax.local_device_count())
+
+
+def _widest(task: Task, params: PyTree) -> int:
+    """Give the bytes of the largest array on the way to the loss of the rows measured at once."""
+    parts = [part for part in (task.validation, task.test) if part is not None]
+    rows = max(task.batch_size, *(len(jax.tree.leaves(part)[0]) for part in parts), 1)
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype), task.data
+    )
+    equations = jax.make_jaxpr(task.value_and_grad)(params, batch).jaxpr.eqns
+    made = [variable.aval for equation in equations for variable in equation.outvars]
+    return max(array.size * array.dtype.itemsize for array in made)
 
 
 class Program(NamedTuple):
-    """A compiled tile, and the seconds it took to compile."""
+    """A compiled tile, and the seconds it took to trace and compile."""
 
     call: Callable[..., Any]
     seconds: float
@@ -149,11 +163,23 @@ def compiled(task: Task, entry: Entry, shape: Tile) -> Program:
     Raises:
         TypeError, ValueError: an optimizer or a loss that cannot be traced.
     """
-    inputs = _inputs(task, [(0, (1.0,) * shape.rates)] * (shape.runs // shape.rates))
-    leaves, tree = jax.tree.flatten((*inputs, task.data, task.validation))
-    kinds = tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves)
+    return _compile(*_statics(task, entry, shape))
+
+
+def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
+    """Give what makes a tile's program: functions, measurements, shapes, devices and mode."""
+    items = shape.runs // shape.rates
+    seeds = jax.ShapeDtypeStruct((items,), np.int32)
+    params = jax.eval_shape(functools.partial(start, task.init), seeds)
+    rates = jax.ShapeDtypeStruct((items, shape.rates), _kind(params))
+    order = jax.ShapeDtypeStruct((items, task.steps, task.batch_size), np.int32)
+    whole = task.batch_size == task.rows
+    inputs = params, rates, seeds, None if whole else order, task.data, task.validation
+    leaves, tree = jax.tree.flatten(inputs)
+    kinds = tuple((leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves)
     measured = tuple(int(steps) for steps in task.measured)
-    return _compile(task.value_and_grad, entry, task.metrics, measured, tree, kinds)
+    functions = task.value_and_grad, entry, task.metrics
+    return *functions, measured, tree, kinds, devices.mesh("runs"), jnp.zeros(()).dtype
 
 
 @functools.lru_cache(maxsize=256)
@@ -164,17 +190,22 @@ def _compile(
     measured: tuple[int, ...],
     tree: Any,
     kinds: tuple[Any, ...],
+    mesh: jax.sharding.Mesh,
+    default_dtype: Any,
 ) -> Program:
+    del default_dtype  # what constants are traced as
     shapes = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
+    if jax.default_backend() == "cpu":
+        value_and_grad = products.expanded(value_and_grad)
     one = functools.partial(_run, value_and_grad, entry, metrics, np.array(measured))
     # Learning rates inside: they share the batch of their seed.
     rates = jax.vmap(one, in_axes=(None, 0, None, None, None, None))
     items = jax.vmap(rates, in_axes=(0, 0, 0, 0, None, None))
-    runs, all_of_it = jax.sharding.PartitionSpec("runs"), jax.sharding.PartitionSpec()
+    runs, everywhere = jax.sharding.PartitionSpec("runs"), jax.sharding.PartitionSpec()
     spread = jax.shard_map(
         items,
-        mesh=devices.mesh("runs"),
-        in_specs=(runs, runs, runs, runs, all_of_it, all_of_it),
+        mesh=mesh,
+        in_specs=(runs, runs, runs, runs, everywhere, everywhere),
         out_specs=runs,
         check_vma=False,
     )
@@ -191,7 +222,7 @@ def _run(
     params: PyTree,
     learning_rate: Float[Array, ""],
     seed: Int[Array, ""],
-    order: Int[Array, "T B"],
+    order: Int[Array, "T B"] | None,
     data: PyTree,
     validation: PyTree | None,
 ) -> tuple[dict[str, Any], PyTree]:
@@ -203,7 +234,8 @@ def _run(
 
     def advance(t: Array, carry: Any) -> Any:
         state, total, diverged, evaluations = carry
-        state, loss = training.step(value_and_grad, optimizer, state, batches.take(data, order[t]))
+        batch = data if order is None else batches.take(data, order[t])
+        state, loss = training.step(value_and_grad, optimizer, state, batch)
         first = (diverged < 0) & ~jnp.isfinite(loss)
         spent = entry.evaluations(state.opt_state)
         return (
@@ -218,11 +250,14 @@ def _run(
         state, diverged, evaluations = carry
         start = (state, jnp.zeros((), kind), diverged, evaluations)
         state, total, *counts = jax.lax.fori_loop(begin, end, advance, start)
-        values = {"training": total / (end - begin)}
+        values = {"training": total / (end - begin).astype(kind)}
         if validation is not None:
             judged = entry.evaluate(state.opt_state, state.params)
-            values["loss"] = value_and_grad(judged, validation)[0]
-            values |= {name: jnp.asarray(metric(judged, validation)) for name, metric in metrics}
+            values["validation loss"] = value_and_grad(judged, validation)[0]
+            values |= {
+                f"validation {name}": jnp.asarray(metric(judged, validation))
+                for name, metric in metrics
+            }
         return (state, *counts), jax.tree.map(lambda value: value.astype(kind), values)
 
     windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
@@ -258,8 +293,7 @@ def run(
     tiles = []
     for first in range(0, len(items), per_call):
         chosen = items[first : first + per_call]
-        name = hashlib.sha256(json.dumps([entry.name, test, chosen, shape]).encode())
-        path = folder and folder / f"{name.hexdigest()[:24]}.npz"
+        path = folder and folder / _name(entry, test, chosen, shape)
         done = path and _read(path)
         if not done:
             done = _call(task, entry, shape, chosen, test)
@@ -278,6 +312,11 @@ def run(
     counts = joined["diverged"], joined["evaluations"]
     swept = Swept(joined["training"], parts["validation"], parts["test"], *counts)
     return swept, Seconds(float(compiling.max()), float(running.sum()))
+
+
+def _name(entry: Entry, test: bool, chosen: list[Any], shape: Tile) -> str:
+    said = json.dumps([entry.name, test, chosen, shape, jax.local_device_count()])
+    return f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
 
 
 def _items(
@@ -311,18 +350,14 @@ def _call(
     began = time.perf_counter()
     values, params = jax.block_until_ready(program(*inputs))
     running = time.perf_counter() - began
-    named = {
-        name if name in ("training", "diverged", "evaluations") else f"validation {name}": value
-        for name, value in values.items()
-    }
     if test:
         score = devices.program(_score, "value_and_grad", "metrics")
         scores = score(task.value_and_grad, task.metrics, params, task.test)
-        named |= {f"test {name}": value for name, value in scores.items()}
+        values |= {f"test {name}": value for name, value in scores.items()}
     real = len(chosen) * shape.rates
     arrays = {
         name: np.asarray(value).reshape(-1, *value.shape[2:])[:real]
-        for name, value in named.items()
+        for name, value in values.items()
     }
     return arrays | {"seconds": np.array([compiling, running])}
 
@@ -331,9 +366,12 @@ def _inputs(task: Task, items: Sequence[tuple[int, tuple[float, ...]]]) -> tuple
     """Give parameters, learning rates, seeds and orders of items, each with the items first."""
     seeds = np.array([seed for seed, _ in items], np.int32)
     params = devices.program(start, "init")(task.init, seeds)
-    kind = np.result_type(*(leaf.dtype for leaf in jax.tree.leaves(params)))
-    rates = np.array([rates for _, rates in items], kind)
-    return params, rates, seeds, np.stack([_order(task, int(seed)) for seed in seeds])
+    rates = np.array([rates for _, rates in items], _kind(params))
+    return params, rates, seeds, _orders(task, seeds)
+
+
+def _kind(params: PyTree) -> Any:
+    return np.result_type(*(leaf.dtype for leaf in jax.tree.leaves(params)))
 
 
 def start(
@@ -343,10 +381,16 @@ def start(
     return jax.vmap(lambda seed: init(jax.random.key(seed)))(seeds)
 
 
-def _order(task: Task, seed: int) -> Int[np.ndarray, "T B"]:
+def _orders(task: Task, seeds: Int[np.ndarray, " K"]) -> Int[np.ndarray, "K T B"] | None:
+    """Give the order of each seed; none where every batch is all of the data, as it is."""
     if task.batch_size == task.rows:
-        return batches.full_batch(task.rows, task.epochs)
-    return batches.shuffled(task.rows, task.batch_size, task.epochs, seed)
+        return None
+    return np.stack([_order(task.rows, task.batch_size, task.epochs, int(s)) for s in seeds])
+
+
+@functools.lru_cache(maxsize=64)
+def _order(rows: int, batch_size: int, epochs: int, seed: int) -> Int[np.ndarray, "T B"]:
+    return batches.shuffled(rows, batch_size, epochs, seed)
 
 
 def _score(
@@ -366,16 +410,18 @@ def _score(
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write a finished tile whole or not at all."""
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
     temporary = path.with_suffix(f".{os.getpid()}")
-    with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    temporary.write_bytes(hashlib.sha256(content.getvalue()).digest() + content.getvalue())
     os.replace(temporary, path)
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:
     """Read a tile; one that is damaged is done again."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile):
+    content = path.read_bytes() if path.exists() else b""
+    digest, arrays = content[:32], content[32:]
+    if hashlib.sha256(arrays).digest() != digest:
         return None
+    with np.load(io.BytesIO(arrays), allow_pickle=False) as file:
+        return dict(file)

@@ -1,25 +1,266 @@
-"""Evidence for optimizers by name: each builds, descends, and is always the same one."""
+"""Evidence for optimizers by name: each is used as optax documents it, alone and in thousands."""
+
+import dataclasses
+import functools
+import importlib.metadata
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
-from jaxnet import optimizers
+from jaxnet import batches, optimizers, training
 
 KNOWN = {
     *("adabelief", "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "adan"),
     *("amsgrad", "fromage", "lamb", "lars", "lbfgs", "lion", "nadam", "noisy_sgd", "novograd"),
     *("optimistic_gradient_descent", "polyak_sgd", "radam", "rmsprop", "rprop", "sgd"),
-    *("sign_sgd", "sm3", "yogi"),
+    *("sign_sgd", "sm3", "yogi", "sophia", "dpsgd", "muon", "prodigy", "schedule_free_sgd"),
 }
 # Parts, wrappers and helpers of optax, which are no optimizers of a learning rate.
 OTHERS = {
     *("chain", "lookahead", "scale_by_adam", "scale_by_learning_rate", "scale_by_lbfgs", "scale"),
     *("apply_updates", "clip", "inject_hyperparams", "GradientTransformation", "set_to_zero"),
-    *("dpsgd", "MultiSteps", "constant_schedule", "global_norm", "exponential_decay"),
+    *("MultiSteps", "constant_schedule", "global_norm", "exponential_decay", "mechanize", "sam"),
+    *("schedule_free", "reduce_on_plateau", "ScaleByBacktrackingLinesearchState"),
 }
+NOISY = ("dpsgd", "noisy_sgd", "sophia")
+SEEDS = (0, 1)
+# Compiled quickly, to run a few steps.
+FAST = {
+    "compiler_options": {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+}
+# As many steps as show sophia two Hessians.
+STEPS = 11
+
+
+def loss(params, batch):
+    """Of a network 3-4-1: a matrix, whose outputs go through tanh, and a vector."""
+    x, y = batch
+    return jnp.mean((jnp.tanh(x @ params["matrix"]) @ params["vector"] - y) ** 2)
+
+
+def by_hand(params, batch):
+    """The same loss with its gradient, derived by hand."""
+    x, y = batch
+    hidden = jnp.tanh(x @ params["matrix"])
+    error = hidden @ params["vector"] - y
+    back = 2 * error / len(y)
+    slope = back[:, None] * params["vector"][None] * (1 - hidden**2)
+    return jnp.mean(error**2), {"matrix": x.T @ slope, "vector": hidden.T @ back}
+
+
+def problem():
+    """Data of 8 rows, the order of 11 batches of 4, and a start for each seed."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(8, 3))
+    data = x, x @ [2.0, -1.0, 1.0]
+    shapes = {"matrix": (3, 4), "vector": (4,)}
+    starts = [{name: random.normal(size=shape) for name, shape in shapes.items()} for _ in SEEDS]
+    return data, batches.shuffled(8, 4, 6, seed=0)[:STEPS], jax.tree.map(jnp.asarray, starts)
+
+
+def numbers(opt_state):
+    """All but counts and keys."""
+    return [x for x in jax.tree.leaves(opt_state) if jnp.issubdtype(x.dtype, jnp.floating)]
+
+
+def together(entry, rates):
+    """Every rate with every seed in one program, by the rule derived by hand.
+
+    Gives the losses, the parameters trained and judged, what the last step evaluated, and the
+    numbers of the optimizer's state.
+    """
+    data, order, starts = problem()
+
+    def one(rate, seed, params):
+        key = {"key": jax.random.key(seed)} if entry.random else {}
+        optimizer = entry.make(rate, **key)
+        state = training.start(optimizer, params)
+        state, values = training.run(by_hand, optimizer, state, data, order)
+        judged = entry.evaluate(state.opt_state, state.params)
+        evaluations = entry.evaluations(state.opt_state)
+        return values, state.params, judged, evaluations, numbers(state.opt_state)
+
+    rates = np.repeat(rates, len(SEEDS))
+    seeds = np.tile(SEEDS, len(rates) // len(SEEDS))
+    starts = jax.tree.map(lambda *leaves: np.stack(leaves)[seeds], *starts)
+    return jax.jit(jax.vmap(one), **FAST)(rates, seeds, starts)
+
+
+# Each optimizer as optax documents it: how it is made, and what else its update is given.
+PROBE = optax.contrib.hutchinson_estimator_diag_hessian
+MADE = {
+    "noisy_sgd": lambda rate, seed: optax.noisy_sgd(rate, key=seed),
+    "dpsgd": lambda rate, seed: optax.contrib.dpsgd(rate, 1.0, 1.12, seed),
+    "sophia": lambda rate, seed: optax.contrib.sophia(
+        rate, hessian_diagonal_fn=PROBE(jax.random.key(seed))
+    ),
+}
+GIVEN = {
+    **dict.fromkeys(["polyak_sgd", "momo", "momo_adam"], ("value",)),
+    "lbfgs": ("value", "grad", "value_fn"),
+    "sophia": ("obj_fn",),
+}
+
+
+def plain(name):
+    """One step as optax's documentation writes it, for one model."""
+    public = vars(optax.contrib) | vars(optax)
+    make = MADE.get(name, lambda rate, _: public[name](rate))
+
+    def step(params, state, rate, seed, x, y):
+        objective = functools.partial(loss, batch=(x, y))
+        value, grad = jax.value_and_grad(objective)(params)
+        more = {"value": value, "grad": grad, "value_fn": objective, "obj_fn": objective}
+        if name == "dpsgd":
+            each = [jax.grad(loss)(params, (x[i : i + 1], y[i : i + 1])) for i in range(len(x))]
+            grad = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+        more = {given: more[given] for given in GIVEN.get(name, ())}
+        updates, state = make(rate, seed).update(grad, state, params, **more)
+        return optax.apply_updates(params, updates), state, value
+
+    return lambda params, rate, seed: make(rate, seed).init(params), jax.jit(step, **FAST)
+
+
+def alone(name, step, rate, seed, params):
+    """One run, a Python loop by autodiff: what `together` gives of it."""
+    data, order, _ = problem()
+    init, step = step
+    state, values = init(params, rate, seed), []
+    for rows in order:
+        params, state, value = step(params, state, rate, seed, data[0][rows], data[1][rows])
+        values.append(value)
+    judged = params
+    if name.startswith("schedule_free"):
+        judged = optax.contrib.schedule_free_eval_params(state, params)
+    evaluations = {"dpsgd": 2, "sophia": 3}.get(name, 1)
+    if name == "lbfgs":
+        evaluations = 1 + state[-1].info.num_linesearch_steps
+    return jnp.stack(values), params, judged, np.int32(evaluations), numbers(state)
+
+
+def assert_close(found, expected, rtol=1e-9):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for leaf, twin in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(leaf, twin, rtol=rtol, atol=rtol)
+
+
+# Optax multiplies a rate that is a Python number in float32 there.
+COARSE = {"madgrad": 1e-7}
+
+
+@pytest.mark.filterwarnings('ignore:"seed" is deprecated:DeprecationWarning')
+@pytest.mark.parametrize("name", optimizers.names())
+def test_each_among_many_is_each_alone(name, x64, standard_promotion):
+    """Three rates by two seeds, of which three runs are repeated; all descend at the default."""
+    entry = optimizers.entry(name)
+    rates = [entry.default / 3, entry.default, 2 * entry.default]
+    found = together(entry, rates)
+    data, _, starts = problem()
+    step = plain(name)
+    for index, (rate, seed) in enumerate((rate, seed) for rate in rates for seed in SEEDS):
+        run = jax.tree.map(lambda leaf, i=index: leaf[i], found)
+        if index in (0, 3, 4):
+            assert_close(run, alone(name, step, rate, seed, starts[seed]), COARSE.get(name, 1e-9))
+        if rate == entry.default:
+            assert loss(run[2], data) < loss(starts[seed], data)
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_each_key_draws_noise_of_its_own(name, standard_promotion):
+    """The same start thrice: two runs of one key are one run, and another key's is another.
+
+    The first steps of sophia are clipped whatever it saw; its state tells.
+    """
+    data, order, (start, _) = problem()
+
+    def one(key):
+        optimizer = optimizers.entry(name).make(0.01, key=key)
+        state = training.start(optimizer, start)
+        state, _ = training.run(by_hand, optimizer, state, data, order)
+        return jnp.concatenate([leaf.ravel() for leaf in numbers(state)])
+
+    keys = jax.vmap(jax.random.key)(jnp.array([5, 5, 6]))
+    first, again, other = jax.jit(jax.vmap(one), **FAST)(keys)
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
+
+
+def test_only_the_noisy_take_a_key():
+    assert {name for name in optimizers.names() if optimizers.entry(name).random} == set(NOISY)
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_a_noisy_one_needs_no_key(name, standard_promotion):
+    """`training.fit` knows of learning rates alone; its runs repeat."""
+    data, _, (start, _) = problem()
+    make = optimizers.by_name(name)
+    fit = functools.partial(training.fit, by_hand, make, start, data, epochs=3)
+    first, again = fit(learning_rate=0.05), fit(learning_rate=0.05)
+    assert first.outcome == "finished"
+    assert first.history["loss"][2] < first.history["loss"][0]
+    np.testing.assert_array_equal(first.history["loss"], again.history["loss"])
+
+
+def test_the_gradients_of_each_example_average_to_those_of_the_batch(x64):
+    """An optimizer that averages them first is one that is given their average."""
+    data, order, (start, _) = problem()
+    plain = optax.sgd(0.1, momentum=0.9)
+
+    def update(updates, state, params=None):
+        assert updates["matrix"].shape == (4, 3, 4)
+        return plain.update(jax.tree.map(lambda leaf: leaf.mean(axis=0), updates), state, params)
+
+    runs = [
+        training.train(by_hand, optimizer, start, data, order)
+        for optimizer in (plain, training.PerExample(plain.init, update))
+    ]
+    assert_close(runs[1], runs[0], 1e-12)
+
+
+def counted(seen):
+    """A rule that keeps the rows of every evaluation of it."""
+
+    def rule(params, batch):
+        value, grads = by_hand(params, batch)
+        jax.debug.callback(lambda _: seen.append(len(batch[0])), value)
+        return value, grads
+
+    return rule
+
+
+@pytest.mark.parametrize("name", ["adam", "dpsgd", "lbfgs", "sophia"])
+def test_evaluations_are_those_that_an_objective_counts(name, standard_promotion):
+    """In batches of 4. A derivative of a gradient, the second half of a probe, is none it sees."""
+    data, order, (params, _) = problem()
+    entry, seen = optimizers.entry(name), []
+    optimizer = entry.make(entry.default)
+    step = jax.jit(functools.partial(training.step, counted(seen), optimizer), **FAST)
+    state, counts, said = training.start(optimizer, params), [], []
+    for rows in order:
+        seen.clear()
+        state, _ = step(state, batches.take(data, rows))
+        jax.effects_barrier()
+        counts.append(sum(seen) / 4)
+        said.append(int(entry.evaluations(state.opt_state)))
+    probes = [int(name == "sophia" and t % 10 == 0) for t in range(STEPS)]
+    assert said == list(np.add(counts, probes))
+    assert (
+        said
+        == {
+            "adam": [1] * STEPS,
+            "dpsgd": [2] * STEPS,
+            "lbfgs": said,
+            "sophia": [3, *[1] * 9, 3],
+        }[name]
+    )
+    assert name != "lbfgs" or len(set(said)) > 1
+
+
+# The table.
 
 
 def test_names_are_the_optimizers_of_optax():
@@ -28,44 +269,55 @@ def test_names_are_the_optimizers_of_optax():
     assert list(optimizers.names()) == sorted(set(optimizers.names()))
 
 
-@pytest.mark.filterwarnings("ignore:Specifying a key:UserWarning")
-@pytest.mark.filterwarnings("ignore:.optimistic_adam. is deprecated:DeprecationWarning")
+def test_what_optax_warns_of_is_left_out():
+    with pytest.warns(DeprecationWarning, match="optimistic_adam.*deprecated"):
+        optax.optimistic_adam(0.1)
+    assert "optimistic_adam" not in optimizers.names()
+    with pytest.raises(ValueError, match="the nearest are optimistic_adam_v2"):
+        optimizers.entry("optimistic_adam")
+
+
+def test_every_optimizer_of_this_optax_has_its_own_row():
+    newer = [name for name in optimizers.names() if "newer" in optimizers.entry(name).note]
+    version = importlib.metadata.version("optax")
+    assert newer == [], f"optax {version} has these; place them in the table, with their rates"
+
+
+@pytest.mark.parametrize(
+    ("novel", "offered"),
+    [
+        (lambda learning_rate, b1=0.9: optax.adam(learning_rate, b1), True),
+        (lambda learning_rate=1.0: optax.sgd(learning_rate), True),
+        (lambda learning_rate, model: optax.sgd(learning_rate), False),
+        (lambda step_size, b1=0.9: optax.adam(step_size, b1), False),
+        (optax.GradientTransformation, False),
+    ],
+)
+def test_a_later_optax_may_bring_more(novel, offered, monkeypatch):
+    monkeypatch.setitem(optimizers._PUBLIC, "novel", novel)
+    optimizers._entries.cache_clear()
+    try:
+        assert ("novel" in optimizers.names()) == offered
+        if offered:
+            entry = optimizers.entry("novel")
+            assert (entry.make, entry.random, entry.default) == (novel, False, 1e-3)
+            assert "newer" in entry.note
+    finally:
+        optimizers._entries.cache_clear()
+
+
 @pytest.mark.parametrize("name", optimizers.names())
-def test_each_descends_a_quadratic(name, x64):
-    """Two steps, because the first of rprop only looks around."""
-    start = params = {
-        "weight": jnp.array([[2.0, -3.0, 4.0], [3.0, 0.5, -1.0]]),
-        "bias": jnp.zeros(2),
-    }
-
-    def loss(params):
-        return 0.5 * sum(jnp.sum((leaf - 1) ** 2) for leaf in jax.tree.leaves(params))
-
-    optimizer = optax.with_extra_args_support(optimizers.by_name(name)(learning_rate=0.01))
-    with jax.numpy_dtype_promotion("standard"):
-        state = optimizer.init(params)
-        for _ in range(2):
-            grad = jax.tree.map(lambda leaf: leaf - 1, params)
-            updates, state = optimizer.update(
-                grad, state, params, value=loss(params), grad=grad, value_fn=loss
-            )
-            params = optax.apply_updates(params, updates)
-    assert params["weight"].dtype == jnp.float64
-    assert loss(params) < loss(start)
-
-
-@pytest.mark.parametrize("name", optimizers.names())
-def test_each_name_gives_one_object(name):
-    """A program is cached by the functions it is made of."""
-    assert optimizers.by_name(name) is optimizers.by_name(name)
+def test_a_row_of_the_table_makes_sense(name):
+    """A program is cached by the functions it is made of, so that they are the same every time."""
+    entry = optimizers.entry(name)
+    assert entry.name == name
+    assert entry is optimizers.entry(name)
+    assert optimizers.by_name(name) is entry.make
+    low, high = entry.learning_rates
+    np.testing.assert_allclose(high / low, 1e4, err_msg="one resolution for all")
+    assert low <= entry.default <= high
     public = vars(optax.contrib) | vars(optax)
-    assert optimizers.by_name(name) is public[name] or name == "polyak_sgd"
-
-
-@pytest.mark.parametrize("name", ["sophia", "dpsgd"])
-def test_an_optimizer_that_wants_more_says_what(name):
-    with pytest.raises(ValueError, match=f"optimizer: {name} wants .*, which no step here gives"):
-        optimizers.by_name(name)
+    assert entry.make is public[name] or name in {*NOISY, "polyak_sgd"}
 
 
 def test_another_word_for_the_learning_rate_is_translated():
@@ -75,6 +327,117 @@ def test_another_word_for_the_learning_rate_is_translated():
         optimizer = optimizers.by_name("polyak_sgd")(learning_rate=rate)
         updates, _ = optimizer.update(params, optimizer.init(params), params, value=2.0)
         np.testing.assert_allclose(updates, -rate * params, rtol=1e-6)
+
+
+# An optimizer of one's own.
+
+
+def after_one_step(optimizer):
+    """The parameters after one step of a quadratic from 1 and -2, whose gradient they are."""
+    state = training.start(optimizer, jnp.array([1.0, -2.0]))
+    rule = lambda params, _: (0.5 * jnp.sum(params**2), params)  # noqa: E731
+    return training.step(rule, optimizer, state, np.zeros((1, 1)))[0].params
+
+
+def test_a_function_of_the_learning_rate_joins():
+    make = functools.partial(optax.sgd, momentum=0.9)
+    entry = optimizers.join("heavy ball", make)
+    assert (entry.name, entry.make, entry.random) == ("heavy ball", make, False)
+    low, high = entry.learning_rates
+    assert low <= entry.default <= high
+    np.testing.assert_allclose(after_one_step(entry.make(0.1)), [0.9, -1.8], rtol=1e-6)
+
+
+def test_a_function_that_takes_a_key_is_given_one():
+    assert optimizers.join("noisy", lambda learning_rate, key: optax.sgd(learning_rate)).random
+    assert optimizers.join("noisy", functools.partial(optax.noisy_sgd, eta=0.1)).random
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        optax.sgd(0.5),
+        optax.GradientTransformation(
+            lambda params: (), lambda grads, state, params=None: (-0.5 * grads, state)
+        ),
+        training.PerExample(
+            lambda params: (), lambda each, state, params=None: (-0.5 * each.sum(axis=0), state)
+        ),
+        optax.polyak_sgd(0.5),
+    ],
+    ids=["of optax", "of two arguments", "of each example", "of the value"],
+)
+def test_one_already_made_has_its_updates_multiplied(made):
+    """A quadratic's Polyak step is 1/2 too."""
+    entry = optimizers.join("made", made)
+    assert entry.default == 1.0
+    assert entry.learning_rates[0] * entry.learning_rates[1] == pytest.approx(1.0)
+    for rate in (1.0, 0.2):
+        expected = np.array([1.0, -2.0]) * (1 - 0.5 * rate)
+        found = jax.jit(lambda rate: after_one_step(entry.make(rate)))(rate)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_array_equal(after_one_step(entry.make(entry.default)), after_one_step(made))
+
+
+def test_an_entry_joins_under_the_name_given():
+    adam = optimizers.entry("adam")
+    slow = dataclasses.replace(adam, default=1e-4)
+    assert optimizers.join("adam", adam) == adam
+    assert optimizers.join("slow adam", slow) == dataclasses.replace(slow, name="slow adam")
+
+
+def test_a_schedule_free_optimizer_of_ones_own_is_judged_at_its_averages(standard_promotion):
+    make = functools.partial(optax.contrib.schedule_free_adamw, b1=0.5)
+    entry = optimizers.join("mine", lambda learning_rate: optax.chain(make(learning_rate)))
+    optimizer, params = entry.make(0.1), jnp.array([1.0, -2.0])
+    state = training.start(optimizer, params)
+    rule = lambda params, _: (0.5 * jnp.sum(params**2), params)  # noqa: E731
+    for _ in range(3):
+        state, _ = training.step(rule, optimizer, state, np.zeros((1, 1)))
+    (inner,) = state.opt_state
+    expected = optax.contrib.schedule_free_eval_params(inner, state.params)
+    np.testing.assert_array_equal(entry.evaluate(state.opt_state, state.params), expected)
+    assert np.all(expected != state.params)
+
+
+SCHEDULES = {
+    "warmup_cosine": lambda peak: optax.warmup_cosine_decay_schedule(0.0, peak, 3, STEPS),
+    "sgdr": lambda peak: optax.sgdr_schedule(
+        [{"init_value": 0.0, "peak_value": peak, "warmup_steps": 2, "decay_steps": 5}] * 3
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_joins_as_one_of_peak_one_multiplied(name, x64, standard_promotion):
+    """Traced, it is optax's own schedule of that peak; optax's own cannot be traced."""
+    data, order, starts = problem()
+    schedule = SCHEDULES[name](1.0)
+    entry = optimizers.join(
+        name, lambda learning_rate: optax.adamw(lambda t: learning_rate * schedule(t))
+    )
+    found = together(entry, [0.1, 0.3])
+    for index, rate in enumerate((0.1, 0.3)):
+        optimizer = optax.adamw(SCHEDULES[name](rate))
+        state, values = training.train(by_hand, optimizer, starts[0], data, order)
+        run = jax.tree.map(lambda leaf, i=2 * index: leaf[i], found[:2])
+        # Optax multiplies in float32 where a peak is a Python number.
+        assert_close(run, (values, state.params), 1e-6)
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        jax.jit(lambda peak: SCHEDULES[name](peak)(0))(0.1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["adam", 0.1, None, optax.polyak_sgd, max, dict, optax.MultiSteps(optax.sgd(0.1), 2), {}],
+    ids=str,
+)
+def test_what_is_no_optimizer_does_not_join(wrong):
+    with pytest.raises(TypeError, match=r"^mine: wanted a function of learning_rate, .*; got "):
+        optimizers.join("mine", wrong)
+
+
+# Names that are none.
 
 
 @pytest.mark.parametrize(
@@ -99,7 +462,7 @@ def test_an_unknown_name_lists_the_nearest(name, near):
 @pytest.mark.parametrize("name", ["zzzzqqq", "", "chain", "scale_by_adam", "apply_updates"])
 def test_what_is_no_optimizer_is_refused(name):
     with pytest.raises(ValueError, match=f"^optimizer: wanted .*; got '{name}'; "):
-        optimizers.by_name(name)
+        optimizers.entry(name)
 
 
 def test_a_name_like_no_other_lists_all():
