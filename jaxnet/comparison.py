@@ -31,7 +31,7 @@ BASELINE = "sgd"
 LEVEL = 0.05
 # A range whose end is best is extended at most so often, by so many rates.
 EXTENSIONS = 2
-EXTENDED_BY = sweep.RATES_TOGETHER
+EXTENDED_BY = 4
 # A learning rate forgives if its loss is within this factor of the best rate's.
 WITHIN = 1.1
 
@@ -241,7 +241,8 @@ def compare(
         "program": fingerprints.of_record(programs),
     }
     planned = sum(len(mine) * tuning_seeds + 2 * seeds for mine in rates.values())
-    shape = sweep.tile(task, planned // len(entries))
+    # Two: a fresh seed has the tuned rate and the customary one.
+    shape = sweep.tile(task, planned // len(entries), rates=2)
     _check_memory(sweep.memory(task, shape, planned))
     bench = _Bench(task, shape, folder and _keep(folder, protocol), on_progress, planned)
     runs = [each for entry in entries for each in bench.compare(entry, rates[entry.name], protocol)]
@@ -455,10 +456,15 @@ def _started(init: Callable[[Any], PyTree]) -> PyTree:
     except Exception as error:
         raise ValueError(
             f"init: wanted a pure function of a jax.random.key that can be traced; it raised "
-            f"{type(error).__name__}: {error}; draw with jax.random alone"
+            f"{_said(error)}; draw with jax.random alone"
         ) from error
     checks.params(params, "init(key)")
     return params
+
+
+def _said(error: Exception) -> str:
+    first, *_ = str(error).split("\n")
+    return f"{type(error).__name__}: {first}"
 
 
 def _check_alike(name: str, part: PyTree, data: PyTree) -> None:
@@ -490,7 +496,7 @@ def _check_scalar(
     except Exception as error:
         raise ValueError(
             f"{what}: wanted a function of (params, batch) that takes init(key) and {name}; it "
-            f"raised {type(error).__name__}: {error}; bind whatever else it needs, as by "
+            f"raised {_said(error)}; bind whatever else it needs, as by "
             "functools.partial, and let init give the parameters it takes"
         ) from error
     real = what != "loss" or jnp.issubdtype(getattr(found, "dtype", None), jnp.floating)
@@ -503,22 +509,22 @@ def _check_scalar(
 def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
     """Give the program of a step and what is measured; refuse an optimizer that has none."""
 
-    def step(rate: Any, key: Any, batch: PyTree) -> Any:
+    def step(rate: Any, key: Any, params: PyTree, batch: PyTree) -> Any:
         noise = {"key": key} if entry.random else {}
         optimizer = entry.make(rate, **noise)
-        start = training.start(optimizer, task.init(key))
+        start = training.start(optimizer, params)
         state, loss = training.step(task.value_and_grad, optimizer, start, batch)
         judged = entry.evaluate(state.opt_state, state.params)
         measured = [metric(judged, batch) for _, metric in task.metrics]
         return loss, judged, measured, entry.evaluations(state.opt_state)
 
-    batch = jax.tree.map(lambda leaf: leaf[: task.batch_size], task.data)
+    key, batch = jax.random.key(0), jax.tree.map(lambda leaf: leaf[: task.batch_size], task.data)
     try:
-        return jax.jit(step).lower(1.0, jax.random.key(0), batch).as_text()
+        return jax.jit(step).lower(1.0, key, jax.eval_shape(task.init, key), batch).as_text()
     except Exception as error:
         raise TypeError(
             f"optimizers: wanted {entry.name} to be made of a traced learning rate and to step "
-            f"from init(key); it raised {type(error).__name__}: {error}; a schedule must be one "
+            f"from init(key); it raised {_said(error)}; a schedule must be one "
             "of peak 1 multiplied by the rate, a choice one of jnp.where"
         ) from error
 

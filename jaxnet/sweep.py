@@ -28,11 +28,8 @@ from jaxnet.optimizers import Entry
 
 # What the parameters, gradients and optimizer states of a tile may take: a CPU's cache; elsewhere
 # enough runs to fill the device.
-_TILE_BYTES = {"cpu": 2**21}
+_TILE_BYTES = {"cpu": 2**20}
 _DEVICE_TILE_BYTES = 2**30
-# Learning rates that share a seed's batch; the product with the data is then one large one.
-RATES_TOGETHER = 4
-
 Run = tuple[int, float]
 """A seed and a learning rate."""
 
@@ -112,14 +109,21 @@ class Tile(NamedTuple):
         return self.items * self.rates * jax.local_device_count()
 
 
-def tile(task: Task, runs: int) -> Tile:
-    """Choose a tile for so many runs: as many as fit the cache, and no more than are needed."""
+def tile(task: Task, runs: int, rates: int) -> Tile:
+    """Choose a tile for so many runs: as many as fit the cache, and no more than are needed.
+
+    Args:
+        task: what is trained.
+        runs: how many.
+        rates: learning rates that share their seed's batch, and one large product with it. An
+            item with fewer to run is filled up, at the cost of the full one.
+    """
     params = jax.eval_shape(task.init, jax.random.key(0))
     # Parameters, gradients and two moments.
     run = 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     room = _TILE_BYTES.get(jax.default_backend(), _DEVICE_TILE_BYTES)
-    needed = -(-runs // (RATES_TOGETHER * jax.local_device_count()))
-    return Tile(max(1, min(room // run // RATES_TOGETHER, needed)), RATES_TOGETHER)
+    needed = -(-runs // (rates * jax.local_device_count()))
+    return Tile(max(1, min(room // run // rates, needed)), rates)
 
 
 def memory(task: Task, shape: Tile, runs: int) -> int:
@@ -141,7 +145,8 @@ def memory(task: Task, shape: Tile, runs: int) -> int:
 def _widest(task: Task, params: PyTree) -> int:
     """Give the bytes of the largest array on the way to the loss of the rows measured at once."""
     parts = [part for part in (task.validation, task.test) if part is not None]
-    rows = max(task.batch_size, *(len(jax.tree.leaves(part)[0]) for part in parts), 1)
+    # Of a batch both are held, what leads to the loss and what leads back.
+    rows = max(2 * task.batch_size, *(len(jax.tree.leaves(part)[0]) for part in parts), 1)
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype), task.data
     )

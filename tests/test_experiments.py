@@ -6,11 +6,14 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn import neighbors
 
-from experiments import benchmark, classifier, optimizers, regression
-from jaxnet import losses, report
+from experiments import benchmark, classifier, mnist1d, optimizers, regression
+from jaxnet import comparison, losses, report
+from jaxnet import optimizers as library
 
 ROOT = pathlib.Path(__file__).parents[1]
 DATA = pathlib.Path(__file__).parent / "data"
@@ -101,12 +104,16 @@ def test_everything_at_once(tmp_path):
     done = python("experiments", "--output", str(tmp_path))
     assert (done.returncode, done.stderr) == (0, b"")
     said = done.stdout.decode()
-    assert "plain SGD needs" in said
+    assert "adam" in said
+    assert f"Report: {tmp_path / 'optimizers' / 'report.html'}" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "classifier.png",
-        "optimizers.png",
+        "optimizers",
         "regression.png",
     ]
+    found = comparison.load(tmp_path / "optimizers")
+    assert found.answers[0].optimizer == "sgd"
+    assert found.answers[0].metrics["accuracy"].estimate > 0.8
 
 
 @pytest.mark.parametrize(
@@ -145,46 +152,70 @@ def test_a_missing_extra_is_named(module):
     assert module in done.stderr.decode()
 
 
-def quadratic_sweep(names, rates, epochs=30):
-    """A loss w^2, on which gradient descent is `w (1 - 2 rate)^t` exactly."""
-
-    def loss(params, batch):
-        return params**2 + 0 * batch[0]
-
-    task = optimizers.Task("quadratic", loss, np.array(1.0), np.zeros(1), epochs)
-    return optimizers.run([task], names, np.array(rates))
+SMALL = {"budget": 3, "tuning_seeds": 1, "seeds": 2, "epochs": 4}
 
 
-def test_the_comparison_is_exact_where_the_answer_is_known():
-    rates = [0.01, 0.1, 0.25, 2.0]
-    (sgd,) = quadratic_sweep(["sgd"], rates)
-    exact = np.array([(1 - 2 * rate) ** (2 * np.arange(30)) for rate in rates])
-    assert np.allclose(sgd.losses, exact, rtol=1e-12)
-    # |1 - 2 rate|^(2 t) <= 0.01 first at t = ln 0.01 / (2 ln |1 - 2 rate|), rounded up.
-    assert np.array_equal(sgd.epochs, [np.nan, 11, 4, np.nan], equal_nan=True)
-    assert sgd.best == 2
-    assert not sgd.diverged.any()
+@pytest.mark.parametrize("name", ["classifier", "regression"])
+def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
+    task = optimizers.notebook(name)
+    found = optimizers.run(task, ("momentum",), tmp_path, **SMALL)
+    assert found.protocol["judged"] == "training"
+    assert found.protocol["rows"] == {"training": {"classifier": 2, "regression": 1}[name]}
+    assert [answer.optimizer for answer in found.answers] == ["sgd", "momentum"]
+    sizes = {"classifier": [(4, 3), (4, 4)], "regression": [(2, 3), (1, 2)]}[name]
+    assert [layer.weight.shape for layer in task.init(jax.random.key(0))] == sizes
 
 
-def test_divergence_is_a_state_of_a_run_and_never_the_best():
-    (sgd,) = quadratic_sweep(["sgd"], [0.1, 1e9], epochs=60)
-    assert sgd.diverged.tolist() == [False, True]
-    assert np.isnan(sgd.epochs[1])
-    assert sgd.best == 0
+def test_momentum_is_the_sgd_of_that_momentum():
+    """By hand, on a gradient of one: the second step is 1.9 times the first."""
+    optimizer = optimizers.MOMENTUM["momentum"].make(0.1)
+    params, state = jnp.zeros(()), optimizer.init(jnp.zeros(()))
+    first, state = optimizer.update(jnp.ones(()), state, params)
+    second, _ = optimizer.update(jnp.ones(()), state, params)
+    assert np.allclose([first, second], [-0.1, -0.19])
 
 
-def test_a_target_that_is_left_again_does_not_count():
-    """Momentum passes through the optimum and leaves it: only what stays there is there."""
-    losses_ = np.array([[1.0, 0.5, 0.001, 0.2, 0.005, 0.004]])
-    sweep = optimizers.Sweep("task", "sgd", np.array([0.1]), losses_, {})
-    assert sweep.epochs.tolist() == [4]
+@pytest.mark.usefixtures("unchecked")
+def test_every_optimizer_goes_by_all(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(comparison, "compare", lambda *given, **more: asked.update(given=given[3]))
+    optimizers.run(optimizers.notebook("regression"), ("all",))
+    assert set(asked["given"]) == set(library.names()) - {"sgd"}
 
 
-def test_sgd_against_itself_is_no_better(capsys):
-    sweeps = quadratic_sweep(["sgd", "sgd"], [0.01, 0.1, 0.25])
-    assert np.array_equal(sweeps[0].losses, sweeps[1].losses)
-    optimizers.show(sweeps)
-    assert "sgd needs 4 epochs at its best rate" in capsys.readouterr().out
+def test_mnist1d_is_learnt_from_its_signals_and_not_from_chance():
+    x, y = mnist1d.signals(1000)
+    assert (x.shape, x.dtype, y.dtype) == ((1000, 40), np.float32, np.int32)
+    assert np.bincount(y).tolist() == [100] * 10
+    again, other = mnist1d.signals(1000), mnist1d.signals(1000, seed=1)
+    assert np.array_equal(again[0], x)
+    assert not np.array_equal(other[0], x)
+    nearest = neighbors.KNeighborsClassifier(5).fit(x[:800], y[:800])
+    assert 0.3 < nearest.score(x[800:], y[800:]) < 0.95
+
+
+def test_a_table_of_your_own_from_the_command_line(tmp_path):
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(60, 2))
+    lines = ["a,b,y", *(f"{a},{b},{2 * a - b}" for a, b in rows)]
+    (tmp_path / "own.csv").write_text("\n".join(lines))
+    command = ("experiments.optimizers", "--data", str(tmp_path / "own.csv"), "--target", "y")
+    small = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    given = (*command[1:], *small, "--optimizers", "adam", "--output", str(tmp_path / "out"))
+    done = python(command[0], *given, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "programs"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "adam" in done.stdout.decode()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "python -m experiments.optimizers --data" in page
+    again = python(command[0], *given, "--epochs=5")
+    assert again.returncode == 2
+    assert "holds a comparison with another" in again.stderr.decode()
+
+
+def test_an_unknown_optimizer_is_refused_with_the_nearest():
+    done = python("experiments.optimizers", "--optimizers", "adm")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "the nearest are adam" in done.stderr.decode()
 
 
 def test_benchmark_ratios_are_of_the_same_round():

@@ -104,8 +104,18 @@ def alone(task, name, seed, rate):
 def measured(task, params, part):
     if part is None:
         return {}
-    functions = {"loss": lambda p, b: task.value_and_grad(p, b)[0], **dict(task.metrics)}
-    return {f"judged {name}": float(each(params, part)) for name, each in functions.items()}
+    score = plain_score(task.value_and_grad, task.metrics)
+    return {f"judged {name}": float(each) for name, each in score(params, part).items()}
+
+
+@functools.cache
+def plain_score(loss, metrics):
+    def score(params, part):
+        return {"loss": loss(params, part)[0]} | {
+            name: each(params, part) for name, each in metrics
+        }
+
+    return jax.jit(score, **FAST)
 
 
 RUNS = [(0, 0.1), (3, 0.1), (0, 0.7), (5, 0.3), (0, 0.02), (2, 0.1), (2, 0.3), (9, 0.1), (4, 0.5)]
@@ -361,14 +371,14 @@ def test_a_damaged_tile_is_done_again(one_tile, data):
 
 @pytest.mark.parametrize("runs", [1, 3, 4, 17, 1000])
 def test_a_tile_is_no_larger_than_needed(runs):
-    shape = sweep.tile(line(), runs)
+    shape = sweep.tile(line(), runs, rates=2)
     assert shape.items >= 1
     assert (shape.items - 1) * shape.rates * jax.local_device_count() < runs
 
 
 def test_a_tile_of_large_networks_is_the_smallest():
     large = line(begin=lambda key: jnp.zeros(10**6) + jax.random.normal(key))
-    assert sweep.tile(large, 1000).items == 1
+    assert sweep.tile(large, 1000, rates=2) == sweep.Tile(1, 2)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +394,7 @@ def test_a_tile_of_large_networks_is_the_smallest():
 def test_the_memory_foreseen_is_that_of_the_program(
     rows, batch_size, epochs, validation, hidden, standard_promotion
 ):
-    """Within a factor of two of what XLA says, and of the results, in tiles and then joined."""
+    """Within a factor of two of what XLA says."""
     random = np.random.default_rng(0)
     data, held = (
         (random.normal(size=(n, 20)).astype("f4"), random.normal(size=(n, 2)).astype("f4"))
@@ -392,17 +402,20 @@ def test_the_memory_foreseen_is_that_of_the_program(
     )
     begin = functools.partial(network.init, sizes=[20, hidden, 2])
     task = sweep.Task(value_and_grad(SQUARES), begin, data, batch_size, epochs, held)
-    shape = sweep.tile(task, 200)
+    shape = sweep.tile(task, 200, rates=4)
     adam = optimizers.entry("adam")
     needed = sweep.compiled(task, adam, shape).call.memory_analysis()
     truth = needed.temp_size_in_bytes + needed.argument_size_in_bytes
     truth = jax.local_device_count() * (truth + needed.output_size_in_bytes)
     assert truth / 2 < sweep.memory(task, shape, shape.runs) < 2 * truth
-    many = 10**6
-    results = sweep.memory(task, shape, many) - sweep.memory(task, shape, 0)
-    found, _ = sweep.run(task, adam, [(0, 0.1)], shape)
-    twice = 2 * many * sum(leaf.nbytes for leaf in jax.tree.leaves(found))
-    assert twice / 2 < results <= 2 * twice
+
+
+def test_the_results_foreseen_are_held_twice(x64):
+    """In tiles and then joined; within a factor of two."""
+    task, many = line(epochs=50), 10**6
+    foreseen = sweep.memory(task, SHAPE, many) - sweep.memory(task, SHAPE, 0)
+    held = many * sum(leaf.nbytes for leaf in jax.tree.leaves(fitted([(0, 0.1)], task=task)))
+    assert held <= foreseen < 4 * held
 
 
 def test_data_of_wider_numbers_is_that_of_jax():
