@@ -132,7 +132,7 @@ class Comparison(NamedTuple):
         runs: all of them, by optimizer and phase.
         answers: one of each optimizer, plain SGD first, the others best first.
         provenance: device, dtype, versions.
-        seconds: by optimizer, "compile" and "run".
+        seconds: by optimizer, to "compile", to "run" all of it, and of a "step" of one run.
     """
 
     protocol: dict[str, Any]
@@ -244,13 +244,24 @@ def compare(
     # Two: a fresh seed has the tuned rate and the customary one.
     shape = sweep.tile(task, planned // len(entries), rates=2)
     _check_memory(sweep.memory(task, shape, planned))
-    bench = _Bench(task, shape, folder and _keep(folder, protocol), on_progress, planned)
+    kept = folder and _keep(folder, protocol)
+    tuning = {name: _pairs(mine, list(tuned_on)) for name, mine in rates.items()}
+    sweep.compile_all(
+        task,
+        [e for e in entries if not (kept and sweep.is_kept(e, tuning[e.name], shape, kept))],
+        shape,
+    )
+    bench = _Bench(task, shape, kept, on_progress, planned)
     runs = [each for entry in entries for each in bench.compare(entry, rates[entry.name], protocol)]
     provenance = devices.provenance(runs[0].loss.dtype)
     found = of_runs(protocol, task.measured, runs, provenance, bench.seconds)
     if folder:
         save(found, folder)
     return found
+
+
+def _pairs(rates: Sequence[float], seeds: Sequence[int]) -> list[sweep.Run]:
+    return [(seed, rate) for seed in seeds for rate in rates]
 
 
 class _Bench:
@@ -265,6 +276,7 @@ class _Bench:
         planned: int,
     ) -> None:
         self.seconds: dict[str, dict[str, float]] = {}
+        self._tiles: dict[str, Float[np.ndarray, " K"]] = {}
         self._task, self._shape, self._folder = task, shape, folder
         self._on_progress, self._planned, self._done = on_progress, planned, 0
 
@@ -273,25 +285,20 @@ class _Bench:
     ) -> list[Runs]:
         """Tune an optimizer, and run it on fresh seeds at the tuned and the customary rate."""
         tuning = self._tune(entry, rates, protocol["tuning_seeds"])
-        rate = _tuned(tuning)[0]
-        return [
-            tuning,
-            self._train(entry, "tuned", [(seed, rate) for seed in protocol["seeds"]]),
-            self._train(entry, "default", [(seed, entry.default) for seed in protocol["seeds"]]),
-        ]
+        # Together: the two of a seed share its batches.
+        judged = _pairs([_tuned(tuning)[0], entry.default], protocol["seeds"])
+        fresh = self._train(entry, "fresh seeds", judged)
+        return [tuning, _every_second(fresh, 0, "tuned"), _every_second(fresh, 1, "default")]
 
     def _tune(self, entry: optimizers.Entry, rates: list[float], seeds: list[int]) -> Runs:
         """Run every rate; where the best is an end of the range, go on beyond it."""
-        runs = self._train(entry, "tuning", [(seed, rate) for seed in seeds for rate in rates])
+        runs = self._train(entry, "tuning", _pairs(rates, seeds))
         for _ in range(EXTENSIONS):
             more = _beyond(runs)
             if not more:
                 break
             self._planned += len(more) * len(seeds)
-            extended = self._train(
-                entry, "tuning", [(seed, rate) for seed in seeds for rate in more]
-            )
-            runs = _joined(runs, extended)
+            runs = _joined(runs, self._train(entry, "tuning", _pairs(more, seeds)))
         return runs
 
     def _train(self, entry: optimizers.Entry, phase: str, pairs: list[sweep.Run]) -> Runs:
@@ -310,9 +317,14 @@ class _Bench:
             on_progress=told,
         )
         self._done += len(pairs)
-        spent = self.seconds.setdefault(entry.name, {"compile": 0.0, "run": 0.0})
-        spent["compile"] = max(spent["compile"], seconds.compiling)
-        spent["run"] += seconds.running
+        tiles = np.append(self._tiles.get(entry.name, []), seconds.running)
+        self._tiles[entry.name] = tiles
+        self.seconds[entry.name] = {
+            "compile": seconds.compiling,
+            "run": float(tiles.sum()),
+            # The median: a process's first tile warms up caches and threads for all.
+            "step": float(np.median(tiles)) / (self._shape.runs * self._task.steps),
+        }
         seed, rate = (np.array(column) for column in zip(*pairs, strict=True))
         return Runs(
             entry.name,
@@ -499,7 +511,7 @@ def _check_scalar(
             f"raised {_said(error)}; bind whatever else it needs, as by "
             "functools.partial, and let init give the parameters it takes"
         ) from error
-    real = what != "loss" or jnp.issubdtype(getattr(found, "dtype", None), jnp.floating)
+    real = what != "loss" or jnp.issubdtype(getattr(found, "dtype", object), jnp.floating)
     if getattr(found, "shape", None) != () or not real:
         raise ValueError(
             f"{what}: wanted one real number, of shape []; got {found}; reduce it, as by jnp.mean"
@@ -606,6 +618,10 @@ def _joined(these: Runs, those: Runs) -> Runs:
     return Runs(these.optimizer, these.phase, *joined)
 
 
+def _every_second(runs: Runs, first: int, phase: str) -> Runs:
+    return Runs(runs.optimizer, phase, *jax.tree.map(lambda column: column[first::2], runs[2:]))
+
+
 def of_runs(
     protocol: dict[str, Any],
     steps: Int[np.ndarray, " E"],
@@ -664,7 +680,6 @@ def _answer(
         judged, {name: curve[:, -1] for name, curve in tuned.validation.items()}
     )
     times = statistics.steps_to_target(curves, steps, target)
-    count = sum(len(each.seed) for each in runs.values())
     answer = Answer(
         optimizer=tuned.optimizer,
         learning_rate=rate,
@@ -695,7 +710,7 @@ def _answer(
         evaluations=float(np.median(tuned.evaluations)),
         compile_seconds=seconds["compile"],
         run_seconds=seconds["run"],
-        step_seconds=seconds["run"] / (count * protocol["steps"]),
+        step_seconds=seconds["step"],
     )
     if against:
         paired, adjusted = against
@@ -842,11 +857,8 @@ def load(folder: Path) -> Comparison:
         mine = runs.slice(first, count)
         along = curves.slice(first * len(steps), count * len(steps))
         first += count
-        shaped = {
-            name: along[name].to_numpy().reshape(count, -1)
-            for name in along.column_names
-            if along[name].null_count == 0
-        }
+        shaped = {name: along[name].to_numpy() for name in along.column_names}
+        shaped = {name: values.reshape(count, -1) for name, values in shaped.items()}
         columns = {
             name: mine[name].to_numpy() for name in mine.column_names if mine[name].null_count == 0
         }

@@ -326,7 +326,9 @@ def _best_of(comparison: Comparison) -> Iterator[Plot]:
     curves = {answer.optimizer: answer.best_of for answer in comparison.answers}
     for name, losses in curves.items():
         _line_of(ax, np.arange(1, len(losses) + 1), losses, looks[name], marker=".")
-    _limits(ax, "y", np.concatenate([curves[name] for name in _front(looks)]))
+    ended = [curves[name][-1] for name in _front(looks) if len(curves[name])]
+    shown = np.concatenate([curves[name] for name in _front(looks)])
+    _limits(ax, "y", shown, 20 * np.nanmax([*ended, 0.0]) or np.inf)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
     ax.set_xlim(1, max(2, *(len(losses) for losses in curves.values())))
     ends = {name: curves[name][-1] for name in _front(looks) if len(curves[name])}

@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,10 +92,10 @@ class Swept(NamedTuple):
 
 
 class Seconds(NamedTuple):
-    """What runs took: to compile their program, once, and to train, all together."""
+    """What runs took: to compile their program, once, and to run each tile of it, shape [tiles]."""
 
     compiling: float
-    running: float
+    running: Float[np.ndarray, " K"]
 
 
 class Tile(NamedTuple):
@@ -171,6 +172,19 @@ def compiled(task: Task, entry: Entry, shape: Tile) -> Program:
     return _compile(*_statics(task, entry, shape))
 
 
+def compile_all(task: Task, entries: Sequence[Entry], shape: Tile) -> None:
+    """Compile the tiles of optimizers side by side, one to a core, to be found compiled later."""
+    with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = []
+        for entry in entries:
+            statics = _statics(task, entry, shape)
+            # Traced here, under the settings of this thread.
+            _lower(*statics)
+            waiting.append(pool.submit(_compile, *statics))
+        for each in waiting:
+            each.result()
+
+
 def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
     """Give what makes a tile's program: functions, measurements, shapes, devices and mode."""
     items = shape.runs // shape.rates
@@ -188,7 +202,14 @@ def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
 
 
 @functools.lru_cache(maxsize=256)
-def _compile(
+def _compile(*statics: Any) -> Program:
+    lowered, tracing = _lower(*statics)
+    began = time.perf_counter()
+    return Program(lowered.compile(), tracing + time.perf_counter() - began)
+
+
+@functools.lru_cache(maxsize=256)
+def _lower(
     value_and_grad: training.ValueAndGrad,
     entry: Entry,
     metrics: tuple[Any, ...],
@@ -197,7 +218,7 @@ def _compile(
     kinds: tuple[Any, ...],
     mesh: jax.sharding.Mesh,
     default_dtype: Any,
-) -> Program:
+) -> tuple[Any, float]:
     del default_dtype  # what constants are traced as
     shapes = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
     if jax.default_backend() == "cpu":
@@ -215,8 +236,7 @@ def _compile(
         check_vma=False,
     )
     began = time.perf_counter()
-    call = devices.program(spread).lower(*shapes).compile()
-    return Program(call, time.perf_counter() - began)
+    return devices.program(spread).lower(*shapes), time.perf_counter() - began
 
 
 def _run(
@@ -316,7 +336,14 @@ def run(
             parts[part][metric] = values
     counts = joined["diverged"], joined["evaluations"]
     swept = Swept(joined["training"], parts["validation"], parts["test"], *counts)
-    return swept, Seconds(float(compiling.max()), float(running.sum()))
+    return swept, Seconds(float(compiling.max()), running)
+
+
+def is_kept(entry: Entry, runs: Sequence[Run], shape: Tile, folder: Path) -> bool:
+    """Tell whether all tiles of the runs are kept already, not scored on the test data."""
+    items, per_call = _items(runs, shape)[1], shape.runs // shape.rates
+    tiles = (items[first : first + per_call] for first in range(0, len(items), per_call))
+    return all((folder / _name(entry, False, chosen, shape)).exists() for chosen in tiles)
 
 
 def _name(entry: Entry, test: bool, chosen: list[Any], shape: Tile) -> str:

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
 from sklearn import neural_network
 
 from experiments import benchmark, classifier
-from jaxnet import batches, losses, network, sweep, training
+from jaxnet import batches, losses, network, training
 
 
 def timing(*seconds):
@@ -225,8 +224,8 @@ def test_a_peer_of_another_optimizer_is_refused(name, planted, monkeypatch):
         return right(torch, optimizer, params, 1.02 * rates)
 
     def loop(torch, params, data, steps, make, threads):
-        decayed = {"weight_decay": 0.1, **make.keywords}
-        return right(torch, params, data, steps, lambda p: torch.optim.SGD(p, **decayed), threads)
+        heavy = {"momentum": 0.5, **make.keywords}
+        return right(torch, params, data, steps, lambda p: torch.optim.SGD(p, **heavy), threads)
 
     monkeypatch.setattr(benchmark, name, {"torch_update": update, "torch_loop": loop}[name])
     monkeypatch.setattr(benchmark, "torch_module", lambda: torch)

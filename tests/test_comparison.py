@@ -145,6 +145,19 @@ def test_plain_sgd_under_another_name_is_plain_sgd(found):
     assert "loss the same" in twin.sentence
 
 
+def test_the_target_is_plain_sgd_at_its_end_on_the_data_tuned_on():
+    """The test data lies in the middle: no run is ever as near to the validation data."""
+    found = compare(own=["sgd"], validation=POINTS, test=np.full(4, POINTS.mean()))
+    runs = runs_of(found, "sgd", "tuned")
+    curves = runs.validation["loss"]
+    reaches = curves <= np.median(curves[:, -1])
+    first = np.where(reaches.any(axis=1), found.steps[reaches.argmax(axis=1)], np.inf)
+    (sgd,) = found.answers
+    assert sgd.reached == reaches.any(axis=1).sum() >= 4
+    assert sgd.steps_to_target.estimate == np.sort(first)[3]
+    assert np.median(runs.test["loss"]) < curves.min()
+
+
 def test_what_is_worse_is_told(found):
     still = answer_of(found, "still")
     assert still.verdict == "worse"
@@ -214,7 +227,6 @@ def test_without_a_test_the_data_tuned_on_judges():
 
 # Answers from runs made by hand.
 
-NAMES = ("sgd", "lower", "same", "lost")
 SEEDS = np.arange(3, 11)
 
 
@@ -253,15 +265,16 @@ def answered(ends, tuning=(2.0, 1.0, 1.05), target=None, seeds=SEEDS):
         "steps": 10,
         "target": target,
     }
-    seconds = {name: {"compile": 2.0, "run": 5.0} for name in ends}
+    seconds = {name: {"compile": 2.0, "run": 5.0, "step": 1e-6} for name in ends}
     return comparison.of_runs(protocol, np.array([5, 10]), runs, {}, seconds)
 
 
 def test_answers_worked_by_hand():
     ends = np.arange(1.0, 9.0)
-    found = answered(dict(zip(NAMES, (ends, ends - 0.5, ends, ends + np.inf), strict=True)))
+    finals = {"sgd": ends, "lost": ends + np.inf, "same": ends, "lower": ends - 0.5}
+    found = answered(finals)
     sgd, lower, same_, lost = found.answers
-    assert [each.optimizer for each in found.answers] == list(NAMES)
+    assert [each.optimizer for each in found.answers] == ["sgd", "lower", "same", "lost"]
     assert [each.verdict for each in found.answers] == [
         "baseline",
         "better",
@@ -361,6 +374,7 @@ def test_what_is_saved_is_read_again(found, tmp_path):
     assert curves.column_names == [*named, "step", "loss", "validation_loss", "validation_size"]
     total = sum(len(each.seed) for each in found.runs)
     assert (runs.num_rows, curves.num_rows) == (total, 4 * total)
+    assert curves["step"].to_pylist() == [3, 6, 9, 12] * total
     row = next(
         row
         for row in curves.to_pylist()
@@ -394,9 +408,9 @@ class Stop(Exception):  # noqa: N818 (no error)
     pass
 
 
-@pytest.mark.parametrize("after", [1, 4, 11])
+@pytest.mark.parametrize("after", [1, 4, 7])
 def test_an_interrupted_comparison_goes_on_where_it_was(after, found, tmp_path):
-    """Eleven calls tell of its tiles; what was done before the interruption is not done again."""
+    """What was done before the interruption is not done again."""
     calls = []
 
     def interrupt(doing, done, planned):
@@ -460,12 +474,13 @@ class Compiled(Exception):  # noqa: N818 (no error)
 
 @pytest.fixture
 def uncompiled(monkeypatch):
-    """Compiling a tile, and taking bad input's annotations for its check, is an error."""
+    """Have whatever comes as far as to compile a tile raise."""
 
     def refuse(*_):
         raise Compiled
 
-    monkeypatch.setattr(sweep, "compiled", refuse)
+    for name in ("compiled", "compile_all"):
+        monkeypatch.setattr(sweep, name, refuse)
 
 
 def branching(learning_rate):

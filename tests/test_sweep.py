@@ -293,10 +293,13 @@ def test_only_new_functions_and_shapes_are_traced(x64):
         return distance(params, batch)
 
     first = line(loss=counted)._replace(test=POINTS[:3])
-    fitted([(0, 0.1)], task=first, test=True)
+    _, once = sweep.run(first, SGD, [(0, 0.1)], SHAPE, test=True)
     before = traces
-    fitted(RUNS, task=first._replace(data=POINTS + 1, validation=POINTS * 2), test=True)
+    other = first._replace(data=POINTS + 1, validation=POINTS * 2, test=POINTS[2:])
+    _, again = sweep.run(other, SGD, RUNS, SHAPE, test=True)
     assert 0 < before == traces
+    # The very same program: it took as long to compile, and not a tick more or less.
+    assert once.compiling == again.compiling
     fitted([(0, 0.1)], task=line(POINTS[:4], counted))
     assert traces > before
 
