@@ -188,6 +188,7 @@ def main(
             batch_size=batch_size,
         )
     found.protocol["command"] = f"python -m experiments.optimizers {shlex.join(sys.argv[1:])}"
+    comparison.save(found, folder)
     show(found, folder)
 
 

@@ -152,7 +152,7 @@ def columns(comparison: Comparison) -> list[Column]:
         ),
         column(
             "reached",
-            "Runs that reach the target.",
+            f"Runs that reach the target, {comparison.target:.3g}.",
             lambda each: share(each, each.reached),
         ),
         column(

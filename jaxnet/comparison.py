@@ -10,7 +10,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,6 +133,7 @@ class Comparison(NamedTuple):
         answers: one of each optimizer, plain SGD first, the others best first.
         provenance: device, dtype, versions.
         seconds: by optimizer, to "compile", to "run" all of it, and of a "step" of one run.
+        target: the loss that steps to it are counted to; nan where there is none.
     """
 
     protocol: dict[str, Any]
@@ -141,6 +142,7 @@ class Comparison(NamedTuple):
     answers: list[Answer]
     provenance: dict[str, str]
     seconds: dict[str, dict[str, float]]
+    target: float
 
     @property
     def loss_name(self) -> str:
@@ -204,6 +206,8 @@ def compare(
         TypeError, ValueError: input that cannot be compared, named, before anything compiles.
     """
     checks.at_least_one(epochs=epochs, budget=budget, tuning_seeds=tuning_seeds, seeds=seeds)
+    if budget == 1:
+        raise ValueError("budget: wanted at least 2 learning rates to choose from; got 1")
     if target is not None and not math.isfinite(target):
         raise ValueError(
             f"target: wanted a finite loss; got {target}; None takes plain SGD's own at its end"
@@ -243,7 +247,10 @@ def compare(
     planned = sum(len(mine) * tuning_seeds + 2 * seeds for mine in rates.values())
     # Two: a fresh seed has the tuned rate and the customary one.
     shape = sweep.tile(task, planned // len(entries), rates=2)
-    _check_memory(sweep.memory(task, shape, planned))
+    needed = sweep.memory(task, shape, planned)
+    _check_memory(needed)
+    if on_progress:
+        on_progress(f"compiling, to run in about {needed / 1e9:.2g} GB", 0, planned)
     kept = folder and _keep(folder, protocol)
     tuning = {name: _pairs(mine, list(tuned_on)) for name, mine in rates.items()}
     sweep.compile_all(
@@ -411,7 +418,7 @@ def _rising(name: str, given: Any) -> list[float]:
     return rates.tolist()
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _value_and_grad(loss: losses.Loss) -> Any:
     """Give the same function for the same loss, so that its programs are found again."""
     return jax.value_and_grad(loss)
@@ -428,6 +435,12 @@ def _task(
     metrics: Mapping[str, Callable[[Any, Any], Any]] | None,
 ) -> sweep.Task:
     """Refuse what cannot be trained on; give the task."""
+    for name, function in {"loss": loss, "init": init, **(metrics or {})}.items():
+        if not callable(function) or not isinstance(function, Hashable):
+            raise TypeError(
+                f"{name}: wanted a function, whose programs are kept by it; got {function!r}; wrap "
+                "one that cannot be hashed in a plain function"
+            )
     metrics = dict(metrics or {})
     if "loss" in metrics:
         raise ValueError(
@@ -633,6 +646,8 @@ def of_runs(
     by_phase = {(each.optimizer, each.phase): each for each in runs}
     names = list(protocol["optimizers"])
     plain = by_phase[BASELINE, "tuned"]
+    if any(not np.array_equal(by_phase[name, "tuned"].seed, plain.seed) for name in names):
+        raise ValueError("runs: wanted the same seeds in the same order for every optimizer")
     target = protocol["target"]
     if target is None:
         middle = float(np.median(_ended(plain, _tuned_on(plain))))
@@ -654,7 +669,7 @@ def of_runs(
         answers.append(_answer(protocol, steps, mine, baseline, against, target, seconds[name]))
     first, *others = answers
     others.sort(key=_rank)
-    return Comparison(protocol, steps, runs, [first, *others], provenance, seconds)
+    return Comparison(protocol, steps, runs, [first, *others], provenance, seconds, target)
 
 
 def _rank(answer: Answer) -> tuple[bool, float]:
@@ -686,7 +701,7 @@ def _answer(
         at_edge=edge,
         rates=len(rates),
         trials=len(tuning.seed),
-        diverged=int(np.sum(tuned.diverged >= 0)),
+        diverged=int(np.sum(np.isinf(final))),
         median=statistics.median(final),
         mean=statistics.interquartile_mean(final),
         best=statistics.interquartile_mean(curves.min(axis=1)),
@@ -782,7 +797,8 @@ def _keep(folder: Path, protocol: dict[str, Any]) -> Path:
             raise ValueError(
                 f"folder: wanted the protocol of a comparison; got {path}: {error}"
             ) from error
-        differ = [name for name in written | found if written.get(name) != found.get(name)]
+        named = (written | found).keys() - {"title"}
+        differ = sorted(name for name in named if written.get(name) != found.get(name))
         if differ:
             raise ValueError(
                 f"folder: wanted a folder of its own; {folder} holds a comparison with another "

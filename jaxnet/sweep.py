@@ -181,8 +181,12 @@ def compile_all(task: Task, entries: Sequence[Entry], shape: Tile) -> None:
             # Traced here, under the settings of this thread.
             _lower(*statics)
             waiting.append(pool.submit(_compile, *statics))
-        for each in waiting:
-            each.result()
+        try:
+            for each in waiting:
+                each.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:

@@ -81,7 +81,7 @@ def comparison(names=NAMES[:8], seeds=10, judged="test", lost=()):
     }
     provenance = {"device": "cpu", "dtype": "float32", "jax": "0.10.2", "optax": "0.2.8"}
     seconds = {name: {"compile": 1.234, "run": 12.34, "step": 1e-6} for name in names}
-    return Comparison(protocol, STEPS, every, answered, provenance, seconds)
+    return Comparison(protocol, STEPS, every, answered, provenance, seconds, 0.25)
 
 
 def answer(name, tuned, before, every, rates, judged):
