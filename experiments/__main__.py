@@ -22,7 +22,7 @@ def main(output: Path = Path("results")) -> None:
     folder = output / "optimizers"
     with report.progress("run") as told:
         found = optimizers.run(
-            task, ("momentum", "adam"), folder, told, budget=8, tuning_seeds=2, seeds=6, epochs=5
+            task, ("momentum", "adam"), folder, told, budget=8, tuning_seeds=2, epochs=5
         )
     optimizers.show(found, folder)
 

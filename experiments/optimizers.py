@@ -1,11 +1,12 @@
 """Hold optax's optimizers against plain SGD, on a task of ours or on your own table."""
 
+import contextlib
 import dataclasses
 import functools
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -95,9 +96,8 @@ def run(
     Raises:
         ValueError: a name that is not known, or what `comparison.compare` refuses.
     """
-    if tuple(names) == ("all",):
-        names = optimizers.names()
-    given = {name: MOMENTUM.get(name, name) for name in names if name != comparison.BASELINE}
+    known = [each for name in names for each in (optimizers.names() if name == "all" else [name])]
+    given = {name: MOMENTUM.get(name, name) for name in known}
     settings = {
         "title": f"Optimizers against plain SGD on {task.name}",
         "epochs": task.epochs,
@@ -127,6 +127,16 @@ def show(found: comparison.Comparison, folder: Path) -> None:
     print(f"\nReport: {folder / 'report.html'}; every run: {folder / 'runs.parquet'}")
 
 
+@contextlib.contextmanager
+def _stopped(folder: Path) -> Iterator[None]:
+    """Say how to go on where a run is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
+        raise SystemExit(130) from None
+
+
 def cache() -> None:
     """Keep compiled programs for the next time, where the environment does not say where."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -142,7 +152,7 @@ def main(
     optimizers: tuple[str, ...] = USUAL,
     learning_rates: tuple[float, ...] | None = None,
     budget: int = 12,
-    seeds: int = 10,
+    seeds: int | None = None,
     tuning_seeds: int = 3,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -158,7 +168,7 @@ def main(
         optimizers: Any of optax and optax.contrib, `momentum`, or `all` of optax's.
         learning_rates: To try for each optimizer; its own range where not given.
         budget: How many learning rates to try over its own range.
-        seeds: Fresh seeds to judge on.
+        seeds: Fresh seeds to judge on; 10, or more where so many optimizers take more.
         tuning_seeds: Seeds to tune on.
         epochs: Passes over the training rows in each run.
         batch_size: Rows of a step.
@@ -174,7 +184,7 @@ def main(
     else:
         chosen = signals(hidden) if task == "mnist1d" else notebook(task)
     folder = output or Path("results") / f"optimizers-{Path(data).stem if data else task}"
-    with report.progress("run") as told:
+    with _stopped(folder), report.progress("run") as told:
         found = run(
             chosen,
             optimizers,

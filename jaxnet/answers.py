@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet import report, statistics
-from jaxnet.comparison import Answer, Comparison
+from jaxnet.comparison import WITHIN, Answer, Comparison
 
 
 class Cell(NamedTuple):
@@ -76,9 +76,9 @@ def headline(comparison: Comparison) -> str:
         return f"Plain SGD ran alone: {_line(_interval(comparison.answers[0].mean))} {loss}."
     counts = {name: sum(each.verdict == name for each in others) for name in _VERDICTS}
     found = (
-        f"Of {len(others)} optimizer{'s' * (len(others) > 1)} tuned like plain SGD, "
-        f"{counts['better'] or 'none'} reached a lower {loss}, {counts['worse'] or 'none'} a "
-        f"higher one, and {counts['not told apart'] or 'none'} could not be told apart from it."
+        f"Of {len(others)} optimizer{'s' * (len(others) > 1)} tuned like plain SGD and judged by "
+        f"{loss}, {counts['better']} found better, {counts['worse']} worse, "
+        f"{counts['not told apart']} not told apart."
     )
     best = next((each for each in others if each.verdict == "better"), None)
     if best is None or best.difference is None or not np.isfinite(best.difference.estimate):
@@ -122,6 +122,16 @@ def columns(comparison: Comparison) -> list[Column]:
             "Interquartile mean over seeds at the tuned rate, with its 95% interval.",
             lambda each: _interval(each.mean),
         ),
+        column(
+            "median",
+            f"Of the {loss} over the same runs, with its 95% interval.",
+            lambda each: _interval(each.median),
+        ),
+        column(
+            "best on the way",
+            "Lowest loss measured along a run, on the data tuned on.",
+            lambda each: _interval(each.best),
+        ),
         *(
             column(
                 name,
@@ -139,6 +149,16 @@ def columns(comparison: Comparison) -> list[Column]:
                 f"({each.at_edge})" if each.at_edge else "",
                 each.learning_rate,
             ),
+        ),
+        column(
+            "rates tried",
+            f"Learning rates, {len(comparison.protocol['tuning_seeds'])} runs each.",
+            lambda each: Cell(f"{each.rates}", "", each.rates),
+        ),
+        column(
+            "forgiving",
+            f"Share of the rates tried whose loss is within {WITHIN:g} times the best rate's.",
+            lambda each: Cell(f"{each.forgiving:.0%}", "", each.forgiving),
         ),
         column(
             "customary rate",
@@ -167,7 +187,7 @@ def columns(comparison: Comparison) -> list[Column]:
         ),
         column(
             "compile s",
-            "Seconds to compile the program of all its runs, once.",
+            "Seconds to trace and compile its program, side by side with the others.",
             lambda each: Cell(_number(each.compile_seconds, 3), "", each.compile_seconds),
         ),
         column(
@@ -177,7 +197,7 @@ def columns(comparison: Comparison) -> list[Column]:
         ),
         column(
             "step / SGD's",
-            "Time of one step of one run, as a multiple of plain SGD's.",
+            "Time of one step of one run, at its fastest, as a multiple of plain SGD's.",
             lambda each: _ratio(each.step_seconds, baseline.step_seconds),
         ),
     ]
@@ -207,6 +227,9 @@ def _interval(interval: statistics.Interval) -> Cell:
         return Cell("-")
     if not np.isfinite(high - low):
         return Cell(_number(estimate), "", estimate)
-    decimals = int(np.clip(1 - np.floor(np.log10(max(high - low, 1e-12))), 0, 12))
+    # And as many as keep a bound on its side of zero.
+    least = min([abs(bound) for bound in (low, high) if bound] or [1.0])
+    width = min(high - low, 20 * least)
+    decimals = int(np.clip(1 - np.floor(np.log10(max(width, 1e-12))), 0, 12))
     shape = f".{decimals}f" if decimals < 7 and abs(estimate) < 1e6 else ".3g"
     return Cell(f"{estimate:{shape}}", f"[{low:{shape}}, {high:{shape}}]", estimate)

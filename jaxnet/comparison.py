@@ -168,7 +168,7 @@ def compare(
     learning_rates: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
     budget: int = 12,
     tuning_seeds: int = 3,
-    seeds: int = 10,
+    seeds: int | None = None,
     target: float | None = None,
     title: str = "",
     folder: Path | None = None,
@@ -192,10 +192,12 @@ def compare(
         validation: rows to tune on; the training loss where None.
         test: rows to judge on; those tuned on where None.
         metrics: by name, `(params, batch) -> []`, reported beside the loss, which decides.
-        learning_rates: to try, for all or by name; where None, and for names left out, `budget`
-            of them over each optimizer's own range.
+        learning_rates: to try, for all or by name, as many for each; where None, and for names
+            left out, `budget` of them over each optimizer's own range.
         budget: how many.
-        tuning_seeds: how many to tune on. seeds: how many others to judge.
+        tuning_seeds: how many to tune on.
+        seeds: how many others to judge; where None 10, or two more than the fewest that can tell
+            so many optimizers apart.
         target: a loss to time the runs to, on the data tuned on; plain SGD's own median at its
             end where None.
         title: of the report.
@@ -205,17 +207,23 @@ def compare(
     Raises:
         TypeError, ValueError: input that cannot be compared, named, before anything compiles.
     """
+    entries = _entries(optimizers)
+    fewest = statistics.fewest_seeds(max(1, len(entries) - 1), LEVEL)
+    seeds = max(10, fewest + 2) if seeds is None else seeds
     checks.at_least_one(epochs=epochs, budget=budget, tuning_seeds=tuning_seeds, seeds=seeds)
     if budget == 1:
         raise ValueError("budget: wanted at least 2 learning rates to choose from; got 1")
-    if target is not None and not math.isfinite(target):
+    if target is not None and not (isinstance(target, int | float) and math.isfinite(target)):
         raise ValueError(
-            f"target: wanted a finite loss; got {target}; None takes plain SGD's own at its end"
+            f"target: wanted a finite loss; got {target!r}; None takes plain SGD's own at its end"
         )
-    entries = _entries(optimizers)
+    if not isinstance(title, str):
+        raise TypeError(f"title: wanted words; got {title!r}")
+    folder = None if folder is None else Path(folder)
     rates = _rates(entries, learning_rates, budget)
     task = _task(loss, init, data, batch_size, epochs, validation, test, metrics)
-    programs = [_program(entry, task) for entry in entries]
+    program = fingerprints.of_record([_program(entry, task) for entry in entries])
+    task = task._replace(fingerprint=program)
     tuned_on, judged_on = range(tuning_seeds), range(tuning_seeds, tuning_seeds + seeds)
     protocol = {
         "title": title,
@@ -232,6 +240,7 @@ def compare(
         },
         "tuning_seeds": list(tuned_on),
         "seeds": list(judged_on),
+        "fewest_seeds": fewest,
         "epochs": epochs,
         "batch_size": task.batch_size,
         "steps": task.steps,
@@ -242,7 +251,7 @@ def compare(
         "extensions": f"at most {EXTENSIONS}, by {EXTENDED_BY} rates beyond the best end",
         "data": fingerprints.of_data(_parts(task)),
         "start": fingerprints.of_data(jax.device_get(init(jax.random.key(0)))),
-        "program": fingerprints.of_record(programs),
+        "program": program,
     }
     planned = sum(len(mine) * tuning_seeds + 2 * seeds for mine in rates.values())
     # Two: a fresh seed has the tuned rate and the customary one.
@@ -329,8 +338,8 @@ class _Bench:
         self.seconds[entry.name] = {
             "compile": seconds.compiling,
             "run": float(tiles.sum()),
-            # The median: a process's first tile warms up caches and threads for all.
-            "step": float(np.median(tiles)) / (self._shape.runs * self._task.steps),
+            # The fastest: the first tile of a process warms it up for all that follow.
+            "step": float(tiles.min()) / (self._shape.runs * self._task.steps),
         }
         seed, rate = (np.array(column) for column in zip(*pairs, strict=True))
         return Runs(
@@ -402,6 +411,12 @@ def _rates(
         else:
             mine = given
         rates[entry.name] = _rising(entry.name, mine)
+    counts = {name: len(mine) for name, mine in rates.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"learning_rates: wanted as many for every optimizer, {BASELINE} included, to tune all "
+            f"alike; got {counts}; give as many for each, or set budget"
+        )
     return rates
 
 
@@ -435,6 +450,14 @@ def _task(
     metrics: Mapping[str, Callable[[Any, Any], Any]] | None,
 ) -> sweep.Task:
     """Refuse what cannot be trained on; give the task."""
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics: wanted a dict of functions by name; got {metrics!r}")
+    if metrics and validation is None and test is None:
+        raise ValueError(
+            "metrics: wanted validation or test data to measure them on; got neither; give some"
+        )
+    if batch_size is not None:
+        checks.at_least_one(batch_size=batch_size)
     for name, function in {"loss": loss, "init": init, **(metrics or {})}.items():
         if not callable(function) or not isinstance(function, Hashable):
             raise TypeError(
@@ -454,6 +477,11 @@ def _task(
             f"batch_size: wanted 1 to the {rows} rows of data; got {batch_size}; None takes all"
         )
     params = _started(init)
+    if (batch_size or rows) == rows and _equal(params, init(jax.random.key(1))):
+        raise ValueError(
+            "init: wanted another start for each key, as every batch is all rows and nothing else "
+            "tells seeds apart; got the same; draw in init, or give a batch_size"
+        )
     for name, part in parts.items():
         _check_alike(name, part, data)
         for what, function in {"loss": loss, **metrics}.items():
@@ -484,7 +512,16 @@ def _started(init: Callable[[Any], PyTree]) -> PyTree:
             f"{_said(error)}; draw with jax.random alone"
         ) from error
     checks.params(params, "init(key)")
+    if not _equal(params, init(key)):
+        raise ValueError(
+            "init: wanted the same start for the same key; got two; draw with jax.random alone"
+        )
     return params
+
+
+def _equal(these: PyTree, those: PyTree) -> bool:
+    pairs = zip(jax.tree.leaves(these), jax.tree.leaves(those), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def _said(error: Exception) -> str:
@@ -731,9 +768,8 @@ def _answer(
         paired, adjusted = against
         verdict = statistics.verdict(adjusted, paired, LEVEL)
         needed = None
-        if verdict == "not told apart" and np.isfinite(final).all() and np.isfinite(baseline).all():
-            tests = len(protocol["optimizers"]) - 1
-            needed = statistics.seeds_needed(final - baseline, LEVEL, tests=tests)
+        if verdict == "not told apart" and paired.difference.estimate:
+            needed = _seeds_needed(final, baseline, len(protocol["optimizers"]) - 1)
         answer = answer._replace(
             difference=paired.difference,
             p_value=paired.p_value,
@@ -744,6 +780,17 @@ def _answer(
     return answer._replace(sentence=_sentence(answer, protocol, len(final)))
 
 
+def _seeds_needed(
+    final: Float[np.ndarray, " S"], baseline: Float[np.ndarray, " S"], tests: int
+) -> int | None:
+    """Foresee how many seeds would tell; the fewest that can, where every seed leans one way."""
+    if not (np.isfinite(final).all() and np.isfinite(baseline).all()):
+        return None
+    if len(final) > 2 and abs(np.sign(final - baseline).sum()) == len(final):
+        return statistics.fewest_seeds(tests, LEVEL)
+    return statistics.seeds_needed(final - baseline, LEVEL, tests=tests)
+
+
 def _sentence(answer: Answer, protocol: dict[str, Any], seeds: int) -> str:
     """Say in words what an answer says in figures."""
     loss, many = f"{protocol['judged']} loss", f"{seeds} seed{'s' if seeds > 1 else ''}"
@@ -752,17 +799,19 @@ def _sentence(answer: Answer, protocol: dict[str, Any], seeds: int) -> str:
     if apart is None:
         said = f"Plain SGD, at its tuned rate {answer.learning_rate:.3g}, is the baseline."
     elif answer.verdict == "not told apart":
-        said = f"{name} and plain SGD are not told apart at this budget of {many}"
-        if not math.isnan(apart.estimate):
+        said = f"{name} and plain SGD are not told apart by {many}"
+        if not math.isnan(answer.mean.estimate + apart.estimate):
             said += f": {loss} {_apart(apart)}"
-        said += "."
+        said += f", p = {answer.adjusted:.2g} corrected for all comparisons."
+        if seeds < protocol["fewest_seeds"]:
+            said += f" So few cannot tell: give at least {protocol['fewest_seeds']}."
         if answer.seeds_needed:
             said += f" About {answer.seeds_needed} seeds would tell a difference as large."
     else:
         said = f"{name} is {answer.verdict} than plain SGD"
         if not math.isnan(apart.estimate):
             said += f": {loss} {_apart(apart)}"
-        said += f", adjusted p = {answer.adjusted:.2g}, {many}."
+        said += f", p = {answer.adjusted:.2g} corrected for all comparisons, {many}."
     if answer.at_edge:
         said += (
             f" Its best rate is still the {answer.at_edge} tried, so it may do better beyond: "
@@ -805,8 +854,11 @@ def _keep(folder: Path, protocol: dict[str, Any]) -> Path:
                 f"{', '.join(differ)}; give another folder, or delete this one"
             )
     tiles = folder / "tiles"
-    tiles.mkdir(parents=True, exist_ok=True)
-    _write(path, json.dumps(protocol, indent=1).encode())
+    try:
+        tiles.mkdir(parents=True, exist_ok=True)
+        _write(path, json.dumps(protocol, indent=1).encode())
+    except OSError as error:
+        raise ValueError(f"folder: wanted a place to write to; got {folder}: {error}") from error
     return tiles
 
 
@@ -860,6 +912,7 @@ def load(folder: Path) -> Comparison:
     Raises:
         ValueError: a folder without one.
     """
+    folder = Path(folder)
     try:
         record = json.loads((folder / _RESULT).read_text("utf-8"))
         runs = parquet.read_table(folder / "runs.parquet")

@@ -111,11 +111,13 @@ def join(name: str, optimizer: Any) -> Entry:
         return dataclasses.replace(optimizer, name=name)
     if isinstance(optimizer, optax.GradientTransformation):
         note = "made already: the rate multiplies its updates"
-        return Entry(name, functools.partial(_multiplied, optimizer), (1e-2, 1e2), 1.0, note=note)
+        return Entry(name, _multiplied(optimizer), (1e-2, 1e2), 1.0, note=note)
     if "learning_rate" not in _parameters(optimizer):
         raise TypeError(
             f"{name}: wanted a function of learning_rate, an optimizer of optax or an Entry; got "
-            f"{optimizer!r}; such as lambda learning_rate: optax.adam(learning_rate, b1=0.8)"
+            f"{optimizer!r}; such as lambda learning_rate: optax.adam(learning_rate, b1=0.8); a "
+            "schedule goes inside, as lambda t: learning_rate * schedule(t); of optax.MultiSteps "
+            "give its gradient_transformation()"
         )
     return _usual(name, optimizer, "searched over the rates of most optimizers")
 
@@ -150,16 +152,20 @@ def _is_new(name: str) -> bool:
     return first is not None and first.name == "learning_rate" and optional
 
 
-def _multiplied(
-    optimizer: optax.GradientTransformation, learning_rate: Any
-) -> optax.GradientTransformation:
-    def update(
-        updates: PyTree, state: PyTree, params: PyTree = None, **more: Any
-    ) -> tuple[PyTree, PyTree]:
-        updates, state = optimizer.update(updates, state, params, **more)
-        return optax.tree.scale(learning_rate, updates), state
+@functools.lru_cache(maxsize=64)
+def _multiplied(optimizer: optax.GradientTransformation) -> MakeOptimizer:
+    """Give the same maker for the same optimizer, so that its programs are found again."""
 
-    return optimizer._replace(update=update)
+    def make(learning_rate: Any) -> optax.GradientTransformation:
+        def update(
+            updates: PyTree, state: PyTree, params: PyTree = None, **more: Any
+        ) -> tuple[PyTree, PyTree]:
+            updates, state = optimizer.update(updates, state, params, **more)
+            return optax.tree.scale(learning_rate, updates), state
+
+        return optimizer._replace(update=update)
+
+    return make
 
 
 def _polyak_sgd(learning_rate: Any) -> optax.GradientTransformation:

@@ -38,6 +38,8 @@ def write(comparison: Comparison, path: Path) -> None:
     Raises:
         OSError: a place that cannot be written to.
     """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     template = importlib.resources.files("jaxnet").joinpath("page.html").read_text("utf-8")
     page = string.Template(template).substitute(_parts(comparison))
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -49,6 +51,8 @@ def write(comparison: Comparison, path: Path) -> None:
 def _parts(comparison: Comparison) -> dict[str, str]:
     """What fills the template, every word of it escaped."""
     protocol = dict(comparison.protocol)
+    if protocol["target"] is None:
+        protocol["target"] = f"plain SGD's own median at its end: {comparison.target:.4g}"
     command = protocol.pop("command", "")
     columns = answers.columns(comparison)
     return {
@@ -140,7 +144,11 @@ def _repainted(tag: str, name: str) -> str:
 def _value(value: Any) -> str:
     """Any JSON as HTML: objects become lists of terms."""
     if isinstance(value, Mapping):
-        terms = (_term(str(name).replace("_", " "), _value(each)) for name, each in value.items())
+        # What has terms of its own is an optimizer, by its name.
+        terms = (
+            _term(name if isinstance(each, Mapping) else name.replace("_", " "), _value(each))
+            for name, each in value.items()
+        )
         return f'<dl class="facts">\n{_lines(terms)}\n</dl>'
     if isinstance(value, list | tuple):
         return ", ".join(map(_value, value))
@@ -151,7 +159,9 @@ def _value(value: Any) -> str:
 
 def caveats(comparison: Comparison) -> list[str]:
     """Give what a reader of a comparison should not conclude from it."""
-    answers = comparison.answers
+    answers, protocol = comparison.answers, comparison.protocol
+    rates = {name: len(each["learning_rates"]) for name, each in protocol["optimizers"].items()}
+    extended = [each.optimizer for each in answers if each.rates > rates[each.optimizer]]
     unsure = [each for each in answers if each.verdict == "not told apart"]
     edge = [each.optimizer for each in answers if each.at_edge]
     lost = [each.optimizer for each in answers if each.diverged]
@@ -160,19 +170,29 @@ def caveats(comparison: Comparison) -> list[str]:
         "It is about this task, this budget of steps and this protocol: another task may rank the "
         "optimizers otherwise.": True,
         "Only the learning rate was tuned; an optimizer with other settings may do better.": True,
-        "The losses are of the data trained on, and say nothing of data not seen.": (
-            comparison.protocol["judged"] == "training"
+        "The losses are of the data trained on, taken before each update at the parameters "
+        "trained, and say nothing of data not seen.": protocol["judged"] == "training",
+        "The losses are of the very data that the learning rates were chosen on, though of other "
+        "seeds.": protocol["judged"] == "validation",
+        f"The intervals are over seeds alone: the {protocol['rows'].get(protocol['judged'])} rows "
+        "judged on are always the same.": True,
+        "They are not corrected for the number of comparisons, as the verdicts are.": (
+            len(answers) > 2
         ),
-        "Not told apart is not the same as equal: the seeds were too few to tell a difference of "
-        "the size seen.": bool(unsure),
+        f"With {len(protocol['seeds'])} seeds no difference could be told from so many "
+        f"optimizers; it takes at least {protocol['fewest_seeds']}.": (
+            len(answers) > 1 and len(protocol["seeds"]) < protocol["fewest_seeds"]
+        ),
+        "Rates beyond the range were tried where its end was best, as the column of rates says: "
+        f"{', '.join(extended)}.": extended,
+        "Only one rate was tried, so nothing was tuned.": all(a.rates == 1 for a in answers),
+        "Not told apart is not the same as equal.": unsure,
         f"To tell the difference seen would take about so many seeds: {', '.join(more)}.": more,
         "The best rate may lie beyond those tried, which does an optimizer less than justice: "
         f"{', '.join(edge)}.": edge,
         "Some runs at the tuned rate diverged, and count as worse than all that did not: "
         f"{', '.join(lost)}.": lost,
-        "With one seed there is no interval and no test.": all(
-            math.isnan(each.mean.high - each.mean.low) for each in answers
-        ),
+        "With one seed there is no interval and no test.": len(protocol["seeds"]) == 1,
         "Times are those of one machine, and of programs that run many seeds at once.": True,
     }
     return [words for words, holds in said.items() if holds]

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 from jaxtyping import Array
 
@@ -23,7 +24,11 @@ def expanded(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def rewritten(*arguments: Any) -> Any:
-        closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        # Else JAX would give the jaxpr of an earlier trace, whose closure may have held others.
+        def anew(*arguments: Any) -> Any:
+            return function(*arguments)
+
+        closed, shape = jax.make_jaxpr(anew, return_shape=True)(*arguments)
         results = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(arguments))
         return jax.tree.unflatten(jax.tree.structure(shape), results)
 
@@ -52,13 +57,16 @@ def _evaluate(jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any]) ->
     return [read(variable) for variable in jaxpr.outvars]
 
 
-def _is_small(a: Array, b: Array, parameters: dict[str, Any]) -> bool:
+def _is_small(a: Array | np.ndarray, b: Array | np.ndarray, parameters: dict[str, Any]) -> bool:
     (contracted, _), (together, _) = parameters["dimension_numbers"]
     shared = math.prod(a.shape[axis] for axis in (*contracted, *together))
-    return a.size * b.size <= SMALL * shared and a.dtype == b.dtype
+    # Others add otherwise than `jnp.sum` does: booleans by or, narrow floats in wider ones.
+    plain = jnp.issubdtype(a.dtype, jnp.floating) and a.dtype == b.dtype
+    plain = plain and parameters["preferred_element_type"] in (None, a.dtype)
+    return plain and a.size * b.size <= SMALL * shared
 
 
-def _product(a: Array, b: Array, parameters: dict[str, Any]) -> Array:
+def _product(a: Array | np.ndarray, b: Array | np.ndarray, parameters: dict[str, Any]) -> Array:
     """Multiply as `dot_general` does, its axes in its order: together, those of a, those of b."""
     (contracted_a, contracted_b), (together_a, together_b) = parameters["dimension_numbers"]
     free_a = [axis for axis in range(a.ndim) if axis not in (*contracted_a, *together_a)]

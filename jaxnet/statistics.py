@@ -131,6 +131,11 @@ def verdict(adjusted: float, comparison: Paired, level: float = 0.05) -> str:
     return "not told apart"
 
 
+def fewest_seeds(tests: int, level: float = 0.05) -> int:
+    """Give the seeds below which `paired`, corrected for so many tests, can tell no difference."""
+    return math.ceil(1 + math.log2(tests / level))
+
+
 def seeds_needed(
     differences: Float[np.ndarray, " S"], level: float = 0.05, power: float = 0.8, tests: int = 1
 ) -> int | None:

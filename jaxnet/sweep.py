@@ -44,6 +44,7 @@ class Task(NamedTuple):
         data: N rows. batch_size: B. epochs: of `N // B` steps each.
         validation: data to measure along the runs; none where None. test: to score at their end.
         metrics: names and functions `(params, batch) -> []` measured there beside the loss.
+        fingerprint: of what the functions do; another one makes another program.
     """
 
     value_and_grad: training.ValueAndGrad
@@ -54,6 +55,7 @@ class Task(NamedTuple):
     validation: PyTree | None = None
     test: PyTree | None = None
     metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = ()
+    fingerprint: str = ""
 
     @property
     def rows(self) -> int:
@@ -124,7 +126,9 @@ def tile(task: Task, runs: int, rates: int) -> Tile:
     run = 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     room = _TILE_BYTES.get(jax.default_backend(), _DEVICE_TILE_BYTES)
     needed = -(-runs // (rates * jax.local_device_count()))
-    return Tile(max(1, min(room // run // rates, needed)), rates)
+    # As many calls as the cache asks for, all of them as full.
+    calls = -(-needed // max(1, room // run // rates))
+    return Tile(-(-needed // calls), rates)
 
 
 def memory(task: Task, shape: Tile, runs: int) -> int:
@@ -202,7 +206,9 @@ def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
     kinds = tuple((leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves)
     measured = tuple(int(steps) for steps in task.measured)
     functions = task.value_and_grad, entry, task.metrics
-    return *functions, measured, tree, kinds, devices.mesh("runs"), jnp.zeros(()).dtype
+    # Constants are traced as JAX's default dtype.
+    told_apart = task.fingerprint, jnp.zeros(()).dtype
+    return *functions, measured, tree, kinds, devices.mesh("runs"), told_apart
 
 
 @functools.lru_cache(maxsize=256)
@@ -221,9 +227,9 @@ def _lower(
     tree: Any,
     kinds: tuple[Any, ...],
     mesh: jax.sharding.Mesh,
-    default_dtype: Any,
+    told_apart: tuple[Any, ...],
 ) -> tuple[Any, float]:
-    del default_dtype  # what constants are traced as
+    del told_apart
     shapes = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
     if jax.default_backend() == "cpu":
         value_and_grad = products.expanded(value_and_grad)

@@ -430,7 +430,7 @@ def test_a_schedule_joins_as_one_of_peak_one_multiplied(name, x64, standard_prom
 @pytest.mark.parametrize(
     "wrong",
     ["adam", 0.1, None, optax.polyak_sgd, max, dict, optax.MultiSteps(optax.sgd(0.1), 2), {}],
-    ids=str,
+    ids=lambda given: type(given).__name__,
 )
 def test_what_is_no_optimizer_does_not_join(wrong):
     with pytest.raises(TypeError, match=r"^mine: wanted a function of learning_rate, .*; got "):
