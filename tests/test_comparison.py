@@ -463,6 +463,21 @@ def test_the_time_of_a_step_is_of_the_fastest_tile():
     assert bench.seconds["sgd"] == {"compile": 0.5, "run": 12.0, "step": 3 / (shape.runs * 10)}
 
 
+def test_plain_sgd_differs_from_itself_no_more_often_than_the_level_says():
+    """1,000 comparisons of ten runs with ten others: within sampling error of at most 5%."""
+    entry = optimizers.entry("sgd")
+    task = sweep.Task(jax.value_and_grad(distance), init, POINTS, len(POINTS), 4)
+    pairs = [(seed, 0.05) for seed in range(20_000)]
+    with jax.enable_x64(True):
+        swept, _ = sweep.run(task, entry, pairs, sweep.tile(task, len(pairs), rates=1))
+    compared = [statistics.paired(a, b) for a, b in swept.loss[:, -1].reshape(1000, 2, 10)]
+    differs = np.mean([each.p_value <= 0.05 for each in compared])
+    covered = np.mean([each.difference.low <= 0 <= each.difference.high for each in compared])
+    error = math.sqrt(0.05 * 0.95 / 1000)
+    assert 0.05 - 4 * error < differs < 0.05 + 2 * error
+    assert covered == 1 - differs
+
+
 class Stop(Exception):  # noqa: N818 (no error)
     pass
 

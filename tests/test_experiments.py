@@ -180,7 +180,7 @@ def test_every_optimizer_goes_by_all(monkeypatch):
     asked = {}
     monkeypatch.setattr(comparison, "compare", lambda *given, **more: asked.update(given=given[3]))
     optimizers.run(optimizers.notebook("regression"), ("all",))
-    assert set(asked["given"]) == set(library.names()) - {"sgd"}
+    assert set(asked["given"]) == set(library.names())
 
 
 def test_mnist1d_is_learnt_from_its_signals_and_not_from_chance():
