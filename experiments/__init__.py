@@ -1,4 +1,4 @@
-"""Replays of both notebooks and a first comparison of optimizers (extra `experiments`)."""
+"""Replays of both notebooks, training on a table, optimizers compared (extra `experiments`)."""
 
 import gc
 import sys

@@ -51,7 +51,7 @@ SWEPT_RATES = {
     "sgd": np.geomspace(0.3, 1e-2, 16).tolist(),
     "adam": np.geomspace(1e-3, 1e-4, 16).tolist(),
 }
-SWEEP, RATES_TOGETHER = "jaxnet, sweep", 4
+SWEEP, RATES_TOGETHER = "jaxnet, sweep", 16
 TINY_SEEDS, TINY_RATES, MANY_SEEDS = 1024, np.geomspace(LEARNING_RATE, 1, 16).tolist(), 6250
 WIDE, WIDE_ROWS, WIDE_BATCH, SGD_RATE = (784, 512, 512, 10), 60_000, 512, 0.01
 GEMM, GEMMS = 2048, 5
