@@ -554,8 +554,9 @@ def wide(rounds: int = 9) -> Section:
     """
     rng = np.random.default_rng(0)
     x = rng.standard_normal((WIDE_ROWS, WIDE[0]), np.float32)
+    data = x, rng.integers(0, WIDE[-1], WIDE_ROWS).astype(np.int32)
     # On the device beforehand, as PyTorch's tensors are.
-    data = jax.device_put((x, rng.integers(0, WIDE[-1], WIDE_ROWS).astype(np.int32)))
+    placed = jax.device_put(data)
     square = rng.standard_normal((GEMM, GEMM), np.float32)
     params = network.init(jax.random.key(0), WIDE)
     steps = epoch_steps(WIDE_ROWS, WIDE_BATCH, 1, 0)
@@ -565,7 +566,7 @@ def wide(rounds: int = 9) -> Section:
             _RULES["classification"],
             optax.sgd,
             params,
-            data,
+            placed,
             epochs=1,
             batch_size=WIDE_BATCH,
             learning_rate=SGD_RATE,
