@@ -1,6 +1,7 @@
 """Apply a model that `experiments.train` wrote to a table."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import tyro
 
 from experiments import command
-from jaxnet import models, tables
+from jaxnet import files, models, tables
 
 
 def run(folder: Path, data: str) -> dict[str, list[Any]]:
@@ -42,13 +43,11 @@ def main(
     if output.suffix != ".csv" or output.is_dir():
         raise ValueError(f"output: wanted a file ending in .csv; got {output}")
     predicted = run(folder, data)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_name(f".{output.name}")
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(predicted)
-        writer.writerows(zip(*predicted.values(), strict=True))
-    beside.replace(output)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(predicted)
+    writer.writerows(zip(*predicted.values(), strict=True))
+    files.write(output, table.getvalue().encode())
     print(f"{len(next(iter(predicted.values())))} predictions: {output}")
 
 

@@ -19,7 +19,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PyTree
 
-from jaxnet import checks, devices, fingerprints, losses, optimizers, statistics, sweep, training
+from jaxnet import (
+    checks,
+    devices,
+    files,
+    fingerprints,
+    losses,
+    optimizers,
+    statistics,
+    sweep,
+    training,
+)
 from jaxnet.statistics import Interval
 
 checks.extra("compare", "pyarrow", "scipy")
@@ -856,7 +866,7 @@ def _keep(folder: Path, protocol: dict[str, Any]) -> Path:
     tiles = folder / "tiles"
     try:
         tiles.mkdir(parents=True, exist_ok=True)
-        _write(path, json.dumps(protocol, indent=1).encode())
+        files.write(path, json.dumps(protocol, indent=1).encode())
     except OSError as error:
         raise ValueError(f"folder: wanted a place to write to; got {folder}: {error}") from error
     return tiles
@@ -868,7 +878,6 @@ def save(comparison: Comparison, folder: Path) -> None:
     The tables are tidy: one row for each run, and for each measurement of a run. JSON comes last:
     where it is, all is there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     steps, runs, curves = comparison.steps, [], []
     for each in comparison.runs:
         count = len(each.seed)
@@ -893,14 +902,14 @@ def save(comparison: Comparison, folder: Path) -> None:
     for name, tables in (("runs", runs), ("curves", curves)):
         sink = pa.BufferOutputStream()
         parquet.write_table(pa.concat_tables(tables, promote_options="default"), sink)
-        _write(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
+        files.write(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
     record = {
         "protocol": comparison.protocol,
         "provenance": comparison.provenance,
         "seconds": comparison.seconds,
         "steps": steps.tolist(),
     }
-    _write(folder / _RESULT, json.dumps(record, indent=1).encode())
+    files.write(folder / _RESULT, json.dumps(record, indent=1).encode())
 
 
 _COLUMNS = ("learning_rate", "seed", "diverged", "evaluations")
@@ -950,10 +959,3 @@ def _under(prefix: str, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]
         for name, values in columns.items()
         if name.startswith(prefix)
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -7,7 +7,6 @@ which is written first: at every moment the folder holds a whole model or none.
 import functools
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from jaxnet import checks, losses, network
+from jaxnet import checks, files, losses, network
 
 checks.extra("train", "safetensors")
 
@@ -96,10 +95,9 @@ def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
     weights = save(tensors)
     digest = hashlib.sha256(weights).hexdigest()
     name = f"weights-{digest[:16]}.safetensors"
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / name, weights)
+    files.write(folder / name, weights)
     kept = {"format": FORMAT, "weights": name, "sha256": digest, "about": about}
-    _write_whole(folder / "model.json", json.dumps(kept, indent=1, allow_nan=False).encode())
+    files.write(folder / "model.json", json.dumps(kept, indent=1, allow_nan=False).encode())
     for other in folder.glob("weights-*.safetensors"):
         if other.name != name:
             other.unlink()
@@ -126,13 +124,3 @@ def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
             f"{folder}: wanted a model, written by experiments.train; got {error}"
         ) from error
     return jax.tree.map(jnp.asarray, layers), kept["about"]
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the file, to the disk, and only then in its place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

@@ -3,15 +3,13 @@
 import html
 import importlib.resources
 import math
-import os
 import re
 import string
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxnet import answers, pictures, report
+from jaxnet import answers, files, pictures, report
 from jaxnet.comparison import Answer, Comparison
 
 _GROUPS = {
@@ -38,14 +36,9 @@ def write(comparison: Comparison, path: Path) -> None:
     Raises:
         OSError: a place that cannot be written to.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     template = importlib.resources.files("jaxnet").joinpath("page.html").read_text("utf-8")
     page = string.Template(template).substitute(_parts(comparison))
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        written = Path(folder, path.name)
-        written.write_text(page, "utf-8")
-        os.replace(written, path)
+    files.write(Path(path), page.encode())
 
 
 def _parts(comparison: Comparison) -> dict[str, str]:

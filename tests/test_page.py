@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnet import answers, page, pictures, report, statistics
+from jaxnet import answers, files, page, pictures, report, statistics
 from jaxnet.comparison import Answer, Comparison, Runs
 
 NAN = float("nan")
@@ -304,7 +304,7 @@ def test_a_page_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
 
     done, path = written("alone")[0], tmp_path / "page.html"
     path.write_text("old")
-    monkeypatch.setattr(page.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(OSError, match="full"):
         page.write(done, path)
     assert [each.name for each in tmp_path.iterdir()] == ["page.html"]

@@ -13,6 +13,7 @@ CORE = {"checks", "network", "losses", "batches", "training", "mistakes", "gradi
 ARROWS = {
     "__init__": {"batches", "gradients", "losses", "network", "training"},
     "checks": set(),
+    "files": set(),
     "network": {"devices"},
     "losses": set(),
     "devices": set(),
@@ -22,21 +23,21 @@ ARROWS = {
     "finite": {"losses", "mistakes"},
     "gradients": {"checks", "finite", "losses", "mistakes"},
     "training": {"batches", "checks", "devices", "losses"},
-    "models": {"checks", "losses", "network"},
+    "models": {"checks", "files", "losses", "network"},
     "report": {"checks"},
     "statistics": {"checks"},
     "tables": {"checks"},
     "fingerprints": {"checks"},
     "checkpoints": {"checks", "fingerprints", "training"},
     "products": set(),
-    "sweep": {"batches", "devices", "optimizers", "products", "training"},
+    "sweep": {"batches", "devices", "files", "optimizers", "products", "training"},
     "comparison": {
-        *("checks", "devices", "fingerprints", "losses", "optimizers", "statistics", "sweep"),
-        "training",
+        *("checks", "devices", "files", "fingerprints", "losses", "optimizers", "statistics"),
+        *("sweep", "training"),
     },
     "answers": {"comparison", "report", "statistics"},
     "pictures": {"checks", "comparison", "report", "statistics"},
-    "page": {"answers", "comparison", "pictures", "report"},
+    "page": {"answers", "comparison", "files", "pictures", "report"},
 }
 CORE_PACKAGES = {"jax", "numpy", "optax", "jaxtyping"}
 

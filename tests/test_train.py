@@ -16,7 +16,7 @@ import pytest
 import safetensors.numpy
 
 from experiments import predict, train
-from jaxnet import models, network, tables
+from jaxnet import files, models, network, tables
 
 ROOT = pathlib.Path(__file__).parents[1]
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -162,7 +162,7 @@ def test_a_model_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def broken(path, content):
         raise OSError("no space left")
 
-    monkeypatch.setattr(models, "_write_whole", broken)
+    monkeypatch.setattr(files, "write", broken)
     with pytest.raises(OSError, match="no space"):
         models.write(tmp_path, second, {"which": 2})
     params, about = models.read(tmp_path)
