@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet import report, statistics
-from jaxnet.comparison import WITHIN, Answer, Comparison
+from jaxnet.comparison import Comparison
+from jaxnet.verdicts import WITHIN, Answer
 
 
 class Cell(NamedTuple):

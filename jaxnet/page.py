@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxnet import answers, files, pictures, report
-from jaxnet.comparison import Answer, Comparison
+from jaxnet.comparison import Comparison
+from jaxnet.verdicts import Answer
 
 _GROUPS = {
     "better": "Better than plain SGD",

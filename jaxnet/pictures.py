@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxnet import checks, statistics
-from jaxnet.comparison import Comparison, Runs, by_rate
+from jaxnet.comparison import Comparison
 from jaxnet.report import COLOURS, DASHES, FAINT, INK, MUTED, PAPER, STYLE
+from jaxnet.runs import Runs
 
 checks.extra("experiments", "matplotlib")
 
@@ -239,7 +240,7 @@ def _quartiles(losses: Float[np.ndarray, "S E"]) -> Float[np.ndarray, "3 E"]:
 def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
     """Small panels: curves that cross, one another's names would hide."""
     looks = _looks(comparison)
-    tried = {name: by_rate(runs) for name, runs in comparison.phase("tuning").items()}
+    tried = {name: runs.by_rate() for name, runs in comparison.phase("tuning").items()}
     chosen = {answer.optimizer: answer for answer in comparison.answers}
     front = _front(looks)
     rows = -(-len(front) // 2)

@@ -9,7 +9,8 @@ import optax
 import pytest
 from pyarrow import parquet
 
-from jaxnet import batches, comparison, losses, network, optimizers, statistics, sweep
+from jaxnet import batches, comparison, inputs, losses, network, optimizers, statistics, sweep
+from jaxnet.runs import Runs
 
 POINTS = np.random.default_rng(0).normal(size=7)
 HELD, UNSEEN = POINTS[:3] + 0.5, POINTS[3:] - 0.5
@@ -236,7 +237,7 @@ def made(name, phase, ends, rate=0.2, seeds=SEEDS):
     lost = ~np.isfinite(ends)
     curves = np.where(np.stack([np.zeros_like(lost), lost], 1), np.nan, ends[:, None])
     curves[:, 0] = np.where(lost, 50.0, ends + 10)
-    return comparison.Runs(
+    return Runs(
         name,
         phase,
         np.broadcast_to(np.float64(rate), ends.shape),
@@ -394,7 +395,7 @@ def test_a_rate_at_which_half_diverge_is_no_good():
     runs = made(
         "sgd", "tuning", np.ravel(list(ends.values())), np.repeat(list(ends), 2), [0, 1] * 3
     )
-    rates, middle = comparison.by_rate(runs)
+    rates, middle = runs.by_rate()
     assert rates.tolist() == [0.1, 0.2, 0.4]
     assert middle.tolist() == [np.inf, 3.0, np.inf]
 
@@ -676,7 +677,7 @@ def test_bad_input_is_refused_before_anything_compiles(given, words):
 @pytest.mark.usefixtures("uncompiled")
 def test_more_than_the_memory_holds_is_refused(monkeypatch):
     pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1}
-    monkeypatch.setattr(comparison.os, "sysconf", pages.get)
+    monkeypatch.setattr(inputs.os, "sysconf", pages.get)
     words = "^memory: wanted runs that fit the machine's 0 GB; got about 0 GB; compare fewer"
     with pytest.raises(ValueError, match=words):
         compare()

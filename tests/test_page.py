@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnet import answers, files, page, pictures, report, statistics
-from jaxnet.comparison import Answer, Comparison, Runs
+from jaxnet.comparison import Comparison
+from jaxnet.runs import Runs
+from jaxnet.verdicts import Answer
 
 NAN = float("nan")
 NOWHERE = statistics.Interval(NAN, NAN, NAN)

@@ -31,13 +31,17 @@ ARROWS = {
     "checkpoints": {"checks", "fingerprints", "training"},
     "products": set(),
     "sweep": {"batches", "devices", "files", "optimizers", "products", "training"},
+    "runs": set(),
+    "inputs": {"checks", "fingerprints", "losses", "optimizers", "sweep", "training"},
+    "verdicts": {"runs", "statistics"},
+    "store": {"checks", "files", "runs"},
     "comparison": {
-        *("checks", "devices", "files", "fingerprints", "losses", "optimizers", "statistics"),
-        *("sweep", "training"),
+        *("devices", "fingerprints", "inputs", "losses", "optimizers", "runs", "statistics"),
+        *("store", "sweep", "verdicts"),
     },
-    "answers": {"comparison", "report", "statistics"},
-    "pictures": {"checks", "comparison", "report", "statistics"},
-    "page": {"answers", "comparison", "files", "pictures", "report"},
+    "answers": {"comparison", "report", "statistics", "verdicts"},
+    "pictures": {"checks", "comparison", "report", "runs", "statistics"},
+    "page": {"answers", "comparison", "files", "pictures", "report", "verdicts"},
 }
 CORE_PACKAGES = {"jax", "numpy", "optax", "jaxtyping"}
 
