@@ -16,7 +16,6 @@ from jaxtyping import Float
 from jaxnet import checks, statistics
 from jaxnet.comparison import Comparison
 from jaxnet.report import COLOURS, DASHES, FAINT, INK, MUTED, PAPER, STYLE
-from jaxnet.runs import Runs
 
 checks.extra("experiments", "matplotlib")
 
@@ -42,21 +41,6 @@ _STYLE: dict[Any, Any] = STYLE | {
     "ytick.color": MUTED,
     "ytick.labelcolor": INK,
 }
-
-
-def _losses(comparison: Comparison, runs: Runs) -> Float[np.ndarray, "R E"]:
-    """Along the runs, of the validation data where there is any; infinite once diverged."""
-    losses = runs.validation.get("loss", runs.loss)
-    gone = (runs.diverged[:, None] >= 0) & (comparison.steps > runs.diverged[:, None])
-    return np.where(gone | ~np.isfinite(losses), np.inf, losses)
-
-
-def _final(comparison: Comparison, runs: Runs) -> Float[np.ndarray, " R"]:
-    """In the data that the answers are of; infinite where diverged."""
-    if comparison.protocol["judged"] != "test":
-        return _losses(comparison, runs)[:, -1]
-    losses = runs.test["loss"]
-    return np.where((runs.diverged >= 0) | ~np.isfinite(losses), np.inf, losses)
 
 
 class Plot(NamedTuple):
@@ -202,10 +186,10 @@ def _bulk(bounds: Float[np.ndarray, "K 3"]) -> tuple[float, float]:
 
 def _curves(comparison: Comparison) -> Iterator[Plot]:
     looks = _looks(comparison)
-    data = "validation" if comparison.runs[0].validation else "training"
+    data = comparison.runs[0].tuned_on
     figure, ax = _axes(f"{data} loss", "step")
     quartiles = {
-        name: _quartiles(_losses(comparison, runs))
+        name: _quartiles(runs.curves(comparison.steps))
         for name, runs in comparison.phase("tuned").items()
     }
     for name, (low, middle, high) in quartiles.items():
@@ -287,7 +271,8 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
 
 def _profile(comparison: Comparison) -> Iterator[Plot]:
     looks = _looks(comparison)
-    final = {name: _final(comparison, runs) for name, runs in comparison.phase("tuned").items()}
+    judged = comparison.protocol["judged"]
+    final = {name: runs.final(judged) for name, runs in comparison.phase("tuned").items()}
     best = np.min(list(final.values()), axis=0)
     usual = np.isfinite(best) & (best > 0)
     behind = np.stack([final[name][usual] for name in _front(looks)]) / best[usual]

@@ -49,10 +49,15 @@ class Runs(NamedTuple):
         lasted = (self.diverged < 0) & np.isfinite(losses)
         return np.where(lasted, losses, np.inf).astype(np.float64)
 
-    def curves(self) -> Float[np.ndarray, "R E"]:
-        """Give the losses along the runs on the data tuned on, infinite where not finite."""
-        losses = self._along(self.tuned_on)
-        return np.where(np.isfinite(losses), losses, np.inf)
+    def curves(self, steps: Int[np.ndarray, " E"]) -> Float[np.ndarray, "R E"]:
+        """Give the losses along the runs on the data tuned on, infinite once a run diverged.
+
+        Args:
+            steps: how many were done at each measurement.
+        """
+        losses, diverged = self._along(self.tuned_on), self.diverged[:, None]
+        lasts = (diverged < 0) | (steps <= diverged)
+        return np.where(lasts & np.isfinite(losses), losses, np.inf)
 
     def _along(self, data: str) -> Float[np.ndarray, "R E"]:
         return self.validation["loss"] if data == "validation" else self.loss

@@ -96,7 +96,7 @@ def answer(
         seconds: to "compile", to "run" all of it, and of a "step" of one run.
     """
     tuning, tuned, judged = runs["tuning"], runs["tuned"], protocol["judged"]
-    final, curves = tuned.final(judged), tuned.curves()
+    final, curves = tuned.final(judged), tuned.curves(steps)
     rate, edge = tuning.best_rate()
     tried = tuning.by_rate()[1]
     last = {name: values[:, -1] for name, values in tuned.validation.items()}

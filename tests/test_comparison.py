@@ -400,6 +400,14 @@ def test_a_rate_at_which_half_diverge_is_no_good():
     assert middle.tolist() == [np.inf, 3.0, np.inf]
 
 
+def test_what_a_run_does_once_it_diverged_does_not_count():
+    """Step 5 is the sixth: what was measured after five steps was before it."""
+    runs = made("sgd", "tuned", [1.0, 2.0, 3.0], seeds=[0, 1, 2])
+    runs = runs._replace(diverged=np.array([-1, 5, 4]))
+    assert runs.curves(np.array([5, 10])).tolist() == [[11, 1], [12, np.inf], [np.inf, np.inf]]
+    assert runs.final("training").tolist() == [1, np.inf, np.inf]
+
+
 def test_all_that_ties_is_taken_at_the_lowest_rate():
     assert answered({"sgd": [1.0] * 8}, tuning=(1.0, 1.0, 1.0)).answers[0].learning_rate == 0.1
 

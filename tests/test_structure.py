@@ -40,7 +40,7 @@ ARROWS = {
         *("store", "sweep", "verdicts"),
     },
     "answers": {"comparison", "report", "statistics", "verdicts"},
-    "pictures": {"checks", "comparison", "report", "runs", "statistics"},
+    "pictures": {"checks", "comparison", "report", "statistics"},
     "page": {"answers", "comparison", "files", "pictures", "report", "verdicts"},
 }
 CORE_PACKAGES = {"jax", "numpy", "optax", "jaxtyping"}
