@@ -47,12 +47,8 @@ def use_all_cores() -> None:
 
     Call it before JAX is first used; afterwards it changes nothing.
     """
-    cores = len(os.sched_getaffinity(0))
-    # A decomposition (galore's) waits for threads of the pool that the devices themselves run in:
-    # with as many threads as devices it waits forever.
-    os.environ.setdefault("NPROC", str(2 * cores))
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", cores)
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
 def first() -> Any:

@@ -1,19 +1,19 @@
-"""Products expanded are the products, on every path that a loss may take."""
+"""Products arranged are the products, on every path that a loss may take."""
+
+import math
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxnet import products
+from jaxnet import losses, network, products
 
 SHAPES = st.tuples(*[st.integers(1, 4)] * 4)
-
-
-def primitives(function, *arguments):
-    return {equation.primitive.name for equation in jax.make_jaxpr(function)(*arguments).eqns}
 
 
 @settings(max_examples=30, deadline=None)
@@ -28,26 +28,26 @@ def test_small_products_are_those_of_numpy(shape, which):
         return jnp.einsum(which, a, b)
 
     with jax.enable_x64(True):
-        found = products.expanded(product)(a, b)
-        assert "dot_general" not in primitives(products.expanded(product), a, b)
+        found = products.arranged(product)(a, b)
+        assert "dot_general" not in str(jax.make_jaxpr(products.arranged(product))(a, b))
     np.testing.assert_allclose(found, np.einsum(which, a, b), rtol=1e-12, atol=1e-12)
 
 
 def test_large_products_are_left_to_the_library():
     a = jnp.ones((16, 16))
-    assert "dot_general" in primitives(products.expanded(jnp.matmul), a, a)
+    assert "dot_general" in str(jax.make_jaxpr(products.arranged(jnp.matmul))(a, a))
 
 
 def test_what_does_not_add_as_floats_do_is_left_alone():
     """Booleans add by or; narrow floats may be added in wider ones."""
     x, y = np.array([True, True, False]), np.ones((3, 2), bool)
-    assert products.expanded(jnp.matmul)(x, y).tolist() == [True, True]
+    assert products.arranged(jnp.matmul)(x, y).tolist() == [True, True]
     narrow = jnp.full((2, 3), 1.5, jnp.bfloat16)
 
     def wide(a, b):
         return jax.lax.dot(a, b, preferred_element_type=jnp.float32)
 
-    found = products.expanded(wide)(narrow, narrow.T)
+    found = products.arranged(wide)(narrow, narrow.T)
     assert found.dtype == np.float32
     assert found.tolist() == [[6.75, 6.75], [6.75, 6.75]]
 
@@ -69,13 +69,13 @@ def test_gradients_through_loops_and_calls_are_the_same(function):
     random = np.random.default_rng(0)
     w, x = (random.normal(size=shape).astype(np.float32) for shape in ((3, 3), (4, 3)))
     plain = jax.value_and_grad(function)
-    found, wanted = products.expanded(plain)(w, x), plain(w, x)
+    found, wanted = products.arranged(plain)(w, x), plain(w, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, wanted)
 
 
 def test_a_pytree_comes_back_as_it_was():
     tree = {"a": jnp.ones(2), "b": (jnp.zeros(()), None)}
-    found = products.expanded(lambda tree: {"c": tree["a"] @ tree["a"], "d": tree})(tree)
+    found = products.arranged(lambda tree: {"c": tree["a"] @ tree["a"], "d": tree})(tree)
     assert jax.tree.structure(found["d"]) == jax.tree.structure(tree)
     assert found["c"] == 2
 
@@ -86,6 +86,44 @@ def test_a_changed_closure_is_traced_again():
     def function(x):
         return held[0] * x
 
-    first = products.expanded(function)(jnp.ones(()))
+    first = products.arranged(function)(jnp.ones(()))
     held[0] = 2.0
-    assert (first, products.expanded(function)(jnp.ones(()))) == (1, 2)
+    assert (first, products.arranged(function)(jnp.ones(()))) == (1, 2)
+
+
+def transposed(function, params, batch):
+    """List the shapes that are transposed, the largest of them."""
+    jaxpr = jax.make_jaxpr(jax.jit(function))(params, batch)
+    pattern = r"f32\[([\d,]+)\] = transpose"
+    shapes = [tuple(map(int, found.split(","))) for found in re.findall(pattern, str(jaxpr))]
+    return [shape for shape in shapes if math.prod(shape) >= 320]
+
+
+def test_a_network_is_computed_features_first():
+    """What JAX turns round and back after every layer stays as its product made it."""
+    params = network.init(jax.random.key(0), [40, 30, 20, 10])
+    batch = np.ones((32, 40), np.float32), np.ones((32, 10), np.float32)
+    plain = jax.value_and_grad(losses.BatchLoss(network.forward, optax.losses.l2_loss))
+    assert [shape for shape in transposed(plain, params, batch) if shape[0] == 32]
+    assert all(shape[0] != 32 for shape in transposed(products.arranged(plain), params, batch))
+
+
+@jax.custom_jvp
+def bent(x):
+    return jnp.abs(x)
+
+
+@bent.defjvp
+def _(primals, tangents):
+    return bent(*primals), 7 * tangents[0]
+
+
+def test_derivatives_taken_of_it_are_those_of_the_function():
+    """Of a function with a derivative of its own as well, which arranging looks into."""
+
+    def function(w, x):
+        return bent(x @ w).sum()
+
+    w, x = np.float32([1, 2]), np.float32([[3, -5], [1, 1]])
+    found = jax.grad(products.arranged(function))(w, x)
+    assert found.tolist() == jax.grad(function)(w, x).tolist() == [7 * 4, 7 * -4]

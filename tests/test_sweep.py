@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -397,7 +399,7 @@ def test_a_tile_of_large_networks_is_the_smallest():
 def test_the_memory_foreseen_is_that_of_the_program(
     rows, batch_size, epochs, validation, hidden, standard_promotion
 ):
-    """Within a factor of two of what XLA says."""
+    """At least half of what XLA says, which leaves out what its libraries hold."""
     random = np.random.default_rng(0)
     data, held = (
         (random.normal(size=(n, 20)).astype("f4"), random.normal(size=(n, 2)).astype("f4"))
@@ -410,7 +412,36 @@ def test_the_memory_foreseen_is_that_of_the_program(
     needed = sweep.compiled(task, adam, shape).call.memory_analysis()
     truth = needed.temp_size_in_bytes + needed.argument_size_in_bytes
     truth = jax.local_device_count() * (truth + needed.output_size_in_bytes)
-    assert truth / 2 < sweep.memory(task, shape, shape.runs) < 2 * truth
+    assert truth / 2 < sweep.memory(task, shape, shape.runs)
+
+
+HELD = """
+import functools, resource, sys
+import jax, numpy as np, optax
+from jaxnet import losses, network, optimizers, sweep
+rows, validation = map(int, sys.argv[1:])
+data, held = (tuple(np.ones((n, k), np.float32) for k in (20, 2)) for n in (rows, validation))
+loss = jax.value_and_grad(losses.BatchLoss(network.forward, optax.losses.l2_loss))
+init = functools.partial(network.init, sizes=[20, 8, 2])
+task = sweep.Task(loss, init, data, rows, 1, held)
+shape = sweep.Tile(25, 4)
+program = sweep.compiled(task, optimizers.entry("sgd"), shape).call
+inputs = sweep._inputs(task, [(seed, (0.1, 0.2, 0.3, 0.4)) for seed in range(25)])
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+jax.block_until_ready(program(*inputs, data, held))
+print(sweep.memory(task, shape, shape.runs) / (peak() - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kilobytes are Linux's unit")
+@pytest.mark.parametrize(("rows", "validation"), [(50_000, 10), (10, 50_000)])
+def test_the_memory_foreseen_is_what_the_process_comes_to_hold(rows, validation):
+    """Within a factor of two, where the arrays of many rows are most of it."""
+    command = [sys.executable, "-c", HELD, str(rows), str(validation)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 0.5 < float(found.stdout) < 2
 
 
 def test_the_results_foreseen_are_held_twice(x64):
@@ -439,3 +470,24 @@ def test_data_of_wider_numbers_is_that_of_jax():
     )
     assert equal(found, expected)
     assert found.loss.dtype == np.float32
+
+
+HANGS = """
+import os
+os.environ["NPROC"] = "2"
+import jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 2)
+from jaxnet import losses, network, optimizers, sweep
+from optax.losses import l2_loss
+loss = jax.value_and_grad(losses.BatchLoss(network.forward, l2_loss))
+x = np.ones((64, 64), np.float32)
+task = sweep.Task(loss, lambda key: network.init(key, [64, 64, 64]), (x, x), 32, 50)
+runs = [(seed, 0.01) for seed in range(4)]
+swept, _ = sweep.run(task, optimizers.entry("galore"), runs, sweep.Tile(2, 1))
+assert np.isfinite(swept.loss).all()
+"""
+
+
+def test_decompositions_end_where_every_thread_is_a_device():
+    """On several devices they would wait for a thread of the pool that the devices run in."""
+    subprocess.run([sys.executable, "-c", HANGS], check=True, timeout=120)
