@@ -1,6 +1,6 @@
-import functools
+import importlib.util
+import json
 import os
-import statistics
 import types
 
 import jax
@@ -11,44 +11,61 @@ import optax
 import pytest
 from sklearn import neural_network
 
-from experiments import benchmark, classifier
-from jaxnet import batches, losses, network, training
+from experiments import classifier, precision, regression
+from experiments.benchmark import (
+    __main__ as benchmark,
+)
+from experiments.benchmark import (
+    digits,
+    large,
+    machine,
+    memory,
+    notebooks,
+    peers,
+    results,
+    scaling,
+    scores,
+    targets,
+    timing,
+    work,
+)
+from jaxnet import losses, network
+
+PAIRS = work.crossed(2, [0.05, 0.01])
 
 
-def timing(*seconds):
-    return benchmark.Timing(statistics.median(seconds), 0, 0, 1, seconds)
+def timed(*seconds, compiling=0.0):
+    return timing.Timing(seconds, compiling)
+
+
+# --- timing
 
 
 def test_a_ratio_is_the_median_over_rounds_of_ratios_and_not_of_medians():
-    assert benchmark.ratio([1.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == 2
-    assert benchmark.ratio([6.0, 10.0, 1.0], [2.0, 2.0, 1.0]) == 3
+    assert timing.ratio([1.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == 2
+    assert timing.ratio([6.0, 10.0, 1.0], [2.0, 2.0, 1.0]) == 3
     with pytest.raises(ValueError, match="zip"):
-        benchmark.ratio([1.0, 2.0], [1.0])
+        timing.ratio([1.0, 2.0], [1.0])
 
 
 def test_the_better_way_of_a_library_is_held_against_ours():
-    timings = {
-        "scikit-learn": timing(8.0, 16.0),
-        "jaxnet, fit": timing(1.0, 2.0),
-        "PyTorch eager, threads: 1": timing(12.0, 24.0),
-        "PyTorch eager, threads: 2": timing(20.0, 40.0),
+    group = timing.Group(
+        "what",
+        "s",
+        "jaxnet, fit",
+        {
+            "scikit-learn": timed(8.0, 16.0),
+            "PyTorch eager, threads: 1": timed(12.0, 24.0),
+            "PyTorch eager, threads: 2": timed(20.0, 40.0),
+            "jaxnet, fit": timed(1.0, 2.0),
+        },
+    )
+    assert group.claims(["PyTorch eager", "scikit-learn", "Flax"], "it: ") == {
+        "it: PyTorch eager / jaxnet": 12,
+        "it: scikit-learn / jaxnet": 8,
     }
-    assert benchmark.slower(timings, "jaxnet, fit") == [
-        "scikit-learn takes 8 times as long as jaxnet, fit.",
-        "PyTorch takes 12 times as long as jaxnet, fit.",
-    ]
-    without = {"jaxnet, fit": timing(1.0)}
-    assert benchmark.slower(without, "jaxnet, fit") == []
-
-
-def test_the_difference_of_pairs_has_the_standard_error_of_its_mean():
-    rng = np.random.default_rng(0)
-    theirs = rng.uniform(0.8, 0.9, 20)
-    ours = theirs + rng.normal(0.01, 0.001, 20)
-    difference, error = benchmark.paired(theirs.tolist(), ours.tolist())
-    apart = ours - theirs
-    assert np.isclose(difference, apart.mean())
-    assert np.isclose(error, apart.std(ddof=1) / np.sqrt(20))
+    with pytest.raises(ValueError, match="empty"):
+        group.times("Flax")
 
 
 @pytest.mark.parametrize(
@@ -64,11 +81,69 @@ def test_the_difference_of_pairs_has_the_standard_error_of_its_mean():
 )
 def test_what_differs_is_not_timed(theirs):
     with pytest.raises(RuntimeError, match=r"^A and B: .* not timed$"):
-        benchmark.refuse_to_time("A and B", [1.0, 0.5, 0.25], theirs, 1e-3)
+        timing.refuse_to_time("A and B", [1.0, 0.5, 0.25], theirs, 1e-3)
 
 
-def test_what_agrees_is_timed():
-    benchmark.refuse_to_time("A and B", [1.0, 0.5], np.float32([1.0005, 0.4996]), 1e-3)
+def test_what_agrees_is_timed_though_rounding_is_all_that_is_left_of_it():
+    timing.refuse_to_time("A and B", [1.0, 0.5], np.float32([1.0005, 0.4996]), 1e-3)
+    timing.refuse_to_time("A and B", [1.0, 0.0, 1e-9], [1.0, 1e-7, 0.0], 1e-3)
+    with pytest.raises(RuntimeError, match="not timed"):
+        timing.refuse_to_time("A and B", [1.0, 0.0], [1.0, 1.1e-6], 1e-3)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the ways set forward themselves."""
+    clock = types.SimpleNamespace(now=0.0)
+    clock.perf_counter = lambda: clock.now
+    monkeypatch.setattr(timing, "time", clock)
+
+    def way(seconds, found=None, first=0.0):
+        begun = []
+
+        def run():
+            clock.now += seconds + (0 if begun else first)
+            begun.append(True)
+            return found
+
+        return run
+
+    return way
+
+
+def test_seconds_are_of_one_run_and_compiling_is_apart(clock):
+    ways = {"alone": clock(3.0, first=2.0), "together": clock(8.0, np.ones((16, 2)), first=1.0)}
+    timings = timing.interleaved(ways, 2)
+    assert timings["alone"] == ((3, 3), 2, 1)
+    assert timings["together"] == ((0.5, 0.5), 1, 16)
+
+
+def test_nothing_is_timed_before_all_agree(clock):
+    calls = []
+    ours, wrong = np.ones((2, 3)), np.full((1, 3), 1.1)
+    ways = {"right": clock(1.0, ours[:1]), "ours": clock(2.0, ours)}
+    group = timing.compare("what", "ms", ways, 2, {"beside": clock(4.0, wrong)})
+    assert (group.ours, group.times("right"), group.times("beside")) == ("ours", 1, 4)
+    ways = {"wrong": lambda: calls.append(1) or wrong, **ways}
+    with pytest.raises(RuntimeError, match=r"^wrong and ours: .* not timed$"):
+        timing.compare("what", "ms", ways, 2)
+    assert len(calls) == 1
+
+
+def test_a_table_shows_medians_quartiles_and_ratios():
+    timings = {"peer, loop": timed(2.0, 4.0, 9.0, compiling=0.5), "ours": timed(1.0, 2.0, 3.0)}
+    table = timing.Group("what", "ms", "ours", timings).table()
+    assert table.rows[0] == ("peer, loop", "4000 ms", "3000 - 6500", "2", "0.5 s")
+    assert table.rows[1][3] == "1"
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 1.7])
+def test_the_exponent_of_a_power_is_found(power):
+    sizes = [10, 100, 1000, 5000]
+    assert np.isclose(timing.exponent(sizes, [3e-4 * n**power for n in sizes]), power)
+
+
+# --- work
 
 
 def products(jaxpr):
@@ -84,89 +159,14 @@ def products(jaxpr):
     return count
 
 
-@pytest.mark.parametrize("sizes", [(5, 3), (7, 4, 3), (9, 8, 6, 2), benchmark.WIDE])
+@pytest.mark.parametrize("sizes", [(5, 3), (7, 4, 3), (9, 8, 6, 2), large.WIDE, large.DEEP])
 def test_operations_are_those_of_the_products_that_autodiff_makes(sizes):
     rows = 3
     loss = losses.BatchLoss(network.forward, optax.losses.l2_loss)
     params = network.init(jax.random.key(0), sizes)
     batch = jnp.zeros((rows, sizes[0])), jnp.zeros((rows, sizes[-1]))
     jaxpr = jax.make_jaxpr(jax.value_and_grad(loss))(params, batch)
-    assert products(jaxpr.jaxpr) == rows * benchmark.weight_flops(sizes)
-
-
-def test_the_steps_are_those_of_fit():
-    """Gradient steps over them by hand give the history of `fit`, a short last batch included."""
-    rng = np.random.default_rng(0)
-    data = rng.normal(size=(10, 2)).astype(np.float32), rng.normal(size=(10, 1)).astype(np.float32)
-    rule = jax.value_and_grad(losses.BatchLoss(network.forward, optax.losses.l2_loss))
-    params = network.init(jax.random.key(0), [2, 1])
-    steps = benchmark.epoch_steps(10, 4, 3, seed=5)
-    assert [len(rows) for rows in steps] == [4, 4, 2] * 3
-    state, values = training.start(optax.sgd(0.1), params), []
-    for rows in steps:
-        state, value = training.step(rule, optax.sgd(0.1), state, batches.take(data, rows))
-        values.append(float(value))
-    fit = training.fit(
-        rule, optax.sgd, params, data, epochs=3, batch_size=4, seed=5, learning_rate=0.1
-    )
-    means = benchmark.epoch_means(np.array(values), steps, 3)
-    assert np.allclose(means, fit.history["loss"], rtol=1e-5)
-
-
-def test_shares_are_of_the_best_product_of_the_same_round():
-    epoch = benchmark.WIDE_ROWS * benchmark.weight_flops(benchmark.WIDE) / 1e9
-    product = benchmark.GEMMS * 2 * benchmark.GEMM**3 / 1e9
-    section = benchmark.wide_section(
-        {
-            "jaxnet, fit": timing(epoch / 80, epoch / 45, epoch / 160),
-            "jnp.matmul": timing(product / 100, product / 40, product / 100),
-            "torch.matmul": timing(product / 90, product / 50, product / 200),
-            "PyTorch eager": timing(epoch / 40, epoch / 45, epoch / 80),
-        }
-    )
-    assert np.isclose(section.figures["jaxnet, fit"]["share"], 0.8)
-    assert np.allclose(section.figures["jaxnet, fit"]["gflops"], [80, 45, 160])
-    assert section.notes == ["PyTorch takes 2 times as long as jaxnet, fit."]
-
-
-def test_what_is_not_installed_is_named_and_left_out(monkeypatch):
-    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None)
-    assert benchmark.torch_module() is None
-    section = benchmark.start()
-    assert section.rows == []
-    assert section.notes == ["experiments.train is missing: cold start left out."]
-
-
-@pytest.mark.parametrize(
-    ("bad", "wanted"),
-    [({"seeds": 1}, "seeds"), ({"output": "x.txt"}, "output"), ({"output": "no/x.json"}, "output")],
-)
-def test_bad_arguments_are_refused_before_anything_runs(bad, wanted, tmp_path):
-    if "output" in bad:
-        bad = {"output": tmp_path / bad["output"]}
-    with pytest.raises(ValueError, match=f"^{wanted}: wanted"):
-        benchmark.main(only=(), **bad)
-
-
-def tiny_digits():
-    """What `sweep` times, on 100 rows and for two epochs."""
-    task = benchmark.digits_task()
-    return task._replace(data=jax.tree.map(lambda leaf: leaf[:100], task.data), epochs=2)
-
-
-PAIRS = benchmark.crossed(2, [0.05, 0.01])
-
-
-def test_the_work_that_is_timed_is_the_one_that_is_stated():
-    task = benchmark.digits_task()
-    x, y = task.data
-    assert (x.shape, x.dtype, x.min(), x.max()) == ((1437, 64), np.float32, 0, 1)
-    assert (y.shape, y.min(), y.max()) == ((1437,), 0, 9)
-    assert (task.batch_size, task.epochs, task.steps) == (32, 10, 440)
-    for rates in benchmark.SWEPT_RATES.values():
-        assert len(set(benchmark.crossed(benchmark.SWEPT_SEEDS, rates))) == 256
-    assert len(benchmark.TINY_RATES) * benchmark.TINY_SEEDS == 16_384
-    assert len(benchmark.TINY_RATES) * benchmark.MANY_SEEDS == 100_000
+    assert products(jaxpr.jaxpr) == rows * work.weight_flops(sizes)
 
 
 def test_a_step_of_digits_takes_so_many_operations():
@@ -174,128 +174,342 @@ def test_a_step_of_digits_takes_so_many_operations():
     forward, to_weights, to_inputs = first + second, first + second, second
     by_hand = 2 * rows * (forward + to_weights + to_inputs)
     assert by_hand == 647_168
-    assert benchmark.BATCH_SIZE * benchmark.weight_flops(benchmark.SWEPT) == by_hand
+    assert work.BATCH_SIZE * work.weight_flops(work.DIGITS) == by_hand
+
+
+def test_the_work_that_is_timed_is_the_one_that_is_stated():
+    task, size = work.digits_task(), work.size("cpu", False)
+    x, y = task.data
+    assert (x.shape, x.dtype, x.min(), x.max()) == ((1408, 64), np.float32, 0, 1)
+    assert (y.shape, y.min(), y.max()) == ((1408,), 0, 9)
+    assert (task.batch_size, task.epochs, task.steps) == (32, 10, 440)
+    for rates in work.RATES.values():
+        assert len(set(work.crossed(size.digits_seeds, rates))) == 256
+    assert 16 * size.tiny_seeds == 16_384
+    assert 16 * size.many_seeds == 100_000
+    assert size.rows % large.BATCH_SIZE == 0
+    assert {axis: (min(s), max(s)) for axis, s in size.scales.items()} == {
+        "runs": (1, 65_536),
+        "rows": (1000, 1_000_000),
+        "width": (16, 4096),
+    }
+
+
+def test_a_gpu_is_given_more_and_a_hurry_less():
+    card, cpu = work.size("gpu", False), work.size("cpu", False)
+    assert (16 * card.tiny_seeds, 16 * card.digits_seeds) == (1_000_000, 10_000)
+    assert set(card.precisions) == set(large.PRECISIONS)
+    assert card.rows % large.BATCH_SIZE == 0
+    for chosen in (card, cpu):
+        hurried = work.size("gpu" if chosen is card else "cpu", True)
+        assert hurried.quick
+        assert hurried.slow_rounds < chosen.slow_rounds
+        assert hurried.rows < chosen.rows
+        assert hurried.rows % large.BATCH_SIZE == 0
+
+
+# --- peers
+
+
+def tiny_digits():
+    """What is timed, on 96 rows and for two epochs."""
+    task = work.digits_task()
+    return task._replace(data=jax.tree.map(lambda leaf: leaf[:96], task.data), epochs=2)
+
+
+def tiny_work(optimizer="sgd", pairs=PAIRS):
+    return work.ensemble(tiny_digits(), work.Model(), optimizer, pairs)
+
+
+def held_against_ours(given, ways, rtol=1e-4):
+    ours = peers.jaxnet_single(given)[peers.TRAIN]()
+    assert ours.shape == (1, given.epochs)
+    for name, way in ways.items():
+        for _ in range(2):  # a second run starts from the same values
+            assert np.allclose(way(), ours, rtol=rtol, atol=0), name
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_libraries_of_jax_make_the_first_run(optimizer):
+    given = tiny_work(optimizer)
+    ways, notes = peers.single_runs(given, ["equinox", "flax", "step", "fit"])
+    assert list(ways) == [
+        "Equinox, filter_jit",
+        "Flax, nnx.jit",
+        "Flax, cached_partial",
+        "optax step, jitted",
+        "jaxnet, fit",
+    ]
+    assert notes == []
+    held_against_ours(given, ways)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_pytorch_makes_the_first_run(optimizer):
+    pytest.importorskip("torch")
+    given = tiny_work(optimizer)
+    ways, _ = peers.single_runs(given, ["torch"])
+    assert list(ways) == [f"PyTorch eager, threads: {n}" for n in machine.threads()]
+    held_against_ours(given, ways)
 
 
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_peers_make_the_runs_of_sweep(optimizer):
-    pytest.importorskip("torch")
-    ways = benchmark.sweep_ways(tiny_digits(), optimizer, PAIRS)
-    *singles, together, plain, ours = ways
-    assert singles == [f"PyTorch eager, threads: {n}" for n in sorted({1, os.cpu_count()})]
-    assert (together, plain, ours) == ("torch.func vmap", "plain vmap", "jaxnet, sweep")
-    curves = {name: way() for name, way in ways.items()}
-    assert len(np.unique(curves[ours], axis=0)) == len(PAIRS)
-    for name, curve in curves.items():
-        runs = 1 if name in singles else len(PAIRS)
-        assert curve.shape == (runs, 2)
-        assert np.allclose(curve, curves[ours][:runs], rtol=1e-4, atol=0)
-    assert benchmark.count_runs(ways) == dict.fromkeys(singles, 1) | dict.fromkeys(
-        (together, plain, ours), len(PAIRS)
-    )
+    packages = ["vmap", *(["torch"] if machine.installed("torch") else [])]
+    ways, _ = peers.many_runs(tiny_work(optimizer), packages)
+    ours = peers.sweeping(tiny_digits(), optimizer, PAIRS)()
+    assert len(np.unique(ours, axis=0)) == len(PAIRS)
+    assert len(ways) == len(packages)
+    for name, way in ways.items():
+        assert np.allclose(way(), ours, rtol=1e-4, atol=0), name
 
 
 @pytest.mark.parametrize("planted", ["rates", "order", "params"])
-def test_a_peer_of_other_runs_is_refused(planted, monkeypatch):
-    monkeypatch.setattr(benchmark, "torch_module", lambda: None)
-    task = tiny_digits()
-    runs = benchmark.ensemble(task, PAIRS)
+def test_a_peer_of_other_runs_is_refused(planted):
+    given = tiny_work()
     others = {
-        "rates": runs.rates * np.float32(1.02),
-        "order": runs.order[::-1],
-        "params": jax.tree.map(lambda leaf: leaf[::-1], runs.params),
+        "rates": given.rates * np.float32(1.02),
+        "order": given.order[::-1],
+        "params": jax.tree.map(lambda leaf: leaf[::-1], given.params),
     }
-    wrong = runs._replace(**{planted: others[planted]})
-    monkeypatch.setattr(benchmark, "ensemble", lambda *_: wrong)
+    wrong = given._replace(**{planted: others[planted]})
+    ways = peers.plain_vmap(wrong) | {peers.SWEEP: peers.sweeping(tiny_digits(), "sgd", PAIRS)}
     with pytest.raises(RuntimeError, match=r"^plain vmap and jaxnet, sweep: .* not timed$"):
-        benchmark.count_runs(benchmark.sweep_ways(task, "sgd", PAIRS))
+        timing.compare("what", "ms", ways, 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "planted"),
-    [("torch_update", "torch.func vmap"), ("torch_loop", "PyTorch eager, threads: 1")],
-)
-def test_a_peer_of_another_optimizer_is_refused(name, planted, monkeypatch):
+@pytest.mark.parametrize(("package", "name"), [("equinox", "Equinox"), ("flax", "Flax")])
+def test_a_library_of_another_optimizer_is_refused(package, name, monkeypatch):
+    monkeypatch.setattr(peers, "_optax", lambda name, rate: optax.sgd(rate, momentum=0.5))
+    ways, _ = peers.single_runs(tiny_work(), [package, "train"])
+    with pytest.raises(RuntimeError, match=f"^{name}, .* and jaxnet, train: .* not timed$"):
+        timing.compare("what", "ms", ways, 2)
+
+
+def test_a_pytorch_of_another_update_is_refused(monkeypatch):
     torch = pytest.importorskip("torch")
-    right = getattr(benchmark, name)
+    from experiments.benchmark import pytorch  # noqa: PLC0415 (may be missing)
 
-    def update(torch, optimizer, params, rates):
-        return right(torch, optimizer, params, 1.02 * rates)
-
-    def loop(torch, params, data, steps, make, threads):
-        heavy = {"momentum": 0.5, **make.keywords}
-        return right(torch, params, data, steps, lambda p: torch.optim.SGD(p, **heavy), threads)
-
-    monkeypatch.setattr(benchmark, name, {"torch_update": update, "torch_loop": loop}[name])
-    monkeypatch.setattr(benchmark, "torch_module", lambda: torch)
-    with pytest.raises(RuntimeError, match=f"^{planted} and jaxnet, sweep: .* not timed$"):
-        benchmark.count_runs(benchmark.sweep_ways(tiny_digits(), "sgd", PAIRS))
+    right = pytorch.update
+    monkeypatch.setattr(pytorch, "update", lambda name, params, r: right(name, params, 1.02 * r))
+    monkeypatch.setattr(torch.optim, "SGD", lambda params, lr: torch.optim.Adam(params, lr=lr))
+    single, _ = peers.single_runs(tiny_work(), ["torch", "train"])
+    together = peers.torch_func(tiny_work()) | {
+        peers.SWEEP: peers.sweeping(tiny_digits(), "sgd", PAIRS)
+    }
+    for ways in (single, together):
+        with pytest.raises(RuntimeError, match="not timed"):
+            timing.compare("what", "ms", ways, 2)
 
 
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_scikit_learn_is_timed_as_it_is_used(optimizer):
-    """What is timed is its own loop, shuffles and all, of whole batches."""
-    task = tiny_digits()
-    way = benchmark.scikit_learn_way(task, optimizer, 1e-3)
+    """What is timed is its own loop, shuffles and all."""
+    given = tiny_work(optimizer, [(0, 1e-3)])
     theirs = neural_network.MLPClassifier(
         (64,),
         solver=optimizer,
         alpha=0,
         batch_size=32,
-        learning_rate_init=1e-3,
+        learning_rate_init=np.float32(1e-3).item(),
         max_iter=2,
         momentum=0,
         random_state=0,
     )
     with pytest.warns(match="Maximum iterations"):
-        theirs.fit(*(leaf[:96] for leaf in task.data))
-    assert np.array_equal(way(), [theirs.loss_curve_])
+        theirs.fit(*given.data)
+    assert np.array_equal(peers.scikit_learn_runs(given)["scikit-learn"](), [theirs.loss_curve_])
+
+
+def test_processes_of_scikit_learn_each_make_that_run(monkeypatch):
+    monkeypatch.setattr(machine, "threads", lambda: [1])
+    monkeypatch.setattr(peers, "threads", lambda: [1])
+    one, together = peers.scikit_learn_runs(tiny_work(), together=True).values()
+    assert np.array_equal(together(), np.tile(one(), (4, 1)))
 
 
 def test_a_scikit_learn_of_other_settings_is_refused(monkeypatch):
-    right = benchmark.scikit_learn
+    right = peers.scikit_learn
     monkeypatch.setattr(
-        benchmark, "scikit_learn", lambda *given: right(*given).set_params(alpha=0.1)
+        peers, "scikit_learn", lambda *given, **more: right(*given, **more).set_params(alpha=0.1)
     )
     with pytest.raises(RuntimeError, match=r"^scikit-learn and jaxnet: .* not timed$"):
-        benchmark.scikit_learn_way(tiny_digits(), "sgd", 1e-2)
+        peers.scikit_learn_runs(tiny_work())
 
 
-def test_the_tiny_runs_are_those_of_the_numpy_loop(monkeypatch):
-    pairs = benchmark.crossed(2, [benchmark.LEARNING_RATE, 0.1])
-    benchmark.check_tiny(pairs)
-    monkeypatch.setattr(classifier, "notebook_rule", classifier.AUTODIFF)
-    with pytest.raises(RuntimeError, match=r"^NumPy and sweep: .* not timed$"):
-        benchmark.check_tiny(pairs)
+def test_what_is_not_installed_is_named_and_left_out(monkeypatch):
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
+    given = tiny_work()
+    ways, notes = digits.single_ways(given)
+    assert list(ways) == ["optax step, jitted", "jaxnet, train", "jaxnet, fit"]
+    said = [f"{name} is not installed: left out." for name in ("PyTorch", "Equinox", "Flax")]
+    assert notes == said
+    assert peers.many_runs(given, ["torch", "vmap"])[1] == said[:1]
+    assert list(peers.scikit_learn_runs(given, together=True)) == ["scikit-learn"]
+    assert list(machine.products()) == ["jnp.matmul"]
+    assert set(machine.versions()) == {"python", "jax", "jaxlib", "optax", "numpy"}
 
 
-def test_the_tiny_runs_start_by_seed_and_differ():
-    pairs = benchmark.crossed(3, [0.03, 0.1])
-    loss = benchmark.sweeping(benchmark.tiny_task(classifier.AUTODIFF), "sgd", pairs)()
-    assert loss.shape == (6, benchmark.EPOCHS)
-    assert len(np.unique(loss[:, 0])) == 3
-    assert len(np.unique(loss[:, -1])) == 6
+def test_a_compiler_that_fails_is_named(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from experiments.benchmark import pytorch  # noqa: PLC0415 (may be missing)
+
+    def fails(function):
+        raise RuntimeError("no compiler\nmore of it")
+
+    monkeypatch.setattr(torch, "compile", lambda function: fails)
+    assert pytorch.why_not_compiled() == ("torch.compile does not work here, left out: no compiler")
+    ways, notes = digits.single_ways(tiny_work())
+    assert not any(name.startswith("torch.compile") for name in ways)
+    assert notes == [pytorch.why_not_compiled()]
 
 
-def test_seconds_are_of_one_run(monkeypatch):
-    """By a clock that the ways themselves set forward."""
-    clock = types.SimpleNamespace(now=0.0)
-    clock.perf_counter = lambda: clock.now
-    monkeypatch.setattr(benchmark, "time", clock)
+# --- notebooks
 
-    def way(seconds):
-        def run():
-            clock.now += seconds
 
-        return run
+@pytest.mark.parametrize("name", ["classifier", "regression"])
+def test_numpy_loops_are_the_replays(name):
+    setting, loop = {
+        "classifier": (classifier, notebooks.numpy_classifier),
+        "regression": (regression, notebooks.numpy_regression),
+    }[name]
+    with precision("float64"):
+        given = notebooks.work(name, "float64", setting.notebook_rule)
+        assert np.allclose(loop(given), setting.run().notebook, rtol=1e-9, atol=0)
 
-    ways = {"alone": way(3.0), "together": way(8.0)}
-    timings = benchmark.interleaved(ways, 2, {"together": 16})
-    assert timings["alone"].seconds == (3, 3)
-    assert timings["together"].seconds == (0.5, 0.5)
-    assert (timings["alone"].ratio, timings["together"].ratio) == (1, 6)
+
+@pytest.mark.parametrize("setting", notebooks._SETTINGS, ids=lambda setting: setting.title)
+def test_notebook_runs_by_the_thousand_are_those_of_the_loops(setting):
+    pairs = work.crossed(3, notebooks.RATES[setting.name][::8])
+    task = notebooks.task(setting.name, setting.value_and_grad)
+    given = work.ensemble(task, notebooks.MODELS[setting.name], "sgd", pairs)
+    ours = peers.sweeping(task, "sgd", pairs)()
+    assert ours.shape == (6, given.epochs)
+    assert len(np.unique(ours[:, -1])) == 6
+    if setting.loop:
+        timing.refuse_to_time("loop", setting.loop(given)[None], ours[:1])
+    packages = [*(p for p in setting.packages if machine.installed(p)), "vmap"]
+    for name, way in peers.many_runs(given, packages)[0].items():
+        timing.refuse_to_time(name, way(), ours)
+
+
+def test_another_rule_than_the_notebooks_is_refused():
+    given = notebooks.work("classifier", "float32", classifier.AUTODIFF)
+    loop = given.curves(notebooks.numpy_classifier(given))
+    with pytest.raises(RuntimeError, match="not timed"):
+        timing.refuse_to_time("NumPy", loop, peers.jaxnet_single(given)[peers.TRAIN]())
+
+
+# --- large networks
+
+
+def test_shares_are_of_the_best_product_of_the_same_round():
+    product = machine.PRODUCTS * 2 * machine.product_size() ** 3
+    timings = {
+        "jnp.matmul": timed(product / 100, product / 40, product / 100),
+        "torch.matmul": timed(product / 90, product / 50, product / 200),
+        "jaxnet, fit": timed(1 / 80, 1 / 45, 1 / 160),
+    }
+    group = timing.Group("what", "s", "jaxnet, fit", timings)
+    assert np.allclose(machine.peaks(group), [100, 50, 200])
+    assert np.allclose(machine.share(group, 1), [80, 0.8])
+    without = group._replace(timings={"jaxnet, fit": timed(1.0)})
+    with pytest.raises(ValueError, match="zip"):
+        machine.share(without, 1)
+
+
+@pytest.mark.parametrize("name", large.PRECISIONS)
+def test_a_deep_network_agrees_in_every_precision(name):
+    how = large.PRECISIONS[name]
+    given = large.cast(work.random_work((6, 8, 8, 8, 3), 64, 16, "sgd", 0.01), how.dtype)
+    assert str(given.params[0].weight.dtype) == str(given.data[0].dtype) == how.dtype
+    packages = [p for p in ("torch", "equinox", "train", "fit") if p != "torch" or TORCH]
+    with large.computing(how):
+        assert jax.config.jax_default_matmul_precision == how.matmul
+        curves = {way: run() for way, run in peers.single_runs(given, packages)[0].items()}
+    for way, curve in curves.items():
+        timing.refuse_to_time(way, curve, curves[peers.FIT], how.tolerance)
+
+
+TORCH = importlib.util.find_spec("torch") is not None
+
+
+# --- scaling, memory, scores
+
+
+def test_exponents_are_of_the_upper_half():
+    sizes = [1, 10, 100, 1000, 10_000]
+    line = scaling.Line("rows", "jaxnet", sizes, [5, 5, 1, 10, 100], [9, 9, 1, 100, 10_000])
+    assert np.isclose(line.exponents["seconds"], 1)
+    assert np.isclose(line.exponents["memory"], 2)
+    assert scaling.Line("devices", "jaxnet", [1, 2], [2, 1], [1, 1]).exponents == {}
+    section = scaling.section([line, line._replace(way="PyTorch eager")])
+    assert list(section.figures) == ["rows", "rows, PyTorch eager"]
+    assert ("rows: exponent", "1.00", "2.00") in section.tables[0].rows
+
+
+@pytest.mark.parametrize(("axis", "size"), [("runs", 3), ("runs", 20), ("rows", 300), ("width", 8)])
+def test_what_is_made_at_a_size_is_of_that_size(axis, size):
+    found = scaling.make(axis, size, "jaxnet")()
+    assert found.shape == ((size, 100) if axis == "runs" else (1, 1))
+    assert np.isfinite(found).all()
+
+
+def test_a_process_new_has_its_own_devices_and_memory(tmp_path):
+    held = np.ones(10**8)
+    asked = "jax.local_device_count(), jax.config.jax_compilation_cache_dir"
+    call = (machine.with_memory, eval, f"(jax := __import__('jax')) and ({asked})")
+    found, peak = machine.fresh(*call, cache=str(tmp_path))
+    assert found == (len(os.sched_getaffinity(0)), str(tmp_path))
+    assert machine.peak_memory() > held.nbytes > peak > 5e7
+    assert machine.fresh(*call, cores=3)[0] == (3, None)
+
+
+def test_memory_is_measured_of_every_way_that_is_installed(monkeypatch):
+    made = []
+
+    def fresh(function, make, *arguments, cores):
+        made.append((make.__name__, *arguments))
+        return None, 10**8
+
+    monkeypatch.setattr(machine, "fresh", fresh)
+    monkeypatch.setattr(machine, "installed", lambda module: module != "torch")
+    section = memory.memory(work.size("cpu", False))
+    assert section.claims == {"100,000 tiny runs, GB": 0.1}
+    assert made[:2] == [("tiny_runs", 6250), ("one_run", "")]
+    assert ("one_run", "flax") in made
+    assert ("many_runs", "sweep", 16) in made
+    assert not any("torch" in call for call in made)
+    assert section.notes[0] == "PyTorch is not installed: left out."
+    assert len(memory.memory(work.size("cpu", True)).figures) == 1
+
+
+@pytest.mark.parametrize("package", ["", "sklearn", "step", "fit"])
+def test_memory_is_of_work_that_is_done(package, monkeypatch):
+    monkeypatch.setattr(digits, "digits_task", tiny_digits)
+    memory.one_run(package)
+
+
+def test_the_difference_of_pairs_has_the_standard_error_of_its_mean():
+    rng = np.random.default_rng(0)
+    theirs = rng.uniform(0.8, 0.9, 20)
+    ours = theirs + rng.normal(0.01, 0.001, 20)
+    difference, error = scores.paired(theirs.tolist(), ours.tolist())
+    apart = ours - theirs
+    assert np.isclose(difference, apart.mean())
+    assert np.isclose(error, apart.std(ddof=1) / np.sqrt(20))
+
+
+def test_differences_are_told_in_standard_errors():
+    assert scores.in_errors(-0.5, 0.25) == -2
+    assert scores.in_errors(0.0, 0.0) == 0
+    assert scores.in_errors(-0.5, 0.0) == -np.inf
+
+
+# --- targets
 
 
 @pytest.mark.parametrize(
@@ -312,83 +526,160 @@ def test_seconds_are_of_one_run(monkeypatch):
     ],
 )
 def test_a_target_is_met_at_its_bound_and_on_its_side(kind, value, met):
-    section = benchmark.Section(("what", "", "", ""), [("kept", "", "", "")], {"kept": 1})
-    found = benchmark.held(section, [benchmark.Target("it", value, kind, 5.0)])
-    said = ("target: it", f"{value:.4g}", f"{kind} 5", "met" if met else "not met")
-    assert found.rows == [("kept", "", "", ""), said]
-    assert found.figures["targets"]["it"]["met"] is met
-    assert found.figures["kept"] == 1
+    target = targets.Target("part", "it", kind, 5.0, "it is slow")
+    judged = [targets.Verdict(target, value)]
+    said = ("part: it", f"{value:.3g}", f"{kind} 5", "met" if met else "not met")
+    assert targets.table(judged).rows == [said]
+    missed = [f"part: it is {value:.3g}, wanted {kind} 5: it is slow."]
+    assert targets.shortfalls(judged) == ([] if met else missed)
 
 
-def test_sweeps_are_held_against_their_targets_round_by_round():
-    flops = 10**9
-    product = benchmark.GEMMS * 2 * benchmark.GEMM**3 / 1e9
+def test_only_the_parts_that_ran_are_judged_and_what_they_left_out_is_said():
+    judged = targets.verdicts({"wide": {"float32, PyTorch eager / jaxnet": 1.5}})
+    assert [(v.target.claim, v.word) for v in judged] == [
+        ("float32, share of the machine's peak", "not measured"),
+        ("float32, PyTorch eager / jaxnet", "met"),
+    ]
+    assert targets.shortfalls(judged) == []
 
-    def made_up(ours, **slower):
-        """Rounds of which the second is ten times as slow as the first."""
-        each = {
-            "scikit-learn": slower["sklearn"],
-            "PyTorch eager, threads: 1": slower["eager"],
-            "PyTorch eager, threads: 2": 2 * slower["eager"],
-            "torch.func vmap": slower["func"],
-            "plain vmap": slower["plain"],
-            "jaxnet, sweep": 1,
-        }
-        timings = {way: timing(ours * times, 10 * ours * times) for way, times in each.items()}
-        return timings | {
-            "jnp.matmul 2048": timing(product / 100, product / 5),
-            "torch.matmul 2048": timing(product / 50, product / 10),
-        }
 
-    section = benchmark.swept_section(
-        {
-            "sgd": made_up(1 / 60, sklearn=24.0, eager=51.0, func=5.5, plain=4.0),
-            "adam": made_up(1 / 49, sklearn=26.0, eager=54.0, func=4.5, plain=5.0),
-        },
-        {"sgd": 0.5, "adam": 0.75},
-        flops,
-    )
-    targets = section.figures["targets"]
-    said = {
-        name: (round(t["value"], 9), t["kind"], t["bound"], t["met"]) for name, t in targets.items()
+def test_every_target_is_of_a_part_there_is():
+    assert {target.part for target in targets.TARGETS} <= set(benchmark.PARTS)
+    assert len({(t.part, t.claim) for t in targets.TARGETS}) == len(targets.TARGETS)
+
+
+# --- results
+
+
+def made_up():
+    """One group, two lines of scaling and a target that is missed."""
+    timings = {
+        "jnp.matmul": timed(9.0, 9.0),
+        "PyTorch eager, threads: 1": timed(0.08, 0.16),
+        "PyTorch eager, threads: 2": timed(0.06, 0.12),
+        "Flax, nnx.jit": timed(0.01, 0.02),
+        "jaxnet, train": timed(0.015, 0.03),
+        "jaxnet, fit": timed(0.02, 0.04),
     }
-    assert said == {
-        "sgd, PyTorch eager / jaxnet": (51, "at least", 50, True),
-        "sgd, scikit-learn / jaxnet": (24, "at least", 25, False),
-        "sgd, plain vmap / jaxnet": (4, "at least", 4.5, False),
-        "sgd, torch.func / jaxnet": (5.5, "at least", 5, True),
-        "sgd, share of peak": (0.6, "at least", 0.6, True),
-        "adam, PyTorch eager / jaxnet": (54, "at least", 55, False),
-        "adam, scikit-learn / jaxnet": (26, "at least", 25, True),
-        "adam, plain vmap / jaxnet": (5, "at least", 4.5, True),
-        "adam, torch.func / jaxnet": (4.5, "at least", 5, False),
-        "adam, share of peak": (0.49, "at least", 0.5, False),
+    group = timing.Group("One run on digits", "ms", "jaxnet, fit", timings)
+    alone = group._replace(title="alone", timings={"jaxnet, fit": timed(1.0)})
+    line = scaling.Line("rows", "jaxnet", [10, 100, 1000], [1.0, 2.0, 20.0], [1e6, 2e6, 4e6])
+    lines = [line, line._replace(way="PyTorch eager"), line._replace(axis="runs")]
+    sections = {
+        "digits": timing.Section([group, alone], group.claims(["PyTorch eager", "scikit-learn"])),
+        "start": timing.Section((), {"cold start, s": 7.25}),
+        "scaling": scaling.section(lines),
     }
-    assert np.allclose(section.figures["sgd"]["peak_gflops"], [100, 10])
-    ways = [row[0] for row in section.rows if not row[0].startswith("target")]
-    assert len(ways) == 12
-    assert not any("matmul" in way for way in ways)
-    assert section.notes[1].endswith("compiled in 0.75 s.")
+    hardware = {"processor": "A processor", "cores": 2, "memory": 24 * 2**30}
+    held = dict.fromkeys(sections, 10**9)
+    return results.Found(sections, held, hardware, {"jax": "0.10.2"}, "2026-01-02")
 
 
-def test_a_process_new_has_every_core_as_a_device_and_memory_of_its_own(tmp_path):
-    held = np.ones(10**8)
-    asked = (
-        "jax.local_device_count(), jax.config.jax_compilation_cache_dir, benchmark.peak_memory()"
+def test_the_block_says_what_was_found_where_and_what_is_missed():
+    lines = results.block(made_up()).splitlines()
+    assert (lines[0], lines[-1]) == (results.BEGIN, results.END)
+    assert "A processor, 2 cores, 24 GiB; jax 0.10.2; 2026-01-02" in lines[1]
+    assert [line for line in lines if line.startswith("| ") and "jaxnet" not in line] == [
+        "| One run on digits | 30 ms | PyTorch eager 3, Flax 0.5 |",
+        "| from a cold start of `experiments.train` to a model | 7.2 s | |",
+    ]
+    assert "Targets met: 0 of 3." in lines
+    missed = [line for line in lines if line.startswith("- Not met: ")]
+    assert missed[0].startswith("- Not met: digits: PyTorch eager / jaxnet is 3, wanted at least")
+    assert missed[1].startswith("- Not met: start: cold start, s is 7.25, wanted at most 6")
+
+
+def test_a_block_takes_the_place_of_the_one_there_was():
+    before = f"first\n{results.BEGIN}\nold\n{results.END}\nlast\n"
+    block = results.block(made_up())
+    after = results.rewrite(before, block)
+    assert after == f"first\n{block}\nlast\n"
+    assert results.rewrite(after, block) == after
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nothing",
+        results.BEGIN,
+        f"{results.END} {results.BEGIN}",
+        f"{results.BEGIN} {results.END} {results.BEGIN} {results.END}",
+    ],
+)
+def test_a_readme_without_its_place_is_refused_before_anything_runs(text, tmp_path):
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises(ValueError, match=r"^readme: wanted one"):
+        benchmark.main(readme=tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text() == text
+
+
+def test_results_are_written_whole(tmp_path):
+    found = made_up()
+    benchmark.write(found, tmp_path)
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert (kept["date"], kept["versions"], kept["hardware"]) == (
+        found.date,
+        found.versions,
+        found.hardware,
     )
-    names = "[jax := __import__('jax'), benchmark := __import__('experiments.benchmark').benchmark]"
-    count, cache, peak = benchmark.fresh(eval, f"{names} and ({asked})", cache=str(tmp_path))
-    assert count == len(os.sched_getaffinity(0))
-    assert cache == str(tmp_path)
-    assert benchmark.peak_memory() > held.nbytes > peak > 5e7
+    digits_part = kept["parts"]["digits"]
+    fit = digits_part["groups"][0]["timings"]["jaxnet, fit"]
+    assert fit == {"seconds": [0.02, 0.04], "compiling": 0, "runs": 1}
+    assert digits_part["claims"] == {"PyTorch eager / jaxnet": 3}
+    assert digits_part["peak_memory"] == 10**9
+    assert [(t["part"], t["verdict"]) for t in kept["targets"]] == [
+        ("digits", "not measured"),
+        ("digits", "not met"),
+        ("start", "not met"),
+    ]
+    assert kept["parts"]["scaling"]["figures"]["rows"]["sizes"] == [10, 100, 1000]
+    for name in ("benchmark.png", "scaling.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_only_what_takes_all_cores_leaves_this_process(monkeypatch, capsys):
-    section = benchmark.Section(("what",), [], {})
-    left = []
-    for name in ("digits", "tiny", "wide", "memory"):
-        monkeypatch.setattr(benchmark, name, functools.partial(section._replace))
-    monkeypatch.setattr(benchmark, "fresh", lambda make: left.append(make) or make())
-    benchmark.main(only=("digits", "tiny", "wide", "memory"))
-    assert [make.args[0] for make in left] == [benchmark.tiny, benchmark.memory]
-    assert "digits: cpu" in capsys.readouterr().out
+def test_pictures_show_the_best_way_of_each_library(monkeypatch):
+    (group,) = made_up().groups
+    figure = results.Figure()
+    ax = figure.subplots()
+    results._bars(group, ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "PyTorch eager",
+        "jaxnet",
+        "Flax",
+    ]
+    assert [text.get_text() for text in ax.texts] == ["90 ms  x 3", "30 ms", "15 ms  x 0.5"]
+    assert np.allclose([bar.get_width() for bar in ax.patches], [0.09, 0.03, 0.015])
+
+
+# --- the command
+
+
+def test_every_part_runs_in_a_process_new_with_the_devices_it_wants(monkeypatch, capsys, tmp_path):
+    started = []
+
+    def fresh(with_memory, make, size, cores):
+        started.append((make, size.quick, cores))
+        return timing.Section(notes=["said"]), 1
+
+    monkeypatch.setattr(machine, "fresh", fresh)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{results.BEGIN}{results.END}")
+    benchmark.main(only=("notebooks", "digits"), readme=readme)
+    assert started == [(digits.one_run, False, 1), (notebooks.many_runs, False, None)][::-1]
+    assert "said" in capsys.readouterr().out
+    assert "Targets met" in readme.read_text()
+    started.clear()
+    benchmark.main(quick=True)
+    assert {make for make, _, _ in started} == {
+        part.make for part in benchmark.PARTS.values() if part.quick
+    }
+    assert all(quick for _, quick, _ in started)
+
+
+def test_hardware_and_versions_are_told():
+    told = machine.hardware()
+    assert told["cores"] == len(os.sched_getaffinity(0))
+    assert told["memory"] > 2**30
+    assert told["processor"]
+    assert machine.versions()["jax"] == jax.__version__
+    assert "card" not in told
