@@ -1,5 +1,6 @@
 """What a comparison found, as tables in the terminal and in words (extra `experiments`)."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -85,9 +86,9 @@ def headline(comparison: Comparison) -> str:
     if best is None or best.difference is None or not np.isfinite(best.difference.estimate):
         return found
     estimate, low, high = best.difference
-    by = _interval(statistics.Interval(-estimate, -high, -low))
-    sure = f" (95% interval {by.detail[1:-1].replace(', ', ' to ')})" if by.detail else ""
-    return f"{found} The best, {best.optimizer}, ended lower by {by.text}{sure}."
+    shape = _shape(best.difference)
+    sure = f" (95% interval {-high:{shape}} to {-low:{shape}})" if np.isfinite(high - low) else ""
+    return f"{found} The best, {best.optimizer}, ended lower by {-estimate:{shape}}{sure}."
 
 
 def columns(comparison: Comparison) -> list[Column]:
@@ -145,21 +146,19 @@ def columns(comparison: Comparison) -> list[Column]:
             "tuned rate",
             "The learning rate chosen; (lowest) or (highest) where it is still the end of the "
             "rates tried, so that a better one may lie beyond.",
-            lambda each: Cell(
-                f"{each.learning_rate:.3g}",
-                f"({each.at_edge})" if each.at_edge else "",
-                each.learning_rate,
+            lambda each: _figure(each.learning_rate, ".3g")._replace(
+                detail=f"({each.at_edge})" if each.at_edge else ""
             ),
         ),
         column(
             "rates tried",
             f"Learning rates, {len(comparison.protocol['tuning_seeds'])} runs each.",
-            lambda each: Cell(f"{each.rates}", "", each.rates),
+            lambda each: _figure(each.rates),
         ),
         column(
             "forgiving",
             f"Share of the rates tried whose loss is within {WITHIN:g} times the best rate's.",
-            lambda each: Cell(f"{each.forgiving:.0%}", "", each.forgiving),
+            lambda each: _figure(each.forgiving, ".0%"),
         ),
         column(
             "customary rate",
@@ -184,22 +183,22 @@ def columns(comparison: Comparison) -> list[Column]:
         column(
             "evaluations",
             "Gradients of a whole batch that one run computed, the median.",
-            lambda each: Cell(_number(each.evaluations, 6), "", each.evaluations),
+            lambda each: _figure(each.evaluations, ".6g"),
         ),
         column(
             "compile s",
             "Seconds to trace and compile its program, side by side with the others.",
-            lambda each: Cell(_number(each.compile_seconds, 3), "", each.compile_seconds),
+            lambda each: _figure(each.compile_seconds, ".3g"),
         ),
         column(
             "run s",
             "Seconds for all its runs, tuning included.",
-            lambda each: Cell(_number(each.run_seconds, 3), "", each.run_seconds),
+            lambda each: _figure(each.run_seconds, ".3g"),
         ),
         column(
             "step / SGD's",
             "Time of one step of one run, at its fastest, as a multiple of plain SGD's.",
-            lambda each: _ratio(each.step_seconds, baseline.step_seconds),
+            lambda each: _figure(each.step_seconds / (baseline.step_seconds or math.nan), ".2f"),
         ),
     ]
 
@@ -207,30 +206,31 @@ def columns(comparison: Comparison) -> list[Column]:
 _VERDICTS = ("better", "not told apart", "worse")
 
 
-def _number(value: float, digits: int = 4) -> str:
-    return f"{value:.{digits}g}" if np.isfinite(value) else "-"
-
-
-def _ratio(value: float, unit: float) -> Cell:
-    ratio = value / unit if unit > 0 else float("nan")
-    return Cell(f"{ratio:.2f}" if np.isfinite(ratio) else "-", "", ratio)
+def _figure(value: int | float, shape: str = "") -> Cell:
+    return Cell(f"{value:{shape}}" if np.isfinite(value) else "-", "", value)
 
 
 def _probability(value: float) -> Cell:
-    text = "<0.001" if value < 0.001 else f"{value:.3f}"
-    return Cell(text if np.isfinite(value) else "-", "", value)
+    cell = _figure(value, ".3f")
+    return cell._replace(text="<0.001") if value < 0.001 else cell
 
 
 def _interval(interval: statistics.Interval) -> Cell:
-    """To two figures of the interval's width: more would be noise."""
     estimate, low, high = interval
     if not np.isfinite(estimate):
         return Cell("-")
+    shape = _shape(interval)
+    bounds = f"[{low:{shape}}, {high:{shape}}]" if np.isfinite(high - low) else ""
+    return Cell(f"{estimate:{shape}}", bounds, estimate)
+
+
+def _shape(interval: statistics.Interval) -> str:
+    """Give the format of two figures of the interval's width: more would be noise."""
+    estimate, low, high = interval
     if not np.isfinite(high - low):
-        return Cell(_number(estimate), "", estimate)
+        return ".4g"
     # And as many as keep a bound on its side of zero.
     least = min([abs(bound) for bound in (low, high) if bound] or [1.0])
     width = min(high - low, 20 * least)
     decimals = int(np.clip(1 - np.floor(np.log10(max(width, 1e-12))), 0, 12))
-    shape = f".{decimals}f" if decimals < 7 and abs(estimate) < 1e6 else ".3g"
-    return Cell(f"{estimate:{shape}}", f"[{low:{shape}}, {high:{shape}}]", estimate)
+    return f".{decimals}f" if decimals < 7 and abs(estimate) < 1e6 else ".3g"

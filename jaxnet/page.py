@@ -5,7 +5,7 @@ import importlib.resources
 import math
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def _parts(comparison: Comparison) -> dict[str, str]:
     }
 
 
-def _lines(parts: Any) -> str:
+def _lines(parts: Iterable[str]) -> str:
     return "\n".join(parts)
 
 
@@ -80,8 +80,8 @@ def _term(name: str, meaning: str) -> str:
     return f"<dt>{html.escape(name)}</dt><dd>{meaning}</dd>"
 
 
-def _group(verdict: str, answers: list[Answer]) -> str:
-    names = [answer.optimizer for answer in answers if answer.verdict == verdict]
+def _group(verdict: str, every: list[Answer]) -> str:
+    names = [answer.optimizer for answer in every if answer.verdict == verdict]
     title = f"{_SIGNS[verdict]} {_GROUPS[verdict]}: {len(names)}"
     return f'<div class="{verdict}">{_term(title, html.escape(", ".join(names)))}</div>'
 
@@ -153,12 +153,12 @@ def _value(value: Any) -> str:
 
 def caveats(comparison: Comparison) -> list[str]:
     """Give what a reader of a comparison should not conclude from it."""
-    answers, protocol = comparison.answers, comparison.protocol
+    every, protocol = comparison.answers, comparison.protocol
     rates = {name: len(each["learning_rates"]) for name, each in protocol["optimizers"].items()}
-    extended = [each.optimizer for each in answers if each.rates > rates[each.optimizer]]
-    unsure = [each for each in answers if each.verdict == "not told apart"]
-    edge = [each.optimizer for each in answers if each.at_edge]
-    lost = [each.optimizer for each in answers if each.diverged]
+    extended = [each.optimizer for each in every if each.rates > rates[each.optimizer]]
+    unsure = [each for each in every if each.verdict == "not told apart"]
+    edge = [each.optimizer for each in every if each.at_edge]
+    lost = [each.optimizer for each in every if each.diverged]
     more = [f"{each.optimizer} {each.seeds_needed}" for each in unsure if each.seeds_needed]
     said = {
         "It is about this task, this budget of steps and this protocol: another task may rank the "
@@ -171,15 +171,15 @@ def caveats(comparison: Comparison) -> list[str]:
         f"The intervals are over seeds alone: the {protocol['rows'].get(protocol['judged'])} rows "
         "judged on are always the same.": True,
         "They are not corrected for the number of comparisons, as the verdicts are.": (
-            len(answers) > 2
+            len(every) > 2
         ),
         f"With {len(protocol['seeds'])} seeds no difference could be told from so many "
         f"optimizers; it takes at least {protocol['fewest_seeds']}.": (
-            len(answers) > 1 and len(protocol["seeds"]) < protocol["fewest_seeds"]
+            len(every) > 1 and len(protocol["seeds"]) < protocol["fewest_seeds"]
         ),
         "Rates beyond the range were tried where its end was best, as the column of rates says: "
         f"{', '.join(extended)}.": extended,
-        "Only one rate was tried, so nothing was tuned.": all(a.rates == 1 for a in answers),
+        "Only one rate was tried, so nothing was tuned.": all(a.rates == 1 for a in every),
         "Not told apart is not the same as equal.": unsure,
         f"To tell the difference seen would take about so many seeds: {', '.join(more)}.": more,
         "The best rate may lie beyond those tried, which does an optimizer less than justice: "

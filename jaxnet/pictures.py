@@ -186,6 +186,7 @@ def _bulk(bounds: Float[np.ndarray, "K 3"]) -> tuple[float, float]:
 
 def _curves(comparison: Comparison) -> Iterator[Plot]:
     looks = _looks(comparison)
+    front = _front(looks)
     data = comparison.runs[0].tuned_on
     figure, ax = _axes(f"{data} loss", "step")
     quartiles = {
@@ -194,16 +195,16 @@ def _curves(comparison: Comparison) -> Iterator[Plot]:
     }
     for name, (low, middle, high) in quartiles.items():
         _line_of(ax, comparison.steps, middle, looks[name])
-        if looks[name].colour != FAINT:
+        if name in front:
             colour, order = looks[name].colour, looks[name].order
             ax.fill_between(
                 comparison.steps, low, high, color=colour, alpha=0.15, linewidth=0, zorder=order - 1
             )
-    shown = np.concatenate([quartiles[name].ravel() for name in _front(looks)])
+    shown = np.concatenate([quartiles[name].ravel() for name in front])
     _limits(ax, "y", shown)
     ax.set_xlim(comparison.steps[0], comparison.steps[-1])
     ax.xaxis.set_major_locator(ticker.MaxNLocator(5))
-    _label_ends(ax, {name: quartiles[name][1, -1] for name in _front(looks)}, looks)
+    _label_ends(ax, {name: quartiles[name][1, -1] for name in front}, looks)
     yield Plot(
         "curves",
         "How the loss falls",
@@ -271,11 +272,12 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
 
 def _profile(comparison: Comparison) -> Iterator[Plot]:
     looks = _looks(comparison)
+    front = _front(looks)
     judged = comparison.protocol["judged"]
     final = {name: runs.final(judged) for name, runs in comparison.phase("tuned").items()}
     best = np.min(list(final.values()), axis=0)
     usual = np.isfinite(best) & (best > 0)
-    behind = np.stack([final[name][usual] for name in _front(looks)]) / best[usual]
+    behind = np.stack([final[name][usual] for name in front]) / best[usual]
     end = np.clip(1.02 * np.max(behind, initial=1.0, where=np.isfinite(behind)), 1.01, 10)
     ratios = np.geomspace(1, end, 200)
     shares = statistics.profile(final, ratios)
@@ -287,7 +289,7 @@ def _profile(comparison: Comparison) -> Iterator[Plot]:
     ax.set_ylim(0, 1.02)
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1))
     # They end together at the top: named beside it, the best first.
-    ranked = sorted(_front(looks), key=lambda name: -shares[name].mean())
+    ranked = sorted(front, key=lambda name: -shares[name].mean())
     figure.legend(
         [lines[name] for name in ranked],
         map(_short, ranked),
@@ -308,16 +310,16 @@ def _profile(comparison: Comparison) -> Iterator[Plot]:
 
 def _best_of(comparison: Comparison) -> Iterator[Plot]:
     looks = _looks(comparison)
+    front = _front(looks)
     figure, ax = _axes("expected final loss of the best", "learning rates tried")
     curves = {answer.optimizer: answer.best_of for answer in comparison.answers}
     for name, losses in curves.items():
         _line_of(ax, np.arange(1, len(losses) + 1), losses, looks[name], marker=".")
-    ended = [curves[name][-1] for name in _front(looks) if len(curves[name])]
-    shown = np.concatenate([curves[name] for name in _front(looks)])
-    _limits(ax, "y", shown, 20 * np.nanmax([*ended, 0.0]) or np.inf)
+    ends = {name: curves[name][-1] for name in front}
+    shown = np.concatenate([curves[name] for name in front])
+    _limits(ax, "y", shown, 20 * np.nanmax([*ends.values(), 0.0]) or np.inf)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
     ax.set_xlim(1, max(2, *(len(losses) for losses in curves.values())))
-    ends = {name: curves[name][-1] for name in _front(looks) if len(curves[name])}
     _label_ends(ax, ends, looks)
     yield Plot(
         "best_of",
