@@ -28,18 +28,19 @@ class MissingPlatformError(RuntimeError):
 
 
 @functools.cache
-def _jit(function: Callable[..., Any], static: tuple[str, ...], platform: str) -> Any:
-    options = _CPU_OPTIONS if platform == "cpu" else None
-    return jax.jit(function, static_argnames=static, compiler_options=options)
+def _jit(function: Callable[..., Any], static: tuple[str, ...], platform: str, once: bool) -> Any:
+    options = _CPU_OPTIONS | ({"xla_backend_optimization_level": 0} if once else {})
+    given = options if platform == "cpu" else None
+    return jax.jit(function, static_argnames=static, compiler_options=given)
 
 
-def program(function: Callable[..., Any], *static: str) -> Any:
+def program(function: Callable[..., Any], *static: str, once: bool = False) -> Any:
     """Compile a function once for all its calls, so that programs of small networks are fast.
 
     It is `jax.jit` with the names of the static arguments; not for calls inside another program,
-    which has options of its own.
+    which has options of its own. What is called `once` is compiled sooner and runs slower.
     """
-    return _jit(function, static, jax.default_backend())
+    return _jit(function, static, jax.default_backend(), once)
 
 
 def use_all_cores() -> None:

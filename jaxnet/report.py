@@ -4,8 +4,10 @@ Shapes: K points of a curve.
 """
 
 import contextlib
+import importlib
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +19,6 @@ from jaxnet import checks
 
 checks.extra("experiments", "matplotlib", "rich")
 
-import matplotlib as mpl  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -118,11 +117,18 @@ def loss_curves(
     picture(path, title, [[Panel("", "epoch", y_label, curves, log)]])
 
 
+def matplotlib() -> Any:
+    """Import what draws, which takes over half a second."""
+    importlib.import_module("matplotlib.figure")
+    return importlib.import_module("matplotlib")
+
+
 def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
     """Save rows of panels as one picture."""
+    mpl = matplotlib()
     with mpl.rc_context(STYLE):
         size = (6.4 * len(panels[0]), 3.8 * len(panels) + 0.4)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = mpl.figure.Figure(figsize=size, layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
         axes = figure.subplots(len(panels), len(panels[0]), squeeze=False)
         for row, drawn in zip(panels, axes, strict=True):
@@ -132,7 +138,7 @@ def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _draw(panel: Panel, ax: Axes) -> None:
+def _draw(panel: Panel, ax: Any) -> None:
     looks = zip(itertools.cycle(COLOURS), itertools.cycle(DASHES), strict=False)
     for curve, (colour, dashes) in zip(panel.curves, looks, strict=False):
         shown = np.where(np.isfinite(curve.y), curve.y, np.nan)
@@ -152,6 +158,8 @@ def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
 
     Gives a function of what is under way, how many are done, and how many there are to be.
     """
+    # A picture comes at the end; what draws it is imported while XLA compiles.
+    threading.Thread(target=matplotlib, daemon=True).start()
     console = Console(stderr=True)
     columns = (
         TextColumn(f"{unit} {{task.completed}} of {{task.total}}"),
