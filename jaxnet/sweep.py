@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from jaxnet import batches, devices, products, training
+from jaxnet import batches, devices, files, products, training
 from jaxnet.optimizers import Entry
 
 # What the parameters, gradients and optimizer states of a tile may take: a CPU's cache; elsewhere
@@ -461,12 +461,9 @@ def _score(
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a finished tile whole or not at all."""
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_bytes(hashlib.sha256(content.getvalue()).digest() + content.getvalue())
-    os.replace(temporary, path)
+    files.write(path, hashlib.sha256(content.getvalue()).digest() + content.getvalue())
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:
