@@ -43,14 +43,40 @@ ARROWS = {
     "pictures": {"checks", "comparison", "report", "statistics"},
     "page": {"answers", "comparison", "files", "pictures", "report", "verdicts"},
 }
+# The same of the benchmark's package: the clock knows nothing, a part knows no part but those it
+# measures at other sizes.
+_TOOLS = {"machine", "peers", "timing", "work"}
+BENCHMARK_ARROWS = {
+    "__init__": set(),
+    "timing": set(),
+    "work": set(),
+    "machine": {"timing", "work"},
+    "peers": {"machine", "pytorch", "timing", "work"},
+    "pytorch": {"machine", "timing", "work"},
+    "notebooks": {"peers", "timing", "work"},
+    "digits": {*_TOOLS, "pytorch"},
+    "large": _TOOLS,
+    "scores": {"peers", "timing", "work"},
+    "starting": _TOOLS,
+    "scaling": {*_TOOLS, "notebooks"},
+    "memory": {*_TOOLS, "digits", "notebooks"},
+    "targets": {"timing"},
+    "results": {"targets", "timing"},
+    "__main__": {
+        *("digits", "large", "machine", "memory", "notebooks", "results", "scaling", "scores"),
+        *("starting", "targets", "timing", "work"),
+    },
+}
 CORE_PACKAGES = {"jax", "numpy", "optax", "jaxtyping"}
 
 
 def modules(package):
-    return {path.stem: path for path in sorted((ROOT / package).glob("**/*.py"))}
+    return {path.stem: path for path in sorted((ROOT / package).glob("*.py"))}
 
 
 JAXNET, EXPERIMENTS = modules("jaxnet"), modules("experiments")
+BENCHMARK = modules("experiments/benchmark")
+EVERYTHING = [*JAXNET.values(), *EXPERIMENTS.values(), *BENCHMARK.values()]
 
 
 def imported(source):
@@ -70,8 +96,10 @@ def packages(source):
 
 def rooms(source, package, known):
     """The modules of a package that a module imports; "" for the package itself."""
-    found = [name.split(".") for name in imported(source)]
-    inside = ([*name[1:], ""] for name in found if name[0] == package)
+    found = (f"{name}." for name in imported(source))
+    inside = (
+        n.removeprefix(f"{package}.").split(".") for n in found if n.startswith(f"{package}.")
+    )
     return {name[0] if name[0] in known else "" for name in inside}
 
 
@@ -94,23 +122,35 @@ def late():
 def test_every_module_has_its_place():
     assert set(JAXNET) - set(ARROWS) == set(), "place the new module in the table above"
     assert set(ARROWS) - set(JAXNET) == set(), "the table lists a module that is gone"
-    flat = {path.parent for path in [*JAXNET.values(), *EXPERIMENTS.values()]}
-    assert flat == {ROOT / "jaxnet", ROOT / "experiments"}
+    assert set(BENCHMARK_ARROWS) == set(BENCHMARK), "mend the benchmark's table above"
+    found = {
+        path for package in ("jaxnet", "experiments") for path in (ROOT / package).rglob("*.py")
+    }
+    assert found == set(EVERYTHING)
 
 
-def test_arrows_point_one_way():
+@pytest.mark.parametrize("arrows", [ARROWS, BENCHMARK_ARROWS], ids=["jaxnet", "benchmark"])
+def test_arrows_point_one_way(arrows):
     """No module reaches itself along the arrows that the table allows."""
-    for module, allowed in ARROWS.items():
+    for module, allowed in arrows.items():
         reached, ahead = set(), allowed
         while ahead:
             reached |= ahead
-            ahead = {after for room in ahead for after in ARROWS[room]} - reached
+            ahead = {after for room in ahead for after in arrows[room]} - reached
         assert module not in reached
 
 
 @pytest.mark.parametrize("module", JAXNET)
 def test_a_room_imports_only_what_its_arrows_allow(module):
     assert rooms(JAXNET[module].read_text(), "jaxnet", set(JAXNET)) <= ARROWS.get(module, set())
+
+
+@pytest.mark.parametrize("module", BENCHMARK)
+def test_a_room_of_the_benchmark_imports_only_what_its_arrows_allow(module):
+    source = BENCHMARK[module].read_text()
+    assert rooms(source, "experiments.benchmark", set(BENCHMARK)) == BENCHMARK_ARROWS[module]
+    shown = {"", "benchmark", "classifier", "regression"}
+    assert rooms(source, "experiments", {*EXPERIMENTS, "benchmark"}) <= shown
 
 
 @pytest.mark.parametrize("module", JAXNET)
@@ -130,16 +170,16 @@ def test_the_core_needs_only_its_dependencies(module):
         module
         for module in EXPERIMENTS
         # These gather the others.
-        if module not in ("__main__", "benchmark", "optimizers")
+        if module not in ("__main__", "optimizers")
     ],
 )
 def test_experiments_do_not_import_each_other(module):
     source = EXPERIMENTS[module].read_text()
-    assert rooms(source, "experiments", set(EXPERIMENTS)) <= {""}
+    assert rooms(source, "experiments", {*EXPERIMENTS, "benchmark"}) <= {""}
     assert "" not in packages(source)
 
 
-@pytest.mark.parametrize("path", [*JAXNET.values(), *EXPERIMENTS.values()], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", EVERYTHING, ids=lambda p: p.stem)
 def test_shape_checking_at_run_time_stays_in_the_tests(path):
     found = packages(path.read_text()) & {"beartype", "typeguard", "pytest", "hypothesis"}
     assert not found

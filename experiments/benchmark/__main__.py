@@ -1,0 +1,140 @@
+"""Time jaxnet and what it replaces side by side, and say which targets are met."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+
+from experiments import command
+from experiments.benchmark import (
+    digits,
+    large,
+    machine,
+    memory,
+    notebooks,
+    results,
+    scaling,
+    scores,
+    starting,
+    targets,
+)
+from experiments.benchmark.timing import Section, Table
+from experiments.benchmark.work import Size, size
+from jaxnet import report
+
+Name = Literal[
+    "machine",
+    "notebook",
+    "notebooks",
+    "digits",
+    "sweep",
+    "wide",
+    "deep",
+    "scaling",
+    "memory",
+    "imports",
+    "compile",
+    "start",
+    "everything",
+    "scores",
+]
+
+
+class Part(NamedTuple):
+    """One part.
+
+    Attributes:
+        make: it.
+        cores: how many CPU cores are to be a device each; all where None.
+        quick: whether it can be.
+    """
+
+    make: Callable[[Size], Section]
+    cores: int | None = 1
+    quick: bool = True
+
+
+PARTS: Mapping[Name, Part] = {
+    "machine": Part(machine.peak),
+    "notebook": Part(notebooks.one_run),
+    "notebooks": Part(notebooks.many_runs, None),
+    "digits": Part(digits.one_run),
+    "sweep": Part(digits.many_runs, None),
+    "wide": Part(large.wide),
+    "deep": Part(large.deep),
+    "scaling": Part(scaling.scaling, quick=False),
+    "memory": Part(memory.memory),
+    "imports": Part(starting.imports),
+    "compile": Part(starting.compiling, quick=False),
+    "start": Part(starting.cold_start),
+    "scores": Part(scores.scores, quick=False),
+    "everything": Part(starting.everything, quick=False),
+}
+
+
+def show(tables: list[Table], notes: list[str]) -> None:
+    """Print tables, and notes beneath them."""
+    for table in tables:
+        report.table(table.title, table.columns, table.rows)
+    for note in notes:
+        print(note)
+
+
+def main(
+    only: tuple[Name, ...] = (),
+    quick: bool = False,
+    output: Path | None = None,
+    readme: Path | None = None,
+) -> None:
+    """Hold jaxnet against what it replaces, interleaved, medians with quartiles.
+
+    Args:
+        only: The parts to run; all of them where none is named.
+        quick: Fewer rounds and smaller sizes, without what takes minutes.
+        output: The folder of results.json and pictures; on a GPU one of the card's name unless
+            told otherwise.
+        readme: A file whose lines between two markers are written anew.
+    """
+    # Processes share a card only if none takes all its memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if readme is not None:
+        results.rewrite(readme.read_text(), "")
+    chosen, hardware = size(jax.default_backend(), quick), machine.hardware()
+    if output is None and "card" in hardware:
+        output = Path(__file__).parents[1] / "results" / hardware["card"].replace(" ", "-")
+    if output is not None:
+        report.check_picture(output / "benchmark.png")
+    sections, held, began = {}, {}, time.perf_counter()
+    for name, part in PARTS.items():
+        if name in only or (not only and (part.quick or not quick)):
+            call = (machine.with_memory, part.make, chosen)
+            section, held[name] = machine.fresh(*call, cores=part.cores)
+            sections[name] = section
+            print(f"\n{name}, {section.dtype}, {time.perf_counter() - began:.0f} s since the start")
+            show([*(group.table() for group in section.groups), *section.tables], [*section.notes])
+    found = results.Found(sections, held, hardware, machine.versions(), machine.today(), quick)
+    print()
+    if found.verdicts:
+        show([targets.table(found.verdicts)], targets.shortfalls(found.verdicts))
+    print(found.where)
+    if output is not None:
+        write(found, output)
+    if readme is not None:
+        readme.write_text(results.rewrite(readme.read_text(), results.block(found)))
+
+
+def write(found: results.Found, folder: Path) -> None:
+    """Write results.json and the pictures into a folder."""
+    (folder / "results.json").write_text(json.dumps(results.to_json(found), indent=1) + "\n")
+    if found.groups:
+        results.bars(folder / "benchmark.png", found)
+    if "scaling" in found.sections:
+        results.lines(folder / "scaling.png", found.sections["scaling"])
+
+
+if __name__ == "__main__":
+    command(main, "experiments.benchmark")

@@ -1,0 +1,99 @@
+"""Part: scikit-learn's digits, 64-64-10 for ten epochs, one run and hundreds."""
+
+from collections.abc import Sequence
+
+from experiments.benchmark import machine, peers
+from experiments.benchmark.timing import Group, Section, Way, compare
+from experiments.benchmark.work import (
+    DIGITS,
+    RATES,
+    Model,
+    Optimizer,
+    Size,
+    Work,
+    crossed,
+    digits_task,
+    ensemble,
+    weight_flops,
+)
+from jaxnet import sweep
+
+ADAM_RATE = 1e-3
+OTHERS = ("scikit-learn", "PyTorch eager", "torch.compile", "Equinox", "Flax", "optax step")
+TOGETHER = ("plain vmap", "torch.func", "joblib")
+
+
+def work(optimizer: Optimizer, pairs: Sequence[sweep.Run]) -> Work:
+    """Give runs on digits."""
+    return ensemble(digits_task(), Model(), optimizer, pairs)
+
+
+def single_ways(given: Work, quick: bool = False) -> tuple[dict[str, Way], list[str]]:
+    """Give the ways to make one run, ours last, and what is to be said of those left out.
+
+    Args:
+        given: whose first run is made.
+        quick: whether what compiles for long is left out.
+    """
+    if quick:
+        return peers.single_runs(given, ("torch", "train"))
+    compiled, notes = {}, []
+    if machine.installed("torch"):
+        from experiments.benchmark import pytorch  # noqa: PLC0415 (may be missing)
+
+        notes = [why] if (why := pytorch.why_not_compiled()) else []
+        if not why:
+            compiled["torch.compile, threads: 1"] = pytorch.eager(given, 1, compiled=True)
+    packages = ("torch", "equinox", "flax", "step", "train", "fit")
+    ways, missing = peers.single_runs(given, packages)
+    return compiled | ways, notes + missing
+
+
+def one_run(size: Size) -> Section:
+    """Time one run of Adam in every library.
+
+    Raises:
+        RuntimeError: a peer whose losses differ.
+    """
+    given = work("adam", [(0, ADAM_RATE)])
+    ways, notes = single_ways(given)
+    beside = peers.scikit_learn_runs(given)
+    group = compare("One run on digits, 64-64-10, 10 epochs", "ms", ways, size.rounds, beside)
+    claims = group.claims(OTHERS)
+    notes.append("scikit-learn starts and shuffles by itself; the others share start and order.")
+    return Section([group], claims, notes=notes)
+
+
+def many_runs(size: Size) -> Section:
+    """Time runs of SGD and Adam, 16 learning rates of each seed, by `sweep` and by its peers.
+
+    Raises:
+        RuntimeError: a peer whose losses differ.
+    """
+    groups, claims, notes = [], {}, []
+    operations = digits_task().steps * digits_task().batch_size * weight_flops(DIGITS)
+    for optimizer, rates in RATES.items():
+        pairs = crossed(size.digits_seeds, rates)
+        given = work(optimizer, pairs)
+        ways, notes = single_ways(given, size.quick)
+        together, _ = peers.many_runs(given, ("torch", "vmap"))
+        ways |= together | {peers.SWEEP: peers.sweeping(digits_task(), optimizer, pairs)}
+        beside = peers.scikit_learn_runs(given, together=True) | machine.products()
+        title = f"A run on digits, {optimizer}, of {len(pairs):,}"
+        group = compare(title, "ms", ways, size.slow_rounds, beside)
+        groups.append(group)
+        claims |= _claims(group, optimizer, operations)
+    notes = [
+        *notes,
+        "Loops and scikit-learn make one run, joblib a few, the others all; the times are a run's.",
+        "Operations counted are those of the matrix products alone.",
+    ]
+    return Section(groups, claims, notes=notes)
+
+
+def _claims(group: Group, optimizer: Optimizer, operations: int) -> dict[str, float]:
+    rate, share = machine.share(group, operations)
+    return group.claims((*OTHERS, *TOGETHER), f"{optimizer}, ") | {
+        f"{optimizer}, share of the machine's peak": share,
+        f"{optimizer}, GFLOP/s": rate / 1e9,
+    }

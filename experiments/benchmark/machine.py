@@ -1,0 +1,219 @@
+"""The machine: what it is, what it can do at its best, and processes of their own on it."""
+
+import datetime
+import functools
+import importlib.util
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import experiments
+from experiments.benchmark.timing import Group, Section, interleaved
+from experiments.benchmark.work import Size
+from jaxnet import devices
+
+# Distributions by the module that tells whether they are installed, as the results name them.
+PACKAGES = {
+    "torch": "PyTorch",
+    "equinox": "Equinox",
+    "flax": "Flax",
+    "sklearn": "scikit-learn",
+    "joblib": "joblib",
+}
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+PRODUCTS = 5
+"""How many matrix products are timed at once."""
+_COPIED, _PASSES = 2**26, 8
+
+
+def installed(module: str) -> bool:
+    """Tell whether a peer is installed."""
+    return importlib.util.find_spec(module) is not None
+
+
+def on_gpu() -> bool:
+    """Tell whether JAX computes on a GPU."""
+    return jax.default_backend() == "gpu"
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of all that is timed, of what is installed."""
+    own = {name: metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")}
+    peers = {
+        name: metadata.version(name)
+        for module in PACKAGES
+        if installed(module)
+        for name in [_DISTRIBUTIONS.get(module, module)]
+    }
+    return {"python": platform.python_version()} | own | peers
+
+
+def hardware() -> dict[str, Any]:
+    """Give the processor, its cores, the memory in bytes, and the card where JAX uses one."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    found: dict[str, Any] = {
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
+    return found | ({"card": jax.devices()[0].device_kind} if on_gpu() else {})
+
+
+def today() -> str:
+    """Give the date."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def threads() -> list[int]:
+    """Give the numbers of threads that PyTorch is tried with: one, and one for each core."""
+    return sorted({1, len(os.sched_getaffinity(0))})
+
+
+def products(dtype: str = "float32") -> dict[str, Callable[[], object]]:
+    """Make the square matrix products that show what the machine can do, by library."""
+    size = product_size()
+    square = np.random.default_rng(0).standard_normal((size, size), np.float32)
+    a, multiply = jnp.asarray(square, dtype), jax.jit(jnp.matmul)
+    ways: dict[str, Callable[[], object]] = {
+        "jnp.matmul": lambda: [multiply(a, a).block_until_ready() for _ in range(PRODUCTS)]
+    }
+    if installed("torch"):
+        import torch  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
+
+        b = torch.from_numpy(square).to(torch_device(), getattr(torch, dtype))
+        ways["torch.matmul"] = functools.partial(_torch_products, torch, b)
+    return ways
+
+
+def _torch_products(torch: Any, a: Any) -> None:
+    torch.set_num_threads(threads()[-1])
+    found = [torch.matmul(a, a) for _ in range(PRODUCTS)]
+    found[-1][0, 0].item()
+
+
+def torch_device() -> str:
+    """Give where PyTorch is to compute: where JAX does, if it can."""
+    import torch  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
+
+    return "cuda" if on_gpu() and torch.cuda.is_available() else "cpu"
+
+
+def product_size() -> int:
+    """Give how many rows and columns the matrices have: enough to fill the device."""
+    return 8192 if on_gpu() else 2048
+
+
+def peaks(group: Group) -> list[float]:
+    """Give the operations a second of the best matrix product of each round.
+
+    Raises:
+        ValueError: a group without any.
+    """
+    work = PRODUCTS * 2 * product_size() ** 3
+    timed = [t.seconds for way, t in group.timings.items() if way in ("jnp.matmul", "torch.matmul")]
+    return [work / min(each) for each in zip(*timed, strict=True)]
+
+
+def share(group: Group, operations: int) -> tuple[float, float]:
+    """Give ours of a group as operations a second, and as a share of the round's best product.
+
+    Args:
+        group: in which matrix products were timed.
+        operations: of one run.
+    """
+    rates = [operations / seconds for seconds in group.timings[group.ours].seconds]
+    shares = [rate / peak for rate, peak in zip(rates, peaks(group), strict=True)]
+    return float(np.median(rates)), float(np.median(shares))
+
+
+def peak(size: Size) -> Section:
+    """Measure what the machine does at its best: matrix products, and copies of memory."""
+    x = np.ones(_COPIED, np.float32)
+    y, placed = np.empty_like(x), jnp.asarray(x)
+    # In one program memory is written where it is already held.
+    passes = jax.jit(lambda x: jax.lax.fori_loop(0, _PASSES, lambda _, x: x + 1, x))
+    copies: dict[str, Callable[[], object]] = {
+        "np.copyto": lambda: [np.copyto(y, x) for _ in range(_PASSES)],
+        "jnp, add one": lambda: passes(placed).block_until_ready(),
+    }
+    timings = interleaved({**products(), **copies}, size.slow_rounds)
+    group = Group("The machine at its best", "ms", next(iter(timings)), timings)
+    gigabytes = max(2 * _PASSES * x.nbytes / timings[way].median for way in copies) / 1e9
+    gigaflops = float(np.median(peaks(group))) / 1e9
+    notes = (
+        f"Products of float32 [{product_size()}, {product_size()}] matrices, {PRODUCTS} at a "
+        f"time: {gigaflops:.4g} GFLOP/s; memory read and written: {gigabytes:.3g} GB/s.",
+    )
+    figures = {"gigaflops": gigaflops, "gigabytes": gigabytes}
+    return Section([group], figures=figures, notes=notes)
+
+
+def peak_memory() -> int:
+    """Give the most bytes that this process has held, of the card's memory where JAX uses one.
+
+    `getrusage` would count what the process held that started it, before it became this one.
+    """
+    if on_gpu():
+        return jax.devices()[0].memory_stats()["peak_bytes_in_use"]
+    status = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(dict(line.split(":", 1) for line in status)["VmHWM"].split()[0])
+
+
+def with_memory(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
+    """Call a function, and give also the most bytes that this process has held."""
+    return function(*arguments), peak_memory()
+
+
+def run_command(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run a command of ours in a process and folder new."""
+    root = str(Path(experiments.__file__).parents[1])
+    paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": paths, **environment},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+
+def fresh(
+    function: Callable[..., Any],
+    *arguments: Any,
+    cores: int | None = None,
+    cache: str | None = None,
+) -> Any:
+    """Call a function in a process new.
+
+    Args:
+        function: of a module. arguments: of it.
+        cores: how many CPU cores are a device each; all of them where None.
+        cache: the folder of compiled programs; none where None.
+    """
+    context = multiprocessing.get_context("spawn")
+    with futures.ProcessPoolExecutor(1, context, _prepare, (cores, cache)) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _prepare(cores: int | None, cache: str | None) -> None:
+    if cores is None:
+        devices.use_all_cores()
+    else:
+        jax.config.update("jax_num_cpu_devices", cores)
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,0 +1,246 @@
+"""Results for people: the README's block and the pictures, made from what the parts found."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.benchmark import targets
+from experiments.benchmark.timing import UNITS, Group, Section
+from jaxnet import report
+
+BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
+# Claims that a row of the README is made of, with its words and unit.
+_ALONE = {
+    ("start", "cold start, s"): ("from a cold start of `experiments.train` to a model", "s"),
+    ("everything", "all optimizers on digits, s"): ("all optimizers of optax on digits, cold", "s"),
+    ("memory", "100,000 tiny runs, GB"): (
+        "memory of 100,000 runs of the classifier notebook",
+        "GB",
+    ),
+    ("wide", "float32, share of the machine's peak"): (
+        "the wide network's share of the machine's matrix products",
+        "",
+    ),
+}
+
+
+class Found(NamedTuple):
+    """All that one call of the benchmark found.
+
+    Attributes:
+        sections: by part.
+        memory: the most bytes that each part's process held.
+        hardware, versions: from `machine`.
+        date: of the day.
+        quick: whether fewer rounds of smaller sizes were timed.
+    """
+
+    sections: Mapping[str, Section]
+    memory: Mapping[str, int]
+    hardware: Mapping[str, Any]
+    versions: Mapping[str, str]
+    date: str
+    quick: bool = False
+
+    @property
+    def command(self) -> str:
+        """What a person types to find the same."""
+        return f"python -m experiments.benchmark{' --quick' if self.quick else ''}"
+
+    @property
+    def verdicts(self) -> list[targets.Verdict]:
+        """The targets of the parts."""
+        return targets.verdicts({name: each.claims for name, each in self.sections.items()})
+
+    @property
+    def groups(self) -> list[Group]:
+        """What was timed of jaxnet and of others side by side."""
+        groups = [group for each in self.sections.values() for group in each.groups]
+        return [
+            group for group in groups if group.ours.startswith("jaxnet") and len(_best(group)) > 1
+        ]
+
+    @property
+    def where(self) -> str:
+        """The machine, the versions and the date in one line."""
+        made = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return f"{machine_words(self.hardware)}; {made}; {self.date}"
+
+
+def machine_words(hardware: Mapping[str, Any]) -> str:
+    """Say what machine it is."""
+    card = f"{hardware['card']}, " if "card" in hardware else ""
+    return (
+        f"{card}{hardware['processor']}, {hardware['cores']} cores, "
+        f"{hardware['memory'] / 2**30:.0f} GiB"
+    )
+
+
+def to_json(found: Found) -> dict[str, Any]:
+    """Give everything as JSON has it."""
+    return {
+        "date": found.date,
+        "quick": found.quick,
+        "hardware": dict(found.hardware),
+        "versions": dict(found.versions),
+        "parts": {
+            name: {
+                "groups": [
+                    group._asdict()
+                    | {"timings": {way: t._asdict() for way, t in group.timings.items()}}
+                    for group in section.groups
+                ],
+                "claims": dict(section.claims),
+                "figures": dict(section.figures),
+                "notes": list(section.notes),
+                "dtype": section.dtype,
+                "peak_memory": found.memory[name],
+            }
+            for name, section in found.sections.items()
+        },
+        "targets": [
+            verdict.target._asdict() | {"value": verdict.value, "verdict": verdict.word}
+            for verdict in found.verdicts
+        ],
+    }
+
+
+def _best(group: Group) -> dict[str, str]:
+    """Give the fastest way of each library, ours included, the slowest library first."""
+    best: dict[str, str] = {}
+    for way in sorted(group.timings, key=lambda way: group.timings[way].median):
+        library = way.split(",")[0]
+        if "matmul" not in way and (library != "jaxnet" or way == group.ours):
+            best.setdefault(library, way)
+    return dict(reversed(best.items()))
+
+
+def _shown(seconds: float, unit: str) -> str:
+    return f"{seconds * UNITS[unit]:.3g} {unit}"
+
+
+def block(found: Found) -> str:
+    """Write the README's table, between its two markers."""
+    lines = [
+        BEGIN,
+        f"By `{found.command}` on {found.where}. "
+        "Medians of interleaved rounds; the others take so many times as long as jaxnet, round by "
+        "round, of each library its best way; below 1 they are faster.",
+        "",
+        "| | jaxnet | the others take times as long |",
+        "|---|---|---|",
+    ]
+    for group in found.groups:
+        ours = _shown(group.timings[group.ours].median, group.unit)
+        peers = (
+            f"{library} {group.times(way):.3g}"
+            for library, way in _best(group).items()
+            if way != group.ours
+        )
+        lines.append(f"| {group.title} | {ours} | {', '.join(peers)} |")
+    for (part, claim), (words, unit) in _ALONE.items():
+        if part in found.sections and claim in found.sections[part].claims:
+            value = f"{found.sections[part].claims[claim]:.2g} {unit}".strip()
+            lines.append(f"| {words} | {value} | |")
+    judged = found.verdicts
+    met = sum(verdict.word == "met" for verdict in judged)
+    lines += ["", f"Targets met: {met} of {len(judged)}.", ""]
+    lines += [f"- Not met: {said}" for said in targets.shortfalls(judged)]
+    return "\n".join([*lines, END]).replace("\n\n\n", "\n\n").replace(f"\n\n{END}", f"\n{END}")
+
+
+def rewrite(text: str, written: str) -> str:
+    """Put a block in the place of the one between the markers.
+
+    Raises:
+        ValueError: a text without the two markers, or with more.
+    """
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.S)
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or not pattern.search(text):
+        raise ValueError(f"readme: wanted one {BEGIN} and one {END} after it")
+    return pattern.sub(lambda _: written, text)
+
+
+def bars(path: Path, found: Found) -> None:
+    """Save the picture of the whole: a panel a group, a bar for each library's best way."""
+    groups = found.groups
+    heights = [len(_best(group)) + 1.6 for group in groups]
+    with mpl.rc_context(report.STYLE):
+        figure = Figure(figsize=(8, 0.24 * sum(heights) + 0.8), layout="constrained")
+        figure.suptitle(
+            "Time of jaxnet and of others, on logarithmic axes",
+            x=0.01,
+            ha="left",
+            fontsize=13,
+            fontweight="bold",
+        )
+        axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)
+        for group, ax in zip(groups, axes[:, 0], strict=True):
+            _bars(group, ax)
+        figure.supxlabel(machine_words(found.hardware), fontsize=8, color=report.MUTED)
+        figure.savefig(path, dpi=150)
+
+
+def _bars(group: Group, ax: Axes) -> None:
+    best = _best(group)
+    seconds = np.array([group.timings[way].median for way in best.values()])
+    colours = [report.COLOURS[0] if w == group.ours else report.FAINT for w in best.values()]
+    ax.barh(range(len(best)), seconds, color=colours, height=0.7)
+    for row, (way, median) in enumerate(zip(best.values(), seconds, strict=True)):
+        ours = way == group.ours
+        times = "" if ours else f"  x {group.times(way):.3g}"
+        ax.text(
+            median * 1.1,
+            row,
+            _shown(median, group.unit) + times,
+            va="center",
+            fontsize=9,
+            fontweight="bold" if ours else "normal",
+        )
+    ax.set_yticks(range(len(best)), list(best))
+    ax.invert_yaxis()
+    ax.set_xscale("log")
+    # Room for the words at the right of the longest bar; a bar of no length has no start.
+    ax.set_xlim(seconds.min() / 3, seconds.max() * (seconds.max() / seconds.min() * 9) ** 0.35)
+    ax.set_title(group.title, fontsize=10)
+    ax.tick_params(length=0)
+    ax.xaxis.set_ticklabels([])
+    ax.minorticks_off()
+    ax.grid(False)
+    ax.spines[["bottom", "left"]].set_visible(False)
+
+
+def lines(path: Path, section: Section) -> None:
+    """Save the picture of scaling: a panel an axis for time, another for memory."""
+    by_axis: dict[str, list[str]] = {}
+    for label in section.figures:
+        by_axis.setdefault(label.split(",")[0], []).append(label)
+    units = {"seconds": ("s", 1.0), "memory": ("MB", 1e6)}
+    panels = [
+        [
+            report.Panel(
+                f"{what} against {axis}".replace("seconds", "time"),
+                axis,
+                unit,
+                [_line(section.figures[label], label, what, scale) for label in labels],
+                "xy",
+            )
+            for axis, labels in by_axis.items()
+        ]
+        for what, (unit, scale) in units.items()
+    ]
+    report.picture(path, "Time and memory against size", list(map(list, zip(*panels, strict=True))))
+
+
+def _line(figures: Mapping[str, Any], label: str, what: str, scale: float) -> report.Curve:
+    way = label.partition(", ")[2] or "jaxnet"
+    power = figures["exponents"].get(what)
+    said = way if power is None else f"{way}, exponent {power:.2f}"
+    values = np.array(figures[what]) / scale
+    return report.Curve(said, np.array(figures["sizes"]), values, len(values) - 1)

@@ -1,0 +1,111 @@
+"""What the figures of the parts are to be, and why those are missed that are."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from experiments.benchmark.timing import Table
+
+
+class Target(NamedTuple):
+    """A bound for a claim of a part.
+
+    Attributes:
+        part, claim: their names.
+        kind, bound: at least or at most so much.
+        reason: why it is missed, where it is; told only then.
+    """
+
+    part: str
+    claim: str
+    kind: Literal["at least", "at most"]
+    bound: float
+    reason: str = "no reason is known yet"
+
+    def met(self, value: float) -> bool:
+        """Tell whether a value is on the right side of the bound, or at it."""
+        return value >= self.bound if self.kind == "at least" else value <= self.bound
+
+
+class Verdict(NamedTuple):
+    """A target and what was found; None where that was not measured."""
+
+    target: Target
+    value: float | None
+
+    @property
+    def word(self) -> str:
+        """Whether the target is met."""
+        if self.value is None:
+            return "not measured"
+        return "met" if self.target.met(self.value) else "not met"
+
+
+_TABLES = ("digits", "wine", "breast_cancer", "iris", "diabetes")
+_RULE, _AUTODIFF = "the classifier notebook, its own gradients", "the classifier notebook, autodiff"
+TARGETS = (
+    Target("notebook", f"{_RULE}: NumPy loop / jaxnet", "at least", 12),
+    Target("notebooks", f"{_RULE}: us a run", "at most", 6),
+    Target("notebooks", f"{_AUTODIFF}: us a run", "at most", 6),
+    Target("digits", "scikit-learn / jaxnet", "at least", 7),
+    Target("digits", "PyTorch eager / jaxnet", "at least", 12),
+    *(
+        Target("sweep", f"{optimizer}, {peer} / jaxnet", "at least", bound)
+        for optimizer, eager in (("sgd", 50), ("adam", 55))
+        for peer, bound in (
+            ("PyTorch eager", eager),
+            ("scikit-learn", 25),
+            ("plain vmap", 4.5),
+            ("torch.func", 5),
+        )
+    ),
+    Target("sweep", "sgd, share of the machine's peak", "at least", 0.6),
+    Target("sweep", "adam, share of the machine's peak", "at least", 0.5),
+    Target("wide", "float32, share of the machine's peak", "at least", 0.8),
+    Target("wide", "float32, PyTorch eager / jaxnet", "at least", 1),
+    *(
+        Target("compile", f"{optimizer}, {state}, s", "at most", bound)
+        for optimizer in ("sgd", "adam")
+        for state, bound in (("cold", 1.0), ("cached", 0.4))
+    ),
+    Target("imports", "jaxnet, share added", "at most", 0.1),
+    Target("start", "cold start, s", "at most", 6),
+    Target("everything", "all optimizers on digits, s", "at most", 180),
+    Target("memory", "100,000 tiny runs, GB", "at most", 2),
+    *(
+        Target("scores", f"{name}, standard errors above scikit-learn", "at least", -1)
+        for name in _TABLES
+    ),
+)
+
+
+def verdicts(found: Mapping[str, Mapping[str, float]]) -> list[Verdict]:
+    """Hold claims, by part and name, against the targets of those parts."""
+    return [
+        Verdict(target, found[target.part].get(target.claim))
+        for target in TARGETS
+        if target.part in found
+    ]
+
+
+def table(judged: list[Verdict]) -> Table:
+    """Lay verdicts out."""
+    rows = [
+        (
+            f"{verdict.target.part}: {verdict.target.claim}",
+            "" if verdict.value is None else f"{verdict.value:.3g}",
+            f"{verdict.target.kind} {verdict.target.bound:g}",
+            verdict.word,
+        )
+        for verdict in judged
+    ]
+    return Table("Targets", ("", "found", "wanted", ""), rows)
+
+
+def shortfalls(judged: list[Verdict]) -> list[str]:
+    """Say of each target that is missed by how much and why."""
+    return [
+        f"{target.part}: {target.claim} is {value:.3g}, wanted {target.kind} {target.bound:g}: "
+        f"{target.reason}."
+        for target, value in judged
+        if value is not None and not target.met(value)
+    ]

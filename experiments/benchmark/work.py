@@ -1,0 +1,248 @@
+"""What is trained: the same runs for every library, and how many of them.
+
+Shapes: R runs, N rows, T steps of B rows, E epochs.
+"""
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Float, Int32
+
+from jaxnet import batches, devices, losses, network, sweep, training
+
+Optimizer = Literal["sgd", "adam"]
+
+ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
+EXAMPLE_LOSSES = {
+    "labels": optax.losses.softmax_cross_entropy_with_integer_labels,
+    "probabilities": optax.losses.softmax_cross_entropy,
+    "numbers": optax.losses.l2_loss,
+}
+BATCH_SIZE = 32
+DIGITS, DIGITS_EPOCHS, DIGITS_ROWS = (64, 64, 10), 10, 1408
+# Higher ones amplify the rounding of float32, and runs could not be told to be the same.
+RATES: Mapping[Optimizer, list[float]] = {
+    "sgd": np.geomspace(0.3, 1e-2, 16).tolist(),
+    "adam": np.geomspace(1e-3, 1e-4, 16).tolist(),
+}
+RATES_TOGETHER = 16
+
+
+class Model(NamedTuple):
+    """What every library makes its own network and loss of.
+
+    Attributes:
+        activation: of the hidden layers, a name of `ACTIVATIONS`.
+        loss: of an example, a name of `EXAMPLE_LOSSES`.
+    """
+
+    activation: str = "relu"
+    loss: str = "labels"
+
+
+@functools.cache
+def rule(model: Model) -> training.ValueAndGrad:
+    """Give ours, one for each model, so that later runs find their program compiled."""
+    forward = functools.partial(network.forward, activation=ACTIVATIONS[model.activation])
+    return jax.value_and_grad(losses.BatchLoss(forward, EXAMPLE_LOSSES[model.loss]))
+
+
+class Work(NamedTuple):
+    """R runs of a network.
+
+    Attributes:
+        model: what is computed. value_and_grad: the same in JAX, or a rule derived by hand.
+        optimizer: its name.
+        params: every leaf with axis R first.
+        rates: of learning, shape [R].
+        order: shape [R, T, B]; [1, T, B] where all runs share it.
+        data: x [N, I] and y [N, ...].
+        epochs: E.
+    """
+
+    model: Model
+    value_and_grad: training.ValueAndGrad
+    optimizer: Optimizer
+    params: network.Params
+    rates: Float[np.ndarray, " R"]
+    order: Int32[np.ndarray, "#R T B"]
+    data: tuple[np.ndarray, np.ndarray]
+    epochs: int
+
+    @property
+    def first(self) -> tuple[network.Params, Int32[np.ndarray, "T B"], float]:
+        """The start, the order and the learning rate of the first run."""
+        return jax.tree.map(lambda leaf: leaf[0], self.params), self.order[0], float(self.rates[0])
+
+    @property
+    def sizes(self) -> list[int]:
+        """Inputs, hidden layers and outputs."""
+        return [self.params[0].weight.shape[-1], *(leaf.bias.shape[-1] for leaf in self.params)]
+
+    @property
+    def in_full(self) -> bool:
+        """Whether every step takes all rows as they are."""
+        return self.order.shape[-1] == len(self.data[0])
+
+    def curves(self, values: Float[np.ndarray, "*R T"]) -> Float[np.ndarray, "R E"]:
+        """Average the losses of steps over each epoch."""
+        return (
+            np.asarray(values).reshape(-1, self.epochs, self.order.shape[1] // self.epochs).mean(2)
+        )
+
+
+def single(
+    params: network.Params,
+    data: tuple[np.ndarray, np.ndarray],
+    optimizer: Optimizer,
+    rate: float,
+    epochs: int,
+    batch_size: int,
+    model: Model = Model(),  # noqa: B008 (immutable)
+    value_and_grad: training.ValueAndGrad | None = None,
+) -> Work:
+    """Give one run, its rows in the order of seed 0 of `training.fit`, or all in every step."""
+    rows = len(data[0])
+    order = (
+        batches.full_batch(rows, epochs)
+        if batch_size == rows
+        else batches.shuffled(rows, batch_size, epochs, 0)
+    )
+    return Work(
+        model,
+        value_and_grad or rule(model),
+        optimizer,
+        jax.tree.map(lambda leaf: np.asarray(leaf)[None], params),
+        np.array([rate], data[0].dtype),
+        order[None],
+        jax.device_get(data),
+        epochs,
+    )
+
+
+def ensemble(
+    task: sweep.Task, model: Model, optimizer: Optimizer, pairs: Sequence[sweep.Run]
+) -> Work:
+    """Give runs as `sweep.run` makes them: a start and an order for each seed."""
+    seeds, rates = zip(*pairs, strict=True)
+    start = devices.program(sweep.start, "init")(task.init, np.array(seeds, np.int32))
+    if task.batch_size == task.rows:
+        order = batches.full_batch(task.rows, task.epochs)[None]
+    else:
+        cut = (task.rows, task.batch_size, task.epochs)
+        shuffles = {seed: batches.shuffled(*cut, seed) for seed in set(seeds)}
+        order = np.stack([shuffles[seed] for seed in seeds])
+    return Work(
+        model,
+        task.value_and_grad,
+        optimizer,
+        jax.device_get(start),
+        np.array(rates, np.float32),
+        order,
+        jax.device_get(task.data),
+        task.epochs,
+    )
+
+
+def crossed(seeds: int, rates: Sequence[float]) -> list[sweep.Run]:
+    """Pair every seed with every learning rate."""
+    return [(seed, rate) for seed in range(seeds) for rate in rates]
+
+
+def digits_task() -> sweep.Task:
+    """Give what runs on digits train: 64-64-10 on as many rows as fill 44 batches an epoch."""
+    from sklearn import datasets  # noqa: PLC0415 (takes a second)
+
+    x, y = datasets.load_digits(return_X_y=True)
+    data = (x[:DIGITS_ROWS] / 16).astype(np.float32), y[:DIGITS_ROWS].astype(np.int32)
+    init = functools.partial(network.init, sizes=DIGITS)
+    return sweep.Task(rule(Model()), init, data, BATCH_SIZE, DIGITS_EPOCHS)
+
+
+def random_work(
+    sizes: Sequence[int], rows: int, batch_size: int, optimizer: Optimizer, rate: float
+) -> Work:
+    """Give one epoch of one network on random rows and labels."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows, sizes[0]), np.float32)
+    y = rng.integers(0, sizes[-1], rows).astype(np.int32)
+    params = network.init(jax.random.key(0), list(sizes))
+    return single(params, (x, y), optimizer, rate, 1, batch_size)
+
+
+def weight_flops(sizes: Sequence[int]) -> int:
+    """Count the operations of one example's products, forward and backward.
+
+    Two for each weight to the outputs, two to its gradient and two back to the inputs, the last
+    not in the first layer.
+    """
+    weights = [a * b for a, b in itertools.pairwise(sizes)]
+    return 6 * sum(weights) - 2 * weights[0]
+
+
+class Size(NamedTuple):
+    """How much is timed, chosen by platform: see `size`.
+
+    Attributes:
+        rounds: of what takes milliseconds. slow_rounds: of what takes seconds.
+        digits_seeds, tiny_seeds: each with 16 learning rates.
+        rows: of an epoch of the wide and the deep network.
+        precisions: of the wide network.
+        scales: sizes by axis of scaling.
+        score_seeds: of each table. many_seeds: of the runs whose memory is measured.
+        quick: whether what takes minutes is left out.
+    """
+
+    rounds: int = 15
+    slow_rounds: int = 7
+    digits_seeds: int = 16
+    tiny_seeds: int = 1024
+    rows: int = 60_416
+    precisions: tuple[str, ...] = ("float32",)
+    scales: Mapping[str, Sequence[int]] = {
+        "runs": [4**n for n in range(9)],
+        "rows": [1000, 10_000, 100_000, 1_000_000],
+        "width": [16, 64, 256, 1024, 4096],
+    }
+    score_seeds: int = 20
+    many_seeds: int = 6250
+    quick: bool = False
+
+
+_ON_GPU = Size(
+    digits_seeds=625,
+    tiny_seeds=62_500,
+    rows=1_048_576,
+    precisions=("float32", "tf32", "bfloat16"),
+    scales={
+        "runs": [4**n for n in range(11)],
+        "rows": [1000, 10_000, 100_000, 1_000_000],
+        "width": [16, 64, 256, 1024, 4096, 16_384],
+    },
+    many_seeds=62_500,
+)
+_QUICK: dict[str, Any] = {
+    "rounds": 3,
+    "slow_rounds": 2,
+    "rows": 10_240,
+    "tiny_seeds": 256,
+    "scales": {
+        "runs": [64, 1024, 16_384],
+        "rows": [1000, 10_000, 100_000],
+        "width": [16, 128, 1024],
+    },
+    "score_seeds": 2,
+    "quick": True,
+}
+
+
+def size(platform: str, quick: bool) -> Size:
+    """Choose how much is timed on a platform of JAX."""
+    chosen = _ON_GPU if platform == "gpu" else Size()
+    return chosen._replace(**_QUICK) if quick else chosen
