@@ -202,7 +202,8 @@ def _curves(comparison: Comparison) -> Iterator[Plot]:
             )
     shown = np.concatenate([quartiles[name].ravel() for name in front])
     _limits(ax, "y", shown)
-    ax.set_xlim(comparison.steps[0], comparison.steps[-1])
+    if len(comparison.steps) > 1:
+        ax.set_xlim(comparison.steps[0], comparison.steps[-1])
     ax.xaxis.set_major_locator(ticker.MaxNLocator(5))
     _label_ends(ax, {name: quartiles[name][1, -1] for name in front}, looks)
     yield Plot(

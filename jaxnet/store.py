@@ -99,22 +99,32 @@ def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[pa.Table, pa.Tabl
     return pa.table(named | ends), pa.table(repeated | flat)
 
 
-def read(
-    folder: Path,
-) -> tuple[
+Read = tuple[
     dict[str, Any], Int[np.ndarray, " E"], list[Runs], dict[str, str], dict[str, dict[str, float]]
-]:
+]
+
+
+def read(folder: Path) -> Read:
     """Give what `write` wrote, in the order that it takes it.
 
     Raises:
         ValueError: a folder without all of it.
     """
     try:
-        record = json.loads((folder / _RESULT).read_text("utf-8"))
-        ends = parquet.read_table(folder / "runs.parquet")
-        curves = parquet.read_table(folder / "curves.parquet")
+        return _read(folder)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"folder: wanted a finished comparison; got {folder}: {error}") from error
+    except KeyError as error:
+        raise ValueError(
+            f"folder: wanted a finished comparison of this version; {folder} has no {error}; make "
+            "it again"
+        ) from error
+
+
+def _read(folder: Path) -> Read:
+    record = json.loads((folder / _RESULT).read_text("utf-8"))
+    ends = parquet.read_table(folder / "runs.parquet")
+    curves = parquet.read_table(folder / "curves.parquet")
     steps, runs, first = np.array(record["steps"]), [], 0
     kinds = list(zip(ends["optimizer"].to_pylist(), ends["phase"].to_pylist(), strict=True))
     for optimizer, phase in dict.fromkeys(kinds):

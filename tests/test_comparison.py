@@ -455,6 +455,17 @@ def test_half_a_comparison_is_none(missing, found, tmp_path):
         comparison.load(tmp_path)
 
 
+@pytest.mark.parametrize("missing", ["protocol", "steps", "seconds"])
+def test_a_comparison_without_a_part_is_named(missing, found, tmp_path):
+    comparison.save(found, tmp_path)
+    path = tmp_path / "comparison.json"
+    record = json.loads(path.read_text())
+    del record[missing]
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"has no '{missing}'; make it again"):
+        comparison.load(tmp_path)
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_the_time_of_a_step_is_of_the_fastest_tile():
     """The first tile of a process warms it up, and is no part of an optimizer's own time."""
