@@ -1,5 +1,6 @@
 """Evidence for comparisons: the protocol is kept, and the answers are those of the runs."""
 
+import json
 import math
 
 import jax
