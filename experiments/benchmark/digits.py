@@ -20,6 +20,7 @@ from jaxnet import sweep
 
 ADAM_RATE = 1e-3
 OTHERS = ("scikit-learn", "PyTorch eager", "torch.compile", "Equinox", "Flax", "optax step")
+_PACKAGES = ("torch", "equinox", "flax", "step", "train", "fit")
 TOGETHER = ("plain vmap", "torch.func", "joblib")
 
 
@@ -28,15 +29,8 @@ def work(optimizer: Optimizer, pairs: Sequence[sweep.Run]) -> Work:
     return ensemble(digits_task(), Model(), optimizer, pairs)
 
 
-def single_ways(given: Work, quick: bool = False) -> tuple[dict[str, Way], list[str]]:
-    """Give the ways to make one run, ours last, and what is to be said of those left out.
-
-    Args:
-        given: whose first run is made.
-        quick: whether what compiles for long is left out.
-    """
-    if quick:
-        return peers.single_runs(given, ("torch", "train"))
+def single_ways(given: Work) -> tuple[dict[str, Way], list[str]]:
+    """Give the ways to make one run, ours last, and what is to be said of those left out."""
     compiled, notes = {}, []
     if machine.installed("torch"):
         from experiments.benchmark import pytorch  # noqa: PLC0415 (may be missing)
@@ -44,8 +38,7 @@ def single_ways(given: Work, quick: bool = False) -> tuple[dict[str, Way], list[
         notes = [why] if (why := pytorch.why_not_compiled()) else []
         if not why:
             compiled["torch.compile, threads: 1"] = pytorch.eager(given, 1, compiled=True)
-    packages = ("torch", "equinox", "flax", "step", "train", "fit")
-    ways, missing = peers.single_runs(given, packages)
+    ways, missing = peers.single_runs(given, _PACKAGES)
     return compiled | ways, notes + missing
 
 
@@ -56,9 +49,9 @@ def one_run(size: Size) -> Section:
         RuntimeError: a peer whose losses differ.
     """
     given = work("adam", [(0, ADAM_RATE)])
-    ways, notes = single_ways(given)
+    ways, notes = peers.single_runs(given, _PACKAGES) if size.quick else single_ways(given)
     beside = peers.scikit_learn_runs(given)
-    group = compare("One run on digits, 64-64-10, 10 epochs", "ms", ways, size.rounds, beside)
+    group = compare("One run on digits, 64-64-10, 10 epochs", ways, size.rounds, beside)
     claims = group.claims(OTHERS)
     notes.append("scikit-learn starts and shuffles by itself; the others share start and order.")
     return Section([group], claims, notes=notes)
@@ -75,12 +68,14 @@ def many_runs(size: Size) -> Section:
     for optimizer, rates in RATES.items():
         pairs = crossed(size.digits_seeds, rates)
         given = work(optimizer, pairs)
-        ways, notes = single_ways(given, size.quick)
+        ways, notes = (
+            peers.single_runs(given, ("torch", "train")) if size.quick else single_ways(given)
+        )
         together, _ = peers.many_runs(given, ("torch", "vmap"))
         ways |= together | {peers.SWEEP: peers.sweeping(digits_task(), optimizer, pairs)}
         beside = peers.scikit_learn_runs(given, together=True) | machine.products()
-        title = f"A run on digits, {optimizer}, of {len(pairs):,}"
-        group = compare(title, "ms", ways, size.slow_rounds, beside)
+        title = f"One of {len(pairs):,} runs on digits, {optimizer}"
+        group = compare(title, ways, size.slow_rounds, beside)
         groups.append(group)
         claims |= _claims(group, optimizer, operations)
     notes = [

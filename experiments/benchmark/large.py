@@ -83,7 +83,6 @@ def network(sizes: tuple[int, ...], name: str, size: Size) -> Section:
             )
             group = compare(
                 f"An epoch of {size.rows:,} rows, {name} network, {called}",
-                "ms",
                 ways,
                 size.slow_rounds,
                 machine.products(precision.dtype),

@@ -151,7 +151,7 @@ def peak(size: Size) -> Section:
         "jnp, add one": lambda: passes(placed).block_until_ready(),
     }
     timings = interleaved({**products(), **copies}, size.slow_rounds)
-    group = Group("The machine at its best", "ms", next(iter(timings)), timings)
+    group = Group("The machine at its best", next(iter(timings)), timings)
     gigabytes = max(2 * _PASSES * x.nbytes / timings[way].median for way in copies) / 1e9
     gigaflops = float(np.median(peaks(group))) / 1e9
     notes = (

@@ -149,7 +149,7 @@ def one_run(size: Size) -> Section:
             given = work(name, "float64", rule)
             ways, missing = peers.single_runs(given, packages)
             ways |= _loop(loop, given) | _ours(given)
-            group = compare(f"One run of {title}", "us", ways, 4 * size.rounds, tolerance=1e-9)
+            group = compare(f"One run of {title}", ways, 4 * size.rounds, tolerance=1e-9)
             groups.append(group)
             claims |= group.claims(["NumPy loop", "PyTorch eager"], f"{title}: ")
             notes = missing or notes
@@ -169,7 +169,7 @@ def many_runs(size: Size) -> Section:
         loops = _loop(loop, given) | peers.single_runs(given, packages)[0]
         together, missing = peers.many_runs(given, (*packages, "vmap"))
         ways = loops | together | {peers.SWEEP: peers.sweeping(trained, "sgd", pairs)}
-        group = compare(f"A run of {title}, of {len(pairs):,}", "us", ways, size.slow_rounds)
+        group = compare(f"One of {len(pairs):,} runs of {title}", ways, size.slow_rounds)
         groups.append(group)
         claims |= group.claims(["NumPy loop", "torch.func", "plain vmap"], f"{title}: ")
         claims[f"{title}: us a run"] = group.timings[group.ours].median * 1e6

@@ -3,6 +3,7 @@
 Shapes: R runs, E epochs.
 """
 
+import multiprocessing.util
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -118,7 +119,10 @@ def flax(work: Work) -> dict[str, Way]:
     activation, example_loss = ACTIVATIONS[work.model.activation], EXAMPLE_LOSSES[work.model.loss]
     layers, rngs = [], nnx.Rngs(0)
     for weight, bias in params:
-        values = {"kernel_init": _giving(weight.T), "bias_init": _giving(bias)}
+        values: dict[str, Any] = {
+            "kernel_init": _giving(np.asarray(weight.T)),
+            "bias_init": _giving(np.asarray(bias)),
+        }
         layers += [nnx.Linear(weight.shape[1], weight.shape[0], rngs=rngs, **values), activation]
     start = nnx.Sequential(*layers[:-1])
 
@@ -316,9 +320,16 @@ def scikit_learn_runs(work: Work, together: bool = False) -> dict[str, Way]:
     ways: dict[str, Way] = {"scikit-learn": run}
     if together and installed("joblib"):
         import joblib  # noqa: PLC0415 (may be missing)
+        from joblib.externals import loky  # noqa: PLC0415
 
         count = threads()[-1]
         pool = joblib.Parallel(n_jobs=count)
+
+        # Else this process, when done, would wait for them as long as they wait for more.
+        def shutdown() -> None:
+            loky.get_reusable_executor().shutdown()
+
+        multiprocessing.util.Finalize(None, shutdown, exitpriority=100)
         calls = [joblib.delayed(_loss_curve)(theirs, work.data)] * (4 * count)
         ways[f"joblib, scikit-learn in {count} processes"] = lambda: np.array(pool(calls))
     return ways

@@ -1,6 +1,7 @@
 """Results for people: the README's block and the pictures, made from what the parts found."""
 
 import re
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.benchmark import targets
-from experiments.benchmark.timing import UNITS, Group, Section
+from experiments.benchmark.timing import Group, Section, number, shown
 from jaxnet import report
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
@@ -121,25 +122,28 @@ def _best(group: Group) -> dict[str, str]:
     return dict(reversed(best.items()))
 
 
-def _shown(seconds: float, unit: str) -> str:
-    return f"{seconds * UNITS[unit]:.3g} {unit}"
+def _wrapped(words: str) -> str:
+    indent = "  " if words.startswith("- ") else ""
+    return textwrap.fill(words, 100, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def block(found: Found) -> str:
     """Write the README's table, between its two markers."""
     lines = [
         BEGIN,
-        f"By `{found.command}` on {found.where}. "
-        "Medians of interleaved rounds; the others take so many times as long as jaxnet, round by "
-        "round, of each library its best way; below 1 they are faster.",
+        _wrapped(
+            f"By `{found.command}` on {found.where}. Medians of interleaved rounds; the others "
+            "take so many times as long as jaxnet, round by round, of each library its best way; "
+            "below 1 they are faster."
+        ),
         "",
         "| | jaxnet | the others take times as long |",
         "|---|---|---|",
     ]
     for group in found.groups:
-        ours = _shown(group.timings[group.ours].median, group.unit)
+        ours = shown(group.timings[group.ours].median)
         peers = (
-            f"{library} {group.times(way):.3g}"
+            f"{library} {number(group.times(way))}"
             for library, way in _best(group).items()
             if way != group.ours
         )
@@ -151,7 +155,7 @@ def block(found: Found) -> str:
     judged = found.verdicts
     met = sum(verdict.word == "met" for verdict in judged)
     lines += ["", f"Targets met: {met} of {len(judged)}.", ""]
-    lines += [f"- Not met: {said}" for said in targets.shortfalls(judged)]
+    lines += [_wrapped(f"- Not met: {said}") for said in targets.shortfalls(judged)]
     return "\n".join([*lines, END]).replace("\n\n\n", "\n\n").replace(f"\n\n{END}", f"\n{END}")
 
 
@@ -174,7 +178,7 @@ def bars(path: Path, found: Found) -> None:
     with mpl.rc_context(report.STYLE):
         figure = Figure(figsize=(8, 0.24 * sum(heights) + 0.8), layout="constrained")
         figure.suptitle(
-            "Time of jaxnet and of others, on logarithmic axes",
+            "Time of jaxnet and of others, logarithmic; times ours",
             x=0.01,
             ha="left",
             fontsize=13,
@@ -194,11 +198,11 @@ def _bars(group: Group, ax: Axes) -> None:
     ax.barh(range(len(best)), seconds, color=colours, height=0.7)
     for row, (way, median) in enumerate(zip(best.values(), seconds, strict=True)):
         ours = way == group.ours
-        times = "" if ours else f"  x {group.times(way):.3g}"
-        ax.text(
-            median * 1.1,
-            row,
-            _shown(median, group.unit) + times,
+        ax.annotate(
+            shown(median) + ("" if ours else f", {number(group.times(way))}x"),
+            (median, row),
+            xytext=(5, 0),
+            textcoords="offset points",
             va="center",
             fontsize=9,
             fontweight="bold" if ours else "normal",

@@ -24,7 +24,7 @@ def imports(size: Size) -> Section:
 
     without, ours = "jax and optax alone", "jaxnet, jax and optax"
     ways = {without: importing("jax, optax"), ours: importing("jax, optax, jaxnet")}
-    group = Group("Importing", "ms", ours, interleaved(ways, size.slow_rounds))
+    group = Group("Importing", ours, interleaved(ways, size.slow_rounds))
     return Section([group], {"jaxnet, share added": 1 / group.times(without) - 1})
 
 
@@ -38,7 +38,7 @@ def compiling(size: Size) -> Section:
                     took = machine.fresh(compile_seconds, optimizer, cache=cache)
                     seconds[f"{optimizer}, {state}"].append(took)
     timings = {way: Timing(tuple(each)) for way, each in seconds.items()}
-    group = Group("Compiling a sweep of digits", "s", next(iter(timings)), timings)
+    group = Group("Compiling a sweep of digits", next(iter(timings)), timings)
     return Section([group], {f"{way}, s": timing.median for way, timing in timings.items()})
 
 
@@ -56,7 +56,7 @@ def cold_start(size: Size) -> Section:
         machine.run_command("experiments.train", COLD, {})
 
     title, way = "From a cold start to a model", f"jaxnet, train {' '.join(COLD[:5])}"
-    group = Group(title, "s", way, interleaved({way: run}, size.slow_rounds))
+    group = Group(title, way, interleaved({way: run}, size.slow_rounds))
     return Section([group], {"cold start, s": group.timings[way].median})
 
 

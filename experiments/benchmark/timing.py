@@ -14,7 +14,7 @@ from jaxtyping import Float
 Way = Callable[[], Float[np.ndarray, "R E"]]
 """Makes R runs and gives the mean loss of each of E epochs."""
 
-UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6}
+_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6}
 TOLERANCE = 1e-3
 
 
@@ -47,13 +47,12 @@ class Group(NamedTuple):
     """Ways to do one thing, side by side.
 
     Attributes:
-        title: what is done. unit: of `UNITS`, to show it in.
+        title: what is done.
         ours: the way that the others are held against.
         timings: by way.
     """
 
     title: str
-    unit: str
     ours: str
     timings: Mapping[str, Timing]
 
@@ -77,16 +76,16 @@ class Group(NamedTuple):
 
     def table(self) -> "Table":
         """Lay the timings out."""
-        scale, ours = UNITS[self.unit], self.timings[self.ours].seconds
-        rows = []
+        ours, rows = self.timings[self.ours].seconds, []
         for way, timing in self.timings.items():
-            low, high = timing.quartiles
+            unit = unit_of(timing.median)
+            low, high = (number(each * _UNITS[unit]) for each in timing.quartiles)
             rows.append(
                 (
                     way,
-                    f"{timing.median * scale:.4g} {self.unit}",
-                    f"{low * scale:.4g} - {high * scale:.4g}",
-                    f"{ratio(timing.seconds, ours):.3g}",
+                    shown(timing.median),
+                    f"{low} - {high}",
+                    number(ratio(timing.seconds, ours)),
                     f"{timing.compiling:.2g} s",
                 )
             )
@@ -119,6 +118,22 @@ class Section(NamedTuple):
     figures: Mapping[str, Any] = {}
     notes: Sequence[str] = ()
     dtype: str = "float32"
+
+
+def unit_of(seconds: float) -> str:
+    """Choose the unit that tells seconds in few digits."""
+    return "us" if seconds < 1e-3 else "ms" if seconds < 1 else "s"
+
+
+def number(value: float) -> str:
+    """Write a number in three digits, or whole."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def shown(seconds: float) -> str:
+    """Write seconds with a unit that suits them."""
+    unit = unit_of(seconds)
+    return f"{number(seconds * _UNITS[unit])} {unit}"
 
 
 def interleaved(
@@ -155,7 +170,6 @@ def _clocked(way: Callable[[], object]) -> tuple[float, object]:
 
 def compare(
     title: str,
-    unit: str,
     ways: Mapping[str, Way],
     rounds: int,
     beside: Mapping[str, Callable[[], object]] | None = None,
@@ -164,7 +178,7 @@ def compare(
     """Time ways that make the same runs, or the first of them alone; the last one is ours.
 
     Args:
-        title: what they do. unit: to show it in.
+        title: what they do.
         ways: by name.
         rounds: at least 2.
         beside: what is timed in the same rounds and not held against ours.
@@ -180,7 +194,7 @@ def compare(
             first = found[ours][: len(found[name])]
             refuse_to_time(f"{name} and {ours}", first, found[name], tolerance)
 
-    return Group(title, unit, ours, interleaved({**(beside or {}), **ways}, rounds, check))
+    return Group(title, ours, interleaved({**(beside or {}), **ways}, rounds, check))
 
 
 def ratio(these: Sequence[float], those: Sequence[float]) -> float:
