@@ -225,7 +225,7 @@ def lines(path: Path, section: Section) -> None:
     by_axis: dict[str, list[str]] = {}
     for label in section.figures:
         by_axis.setdefault(label.split(",")[0], []).append(label)
-    units = {"seconds": ("s", 1.0), "memory": ("MB", 1e6)}
+    units = {"seconds": ("seconds", 1.0), "memory": ("MB added", 1e6)}
     panels = [
         [
             report.Panel(

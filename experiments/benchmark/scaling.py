@@ -15,6 +15,7 @@ from experiments.benchmark.timing import Section, Table, Way, exponent, interlea
 from experiments.benchmark.work import RATES, Size, crossed, digits_task, random_work
 
 BATCH_SIZE, WIDTH_ROWS = 128, 1280
+_ROUNDS = 3
 _JAXNET, _TORCH = "jaxnet", "PyTorch eager"
 
 
@@ -74,11 +75,11 @@ def make(axis: str, size: int, way: str) -> Way:
     }[axis]()
 
 
-def measure(axis: str, count: int, way: str, rounds: int) -> tuple[float, int]:
+def measure(axis: str, count: int, way: str) -> tuple[float, int]:
     """Give the seconds of all that one size makes in this process, and the bytes it adds to it."""
     jax.block_until_ready(jax.numpy.zeros(1))
     before = machine.peak_memory()
-    timing = interleaved({way: make(axis, count, way)}, rounds)[way]
+    timing = interleaved({way: make(axis, count, way)}, _ROUNDS)[way]
     return timing.median * timing.runs, machine.peak_memory() - before
 
 
@@ -91,10 +92,7 @@ def scaling(size: Size) -> Section:
     for axis, sizes in {**size.scales, **devices}.items():
         for way in (_JAXNET, _TORCH) if axis in ("rows", "width") and not missing else (_JAXNET,):
             found = [
-                machine.fresh(
-                    *(measure, axis, count, way, size.slow_rounds),
-                    cores=cores.get(axis, count),
-                )
+                machine.fresh(measure, axis, count, way, cores=cores.get(axis, count))
                 for count in sizes
             ]
             lines.append(Line(axis, way, list(sizes), *zip(*found, strict=True)))
@@ -115,7 +113,8 @@ def section(lines: Sequence[Line]) -> Section:
             rows.append((f"{line.label}: exponent", *fitted))
     notes = (
         "Every size in a process of its own; what JAX and this benchmark hold before is not "
-        "counted, what compiling takes is. Exponents are fitted over the upper half of the sizes.",
+        "counted, what compiling and importing PyTorch take is. Exponents are fitted over the "
+        "upper half of the sizes.",
         f"rows: an epoch of 64-64-10; width: {WIDTH_ROWS} rows of 64-W-W-10; batch {BATCH_SIZE}; "
         "devices: 256 runs on digits; runs: of the classifier notebook.",
     )

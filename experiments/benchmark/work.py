@@ -230,8 +230,8 @@ _ON_GPU = Size(
 _QUICK: dict[str, Any] = {
     "rounds": 3,
     "slow_rounds": 2,
-    "rows": 10_240,
-    "tiny_seeds": 256,
+    "rows": 5_120,
+    "tiny_seeds": 64,
     "scales": {
         "runs": [64, 1024, 16_384],
         "rows": [1000, 10_000, 100_000],
