@@ -201,7 +201,7 @@ def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
     """Give what makes a tile's program: functions, measurements, shapes, devices and mode."""
     items = shape.runs // shape.rates
     seeds = jax.ShapeDtypeStruct((items,), np.int32)
-    params = jax.eval_shape(functools.partial(start, task.init), seeds)
+    params = devices.program(start, "init").eval_shape(task.init, seeds)
     rates = jax.ShapeDtypeStruct((items, shape.rates), _kind(params))
     order = jax.ShapeDtypeStruct((items, task.steps, task.batch_size), np.int32)
     whole = task.batch_size == task.rows

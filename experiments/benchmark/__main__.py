@@ -116,7 +116,8 @@ def main(
             sections[name] = section
             print(f"\n{name}, {section.dtype}, {time.perf_counter() - began:.0f} s since the start")
             show([*(group.table() for group in section.groups), *section.tables], [*section.notes])
-    found = results.Found(sections, held, hardware, machine.versions(), machine.today(), quick)
+    made = machine.versions(), machine.today(), quick, only
+    found = results.Found(sections, held, hardware, *made)
     print()
     if found.verdicts:
         show([targets.table(found.verdicts)], targets.shortfalls(found.verdicts))

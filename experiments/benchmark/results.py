@@ -40,6 +40,7 @@ class Found(NamedTuple):
         hardware, versions: from `machine`.
         date: of the day.
         quick: whether fewer rounds of smaller sizes were timed.
+        only: the parts that were asked for; none where it was all of them.
     """
 
     sections: Mapping[str, Section]
@@ -48,11 +49,13 @@ class Found(NamedTuple):
     versions: Mapping[str, str]
     date: str
     quick: bool = False
+    only: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
         """What a person types to find the same."""
-        return f"python -m experiments.benchmark{' --quick' if self.quick else ''}"
+        only = ["--only", *self.only] if self.only else []
+        return " ".join(["python -m experiments.benchmark", *["--quick"] * self.quick, *only])
 
     @property
     def verdicts(self) -> list[targets.Verdict]:
