@@ -83,6 +83,9 @@ def mesh(axis: str, count: int | None = None) -> jax.sharding.Mesh:
 def batch_sharding(count: int | None = None) -> jax.sharding.NamedSharding:
     """Spread a batch's first axis over `count` local devices, all of them where None.
 
+    On CPU devices a loss with a matrix decomposition may wait for ever, unless the environment
+    variable NPROC gave XLA more threads than devices before JAX was first used.
+
     Raises:
         ValueError: a count below one or above the devices there are.
     """

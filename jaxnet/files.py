@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import os
+import threading
 from pathlib import Path
 
 
@@ -13,8 +14,8 @@ def write(path: Path, content: bytes) -> None:
         OSError: a place that cannot be written to, or is full; an older file stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Named after the process, so that two that write the same file do not mix.
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    # Named after the thread, so that two that write the same file do not mix.
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         with beside.open("wb") as file:
             file.write(content)

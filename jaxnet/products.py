@@ -61,49 +61,58 @@ def _value(array: Any, of_data: bool) -> _Value:
 def arranged(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a function of parameters and data of the same values, its products made fast.
 
-    Derivatives taken of it are the function's own.
+    Derivatives taken of it are the function's own. Params and data are pytrees of arrays, given by
+    position; what the function changes in place is lost, as under `jax.make_jaxpr`.
     """
 
-    @jax.custom_jvp
     def rewritten(params: PyTree, *data: Any) -> Any:
         # Else JAX would give the jaxpr of an earlier trace, whose closure may have held others.
         def anew(*arguments: Any) -> Any:
             return function(*arguments)
 
         closed, shape = jax.make_jaxpr(anew, return_shape=True)(params, *data)
-        arguments = [_value(leaf, False) for leaf in jax.tree.leaves(params)]
-        arguments += [_value(leaf, True) for leaf in jax.tree.leaves(data)]
-        results = [value.array for value in _evaluate(closed, arguments)]
-        return jax.tree.unflatten(jax.tree.structure(shape), results)
+        leaves = jax.tree.leaves(params), jax.tree.leaves(data)
 
-    @rewritten.defjvp
-    def _(primals: Any, tangents: Any) -> Any:
-        return jax.jvp(function, primals, tangents)
+        @jax.custom_jvp
+        def carried_out(constants: Any, params: Any, data: Any) -> Any:
+            values = [_value(leaf, False) for leaf in (*constants, *params)]
+            values += [_value(leaf, True) for leaf in data]
+            return [value.array for value in _evaluate(closed.jaxpr, values)]
+
+        @carried_out.defjvp
+        def _(primals: Any, tangents: Any) -> Any:
+            def plain(constants: Any, params: Any, data: Any) -> Any:
+                own = core.ClosedJaxpr(closed.jaxpr, constants)
+                return core.jaxpr_as_fun(own)(*params, *data)
+
+            return jax.jvp(plain, primals, tangents)
+
+        return jax.tree.unflatten(jax.tree.structure(shape), carried_out(closed.consts, *leaves))
 
     return rewritten
 
 
-def _evaluate(closed: Any, arguments: Sequence[_Value]) -> list[_Value]:
+def _evaluate(jaxpr: Any, given: Sequence[_Value]) -> list[_Value]:
     """Carry out a jaxpr, its products and those of the functions it calls arranged."""
-    constants = (_value(constant, False) for constant in closed.consts)
-    names = (*closed.jaxpr.constvars, *closed.jaxpr.invars)
-    values = dict(zip(names, (*constants, *arguments), strict=True))
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), given, strict=True))
 
     def read(variable: Any) -> _Value:
         is_literal = isinstance(variable, core.Literal)
         return _value(variable.val, False) if is_literal else values[variable]
 
-    for equation in closed.jaxpr.eqns:
-        results = _apply(equation, [read(variable) for variable in equation.invars])
+    for equation in jaxpr.eqns:
+        with equation.ctx.manager:
+            results = _apply(equation, [read(variable) for variable in equation.invars])
         values.update(zip(equation.outvars, results, strict=True))
-    return [read(variable) for variable in closed.jaxpr.outvars]
+    return [read(variable) for variable in jaxpr.outvars]
 
 
 def _apply(equation: Any, given: list[_Value]) -> list[_Value]:
     primitive, parameters = equation.primitive, equation.params
     name, of_data = primitive.name, any(value.of_data for value in given)
     if name in _CALLS:
-        return _evaluate(parameters[_CALLS[name]], given)
+        called = parameters[_CALLS[name]]
+        return _evaluate(called.jaxpr, [*(_value(each, False) for each in called.consts), *given])
     if name == "dot_general":
         return [_product(given[0], given[1], equation)]
     if name == "transpose":
@@ -140,7 +149,9 @@ def _product(a: _Value, b: _Value, equation: Any) -> _Value:
         [axis for axis in value.axes if axis not in (*gone, *kept)]
         for value, gone, kept in zip((a, b), contracted, together, strict=True)
     ]
-    operands, turned = (a, b), a.of_data and not b.of_data
+    operands = a, b
+    # A sharding that is asked for names the axes in their own order.
+    turned = a.of_data and not b.of_data and equation.params.get("out_sharding") is None
     if turned:
         operands, contracted, together = (b, a), contracted[::-1], together[::-1]
     stored = [sorted(each) for each in (free[::-1] if turned else free)]
@@ -154,12 +165,9 @@ def _product(a: _Value, b: _Value, equation: Any) -> _Value:
             precision = precision[::-1]
         given = equation.params | {"dimension_numbers": numbers, "precision": precision}
         found = equation.primitive.bind(x, y, **given)
-    first, second = (
-        {axis: place for place, axis in enumerate(each, start)}
-        for each, start in zip(
-            stored, (len(together[0]), len(together[0]) + len(stored[0])), strict=True
-        )
-    )
+    start, middle = len(together[0]), len(together[0]) + len(stored[0])
+    first = {axis: start + place for place, axis in enumerate(stored[0])}
+    second = {axis: middle + place for place, axis in enumerate(stored[1])}
     places = (second, first) if turned else (first, second)
     ours = [place[axis] for place, each in zip(places, free, strict=True) for axis in each]
     return _Value(found, (*range(len(together[0])), *ours), a.of_data or b.of_data)
@@ -168,9 +176,11 @@ def _product(a: _Value, b: _Value, equation: Any) -> _Value:
 def _is_small(a: Any, b: Any, numbers: Any, element_type: Any) -> bool:
     (contracted, _), (together, _) = numbers
     shared = math.prod(a.shape[axis] for axis in (*contracted, *together))
-    # Others add otherwise than `jnp.sum` does: booleans by or, narrow floats in wider ones.
-    plain = jnp.issubdtype(a.dtype, jnp.floating) and a.dtype == b.dtype
-    return plain and element_type in (None, a.dtype) and a.size * b.size <= SMALL * shared
+    # Others add otherwise than `jnp.sum` does: booleans by or, narrow floats in wider ones. The
+    # precision asked for is what these have anyway.
+    plain = a.dtype in (jnp.float32, jnp.float64) and a.dtype == b.dtype
+    plain = plain and (element_type is None or element_type == a.dtype)
+    return plain and a.size * b.size <= SMALL * shared
 
 
 def _expanded(a: Any, b: Any, numbers: Any, free: Sequence[Sequence[int]]) -> Array:

@@ -117,15 +117,15 @@ def loss_curves(
     picture(path, title, [[Panel("", "epoch", y_label, curves, log)]])
 
 
-def matplotlib() -> Any:
-    """Import what draws, which takes over half a second."""
+def drawing() -> Any:
+    """Import Matplotlib, which takes over half a second."""
     importlib.import_module("matplotlib.figure")
     return importlib.import_module("matplotlib")
 
 
 def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
     """Save rows of panels as one picture."""
-    mpl = matplotlib()
+    mpl = drawing()
     with mpl.rc_context(STYLE):
         size = (6.4 * len(panels[0]), 3.8 * len(panels) + 0.4)
         figure = mpl.figure.Figure(figsize=size, layout="constrained")
@@ -159,7 +159,7 @@ def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
     Gives a function of what is under way, how many are done, and how many there are to be.
     """
     # A picture comes at the end; what draws it is imported while XLA compiles.
-    threading.Thread(target=matplotlib, daemon=True).start()
+    threading.Thread(target=drawing, daemon=True).start()
     console = Console(stderr=True)
     columns = (
         TextColumn(f"{unit} {{task.completed}} of {{task.total}}"),

@@ -243,7 +243,8 @@ def _lower(
     items = jax.vmap(rates, in_axes=(0, 0, 0, 0, None, None))
     began = time.perf_counter()
     lowered = _spread(items, mesh).lower(*shapes)
-    if mesh.devices.flat[0].platform == "cpu" and "lapack" in lowered.as_text():
+    several = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
+    if several and "lapack" in lowered.as_text():
         # A decomposition waits for a thread of the pool that every device runs in: with a device
         # for each thread, all may wait for ever.
         lowered = _spread(items, devices.mesh("runs", 1)).lower(*shapes)

@@ -127,3 +127,35 @@ def test_derivatives_taken_of_it_are_those_of_the_function():
     w, x = np.float32([1, 2]), np.float32([[3, -5], [1, 1]])
     found = jax.grad(products.arranged(function))(w, x)
     assert found.tolist() == jax.grad(function)(w, x).tolist() == [7 * 4, 7 * -4]
+
+
+def test_a_wider_sum_that_is_asked_for_is_made():
+    with jax.enable_x64(True):
+        found = products.arranged(lambda w, x: jnp.dot(x, w, preferred_element_type=jnp.float64))(
+            jnp.ones((2, 1), jnp.float32), jnp.ones((1, 2), jnp.float32)
+        )
+    assert found.dtype == np.float64
+
+
+def test_half_precision_is_left_to_the_library():
+    """Which adds in float32: each product alone would overflow."""
+    a, b = np.float16([[300, 300]]), np.float16([[300], [-300]])
+    assert products.arranged(jnp.matmul)(a, b).tolist() == [[0]]
+
+
+def test_what_was_set_around_an_operation_is_set_around_it_again():
+    def draws(w, x):
+        with jax.threefry_partitionable(False):
+            return w * jax.random.normal(jax.random.key(0), x.shape).sum()
+
+    given = np.float32(2), np.zeros((3, 5), np.float32)
+    np.testing.assert_allclose(products.arranged(draws)(*given), draws(*given), rtol=1e-6)
+
+
+def test_derivatives_by_what_the_function_closes_over_are_its_own():
+    w, x = np.float32([1, 2]), np.float32([[3, -5], [1, 1]])
+
+    def scaled(by, arrange):
+        return arrange(jax.value_and_grad(lambda w, x: by * jnp.sum((x @ w) ** 2)))(w, x)[0]
+
+    assert jax.grad(scaled)(2.0, products.arranged) == jax.grad(scaled)(2.0, lambda f: f)
