@@ -624,6 +624,11 @@ def test_a_readme_without_its_place_is_refused_before_anything_runs(text, tmp_pa
     assert (tmp_path / "README.md").read_text() == text
 
 
+def test_a_readme_that_is_missing_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(ValueError, match=r"^readme: wanted a file with the two markers; got "):
+        benchmark.main(readme=tmp_path / "README.md")
+
+
 def test_results_are_written_whole(tmp_path):
     found = made_up()
     benchmark.write(found, tmp_path)

@@ -102,6 +102,8 @@ def main(
     # Processes share a card only if none takes all its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if readme is not None:
+        if not readme.is_file():
+            raise ValueError(f"readme: wanted a file with the two markers; got {readme}")
         results.rewrite(readme.read_text(), "")
     chosen, hardware = size(jax.default_backend(), quick), machine.hardware()
     if output is None and "card" in hardware:
