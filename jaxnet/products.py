@@ -7,6 +7,7 @@ what follows them is computed in that order, where JAX would copy every layer's 
 another order and back.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,16 +18,10 @@ import numpy as np
 from jax.extend import core
 from jaxtyping import Array, PyTree
 
+from jaxnet import jaxprs
+
 # Multiplications of a product that is expanded.
 SMALL = 512
-
-_NAMES = """abs add add_any and ceil clamp convert_element_type copy cos div eq erf exp exp2 expm1
-floor ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow round rsqrt
-select_n sign sin sqrt square sub tanh xor"""
-# Of operands of one shape, or scalars; the order of their axes is all the same to them.
-_ELEMENTWISE = frozenset(_NAMES.split())
-_CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
-_REDUCTIONS = frozenset(["reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_sum"])
 
 
 class _Value(NamedTuple):
@@ -77,7 +72,9 @@ def arranged(function: Callable[..., Any]) -> Callable[..., Any]:
         def carried_out(constants: Any, params: Any, data: Any) -> Any:
             values = [_value(leaf, False) for leaf in (*constants, *params)]
             values += [_value(leaf, True) for leaf in data]
-            return [value.array for value in _evaluate(closed.jaxpr, values)]
+            constant = functools.partial(_value, of_data=False)
+            found = jaxprs.evaluate(closed.jaxpr, values, constant, _apply)
+            return [value.array for value in found]
 
         @carried_out.defjvp
         def _(primals: Any, tangents: Any) -> Any:
@@ -92,47 +89,28 @@ def arranged(function: Callable[..., Any]) -> Callable[..., Any]:
     return rewritten
 
 
-def _evaluate(jaxpr: Any, given: Sequence[_Value]) -> list[_Value]:
-    """Carry out a jaxpr, its products and those of the functions it calls arranged."""
-    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), given, strict=True))
-
-    def read(variable: Any) -> _Value:
-        is_literal = isinstance(variable, core.Literal)
-        return _value(variable.val, False) if is_literal else values[variable]
-
-    for equation in jaxpr.eqns:
-        with equation.ctx.manager:
-            results = _apply(equation, [read(variable) for variable in equation.invars])
-        values.update(zip(equation.outvars, results, strict=True))
-    return [read(variable) for variable in jaxpr.outvars]
-
-
 def _apply(equation: Any, given: list[_Value]) -> list[_Value]:
     primitive, parameters = equation.primitive, equation.params
     name, of_data = primitive.name, any(value.of_data for value in given)
-    if name in _CALLS:
-        called = parameters[_CALLS[name]]
-        return _evaluate(called.jaxpr, [*(_value(each, False) for each in called.consts), *given])
     if name == "dot_general":
         return [_product(given[0], given[1], equation)]
     if name == "transpose":
         axes = tuple(given[0].axes[axis] for axis in parameters["permutation"])
         return [_Value(given[0].stored, axes, of_data)]
-    if name in _REDUCTIONS:
+    if name in jaxprs.REDUCTIONS:
         axes = given[0].axes
         gone = tuple(sorted(axes[axis] for axis in parameters["axes"]))
         left = [axis for axis in axes if axis not in gone]
         found = primitive.bind(given[0].stored, **parameters | {"axes": gone})
         return [_Value(found, tuple(np.argsort(np.argsort(left)).tolist()), of_data)]
-    bound = primitive.get_bind_params(parameters)
-    if name in _ELEMENTWISE:
+    if name in jaxprs.ELEMENTWISE:
         orders = [value.axes for value in given if value.axes]
         # The order that is not the axes' own is a product's.
         axes = next((order for order in orders if order != tuple(sorted(order))), (*orders, ())[0])
-        found = primitive.bind(*(value.like(axes) for value in given), **bound)
+        (found,) = jaxprs.bind(equation, [value.like(axes) for value in given])
         return [_Value(found, axes, of_data)]
-    found = primitive.bind(*(value.array for value in given), **bound)
-    return [_value(each, of_data) for each in (found if primitive.multiple_results else [found])]
+    arrays = [value.array for value in given]
+    return [_value(found, of_data) for found in jaxprs.bind(equation, arrays)]
 
 
 def _product(a: _Value, b: _Value, equation: Any) -> _Value:

@@ -14,7 +14,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from jaxnet import batches, devices, files, products, training
+from jaxnet import batches, devices, files, layouts, products, training
 from jaxnet.optimizers import Entry
 
 # What the parameters, gradients and optimizer states of a tile may take: a CPU's cache; elsewhere
@@ -235,13 +236,11 @@ def _lower(
 ) -> tuple[Any, float]:
     del told_apart
     shapes = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
+    began, layout = time.perf_counter(), layouts.NESTED
     if jax.default_backend() == "cpu":
         value_and_grad = products.arranged(value_and_grad)
-    one = functools.partial(_run, value_and_grad, entry, metrics, np.array(measured))
-    # Learning rates inside: they share the batch of their seed.
-    rates = jax.vmap(one, in_axes=(None, 0, None, None, None, None))
-    items = jax.vmap(rates, in_axes=(0, 0, 0, 0, None, None))
-    began = time.perf_counter()
+        layout = _layout(value_and_grad, *shapes)
+    items = functools.partial(_train, value_and_grad, entry, metrics, np.array(measured), layout)
     lowered = _spread(items, mesh).lower(*shapes)
     several = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
     if several and "lapack" in lowered.as_text():
@@ -260,28 +259,61 @@ def _spread(items: Callable[..., Any], mesh: jax.sharding.Mesh) -> Any:
     )
 
 
-def _run(
+def _layout(
+    value_and_grad: training.ValueAndGrad,
+    params: PyTree,
+    rates: Any,
+    seeds: Any,
+    order: Any,
+    data: PyTree,
+    validation: PyTree | None,
+) -> layouts.Layout:
+    """Choose how runs are stored: in lanes where no product of a step is left to a library."""
+    del rates, seeds, validation
+    rows = len(jax.tree.leaves(data)[0]) if order is None else order.shape[-1]
+
+    def shaped(tree: PyTree, *first: int) -> PyTree:
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((*first, *leaf.shape[1:]), leaf.dtype), tree
+        )
+
+    step = str(jax.make_jaxpr(value_and_grad)(shaped(params), shaped(data, rows)))
+    libraries = "dot_general", "conv_general_dilated"
+    return layouts.NESTED if any(name in step for name in libraries) else layouts.LANES
+
+
+def _train(
     value_and_grad: training.ValueAndGrad,
     entry: Entry,
     metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...],
     measured: Int[np.ndarray, " E"],
+    layout: layouts.Layout,
     params: PyTree,
-    learning_rate: Float[Array, ""],
-    seed: Int[Array, ""],
-    order: Int[Array, "T B"] | None,
+    rates: Float[Array, "K L"],
+    seeds: Int[Array, " K"],
+    order: Int[Array, "K T B"] | None,
     data: PyTree,
     validation: PyTree | None,
 ) -> tuple[dict[str, Any], PyTree]:
-    """Train one run; give what was measured of it and its last parameters to be judged."""
-    noise = {"key": jax.random.fold_in(jax.random.key(0), seed)} if entry.random else {}
-    optimizer = entry.make(learning_rate, **noise)
-    kind = jnp.result_type(*jax.tree.leaves(params))
-    zero = jnp.zeros((), jnp.int32)
+    """Train a tile's runs; give what was measured of them and their last parameters to be judged.
 
-    def advance(t: Array, carry: Any) -> Any:
-        state, total, diverged, evaluations = carry
-        batch = data if order is None else batches.take(data, order[t])
-        state, loss = training.step(value_and_grad, optimizer, state, batch)
+    Both have the axes K, L first.
+    """
+    kind = jnp.result_type(*jax.tree.leaves(params))
+    zero, shape = jnp.zeros((), jnp.int32), rates.shape
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), seeds)
+    held = layout.put((rates, layouts.repeated(keys, shape)))
+
+    def optimizer(rate: Array, key: Array) -> optax.GradientTransformation:
+        return entry.make(rate, **({"key": key} if entry.random else {}))
+
+    def begin(params: PyTree, rate: Array, key: Array) -> Any:
+        return training.start(optimizer(rate, key), params), zero - 1, zero
+
+    def advance(t: Array, run: Any, batch: PyTree | None) -> Any:
+        (state, total, diverged, evaluations), held = run
+        batch = data if order is None else batch
+        state, loss = training.step(value_and_grad, optimizer(*held), state, batch)
         first = (diverged < 0) & ~jnp.isfinite(loss)
         spent = entry.evaluations(state.opt_state)
         return (
@@ -291,26 +323,40 @@ def _run(
             evaluations + spent,
         )
 
+    def judge(state: training.State) -> dict[str, Array]:
+        judged = entry.evaluate(state.opt_state, state.params)
+        values = {"validation loss": value_and_grad(judged, validation)[0]}
+        return values | {
+            f"validation {name}": jnp.asarray(metric(judged, validation))
+            for name, metric in metrics
+        }
+
     def measure(carry: Any, window: tuple[Array, Array]) -> tuple[Any, dict[str, Array]]:
         begin, end = window
         state, diverged, evaluations = carry
-        start = (state, jnp.zeros((), kind), diverged, evaluations)
-        state, total, *counts = jax.lax.fori_loop(begin, end, advance, start)
-        values = {"training": total / (end - begin).astype(kind)}
+        start = (state, jnp.zeros(diverged.shape, kind), diverged, evaluations)
+
+        def each(t: Array, carry: Any) -> Any:
+            batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order[:, t])
+            return layout.map(functools.partial(advance, t))((carry, held), batch, shape)
+
+        state, total, *counts = jax.lax.fori_loop(begin, end, each, start)
+        values = {"training": layout.get(total, shape) / (end - begin).astype(kind)}
         if validation is not None:
-            judged = entry.evaluate(state.opt_state, state.params)
-            values["validation loss"] = value_and_grad(judged, validation)[0]
-            values |= {
-                f"validation {name}": jnp.asarray(metric(judged, validation))
-                for name, metric in metrics
-            }
+            values |= layouts.nested(judge)(layout.get(state, shape))
         return (state, *counts), jax.tree.map(lambda value: value.astype(kind), values)
 
     windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
-    carry = (training.start(optimizer, params), zero - 1, zero)
-    (state, diverged, evaluations), values = jax.lax.scan(measure, carry, tuple(windows))
+    carry = layout.put(
+        layouts.nested(begin)(layouts.repeated(params, shape), rates, layouts.repeated(keys, shape))
+    )
+    carry, values = jax.lax.scan(measure, carry, tuple(windows))
+    state, diverged, evaluations = layout.get(carry, shape)
+    values = jax.tree.map(lambda value: jnp.moveaxis(value, 0, -1), values)
     counts = {"diverged": diverged, "evaluations": evaluations}
-    return values | counts, entry.evaluate(state.opt_state, state.params)
+    return values | counts, layouts.nested(
+        lambda state: entry.evaluate(state.opt_state, state.params)
+    )(state)
 
 
 def run(
@@ -335,19 +381,19 @@ def run(
         on_progress: called with the number of runs done after each tile.
     """
     places, items = _items(runs, shape)
-    per_call = shape.runs // shape.rates
-    tiles = []
-    for first in range(0, len(items), per_call):
-        chosen = items[first : first + per_call]
+    program = functools.cache(lambda: compiled(task, entry, shape))
+    tiles, end = [], 0
+    for chosen in _cut(items, shape):
+        end += chosen.rates.size
         path = folder and folder / _name(entry, test, chosen, shape)
         done = path and _read(path)
         if not done:
-            done = _call(task, entry, shape, chosen, test)
+            done = _call(task, program(), shape, chosen, test)
             if path:
                 _write(path, done)
         tiles.append(done)
         if on_progress:
-            on_progress(sum(place < (first + per_call) * shape.rates for place in places))
+            on_progress(int(np.sum(places < end)))
     compiling, running = np.transpose([tile.pop("seconds") for tile in tiles])
     joined = {name: np.concatenate([tile[name] for tile in tiles])[places] for name in tiles[0]}
     parts: dict[str, dict[str, np.ndarray]] = {"validation": {}, "test": {}}
@@ -362,65 +408,76 @@ def run(
 
 def is_kept(entry: Entry, runs: Sequence[Run], shape: Tile, folder: Path) -> bool:
     """Tell whether all tiles of the runs are kept already, not scored on the test data."""
-    items, per_call = _items(runs, shape)[1], shape.runs // shape.rates
-    tiles = (items[first : first + per_call] for first in range(0, len(items), per_call))
+    tiles = _cut(_items(runs, shape)[1], shape)
     return all((folder / _name(entry, False, chosen, shape)).exists() for chosen in tiles)
 
 
-def _name(entry: Entry, test: bool, chosen: list[Any], shape: Tile) -> str:
-    said = json.dumps([entry.name, test, chosen, shape, jax.local_device_count()])
+class _Items(NamedTuple):
+    """Seeds and the learning rates of each."""
+
+    seeds: Int[np.ndarray, " K"]
+    rates: Float[np.ndarray, "K L"]
+
+
+def _name(entry: Entry, test: bool, items: _Items, shape: Tile) -> str:
+    pairs = list(zip(items.seeds.tolist(), items.rates.tolist(), strict=True))
+    said = json.dumps([entry.name, test, pairs, shape, jax.local_device_count()])
     return f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
 
 
-def _items(
-    runs: Sequence[Run], shape: Tile
-) -> tuple[list[int], list[tuple[int, tuple[float, ...]]]]:
+def _items(runs: Sequence[Run], shape: Tile) -> tuple[Int[np.ndarray, " R"], _Items]:
     """Group runs of one seed into items of so many rates, the last of a seed filled up.
 
     Gives also the place of each run among all the rates of all items.
     """
-    by_seed: dict[int, list[int]] = {}
-    for index, (seed, _) in enumerate(runs):
-        by_seed.setdefault(seed, []).append(index)
-    places, items = [0] * len(runs), []
-    for seed, indices in by_seed.items():
-        for first in range(0, len(indices), shape.rates):
-            group = indices[first : first + shape.rates]
-            for offset, index in enumerate(group):
-                places[index] = len(items) * shape.rates + offset
-            group += group[-1:] * (shape.rates - len(group))
-            items.append((seed, tuple(float(runs[index][1]) for index in group)))
-    return places, items
+    seeds, rates = np.array([seed for seed, _ in runs]), np.array([rate for _, rate in runs])
+    by_seed = np.argsort(seeds, kind="stable")
+    seeds, rates = seeds[by_seed], rates[by_seed]
+    offset = (np.arange(len(runs)) - np.searchsorted(seeds, seeds)) % shape.rates
+    (firsts,) = np.nonzero(offset == 0)
+    lasts = np.append(firsts[1:], len(runs)) - 1
+    filled = np.minimum(firsts[:, None] + np.arange(shape.rates), lasts[:, None])
+    places = np.empty(len(runs), int)
+    places[by_seed] = (np.cumsum(offset == 0) - 1) * shape.rates + offset
+    return places, _Items(seeds[firsts], rates[filled])
+
+
+def _cut(items: _Items, shape: Tile) -> Iterator[_Items]:
+    """Cut items into those of each tile."""
+    count = shape.runs // shape.rates
+    for first in range(0, len(items.seeds), count):
+        yield _Items(*(each[first : first + count] for each in items))
 
 
 def _call(
-    task: Task, entry: Entry, shape: Tile, chosen: list[Any], test: bool
+    task: Task, program: Program, shape: Tile, items: _Items, test: bool
 ) -> dict[str, np.ndarray]:
     """Run one tile; give each measurement with the tile's runs along the first axis."""
-    program, compiling = compiled(task, entry, shape)
-    full = chosen + chosen[-1:] * (shape.runs // shape.rates - len(chosen))
-    inputs = (*_inputs(task, full), task.data, task.validation)
+    missing = shape.runs // shape.rates - len(items.seeds)
+    seeds = np.pad(items.seeds, (0, missing), "edge")
+    rates = np.pad(items.rates, ((0, missing), (0, 0)), "edge")
+    inputs = (*_inputs(task, seeds, rates), task.data, task.validation)
     began = time.perf_counter()
-    values, params = jax.block_until_ready(program(*inputs))
+    values, params = jax.block_until_ready(program.call(*inputs))
     running = time.perf_counter() - began
     if test:
         score = devices.program(_score, "value_and_grad", "metrics")
         scores = score(task.value_and_grad, task.metrics, params, task.test)
         values |= {f"test {name}": value for name, value in scores.items()}
-    real = len(chosen) * shape.rates
     arrays = {
-        name: np.asarray(value).reshape(-1, *value.shape[2:])[:real]
+        name: np.asarray(value).reshape(-1, *value.shape[2:])[: items.rates.size]
         for name, value in values.items()
     }
-    return arrays | {"seconds": np.array([compiling, running])}
+    return arrays | {"seconds": np.array([program.seconds, running])}
 
 
-def _inputs(task: Task, items: Sequence[tuple[int, tuple[float, ...]]]) -> tuple[Any, ...]:
+def _inputs(
+    task: Task, seeds: Int[np.ndarray, " K"], rates: Float[np.ndarray, "K L"]
+) -> tuple[Any, ...]:
     """Give parameters, learning rates, seeds and orders of items, each with the items first."""
-    seeds = np.array([seed for seed, _ in items], np.int32)
+    seeds = seeds.astype(np.int32)
     params = devices.program(start, "init")(task.init, seeds)
-    rates = np.array([rates for _, rates in items], _kind(params))
-    return params, rates, seeds, _orders(task, seeds)
+    return params, rates.astype(_kind(params)), seeds, _orders(task, seeds)
 
 
 def _kind(params: PyTree) -> Any:

@@ -52,6 +52,12 @@ def classifier():
 
 
 @functools.cache
+def wide():
+    """A network whose products are left to a library."""
+    return classifier()._replace(init=functools.partial(network.init, sizes=[3, 70, 2]))
+
+
+@functools.cache
 def regression():
     """Full batches, of so many epochs that not each of them is measured."""
     return sweep.Task(value_and_grad(SQUARES), init, rows(7, 0), 7, 130)
@@ -126,7 +132,7 @@ CHECKED = (0, 2, 4, 6, 7, 8)
 
 
 @pytest.mark.parametrize("name", OPTAX)
-@pytest.mark.parametrize("make_task", [classifier, regression])
+@pytest.mark.parametrize("make_task", [classifier, regression, wide])
 def test_each_run_is_the_run_alone(make_task, name, x64, standard_promotion):
     """Runs of seeds and rates in no order, more than a tile of them: all that is measured."""
     task = make_task()
@@ -144,6 +150,28 @@ def test_each_run_is_the_run_alone(make_task, name, x64, standard_promotion):
         assert {f"judged {key}": each[index] for key, each in found.test.items()} == pytest.approx(
             test, rel=1e-9
         )
+
+
+def layout_of(task):
+    """Tell in which order a tile's program stores the weights of its runs' first layer."""
+    shape = sweep.Tile(3, 5)
+    text = sweep.compiled(task, optimizers.entry("sgd"), shape).call.as_text()
+    weight = task.init(jax.random.key(0))[0].weight.shape
+    found = {
+        "lanes": "[{},{},15]".format(*weight),
+        "nested": "[3,5,{},{}]".format(*weight),
+    }
+    states = [line for line in text.splitlines() if " while(" in line]
+    (name,) = [name for name, shape in found.items() if any(shape in line for line in states)]
+    return name
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere all are nested")
+@pytest.mark.parametrize(
+    ("make_task", "layout"), [(classifier, "lanes"), (regression, "lanes"), (wide, "nested")]
+)
+def test_runs_of_small_products_are_computed_number_by_number(make_task, layout):
+    assert layout_of(make_task()) == layout
 
 
 @pytest.mark.parametrize(
@@ -426,7 +454,7 @@ init = functools.partial(network.init, sizes=[20, 8, 2])
 task = sweep.Task(loss, init, data, rows, 1, held)
 shape = sweep.Tile(25, 4)
 program = sweep.compiled(task, optimizers.entry("sgd"), shape).call
-inputs = sweep._inputs(task, [(seed, (0.1, 0.2, 0.3, 0.4)) for seed in range(25)])
+inputs = sweep._inputs(task, np.arange(25), np.tile([0.1, 0.2, 0.3, 0.4], (25, 1)))
 def peak():
     # Of this process alone, where getrusage begins from its parent's.
     status = open("/proc/self/status").read()

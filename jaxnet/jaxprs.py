@@ -1,0 +1,53 @@
+"""What a traced function does, operation by operation, to be carried out in another way."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jax.extend import core
+
+_NAMES = """abs add add_any and ceil clamp convert_element_type copy cos div eq erf exp exp2 expm1
+floor ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow round rsqrt
+select_n sign sin sqrt square sub tanh xor"""
+# Of operands of one shape, or scalars; the order of their axes is all the same to them.
+ELEMENTWISE = frozenset(_NAMES.split())
+REDUCTIONS = frozenset(["reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_sum"])
+_CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
+
+
+def evaluate(
+    jaxpr: Any,
+    given: Sequence[Any],
+    constant: Callable[[Any], Any],
+    apply: Callable[[Any, list[Any]], list[Any]],
+) -> list[Any]:
+    """Carry out a jaxpr and the functions it calls, on values of any kind.
+
+    Args:
+        jaxpr: an open one. given: a value for each of its constants and inputs.
+        constant: makes a value of a literal or of a called function's constant.
+        apply: `(equation, values) -> values` carries out one operation.
+    """
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), given, strict=True))
+
+    def read(variable: Any) -> Any:
+        is_literal = isinstance(variable, core.Literal)
+        return constant(variable.val) if is_literal else values[variable]
+
+    for equation in jaxpr.eqns:
+        inputs = [read(variable) for variable in equation.invars]
+        with equation.ctx.manager:
+            if equation.primitive.name in _CALLS:
+                called = equation.params[_CALLS[equation.primitive.name]]
+                inputs = [*map(constant, called.consts), *inputs]
+                results = evaluate(called.jaxpr, inputs, constant, apply)
+            else:
+                results = apply(equation, inputs)
+        values.update(zip(equation.outvars, results, strict=True))
+    return [read(variable) for variable in jaxpr.outvars]
+
+
+def bind(equation: Any, arrays: Sequence[Any]) -> list[Any]:
+    """Carry out an operation as it stands."""
+    primitive = equation.primitive
+    found = primitive.bind(*arrays, **primitive.get_bind_params(equation.params))
+    return list(found) if primitive.multiple_results else [found]
