@@ -12,6 +12,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -271,6 +272,9 @@ def _layout(
     """Choose how runs are stored: in lanes where no product of a step is left to a library."""
     del rates, seeds, validation
     rows = len(jax.tree.leaves(data)[0]) if order is None else order.shape[-1]
+    # A weight meets every row; this spares a trace of what is larger.
+    if rows * max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(params)) > products.SMALL:
+        return layouts.NESTED
 
     def shaped(tree: PyTree, *first: int) -> PyTree:
         return jax.tree.map(
