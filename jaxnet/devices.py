@@ -9,7 +9,6 @@ from importlib import metadata
 from typing import Any
 
 import jax
-import jax.extend.backend
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -62,9 +61,11 @@ def first() -> Any:
     try:
         return jax.devices()[0]
     except (RuntimeError, AssertionError) as error:  # the latter where CUDA is not installed
+        from jax.extend import backend  # noqa: PLC0415 (with it comes Pallas)
+
         try:
             jax.config.update("jax_platforms", None)
-            available = ", ".join(sorted(jax.extend.backend.backends()))
+            available = ", ".join(sorted(backend.backends()))
         finally:
             jax.config.update("jax_platforms", wanted)
         raise MissingPlatformError(
