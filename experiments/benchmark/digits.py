@@ -87,7 +87,7 @@ def many_runs(size: Size) -> Section:
 
 
 def _claims(group: Group, optimizer: Optimizer, operations: int) -> dict[str, float]:
-    rate, share = machine.share(group, operations)
+    rate, share = machine.share(group, operations, machine.peaks(group))
     return group.claims((*OTHERS, *TOGETHER), f"{optimizer}, ") | {
         f"{optimizer}, share of the machine's peak": share,
         f"{optimizer}, GFLOP/s": rate / 1e9,

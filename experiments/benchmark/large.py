@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.benchmark import machine, peers
 from experiments.benchmark.timing import TOLERANCE, Section, compare
-from experiments.benchmark.work import Size, Work, random_work, weight_flops
+from experiments.benchmark.work import Size, Work, numbers_moved, random_work, weight_flops
 
 WIDE, DEEP = (784, 512, 512, 10), (784, *[128] * 16, 10)
 BATCH_SIZE, RATE = 512, 0.01
@@ -72,7 +72,7 @@ def network(sizes: tuple[int, ...], name: str, size: Size) -> Section:
     Raises:
         RuntimeError: a peer whose losses differ.
     """
-    groups, claims, notes = [], {}, []
+    groups, claims, notes, missing = [], {}, [], []
     operations = size.rows * weight_flops(sizes)
     drawn = random_work(sizes, size.rows, BATCH_SIZE, "sgd", RATE)
     for called in size.precisions:
@@ -85,16 +85,22 @@ def network(sizes: tuple[int, ...], name: str, size: Size) -> Section:
                 f"An epoch of {size.rows:,} rows, {name} network, {called}",
                 ways,
                 size.slow_rounds,
-                machine.products(precision.dtype),
+                machine.products(precision.dtype) | machine.copies(),
                 precision.tolerance,
             )
-        rate, share = machine.share(group, operations)
+        rate, share = machine.share(group, operations, machine.peaks(group))
+        width = jax.numpy.dtype(precision.dtype).itemsize
+        moved = width * size.rows // BATCH_SIZE * numbers_moved(sizes, BATCH_SIZE)
+        bandwidth, share_moved = machine.share(group, moved, machine.bandwidths(group))
         groups.append(group)
         claims |= group.claims(("PyTorch eager", "Equinox"), f"{called}, ")
         claims |= {
             f"{called}, share of the machine's peak": share,
-            f"{called}, GFLOP/s": rate / 1e9,
+            f"{called}, share of the machine's bandwidth": share_moved,
         }
-        notes = missing
+        notes.append(
+            f"{called}: {rate / 1e9:.4g} GFLOP/s, {share:.0%} of the best matrix product; "
+            f"{bandwidth / 1e9:.3g} GB/s of what must be moved, {share_moved:.0%} of the best copy."
+        )
     shape = "-".join(map(str, sizes))
-    return Section(groups, claims, notes=[*notes, f"{shape}, batch {BATCH_SIZE}, SGD."])
+    return Section(groups, claims, notes=[*missing, f"{shape}, batch {BATCH_SIZE}, SGD.", *notes])

@@ -35,6 +35,7 @@ PACKAGES = {
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 PRODUCTS = 5
 """How many matrix products are timed at once."""
+_PRODUCTS, _COPIES = ("jnp.matmul", "torch.matmul"), ("np.copyto", "jnp, copy plus one")
 _COPIED, _PASSES = 2**26, 8
 
 
@@ -89,13 +90,13 @@ def products(dtype: str = "float32") -> dict[str, Callable[[], object]]:
     square = np.random.default_rng(0).standard_normal((size, size), np.float32)
     a, multiply = jnp.asarray(square, dtype), jax.jit(jnp.matmul)
     ways: dict[str, Callable[[], object]] = {
-        "jnp.matmul": lambda: [multiply(a, a).block_until_ready() for _ in range(PRODUCTS)]
+        _PRODUCTS[0]: lambda: [multiply(a, a).block_until_ready() for _ in range(PRODUCTS)]
     }
     if installed("torch"):
         import torch  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
 
         b = torch.from_numpy(square).to(torch_device(), getattr(torch, dtype))
-        ways["torch.matmul"] = functools.partial(_torch_products, torch, b)
+        ways[_PRODUCTS[1]] = functools.partial(_torch_products, torch, b)
     return ways
 
 
@@ -103,6 +104,19 @@ def _torch_products(torch: Any, a: Any) -> None:
     torch.set_num_threads(threads()[-1])
     found = [torch.matmul(a, a) for _ in range(PRODUCTS)]
     found[-1][0, 0].item()
+
+
+def copies() -> dict[str, Callable[[], object]]:
+    """Make the copies of memory that show how much the machine reads and writes."""
+    x = np.ones(_COPIED, np.float32)
+    y, placed = np.empty_like(x), jnp.asarray(x)
+    # In one program memory is written where it is already held.
+    passes = jax.jit(lambda x: jax.lax.fori_loop(0, _PASSES, lambda _, x: x + 1, x))
+    ways = (
+        lambda: [np.copyto(y, x) for _ in range(_PASSES)],
+        lambda: passes(placed).block_until_ready(),
+    )
+    return dict(zip(_COPIES, ways, strict=True))
 
 
 def torch_device() -> str:
@@ -123,37 +137,41 @@ def peaks(group: Group) -> list[float]:
     Raises:
         ValueError: a group without any.
     """
-    work = PRODUCTS * 2 * product_size() ** 3
-    timed = [t.seconds for way, t in group.timings.items() if way in ("jnp.matmul", "torch.matmul")]
-    return [work / min(each) for each in zip(*timed, strict=True)]
+    return _best(group, _PRODUCTS, PRODUCTS * 2 * product_size() ** 3)
 
 
-def share(group: Group, operations: int) -> tuple[float, float]:
-    """Give ours of a group as operations a second, and as a share of the round's best product.
+def bandwidths(group: Group) -> list[float]:
+    """Give the bytes read and written a second by the best copy of each round.
+
+    Raises:
+        ValueError: a group without any.
+    """
+    return _best(group, _COPIES, 2 * _PASSES * 4 * _COPIED)
+
+
+def _best(group: Group, ways: Sequence[str], amount: int) -> list[float]:
+    timed = [timing.seconds for way, timing in group.timings.items() if way in ways]
+    return [amount / min(each) for each in zip(*timed, strict=True)]
+
+
+def share(group: Group, amount: int, best: Sequence[float]) -> tuple[float, float]:
+    """Give ours of a group as so much a second, and as a share of the round's best.
 
     Args:
-        group: in which matrix products were timed.
-        operations: of one run.
+        group: in which the best was timed.
+        amount: operations or bytes of one run.
+        best: from `peaks` or `bandwidths`.
     """
-    rates = [operations / seconds for seconds in group.timings[group.ours].seconds]
-    shares = [rate / peak for rate, peak in zip(rates, peaks(group), strict=True)]
+    rates = [amount / seconds for seconds in group.timings[group.ours].seconds]
+    shares = [rate / most for rate, most in zip(rates, best, strict=True)]
     return float(np.median(rates)), float(np.median(shares))
 
 
 def peak(size: Size) -> Section:
     """Measure what the machine does at its best: matrix products, and copies of memory."""
-    x = np.ones(_COPIED, np.float32)
-    y, placed = np.empty_like(x), jnp.asarray(x)
-    # In one program memory is written where it is already held.
-    passes = jax.jit(lambda x: jax.lax.fori_loop(0, _PASSES, lambda _, x: x + 1, x))
-    copies: dict[str, Callable[[], object]] = {
-        "np.copyto": lambda: [np.copyto(y, x) for _ in range(_PASSES)],
-        "jnp, add one": lambda: passes(placed).block_until_ready(),
-    }
-    timings = interleaved({**products(), **copies}, size.slow_rounds)
+    timings = interleaved({**products(), **copies()}, size.slow_rounds)
     group = Group("The machine at its best", next(iter(timings)), timings)
-    gigabytes = max(2 * _PASSES * x.nbytes / timings[way].median for way in copies) / 1e9
-    gigaflops = float(np.median(peaks(group))) / 1e9
+    gigaflops, gigabytes = (float(np.median(each(group))) / 1e9 for each in (peaks, bandwidths))
     notes = (
         f"Products of float32 [{product_size()}, {product_size()}] matrices, {PRODUCTS} at a "
         f"time: {gigaflops:.4g} GFLOP/s; memory read and written: {gigabytes:.3g} GB/s.",

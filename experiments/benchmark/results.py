@@ -120,7 +120,8 @@ def _best(group: Group) -> dict[str, str]:
     best: dict[str, str] = {}
     for way in sorted(group.timings, key=lambda way: group.timings[way].median):
         library = way.split(",")[0]
-        if "matmul" not in way and (library != "jaxnet" or way == group.ours):
+        bare = "matmul" in way or "copy" in way
+        if not bare and (library != "jaxnet" or way == group.ours):
             best.setdefault(library, way)
     return dict(reversed(best.items()))
 
@@ -153,7 +154,7 @@ def block(found: Found) -> str:
         lines.append(f"| {group.title} | {ours} | {', '.join(peers)} |")
     for (part, claim), (words, unit) in _ALONE.items():
         if part in found.sections and claim in found.sections[part].claims:
-            value = f"{found.sections[part].claims[claim]:.2g} {unit}".strip()
+            value = f"{number(found.sections[part].claims[claim])} {unit}".strip()
             lines.append(f"| {words} | {value} | |")
     judged = found.verdicts
     met = sum(verdict.word == "met" for verdict in judged)

@@ -186,6 +186,16 @@ def weight_flops(sizes: Sequence[int]) -> int:
     return 6 * sum(weights) - 2 * weights[0]
 
 
+def numbers_moved(sizes: Sequence[int], batch_size: int) -> int:
+    """Count the numbers that a step of SGD reads and writes at least, products in one pass each.
+
+    The batch is read; every layer's outputs are written, and read on the way back; parameters are
+    read and written.
+    """
+    params = sum(a * b + b for a, b in itertools.pairwise(sizes))
+    return 2 * params + batch_size * (sizes[0] + 2 * sum(sizes[1:]))
+
+
 class Size(NamedTuple):
     """How much is timed, chosen by platform: see `size`.
 
@@ -231,6 +241,7 @@ _QUICK: dict[str, Any] = {
     "rounds": 3,
     "slow_rounds": 2,
     "rows": 5_120,
+    "digits_seeds": 8,
     "tiny_seeds": 64,
     "scales": {
         "runs": [64, 1024, 16_384],
