@@ -1,13 +1,13 @@
 """What a traced function does, operation by operation, to be carried out in another way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jax.extend import core
 
 _NAMES = """abs add add_any and ceil clamp convert_element_type copy cos div eq erf exp exp2 expm1
 floor ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow round rsqrt
-select_n sign sin sqrt square sub tanh xor"""
+select_n sign sin sqrt square stop_gradient sub tanh xor"""
 # Of operands of one shape, or scalars; the order of their axes is all the same to them.
 ELEMENTWISE = frozenset(_NAMES.split())
 REDUCTIONS = frozenset(["reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_sum"])
@@ -36,14 +36,24 @@ def evaluate(
     for equation in jaxpr.eqns:
         inputs = [read(variable) for variable in equation.invars]
         with equation.ctx.manager:
-            if equation.primitive.name in _CALLS:
-                called = equation.params[_CALLS[equation.primitive.name]]
+            if called := _called(equation):
                 inputs = [*map(constant, called.consts), *inputs]
                 results = evaluate(called.jaxpr, inputs, constant, apply)
             else:
                 results = apply(equation, inputs)
         values.update(zip(equation.outvars, results, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
+
+
+def operations(jaxpr: Any) -> Iterator[Any]:
+    """List the equations of a jaxpr and of the functions it calls, in place of the calls."""
+    for equation in jaxpr.eqns:
+        called = _called(equation)
+        yield from operations(called.jaxpr) if called else (equation,)
+
+
+def _called(equation: Any) -> core.ClosedJaxpr | None:
+    return equation.params.get(_CALLS.get(equation.primitive.name))
 
 
 def bind(equation: Any, arrays: Sequence[Any]) -> list[Any]:

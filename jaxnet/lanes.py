@@ -1,18 +1,22 @@
-"""`jax.vmap` over the last axis: what is mapped stays last in every array on the way.
+"""`jax.vmap` over the last axis, which stays last through the operations of a small network.
 
 `jax.vmap` brings it to the front wherever shapes change, so that networks of a few numbers are
 computed one by one. With the mapped axis last each operation is one over neighbours in memory, as
-a processor's vector instructions want it.
+a processor's vector instructions want it. What else a function does, `jax.vmap` does.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import PyTree
 
 from jaxnet import jaxprs
+
+_SHAPED = frozenset(["broadcast_in_dim", "squeeze", "transpose"])
+_CARRIED_OUT = jaxprs.ELEMENTWISE | jaxprs.REDUCTIONS | _SHAPED
 
 
 class _Value(NamedTuple):
@@ -52,9 +56,13 @@ def _shared(array: Any) -> _Value:
 
 
 def _over(value: _Value, shape: tuple[int, ...], size: int) -> Any:
-    """Give the array of a shape, the mapped axis behind it."""
-    array = value.array if value.is_mapped else jnp.expand_dims(value.array, -1)
-    return jnp.broadcast_to(array, (*shape, size))
+    """Give an array of that shape, or a scalar for all of it, with the mapped axis last."""
+    array, mapped = value
+    rank = np.ndim(array) - mapped
+    if mapped and rank == len(shape):
+        return array
+    places = tuple(range(len(shape))) if rank else ()
+    return lax.broadcast_in_dim(array, (*shape, size), places + (len(shape),) * mapped)
 
 
 def _apply(equation: Any, given: list[_Value]) -> list[_Value]:
@@ -63,19 +71,25 @@ def _apply(equation: Any, given: list[_Value]) -> list[_Value]:
         return [_shared(found) for found in jaxprs.bind(equation, [each.array for each in given])]
     (size,), name, parameters = sizes, equation.primitive.name, equation.params
     first, shape = given[0].array, next((each.aval.shape for each in equation.outvars), ())
-    if name in jaxprs.ELEMENTWISE:
+    if not carries_out(equation):
+        axes = [-1 if value.is_mapped else None for value in given]
+        one = jax.vmap(lambda *arrays: jaxprs.bind(equation, arrays), axes, out_axes=-1)
+        found = one(*(value.array for value in given))
+    elif name in jaxprs.ELEMENTWISE:
         found = jaxprs.bind(equation, [_over(value, shape, size) for value in given])
     elif name in jaxprs.REDUCTIONS:
         found = jaxprs.bind(equation, [first])
     elif name == "transpose":
-        found = [jnp.transpose(first, (*parameters["permutation"], len(shape)))]
+        found = [lax.transpose(first, (*parameters["permutation"], len(shape)))]
     elif name == "broadcast_in_dim":
         places = (*parameters["broadcast_dimensions"], len(shape))
-        found = [jax.lax.broadcast_in_dim(first, (*shape, size), places)]
-    elif name in ("reshape", "squeeze"):
-        found = [jnp.reshape(first, (*shape, size))]
+        found = [lax.broadcast_in_dim(first, (*shape, size), places)]
     else:
-        axes = [-1 if value.is_mapped else None for value in given]
-        one = jax.vmap(lambda *arrays: jaxprs.bind(equation, arrays), axes, out_axes=-1)
-        found = one(*(value.array for value in given))
+        found = [lax.reshape(first, (*shape, size))]
     return [_Value(each, True) for each in found]
+
+
+def carries_out(equation: Any) -> bool:
+    """Tell whether the mapped axis stays last in an operation, which is `jax.vmap`'s otherwise."""
+    name, turned = equation.primitive.name, equation.params.get("dimensions") is not None
+    return name in _CARRIED_OUT or (name == "reshape" and not turned)

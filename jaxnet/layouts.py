@@ -17,14 +17,13 @@ class Layout(NamedTuple):
     """A way to store runs while they are trained.
 
     Attributes:
-        put: stores leaves `[K, L, ...]`.
-        get: gives stored leaves back so; takes them and `(K, L)`.
-        map: gives of a function `(run, batch) -> result` one of stored runs, items' batches
-            `[K, ...]` or None, and `(K, L)`.
+        put: stores leaves `[K, L, ...]`. get: gives stored leaves back so.
+        map: gives of a function `(run, batch) -> result` one of stored runs and of items' batches
+            `[K, ...]` or None.
     """
 
     put: Callable[[PyTree], PyTree]
-    get: Callable[[PyTree, tuple[int, ...]], PyTree]
+    get: Callable[[PyTree], PyTree]
     map: Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -34,35 +33,35 @@ def nested(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def repeated(
-    items: PyTree[Shaped[jax.Array, "K ..."]], shape: tuple[int, ...]
+    items: PyTree[Shaped[jax.Array, "K ..."]], rates: int
 ) -> PyTree[Shaped[jax.Array, "K L ..."]]:
     """Repeat what an item has for each of its learning rates."""
     return jax.tree.map(
-        lambda leaf: jnp.broadcast_to(leaf[:, None], (*shape, *leaf.shape[1:])), items
+        lambda leaf: jnp.broadcast_to(leaf[:, None], (len(leaf), rates, *leaf.shape[1:])), items
     )
 
 
-def _put(runs: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf.reshape(-1, *leaf.shape[2:]), 0, -1), runs)
-
-
-def _get(stored: PyTree, shape: tuple[int, ...]) -> PyTree:
-    return jax.tree.map(
-        lambda leaf: jnp.moveaxis(leaf, -1, 0).reshape(*shape, *leaf.shape[:-1]), stored
-    )
-
-
-def _in_rates(function: Callable[..., Any]) -> Callable[..., Any]:
-    mapped = jax.vmap(jax.vmap(function, in_axes=(0, None)))
-    return lambda runs, batches, shape: mapped(runs, batches)
+def _moved(tree: PyTree, these: tuple[int, ...], there: tuple[int, ...]) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, these, there), tree)
 
 
 def _in_lanes(function: Callable[..., Any]) -> Callable[..., Any]:
-    mapped = lanes.vmap(function)
-    return lambda runs, batches, shape: mapped(runs, _put(repeated(batches, shape)))
+    def mapped(runs: PyTree, batches: PyTree) -> PyTree:
+        last = _moved(batches, (0,), (-1,))
+        return lanes.vmap(lambda runs: lanes.vmap(function)(runs, last))(runs)
+
+    return mapped
 
 
 # Each run by itself, rates inside: one large product with the batch of their item.
-NESTED = Layout(lambda runs: runs, lambda stored, shape: stored, _in_rates)
-# Number by number, the runs along the last axis: what is computed of a few numbers is vectorised.
-LANES = Layout(_put, _get, _in_lanes)
+NESTED = Layout(
+    lambda runs: runs,
+    lambda stored: stored,
+    lambda function: jax.vmap(jax.vmap(function, in_axes=(0, None))),
+)
+# Number by number, the axes K, L last: what is computed of a few numbers is vectorised over runs.
+LANES = Layout(
+    lambda runs: _moved(runs, (0, 1), (-2, -1)),
+    lambda stored: _moved(stored, (-2, -1), (0, 1)),
+    _in_lanes,
+)

@@ -26,13 +26,15 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from jaxnet import batches, devices, files, layouts, products, training
+from jaxnet import batches, devices, files, jaxprs, lanes, layouts, products, training
 from jaxnet.optimizers import Entry
 
 # What the parameters, gradients and optimizer states of a tile may take: a CPU's cache; elsewhere
 # enough runs to fill the device.
 _TILE_BYTES = {"cpu": 2**20}
 _DEVICE_TILE_BYTES = 2**30
+# Multiplications of a product of a step that is computed in lanes; more are faster in rows.
+_LANES = 256
 Run = tuple[int, float]
 """A seed and a learning rate."""
 
@@ -140,13 +142,15 @@ def memory(task: Task, shape: Tile, runs: int) -> int:
     measures = 1 + (1 + len(task.metrics)) * (task.validation is not None)
     results = 8 * runs * (len(task.measured) * measures + 8)
     whole = task.batch_size == task.rows
-    orders = 0 if whole else 4 * shape.runs // shape.rates * task.steps * task.batch_size
+    row = sum(leaf.nbytes for leaf in jax.tree.leaves(task.data)) // task.rows
+    items = 0 if whole else shape.runs // shape.rates * task.batch_size
+    gathered = items * (4 * task.steps + row)
     data = sum(
         np.size(leaf) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves((task.data, task.validation, task.test))
     )
     held = shape.runs * (run + _widest(task, params))
-    return results + held + orders + data * (1 + jax.local_device_count())
+    return results + held + gathered + data * (1 + jax.local_device_count())
 
 
 def _widest(task: Task, params: PyTree) -> int:
@@ -240,7 +244,8 @@ def _lower(
     began, layout = time.perf_counter(), layouts.NESTED
     if jax.default_backend() == "cpu":
         value_and_grad = products.arranged(value_and_grad)
-        layout = _layout(value_and_grad, *shapes)
+        params, _, _, order, data, _ = shapes
+        layout = _layout(value_and_grad, params, order, data)
     items = functools.partial(_train, value_and_grad, entry, metrics, np.array(measured), layout)
     lowered = _spread(items, mesh).lower(*shapes)
     several = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
@@ -261,19 +266,12 @@ def _spread(items: Callable[..., Any], mesh: jax.sharding.Mesh) -> Any:
 
 
 def _layout(
-    value_and_grad: training.ValueAndGrad,
-    params: PyTree,
-    rates: Any,
-    seeds: Any,
-    order: Any,
-    data: PyTree,
-    validation: PyTree | None,
+    value_and_grad: training.ValueAndGrad, params: PyTree, order: Any, data: PyTree
 ) -> layouts.Layout:
-    """Choose how runs are stored: in lanes where no product of a step is left to a library."""
-    del rates, seeds, validation
+    """Choose how runs are stored: in lanes where the gradient is small and all that these compute."""
     rows = len(jax.tree.leaves(data)[0]) if order is None else order.shape[-1]
-    # A weight meets every row; this spares a trace of what is larger.
-    if rows * max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(params)) > products.SMALL:
+    # What a weight matrix multiplies, known without a trace.
+    if rows * max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(params)) > _LANES:
         return layouts.NESTED
 
     def shaped(tree: PyTree, *first: int) -> PyTree:
@@ -281,9 +279,13 @@ def _layout(
             lambda leaf: jax.ShapeDtypeStruct((*first, *leaf.shape[1:]), leaf.dtype), tree
         )
 
-    step = str(jax.make_jaxpr(value_and_grad)(shaped(params), shaped(data, rows)))
-    libraries = "dot_general", "conv_general_dilated"
-    return layouts.NESTED if any(name in step for name in libraries) else layouts.LANES
+    step = jax.make_jaxpr(value_and_grad)(shaped(params), shaped(data, rows)).jaxpr
+    of_lanes = all(
+        lanes.carries_out(equation)
+        for equation in jaxprs.operations(step)
+        if equation.invars  # what is made of nothing is shared
+    )
+    return layouts.LANES if of_lanes else layouts.NESTED
 
 
 def _train(
@@ -304,9 +306,10 @@ def _train(
     Both have the axes K, L first.
     """
     kind = jnp.result_type(*jax.tree.leaves(params))
-    zero, shape = jnp.zeros((), jnp.int32), rates.shape
+    zero = jnp.zeros((), jnp.int32)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), seeds)
-    held = layout.put((rates, layouts.repeated(keys, shape)))
+    keys = layouts.repeated(keys, rates.shape[1])
+    held = layout.put((rates, keys))
 
     def optimizer(rate: Array, key: Array) -> optax.GradientTransformation:
         return entry.make(rate, **({"key": key} if entry.random else {}))
@@ -342,20 +345,19 @@ def _train(
 
         def each(t: Array, carry: Any) -> Any:
             batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order[:, t])
-            return layout.map(functools.partial(advance, t))((carry, held), batch, shape)
+            return layout.map(functools.partial(advance, t))((carry, held), batch)
 
         state, total, *counts = jax.lax.fori_loop(begin, end, each, start)
-        values = {"training": layout.get(total, shape) / (end - begin).astype(kind)}
+        values = {"training": layout.get(total) / (end - begin).astype(kind)}
         if validation is not None:
-            values |= layouts.nested(judge)(layout.get(state, shape))
+            values |= layouts.nested(judge)(layout.get(state))
         return (state, *counts), jax.tree.map(lambda value: value.astype(kind), values)
 
     windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
-    carry = layout.put(
-        layouts.nested(begin)(layouts.repeated(params, shape), rates, layouts.repeated(keys, shape))
-    )
+    starts = layouts.repeated(params, rates.shape[1])
+    carry = layout.put(layouts.nested(begin)(starts, rates, keys))
     carry, values = jax.lax.scan(measure, carry, tuple(windows))
-    state, diverged, evaluations = layout.get(carry, shape)
+    state, diverged, evaluations = layout.get(carry)
     values = jax.tree.map(lambda value: jnp.moveaxis(value, 0, -1), values)
     counts = {"diverged": diverged, "evaluations": evaluations}
     return values | counts, layouts.nested(
@@ -434,7 +436,8 @@ def _items(runs: Sequence[Run], shape: Tile) -> tuple[Int[np.ndarray, " R"], _It
 
     Gives also the place of each run among all the rates of all items.
     """
-    seeds, rates = np.array([seed for seed, _ in runs]), np.array([rate for _, rate in runs])
+    seeds = np.array([seed for seed, _ in runs], np.int32)
+    rates = np.array([rate for _, rate in runs], float)
     by_seed = np.argsort(seeds, kind="stable")
     seeds, rates = seeds[by_seed], rates[by_seed]
     offset = (np.arange(len(runs)) - np.searchsorted(seeds, seeds)) % shape.rates
@@ -479,7 +482,6 @@ def _inputs(
     task: Task, seeds: Int[np.ndarray, " K"], rates: Float[np.ndarray, "K L"]
 ) -> tuple[Any, ...]:
     """Give parameters, learning rates, seeds and orders of items, each with the items first."""
-    seeds = seeds.astype(np.int32)
     params = devices.program(start, "init")(task.init, seeds)
     return params, rates.astype(_kind(params)), seeds, _orders(task, seeds)
 

@@ -55,6 +55,8 @@ FUNCTIONS = {
         x.T[..., None] + x[None],
     ),
     "broadcast": lambda x: jnp.broadcast_to(x[:, 0], (4, 2)) + jnp.broadcast_to(x.sum(), (4, 2)),
+    "turned": lambda x: (x.reshape(3, 2, order="F"), x.ravel(order="F")),
+    "empty": lambda x: (x[:0], x[:0] * SHARED[:0], jnp.zeros((0, 3))),
     "squeezed": lambda x: (x[:1, :].squeeze(0), x[0, 0].reshape(1, 1)),
     "places": lambda x: (jnp.argmax(x, 1), jnp.sort(x), jnp.take_along_axis(x, x.argsort(1), 1)),
     "indexed": lambda x: (

@@ -33,7 +33,10 @@ ARROWS = {
     "lanes": {"jaxprs"},
     "layouts": {"lanes"},
     "products": {"jaxprs"},
-    "sweep": {"batches", "devices", "files", "layouts", "optimizers", "products", "training"},
+    "sweep": {
+        *("batches", "devices", "files", "jaxprs", "lanes", "layouts", "optimizers", "products"),
+        "training",
+    },
     "runs": set(),
     "inputs": {"checks", "fingerprints", "losses", "optimizers", "sweep", "training"},
     "verdicts": {"runs", "statistics"},

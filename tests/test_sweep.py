@@ -52,9 +52,10 @@ def classifier():
 
 
 @functools.cache
-def wide():
-    """A network whose products are left to a library."""
-    return classifier()._replace(init=functools.partial(network.init, sizes=[3, 70, 2]))
+def numbers():
+    """Minibatches, of numbers and not of labels."""
+    parts = [rows(count, seed) for count, seed in ((10, 0), (6, 1), (5, 2))]
+    return sweep.Task(value_and_grad(SQUARES), init, parts[0], 4, 3, *parts[1:])
 
 
 @functools.cache
@@ -132,7 +133,7 @@ CHECKED = (0, 2, 4, 6, 7, 8)
 
 
 @pytest.mark.parametrize("name", OPTAX)
-@pytest.mark.parametrize("make_task", [classifier, regression, wide])
+@pytest.mark.parametrize("make_task", [classifier, regression, numbers])
 def test_each_run_is_the_run_alone(make_task, name, x64, standard_promotion):
     """Runs of seeds and rates in no order, more than a tile of them: all that is measured."""
     task = make_task()
@@ -158,7 +159,7 @@ def layout_of(task):
     text = sweep.compiled(task, optimizers.entry("sgd"), shape).call.as_text()
     weight = task.init(jax.random.key(0))[0].weight.shape
     found = {
-        "lanes": "[{},{},15]".format(*weight),
+        "lanes": "[{},{},3,5]".format(*weight),
         "nested": "[3,5,{},{}]".format(*weight),
     }
     states = [line for line in text.splitlines() if " while(" in line]
@@ -166,11 +167,42 @@ def layout_of(task):
     return name
 
 
+def wide():
+    return numbers()._replace(init=functools.partial(network.init, sizes=[3, 70, 2]))
+
+
+def attention():
+    """Small weights, and a product of what they make that is not."""
+
+    def loss(params, batch):
+        made = batch[0] @ params[0].weight.T
+        return jnp.mean(made @ made.T)
+
+    return sweep.Task(jax.value_and_grad(loss), init, rows(60, 0), 20, 1)
+
+
+def convolution():
+    def loss(params, batch):
+        signal, kernel = batch[0][:, None, :], params[0].weight[:, None, :2]
+        return jnp.mean(jax.lax.conv(signal, kernel, (1,), "SAME") ** 2)
+
+    return numbers()._replace(value_and_grad=jax.value_and_grad(loss))
+
+
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere all are nested")
 @pytest.mark.parametrize(
-    ("make_task", "layout"), [(classifier, "lanes"), (regression, "lanes"), (wide, "nested")]
+    ("make_task", "layout"),
+    [
+        (regression, "lanes"),
+        (numbers, "lanes"),
+        (classifier, "nested"),
+        (wide, "nested"),
+        (attention, "nested"),
+        (convolution, "nested"),
+    ],
 )
-def test_runs_of_small_products_are_computed_number_by_number(make_task, layout):
+def test_only_what_lanes_compute_is_stored_in_them(make_task, layout):
+    """The others multiply much, or gather the outputs of labels."""
     assert layout_of(make_task()) == layout
 
 

@@ -242,7 +242,7 @@ _QUICK: dict[str, Any] = {
     "slow_rounds": 2,
     "rows": 5_120,
     "digits_seeds": 8,
-    "tiny_seeds": 64,
+    "tiny_seeds": 256,
     "scales": {
         "runs": [64, 1024, 16_384],
         "rows": [1000, 10_000, 100_000],
