@@ -268,7 +268,7 @@ def _spread(items: Callable[..., Any], mesh: jax.sharding.Mesh) -> Any:
 def _layout(
     value_and_grad: training.ValueAndGrad, params: PyTree, order: Any, data: PyTree
 ) -> layouts.Layout:
-    """Choose how runs are stored: in lanes where the gradient is small and all that these compute."""
+    """Choose how runs are stored: in lanes where these compute the gradient, and it is small."""
     rows = len(jax.tree.leaves(data)[0]) if order is None else order.shape[-1]
     # What a weight matrix multiplies, known without a trace.
     if rows * max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(params)) > _LANES:
