@@ -125,7 +125,7 @@ def main(
         show([targets.table(found.verdicts)], targets.shortfalls(found.verdicts))
     print(found.where)
     if quick:
-        print("In a hurry: two or three rounds, smaller sizes and fewer peers;", end=" ")
+        print("In a hurry: two rounds, smaller sizes and fewer peers;", end=" ")
         print("not timed:", ", ".join(name for name in PARTS if name not in sections))
     if output is not None:
         write(found, output)

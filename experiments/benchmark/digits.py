@@ -73,7 +73,7 @@ def many_runs(size: Size) -> Section:
         )
         together, _ = peers.many_runs(given, ("torch", "vmap"))
         ways |= together | {peers.SWEEP: peers.sweeping(digits_task(), optimizer, pairs)}
-        beside = peers.scikit_learn_runs(given, together=True) | machine.products()
+        beside = peers.scikit_learn_runs(given, together=not size.quick) | machine.products()
         title = f"One of {len(pairs):,} runs on digits, {optimizer}"
         group = compare(title, ways, size.slow_rounds, beside)
         groups.append(group)

@@ -238,11 +238,11 @@ _ON_GPU = Size(
     many_seeds=62_500,
 )
 _QUICK: dict[str, Any] = {
-    "rounds": 3,
+    "rounds": 2,
     "slow_rounds": 2,
     "rows": 5_120,
     "digits_seeds": 8,
-    "tiny_seeds": 256,
+    "tiny_seeds": 128,
     "scales": {
         "runs": [64, 1024, 16_384],
         "rows": [1000, 10_000, 100_000],
