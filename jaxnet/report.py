@@ -43,13 +43,17 @@ STYLE: dict[Any, Any] = {
 }
 
 
+# Points of a line between which a reader should not guess.
+_FEW = 10
+
+
 class Curve(NamedTuple):
-    """One line of a panel; it breaks at points that are not finite.
+    """One line of a panel; it breaks at points that are not finite, and shows few as dots.
 
     Attributes:
         label: for the legend.
         x: shape [K]. y: shape [K].
-        mark: the index of a point to stand out, where every point is to be seen.
+        mark: the index of a point to stand out; all are shown as dots then.
     """
 
     label: str
@@ -143,11 +147,16 @@ def _draw(panel: Panel, ax: Any) -> None:
     for curve, (colour, dashes) in zip(panel.curves, looks, strict=False):
         shown = np.where(np.isfinite(curve.y), curve.y, np.nan)
         ax.plot(curve.x, shown, dashes, color=colour, label=curve.label)
-        if curve.mark is not None:
+        if curve.mark is not None or len(curve.x) <= _FEW:
             ax.plot(curve.x, shown, ".", color=colour, markersize=6)
+        if curve.mark is not None:
             ax.plot(curve.x[curve.mark], shown[curve.mark], "o", color=colour, markersize=9)
     ax.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
-    ax.set_xscale("log" if "x" in panel.log else "linear")
+    if "x" in panel.log:
+        ax.set_xscale("log")
+    else:
+        # Epochs and devices are whole.
+        ax.locator_params("x", integer=True)
     ax.set_yscale("log" if "y" in panel.log else "linear")
     ax.legend(frameon=False)
 

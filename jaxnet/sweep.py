@@ -330,27 +330,30 @@ def _train(
             evaluations + spent,
         )
 
-    def judge(state: training.State) -> dict[str, Array]:
-        judged = entry.evaluate(state.opt_state, state.params)
-        values = {"validation loss": value_and_grad(judged, validation)[0]}
+    def judged(state: training.State) -> PyTree:
+        return entry.evaluate(state.opt_state, state.params)
+
+    def validate(state: training.State) -> dict[str, Array]:
+        params = judged(state)
+        values = {"validation loss": value_and_grad(params, validation)[0]}
         return values | {
-            f"validation {name}": jnp.asarray(metric(judged, validation))
+            f"validation {name}": jnp.asarray(metric(params, validation))
             for name, metric in metrics
         }
 
     def measure(carry: Any, window: tuple[Array, Array]) -> tuple[Any, dict[str, Array]]:
-        begin, end = window
+        first, end = window
         state, diverged, evaluations = carry
-        start = (state, jnp.zeros(diverged.shape, kind), diverged, evaluations)
+        carry = state, jnp.zeros(diverged.shape, kind), diverged, evaluations
 
-        def each(t: Array, carry: Any) -> Any:
+        def all_advance(t: Array, carry: Any) -> Any:
             batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order[:, t])
             return layout.map(functools.partial(advance, t))((carry, held), batch)
 
-        state, total, *counts = jax.lax.fori_loop(begin, end, each, start)
-        values = {"training": layout.get(total) / (end - begin).astype(kind)}
+        state, total, *counts = jax.lax.fori_loop(first, end, all_advance, carry)
+        values = {"training": layout.get(total) / (end - first).astype(kind)}
         if validation is not None:
-            values |= layouts.nested(judge)(layout.get(state))
+            values |= layouts.nested(validate)(layout.get(state))
         return (state, *counts), jax.tree.map(lambda value: value.astype(kind), values)
 
     windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
@@ -360,9 +363,7 @@ def _train(
     state, diverged, evaluations = layout.get(carry)
     values = jax.tree.map(lambda value: jnp.moveaxis(value, 0, -1), values)
     counts = {"diverged": diverged, "evaluations": evaluations}
-    return values | counts, layouts.nested(
-        lambda state: entry.evaluate(state.opt_state, state.params)
-    )(state)
+    return values | counts, layouts.nested(judged)(state)
 
 
 def run(

@@ -229,7 +229,7 @@ def lines(path: Path, section: Section) -> None:
     by_axis: dict[str, list[str]] = {}
     for label in section.figures:
         by_axis.setdefault(label.split(",")[0], []).append(label)
-    units = {"seconds": ("seconds", 1.0), "memory": ("MB added", 1e6)}
+    units = {"seconds": ("seconds", 1.0, "xy"), "memory": ("MB added", 1e6, "x")}
     panels = [
         [
             report.Panel(
@@ -237,11 +237,12 @@ def lines(path: Path, section: Section) -> None:
                 axis,
                 unit,
                 [_line(section.figures[label], label, what, scale) for label in labels],
-                "xy",
+                # From one core to a few there are no powers of ten.
+                "" if axis == "devices" else log,
             )
             for axis, labels in by_axis.items()
         ]
-        for what, (unit, scale) in units.items()
+        for what, (unit, scale, log) in units.items()
     ]
     report.picture(path, "Time and memory against size", list(map(list, zip(*panels, strict=True))))
 
@@ -251,4 +252,4 @@ def _line(figures: Mapping[str, Any], label: str, what: str, scale: float) -> re
     power = figures["exponents"].get(what)
     said = way if power is None else f"{way}, exponent {power:.2f}"
     values = np.array(figures[what]) / scale
-    return report.Curve(said, np.array(figures["sizes"]), values, len(values) - 1)
+    return report.Curve(said, np.array(figures["sizes"]), values)

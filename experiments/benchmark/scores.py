@@ -59,9 +59,9 @@ def paired(theirs: Sequence[float], ours: Sequence[float]) -> tuple[float, float
 
 def in_errors(difference: float, error: float) -> float:
     """Give a difference in standard errors; one of nothing is nothing, though no seed varied it."""
-    return (
-        difference / error if error else float(np.sign(difference)) * np.inf if difference else 0.0
-    )
+    if error:
+        return round(difference / error, 9)  # one error less is no more than one by a rounding
+    return float(np.sign(difference)) * np.inf if difference else 0.0
 
 
 def scores(size: Size) -> Section:
