@@ -33,7 +33,8 @@ from jaxnet.optimizers import Entry
 # enough runs to fill the device.
 _TILE_BYTES = {"cpu": 2**20}
 _DEVICE_TILE_BYTES = 2**30
-# Multiplications of a product of a step that is computed in lanes; more are faster in rows.
+# Numbers of the largest array of a gradient that is computed in lanes, products of a sum among
+# them; larger ones are faster run by run.
 _LANES = 256
 Run = tuple[int, float]
 """A seed and a learning rate."""
@@ -270,7 +271,7 @@ def _layout(
 ) -> layouts.Layout:
     """Choose how runs are stored: in lanes where these compute the gradient, and it is small."""
     rows = len(jax.tree.leaves(data)[0]) if order is None else order.shape[-1]
-    # What a weight matrix multiplies, known without a trace.
+    # The products with a weight matrix, known without a trace.
     if rows * max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(params)) > _LANES:
         return layouts.NESTED
 
@@ -280,12 +281,12 @@ def _layout(
         )
 
     step = jax.make_jaxpr(value_and_grad)(shaped(params), shaped(data, rows)).jaxpr
-    of_lanes = all(
-        lanes.carries_out(equation)
-        for equation in jaxprs.operations(step)
-        if equation.invars  # what is made of nothing is shared
-    )
-    return layouts.LANES if of_lanes else layouts.NESTED
+    operations = list(jaxprs.operations(step))
+    arrays = [*step.invars, *(made for operation in operations for made in operation.outvars)]
+    is_small = max(array.aval.size for array in arrays) <= _LANES
+    # What is made of nothing is shared.
+    known = all(lanes.carries_out(operation) for operation in operations if operation.invars)
+    return layouts.LANES if is_small and known else layouts.NESTED
 
 
 def _train(

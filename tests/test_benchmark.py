@@ -530,6 +530,7 @@ def test_the_difference_of_pairs_has_the_standard_error_of_its_mean():
 
 def test_differences_are_told_in_standard_errors():
     assert scores.in_errors(-0.5, 0.25) == -2
+    assert scores.in_errors(-0.3, 0.1 * 3) == scores.in_errors(-0.1 * 3, 0.3) == -1
     assert scores.in_errors(0.0, 0.0) == 0
     assert scores.in_errors(-0.5, 0.0) == -np.inf
 
@@ -555,7 +556,7 @@ def test_a_target_is_met_at_its_bound_and_on_its_side(kind, value, met):
     judged = [targets.Verdict(target, value)]
     said = ("part: it", f"{value:.3g}", f"{kind} 5", "met" if met else "not met")
     assert targets.table(judged).rows == [said]
-    missed = [f"part, it: {value:.3g}, wanted {kind} 5. The reason: it is slow."]
+    missed = [f"part, it: {value:.3g} ({kind} 5 wanted). The reason: it is slow."]
     assert targets.shortfalls(judged) == ([] if met else missed)
 
 
@@ -564,8 +565,8 @@ def test_what_is_missed_for_one_reason_is_said_together():
     other = one._replace(claim="that", reason="it is far")
     judged = [targets.Verdict(each, 1.0) for each in (one, other, one._replace(claim="this"))]
     assert targets.shortfalls(judged) == [
-        "part, it: 1, wanted at least 5; part, this: 1, wanted at least 5. The reason: it is slow.",
-        "part, that: 1, wanted at least 5. The reason: it is far.",
+        "part, it: 1 (at least 5 wanted); this: 1 (at least 5 wanted). The reason: it is slow.",
+        "part, that: 1 (at least 5 wanted). The reason: it is far.",
     ]
 
 
@@ -622,8 +623,8 @@ def test_the_block_says_what_was_found_where_and_what_is_missed():
     ]
     assert "Targets met: 0 of 3." in lines
     missed = " ".join(lines).split("- Not met: ")[1:]
-    assert missed[0].startswith("digits, PyTorch eager / jaxnet: 3, wanted at least")
-    assert missed[1].startswith("start, cold start, s: 7.25, wanted at most 6")
+    assert missed[0].startswith("digits, PyTorch eager / jaxnet: 3 (at least")
+    assert missed[1].startswith("start, cold start, s: 7.25 (at most 6 wanted)")
 
 
 def test_a_block_takes_the_place_of_the_one_there_was():

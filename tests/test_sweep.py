@@ -181,6 +181,17 @@ def attention():
     return sweep.Task(jax.value_and_grad(loss), init, rows(60, 0), 20, 1)
 
 
+def pooled():
+    """Many columns, of which each step makes three."""
+
+    def loss(params, batch):
+        pools = batch[0].reshape(len(batch[0]), 3, -1).mean(2)
+        return SQUARES(params, (pools, batch[1]))
+
+    x, y = rows(10, 0)
+    return sweep.Task(jax.value_and_grad(loss), init, (np.tile(x, 100), y), 4, 1)
+
+
 def convolution():
     def loss(params, batch):
         signal, kernel = batch[0][:, None, :], params[0].weight[:, None, :2]
@@ -198,11 +209,12 @@ def convolution():
         (classifier, "nested"),
         (wide, "nested"),
         (attention, "nested"),
+        (pooled, "nested"),
         (convolution, "nested"),
     ],
 )
 def test_only_what_lanes_compute_is_stored_in_them(make_task, layout):
-    """The others multiply much, or gather the outputs of labels."""
+    """The others multiply or hold much, or gather the outputs of labels."""
     assert layout_of(make_task()) == layout
 
 

@@ -125,8 +125,8 @@ def main(
         show([targets.table(found.verdicts)], targets.shortfalls(found.verdicts))
     print(found.where)
     if quick:
-        print("In a hurry: two rounds, smaller sizes and fewer peers;", end=" ")
-        print("not timed:", ", ".join(name for name in PARTS if name not in sections))
+        left_out = ", ".join(name for name, part in PARTS.items() if not part.quick)
+        print(f"Quick: two rounds, smaller sizes, fewer peers. Left out unless named: {left_out}.")
     if output is not None:
         write(found, output)
     if readme is not None:

@@ -81,7 +81,7 @@ def machine_words(hardware: Mapping[str, Any]) -> str:
     """Say what machine it is."""
     card = f"{hardware['card']}, " if "card" in hardware else ""
     return (
-        f"{card}{hardware['processor']}, {hardware['cores']} cores, "
+        f"{card}{hardware['processor']}, {hardware['cores']} core{'s' * (hardware['cores'] > 1)}, "
         f"{hardware['memory'] / 2**30:.0f} GiB"
     )
 
@@ -146,11 +146,9 @@ def block(found: Found) -> str:
     ]
     for group in found.groups:
         ours = shown(group.timings[group.ours].median)
-        peers = (
-            f"{library} {number(group.times(way))}"
-            for library, way in _best(group).items()
-            if way != group.ours
-        )
+        best = {library: group.times(way) for library, way in _best(group).items()}
+        slowest = sorted(best.items(), key=lambda each: -each[1])
+        peers = (f"{library} {number(times)}" for library, times in slowest if library != "jaxnet")
         lines.append(f"| {group.title} | {ours} | {', '.join(peers)} |")
     for (part, claim), (words, unit) in _ALONE.items():
         if part in found.sections and claim in found.sections[part].claims:

@@ -46,7 +46,8 @@ _RULE, _AUTODIFF = "the classifier notebook, its own gradients", "the classifier
 _TINY = "the bound is of a machine on which the NumPy loop takes 2.7 ms, 450 times as long"
 _SHARED = (
     "on several devices XLA's matrix library hands parts of each product to threads of all of "
-    "them; one device alone comes to 0.55 to 0.67 of its core's peak"
+    "them, which no option of XLA's forbids; one device alone comes to 0.55 to 0.67 of its core's "
+    "peak"
 )
 _COMPILE = "XLA's fusion emitters take half of it; without them Adam takes twice as long to run"
 _TRACING = "JAX traces optax's update before it can look for a program"
@@ -81,7 +82,7 @@ TARGETS = (
         "float32, PyTorch eager / jaxnet",
         "at least",
         1,
-        "both leave the same products to a matrix library and differ by no more than their rounds",
+        "both leave the same products to a matrix library, PyTorch to another than XLA",
     ),
     *(
         Target("compile", f"{optimizer}, {state}, s", "at most", bound, reason)
@@ -110,8 +111,8 @@ TARGETS = (
             f"{name}, standard errors above scikit-learn",
             "at least",
             -1,
-            "the same arithmetic from the same starts in another order of rows: by chance one of "
-            "five tables falls short more often than not",
+            "the same arithmetic from the same starts in another order of rows: by chance at least "
+            "one of five tables falls short more often than not",
         )
         for name in _TABLES
     ),
@@ -143,9 +144,12 @@ def table(judged: list[Verdict]) -> Table:
 
 def shortfalls(judged: list[Verdict]) -> list[str]:
     """Say of the targets that are missed by how much and why, together those of one reason."""
-    by_reason: dict[str, list[str]] = {}
+    together: dict[tuple[str, str], list[str]] = {}
     for target, value in judged:
         if value is not None and not target.met(value):
-            said = f"{target.part}, {target.claim}: {value:.3g}, wanted {target.kind} "
-            by_reason.setdefault(target.reason, []).append(f"{said}{target.bound:g}")
-    return [f"{'; '.join(missed)}. The reason: {reason}." for reason, missed in by_reason.items()]
+            said = f"{target.claim}: {value:.3g} ({target.kind} {target.bound:g} wanted)"
+            together.setdefault((target.part, target.reason), []).append(said)
+    return [
+        f"{part}, {'; '.join(missed)}. The reason: {reason}."
+        for (part, reason), missed in together.items()
+    ]
