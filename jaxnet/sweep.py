@@ -280,9 +280,9 @@ def _layout(
             lambda leaf: jax.ShapeDtypeStruct((*first, *leaf.shape[1:]), leaf.dtype), tree
         )
 
-    step = jax.make_jaxpr(value_and_grad)(shaped(params), shaped(data, rows)).jaxpr
-    operations = list(jaxprs.operations(step))
-    arrays = [*step.invars, *(made for operation in operations for made in operation.outvars)]
+    gradient = jax.make_jaxpr(value_and_grad)(shaped(params), shaped(data, rows)).jaxpr
+    operations = list(jaxprs.operations(gradient))
+    arrays = [*gradient.invars, *(made for operation in operations for made in operation.outvars)]
     is_small = max(array.aval.size for array in arrays) <= _LANES
     # What is made of nothing is shared.
     known = all(lanes.carries_out(operation) for operation in operations if operation.invars)
