@@ -30,11 +30,17 @@ def vmap(function: Callable[..., Any]) -> Callable[..., Any]:
     """Map a function of pytrees over the last axis of each of their leaves; results have it last.
 
     What the function closes over is shared.
+
+    Raises:
+        ValueError: leaves whose last axes are not of one size; raised when it is called.
     """
 
     def mapped(*arguments: PyTree) -> PyTree:
         leaves, tree = jax.tree.flatten(arguments)
-        (size,) = {leaf.shape[-1] for leaf in leaves}
+        shapes = [leaf.shape for leaf in leaves]
+        if len({shape[-1:] for shape in shapes}) != 1 or () in shapes:
+            raise ValueError(f"wanted leaves with last axes of one size; got shapes {shapes}")
+        size = shapes[0][-1]
         one = [jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype) for leaf in leaves]
 
         # A function of its own, or JAX would give the jaxpr of an earlier closure.
@@ -44,8 +50,8 @@ def vmap(function: Callable[..., Any]) -> Callable[..., Any]:
         closed, shape = jax.make_jaxpr(flat, return_shape=True)(*one)
         given = [_shared(each) for each in closed.consts] + [_Value(leaf, True) for leaf in leaves]
         found = jaxprs.evaluate(closed.jaxpr, given, _shared, _apply)
-        shapes = [each.shape for each in closed.out_avals]
-        results = [_over(*each, size) for each in zip(found, shapes, strict=True)]
+        outputs = zip(found, closed.out_avals, strict=True)
+        results = [_over(value, aval.shape, size) for value, aval in outputs]
         return jax.tree.unflatten(jax.tree.structure(shape), results)
 
     return mapped

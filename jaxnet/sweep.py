@@ -1,8 +1,8 @@
 """Thousands of runs of one optimizer in one compiled program.
 
-A sweep is cut into tiles: a fixed number of runs on each device, in which all of them are one
-`vmap` of the step that `training` takes. A tile's parameters fit the cache, every tile is the same
-program, and a tile that is done can be kept on disk.
+A sweep is cut into tiles: a fixed number of runs on each device, in which all of them take the
+step of `training` at once, stored by one of the `layouts`. A tile's parameters fit the cache, every
+tile is the same program, and a tile that is done can be kept on disk.
 
 Shapes: D devices, K items of a tile on each, L learning rates of an item, E measurements along a
 run, T steps of B rows, N rows of data.

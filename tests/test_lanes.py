@@ -116,6 +116,14 @@ def test_chains_are_the_function_alone(names, shape, size):
     held(function, np.random.default_rng(size).normal(size=(*shape, size)).astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    "given", [(), (np.ones(3), np.ones(4)), (np.ones((3, 2)), np.ones(3)), (np.ones(()),) * 2]
+)
+def test_leaves_of_several_sizes_are_refused(given):
+    with pytest.raises(ValueError, match="wanted leaves with last axes of one size; got shapes"):
+        lanes.vmap(lambda *given: given)(*given)
+
+
 def test_what_is_closed_over_is_shared():
     def scaled(by, x):
         return lanes.vmap(lambda x: by * x)(x)

@@ -126,7 +126,9 @@ def main(
     print(found.where)
     if quick:
         left_out = ", ".join(name for name, part in PARTS.items() if not part.quick)
-        print(f"Quick: two rounds, smaller sizes, fewer peers. Left out unless named: {left_out}.")
+        print(
+            f"Quick: fewer rounds, smaller sizes, fewer peers. Left out unless named: {left_out}."
+        )
     if output is not None:
         write(found, output)
     if readme is not None:
