@@ -2,13 +2,13 @@
 
 import gc
 import sys
-import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import jax
 
 from jaxnet import checks, devices
+from jaxnet.errors import InputError
 
 checks.extra("experiments", "matplotlib", "rich", "tyro")
 
@@ -18,16 +18,18 @@ Dtype = Literal["float64", "float32"]
 
 
 def command(main: Callable[..., None], name: str) -> None:
-    """Run `main` with its arguments from the command line; bad input ends with a message.
+    """Run `main` with its arguments from the command line; bad input ends in one line.
 
-    Bad input is what our own checks refuse; an error from beneath them keeps its traceback.
+    Every other error keeps its traceback.
     """
     try:
-        tyro.cli(main, prog=f"python -m {name}")
-    except (ValueError, TypeError, devices.MissingPlatformError) as error:
-        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__", "").split(".")[0] not in ("jaxnet", "experiments"):
+        try:
+            tyro.cli(main, prog=f"python -m {name}")
+        except (RuntimeError, AssertionError):
+            # What JAX raises, wherever it is first used, without the platform it is told to use.
+            devices.first()
             raise
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     finally:

@@ -107,7 +107,7 @@ def run(
     """Train under the notebook's gradients and under autodiff, and audit the former.
 
     Raises:
-        ValueError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
+        InputError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
     """
     make = optimizers.by_name(optimizer)
     order = batches.full_batch(2, epochs)

@@ -94,7 +94,7 @@ def run(
     """Compare the named optimizers on a task; `protocol` as `comparison.compare` takes it.
 
     Raises:
-        ValueError: a name that is not known, or what `comparison.compare` refuses.
+        InputError: a name that is not known, or what `comparison.compare` refuses.
     """
     known = [each for name in names for each in (optimizers.names() if name == "all" else [name])]
     given = {name: MOMENTUM.get(name, name) for name in known}

@@ -11,13 +11,14 @@ import tyro
 
 from experiments import command
 from jaxnet import files, models, tables
+from jaxnet.errors import InputError
 
 
 def run(folder: Path, data: str) -> dict[str, list[Any]]:
     """Predict each row of a table, column by column: the target, and a class's probability.
 
     Raises:
-        ValueError: no model there, or a table whose columns are not those it was trained on.
+        InputError: no model there, or a table whose columns are not those it was trained on.
     """
     params, about = models.read(folder / "model")
     encoder = tables.Encoder.from_json(about["encoder"])
@@ -41,7 +42,7 @@ def main(
         output: Where to write the predictions, a CSV file with one line for each row.
     """
     if output.suffix != ".csv" or output.is_dir():
-        raise ValueError(f"output: wanted a file ending in .csv; got {output}")
+        raise InputError(f"output: wanted a file ending in .csv; got {output}")
     predicted = run(folder, data)
     table = io.StringIO(newline="")
     writer = csv.writer(table)

@@ -99,7 +99,7 @@ def run(
     """Train under autodiff and under the notebook's gradients, and audit the latter.
 
     Raises:
-        ValueError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
+        InputError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
     """
     make = optimizers.by_name(optimizer)
     order = batches.full_batch(1, epochs)

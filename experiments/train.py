@@ -30,6 +30,7 @@ from jaxnet import (
     tables,
     training,
 )
+from jaxnet.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ def run(
         stop: asked there whether to stop; the checkpoint is then written first.
 
     Raises:
-        ValueError: settings, a table or a checkpoint that cannot be trained on.
+        InputError: settings, a table or a checkpoint that cannot be trained on.
         Interrupted: `stop` said so.
     """
     split = tables.split(
@@ -304,7 +305,7 @@ def main(
         resume: The folder of a run to go on with, everything else as it was.
     """
     if (resume is None) == (data is None):
-        raise ValueError(
+        raise InputError(
             "data: wanted a table, or --resume and the folder of a run; got "
             f"{'neither' if data is None else 'both'}"
         )
@@ -329,7 +330,7 @@ def main(
         )
         folder = output or Path("runs") / Path(settings.data).stem
         if (folder / "run.json").exists() and _settings(folder) != settings:
-            raise ValueError(
+            raise InputError(
                 f"output: wanted a folder of its own; {folder} holds another run; go on with it by "
                 f"--resume {folder}, or give another --output"
             )
@@ -378,7 +379,7 @@ def _settings(folder: Path) -> Settings:
         found = json.loads((folder / "run.json").read_text())
         return Settings(**found | {"hidden": tuple(found["hidden"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"resume: wanted the folder of a run; got {folder}: {error}") from error
+        raise InputError(f"resume: wanted the folder of a run; got {folder}: {error}") from error
 
 
 if __name__ == "__main__":

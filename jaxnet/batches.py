@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Int32, PyTree, Shaped
 
 from jaxnet import checks
+from jaxnet.errors import InputError
 
 Stream = Callable[[int], Iterable[PyTree]]
 """A function of the epoch, from 0, that gives its batches."""
@@ -23,7 +24,7 @@ def full_batch(rows: int, epochs: int) -> Int32[np.ndarray, "T N"]:
     """Order all rows in one step for each epoch.
 
     Raises:
-        ValueError: a count below one.
+        InputError: a count below one.
     """
     checks.at_least_one(rows=rows, epochs=epochs)
     return np.tile(np.arange(rows, dtype=np.int32), (epochs, 1))
@@ -36,7 +37,7 @@ def shuffled(rows: int, batch_size: int, epochs: int, seed: int) -> Int32[np.nda
     the same order, whatever is trained on it.
 
     Raises:
-        ValueError: a count below one, or a batch larger than the data.
+        InputError: a count below one, or a batch larger than the data.
     """
     checks.at_least_one(rows=rows, epochs=epochs)
     _batch_within(rows, batch_size)
@@ -49,10 +50,10 @@ def shuffle(rows: int, seed: int, epoch: int) -> Int32[np.ndarray, " N"]:
     """Shuffle the rows for one epoch; the same seed and epoch give the same shuffle.
 
     Raises:
-        ValueError: a negative seed.
+        InputError: a negative seed.
     """
     if seed < 0:
-        raise ValueError(f"seed: wanted at least 0; got {seed}")
+        raise InputError(f"seed: wanted at least 0; got {seed}")
     return np.random.default_rng([seed, epoch]).permutation(rows).astype(np.int32)
 
 
@@ -64,7 +65,7 @@ def stream(
     It gives the batches that `training.fit` takes of the same data, seed and batch size in memory.
 
     Raises:
-        ValueError: a batch size below one or larger than the data.
+        InputError: a batch size below one or larger than the data.
     """
     rows = len(jax.tree.leaves(data)[0])
     _batch_within(rows, batch_size)
@@ -88,4 +89,4 @@ def take(
 
 def _batch_within(rows: int, batch_size: int) -> None:
     if not 1 <= batch_size <= rows:
-        raise ValueError(f"batch_size: wanted 1 to the {rows} rows of the data; got {batch_size}")
+        raise InputError(f"batch_size: wanted 1 to the {rows} rows of the data; got {batch_size}")

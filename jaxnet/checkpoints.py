@@ -22,6 +22,7 @@ import numpy as np
 from absl import logging as absl_logging
 
 from jaxnet import checks, fingerprints, training
+from jaxnet.errors import InputError
 
 checks.extra("checkpoint", "orbax")
 
@@ -70,19 +71,18 @@ class Checkpoints:
                 its numbers, `fingerprints.of_data` of the data, batch size, seed.
 
         Raises:
-            TypeError: a description that is not plain JSON.
-            ValueError: a path that is no folder, or a folder with checkpoints of a run of another
-                description, with what differs.
+            InputError: a description that is not plain JSON; a path that is no folder, or a folder
+                with checkpoints of a run of another description, with what differs.
         """
         try:
             self._description = json.loads(json.dumps(description))
         except (TypeError, ValueError) as error:
-            raise TypeError(f"description: wanted plain JSON; got {error}") from error
+            raise InputError(f"description: wanted plain JSON; got {error}") from error
         self._folder = folder.absolute()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"folder: wanted a folder to write in; got {error}") from error
+            raise InputError(f"folder: wanted a folder to write in; got {error}") from error
         with _quietly():
             self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         for path in self._paths():
@@ -135,7 +135,7 @@ class Checkpoints:
             The run, and a line for each checkpoint passed over, half written or damaged since.
 
         Raises:
-            ValueError: a template of another structure, shapes or dtypes, with what differs; or
+            InputError: a template of another structure, shapes or dtypes, with what differs; or
                 checkpoints that are all damaged, with what is wrong with each.
             OSError: one of its own could not be written.
         """
@@ -157,7 +157,7 @@ class Checkpoints:
             history = {name.removeprefix(_HISTORY): array for name, array in arrays.items()}
             return training.Fit(progress, history, record["outcome"], record["message"]), passed
         if paths:
-            raise ValueError(
+            raise InputError(
                 f"folder: wanted a whole checkpoint in {self._folder}; got damaged ones alone; to "
                 "start over, delete the folder\n  " + "\n  ".join(passed)
             )
@@ -300,7 +300,7 @@ def _refuse_another(name: str, wanted: Any, got: Any, path: Path) -> None:
         if ours.get(key) != theirs.get(key)
     ]
     if different:
-        raise ValueError(
+        raise InputError(
             f"{name}: wanted this run; got checkpoint {path} of another; go on with that run, or "
             "give another folder\n  " + "\n  ".join(different)
         )

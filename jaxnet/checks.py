@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxnet.errors import InputError
+
 
 def extra(name: str, *modules: str) -> None:
     """Refuse to go on without the modules of an optional extra.
@@ -31,24 +33,23 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
     """Give a pytree's leaves, all of them arrays of numbers.
 
     Raises:
-        ValueError: a pytree without leaves.
-        TypeError: a leaf that is not an array of numbers.
+        InputError: a pytree without leaves; a leaf that is not an array of numbers.
     """
     found = jax.tree.leaves(tree)
     if not found:
-        raise ValueError(f"{name}: wanted at least one array; got an empty pytree")
+        raise InputError(f"{name}: wanted at least one array; got an empty pytree")
     for index, leaf in enumerate(found):
         dtype = getattr(leaf, "dtype", None)
         # The kinds that NumPy knows first: this is on the way of every run.
         known = getattr(dtype, "kind", None) in tuple("biufc")
         if isinstance(leaf, jax.core.Tracer):
-            raise TypeError(
+            raise InputError(
                 f"{path(name, tree, index)}: wanted concrete arrays, whose values can be checked; "
                 "got a tracer; inside jax.jit or jax.vmap call training.run instead"
             )
         if dtype is None or not (known or jnp.issubdtype(dtype, jnp.number)):
             got = type(leaf).__name__ if dtype is None else dtype
-            raise TypeError(f"{path(name, tree, index)}: wanted an array of numbers; got {got}")
+            raise InputError(f"{path(name, tree, index)}: wanted an array of numbers; got {got}")
     return found
 
 
@@ -61,11 +62,11 @@ def params(tree: PyTree, name: str = "params") -> None:
     """Refuse parameters that are not finite real floating-point arrays.
 
     Raises:
-        TypeError: another dtype. ValueError: none at all, or a value that is not finite.
+        InputError: another dtype; none at all, or a value that is not finite.
     """
     for index, leaf in enumerate(leaves(name, tree)):
         if not (leaf.dtype.kind == "f" or jnp.issubdtype(leaf.dtype, jnp.floating)):
-            raise TypeError(
+            raise InputError(
                 f"{path(name, tree, index)}: wanted floating-point parameters; got {leaf.dtype}; "
                 "cast them, or keep what is not trained out of the pytree"
             )
@@ -76,18 +77,18 @@ def data(tree: PyTree, name: str = "data") -> int:
     """Refuse data whose leaves are not finite arrays over the same rows; give the row count N.
 
     Raises:
-        TypeError: not numbers. ValueError: no rows, unequal rows, or a value that is not finite.
+        InputError: not numbers; no rows, unequal rows, or a value that is not finite.
     """
     found = leaves(name, tree)
     rows = len(found[0]) if np.ndim(found[0]) else 0
     for index, leaf in enumerate(found):
         if np.ndim(leaf) == 0 or len(leaf) == 0:
-            raise ValueError(
+            raise InputError(
                 f"{path(name, tree, index)}: wanted at least one row along the first axis; got "
                 f"shape {list(leaf.shape)}"
             )
         if len(leaf) != rows:
-            raise ValueError(
+            raise InputError(
                 f"{path(name, tree, index)}: wanted {rows} rows, as {path(name, tree, 0)} has; "
                 f"got {len(leaf)}"
             )
@@ -100,32 +101,32 @@ def at_least_one(**counts: int) -> None:
     """Refuse counts below one, each by its name.
 
     Raises:
-        TypeError: not whole numbers. ValueError: below one.
+        InputError: not whole numbers; below one.
     """
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int | np.integer):
-            raise TypeError(f"{name}: wanted a whole number; got {count!r}")
+            raise InputError(f"{name}: wanted a whole number; got {count!r}")
         if count < 1:
-            raise ValueError(f"{name}: wanted at least 1; got {count}")
+            raise InputError(f"{name}: wanted at least 1; got {count}")
 
 
 def order(array: Any, rows: int) -> None:
     """Refuse an order that is not `[T, B]` integers within the rows of the data.
 
     Raises:
-        TypeError: not integers. ValueError: not two axes, empty, or a row outside the data.
+        InputError: not integers; not two axes, empty, or a row outside the data.
     """
     array = np.asarray(array)
     if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"order: wanted integer rows; got {array.dtype}")
+        raise InputError(f"order: wanted integer rows; got {array.dtype}")
     if array.ndim != 2 or array.size == 0:
-        raise ValueError(
+        raise InputError(
             "order: wanted shape [T, B], T steps of B rows, neither zero; got shape "
             f"{list(array.shape)}"
         )
     if array.min() < 0 or array.max() >= rows:
         row = array.min() if array.min() < 0 else array.max()
-        raise ValueError(
+        raise InputError(
             f"order: wanted rows 0 to {rows - 1}, the rows of the data; got row {row} in step "
             f"{np.argwhere(array == row)[0][0]}"
         )
@@ -135,7 +136,7 @@ def _finite(name: str, tree: PyTree, index: int, leaf: Any) -> None:
     finite = np.isfinite(leaf)
     if not finite.all():
         where = [int(i) for i in np.argwhere(~finite)[0]]
-        raise ValueError(
+        raise InputError(
             f"{path(name, tree, index)}: wanted finite values; got "
             f"{np.asarray(leaf)[tuple(where)]} at {where}, {finite.size - finite.sum()} of "
             f"{finite.size} in all"

@@ -27,6 +27,7 @@ from jaxnet import (
     sweep,
     verdicts,
 )
+from jaxnet.errors import InputError
 from jaxnet.inputs import BASELINE
 from jaxnet.runs import Runs
 from jaxnet.verdicts import LEVEL, Answer
@@ -123,7 +124,7 @@ def compare(
         on_progress: told after each tile of runs.
 
     Raises:
-        TypeError, ValueError: input that cannot be compared, named, before anything compiles.
+        InputError: input that cannot be compared, named, before anything compiles.
     """
     entries = inputs.entries(optimizers)
     fewest = statistics.fewest_seeds(max(1, len(entries) - 1), LEVEL)
@@ -282,7 +283,7 @@ def of_runs(
     """Answer what the runs say, all of it from the runs alone.
 
     Raises:
-        ValueError: fresh seeds that are not the same for every optimizer.
+        InputError: fresh seeds that are not the same for every optimizer.
     """
     by_phase = {
         name: {each.phase: each for each in runs if each.optimizer == name}
@@ -291,7 +292,7 @@ def of_runs(
     tuned = {name: phases["tuned"] for name, phases in by_phase.items()}
     plain = tuned[BASELINE]
     if any(not np.array_equal(each.seed, plain.seed) for each in tuned.values()):
-        raise ValueError("runs: wanted the same seeds in the same order for every optimizer")
+        raise InputError("runs: wanted the same seeds in the same order for every optimizer")
     target = protocol["target"]
     if target is None:
         middle = float(np.median(plain.final(plain.tuned_on)))
@@ -330,6 +331,6 @@ def load(folder: Path) -> Comparison:
     """Read a comparison that `save` wrote.
 
     Raises:
-        ValueError: a folder without one.
+        InputError: a folder without one.
     """
     return of_runs(*store.read(Path(folder)))

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxnet.errors import InputError
+
 # What makes programs of small networks fast there.
 _CPU_OPTIONS = {
     # The default level unrolls their short loops and then fails to vectorise them.
@@ -20,10 +22,6 @@ _CPU_OPTIONS = {
     # The default hands elementwise operations to a library one by one; XLA fuses them.
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT",
 }
-
-
-class MissingPlatformError(RuntimeError):
-    """The platform that JAX_PLATFORMS asks for is not on this machine."""
 
 
 @functools.cache
@@ -55,7 +53,7 @@ def first() -> Any:
     """Give the device JAX selects by itself, or by the environment variable JAX_PLATFORMS.
 
     Raises:
-        MissingPlatformError: naming the platforms wanted and available.
+        InputError: naming the platforms wanted and available.
     """
     wanted = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
     try:
@@ -68,7 +66,7 @@ def first() -> Any:
             available = ", ".join(sorted(backend.backends()))
         finally:
             jax.config.update("jax_platforms", wanted)
-        raise MissingPlatformError(
+        raise InputError(
             f"JAX_PLATFORMS: wanted {wanted}; available here: {available}; install that "
             "platform's extra (jaxnet[cuda], jaxnet[tpu]) or unset JAX_PLATFORMS"
         ) from error
@@ -88,11 +86,11 @@ def batch_sharding(count: int | None = None) -> jax.sharding.NamedSharding:
     variable NPROC gave XLA more threads than devices before JAX was first used.
 
     Raises:
-        ValueError: a count below one or above the devices there are.
+        InputError: a count below one or above the devices there are.
     """
     local = jax.local_devices()
     if count is not None and not 1 <= count <= len(local):
-        raise ValueError(
+        raise InputError(
             f"devices: wanted 1 to the {len(local)} local devices; got {count}; CPU cores become "
             "devices by jax.config.update('jax_num_cpu_devices', ...) before JAX is first used"
         )

@@ -15,7 +15,7 @@ def of_data(data: PyTree) -> str:
     """Give the SHA-256 of a pytree of arrays: of its paths, shapes, dtypes and bytes.
 
     Raises:
-        TypeError: a leaf that is not an array of numbers. ValueError: no leaf.
+        InputError: a leaf that is not an array of numbers; no leaf.
     """
     checks.leaves("data", data)
     leaves = jax.tree.leaves_with_path(data)

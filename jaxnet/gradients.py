@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
 from jaxnet import checks, finite, losses, mistakes
+from jaxnet.errors import InputError
 from jaxnet.mistakes import Case, Gradient, Mistake
 
 Verdict = Literal["right", "wrong", "undecided"]
@@ -135,7 +136,7 @@ def audit(
             `(params, batch)` that gives one.
 
     Raises:
-        TypeError, ValueError: params or batch that are not finite, empty or not numbers; a loss
+        InputError: params or batch that are not finite, empty or not numbers; a loss
             that is not a real scalar, or has no finite gradient here; a claim that is complex or
             not of the structure of `params`.
     """
@@ -172,10 +173,10 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
     """Widen everything to float64, differentiate, and measure what rounding may hide."""
     wanted, got = jax.tree.structure(params), jax.tree.structure(claimed)
     if wanted != got:
-        raise ValueError(f"claimed: wanted the structure of params, {wanted}; got {got}")
+        raise InputError(f"claimed: wanted the structure of params, {wanted}; got {got}")
     leaves = checks.leaves("claimed", claimed)
     if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
-        raise TypeError("claimed: wanted real gradients; got complex ones; take their real part")
+        raise InputError("claimed: wanted real gradients; got complex ones; take their real part")
     kinds = [np.dtype(leaf.dtype) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     dtype = max(kinds, key=_epsilon, default=np.dtype(np.float64))
     narrow = jax.tree.map(lambda leaf: _cast(leaf, dtype), (params, batch))
@@ -187,7 +188,7 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
             loss.check(params, batch)
         value = jax.eval_shape(loss, params, batch)
         if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
-            raise ValueError(f"loss: wanted a real scalar; got {value}")
+            raise InputError(f"loss: wanted a real scalar; got {value}")
         epsilon = max(_epsilon(dtype), _epsilon(value.dtype))
 
         def draws(leaf: np.ndarray) -> np.ndarray:
@@ -199,7 +200,7 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
         values, drawn = _draw(loss, *jax.tree.map(draws, (params, batch)))
         drawn = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(drawn)]
         if not all(np.isfinite(leaf).all() for leaf in (values, *drawn)):
-            raise ValueError(
+            raise InputError(
                 f"loss: wanted a loss and a gradient that are finite at params; got {values[0]}, "
                 "or a gradient that is not; audit where the loss is finite and smooth"
             )

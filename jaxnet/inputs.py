@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet import checks, fingerprints, losses, optimizers, sweep, training
+from jaxnet.errors import InputError
 
 BASELINE = "sgd"
 Metrics = Mapping[str, Callable[[Any, Any], Any]]
@@ -21,46 +22,46 @@ def check_settings(budget: int, target: float | None, title: str, **counts: int)
     """Refuse settings, each by its name.
 
     Raises:
-        TypeError: counts that are not whole numbers, a title that is not words.
-        ValueError: counts below one, a single learning rate, a target that is not finite.
+        InputError: counts that are not whole numbers or below one, a single learning rate, a
+            target that is not finite, a title that is not words.
     """
     checks.at_least_one(budget=budget, **counts)
     if budget == 1:
-        raise ValueError("budget: wanted at least 2 learning rates to choose from; got 1")
+        raise InputError("budget: wanted at least 2 learning rates to choose from; got 1")
     if target is not None and not (isinstance(target, int | float) and math.isfinite(target)):
-        raise ValueError(
+        raise InputError(
             f"target: wanted a finite loss; got {target!r}; None takes plain SGD's own at its end"
         )
     if not isinstance(title, str):
-        raise TypeError(f"title: wanted words; got {title!r}")
+        raise InputError(f"title: wanted words; got {title!r}")
 
 
 def entries(given: Sequence[str] | Mapping[str, Any]) -> list[optimizers.Entry]:
     """Give the entries to compare, plain SGD first whether it was asked for or not.
 
     Raises:
-        TypeError: not optimizers by name. ValueError: a name not known, none, another `sgd`.
+        InputError: not optimizers by name; a name not known, none, another `sgd`.
     """
     if isinstance(given, str) or not isinstance(given, Sequence | Mapping):
-        raise TypeError(
+        raise InputError(
             f"optimizers: wanted a list of names, or a dict of your own by name; got {given!r}; "
             'such as ["adam", "lion"]'
         )
     if not given:
-        raise ValueError(
+        raise InputError(
             'optimizers: wanted at least one to hold against plain SGD; got none; ["sgd"] runs it '
             "alone"
         )
     nameless = [name for name in given if not isinstance(name, str)]
     if nameless:
-        raise TypeError(
+        raise InputError(
             f"optimizers: wanted each by a name; got {nameless[0]!r}; give your own as a dict, "
             'such as {"momentum": functools.partial(optax.sgd, momentum=0.9)}'
         )
     if not isinstance(given, Mapping):
         given = {name: name for name in given}
     if given.get(BASELINE, BASELINE) != BASELINE:
-        raise ValueError(
+        raise InputError(
             f"optimizers: wanted {BASELINE} to be plain SGD, the baseline; got one of your own of "
             "that name; rename it"
         )
@@ -80,14 +81,14 @@ def rates(
     """Give each optimizer's rates to try, rising; over its own range those not given.
 
     Raises:
-        ValueError: not positive numbers, as many for each, of optimizers that are compared.
+        InputError: not positive numbers, as many for each, of optimizers that are compared.
     """
     names = [entry.name for entry in entries]
     if not isinstance(given, Mapping):
         given = {} if given is None else dict.fromkeys(names, given)
     unknown = given.keys() - set(names)
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"learning_rates: wanted names among {', '.join(names)}; got "
             f"{', '.join(map(str, unknown))}; leave them out, or compare those optimizers too"
         )
@@ -99,7 +100,7 @@ def rates(
     }
     counts = {name: len(mine) for name, mine in found.items()}
     if len(set(counts.values())) > 1:
-        raise ValueError(
+        raise InputError(
             f"learning_rates: wanted as many for every optimizer, {BASELINE} included, to tune all "
             f"alike; got {counts}; give as many for each, or set budget"
         )
@@ -112,7 +113,7 @@ def _rising(name: str, given: Any) -> list[float]:
     except (TypeError, ValueError):
         rates = np.empty(0)
     if not len(rates) or not np.isfinite(rates).all() or rates[0] <= 0:
-        raise ValueError(
+        raise InputError(
             f"learning_rates: wanted numbers for {name}, at least one, each above zero and finite; "
             f"got {given}; such as [0.01, 0.1, 1.0]"
         )
@@ -133,7 +134,7 @@ def task(
     """Give the task that the optimizers share, the fingerprint that of all their programs.
 
     Raises:
-        TypeError, ValueError: functions or data that cannot be trained on, or an optimizer that
+        InputError: functions or data that cannot be trained on, or an optimizer that
             cannot be traced.
     """
     parts = {"data": data, "validation": validation, "test": test}
@@ -144,12 +145,12 @@ def task(
         checks.at_least_one(batch_size=batch_size)
     rows = {name: checks.data(part, name) for name, part in parts.items()}["data"]
     if batch_size is not None and batch_size > rows:
-        raise ValueError(
+        raise InputError(
             f"batch_size: wanted 1 to the {rows} rows of data; got {batch_size}; None takes all"
         )
     params = _started(init)
     if (batch_size or rows) == rows and _equal(params, init(jax.random.key(1))):
-        raise ValueError(
+        raise InputError(
             "init: wanted another start for each key, as every batch is all rows and nothing else "
             "tells seeds apart; got the same; draw in init, or give a batch_size"
         )
@@ -174,18 +175,18 @@ def _value_and_grad(loss: losses.Loss) -> Any:
 
 def _check_functions(loss: Any, init: Any, metrics: Any, measured: bool) -> None:
     if not isinstance(metrics, Mapping):
-        raise TypeError(f"metrics: wanted a dict of functions by name; got {metrics!r}")
+        raise InputError(f"metrics: wanted a dict of functions by name; got {metrics!r}")
     if metrics and not measured:
-        raise ValueError(
+        raise InputError(
             "metrics: wanted validation or test data to measure them on; got neither; give some"
         )
     if "loss" in metrics:
-        raise ValueError(
+        raise InputError(
             "metrics: wanted names other than loss, which is reported anyway; got loss; rename it"
         )
     for name, function in {"loss": loss, "init": init, **metrics}.items():
         if not callable(function) or not isinstance(function, Hashable):
-            raise TypeError(
+            raise InputError(
                 f"{name}: wanted a function, whose programs are kept by it; got {function!r}; wrap "
                 "one that cannot be hashed in a plain function"
             )
@@ -198,13 +199,13 @@ def _started(init: Callable[[Any], PyTree]) -> PyTree:
         params = jax.device_get(init(key))
         jax.eval_shape(init, key)
     except Exception as error:
-        raise ValueError(
+        raise InputError(
             f"init: wanted a pure function of a jax.random.key that can be traced; it raised "
             f"{_said(error)}; draw with jax.random alone"
         ) from error
     checks.params(params, "init(key)")
     if not _equal(params, init(key)):
-        raise ValueError(
+        raise InputError(
             "init: wanted the same start for the same key; got two; draw with jax.random alone"
         )
     return params
@@ -223,7 +224,7 @@ def _check_alike(name: str, part: PyTree, data: PyTree) -> None:
     """Refuse rows of another shape, which a loss might broadcast."""
     wanted, got = ([np.shape(leaf)[1:] for leaf in jax.tree.leaves(tree)] for tree in (data, part))
     if jax.tree.structure(part) != jax.tree.structure(data) or got != wanted:
-        raise ValueError(
+        raise InputError(
             f"{name}: wanted rows as those of data, {_described(data)}; got {_described(part)}; "
             "prepare them alike"
         )
@@ -236,8 +237,8 @@ def _described(part: PyTree) -> Any:
 def _check_labels(loss: losses.BatchLoss, params: PyTree, name: str, part: PyTree) -> None:
     try:
         loss.check(params, part)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}; encode all the parts alike") from error
+    except InputError as error:
+        raise InputError(f"{name}: {error}; encode all the parts alike") from error
 
 
 def _check_scalar(
@@ -246,14 +247,14 @@ def _check_scalar(
     try:
         found = jax.eval_shape(function, params, part)
     except Exception as error:
-        raise ValueError(
+        raise InputError(
             f"{what}: wanted a function of (params, batch) that takes init(key) and {name}; it "
             f"raised {_said(error)}; bind whatever else it needs, as by "
             "functools.partial, and let init give the parameters it takes"
         ) from error
     real = what != "loss" or jnp.issubdtype(getattr(found, "dtype", object), jnp.floating)
     if getattr(found, "shape", None) != () or not real:
-        raise ValueError(
+        raise InputError(
             f"{what}: wanted one real number, of shape []; got {found}; reduce it, as by jnp.mean"
         )
 
@@ -274,7 +275,7 @@ def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
     try:
         return jax.jit(step).lower(1.0, key, jax.eval_shape(task.init, key), batch).as_text()
     except Exception as error:
-        raise TypeError(
+        raise InputError(
             f"optimizers: wanted {entry.name} to be made of a traced learning rate and to step "
             f"from init(key); it raised {_said(error)}; a schedule must be one "
             "of peak 1 multiplied by the rate, a choice one of jnp.where"
@@ -285,11 +286,11 @@ def check_memory(needed: int) -> None:
     """Refuse runs that need more bytes than most of the machine's memory.
 
     Raises:
-        ValueError: with what is there and what is needed.
+        InputError: with what is there and what is needed.
     """
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > 0.8 * there:
-        raise ValueError(
+        raise InputError(
             f"memory: wanted runs that fit the machine's {there / 1e9:.0f} GB; got about "
             f"{needed / 1e9:.0f} GB; compare fewer seeds, rates or optimizers at once"
         )

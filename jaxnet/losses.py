@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
+from jaxnet.errors import InputError
+
 Forward = Callable[[Any, Any], Any]
 ExampleLoss = Callable[[Any, Any], Any]
 Loss = Callable[[Any, Any], Float[Array, ""]]
@@ -43,15 +45,15 @@ class BatchLoss:
         """Give the loss of one batch `(x [B, I], y [B, ...])`.
 
         Raises:
-            ValueError, TypeError: a batch that is not two arrays of as many rows, or targets
+            InputError: a batch that is not two arrays of as many rows, or targets
                 that do not fit the predictions; nothing is broadcast.
         """
         x, y = _pair(batch)
         for name, part in (("x", x), ("y", y)):
             if not hasattr(part, "dtype"):
-                raise TypeError(f"{name}: wanted an array; got {type(part).__name__}")
+                raise InputError(f"{name}: wanted an array; got {type(part).__name__}")
         if jnp.shape(x)[:1] != jnp.shape(y)[:1] or jnp.shape(x)[:1] in ((), (0,)):
-            raise ValueError(
+            raise InputError(
                 "batch: wanted x [B, ...] and y [B, ...] with the same B, at least 1; got x "
                 f"{list(jnp.shape(x))} and y {list(jnp.shape(y))}"
             )
@@ -63,21 +65,20 @@ class BatchLoss:
         wanted, got = jnp.shape(prediction), jnp.shape(y)
         label = jnp.issubdtype(y.dtype, jnp.integer) and got == wanted[:-1] != wanted
         if got != wanted and not label:
-            error = TypeError if got == () else ValueError
-            raise error(
+            raise InputError(
                 f"y: wanted targets of the prediction's shape {list(wanted)}, or integer class "
                 f"labels, per example; got {y.dtype} of shape {list(got)}; give y as many "
                 "columns as the prediction has, such as y[:, None] for one"
             )
         if label and not _takes_labels(self.example_loss, wanted[-1]):
-            raise ValueError(
+            raise InputError(
                 f"y: wanted targets of the prediction's shape {list(wanted)}, which the example "
                 f"loss takes; got integer class labels, which it would broadcast; one-hot encode "
                 "them (jax.nn.one_hot), or choose a loss of integer labels"
             )
         loss = self.example_loss(prediction, y)
         if jnp.shape(loss) not in ((), () if label else wanted):
-            raise ValueError(
+            raise InputError(
                 f"example_loss: wanted a loss of shape [] or {list(wanted)} per example, without "
                 f"broadcasting; got {list(jnp.shape(loss))} from a prediction {list(wanted)} and y "
                 f"{list(got)}"
@@ -88,7 +89,7 @@ class BatchLoss:
         """Refuse class labels outside the outputs of the network, which JAX would not notice.
 
         Raises:
-            ValueError: a label below 0 or not below O.
+            InputError: a label below 0 or not below O.
         """
         x, y = _pair(data)
         if jnp.issubdtype(y.dtype, jnp.integer) and np.ndim(y) == 1:
@@ -99,7 +100,7 @@ class BatchLoss:
             classes, labels = outputs[-1], np.asarray(y)
             if labels.min() < 0 or labels.max() >= classes:
                 row = int(np.argmax((labels < 0) | (labels >= classes)))
-                raise ValueError(
+                raise InputError(
                     f"y: wanted class labels 0 to {classes - 1}, one for each of the network's "
                     f"{classes} outputs; got {labels[row]} in row {row}"
                 )
@@ -107,7 +108,7 @@ class BatchLoss:
 
 def _pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise TypeError(f"batch: wanted a pair (x, y); got {jax.tree.structure(batch)}")
+        raise InputError(f"batch: wanted a pair (x, y); got {jax.tree.structure(batch)}")
     return batch[0], batch[1]
 
 

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxnet import checks, files, losses, network
+from jaxnet.errors import InputError
 
 checks.extra("train", "safetensors")
 
@@ -40,10 +41,10 @@ def forward(activation: str) -> losses.Forward:
     """Give `network.forward` with an activation by its name; the same function every time.
 
     Raises:
-        ValueError: an activation not in `ACTIVATIONS`.
+        InputError: an activation not in `ACTIVATIONS`.
     """
     if activation not in ACTIVATIONS:
-        raise ValueError(f"activation: wanted one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+        raise InputError(f"activation: wanted one of {', '.join(ACTIVATIONS)}; got {activation!r}")
     return functools.partial(network.forward, activation=ACTIVATIONS[activation])
 
 
@@ -52,7 +53,7 @@ def loss(task: str, activation: str) -> losses.BatchLoss:
     """Give the loss of a task: softmax cross-entropy, or half the squared error.
 
     Raises:
-        ValueError: an activation not in `ACTIVATIONS`.
+        InputError: an activation not in `ACTIVATIONS`.
     """
     example_loss = {
         "classification": optax.losses.softmax_cross_entropy_with_integer_labels,
@@ -107,20 +108,20 @@ def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
     """Read a network and what is known of it.
 
     Raises:
-        ValueError: no model there, or one that is not whole.
+        InputError: no model there, or one that is not whole.
     """
     try:
         kept = json.loads((folder / "model.json").read_bytes())
         weights = (folder / kept["weights"]).read_bytes()
         if kept["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != kept["sha256"]:
-            raise ValueError(f"its format or its weights are not those of a {FORMAT!r}")
+            raise InputError(f"its format or its weights are not those of a {FORMAT!r}")
         tensors = load(weights)
         layers = tuple(
             network.Layer(jnp.asarray(tensors[f"{i}.weight"]), jnp.asarray(tensors[f"{i}.bias"]))
             for i in range(len(tensors) // 2)
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ValueError(
+        raise InputError(
             f"{folder}: wanted a model, written by experiments.train; got {error}"
         ) from error
     return jax.tree.map(jnp.asarray, layers), kept["about"]

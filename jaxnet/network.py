@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxnet import devices
+from jaxnet.errors import InputError
 
 Activation = Callable[[Array], Array]
 Initializer = Callable[[Array, tuple[int, ...], Any], Array]
@@ -43,11 +44,11 @@ def init(
         dtype: of the parameters; JAX's default float where None.
 
     Raises:
-        ValueError: fewer than two sizes, or a size that is not a whole number of at least one.
+        InputError: fewer than two sizes, or a size that is not a whole number of at least one.
     """
     whole = isinstance(sizes, Sequence) and all(isinstance(size, int) for size in sizes)
     if not whole or len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(
+        raise InputError(
             "sizes: wanted the inputs, any hidden layers and the outputs, each at least 1, "
             f"such as [3, 4, 4]; got {sizes}"
         )
@@ -79,7 +80,7 @@ def forward(
     """Give the outputs of one example: `activation` after each hidden layer, none after the last.
 
     Raises:
-        ValueError: shapes that do not chain from `x` through every layer.
+        InputError: shapes that do not chain from `x` through every layer.
     """
     _check_shapes(params, x)
     *hidden, output = params
@@ -92,17 +93,17 @@ def forward(
 def _check_shapes(params: Params, x: Array) -> None:
     """Refuse what `weight @ x + bias` would broadcast, contract or batch by accident."""
     if not params:
-        raise ValueError("params: wanted at least one Layer; got none")
+        raise InputError("params: wanted at least one Layer; got none")
     inputs = jnp.shape(x)
     if len(inputs) != 1:
-        raise ValueError(
+        raise InputError(
             f"x: wanted one example of shape [{jnp.shape(params[0].weight)[-1]}]; got shape "
             f"{list(inputs)}; lift over a batch with jax.vmap or losses.BatchLoss"
         )
     for index, (weight, bias) in enumerate(params):
         outputs = jnp.shape(weight)[:1]
         if jnp.shape(weight) != outputs + inputs or jnp.shape(bias) != outputs:
-            raise ValueError(
+            raise InputError(
                 f"params[{index}]: wanted weight [O, {inputs[0]}] and bias [O] to follow "
                 f"{inputs[0]} inputs; got weight {list(jnp.shape(weight))} and bias "
                 f"{list(jnp.shape(bias))}"

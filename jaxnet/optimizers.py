@@ -14,6 +14,7 @@ import optax.contrib
 from jaxtyping import Array, Int32, Key, PyTree
 
 from jaxnet import training
+from jaxnet.errors import InputError
 
 MakeOptimizer = Callable[..., optax.GradientTransformation]
 
@@ -77,12 +78,12 @@ def entry(name: str) -> Entry:
     """Say how an optimizer of optax is used; the same entry every time.
 
     Raises:
-        ValueError: a name optax does not have, with the nearest it has.
+        InputError: a name optax does not have, with the nearest it has.
     """
     if name not in _entries():
         near = difflib.get_close_matches(name, names(), 3, 0.4)
         known = f"the nearest are {', '.join(near)}" if near else f"known: {', '.join(names())}"
-        raise ValueError(f"optimizer: wanted an optimizer of optax; got {name!r}; {known}")
+        raise InputError(f"optimizer: wanted an optimizer of optax; got {name!r}; {known}")
     return _entries()[name]
 
 
@@ -90,7 +91,7 @@ def by_name(name: str) -> MakeOptimizer:
     """Give the function that makes an optimizer of its `learning_rate`; the same one every time.
 
     Raises:
-        ValueError: a name optax does not have, with the nearest it has.
+        InputError: a name optax does not have, with the nearest it has.
     """
     return entry(name).make
 
@@ -105,7 +106,7 @@ def join(name: str, optimizer: Any) -> Entry:
     `warmup_cosine_decay_schedule` and `sgdr_schedule` cannot be traced over another.
 
     Raises:
-        TypeError: none of these.
+        InputError: none of these.
     """
     if isinstance(optimizer, Entry):
         return dataclasses.replace(optimizer, name=name)
@@ -113,7 +114,7 @@ def join(name: str, optimizer: Any) -> Entry:
         note = "made already: the rate multiplies its updates"
         return Entry(name, _multiplied(optimizer), (1e-2, 1e2), 1.0, note=note)
     if "learning_rate" not in _parameters(optimizer):
-        raise TypeError(
+        raise InputError(
             f"{name}: wanted a function of learning_rate, an optimizer of optax or an Entry; got "
             f"{optimizer!r}; such as lambda learning_rate: optax.adam(learning_rate, b1=0.8); a "
             "schedule goes inside, as lambda t: learning_rate * schedule(t); of optax.MultiSteps "

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxnet import checks
+from jaxnet.errors import InputError
 
 checks.extra("experiments", "matplotlib", "rich")
 
@@ -97,16 +98,16 @@ def check_picture(path: Path) -> None:
     """Refuse a path that no picture can be saved at, and make the folder it goes to.
 
     Raises:
-        ValueError: a folder, a suffix other than .png, .svg or .pdf, or a place not writable.
+        InputError: a folder, a suffix other than .png, .svg or .pdf, or a place not writable.
     """
     if path.suffix not in (".png", ".svg", ".pdf") or path.is_dir():
-        raise ValueError(f"output: wanted a file ending in .png, .svg or .pdf; got {path}")
+        raise InputError(f"output: wanted a file ending in .png, .svg or .pdf; got {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"output: wanted a place to write to; got {path}: {error}") from error
+        raise InputError(f"output: wanted a place to write to; got {path}: {error}") from error
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"output: wanted a place to write to; got {path}, which is not one")
+        raise InputError(f"output: wanted a place to write to; got {path}, which is not one")
 
 
 def loss_curves(

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnet import checks
+from jaxnet.errors import InputError
 
 checks.extra("compare", "scipy")
 
@@ -82,14 +83,14 @@ def paired(
     from another. Too few seeds to ever tell a difference give bounds of nan.
 
     Raises:
-        ValueError: lengths that differ, no seeds, a nan, or a level not between 0 and 1.
+        InputError: lengths that differ, no seeds, a nan, or a level not between 0 and 1.
 
     Reference: Hollander, Wolfe & Chicken (2014), Nonparametric Statistical Methods, 3.1 to 3.3.
     """
     values, baseline = _checked("values", values), _checked("baseline", baseline)
     _between_0_and_1("level", level)
     if len(values) != len(baseline):
-        raise ValueError(
+        raise InputError(
             f"baseline: wanted a run for each of the {len(values)} seeds of values; got "
             f"{len(baseline)}; run both on the same seeds"
         )
@@ -171,12 +172,12 @@ def steps_to_target(
     the sign test; below six seeds it has no bounds.
 
     Raises:
-        ValueError: shapes that do not match.
+        InputError: shapes that do not match.
 
     Reference: Brookmeyer & Crowley (1982), A Confidence Interval for the Median Survival Time.
     """
     if losses.ndim != 2 or losses.size == 0 or losses.shape[1:] != steps.shape:
-        raise ValueError(
+        raise InputError(
             "losses: wanted shape [S, E], a measurement of each run at each of the "
             f"{len(steps)} steps; got shape {list(losses.shape)}"
         )
@@ -230,14 +231,14 @@ def profile(
     Ratios of losses at or below zero are taken as by `share_within`.
 
     Raises:
-        ValueError: seeds that differ in number, none, a nan, or a ratio below one.
+        InputError: seeds that differ in number, none, a nan, or a ratio below one.
 
     Reference: Dolan & Moré (2002), Benchmarking Optimization Software with Performance Profiles.
     """
     _factors("ratios", ratios)
     checked = {name: _checked(f"values[{name!r}]", losses) for name, losses in values.items()}
     if len({len(losses) for losses in checked.values()}) != 1:
-        raise ValueError(
+        raise InputError(
             "values: wanted the same seeds for every optimizer; got "
             f"{ {name: len(losses) for name, losses in checked.items()} }"
         )
@@ -293,18 +294,18 @@ def _interval(*figures: Any) -> Interval:
 def _checked(name: str, values: Any) -> Float[np.ndarray, " K"]:
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"{name}: wanted one loss of each run; got shape {list(values.shape)}")
+        raise InputError(f"{name}: wanted one loss of each run; got shape {list(values.shape)}")
     if np.any(np.isnan(values) | (values == -np.inf)):
         wrong = values[np.isnan(values) | (values == -np.inf)][0]
-        raise ValueError(f"{name}: wanted losses, inf for a diverged run; got {wrong}")
+        raise InputError(f"{name}: wanted losses, inf for a diverged run; got {wrong}")
     return values
 
 
 def _between_0_and_1(name: str, share: float) -> None:
     if not 0 < share < 1:
-        raise ValueError(f"{name}: wanted a number between 0 and 1; got {share}")
+        raise InputError(f"{name}: wanted a number between 0 and 1; got {share}")
 
 
 def _factors(name: str, factors: Any) -> None:
     if not np.all(np.asarray(factors) >= 1):
-        raise ValueError(f"{name}: wanted at least 1; got {factors}")
+        raise InputError(f"{name}: wanted at least 1; got {factors}")

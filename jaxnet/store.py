@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxnet import checks, files
+from jaxnet.errors import InputError
 from jaxnet.runs import Runs
 
 checks.extra("compare", "pyarrow")
@@ -27,20 +28,20 @@ def keep(folder: Path, protocol: dict[str, Any]) -> Path:
     """Give the folder of finished tiles; refuse one that holds another comparison.
 
     Raises:
-        ValueError: naming what differs.
+        InputError: naming what differs.
     """
     path, written = folder / _PROTOCOL, json.loads(json.dumps(protocol))
     if path.exists():
         try:
             found = json.loads(path.read_text("utf-8"))
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 f"folder: wanted the protocol of a comparison; got {path}: {error}"
             ) from error
         named = (written | found).keys() - {"title"}
         differ = sorted(name for name in named if written.get(name) != found.get(name))
         if differ:
-            raise ValueError(
+            raise InputError(
                 f"folder: wanted a folder of its own; {folder} holds a comparison with another "
                 f"{', '.join(differ)}; give another folder, or delete this one"
             )
@@ -49,7 +50,7 @@ def keep(folder: Path, protocol: dict[str, Any]) -> Path:
         tiles.mkdir(parents=True, exist_ok=True)
         _write_json(path, protocol)
     except OSError as error:
-        raise ValueError(f"folder: wanted a place to write to; got {folder}: {error}") from error
+        raise InputError(f"folder: wanted a place to write to; got {folder}: {error}") from error
     return tiles
 
 
@@ -108,14 +109,14 @@ def read(folder: Path) -> Read:
     """Give what `write` wrote, in the order that it takes it.
 
     Raises:
-        ValueError: a folder without all of it.
+        InputError: a folder without all of it.
     """
     try:
         return _read(folder)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise ValueError(f"folder: wanted a finished comparison; got {folder}: {error}") from error
+        raise InputError(f"folder: wanted a finished comparison; got {folder}: {error}") from error
     except KeyError as error:
-        raise ValueError(
+        raise InputError(
             f"folder: wanted a finished comparison of this version; {folder} has no {error}; make "
             "it again"
         ) from error

@@ -182,7 +182,7 @@ def compiled(task: Task, entry: Entry, shape: Tile) -> Program:
     """Compile the tile of an optimizer; the same one for a task of the same functions and shapes.
 
     Raises:
-        TypeError, ValueError: an optimizer or a loss that cannot be traced.
+        InputError: an optimizer or a loss that cannot be traced.
     """
     return _compile(*_statics(task, entry, shape))
 

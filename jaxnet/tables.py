@@ -29,6 +29,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 
 from jaxnet import checks
+from jaxnet.errors import InputError
 
 checks.extra("tables", "pyarrow", "sklearn")
 
@@ -98,7 +99,7 @@ class Encoder:
         """Encode all columns but the target, which may be absent, in the training table's order.
 
         Raises:
-            ValueError: columns missing, unknown or of another kind, or a number that is infinite
+            InputError: columns missing, unknown or of another kind, or a number that is infinite
                 or too large for float32.
         """
         _check(table, source)
@@ -106,7 +107,7 @@ class Encoder:
         missing = sorted(set(names) - set(got))
         unknown = sorted(set(got) - {*names, self.target.name})
         if missing or unknown:
-            raise ValueError(
+            raise InputError(
                 f"{source}: wanted the {len(names)} columns of the training table; got none named "
                 f"{_listed(missing)}, and unknown {_listed(unknown)}; rename, add or drop columns"
             )
@@ -121,7 +122,7 @@ class Encoder:
         """Encode the target: labels as their places, numbers standardised.
 
         Raises:
-            ValueError: no such column, or a value missing, infinite, too large or not a label.
+            InputError: no such column, or a value missing, infinite, too large or not a label.
         """
         _check(table, source, self.target.name)
         cells = _cells(table, self.target.name, source)
@@ -137,11 +138,11 @@ class Encoder:
         """Give the label of each row's largest output, or its value in the target's own units.
 
         Raises:
-            ValueError: another number of outputs, or one that is not finite.
+            InputError: another number of outputs, or one that is not finite.
         """
         checks.data(outputs, "outputs")
         if outputs.shape[1:] != (self.outputs,):
-            raise ValueError(
+            raise InputError(
                 f"outputs: wanted shape [N, {self.outputs}]; got {list(outputs.shape)}"
             )
         if self.target.kind == "classification":
@@ -157,14 +158,14 @@ class Encoder:
         """Make the encoder that `to_json` gave.
 
         Raises:
-            ValueError: anything else.
+            InputError: anything else.
         """
         try:
             columns = [{**c, "categories": tuple(c["categories"])} for c in value["columns"]]
             target = {**value["target"], "labels": tuple(value["target"]["labels"])}
             return cls(tuple(Column(**column) for column in columns), Target(**target))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"encoder: wanted what to_json gave; got {error!r}") from error
+            raise InputError(f"encoder: wanted what to_json gave; got {error!r}") from error
 
 
 class Split(NamedTuple):
@@ -191,7 +192,7 @@ def read(source: str | Path) -> pa.Table:
     called target.
 
     Raises:
-        ValueError: no such file or set, one that cannot be parsed, no rows, or columns without a
+        InputError: no such file or set, one that cannot be parsed, no rows, or columns without a
             name of their own.
     """
     if str(source) in _BUNDLED:
@@ -200,7 +201,7 @@ def read(source: str | Path) -> pa.Table:
     suffix = path.suffix.lower()
     parse = {".csv": _delimited, ".tsv": _delimited, ".parquet": _parquet, ".npz": _npz}
     if suffix not in parse or not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"{source}: wanted a file ending in {', '.join(parse)}, or one of "
             f"{', '.join(_BUNDLED)}; got {'no such file' if suffix in parse else 'another name'}"
         )
@@ -209,7 +210,7 @@ def read(source: str | Path) -> pa.Table:
     except Exception as error:
         # The readers raise all sorts of errors on a broken file; to the user they are one.
         got = str(error).replace("Row #", "line ")[:300] or type(error).__name__
-        raise ValueError(f"{source}: wanted a sound {suffix} file; got {got}") from error
+        raise InputError(f"{source}: wanted a sound {suffix} file; got {got}") from error
     _check(table, str(source))
     return table
 
@@ -238,23 +239,23 @@ def split(
         source: the table's file, for errors.
 
     Raises:
-        ValueError: shares that leave nothing to train on, no such target, a target that is
+        InputError: shares that leave nothing to train on, no such target, a target that is
             missing in a row, has one value or a class of too few rows, or a column that cannot be
             encoded.
     """
     if not (validation >= 0 and test >= 0 and validation + test < 1):
-        raise ValueError(
+        raise InputError(
             "validation, test: wanted shares of the rows, at least 0 and together below 1; got "
             f"{validation} and {test}"
         )
     if seed < 0:
-        raise ValueError(f"seed: wanted at least 0; got {seed}")
+        raise InputError(f"seed: wanted at least 0; got {seed}")
     if task not in (None, "classification", "regression"):
-        raise ValueError(f"task: wanted classification or regression; got {task!r}")
+        raise InputError(f"task: wanted classification or regression; got {task!r}")
     _check(table, source, target)
     names = [name for name in table.column_names if name != target]
     if not names:
-        raise ValueError(f"{source}: wanted columns to predict {target!r} from; got none")
+        raise InputError(f"{source}: wanted columns to predict {target!r} from; got none")
     cells = _cells(table, target, source)
     labels = _labels(cells, task)
     groups = _places(cells, labels) if labels else np.zeros(table.num_rows, np.int64)
@@ -262,7 +263,7 @@ def split(
     rows = _deal(groups, validation, test, seed)
     for part, share in (("validation", validation), ("test", test)):
         if share and not rows[part].size:
-            raise ValueError(
+            raise InputError(
                 f"{source}: wanted rows for {part}; got none, {share} of {len(groups)}; give more "
                 "rows, a larger share, or 0"
             )
@@ -286,16 +287,16 @@ def stream(
     as wide as a row group, in as little memory.
 
     Raises:
-        ValueError: no sound Parquet file, or a batch size that is not 1 to its rows; and from the
+        InputError: no sound Parquet file, or a batch size that is not 1 to its rows; and from the
             stream, rows that cannot be encoded.
     """
     try:
         file = parquet.ParquetFile(source)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{source}: wanted a sound .parquet file; got {error}") from error
+        raise InputError(f"{source}: wanted a sound .parquet file; got {error}") from error
     rows = file.metadata.num_rows
     if not 1 <= batch_size <= rows:
-        raise ValueError(f"batch_size: wanted 1 to the {rows} rows of {source}; got {batch_size}")
+        raise InputError(f"batch_size: wanted 1 to the {rows} rows of {source}; got {batch_size}")
 
     def batches_of(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         random = np.random.default_rng([seed, epoch])
@@ -336,7 +337,7 @@ def _delimited(path: Path) -> pa.Table:
         csv.ConvertOptions(strings_can_be_null=True),
     )
     if table.num_rows != len(data.splitlines()) - 1:
-        raise ValueError("a quote that is not closed on its line; close or double it")
+        raise InputError("a quote that is not closed on its line; close or double it")
     return table
 
 
@@ -346,23 +347,23 @@ def _check_lines(data: bytes, delimiter: str) -> None:
         data.decode()
     except UnicodeDecodeError as error:
         line = len(data[: error.start + 1].splitlines())
-        raise ValueError(f"bytes that are not UTF-8 in line {line}; save it as UTF-8") from error
+        raise InputError(f"bytes that are not UTF-8 in line {line}; save it as UTF-8") from error
     if data == b"\n":
-        raise ValueError("an empty file")
+        raise InputError("an empty file")
     lines = data.splitlines()
     for number, line in enumerate(lines, 1):
         if not line:
-            raise ValueError(f"an empty line {number}; delete it, or write NA for a missing value")
+            raise InputError(f"an empty line {number}; delete it, or write NA for a missing value")
         if b"\0" in line:
-            raise ValueError(f"a NUL byte in line {number}; save the file as UTF-8 text")
+            raise InputError(f"a NUL byte in line {number}; save the file as UTF-8 text")
         if b'"' in line and line.count(b'"') % 2:
-            raise ValueError(
+            raise InputError(
                 f"a quote that is not closed in line {number}; close it there, or double it "
                 "within a quoted value"
             )
     others = [other for other in ",;\t|" if other in lines[0].decode()]
     if others and delimiter not in others:
-        raise ValueError(f"a header with {others[0]!r} between names; wanted {delimiter!r}")
+        raise InputError(f"a header with {others[0]!r} between names; wanted {delimiter!r}")
 
 
 def _parquet(path: Path) -> pa.Table:
@@ -378,7 +379,7 @@ def _npz(path: Path) -> pa.Table:
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         for name, array in file.items():
             if array.ndim not in (1, 2):
-                raise ValueError(
+                raise InputError(
                     f"the array {name!r} of shape {list(array.shape)}; save it as [N] or [N, K]"
                 )
             if array.ndim == 1:
@@ -392,22 +393,22 @@ def _check(table: pa.Table, source: str, *wanted: str) -> None:
     """Refuse no rows, columns without a name of their own, and none of a wanted name."""
     names = table.column_names
     if not table.num_rows:
-        raise ValueError(f"{source}: wanted at least one row; got none; add rows")
+        raise InputError(f"{source}: wanted at least one row; got none; add rows")
     nameless = [place for place, name in enumerate(names, 1) if not name.strip()]
     if nameless:
-        raise ValueError(
+        raise InputError(
             f"{source}: wanted a name for each column; got none for column {nameless[0]}; name "
             "it, or drop it if it only numbers the rows"
         )
     if len(set(names)) < len(names):
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-        raise ValueError(
+        raise InputError(
             f"{source}: wanted each column's name once; got {_listed(twice)} more often; rename "
             "or drop columns"
         )
     for name in set(wanted) - set(names):
         near = difflib.get_close_matches(name, names, 3, 0.5)
-        raise ValueError(f"{source}: wanted the column {name!r}; got {_listed(near or names)}")
+        raise InputError(f"{source}: wanted the column {name!r}; got {_listed(near or names)}")
 
 
 class _Cells(NamedTuple):
@@ -430,7 +431,7 @@ def _refuse(cells: _Cells, wrong: Bool[np.ndarray, " N"], wanted: str) -> None:
     if wrong.any():
         row = int(wrong.argmax())
         lines = Path(cells.source).suffix.lower() in _DELIMITERS
-        raise ValueError(
+        raise InputError(
             f"{cells.source}, column {cells.name!r}, "
             f"{f'line {row + 2}' if lines else f'row {row + 1}'}: wanted {wanted}; got "
             f"{_shown(cells.values[row].as_py())}, the first of {wrong.sum()} such rows; correct "
@@ -451,7 +452,7 @@ def _kind(cells: _Cells) -> Kind | None:
         return "categorical" if category else "boolean"
     if types.is_integer(values) or types.is_floating(values):
         return "categorical" if category else "numeric"
-    raise ValueError(
+    raise InputError(
         f"{cells.source}, column {cells.name!r}: wanted numbers, true and false, or text; got "
         f"{found}; turn it into numbers, such as days, or drop the column"
     )
@@ -516,7 +517,7 @@ def _fit(cells: _Cells, train: Int64[np.ndarray, " train"]) -> Column:
         gaps = bool(missing[train].any())
         column = Column(name, kind or "numeric", *_moments(numbers[train]), missing=gaps)
     if missing.all():
-        raise ValueError(f"{cells.source}, column {name!r}: wanted values; got none; drop it")
+        raise InputError(f"{cells.source}, column {name!r}: wanted values; got none; drop it")
     return column
 
 
@@ -528,7 +529,7 @@ def _check_text(cells: _Cells, codes: Int64[np.ndarray, " N"], values: list[Any]
         if 2 * np.array([*map(bool, bare), False])[codes].sum() > rows:
             _numbers(cells)
     if different > _MOST_CATEGORIES or (different > _FEW_VALUES and 2 * different > rows):
-        raise ValueError(
+        raise InputError(
             f"{cells.source}, column {cells.name!r}: wanted at most {_MOST_CATEGORIES} "
             f"categories, each in several rows; got {different} in {rows} rows; group them, or "
             "drop the column if it names the rows"
@@ -553,7 +554,7 @@ def _labels(cells: _Cells, task: Task | None) -> tuple[Label, ...]:
     elif task is None:
         _check_text(cells, codes, values)
     if len(used) < 2:
-        raise ValueError(
+        raise InputError(
             f"{cells.source}, column {cells.name!r}: wanted at least two values to tell apart; "
             f"got only {_shown(used[0])}"
         )
@@ -570,7 +571,7 @@ def _check_classes(
     counts = np.bincount(groups)
     if counts.min() < least:
         name = f"class {_shown(labels[int(counts.argmin())])}" if labels else "table"
-        raise ValueError(
+        raise InputError(
             f"{cells.source}, column {cells.name!r}: wanted at least {least} rows of the {name}; "
             f"got {counts.min()}; add rows, or merge or drop small classes"
         )
@@ -605,7 +606,7 @@ def _encode(column: Column, cells: _Cells, x: Float32[np.ndarray, "inputs N"]) -
     else:
         numbers = _numbers(cells)
         if kind not in (column.kind, "categorical", None):
-            raise ValueError(
+            raise InputError(
                 f"{cells.source}, column {cells.name!r}: wanted {column.kind} values, as the "
                 f"training table has; got {kind} ones; write them the same way"
             )

@@ -21,6 +21,7 @@ import optax
 from jaxtyping import Array, Float, Int32, PyTree, Shaped
 
 from jaxnet import batches, checks, devices, losses
+from jaxnet.errors import InputError
 
 ValueAndGrad = Callable[[Any, Any], tuple[Float[Array, ""], Any]]
 Optimizer = optax.GradientTransformation | Callable[..., optax.GradientTransformation]
@@ -86,7 +87,7 @@ def step(
         record: what to keep of the step.
 
     Raises:
-        TypeError, ValueError: a loss that is not a real scalar, or gradients that do not match
+        InputError: a loss that is not a real scalar, or gradients that do not match
             the parameters leaf by leaf; raised while tracing.
     """
     loss, grads = _evaluate(value_and_grad, state.params, batch)
@@ -151,7 +152,7 @@ def train(
         A run that diverges is a result like another, its losses not finite.
 
     Raises:
-        TypeError, ValueError: input that cannot be trained on, named, before anything compiles.
+        InputError: input that cannot be trained on, named, before anything compiles.
     """
     checks.order(order, _check(value_and_grad, params, data))
     hyperparameters = _numbers(optimizer, hyperparameters)
@@ -259,7 +260,7 @@ def fit(
         **hyperparameters: finite numbers for `optimizer`, traced.
 
     Raises:
-        TypeError, ValueError: input that cannot be trained on, named, before anything compiles.
+        InputError: input that cannot be trained on, named, before anything compiles.
     """
     _check_fit(value_and_grad, params, data, batch_size, epochs, validation, metrics, patience)
     numbers = _numbers(optimizer, hyperparameters)
@@ -303,12 +304,12 @@ def _numbers(optimizer: Optimizer, hyperparameters: dict[str, Any]) -> dict[str,
     """Refuse what is no optimizer or no number, before either is traced."""
     if _is_made(optimizer):
         if hyperparameters:
-            raise TypeError(
+            raise InputError(
                 f"optimizer: wanted a function of {', '.join(hyperparameters)}, such as optax.sgd; "
                 "got an optimizer already made"
             )
     elif not callable(optimizer):
-        raise TypeError(
+        raise InputError(
             "optimizer: wanted an optimizer of optax, or a function that makes one, such as "
             f"optax.sgd; got {optimizer!r}; jaxnet.optimizers.by_name takes names"
         )
@@ -325,13 +326,13 @@ def _make(optimizer: Any, hyperparameters: dict[str, Any]) -> optax.GradientTran
     try:
         made = optimizer(**hyperparameters)
     except jax.errors.ConcretizationTypeError as error:
-        raise TypeError(
+        raise InputError(
             f"optimizer: wanted hyperparameters it can be traced over; got "
             f"{', '.join(hyperparameters)}, of which it asks one for its value; bind that one with "
             "functools.partial"
         ) from error
     if not _is_made(made):
-        raise TypeError(f"optimizer: wanted a function that makes an optimizer; it made {made!r}")
+        raise InputError(f"optimizer: wanted a function that makes an optimizer; it made {made!r}")
     return made
 
 
@@ -372,26 +373,26 @@ def _evaluate(value_and_grad: ValueAndGrad, params: PyTree, batch: PyTree) -> tu
     except TypeError as error:
         if "scalar-output" not in str(error) and "real-valued outputs" not in str(error):
             raise
-        raise ValueError(f"{wanted}; {error}; reduce it, as by jnp.mean") from error
+        raise InputError(f"{wanted}; {error}; reduce it, as by jnp.mean") from error
     if not isinstance(found, tuple) or len(found) != 2 or not _is_leaf(found[0]):
-        raise TypeError(
+        raise InputError(
             f"{wanted} and gradients, (loss, grads); got {jax.tree.structure(found)}; wrap a loss "
             "in jax.value_and_grad; auxiliary outputs are for training.run to record"
         )
     loss, grads = jnp.asarray(found[0]), found[1]
     if loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
-        raise ValueError(
+        raise InputError(
             f"{wanted}; got {loss.dtype} of shape {list(loss.shape)}; reduce it, as by jnp.mean"
         )
     if jax.tree.structure(params) != jax.tree.structure(grads):
-        raise ValueError(
+        raise InputError(
             f"value_and_grad: wanted grads of the structure of params, "
             f"{jax.tree.structure(params)}; got {jax.tree.structure(grads)}"
         )
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(grads), strict=True)
     for index, (leaf, grad) in enumerate(pairs):
         if jnp.shape(grad) != leaf.shape or jnp.result_type(grad) != leaf.dtype:
-            raise ValueError(
+            raise InputError(
                 f"{checks.path('grads', params, index)}: wanted the gradient of a parameter "
                 f"{leaf.dtype}{list(leaf.shape)}; got {jnp.result_type(grad)}"
                 f"{list(jnp.shape(grad))}"
@@ -412,7 +413,7 @@ def _is_leaf(tree: PyTree) -> bool:
 def _number(name: str, given: Any) -> float:
     number = isinstance(given, int | float | np.number | np.ndarray | jax.Array)
     if isinstance(given, bool) or not number or np.ndim(given) or np.iscomplexobj(given):
-        raise TypeError(
+        raise InputError(
             f"{name}: wanted one number, which is traced; got {given!r}; bind schedules and "
             "other settings to the optimizer with functools.partial, and sweep numbers with "
             "jax.vmap over training.run"
@@ -422,7 +423,7 @@ def _number(name: str, given: Any) -> float:
     except OverflowError:
         finite = False
     if not finite:
-        raise ValueError(f"{name}: wanted a finite number; got {given}")
+        raise InputError(f"{name}: wanted a finite number; got {given}")
     return float(given)
 
 
@@ -439,20 +440,20 @@ def _check_fit(
     if callable(data):
         checks.params(params)
         if batch_size is not None:
-            raise ValueError(
+            raise InputError(
                 f"batch_size: wanted none, a stream brings its own batches; got {batch_size}"
             )
     else:
         rows = _check(value_and_grad, params, data)
         if batch_size is not None and not 1 <= batch_size <= rows:
-            raise ValueError(f"batch_size: wanted 1 to the {rows} rows of data; got {batch_size}")
+            raise InputError(f"batch_size: wanted 1 to the {rows} rows of data; got {batch_size}")
     for name, count in (("epochs", epochs), ("patience", patience)):
         if count is not None and count < 1:
-            raise ValueError(f"{name}: wanted at least 1; got {count}")
+            raise InputError(f"{name}: wanted at least 1; got {count}")
     if validation is not None:
         checks.data(validation, "validation")
     elif metrics or patience is not None:
-        raise ValueError(
+        raise InputError(
             "validation: wanted data, to measure metrics and early stopping on; got none"
         )
 
@@ -651,7 +652,7 @@ def _streamed(
         chunks = _stacked(batches_left)
         chunk = next(chunks, None)
         if chunk is None and int(progress.steps) == 0:
-            raise ValueError(f"data: wanted batches in epoch {int(progress.epoch)}; got none")
+            raise InputError(f"data: wanted batches in epoch {int(progress.epoch)}; got none")
         while chunk is not None:
             progress = advance(value_and_grad, optimizer, sharding, numbers, progress, *chunk)
             chunk = next(chunks, None)

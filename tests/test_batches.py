@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnet import batches
+from jaxnet.errors import InputError
 
 COUNTS = st.integers(1, 40)
 SEEDS = st.integers(0, 2**63)
@@ -80,7 +81,7 @@ def test_a_longer_run_begins_like_a_shorter_one():
     ],
 )
 def test_counts_that_order_nothing_are_refused(make, words):
-    with pytest.raises(ValueError, match=f"^{words}$"):
+    with pytest.raises(InputError, match=f"^{words}$"):
         make()
 
 

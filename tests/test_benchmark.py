@@ -30,6 +30,7 @@ from experiments.benchmark import (
     work,
 )
 from jaxnet import losses, network
+from jaxnet.errors import InputError
 
 PAIRS = tuple(work.crossed(2, [0.05, 0.01]))
 
@@ -646,13 +647,13 @@ def test_a_block_takes_the_place_of_the_one_there_was():
 )
 def test_a_readme_without_its_place_is_refused_before_anything_runs(text, tmp_path):
     (tmp_path / "README.md").write_text(text)
-    with pytest.raises(ValueError, match=r"^readme: wanted one"):
+    with pytest.raises(InputError, match=r"^readme: wanted one"):
         benchmark.main(readme=tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text() == text
 
 
 def test_a_readme_that_is_missing_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(ValueError, match=r"^readme: wanted a file with the two markers; got "):
+    with pytest.raises(InputError, match=r"^readme: wanted a file with the two markers; got "):
         benchmark.main(readme=tmp_path / "README.md")
 
 

@@ -20,6 +20,7 @@ import optax
 import pytest
 
 from jaxnet import batches, checkpoints, fingerprints, losses, network, training
+from jaxnet.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 # How often the run that is killed is killed.
@@ -416,7 +417,7 @@ def test_damaged_checkpoints_alone_are_an_error(three, tmp_path):
     for path in copy.iterdir():
         shutil.rmtree(path)
         path.mkdir()
-    with pytest.raises(ValueError, match=r"(?s)got damaged ones alone.*\n  2: .*\n  1: .*\n  0: "):
+    with pytest.raises(InputError, match=r"(?s)got damaged ones alone.*\n  2: .*\n  1: .*\n  0: "):
         restored(copy, template)
 
 
@@ -449,7 +450,7 @@ def test_another_description_is_refused_with_what_differs(tmp_path):
     ours = {"sizes": (64, 32), "optimizer": {"name": "sgd", "rate": 0.1}, "data": "ab", "none": []}
     save(tmp_path, now, description=ours)
     other = {"sizes": [64, 16, 8], "optimizer": {"name": "sgd", "rate": 0.2}, "seed": 1, "none": []}
-    with pytest.raises(ValueError, match="description: wanted this run") as caught:
+    with pytest.raises(InputError, match="description: wanted this run") as caught:
         checkpoints.Checkpoints(tmp_path, other)
     assert str(caught.value).split("\n")[1:] == [
         "  sizes[1]: wanted 16, got 32",
@@ -461,7 +462,7 @@ def test_another_description_is_refused_with_what_differs(tmp_path):
     # Refused as long as one record can be read; equal as JSON is equal.
     save(tmp_path, now, description=ours)
     (tmp_path / "1" / "record.json").unlink()
-    with pytest.raises(ValueError, match="description"):
+    with pytest.raises(InputError, match="description"):
         checkpoints.Checkpoints(tmp_path, other)
     assert restored(tmp_path, now, ours | {"sizes": [64, 32]})
 
@@ -478,7 +479,7 @@ def test_another_template_is_refused_with_what_differs(three):
         (jax.tree.map(lambda x: x.astype(jnp.float16) if x.ndim else x, template.progress), "f"),
     ]:
         given = other if isinstance(other, training.Fit) else template._replace(progress=other)
-        with pytest.raises(ValueError, match="template: wanted this run; got checkpoint") as caught:
+        with pytest.raises(InputError, match="template: wanted this run; got checkpoint") as caught:
             restored(folder, given)
         assert message in str(caught.value)
         assert str(folder / "2") in str(caught.value)
@@ -486,14 +487,14 @@ def test_another_template_is_refused_with_what_differs(three):
 
 @pytest.mark.parametrize("bad", [{"a": np.ones(2)}, {"a": {1, 2}}, {"a": b"x"}, {"a": {(1, 2): 3}}])
 def test_a_description_that_is_not_json_is_refused(bad, tmp_path):
-    with pytest.raises(TypeError, match="description: wanted plain JSON"):
+    with pytest.raises(InputError, match="description: wanted plain JSON"):
         checkpoints.Checkpoints(tmp_path, bad)
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(ValueError, match="folder: wanted a folder"):
+        with pytest.raises(InputError, match="folder: wanted a folder"):
             checkpoints.Checkpoints(path, {})
 
 
@@ -532,7 +533,7 @@ def test_fingerprints_tell_data_apart(tmp_path):
     assert prints[0] == prints[5]
     assert len(set(prints)) == len(prints) - 1
     assert all(len(text) == 64 for text in prints)
-    with pytest.raises(TypeError, match="data"):
+    with pytest.raises(InputError, match="data"):
         fingerprints.of_data({"a": np.array(["x"])})
 
 

@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from jaxnet import batches, comparison, inputs, losses, network, optimizers, statistics, sweep
+from jaxnet.errors import InputError
 from jaxnet.runs import Runs
 
 POINTS = np.random.default_rng(0).normal(size=7)
@@ -452,7 +453,7 @@ def test_runs_that_diverged_are_read_again(tmp_path):
 def test_half_a_comparison_is_none(missing, found, tmp_path):
     comparison.save(found, tmp_path)
     (tmp_path / missing).unlink()
-    with pytest.raises(ValueError, match="folder: wanted a finished comparison; got"):
+    with pytest.raises(InputError, match="folder: wanted a finished comparison; got"):
         comparison.load(tmp_path)
 
 
@@ -463,7 +464,7 @@ def test_a_comparison_without_a_part_is_named(missing, found, tmp_path):
     record = json.loads(path.read_text())
     del record[missing]
     path.write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=f"has no '{missing}'; make it again"):
+    with pytest.raises(InputError, match=f"has no '{missing}'; make it again"):
         comparison.load(tmp_path)
 
 
@@ -552,12 +553,12 @@ def test_a_folder_of_another_comparison_is_refused(differs, changed, tmp_path, u
     given = {"own": {"momentum": momentum}, "folder": tmp_path}
     with pytest.raises(Compiled):
         compare(**given)
-    with pytest.raises(ValueError, match=f"^folder: .* another {differs}; give another folder"):
+    with pytest.raises(InputError, match=f"^folder: .* another {differs}; give another folder"):
         compare(**(given | changed))
     with pytest.raises(Compiled):
         compare(**given)
     (tmp_path / "protocol.json").write_text("{")
-    with pytest.raises(ValueError, match=r"^folder: wanted the protocol of a comparison; got .+"):
+    with pytest.raises(InputError, match=r"^folder: wanted the protocol of a comparison; got .+"):
         compare(**given)
 
 
@@ -690,7 +691,7 @@ LABELS_GIVEN = {
     ],
 )
 def test_bad_input_is_refused_before_anything_compiles(given, words):
-    with pytest.raises((TypeError, ValueError), match=f"^{words}"):
+    with pytest.raises(InputError, match=f"^{words}"):
         compare(**given)
 
 
@@ -699,7 +700,7 @@ def test_more_than_the_memory_holds_is_refused(monkeypatch):
     pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1}
     monkeypatch.setattr(inputs.os, "sysconf", pages.get)
     words = "^memory: wanted runs that fit the machine's 0 GB; got about 0 GB; compare fewer"
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(InputError, match=words):
         compare()
 
 

@@ -70,9 +70,10 @@ def test_a_missing_platform_is_named_with_those_there_are(wanted):
     script = """
 import jax
 from jaxnet import devices
+from jaxnet.errors import InputError
 try:
     devices.first()
-except devices.MissingPlatformError as error:
+except InputError as error:
     print(error)
 print(jax.config.jax_platforms)
 """

@@ -15,6 +15,7 @@ from experiments import classifier, mnist1d, optimizers, precision, regression
 from experiments.benchmark import notebooks
 from jaxnet import comparison, losses, report
 from jaxnet import optimizers as library
+from jaxnet.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 DATA = pathlib.Path(__file__).parent / "data"
@@ -225,7 +226,7 @@ def test_an_unknown_optimizer_is_refused_with_the_nearest():
 @pytest.mark.usefixtures("unchecked")
 def test_a_picture_goes_where_it_can_be_written(tmp_path):
     for path in (tmp_path, tmp_path / "x.jpeg", pathlib.Path("/proc/nothing/x.png")):
-        with pytest.raises(ValueError, match="output: wanted"):
+        with pytest.raises(InputError, match="output: wanted"):
             report.check_picture(path)
     report.check_picture(tmp_path / "a" / "x.png")
     assert not (tmp_path / "a" / "x.png").exists()

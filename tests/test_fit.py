@@ -8,6 +8,7 @@ import oracles
 import pytest
 
 from jaxnet import batches, devices, losses, network, training
+from jaxnet.errors import InputError
 
 LOSS = losses.BatchLoss(network.forward, optax.losses.l2_loss)
 VALUE_AND_GRAD = jax.value_and_grad(LOSS)
@@ -302,22 +303,22 @@ def test_what_on_progress_raises_ends_the_run(x64):
 )
 def test_bad_input_is_refused(x64, settings, words):
     params, data = problem()
-    with pytest.raises(ValueError, match=words.replace("[", r"\[")):
+    with pytest.raises(InputError, match=words.replace("[", r"\[")):
         sgd(params, data, **({"epochs": 1, "batch_size": 4} | settings))
 
 
 def test_bad_streams_are_refused(x64):
     params, data = problem()
-    with pytest.raises(ValueError, match="batch_size: wanted none"):
+    with pytest.raises(InputError, match="batch_size: wanted none"):
         sgd(params, batches.stream(data, 4, 0), epochs=1, batch_size=4)
-    with pytest.raises(ValueError, match="data: wanted batches in epoch 0; got none"):
+    with pytest.raises(InputError, match="data: wanted batches in epoch 0; got none"):
         sgd(params, lambda epoch: [], epochs=1)
-    with pytest.raises(ValueError, match=r"data\[0\]: wanted finite"):
+    with pytest.raises(InputError, match=r"data\[0\]: wanted finite"):
         sgd(params, lambda epoch: [(np.full((2, 3), np.inf), np.zeros((2, 2)))], epochs=1)
-    with pytest.raises(ValueError, match="batch_size: wanted 1 to the 23 rows"):
+    with pytest.raises(InputError, match="batch_size: wanted 1 to the 23 rows"):
         batches.stream(data, 24, 0)
 
 
 def test_more_devices_than_there_are_is_refused():
-    with pytest.raises(ValueError, match="devices: wanted 1 to the 4 local devices; got 5"):
+    with pytest.raises(InputError, match="devices: wanted 1 to the 4 local devices; got 5"):
         devices.batch_sharding(5)

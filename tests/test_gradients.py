@@ -13,6 +13,7 @@ import oracles
 import pytest
 
 from jaxnet import gradients, losses, network
+from jaxnet.errors import InputError
 
 JAX_ACTIVATIONS = {
     "tanh": jnp.tanh,
@@ -610,20 +611,24 @@ def test_summary_names_the_layer_where_the_signal_first_goes_wrong():
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"params": {"w": np.ones((2, 3), int)}}, TypeError, "params['w']: wanted floating-point"),
-        ({"params": {"w": np.full((2, 3), np.inf)}}, ValueError, "params['w']: wanted finite"),
-        ({"params": {}}, ValueError, "params: wanted at least one array"),
-        ({"batch": np.ones((0, 3))}, ValueError, "batch: wanted at least one row"),
-        ({"batch": np.full((2, 3), np.nan)}, ValueError, "batch: wanted finite"),
-        ({"loss": lambda p, b: b @ p["w"].T}, ValueError, "loss: wanted a real scalar"),
+        ({"params": {"w": np.ones((2, 3), int)}}, InputError, "params['w']: wanted floating-point"),
+        ({"params": {"w": np.full((2, 3), np.inf)}}, InputError, "params['w']: wanted finite"),
+        ({"params": {}}, InputError, "params: wanted at least one array"),
+        ({"batch": np.ones((0, 3))}, InputError, "batch: wanted at least one row"),
+        ({"batch": np.full((2, 3), np.nan)}, InputError, "batch: wanted finite"),
+        ({"loss": lambda p, b: b @ p["w"].T}, InputError, "loss: wanted a real scalar"),
         (
             {"loss": lambda p, b: jnp.log(-jnp.sum(b @ p["w"].T))},
-            ValueError,
+            InputError,
             "loss: wanted a loss and a gradient that are finite",
         ),
-        ({"claimed": {"w": np.ones((2, 3), complex)}}, TypeError, "claimed: wanted real gradients"),
-        ({"claimed": {"v": np.ones((2, 3))}}, ValueError, "claimed: wanted the structure of"),
-        ({"claimed": {"w": "large"}}, TypeError, "claimed['w']: wanted an array of numbers"),
+        (
+            {"claimed": {"w": np.ones((2, 3), complex)}},
+            InputError,
+            "claimed: wanted real gradients",
+        ),
+        ({"claimed": {"v": np.ones((2, 3))}}, InputError, "claimed: wanted the structure of"),
+        ({"claimed": {"w": "large"}}, InputError, "claimed['w']: wanted an array of numbers"),
     ],
 )
 def test_bad_input_is_refused(change, error, words):
@@ -642,5 +647,5 @@ def test_labels_outside_the_outputs_are_refused():
     loss = losses.BatchLoss(network.forward, optax.losses.softmax_cross_entropy_with_integer_labels)
     params = network.init(jax.random.key(0), [3, 4])
     x, y = np.ones((2, 3), np.float32), np.array([0, 4])
-    with pytest.raises(ValueError, match=r"class labels 0 to 3.*got 4 in row 1"):
+    with pytest.raises(InputError, match=r"class labels 0 to 3.*got 4 in row 1"):
         gradients.audit(loss, params, (x, y), params)

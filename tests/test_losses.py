@@ -12,6 +12,7 @@ import pytest
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from jaxnet import losses, network
+from jaxnet.errors import InputError
 
 CROSS_ENTROPY = optax.losses.softmax_cross_entropy
 LABELS = optax.losses.softmax_cross_entropy_with_integer_labels
@@ -151,22 +152,22 @@ def outer(prediction, y):
 @pytest.mark.parametrize(
     ("example_loss", "y", "error", "words"),
     [
-        (L2, jnp.zeros(6), TypeError, r"^y: wanted .*\[1\].* got float32 of shape \[\]; .*\[:, N"),
-        (squares, jnp.zeros(6), TypeError, r"^y: wanted .*\[1\].* got float32 of shape \[\]"),
-        (L2, jnp.zeros((6, 2)), ValueError, r"^y: wanted .*\[1\].* got float32 of shape \[2\]"),
-        (squares, jnp.zeros((6, 2)), ValueError, r"^y: wanted .*\[1\].* got float32 of shape"),
-        (squares, jnp.zeros((6, 1, 1)), ValueError, r"^y: wanted .* of shape \[1, 1\]"),
-        (squares, jnp.zeros((6, 2), int), ValueError, r"^y: wanted .*got int32 of shape \[2\]"),
-        (squares, jnp.zeros((6, 0)), ValueError, r"^y: wanted .* of shape \[0\]"),
-        (outer, jnp.zeros((6, 1)), ValueError, r"^example_loss: wanted .*\[1\].*got \[1, 1\]"),
+        (L2, jnp.zeros(6), InputError, r"^y: wanted .*\[1\].* got float32 of shape \[\]; .*\[:, N"),
+        (squares, jnp.zeros(6), InputError, r"^y: wanted .*\[1\].* got float32 of shape \[\]"),
+        (L2, jnp.zeros((6, 2)), InputError, r"^y: wanted .*\[1\].* got float32 of shape \[2\]"),
+        (squares, jnp.zeros((6, 2)), InputError, r"^y: wanted .*\[1\].* got float32 of shape"),
+        (squares, jnp.zeros((6, 1, 1)), InputError, r"^y: wanted .* of shape \[1, 1\]"),
+        (squares, jnp.zeros((6, 2), int), InputError, r"^y: wanted .*got int32 of shape \[2\]"),
+        (squares, jnp.zeros((6, 0)), InputError, r"^y: wanted .* of shape \[0\]"),
+        (outer, jnp.zeros((6, 1)), InputError, r"^example_loss: wanted .*\[1\].*got \[1, 1\]"),
         (
             lambda prediction, y: prediction * y,
             jnp.zeros(6, jnp.int32),
-            ValueError,
+            InputError,
             r"^y: wanted targets of the prediction's shape \[1\].*one_hot",
         ),
-        (L2, jnp.zeros(6, jnp.int32), ValueError, "^y: wanted targets .*one_hot"),
-        (squares, jnp.zeros(6, jnp.int32), ValueError, "^y: wanted targets .*one_hot"),
+        (L2, jnp.zeros(6, jnp.int32), InputError, "^y: wanted targets .*one_hot"),
+        (squares, jnp.zeros(6, jnp.int32), InputError, "^y: wanted targets .*one_hot"),
     ],
 )
 def test_nothing_is_broadcast_against_one_output(
@@ -185,10 +186,10 @@ def test_nothing_is_broadcast_against_one_output(
 @pytest.mark.parametrize(
     ("y", "error", "words"),
     [
-        (jnp.zeros(4), TypeError, r"^y: wanted .*\[4\].*got float32 of shape \[\]"),
-        (jnp.zeros((4, 1)), ValueError, r"^y: wanted .*\[4\].*got float32 of shape \[1\]"),
-        (jnp.zeros((4, 3)), ValueError, r"^y: wanted .*\[4\].*got float32 of shape \[3\]"),
-        (jnp.zeros((4, 4, 4)), ValueError, r"^y: wanted .*got float32 of shape \[4, 4\]"),
+        (jnp.zeros(4), InputError, r"^y: wanted .*\[4\].*got float32 of shape \[\]"),
+        (jnp.zeros((4, 1)), InputError, r"^y: wanted .*\[4\].*got float32 of shape \[1\]"),
+        (jnp.zeros((4, 3)), InputError, r"^y: wanted .*\[4\].*got float32 of shape \[3\]"),
+        (jnp.zeros((4, 4, 4)), InputError, r"^y: wanted .*got float32 of shape \[4, 4\]"),
     ],
 )
 def test_nothing_is_broadcast_against_many_outputs(y, error, words):
@@ -201,14 +202,14 @@ def test_nothing_is_broadcast_against_many_outputs(y, error, words):
 @pytest.mark.parametrize(
     ("batch", "error", "words"),
     [
-        ((jnp.ones((6, 3)), jnp.ones((5, 1))), ValueError, r"got x \[6, 3\] and y \[5, 1\]$"),
-        ((jnp.ones((6, 3)), jnp.ones((1, 1))), ValueError, r"got x \[6, 3\] and y \[1, 1\]$"),
-        ((jnp.ones((0, 3)), jnp.ones((0, 1))), ValueError, r"at least 1; got x \[0, 3\]"),
-        ((jnp.ones(()), jnp.ones(())), ValueError, r"got x \[\] and y \[\]$"),
-        ((jnp.ones((6, 3)),), TypeError, r"wanted a pair \(x, y\)"),
-        ((jnp.ones((6, 3)),) * 3, TypeError, r"wanted a pair \(x, y\)"),
-        (jnp.ones((2, 3)), TypeError, r"wanted a pair \(x, y\)"),
-        ({"x": jnp.ones((6, 3)), "y": jnp.ones((6, 1))}, TypeError, r"wanted a pair .*'x'"),
+        ((jnp.ones((6, 3)), jnp.ones((5, 1))), InputError, r"got x \[6, 3\] and y \[5, 1\]$"),
+        ((jnp.ones((6, 3)), jnp.ones((1, 1))), InputError, r"got x \[6, 3\] and y \[1, 1\]$"),
+        ((jnp.ones((0, 3)), jnp.ones((0, 1))), InputError, r"at least 1; got x \[0, 3\]"),
+        ((jnp.ones(()), jnp.ones(())), InputError, r"got x \[\] and y \[\]$"),
+        ((jnp.ones((6, 3)),), InputError, r"wanted a pair \(x, y\)"),
+        ((jnp.ones((6, 3)),) * 3, InputError, r"wanted a pair \(x, y\)"),
+        (jnp.ones((2, 3)), InputError, r"wanted a pair \(x, y\)"),
+        ({"x": jnp.ones((6, 3)), "y": jnp.ones((6, 1))}, InputError, r"wanted a pair .*'x'"),
     ],
 )
 def test_a_batch_is_two_arrays_of_as_many_rows(batch, error, words, unchecked):
@@ -226,7 +227,7 @@ def test_labels_stay_within_the_outputs(label, row, array):
     loss.check(params, (x, array(y)))
     y[row] = label
     with pytest.raises(
-        ValueError, match=rf"^y: .* 0 to 2, .* 3 outputs; got {label} in row {row}$"
+        InputError, match=rf"^y: .* 0 to 2, .* 3 outputs; got {label} in row {row}$"
     ):
         loss.check(params, (x, array(y)))
 

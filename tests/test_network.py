@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnet import network
+from jaxnet.errors import InputError
 
 INITIALIZERS = jax.nn.initializers
 ACTIVATIONS = {
@@ -99,7 +100,7 @@ def test_initializer_sees_inputs_by_outputs():
 
 @pytest.mark.parametrize("sizes", [[], [3], [3, 0], [0, 3], [3, -1, 2]])
 def test_init_refuses_sizes_of_no_network(sizes):
-    with pytest.raises(ValueError, match=r"^sizes: wanted .* at least 1.*; got \[") as caught:
+    with pytest.raises(InputError, match=r"^sizes: wanted .* at least 1.*; got \[") as caught:
         network.init(KEY, sizes)
     assert str(caught.value).endswith(f"got {sizes}")
 
@@ -170,5 +171,5 @@ def test_relu_is_the_default_and_the_output_stays_linear():
     ],
 )
 def test_forward_refuses_shapes_that_do_not_chain(params, x, words, unchecked):
-    with pytest.raises(ValueError, match="^" + words):
+    with pytest.raises(InputError, match="^" + words):
         network.forward(params, x)

@@ -12,6 +12,7 @@ import optax.contrib
 import pytest
 
 from jaxnet import batches, layouts, optimizers, training
+from jaxnet.errors import InputError
 
 KNOWN = {
     *("adabelief", "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "adan"),
@@ -308,7 +309,7 @@ def test_what_optax_warns_of_is_left_out():
     with pytest.warns(DeprecationWarning, match="optimistic_adam.*deprecated"):
         optax.optimistic_adam(0.1)
     assert "optimistic_adam" not in optimizers.names()
-    with pytest.raises(ValueError, match="the nearest are optimistic_adam_v2"):
+    with pytest.raises(InputError, match="the nearest are optimistic_adam_v2"):
         optimizers.entry("optimistic_adam")
 
 
@@ -468,7 +469,7 @@ def test_a_schedule_joins_as_one_of_peak_one_multiplied(name, x64, standard_prom
     ids=lambda given: type(given).__name__,
 )
 def test_what_is_no_optimizer_does_not_join(wrong):
-    with pytest.raises(TypeError, match=r"^mine: wanted a function of learning_rate, .*; got "):
+    with pytest.raises(InputError, match=r"^mine: wanted a function of learning_rate, .*; got "):
         optimizers.join("mine", wrong)
 
 
@@ -487,7 +488,7 @@ def test_what_is_no_optimizer_does_not_join(wrong):
 )
 def test_an_unknown_name_lists_the_nearest(name, near):
     with pytest.raises(
-        ValueError, match=r"^optimizer: wanted an optimizer of optax; got "
+        InputError, match=r"^optimizer: wanted an optimizer of optax; got "
     ) as caught:
         optimizers.by_name(name)
     assert f"got '{name}'; the nearest are " in str(caught.value)
@@ -496,10 +497,10 @@ def test_an_unknown_name_lists_the_nearest(name, near):
 
 @pytest.mark.parametrize("name", ["zzzzqqq", "", "chain", "scale_by_adam", "apply_updates"])
 def test_what_is_no_optimizer_is_refused(name):
-    with pytest.raises(ValueError, match=f"^optimizer: wanted .*; got '{name}'; "):
+    with pytest.raises(InputError, match=f"^optimizer: wanted .*; got '{name}'; "):
         optimizers.entry(name)
 
 
 def test_a_name_like_no_other_lists_all():
-    with pytest.raises(ValueError, match=r"known: .*\badam\b.*\bsgd\b"):
+    with pytest.raises(InputError, match=r"known: .*\badam\b.*\bsgd\b"):
         optimizers.by_name("zzzzqqq")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jaxnet import statistics
+from jaxnet.errors import InputError
 from jaxnet.statistics import Interval, Paired, Times
 
 INF, NAN = math.inf, math.nan
@@ -540,7 +541,7 @@ def test_single_precision_is_not_kept():
 )
 @pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_refused(refused, words):
-    with pytest.raises(ValueError, match=f"^{words}"):
+    with pytest.raises(InputError, match=f"^{words}"):
         refused()
 
 

@@ -1,7 +1,7 @@
 """Tables against the csv module, plain NumPy and scikit-learn; broken ones against the clock.
 
 `malformed(seed)` breaks a sound table in one of many ways; whatever it gives must end in a
-ValueError that names the file, or in finite arrays.
+InputError that names the file, or in finite arrays.
 """
 
 import csv
@@ -20,6 +20,7 @@ from sklearn import datasets
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from jaxnet import tables
+from jaxnet.errors import InputError
 
 PARTS = ("train", "validation", "test")
 HEADER = ["age", "member", "colour", "price", "kind"]
@@ -324,13 +325,13 @@ REFUSED = {
 def test_refusals_name_file_column_and_line(tmp_path, name):
     rows, message = REFUSED[name]
     path = write(tmp_path / "people.csv", rows)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         tables.split(tables.read(path), "kind", source=str(path))
 
 
 def test_rows_of_other_files_count_from_one():
     table = pa.table({"x": [1.0, 2.0, np.inf] + [3.0] * 17, "y": ["a", "b"] * 10})
-    with pytest.raises(ValueError, match=r"t.parquet, column 'x', row 3: .*finite.*inf"):
+    with pytest.raises(InputError, match=r"t.parquet, column 'x', row 3: .*finite.*inf"):
         tables.split(table, "y", source="t.parquet")
 
 
@@ -355,7 +356,7 @@ def test_broken_text_is_refused_by_line(tmp_path, name):
     data, message = TEXTS[name]
     path = tmp_path / "people.csv"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=rf"people\.csv.*{message}"):
+    with pytest.raises(InputError, match=rf"people\.csv.*{message}"):
         tables.read(path)
 
 
@@ -363,7 +364,7 @@ def test_another_table_is_refused_by_how_it_differs():
     split = tables.split(pa.table({"a": [1, 2] * 9, "b": ["u", "v"] * 9, "y": ["p", "q"] * 9}), "y")
 
     def refused(message, **columns):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InputError, match=message):
             split.encoder.features(pa.table(columns), "new.csv")
 
     refused("none named 'b', and unknown 'B'", a=[1], B=["u"])
@@ -371,15 +372,15 @@ def test_another_table_is_refused_by_how_it_differs():
     refused("column 'a', line 3: .*plain number; got 'two'", a=["1", "two"], b=["u", "v"])
     refused("column 'a': wanted numeric values.* got boolean", a=[True], b=["u"])
     refused("column 'b', line 2: wanted one of 'u', 'v'; got 3", a=[1], b=[3])
-    with pytest.raises(ValueError, match=r"column 'y', line 3: .*labels 'p', 'q'; got 'r'"):
+    with pytest.raises(InputError, match=r"column 'y', line 3: .*labels 'p', 'q'; got 'r'"):
         split.encoder.targets(pa.table({"y": ["p", "r"]}), "new.csv")
-    with pytest.raises(ValueError, match="column 'y'; got 'why'"):
+    with pytest.raises(InputError, match="column 'y'; got 'why'"):
         split.encoder.targets(pa.table({"why": ["p"]}), "new.csv")
-    with pytest.raises(ValueError, match=r"wanted shape \[N, 2\]; got \[1, 3\]"):
+    with pytest.raises(InputError, match=r"wanted shape \[N, 2\]; got \[1, 3\]"):
         split.encoder.decode(np.zeros((1, 3)))
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(InputError, match="finite"):
         split.encoder.decode(np.full((1, 2), np.nan))
-    with pytest.raises(ValueError, match="encoder: wanted what to_json gave"):
+    with pytest.raises(InputError, match="encoder: wanted what to_json gave"):
         tables.Encoder.from_json({"columns": []})
 
 
@@ -394,20 +395,20 @@ def test_bad_arguments_are_refused():
         ({"target": "price", "seed": -1}, "seed: wanted at least 0; got -1"),
         ({"target": "price", "test": 0.001, "seed": 1}, "rows for test; got none"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InputError, match=message):
             tables.split(table, **arguments)
-    with pytest.raises(ValueError, match="columns to predict 'x' from; got none"):
+    with pytest.raises(InputError, match="columns to predict 'x' from; got none"):
         tables.split(table.select(["x"]), "x")
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(InputError, match="no such file"):
         tables.read("nowhere.csv")
-    with pytest.raises(ValueError, match="another name"):
+    with pytest.raises(InputError, match="another name"):
         tables.read("data.xlsx")
 
 
 def test_numbers_too_far_from_training_rows_are_refused():
     x = np.linspace(0, 1e-30, 40)
     encoder = tables.split(pa.table({"x": x, "y": x * 1e30}), "y").encoder
-    with pytest.raises(ValueError, match=r"new, column 'x', row 2: .*nearer"):
+    with pytest.raises(InputError, match=r"new, column 'x', row 2: .*nearer"):
         encoder.features(pa.table({"x": [0.0, 1e30]}), "new")
 
 
@@ -418,7 +419,7 @@ def test_npz_arrays_are_columns(tmp_path):
     assert table.column_names == ["x0", "x1", "y"]
     np.testing.assert_array_equal(table["x1"], x[:, 1])
     np.savez(tmp_path / "deep.npz", x=np.zeros((4, 2, 2)))
-    with pytest.raises(ValueError, match=r"deep.npz.*'x' of shape \[4, 2, 2\]"):
+    with pytest.raises(InputError, match=r"deep.npz.*'x' of shape \[4, 2, 2\]"):
         tables.read(tmp_path / "deep.npz")
 
 
@@ -434,14 +435,14 @@ class Planted:
 
 def test_npz_files_run_no_pickle(tmp_path):
     np.savez(tmp_path / "t.npz", x=np.array([Planted(tmp_path / "ran")], object))
-    with pytest.raises(ValueError, match=r"t.npz.*allow_pickle=False"):
+    with pytest.raises(InputError, match=r"t.npz.*allow_pickle=False"):
         tables.read(tmp_path / "t.npz")
     assert not (tmp_path / "ran").exists()
 
 
 def test_hundreds_of_categories_are_refused():
     table = pa.table({"x": [f"word {row % 300}" for row in range(1200)], "y": [1, 2] * 600})
-    with pytest.raises(ValueError, match=r"column 'x': .*at most 256.*300 in 1200 rows"):
+    with pytest.raises(InputError, match=r"column 'x': .*at most 256.*300 in 1200 rows"):
         tables.split(table, "y")
 
 
@@ -585,7 +586,7 @@ def test_malformed_tables_are_refused_or_finite(tmp_path, seed):
     refusal = None
     try:
         finite(tables.split(tables.read(path), "kind", source=str(path)))
-    except ValueError as error:
+    except InputError as error:
         refusal = str(error)
     if refusal is None:
         assert name in TREATED | EITHER
@@ -619,8 +620,8 @@ def test_a_stream_of_no_parquet_file_is_refused(tmp_path):
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1 not really")
     encoder = tables.split(tables.read("iris"), "target").encoder
-    with pytest.raises(ValueError, match=r"rows.parquet: wanted a sound .parquet file"):
+    with pytest.raises(InputError, match=r"rows.parquet: wanted a sound .parquet file"):
         tables.stream(path, encoder, 10)
     pa.parquet.write_table(tables.read("iris"), path)
-    with pytest.raises(ValueError, match="batch_size: wanted 1 to the 150 rows"):
+    with pytest.raises(InputError, match="batch_size: wanted 1 to the 150 rows"):
         tables.stream(path, encoder, 151)

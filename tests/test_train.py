@@ -17,6 +17,7 @@ import safetensors.numpy
 
 from experiments import predict, train
 from jaxnet import files, models, network, tables
+from jaxnet.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -180,9 +181,9 @@ def test_a_broken_model_is_refused(tmp_path):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(ValueError, match=r"wanted a model.*its weights are not those"):
+    with pytest.raises(InputError, match=r"wanted a model.*its weights are not those"):
         models.read(tmp_path)
-    with pytest.raises(ValueError, match="wanted a model"):
+    with pytest.raises(InputError, match="wanted a model"):
         models.read(tmp_path / "nothing")
 
 
@@ -205,12 +206,12 @@ def test_a_broken_model_is_refused(tmp_path):
 def test_bad_input_is_refused(tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(InputError, match=words):
         train.main(**arguments)
 
 
 def test_a_folder_of_another_run_is_not_written_over(houses, trained):
-    with pytest.raises(ValueError, match="holds another run"):
+    with pytest.raises(InputError, match="holds another run"):
         train.main(str(houses), target="price", hidden=(17,), epochs=40, output=trained)
 
 
@@ -219,7 +220,7 @@ def test_a_changed_table_is_not_resumed(houses, trained, tmp_path):
     changed.write_text(houses.read_text().replace("Ulm", "Kiel"))
     settings = json.loads((trained / "run.json").read_text())
     settings |= {"data": str(changed), "hidden": tuple(settings["hidden"])}
-    with pytest.raises(ValueError, match="table"):
+    with pytest.raises(InputError, match="table"):
         train.run(train.Settings(**settings), trained)
 
 
@@ -233,7 +234,7 @@ def test_columns_that_differ_are_named(trained, tmp_path, line, words):
     if words is None:
         assert 130 < predict.run(trained, str(table))["price"][0] < 240
     else:
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(InputError, match=words):
             predict.run(trained, str(table))
 
 

@@ -12,6 +12,7 @@ import oracles
 import pytest
 
 from jaxnet import batches, losses, network, optimizers, training
+from jaxnet.errors import InputError
 
 FORWARD = functools.partial(network.forward, activation=jnp.tanh)
 SQUARES = losses.BatchLoss(FORWARD, optax.losses.l2_loss)
@@ -476,38 +477,42 @@ def changed(leaf):
     [
         (
             {"params": changed(NETWORK[0].weight.astype(int))},
-            TypeError,
+            InputError,
             r"params\[0\].weight: .*int",
         ),
-        ({"params": changed(NETWORK[0].weight * np.nan)}, ValueError, r"params\[0\].weight: .*nan"),
-        ({"params": changed(NETWORK[0].weight * 1j)}, TypeError, r"params\[0\].weight: .*complex"),
-        ({"params": ()}, ValueError, "params: wanted at least one array; got an empty pytree"),
-        ({"data": (X, HOLED)}, ValueError, r"data\[1\]: .* got nan at \[3, 1\], 1 of 12"),
-        ({"data": (X * np.inf, Y)}, ValueError, r"data\[0\]: wanted finite values; got -?inf"),
-        ({"data": (X, Y[:5])}, ValueError, r"data\[1\]: wanted 6 rows, as data\[0\] has; got 5"),
-        ({"data": (X[:0], Y[:0])}, ValueError, r"data\[0\]: .* row.*; got shape \[0, 3\]"),
-        ({"data": (X, 1.0)}, TypeError, r"data\[1\]: wanted an array of numbers; got float"),
-        ({"data": (X,)}, TypeError, r"batch: wanted a pair \(x, y\)"),
-        ({"order": ORDER + 1}, ValueError, "order: wanted rows 0 to 5, .* got row 6 in step 0"),
-        ({"order": ORDER - 1}, ValueError, "order: wanted rows 0 to 5, .* got row -1 in step 0"),
-        ({"order": ORDER[0]}, ValueError, r"order: wanted shape \[T, B\], .* got shape \[6\]"),
-        ({"order": ORDER[:0]}, ValueError, r"order: wanted shape \[T, B\], .* got shape \[0, 6\]"),
-        ({"order": ORDER[:, :0]}, ValueError, r"order: wanted shape .* got shape \[2, 0\]"),
-        ({"order": ORDER.astype(float)}, TypeError, "order: wanted integer rows; got float64"),
-        ({"learning_rate": np.inf}, ValueError, "learning_rate: wanted a finite number; got inf"),
-        ({"learning_rate": np.nan}, ValueError, "learning_rate: wanted a finite number; got nan"),
-        ({"learning_rate": True}, TypeError, "learning_rate: wanted one number, .*; got True"),
-        ({"learning_rate": np.bool_(True)}, TypeError, "learning_rate: wanted one number"),
-        ({"learning_rate": [0.1]}, TypeError, r"learning_rate: wanted one number, .* got \[0.1\]"),
-        ({"learning_rate": np.ones(2)}, TypeError, "learning_rate: wanted one .*; .*jax.vmap"),
-        ({"nesterov": True}, TypeError, "nesterov: wanted one number, .*functools.partial"),
-        ({"optimizer": optax.sgd(0.1)}, TypeError, "optimizer: wanted a function of learning_rate"),
+        ({"params": changed(NETWORK[0].weight * np.nan)}, InputError, r"params\[0\].weight: .*nan"),
+        ({"params": changed(NETWORK[0].weight * 1j)}, InputError, r"params\[0\].weight: .*complex"),
+        ({"params": ()}, InputError, "params: wanted at least one array; got an empty pytree"),
+        ({"data": (X, HOLED)}, InputError, r"data\[1\]: .* got nan at \[3, 1\], 1 of 12"),
+        ({"data": (X * np.inf, Y)}, InputError, r"data\[0\]: wanted finite values; got -?inf"),
+        ({"data": (X, Y[:5])}, InputError, r"data\[1\]: wanted 6 rows, as data\[0\] has; got 5"),
+        ({"data": (X[:0], Y[:0])}, InputError, r"data\[0\]: .* row.*; got shape \[0, 3\]"),
+        ({"data": (X, 1.0)}, InputError, r"data\[1\]: wanted an array of numbers; got float"),
+        ({"data": (X,)}, InputError, r"batch: wanted a pair \(x, y\)"),
+        ({"order": ORDER + 1}, InputError, "order: wanted rows 0 to 5, .* got row 6 in step 0"),
+        ({"order": ORDER - 1}, InputError, "order: wanted rows 0 to 5, .* got row -1 in step 0"),
+        ({"order": ORDER[0]}, InputError, r"order: wanted shape \[T, B\], .* got shape \[6\]"),
+        ({"order": ORDER[:0]}, InputError, r"order: wanted shape \[T, B\], .* got shape \[0, 6\]"),
+        ({"order": ORDER[:, :0]}, InputError, r"order: wanted shape .* got shape \[2, 0\]"),
+        ({"order": ORDER.astype(float)}, InputError, "order: wanted integer rows; got float64"),
+        ({"learning_rate": np.inf}, InputError, "learning_rate: wanted a finite number; got inf"),
+        ({"learning_rate": np.nan}, InputError, "learning_rate: wanted a finite number; got nan"),
+        ({"learning_rate": True}, InputError, "learning_rate: wanted one number, .*; got True"),
+        ({"learning_rate": np.bool_(True)}, InputError, "learning_rate: wanted one number"),
+        ({"learning_rate": [0.1]}, InputError, r"learning_rate: wanted one number, .* got \[0.1\]"),
+        ({"learning_rate": np.ones(2)}, InputError, "learning_rate: wanted one .*; .*jax.vmap"),
+        ({"nesterov": True}, InputError, "nesterov: wanted one number, .*functools.partial"),
+        (
+            {"optimizer": optax.sgd(0.1)},
+            InputError,
+            "optimizer: wanted a function of learning_rate",
+        ),
         *(
-            ({"learning_rate": rate}, TypeError, "learning_rate: ")
+            ({"learning_rate": rate}, InputError, "learning_rate: ")
             for rate in ("0.1", "fast", None, 0.1j)
         ),
-        ({"learning_rate": 10**400}, ValueError, "learning_rate: wanted a finite number"),
-        ({"optimizer": "sgd"}, TypeError, "optimizer: wanted .*; got 'sgd'"),
+        ({"learning_rate": 10**400}, InputError, "learning_rate: wanted a finite number"),
+        ({"optimizer": "sgd"}, InputError, "optimizer: wanted .*; got 'sgd'"),
     ],
 )
 def test_bad_input_is_named_before_anything_is_traced(
@@ -534,7 +539,7 @@ def test_labels_outside_the_network_are_refused_before_anything_compiles(compila
     rule = jax.value_and_grad(LABELS)
     y = np.array([0, 1, 1, 0, 1, 0], np.int32)
     fit = functools.partial(training.train, rule, optax.sgd, NETWORK, learning_rate=0.1)
-    with pytest.raises(ValueError, match=r"^y: .* 0 to 1, .*; got 2 in row 1$"):
+    with pytest.raises(InputError, match=r"^y: .* 0 to 1, .*; got 2 in row 1$"):
         fit((X, y + 1), ORDER)
     assert not compilations
     _, values = fit((X, y), ORDER)
@@ -558,31 +563,31 @@ def replaced(change):
 @pytest.mark.parametrize(
     ("rule", "error", "words"),
     [
-        (jax.value_and_grad(lambda p, b: b[1][:, 0] @ b[0] @ p[0].weight.T), ValueError, "scalar"),
-        (jax.value_and_grad(lambda p, b: SQUARES(p, b)[None]), ValueError, r"real scalar.*\(1,\)"),
-        (lambda p, b: (b[0], p), ValueError, r"real scalar loss; got float32 of shape \[6, 3\]"),
-        (lambda p, b: (1, p), ValueError, r"real scalar loss; got int32 of shape \[\]"),
-        (lambda p, b: (imaginary(p, b), p), ValueError, "real scalar loss; got complex64"),
-        (replaced(list), ValueError, "grads of the structure of params, .*; got "),
-        (replaced(lambda g: ()), ValueError, "grads of the structure of params, .*; got "),
-        (replaced(lambda g: (g[0]._replace(bias=None),)), ValueError, "grads of the structure"),
+        (jax.value_and_grad(lambda p, b: b[1][:, 0] @ b[0] @ p[0].weight.T), InputError, "scalar"),
+        (jax.value_and_grad(lambda p, b: SQUARES(p, b)[None]), InputError, r"real scalar.*\(1,\)"),
+        (lambda p, b: (b[0], p), InputError, r"real scalar loss; got float32 of shape \[6, 3\]"),
+        (lambda p, b: (1, p), InputError, r"real scalar loss; got int32 of shape \[\]"),
+        (lambda p, b: (imaginary(p, b), p), InputError, "real scalar loss; got complex64"),
+        (replaced(list), InputError, "grads of the structure of params, .*; got "),
+        (replaced(lambda g: ()), InputError, "grads of the structure of params, .*; got "),
+        (replaced(lambda g: (g[0]._replace(bias=None),)), InputError, "grads of the structure"),
         (
             replaced(lambda g: (g[0]._replace(weight=g[0].weight.T),)),
-            ValueError,
+            InputError,
             r"grads\[0\].weight: wanted the gradient of .* float32\[2, 3\]; got float32\[3, 2\]",
         ),
         (
             replaced(lambda g: (g[0]._replace(bias=jnp.ones(1)),)),
-            ValueError,
+            InputError,
             r"grads\[0\].bias: .* float32\[2\]; got float32\[1\]",
         ),
         (
             replaced(lambda g: jax.tree.map(lambda leaf: leaf.astype(jnp.float16), g)),
-            ValueError,
+            InputError,
             r"grads\[0\].weight: .* float32\[2, 3\]; got float16\[2, 3\]",
         ),
         *(
-            (rule, (TypeError, ValueError), "value_and_grad: wanted a real scalar loss")
+            (rule, InputError, "value_and_grad: wanted a real scalar loss")
             for rule in [
                 SQUARES,
                 jax.value_and_grad(lambda p, b: (SQUARES(p, b), b), has_aux=True),
@@ -592,7 +597,7 @@ def replaced(change):
         ),
         (
             replaced(lambda g: (g[0]._replace(bias=0.0),)),
-            ValueError,
+            InputError,
             r"grads\[0\].bias: .* float32\[2\]; got ",
         ),
     ],

@@ -25,6 +25,7 @@ from experiments.benchmark import (
 from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import Size, size
 from jaxnet import report
+from jaxnet.errors import InputError
 
 Name = Literal[
     "machine",
@@ -103,7 +104,7 @@ def main(
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if readme is not None:
         if not readme.is_file():
-            raise ValueError(f"readme: wanted a file with the two markers; got {readme}")
+            raise InputError(f"readme: wanted a file with the two markers; got {readme}")
         results.rewrite(readme.read_text(), "")
     chosen, hardware = size(jax.default_backend(), quick), machine.hardware()
     if output is None and "card" in hardware:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from experiments.benchmark import targets
 from experiments.benchmark.timing import Group, Section, number, shown
 from jaxnet import report
+from jaxnet.errors import InputError
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 # Claims that a row of the README is made of, with its words and unit.
@@ -165,11 +166,11 @@ def rewrite(text: str, written: str) -> str:
     """Put a block in the place of the one between the markers.
 
     Raises:
-        ValueError: a text without the two markers, or with more.
+        InputError: a text without the two markers, or with more.
     """
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.S)
     if text.count(BEGIN) != 1 or text.count(END) != 1 or not pattern.search(text):
-        raise ValueError(f"readme: wanted one {BEGIN} and one {END} after it")
+        raise InputError(f"readme: wanted one {BEGIN} and one {END} after it")
     return pattern.sub(lambda _: written, text)
 
 

@@ -1,0 +1,5 @@
+"""The error that says that input cannot be used; every other is a fault of the code it is from."""
+
+
+class InputError(ValueError):
+    """What was given cannot be used; its text says what was wanted, what came and what to do."""
