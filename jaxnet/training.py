@@ -4,6 +4,10 @@
 and `jax.vmap` as you like. `train` checks its input and runs one order as one cached program.
 `fit` trains for epochs, with validation, early stopping and data larger than memory.
 
+A number that is not finite leaves its mark: the parameters whose gradient it is become nan, and
+stay so. One look at the end of many steps tells whether all were finite; where they were not, the
+same program runs again for fewer steps until the first that failed is found.
+
 Shapes: N rows of data, T steps of B rows, E epochs.
 """
 
@@ -11,6 +15,7 @@ import functools
 import inspect
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -20,11 +25,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int32, PyTree, Shaped
 
-from jaxnet import batches, checks, devices, losses
+from jaxnet import batches, checks, divergence, losses, verify
 from jaxnet.errors import InputError
 
 ValueAndGrad = Callable[[Any, Any], tuple[Float[Array, ""], Any]]
 Optimizer = optax.GradientTransformation | Callable[..., optax.GradientTransformation]
+Named = tuple[tuple[str, Callable[[Any, Any], Any]], ...]
+Sharding = jax.sharding.NamedSharding | None
 
 # Numbers of data that a chunk of a stream holds.
 _CHUNK = 2**22
@@ -38,12 +45,19 @@ class State(NamedTuple):
 
 
 class Step(NamedTuple):
-    """All that one step saw and did; `value` and `grads` are measured before the update."""
+    """All that one step saw and did.
+
+    Attributes:
+        before: the state before it. batch: what the loss was given.
+        value: the loss. grads: its gradients, both measured before the update.
+        updates: what the optimizer adds to the parameters. after: the state after it.
+    """
 
     before: State
     batch: PyTree
     value: Float[Array, ""]
     grads: PyTree
+    updates: PyTree
     after: State
 
 
@@ -76,6 +90,9 @@ def step(
 ) -> tuple[State, PyTree]:
     """Take one gradient step; give the new state and what `record` makes of the step.
 
+    A gradient that is not finite makes nan of its parameters, also where the optimizer hides it
+    (clips an infinity), but for `optax.apply_if_finite`, whose purpose is to go on.
+
     Args:
         value_and_grad: `(params, batch) -> (loss, grads)`: `jax.value_and_grad(loss)`, or a rule
             derived by hand. An optimizer that searches along a line (`lbfgs`) differentiates
@@ -100,8 +117,21 @@ def step(
         grad=grads,
         value_fn=lambda params: _value(value_and_grad, params, batch),
     )
-    after = State(optax.apply_updates(state.params, updates), opt_state)
-    return after, record(Step(state, batch, loss, grads, after))
+    params = optax.apply_updates(state.params, updates)
+    if not _goes_on(opt_state):
+        # What is subtracted is zero, to the bit, or nan.
+        params = jax.tree.map(lambda leaf, grad: leaf - 0 * jnp.abs(grad), params, grads)
+    after = State(params, opt_state)
+    return after, record(Step(state, batch, loss, grads, updates, after))
+
+
+def _goes_on(opt_state: PyTree) -> bool:
+    """Tell whether the optimizer is one that skips gradients that are not finite."""
+
+    def skips(state: Any) -> bool:
+        return isinstance(state, optax.ApplyIfFiniteState)
+
+    return any(map(skips, jax.tree.leaves(opt_state, is_leaf=skips)))
 
 
 def run(
@@ -149,15 +179,137 @@ def train(
 
     Returns:
         The last state, and the records with axis T first: `losses [T]` unless told otherwise.
-        A run that diverges is a result like another, its losses not finite.
+        A run with a loss, gradient or parameter that is not finite is a result like another, and
+        a RuntimeWarning says where and why: its state is that before the step that failed, the
+        last that is recorded; records after it are nan, or 0 where they are whole numbers.
 
     Raises:
-        InputError: input that cannot be trained on, named, before anything compiles.
+        InputError: input that cannot be trained on, named, before anything compiles; a loss that
+            this JAX does not compile to what it says.
     """
     checks.order(order, _check(value_and_grad, params, data))
     hyperparameters = _numbers(optimizer, hyperparameters)
-    program = devices.program(_make_and_run, "value_and_grad", "optimizer", "record")
-    return program(value_and_grad, optimizer, params, data, order, record, hyperparameters)
+    program = _training(value_and_grad, optimizer, record)
+
+    def taken(steps: int) -> tuple[State, PyTree, Array]:
+        return program.call(params, data, order, hyperparameters, steps)
+
+    program.verify((params, data, (order[0],), None), (params, data, order), lambda: taken(0))
+    state, records, finite = taken(len(order))
+    if finite:
+        return state, records
+    steps = _first_failure(lambda steps: taken(steps)[2], 0, len(order))
+    seen = [(taken(t)[0], data, order[t]) for t in range(max(steps - 1, 0), steps + 1)]
+    how = (value_and_grad, optimizer, hyperparameters)
+    why = _why(how, seen, f" in step {steps + 1} of {len(order)}")
+    warnings.warn(f"{why}; the state before it is kept", RuntimeWarning, stacklevel=2)
+    return seen[-1][0], taken(steps + 1)[1]
+
+
+@functools.lru_cache(maxsize=64)
+def _training(value_and_grad: ValueAndGrad, optimizer: Optimizer, record: Record) -> verify.Program:
+    rule = jax.jit(value_and_grad, inline=True)
+
+    def steps_of(
+        params: PyTree, data: PyTree, order: Array, numbers: dict[str, Array], steps: Array
+    ) -> tuple[State, PyTree, Array]:
+        made = _make(optimizer, numbers)
+        begun = start(made, params)
+
+        def at(t: Array, state: State) -> tuple[State, tuple[Array, PyTree]]:
+            def kept(step: Step) -> tuple[Array, PyTree]:
+                return step.value, record(step)
+
+            return step(rule, made, state, batches.take(data, order[t]), kept)
+
+        def body(t: Array, carry: Any) -> Any:
+            state, records, finite = carry
+            state, (loss, new) = at(t, state)
+            records = jax.tree.map(lambda all, one: all.at[t].set(one), records, new)
+            return state, records, finite & jnp.isfinite(loss)
+
+        shapes = jax.eval_shape(at, 0, begun)[1][1]
+        records = jax.tree.map(lambda one: _unrecorded(len(order), one), shapes)
+        state, records, finite = jax.lax.fori_loop(
+            0, steps, body, (begun, records, jnp.array(True))
+        )
+        return state, records, _are_finite(state, finite)
+
+    return verify.Program(jax.jit(steps_of), jax.jit(_measuring(rule)))
+
+
+def _unrecorded(steps: int, one: Any) -> Array:
+    kind = jnp.issubdtype(one.dtype, jnp.inexact)
+    return jnp.full((steps, *one.shape), jnp.nan if kind else 0, one.dtype)
+
+
+def _are_finite(state: State, losses: Array) -> Array:
+    """Tell whether all was finite on the way to a state, whose losses were so or not."""
+    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]
+    return jnp.stack(leaves).all() & (losses | _goes_on(state.opt_state))
+
+
+def _first_failure(finite: Callable[[int], Any], low: int, high: int) -> int:
+    """Find the step, from `low` on, until which all is finite and after which it is not.
+
+    It is `high` where all that many are.
+    """
+    if finite(high):
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if finite(middle) else (low, middle)
+    return low
+
+
+def _measuring(
+    rule: ValueAndGrad, metrics: Named = (), sharding: Sharding = None
+) -> Callable[..., dict[str, Any]]:
+    """Give what a run computes at its start: the loss and gradient of batches, and each metric."""
+
+    def measured(
+        params: PyTree, data: PyTree, orders: tuple[Array, ...], validation: PyTree | None
+    ) -> dict[str, Any]:
+        found = {}
+        for index, rows in enumerate(orders):
+            batch = _spread(batches.take(data, rows), sharding)
+            loss, grads = _evaluate(rule, params, batch)
+            named = "last batch" if index else "batch"
+            found |= {f"loss of a {named}": loss, f"gradient of a {named}": grads}
+        if validation is not None:
+            found |= _judged(rule, metrics, params, validation)
+        return found
+
+    return measured
+
+
+def _judged(rule: ValueAndGrad, metrics: Named, params: PyTree, data: PyTree) -> dict[str, Array]:
+    found = {"validation_loss": rule(params, data)[0]}
+    return found | {f"validation_{name}": metric(params, data) for name, metric in metrics}
+
+
+def _spread(batch: PyTree, sharding: Sharding) -> PyTree:
+    """Spread a batch over devices, where these divide it."""
+    rows = len(jax.tree.leaves(batch)[0])
+    if sharding is None or rows % sharding.num_devices:
+        return batch
+    return jax.lax.with_sharding_constraint(batch, sharding)
+
+
+def _why(how: tuple[Any, ...], seen: list[tuple[State, PyTree, Any]], at: str) -> str:
+    """Explain the last of one or two steps: the states before them, the data, their rows."""
+    value_and_grad, optimizer, numbers = how
+    made = _make(optimizer, numbers)
+
+    @jax.jit
+    def taken(state: State, data: PyTree, rows: Array) -> divergence.Seen:
+        def record(step: Step) -> divergence.Seen:
+            return divergence.Seen(step.value, step.grads, step.updates, step.after.params)
+
+        return step(value_and_grad, made, state, batches.take(data, rows), record)[1]
+
+    *before, failed = (jax.device_get(taken(*each)) for each in seen)
+    return divergence.explain(failed, before[0] if before else None, optimizer, at)
 
 
 class Progress(NamedTuple):
@@ -169,8 +321,7 @@ class Progress(NamedTuple):
         best_value: that loss. best_epoch: how many epochs had been done when it was measured.
         epoch: whole epochs done.
         steps: steps done in the epoch under way.
-        total: the loss summed over the `rows` examples seen in it.
-        failed: the step of it, from 0, whose loss was not finite; -1 where all were.
+        total: the loss summed over the `rows` examples seen in it, in float32 or wider.
     """
 
     state: State
@@ -181,24 +332,25 @@ class Progress(NamedTuple):
     steps: Int32[Array, ""]
     total: Float[Array, ""]
     rows: Int32[Array, ""]
-    failed: Int32[Array, ""]
 
 
 class Fit(NamedTuple):
     """A run of `fit`, under way or done.
 
     Attributes:
-        progress: where it is; after a loss that was not finite, the last good state.
+        progress: where it is; of a run that diverged, before the step that was not finite.
         history: per epoch done, shape [E]: "loss", the mean over the epoch's examples as they were
             trained on, and with validation "validation_loss" and "validation_" + each metric.
         outcome: "running", "finished", "stopped early" or "diverged".
-        message: what happened, in words, where it diverged; empty elsewhere.
+        message: where and why it diverged, or why nothing was trained; empty elsewhere.
+        verified: how the compiled loss, gradient and metrics were found to compare with NumPy's.
     """
 
     progress: Progress
     history: dict[str, Float[np.ndarray, " E"]]
     outcome: str
     message: str = ""
+    verified: str = ""
 
     @property
     def params(self) -> PyTree:
@@ -209,7 +361,7 @@ class Fit(NamedTuple):
 def begin(optimizer: Optimizer, params: PyTree, **hyperparameters: float) -> Fit:
     """Give a run of `fit` before its first epoch; also what a checkpoint is restored into."""
     numbers = _numbers(optimizer, hyperparameters)
-    return Fit(devices.program(_begin, "optimizer")(optimizer, params, numbers), {}, "running")
+    return Fit(_beginning(optimizer)(params, numbers), {}, "running")
 
 
 Metrics = Mapping[str, Callable[[Any, Any], Any]]
@@ -236,8 +388,8 @@ def fit(
     """Train for epochs: shuffled minibatches, validation and early stopping in compiled chunks.
 
     Every epoch sees each example once. Rows that do not fill a last batch make a smaller one, in
-    the same program. A loss that is not finite ends the run, with the state of the last epoch (of
-    a stream: the last chunk) in which every loss was finite.
+    the same program. A loss, gradient or parameter that is not finite ends the run, with the state
+    before that step, and a message that says where and why.
 
     Args:
         value_and_grad: `(params, batch) -> (loss, grads)`, as in `step`; the loss a mean over the
@@ -264,30 +416,28 @@ def fit(
     """
     _check_fit(value_and_grad, params, data, batch_size, epochs, validation, metrics, patience)
     numbers = _numbers(optimizer, hyperparameters)
-    how = (value_and_grad, optimizer, numbers, sharding)
-    judge = (tuple((metrics or {}).items()), validation)
-    resume = resume or begin(optimizer, params, **hyperparameters)
+    named = tuple((metrics or {}).items())
+    how = _How(value_and_grad, optimizer, named, sharding, drop_last)
+    now = begun = resume or begin(optimizer, params, **hyperparameters)
+    ends = _Ends(epochs, np.iinfo(np.int32).max if patience is None else patience)
+    run = _Run(how, numbers, jax.device_put(validation), ends)
     if callable(data):
-        chunks = _streamed(how, judge, resume.progress, data)
+        chunks = _streamed(run, begun.progress, data)
     else:
-        limits = (epochs, np.iinfo(np.int32).max if patience is None else patience)
-        shape = (batch_size or len(jax.tree.leaves(data)[0]), drop_last)
-        chunks = _in_memory(how, judge, resume.progress, data, shape, seed, limits, on_progress)
+        size = batch_size or len(jax.tree.leaves(data)[0])
+        chunks = _in_memory(run, begun.progress, data, size, seed, on_progress is not None)
     # A run that ended may go on, for more epochs or with more patience.
-    now = resume._replace(outcome="running")
-    while now.outcome == "running":
-        now = _outcome(now, epochs, patience)
-        if now.outcome != "running":
-            break
-        progress, values = next(chunks)
+    now = now._replace(outcome="running", message="")
+    while (now := _ended(now, ends)).outcome == "running":
+        more = next(chunks)
         history = {
             name: np.concatenate([now.history.get(name, np.zeros(0, value.dtype)), value])
-            for name, value in values.items()
+            for name, value in more.history.items()
         }
-        now = Fit(progress, history or now.history, "running")
-        if on_progress:
+        now = more._replace(history=history or now.history)
+        if on_progress and now.outcome == "running":
             on_progress(now)
-    return now
+    return now if now.message else now._replace(message=_idle(begun.progress, now))
 
 
 def _check(value_and_grad: ValueAndGrad, params: PyTree, data: PyTree) -> int:
@@ -334,19 +484,6 @@ def _make(optimizer: Any, hyperparameters: dict[str, Any]) -> optax.GradientTran
     if not _is_made(made):
         raise InputError(f"optimizer: wanted a function that makes an optimizer; it made {made!r}")
     return made
-
-
-def _make_and_run(
-    value_and_grad: ValueAndGrad,
-    optimizer: Optimizer,
-    params: PyTree,
-    data: PyTree,
-    order: Array,
-    record: Record,
-    hyperparameters: dict[str, Array],
-) -> tuple[State, PyTree]:
-    made = _make(optimizer, hyperparameters)
-    return run(value_and_grad, made, start(made, params), data, order, record)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -458,68 +595,157 @@ def _check_fit(
         )
 
 
-def _begin(optimizer: Optimizer, params: PyTree, numbers: dict[str, Array]) -> Progress:
-    state = start(_make(optimizer, numbers), params)
-    kind = jnp.result_type(*jax.tree.leaves(params))
-    none, loss = jnp.zeros((), jnp.int32), jnp.zeros((), kind)
-    begun = Progress(state, params, loss + jnp.inf, none, none, none, loss, none, none - 1)
-    # As a chunk gives them back: a weakly typed leaf would compile the second chunk anew.
-    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), begun)
+class _How(NamedTuple):
+    """What a program of `fit` is made of."""
+
+    value_and_grad: ValueAndGrad
+    optimizer: Optimizer
+    metrics: Named
+    sharding: Sharding
+    drop_last: bool
+
+
+class _Ends(NamedTuple):
+    """When a run ends: after so many epochs, or so many without a lower validation loss."""
+
+    epochs: int
+    patience: int
+
+
+class _Run(NamedTuple):
+    """What stays the same through a run of `fit`."""
+
+    how: _How
+    numbers: dict[str, float]
+    validation: PyTree | None
+    ends: _Ends
+
+
+class _Chunk(NamedTuple):
+    """What one call of the program goes through.
+
+    Attributes:
+        data: N rows. orders: shape [E, N], of epochs or, of a stream, the part of one.
+        offset: steps of the epoch that came before these orders.
+        count: epochs to run. stop: steps of each to take. ends: whether it ends with the last.
+    """
+
+    data: PyTree
+    orders: Any
+    offset: Any
+    count: Any
+    stop: Any
+    ends: Any
+
+
+@functools.lru_cache(maxsize=64)
+def _beginning(optimizer: Optimizer) -> Callable[[PyTree, dict[str, float]], Progress]:
+    def begin(params: PyTree, numbers: dict[str, Array]) -> Progress:
+        state = start(_make(optimizer, numbers), params)
+        # Sums of many numbers want more digits than half precision has.
+        kind = jnp.result_type(*jax.tree.leaves(params))
+        kind = jnp.float32 if jnp.finfo(kind).bits < 32 else kind
+        none, loss = jnp.zeros((), jnp.int32), jnp.zeros((), kind)
+        begun = Progress(state, params, loss + jnp.inf, none, none, none, loss, none)
+        # As a chunk gives them back: a weakly typed leaf would compile the second chunk anew.
+        return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), begun)
+
+    return jax.jit(begin)
+
+
+@functools.lru_cache(maxsize=64)
+def _fitting(how: _How, batch_size: int) -> verify.Program:
+    """Make the program that runs epochs until one fails or patience ends.
+
+    It gives the progress, that before the epoch that failed; the history, of which values past
+    the last epoch are unused; and whether all was finite.
+    """
+    how = how._replace(value_and_grad=jax.jit(how.value_and_grad, inline=True))
+
+    def epochs_of(
+        numbers: dict[str, Array],
+        progress: Progress,
+        validation: PyTree | None,
+        patience: Array,
+        chunk: _Chunk,
+    ) -> tuple[Progress, dict[str, Array], Array]:
+        made = _make(how.optimizer, numbers)
+
+        def ended(progress: Progress) -> tuple[Progress, dict[str, Array]]:
+            return _end_epoch(how, progress, validation)
+
+        def epoch(before: Progress, rows: Array) -> tuple[Progress, dict[str, Array], Array]:
+            through = _advance(how, made, before, (chunk, rows, batch_size))
+            finite = _are_finite(through.state, jnp.isfinite(through.total))
+            after, values = jax.lax.cond(chunk.ends, ended, lambda p: (p, unmeasured), through)
+            if validation is not None:
+                finite &= jnp.isfinite(values["validation_loss"])
+            return _where(finite, after, before), values, finite
+
+        def body(carry: Any) -> Any:
+            i, progress, history, _ = carry
+            progress, values, finite = epoch(progress, chunk.orders[i])
+            history = jax.tree.map(lambda all, one: all.at[i].set(one), history, values)
+            return i + 1, progress, history, finite
+
+        def goes_on(carry: Any) -> Array:
+            i, progress, _, finite = carry
+            waited = progress.epoch - progress.best_epoch
+            return (i < chunk.count) & finite & (waited < patience)
+
+        shapes = jax.eval_shape(ended, progress)[1]
+        unmeasured = jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes)
+        history = jax.tree.map(lambda value: jnp.zeros(len(chunk.orders), value.dtype), shapes)
+        carry = 0, progress, history, jnp.array(True)
+        return jax.lax.while_loop(goes_on, body, carry)[1:]
+
+    measured = _measuring(how.value_and_grad, how.metrics, how.sharding)
+    return verify.Program(jax.jit(epochs_of), jax.jit(measured))
 
 
 def _advance(
-    value_and_grad: ValueAndGrad,
-    optimizer: optax.GradientTransformation,
-    sharding: jax.sharding.NamedSharding | None,
+    how: _How,
+    made: optax.GradientTransformation,
     progress: Progress,
-    data: PyTree,
-    order: Array,
-    count: Any,
+    part: tuple[_Chunk, Array, int],
 ) -> Progress:
-    """Take the first `count` steps of an order, keeping sums alone."""
+    """Take the steps of an order, as far as the chunk says: whole batches, then what is left."""
+    chunk, rows, size = part
+    whole = len(rows) // size
+    orders = [(0, rows[: whole * size].reshape(whole, size))]
+    if len(rows) % size and not how.drop_last:
+        orders.append((whole, rows[whole * size :][None]))
 
-    def body(t: Array, progress: Progress) -> Progress:
-        batch = batches.take(data, order[t])
-        if sharding is not None and order.shape[1] % sharding.num_devices == 0:
-            batch = jax.lax.with_sharding_constraint(batch, sharding)
-        state, loss = step(value_and_grad, optimizer, progress.state, batch)
-        first = (progress.failed < 0) & ~jnp.isfinite(loss)
-        size = order.shape[1]
+    def take(first: int, order: Array, t: Array, progress: Progress) -> Progress:
+        batch = _spread(batches.take(chunk.data, order[t - first]), how.sharding)
+        state, loss = step(how.value_and_grad, made, progress.state, batch)
         return progress._replace(
             state=state,
             steps=progress.steps + 1,
-            total=progress.total + (loss * size).astype(progress.total.dtype),
-            rows=progress.rows + size,
-            failed=jnp.where(first, progress.steps, progress.failed),
+            total=progress.total + loss.astype(progress.total.dtype) * order.shape[1],
+            rows=progress.rows + order.shape[1],
         )
 
-    return jax.lax.fori_loop(0, count, body, progress)
+    for first, order in orders:
+        low = jnp.maximum(progress.steps - chunk.offset, first)
+        high = jnp.minimum(chunk.stop, first + len(order))
+        progress = jax.lax.fori_loop(low, high, functools.partial(take, first, order), progress)
+    return progress
 
 
 def _end_epoch(
-    value_and_grad: ValueAndGrad,
-    metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...],
-    progress: Progress,
-    validation: PyTree | None,
+    how: _How, progress: Progress, validation: PyTree | None
 ) -> tuple[Progress, dict[str, Array]]:
     """Judge an epoch that is through: its values, and the best so far."""
     params, kind = progress.state.params, progress.total.dtype
     values = {"loss": progress.total / progress.rows.astype(kind)}
-    best = jnp.array(True)
+    best, loss = jnp.array(True), values["loss"]
     if validation is not None:
-        loss = value_and_grad(params, validation)[0].astype(kind)
-        values["validation_loss"] = loss
-        values |= {
-            f"validation_{name}": jnp.asarray(metric(params, validation)).astype(kind)
-            for name, metric in metrics
-        }
+        judged = _judged(how.value_and_grad, how.metrics, params, validation)
+        values |= {name: jnp.asarray(value).astype(kind) for name, value in judged.items()}
+        loss = values["validation_loss"]
         best = loss < progress.best_value
-        lost = (progress.failed < 0) & ~jnp.isfinite(loss)
-        progress = progress._replace(failed=jnp.where(lost, progress.steps, progress.failed))
-    else:
-        loss = values["loss"]
     epoch, zero = progress.epoch + 1, jnp.zeros((), jnp.int32)
-    best &= progress.failed < 0
     return progress._replace(
         best_params=_where(best, params, progress.best_params),
         best_value=jnp.where(best, loss, progress.best_value),
@@ -535,147 +761,105 @@ def _where(condition: Array, these: PyTree, those: PyTree) -> PyTree:
     return jax.lax.cond(condition, lambda: these, lambda: those)
 
 
-def _fall_back(before: Progress, after: Progress) -> Progress:
-    """Keep where a run was, if it failed since, and the step at which it did."""
-    return _where(after.failed < 0, after, before._replace(failed=after.failed))
-
-
-def _epochs(
-    value_and_grad: ValueAndGrad,
-    optimizer: Optimizer,
-    metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...],
-    sharding: jax.sharding.NamedSharding | None,
-    shape: tuple[int, bool],
-    numbers: dict[str, Array],
-    progress: Progress,
-    data: PyTree,
-    validation: PyTree | None,
-    orders: Array,
-    count: Array,
-    patience: Array,
-) -> tuple[Progress, dict[str, Array]]:
-    """Run `count` epochs, or until one fails or patience ends; values past the last are unused."""
-    batch_size, drop_last = shape
-    made = _make(optimizer, numbers)
-    steps = orders.shape[1] // batch_size
-    whole = steps * batch_size
-
-    def epoch(before: Progress, rows: Array) -> tuple[Progress, dict[str, Array]]:
-        through = before
-        for order in (rows[:whole].reshape(steps, batch_size), rows[whole:][None]):
-            if order.size and (order.shape[1] == batch_size or not drop_last):
-                go = functools.partial(_advance, value_and_grad, made, sharding)
-                through = go(through, data, order, len(order))
-        after, values = _end_epoch(value_and_grad, metrics, through, validation)
-        return _fall_back(before, after), values
-
-    def body(carry: Any) -> Any:
-        i, progress, history = carry
-        progress, values = epoch(progress, orders[i])
-        return i + 1, progress, jax.tree.map(lambda h, v: h.at[i].set(v), history, values)
-
-    def goes_on(carry: Any) -> Array:
-        i, progress, _ = carry
-        waited = progress.epoch - progress.best_epoch
-        return (i < count) & (progress.failed < 0) & (waited < patience)
-
-    names = ["loss"]
-    if validation is not None:
-        names += ["validation_loss", *(f"validation_{name}" for name, _ in metrics)]
-    history = {name: jnp.zeros(len(orders), progress.total.dtype) for name in names}
-    _, progress, history = jax.lax.while_loop(goes_on, body, (0, progress, history))
-    return progress, history
-
-
 def _in_memory(
-    how: tuple[Any, ...],
-    judge: tuple[Any, ...],
-    progress: Progress,
-    data: PyTree,
-    shape: tuple[int, bool],
-    seed: int,
-    limits: tuple[int, int],
-    watched: Any,
-) -> Iterator[tuple[Progress, dict[str, np.ndarray]]]:
+    run: _Run, progress: Progress, data: PyTree, size: int, seed: int, watched: bool
+) -> Iterator[Fit]:
     """Train chunk by chunk: as many epochs in one call as a third of a second holds."""
-    (value_and_grad, optimizer, numbers, sharding), (metrics, validation) = how, judge
-    epochs, patience = limits
-    rows = len(jax.tree.leaves(data)[0])
-    statics = ("value_and_grad", "optimizer", "metrics", "sharding", "shape")
-    program = devices.program(_epochs, *statics)
-    data, validation = jax.device_put((data, validation))
+    rows, epochs = len(jax.tree.leaves(data)[0]), run.ends.epochs
+    steps = rows // size if run.how.drop_last else -(-rows // size)
     most = max(1, min(epochs, 2**20 // rows))
-    together = 1 if watched else most
+    together, held = 1 if watched else most, jax.device_put(data)
     while True:
         done = int(progress.epoch)
         count = min(together, epochs - done)
         orders = np.zeros((most, rows), np.int32)
         for i in range(count):
-            whole = shape[0] == rows
+            whole = size == rows
             orders[i] = np.arange(rows) if whole else batches.shuffle(rows, seed, done + i)
+        chunk = _Chunk(held, orders, 0, count, steps, True)
+        verified = _verify(run, size, progress, chunk)
         began = time.monotonic()
-        progress, history = jax.block_until_ready(
-            program(
-                value_and_grad,
-                optimizer,
-                metrics,
-                sharding,
-                shape,
-                numbers,
-                progress,
-                data,
-                validation,
-                orders,
-                count,
-                patience,
-            )
-        )
+        now = _settled(run, size, chunk, progress, _call(run, size, progress, chunk))
         if time.monotonic() - began < 0.15:
             together = min(2 * together, most)
-        through = int(progress.epoch) - done
-        yield progress, {name: np.asarray(value)[:through] for name, value in history.items()}
+        progress = now.progress
+        yield now._replace(verified=verified)
 
 
-def _streamed(
-    how: tuple[Any, ...],
-    judge: tuple[Any, ...],
-    progress: Progress,
-    data: Any,
-) -> Iterator[tuple[Progress, dict[str, np.ndarray]]]:
+def _streamed(run: _Run, progress: Progress, data: batches.Stream) -> Iterator[Fit]:
     """Train chunk by chunk of batches; the next is read and moved while this one computes."""
-    (value_and_grad, optimizer, numbers, sharding), (metrics, validation) = how, judge
-    advance = devices.program(_chunk, "value_and_grad", "optimizer", "sharding")
-    end_epoch = devices.program(_end_epoch, "value_and_grad", "metrics")
-    validation = jax.device_put(validation)
     while True:
-        batches_left = itertools.islice(data(int(progress.epoch)), int(progress.steps), None)
-        chunks = _stacked(batches_left)
-        chunk = next(chunks, None)
-        if chunk is None and int(progress.steps) == 0:
+        left = itertools.islice(data(int(progress.epoch)), int(progress.steps), None)
+        chunks = _stacked(left)
+        ahead = next(chunks, None)
+        if ahead is None:
             raise InputError(f"data: wanted batches in epoch {int(progress.epoch)}; got none")
-        while chunk is not None:
-            progress = advance(value_and_grad, optimizer, sharding, numbers, progress, *chunk)
-            chunk = next(chunks, None)
-            if chunk is not None or int(progress.failed) >= 0:
-                yield progress, {}
-        progress, values = end_epoch(value_and_grad, metrics, progress, validation)
-        yield progress, {name: np.asarray(value)[None] for name, value in values.items()}
+        while ahead is not None:
+            rows, order, count = ahead
+            size = order.shape[1]
+            chunk = _Chunk(rows, order.reshape(1, -1), progress.steps, 1, count, False)
+            verified = _verify(run, size, progress, chunk)
+            result = _call(run, size, progress, chunk)
+            ahead = next(chunks, None)
+            now = _settled(run, size, chunk, progress, result)._replace(verified=verified)
+            progress = now.progress
+            if ahead is not None or now.outcome == "diverged":
+                yield now
+        chunk = chunk._replace(offset=progress.steps, stop=0, ends=True)
+        now = _settled(run, size, chunk, progress, _call(run, size, progress, chunk))
+        progress = now.progress
+        yield now._replace(verified=verified)
 
 
-def _chunk(
-    value_and_grad: ValueAndGrad,
-    optimizer: Optimizer,
-    sharding: jax.sharding.NamedSharding | None,
-    numbers: dict[str, Array],
-    progress: Progress,
-    data: PyTree,
-    order: Array,
-    count: Array,
-) -> Progress:
-    made = _make(optimizer, numbers)
-    return _fall_back(
-        progress, _advance(value_and_grad, made, sharding, progress, data, order, count)
+def _call(run: _Run, size: int, progress: Progress, chunk: _Chunk) -> Any:
+    call = _fitting(run.how, size).call
+    return call(run.numbers, progress, run.validation, run.ends.patience, chunk)
+
+
+def _verify(run: _Run, size: int, progress: Progress, chunk: _Chunk) -> str:
+    """Hold what the program computes against NumPy, once, while the program is compiled."""
+    whole = chunk.orders.shape[1] // size * size
+    parts = chunk.orders[0][:size], chunk.orders[0][whole:]
+    orders = tuple(rows for rows in parts[: 2 - run.how.drop_last] if len(rows))
+    given = progress.state.params, chunk.data, orders, run.validation
+    none = chunk._replace(count=0)
+    return _fitting(run.how, size).verify(
+        given, (progress, chunk.orders), lambda: _call(run, size, progress, none)
     )
+
+
+def _settled(run: _Run, size: int, chunk: _Chunk, before: Progress, result: Any) -> Fit:
+    """Give where a call of the program came, and the values of the epochs that it finished."""
+    progress, history, finite = jax.block_until_ready(result)
+    through = int(progress.epoch) - int(before.epoch)
+    history = {name: np.asarray(value)[:through] for name, value in history.items() if through}
+    if finite:
+        return Fit(progress, history, "running")
+    failed = chunk._replace(orders=np.roll(chunk.orders, -through, axis=0), count=1, ends=False)
+    return _failed(run, size, failed, progress)._replace(history=history)
+
+
+def _failed(run: _Run, size: int, chunk: _Chunk, progress: Progress) -> Fit:
+    """Find the step of an epoch at which a run failed, and say why."""
+
+    def taken(stop: int) -> tuple[Progress, Any, Array]:
+        return _call(run, size, progress, chunk._replace(stop=stop))
+
+    first, stop = int(progress.steps) - int(chunk.offset), int(chunk.stop)
+    good = _first_failure(lambda stop: taken(stop)[2], first, stop)
+    last = taken(good)[0]
+    at = f" in epoch {int(last.epoch) + 1}, step {int(last.steps) + 1}"
+    if run.validation is None:
+        last = last._replace(best_params=last.state.params)
+    if good == stop:
+        why = f"the validation loss was not finite after epoch {int(last.epoch) + 1}"
+    else:
+        rows = np.split(chunk.orders[0], range(size, chunk.orders.shape[1], size))
+        seen = [
+            (taken(t)[0].state, chunk.data, rows[t]) for t in range(max(first, good - 1), good + 1)
+        ]
+        why = _why((run.how.value_and_grad, run.how.optimizer, run.numbers), seen, at)
+    return Fit(last, {}, "diverged", f"{why}; the state before it is kept")
 
 
 def _stacked(stream: Iterable[PyTree]) -> Iterator[tuple[PyTree, np.ndarray, int]]:
@@ -702,16 +886,20 @@ def _stacked(stream: Iterable[PyTree]) -> Iterator[tuple[PyTree, np.ndarray, int
             yield jax.device_put(rows), order, count
 
 
-def _outcome(now: Fit, epochs: int, patience: int | None) -> Fit:
-    progress = now.progress
-    epoch, failed = int(progress.epoch), int(progress.failed)
-    if failed >= 0:
-        message = (
-            f"the loss was not finite in epoch {epoch + 1}, step {failed + 1}; the state of "
-            f"{epoch} good epochs is kept; lower the learning rate, or clip the gradients "
-            "(optax.clip_by_global_norm)"
-        )
-        return now._replace(outcome="diverged", message=message)
-    if patience is not None and epoch - int(progress.best_epoch) >= patience:
+def _ended(now: Fit, ends: _Ends) -> Fit:
+    """Say whether a run goes on."""
+    epoch, waited = int(now.progress.epoch), int(now.progress.epoch - now.progress.best_epoch)
+    if now.outcome == "diverged":
+        return now
+    if waited >= ends.patience:
         return now._replace(outcome="stopped early")
-    return now._replace(outcome="finished" if epoch >= epochs else "running")
+    return now._replace(outcome="finished" if epoch >= ends.epochs else "running")
+
+
+def _idle(begun: Progress, now: Fit) -> str:
+    """Say why a run changed no parameter, where it took steps and changed none."""
+    before, after = (jax.tree.leaves(jax.device_get(p.state.params)) for p in (begun, now.progress))
+    epochs = int(now.progress.epoch) - int(begun.epoch)
+    if not epochs or any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
+        return ""
+    return divergence.untrained(now.progress.state.opt_state)

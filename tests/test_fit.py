@@ -186,7 +186,7 @@ def test_early_stopping_gives_the_best_parameters(x64):
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(x64, streamed):
-    """Planted in step 3 of epoch 2: the state is that of the last good epoch."""
+    """Planted in step 3 of epoch 2: the state is the one before it."""
     data = np.arange(12.0)
     steps = []
 
@@ -207,9 +207,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(x64, streamed):
     )
     assert run.outcome == "diverged"
     assert "not finite in epoch 2, step 3" in run.message
-    assert run.progress.state.params.tolist() == [3.0]
-    assert run.params.tolist() == [3.0]
-    assert int(run.progress.epoch) == 1
+    assert run.progress.state.params.tolist() == [5.0]
+    assert run.params.tolist() == [5.0]
+    assert (int(run.progress.epoch), int(run.progress.steps)) == (1, 2)
 
 
 def test_divergence_keeps_the_best_so_far(x64):
@@ -254,10 +254,8 @@ def test_new_numbers_compile_nothing(x64):
 
     def run(seed, **settings):
         params, data = problem(seed=seed)
-        settings = {"epochs": 3, "validation": data, "patience": 3} | settings
-        return training.fit(
-            value_and_grad, optax.sgd, params, data, batch_size=4, seed=seed, **settings
-        )
+        settings = {"epochs": 3, "batch_size": 4, "validation": data, "patience": 3} | settings
+        return training.fit(value_and_grad, optax.sgd, params, data, seed=seed, **settings)
 
     run(0, learning_rate=0.1)
     first = len(traces)
@@ -267,6 +265,8 @@ def test_new_numbers_compile_nothing(x64):
     assert len(traces) == first
     run(0, learning_rate=0.1, epochs=4)
     run(0, learning_rate=0.1, drop_last=True)
+    assert len(traces) == first
+    run(0, learning_rate=0.1, batch_size=5)
     assert len(traces) > first
 
 

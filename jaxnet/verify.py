@@ -1,0 +1,192 @@
+"""The compiler, audited: what XLA compiled is held against the same operations in NumPy.
+
+What is compiled on the shapes of a run is carried out once more by `reference`, one operation at a
+time, which shares neither compile options nor fusions with it. What rounding may do is measured:
+by the same in float64, and on inputs a few roundings away.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxnet.errors import InputError
+
+# A difference of so many roundings of the whole is not looked into further.
+_ROUNDINGS = 32
+# Else it may be so many times what rounding was measured to do.
+_MARGIN = 16
+_DRAWS = 4
+# Rounding of a product where it is made of narrower numbers than its own.
+_PRODUCTS = {"gpu": 2.0**-10, "tpu": 2.0**-7}
+
+
+class Difference(NamedTuple):
+    """How far what was compiled is from NumPy.
+
+    Attributes:
+        name: of what was computed.
+        error: norm of the difference, relative to that of the larger.
+        rounding: the largest that rounding explains.
+    """
+
+    name: str
+    error: float
+    rounding: float
+
+    def __str__(self) -> str:
+        """Say it in words, and of which versions."""
+        return (
+            f"{self.name}: compiled, it is off by a relative {self.error:.1e}, where rounding "
+            f"explains {self.rounding:.1e} (jax {jax.__version__}, jaxlib {jaxlib.__version__}, "
+            f"{jax.default_backend()})"
+        )
+
+
+class Pending(NamedTuple):
+    """A function being compiled, and the same as a list of operations."""
+
+    compiled: futures.Future[Any]
+    operations: Any
+    arguments: tuple[Any, ...]
+
+
+@functools.cache
+def _compilers() -> futures.ThreadPoolExecutor:
+    return futures.ThreadPoolExecutor(os.cpu_count(), "compile")
+
+
+def begin(function: Any, *arguments: PyTree, plain: Any = None) -> Pending:
+    """Trace a jitted function and start to compile it.
+
+    Args:
+        function: jitted; gives a dict of pytrees by name.
+        arguments: concrete pytrees of arrays.
+        plain: the function whose operations it is held against, jitted; itself where None.
+    """
+    traced = function.trace(*arguments)
+    operations = (plain.trace(*arguments) if plain else traced).jaxpr
+    return Pending(_compilers().submit(traced.lower().compile), operations, arguments)
+
+
+def differences(pending: Pending) -> list[Difference]:
+    """Give what disagrees beyond rounding, the largest first; nothing where all agrees."""
+    got = jax.device_get(pending.compiled.result()(*pending.arguments))
+    from jaxnet import reference  # noqa: PLC0415 (with it comes Pallas)
+
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(pending.arguments)]
+    evaluate = functools.partial(reference.evaluate, pending.operations)
+    tree = jax.tree.structure(got)
+
+    @functools.cache
+    def noise() -> list[dict[str, Any]]:
+        """Other values that rounding might have given."""
+        random = np.random.default_rng(0)
+        near = [[_near(leaf, random) for leaf in leaves] for _ in range(_DRAWS)]
+        drawn = [evaluate(leaves, wide=True), *(evaluate(each) for each in near)]
+        return [jax.tree.unflatten(tree, each) for each in drawn]
+
+    wanted = jax.tree.unflatten(tree, evaluate(leaves))
+    found = []
+    for name, value in got.items():
+        others = functools.partial(lambda name: [each[name] for each in noise()], name)
+        found += [d for d in [_difference(name, value, wanted[name], others)] if d]
+    return sorted(found, key=lambda each: -each.error)
+
+
+def _near(leaf: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Move every number by a few roundings."""
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return leaf
+    moved = leaf * (1 + _MARGIN * _unit(leaf.dtype) * random.uniform(-1, 1, leaf.shape))
+    return moved.astype(leaf.dtype)
+
+
+def _unit(dtype: Any) -> float:
+    return max(float(jnp.finfo(dtype).eps), _PRODUCTS.get(jax.default_backend(), 0.0))
+
+
+def _difference(
+    name: str, got: PyTree, wanted: PyTree, others: Callable[[], Sequence[PyTree]]
+) -> Difference | None:
+    """Compare leaf by leaf, a leaf that is nothing beside the others by what these are."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(wanted)]
+    whole = max(map(_norm, leaves))
+    for index, (leaf, b) in enumerate(zip(jax.tree.leaves(got), leaves, strict=True)):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            continue
+        a, unit, known = np.asarray(leaf, np.float64), _unit(leaf.dtype), np.isfinite(b)
+        allowed = unit * (_ROUNDINGS * max(_norm(a[known]), _norm(b[known])) + whole)
+        if _norm((a - b)[known]) <= allowed:
+            continue
+        exact, *near = (np.asarray(jax.tree.leaves(each)[index], np.float64) for each in others())
+        for other in (exact, *near):
+            known &= np.isfinite(other)
+        spread = [_MARGIN * _norm((exact - b)[known])]
+        allowed += max(spread + [_norm((other - b)[known]) for other in near])
+        apart, scale = _norm((a - b)[known]), max(_norm(a[known]), _norm(b[known]))
+        if not apart <= allowed:
+            return Difference(name, apart / scale, allowed / scale)
+    return None
+
+
+def _norm(array: np.ndarray) -> float:
+    return float(np.linalg.norm(array))
+
+
+AGREES = "loss, gradient and metrics, compiled, agree with NumPy to rounding"
+
+
+@dataclasses.dataclass
+class Program:
+    """A jitted function of a run, and what it computes at the start to be held against NumPy.
+
+    Attributes:
+        call: the run. probe: what is held against NumPy: gives a dict of pytrees by name.
+        verified: what came of it, by what the run was given.
+    """
+
+    call: Any
+    probe: Any
+    verified: dict[Any, str] = dataclasses.field(default_factory=dict)
+
+    def verify(self, given: tuple[Any, ...], like: PyTree, compiling: Callable[[], Any]) -> str:
+        """Hold the probe against NumPy, once for all runs of the same shapes.
+
+        Args:
+            given: to the probe.
+            like: arrays whose shapes and dtypes tell programs apart.
+            compiling: compiles the run meanwhile, and does no step of it.
+
+        Raises:
+            InputError: it does not agree; jit has no slower path to fall back to.
+        """
+        told_apart = signature(like)
+        if told_apart not in self.verified:
+            pending = begin(self.probe, *given)
+            compiling()
+            if found := differences(pending):
+                raise InputError(f"{found[0]}; {_CURE}")
+            self.verified[told_apart] = AGREES
+        return self.verified[told_apart]
+
+
+_CURE = (
+    "this JAX does not compute here what the function says; install another release of jax and "
+    "jaxlib, or another of the function's operations"
+)
+
+
+def signature(tree: PyTree) -> Any:
+    """Tell apart what is compiled apart: structure, shapes, dtypes, and JAX's default float."""
+    leaves, structure = jax.tree.flatten(tree)
+    kinds = tuple((np.shape(leaf), leaf.dtype) for leaf in leaves)
+    return structure, kinds, jax.config.jax_enable_x64
