@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import jax
 
-from jaxnet import checks, devices
+from jaxnet import checks, devices, versions
 from jaxnet.errors import InputError
 
 checks.extra("experiments", "matplotlib", "rich", "tyro")
@@ -23,6 +23,7 @@ def command(main: Callable[..., None], name: str) -> None:
     Every other error keeps its traceback.
     """
     try:
+        versions.check()
         try:
             tyro.cli(main, prog=f"python -m {name}")
         except (RuntimeError, AssertionError):

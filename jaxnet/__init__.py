@@ -1,7 +1,18 @@
 """Small functional networks in JAX: compiled gradient steps and audited gradients."""
 
-from jaxnet import batches, gradients, losses, network, training
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from jaxnet import batches, gradients, losses, network, training, versions
 from jaxnet.errors import InputError
 
-__version__ = "0.1.0"
 __all__ = ["InputError", "batches", "gradients", "losses", "network", "training"]
+__version__: str
+
+if not TYPE_CHECKING:  # or every name would be taken for an attribute
+
+    def __getattr__(name: str) -> str:
+        """Read the version when it is asked for: finding it takes longer than most modules do."""
+        if name == "__version__":
+            return metadata.version(versions.DISTRIBUTION)
+        raise AttributeError(f"module 'jaxnet' has no attribute {name!r}")

@@ -25,7 +25,7 @@ def extra(name: str, *modules: str) -> None:
     if missing:
         raise ImportError(
             f"wanted the modules {', '.join(modules)}; {', '.join(missing)} missing; install "
-            f"jaxnet with its extra: pip install 'jaxnet[{name}]'"
+            f"jaxnet with its extra: pip install 'jaxnet-lab[{name}]'"
         )
 
 

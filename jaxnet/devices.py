@@ -68,7 +68,7 @@ def first() -> Any:
             jax.config.update("jax_platforms", wanted)
         raise InputError(
             f"JAX_PLATFORMS: wanted {wanted}; available here: {available}; install that "
-            "platform's extra (jaxnet[cuda], jaxnet[tpu]) or unset JAX_PLATFORMS"
+            "platform's extra (jaxnet-lab[cuda], jaxnet-lab[tpu]) or unset JAX_PLATFORMS"
         ) from error
 
 

@@ -149,5 +149,5 @@ def test_a_missing_extra_is_named():
         checks.extra("experiments", "json", "no_such_module", "numpy")
     assert str(caught.value) == (
         "wanted the modules json, no_such_module, numpy; no_such_module missing; install jaxnet "
-        "with its extra: pip install 'jaxnet[experiments]'"
+        "with its extra: pip install 'jaxnet-lab[experiments]'"
     )

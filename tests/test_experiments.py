@@ -153,7 +153,7 @@ def test_help_explains_every_setting():
 def test_a_missing_extra_is_named(module):
     hide = f"import sys; sys.modules['{module}'] = None; import experiments.classifier"
     done = subprocess.run([sys.executable, "-c", hide], capture_output=True, cwd=ROOT, check=False)
-    assert "pip install 'jaxnet[experiments]'" in done.stderr.decode()
+    assert "pip install 'jaxnet-lab[experiments]'" in done.stderr.decode()
     assert module in done.stderr.decode()
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-CORE = {"errors", "checks", "network", "losses", "batches", "training", "mistakes", "gradients"}
+CORE = {
+    *("errors", "checks", "versions", "network", "losses", "batches", "training", "mistakes"),
+    "gradients",
+}
 # What each module of jaxnet may import of jaxnet: whoever adds a module finds its place here.
 ARROWS = {
-    "__init__": {"batches", "gradients", "losses", "network", "training"},
+    "__init__": {"batches", "gradients", "losses", "network", "training", "versions"},
     "errors": set(),
+    "versions": set(),
     "checks": set(),
     "files": set(),
     "network": {"devices"},

@@ -1,0 +1,58 @@
+"""What is installed is `jaxnet` alone, whole, and does what the README's first block shows."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from test_readme import BLOCKS, ROOT, same
+from test_versions import PROJECT
+
+
+def run(*command, cwd):
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build from a copy: setuptools builds in place, and finds again what it built before."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("jaxnet", "experiments", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", ".", ".", cwd=source)
+    (built,) = source.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_library_alone_and_all_of_it(wheel):
+    files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    ours = (path for path in (ROOT / "jaxnet").iterdir() if path.name != "__pycache__")
+    assert files == {f"jaxnet/{path.name}" for path in ours}
+    assert {"jaxnet/page.html", "jaxnet/py.typed"} <= files
+
+
+def test_the_first_block_of_the_readme_runs_from_the_wheel(wheel, tmp_path):
+    """In an environment that has everything else from this one, but not this checkout."""
+    venv.create(tmp_path / "venv", symlinks=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", str(python))
+    run(*pip, "install", "--no-deps", "--no-index", str(wheel), cwd=tmp_path)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(run(python, "-I", "-c", where, cwd=tmp_path).strip())
+    # A path alone: what makes this environment's own jaxnet editable is not read.
+    (site / "others.pth").write_text(sysconfig.get_path("purelib"))
+    block, shown = BLOCKS[0]
+    asked = "import jaxnet; print(jaxnet.__file__, jaxnet.__version__)"
+    told, printed = run(
+        *(python, "-I", "-W", "error", "-c", f"{asked}\n{block}"), cwd=tmp_path
+    ).split("\n", 1)
+    assert told == f"{site / 'jaxnet' / '__init__.py'} {PROJECT['version']}"
+    assert same(shown, printed)
