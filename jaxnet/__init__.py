@@ -1,6 +1,5 @@
 """Small functional networks in JAX: compiled gradient steps and audited gradients."""
 
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from jaxnet import batches, gradients, losses, network, training, versions
@@ -14,5 +13,5 @@ if not TYPE_CHECKING:  # or every name would be taken for an attribute
     def __getattr__(name: str) -> str:
         """Read the version when it is asked for: finding it takes longer than most modules do."""
         if name == "__version__":
-            return metadata.version(versions.DISTRIBUTION)
+            return versions.own()
         raise AttributeError(f"module 'jaxnet' has no attribute {name!r}")

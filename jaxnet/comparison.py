@@ -142,15 +142,16 @@ def compare(
     if on_progress:
         on_progress(f"compiling, to run in about {needed / 1e9:.2g} GB", 0, planned)
     kept = store.keep(Path(folder), protocol) if folder else None
+    task, said = sweep.verified(task, shape)
     tuning = {name: _pairs(mine, protocol["tuning_seeds"]) for name, mine in rates.items()}
     sweep.compile_all(
         task,
-        [e for e in entries if not (kept and sweep.is_kept(e, tuning[e.name], shape, kept))],
+        [e for e in entries if not (kept and sweep.is_kept(task, e, tuning[e.name], shape, kept))],
         shape,
     )
     bench = _Bench(task, shape, kept, on_progress, planned)
     runs = [each for entry in entries for each in bench.compare(entry, rates[entry.name], protocol)]
-    provenance = devices.provenance(runs[0].loss.dtype)
+    provenance = devices.provenance(runs[0].loss.dtype) | {"verified": said}
     found = of_runs(protocol, task.measured, runs, provenance, bench.seconds)
     if folder:
         save(found, Path(folder))

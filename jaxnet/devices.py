@@ -1,43 +1,64 @@
 """The device a run is on, and what a result must say of where it was made."""
 
 import contextlib
-import functools
 import os
 import platform
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxlib.version
 import numpy as np
 import optax
 
+from jaxnet import versions
 from jaxnet.errors import InputError
 
-# What makes programs of small networks fast there.
-_CPU_OPTIONS = {
-    # The default level unrolls their short loops and then fails to vectorise them.
-    "xla_backend_optimization_level": 1,
-    # The default hands elementwise operations to a library one by one; XLA fuses them.
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT",
-}
+_SWITCH = "JAXNET_FAST"
 
 
-@functools.cache
-def _jit(function: Callable[..., Any], static: tuple[str, ...], platform: str, once: bool) -> Any:
-    options = _CPU_OPTIONS | ({"xla_backend_optimization_level": 0} if once else {})
-    given = options if platform == "cpu" else None
-    return jax.jit(function, static_argnames=static, compiler_options=given)
+def options() -> dict[str, Any]:
+    """Give the compile options that make many small runs fast, of those right on this JAX.
 
-
-def program(function: Callable[..., Any], *static: str, once: bool = False) -> Any:
-    """Compile a function once for all its calls, so that programs of small networks are fast.
-
-    It is `jax.jit` with the names of the static arguments; not for calls inside another program,
-    which has options of its own. What is called `once` is compiled sooner and runs slower.
+    On another platform than the CPU there are none.
     """
-    return _jit(function, static, jax.default_backend(), once)
+    if jax.default_backend() != "cpu":
+        return {}
+    # The default level unrolls their short loops and then fails to vectorise them.
+    chosen: dict[str, Any] = {"xla_backend_optimization_level": 1}
+    if jaxlib.version.__version_info__ >= (0, 11):
+        # The default gives sums to a library one by one. Before 0.11 it does not, and of the values
+        # that let the library fuse products with what follows (..._DOT) those rows are wrong.
+        chosen["xla_cpu_experimental_ynn_fusion_type"] = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+    return chosen
+
+
+def program(function: Callable[..., Any], *static: str, **more: Any) -> Any:
+    """Give `jax.jit` of a function, on a CPU with the options of many small runs, and more.
+
+    Not for calls inside another program, which has options of its own.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    chosen = options() | more if on_cpu else None
+    return jax.jit(function, static_argnames=static, compiler_options=chosen)
+
+
+def is_fast(asked: bool | None) -> bool:
+    """Tell whether the fast path is to be taken: as asked, else as JAXNET_FAST says, 1 or 0.
+
+    Raises:
+        InputError: a value that is neither, or a variable JAXNET_... of another name.
+    """
+    unknown = [name for name in os.environ if name.startswith("JAXNET_") and name != _SWITCH]
+    if unknown:
+        raise InputError(f"{unknown[0]}: wanted {_SWITCH}, the one variable there is; rename it")
+    said = os.environ.get(_SWITCH, "1")
+    if said not in ("0", "1"):
+        raise InputError(f"{_SWITCH}: wanted 1 or 0; got {said!r}; unset it for 1")
+    if not isinstance(asked, bool | None):
+        raise InputError(f"fast: wanted True or False, or None for {_SWITCH}; got {asked!r}")
+    return said == "1" if asked is None else asked
 
 
 def use_all_cores() -> None:
@@ -105,11 +126,19 @@ def provenance(dtype: Any) -> dict[str, str]:
     return {
         "device": f"{device.platform}{kind}, {count} device{'s' if count > 1 else ''}",
         "dtype": str(np.dtype(dtype)),
-        "jax": jax.__version__,
-        "jaxlib": metadata.version("jaxlib"),
+        **releases(),
         "numpy": np.__version__,
         "optax": optax.__version__,
         "python": platform.python_version(),
+    }
+
+
+def releases() -> dict[str, str]:
+    """Give the versions on which it depends what is computed, and how."""
+    return {
+        "jaxnet": versions.own(),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.version.__version__,
     }
 
 

@@ -50,32 +50,36 @@ def explain(failed: Seen, before: Seen | None, optimizer: Any, at: str) -> str:
         optimizer: the optimizer, or the function that makes it, whose arguments are named.
         at: which step it was, such as " in step 3".
     """
-    climbing = before and _first(before, before.updates, _is_gradient)
+    climbing = _first(before, before.updates, _is_gradient) if before else ""
+    climbing = climbing or _first(failed, failed.updates, _is_gradient)
     if not np.isfinite(failed.value):
         said = f"the loss, {failed.value}, was not finite{at}"
-        if climbing:
-            return f"{said}; of {climbing}: {_PARTITION}"
-        if before is None:
-            return f"{said}, the first; {_START}"
-        return f"{said}; {_LOWER}"
-    if name := _first(failed, failed.grads, _not_finite):
-        leaf = _leaf(failed, failed.grads, name)
+        cure = _LOWER if before else f"it was the first; {_START}"
+    elif name := _first(failed, failed.grads, _not_finite):
         said = f"the gradient of {name} was not finite{at}, of a loss of {failed.value:.3g}"
-        overflowed = f"it overflowed {leaf.dtype}: {_LOWER}"
-        return f"{said}; {_SAFE if np.isnan(leaf).any() else overflowed}"
-    trees = (failed.updates, failed.params)
-    name = next(found for tree in trees if (found := _first(failed, tree, _not_finite)))
-    said = f"the update of {name} was not finite{at}, of a finite loss and gradient"
-    if climbing := climbing or _first(failed, failed.updates, _is_gradient):
-        return f"{said}; of {climbing}: {_PARTITION}"
-    update, grad = (_leaf(failed, tree, name) for tree in (failed.updates, failed.grads))
-    if (np.isnan(update) & (grad == 0)).any():
-        half = f", which is 0 in {update.dtype} where it is below 1e-7" * (update.itemsize == 2)
-        return (
-            f"{said}: it is 0/0 where the gradient is 0; raise {_epsilon(optimizer)}{half}, such "
-            "as to 1e-4 by functools.partial"
-        )
-    return f"{said}; {_LOWER}"
+        leaf = _leaf(failed, failed.grads, name)
+        cure = _SAFE if np.isnan(leaf).any() else f"it overflowed {leaf.dtype}: {_LOWER}"
+    else:
+        trees = failed.updates, failed.params
+        name = next(found for tree in trees if (found := _first(failed, tree, _not_finite)))
+        said = f"the update of {name} was not finite{at}, of a finite loss and gradient"
+        update, grad = (_leaf(failed, tree, name) for tree in (failed.updates, failed.grads))
+        divided = (np.isnan(update) & (grad == 0)).any()
+        cure = _divided(update.dtype, optimizer) if divided else _LOWER
+    return f"{said}; of {climbing}: {_PARTITION}" if climbing else f"{said}; {cure}"
+
+
+def _divided(dtype: Any, optimizer: Any) -> str:
+    try:
+        names = inspect.signature(optimizer).parameters
+    except (TypeError, ValueError):
+        names = {}
+    named = next((f"its argument {name}" for name in _EPSILONS if name in names), "its epsilon")
+    half = f", which is 0 in {dtype} where it is below 1e-7" if dtype == np.float16 else ""
+    return (
+        f"it is 0/0 where the gradient is 0: raise {named} of the optimizer{half}, such as to 1e-4 "
+        "by functools.partial"
+    )
 
 
 def untrained(opt_state: PyTree) -> str:
@@ -113,11 +117,3 @@ def _not_finite(leaf: np.ndarray, grad: np.ndarray) -> bool:
 
 def _is_gradient(update: np.ndarray, grad: np.ndarray) -> bool:
     return bool((grad != 0).any()) and np.array_equal(update, grad)
-
-
-def _epsilon(optimizer: Any) -> str:
-    try:
-        names = inspect.signature(optimizer).parameters
-    except (TypeError, ValueError):
-        names = {}
-    return next((f"its argument {name}" for name in _EPSILONS if name in names), "its epsilon")

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
@@ -26,7 +27,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from jaxnet import batches, devices, files, jaxprs, lanes, layouts, products, training
+from jaxnet import batches, devices, files, jaxprs, lanes, layouts, products, training, verify
+from jaxnet.errors import InputError
 from jaxnet.optimizers import Entry
 
 # What the parameters, gradients and optimizer states of a tile may take: a CPU's cache; elsewhere
@@ -40,6 +42,33 @@ Run = tuple[int, float]
 """A seed and a learning rate."""
 
 
+class Fast(NamedTuple):
+    """Which parts of the fast path are taken, each measured to earn its keep.
+
+    Attributes:
+        options: compile options. products: whether small ones are expanded.
+        lanes: whether tiny networks are computed number by number.
+    """
+
+    options: tuple[tuple[str, Any], ...]
+    products: bool
+    lanes: bool
+
+
+PLAIN = Fast((), False, False)
+"""Nested `vmap` as JAX compiles it."""
+
+
+def fast(asked: bool | None = None) -> Fast:
+    """Give the path that is asked for; None takes what JAXNET_FAST says, or the fast one.
+
+    Raises:
+        InputError: a switch that is neither on nor off.
+    """
+    taken = devices.is_fast(asked) and jax.default_backend() == "cpu"
+    return Fast(tuple(devices.options().items()), True, True) if taken else PLAIN
+
+
 class Task(NamedTuple):
     """What every run trains: seed s has the same start and batches at every learning rate.
 
@@ -50,6 +79,7 @@ class Task(NamedTuple):
         validation: data to measure along the runs; none where None. test: to score at their end.
         metrics: names and functions `(params, batch) -> []` measured there beside the loss.
         fingerprint: of what the functions do; another one makes another program.
+        fast: the path to take; that of `fast()` where None.
     """
 
     value_and_grad: training.ValueAndGrad
@@ -61,6 +91,7 @@ class Task(NamedTuple):
     test: PyTree | None = None
     metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = ()
     fingerprint: str = ""
+    fast: Fast | None = None
 
     @property
     def rows(self) -> int:
@@ -87,7 +118,8 @@ class Swept(NamedTuple):
     Attributes:
         loss: shape [R, E], the mean training loss since the measurement before.
         validation: by name, shape [R, E]. test: by name, shape [R].
-        diverged: shape [R], the step whose loss was the first not finite; -1 where none.
+        diverged: shape [R], the step whose loss was the first not finite, T where the last
+            parameters alone are not; -1 where all are.
         evaluations: shape [R], gradients of a batch computed.
     """
 
@@ -204,22 +236,49 @@ def compile_all(task: Task, entries: Sequence[Entry], shape: Tile) -> None:
             raise
 
 
-def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
-    """Give what makes a tile's program: functions, measurements, shapes, devices and mode."""
+class _Functions(NamedTuple):
+    """What a tile's program is made of."""
+
+    value_and_grad: training.ValueAndGrad
+    metrics: training.Named
+    fast: Fast
+
+
+class _Shapes(NamedTuple):
+    """What it is compiled for: a pytree of shapes and dtypes, hashable, and devices."""
+
+    tree: Any
+    kinds: tuple[tuple[tuple[int, ...], Any], ...]
+    mesh: jax.sharding.Mesh
+    told_apart: tuple[Any, ...]
+
+    def unflatten(self) -> Any:
+        return jax.tree.unflatten(self.tree, [jax.ShapeDtypeStruct(*kind) for kind in self.kinds])
+
+
+def _functions(task: Task) -> _Functions:
+    return _Functions(task.value_and_grad, task.metrics, task.fast or fast())
+
+
+def _shapes(task: Task, shape: Tile) -> _Shapes:
+    """Give the shapes of parameters, rates, seeds, orders, data and validation of a tile."""
     items = shape.runs // shape.rates
     seeds = jax.ShapeDtypeStruct((items,), np.int32)
-    params = devices.program(start, "init").eval_shape(task.init, seeds)
+    params = _starting(task.init).eval_shape(seeds)
     rates = jax.ShapeDtypeStruct((items, shape.rates), _kind(params))
     order = jax.ShapeDtypeStruct((items, task.steps, task.batch_size), np.int32)
     whole = task.batch_size == task.rows
     inputs = params, rates, seeds, None if whole else order, task.data, task.validation
     leaves, tree = jax.tree.flatten(inputs)
-    kinds = tuple((leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves)
-    measured = tuple(int(steps) for steps in task.measured)
-    functions = task.value_and_grad, entry, task.metrics
+    kinds = tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
     # Constants are traced as JAX's default dtype.
     told_apart = task.fingerprint, jnp.zeros(()).dtype
-    return *functions, measured, tree, kinds, devices.mesh("runs"), told_apart
+    return _Shapes(tree, kinds, devices.mesh("runs"), told_apart)
+
+
+def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
+    """Give what makes a tile's program."""
+    return _functions(task), entry, tuple(task.measured.tolist()), _shapes(task, shape)
 
 
 @functools.lru_cache(maxsize=256)
@@ -231,39 +290,174 @@ def _compile(*statics: Any) -> Program:
 
 @functools.lru_cache(maxsize=256)
 def _lower(
-    value_and_grad: training.ValueAndGrad,
-    entry: Entry,
-    metrics: tuple[Any, ...],
-    measured: tuple[int, ...],
-    tree: Any,
-    kinds: tuple[Any, ...],
-    mesh: jax.sharding.Mesh,
-    told_apart: tuple[Any, ...],
+    functions: _Functions, entry: Entry, measured: tuple[int, ...], shapes: _Shapes
 ) -> tuple[Any, float]:
-    del told_apart
-    shapes = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
-    began, layout = time.perf_counter(), layouts.NESTED
-    if jax.default_backend() == "cpu":
-        value_and_grad = products.arranged(value_and_grad)
-        params, _, _, order, data, _ = shapes
-        layout = _layout(value_and_grad, params, order, data)
-    items = functools.partial(_train, value_and_grad, entry, metrics, np.array(measured), layout)
-    lowered = _spread(items, mesh).lower(*shapes)
-    several = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
-    if several and "lapack" in lowered.as_text():
-        # A decomposition waits for a thread of the pool that every device runs in: with a device
-        # for each thread, all may wait for ever.
-        lowered = _spread(items, devices.mesh("runs", 1)).lower(*shapes)
+    began = time.perf_counter()
+    try:
+        lowered = _lowered(functions, entry, measured, shapes)
+    except Exception as error:
+        if functions.fast == PLAIN:
+            raise
+        lowered = _lowered(functions._replace(fast=PLAIN), entry, measured, shapes)
+        # What is wrong with the functions themselves has been raised by now.
+        _step_aside(f"{type(error).__name__}: {error}", entry.name)
     return lowered, time.perf_counter() - began
 
 
-def _spread(items: Callable[..., Any], mesh: jax.sharding.Mesh) -> Any:
+def _step_aside(why: str, name: str) -> None:
+    warnings.warn(
+        f"{name}: the fast path is left, for slower runs of the same numbers: {why}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _lowered(
+    functions: _Functions, entry: Entry, measured: tuple[int, ...], shapes: _Shapes
+) -> Any:
+    value_and_grad, layout = _arranged(functions, shapes)
+    of = functions._replace(value_and_grad=value_and_grad)
+    items = functools.partial(_train, of, entry, np.array(measured), layout)
+    options, given = functions.fast.options, shapes.unflatten()
+    lowered = _spread(items, shapes.mesh, options).lower(*given)
+    several = shapes.mesh.size > 1 and shapes.mesh.devices.flat[0].platform == "cpu"
+    if several and "lapack" in lowered.as_text():
+        # A decomposition waits for a thread of the pool that every device runs in: with a device
+        # for each thread, all may wait for ever.
+        lowered = _spread(items, devices.mesh("runs", 1), options).lower(*given)
+    return lowered
+
+
+def _arranged(
+    functions: _Functions, shapes: _Shapes
+) -> tuple[training.ValueAndGrad, layouts.Layout]:
+    """Give the gradient as the path computes it, and how the runs are stored."""
+    value_and_grad, chosen = functions.value_and_grad, functions.fast
+    if chosen.products:
+        value_and_grad = products.expanded(value_and_grad)
+    if not chosen.lanes:
+        return value_and_grad, layouts.NESTED
+    params, _, _, order, data, _ = shapes.unflatten()
+    return value_and_grad, _layout(value_and_grad, params, order, data)
+
+
+def _spread(items: Callable[..., Any], mesh: jax.sharding.Mesh, options: Any) -> Any:
     """Spread items, the first axis of all but the data, over devices."""
     runs, everywhere = jax.sharding.PartitionSpec("runs"), jax.sharding.PartitionSpec()
     specs = runs, runs, runs, runs, everywhere, everywhere
-    return devices.program(
-        jax.shard_map(items, mesh=mesh, in_specs=specs, out_specs=runs, check_vma=False)
-    )
+    mapped = jax.shard_map(items, mesh=mesh, in_specs=specs, out_specs=runs, check_vma=False)
+    return jax.jit(mapped, compiler_options=dict(options))
+
+
+def verified(task: Task, shape: Tile) -> tuple[Task, str]:
+    """Hold what a tile computes against NumPy; give the task on a path that agrees, in words.
+
+    The loss and the gradient of the first batches, and each metric of the validation and test
+    rows, all of them as a tile has them and spread over its devices.
+
+    Raises:
+        InputError: the plain path does not agree either.
+    """
+    paths = dict.fromkeys((task.fast or fast(), PLAIN))
+    for path in paths:
+        task = task._replace(fast=path)
+        try:
+            difference = _difference(task, shape)
+        except Exception as error:
+            if path == PLAIN:
+                raise
+            _step_aside(f"{type(error).__name__}: {error}", "sweep")
+            continue
+        if difference is None:
+            said = verify.AGREES if path == next(iter(paths)) else f"plain path; {verify.AGREES}"
+            return task, said
+        if path == PLAIN:
+            raise InputError(verify.refusal(difference))
+        _step_aside(str(difference), "sweep")
+    raise AssertionError
+
+
+def _difference(task: Task, shape: Tile) -> verify.Difference | None:
+    functions, shapes = _functions(task), _shapes(task, shape)
+    seeds = np.arange(shape.runs // shape.rates, dtype=np.int32)
+    params = _starting(task.init)(seeds)
+    order = None
+    if task.batch_size < task.rows:
+        order = np.stack([_order(task.rows, task.batch_size, 1, int(seed))[0] for seed in seeds])
+    rates = np.zeros((len(seeds), shape.rates), _kind(params))
+    parts = {"validation": task.validation, "test": task.test}
+    given = params, rates, seeds, order, task.data, parts
+    return _probing(functions, shapes).verify(given, parts)
+
+
+@functools.lru_cache(maxsize=64)
+def _probing(functions: _Functions, shapes: _Shapes) -> verify.Program:
+    value_and_grad, layout = _arranged(functions, shapes)
+    items = functools.partial(_measure, functions._replace(value_and_grad=value_and_grad), layout)
+    probe = _spread(items, shapes.mesh, functions.fast.options)
+    return verify.Program(None, probe, jax.jit(functools.partial(_measure_plainly, functions)))
+
+
+def _measure(
+    functions: _Functions,
+    layout: layouts.Layout,
+    params: PyTree,
+    rates: Float[Array, "K L"],
+    seeds: Int[Array, " K"],
+    order: Int[Array, "K B"] | None,
+    data: PyTree,
+    parts: dict[str, PyTree | None],
+) -> dict[str, Any]:
+    """Give the loss and gradient of the first batches, and all that is judged, axes K, L first."""
+    del seeds
+    starts = layouts.repeated(params, rates.shape[1])
+    batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order)
+
+    def at_start(params: PyTree, batch: PyTree | None) -> tuple[Array, PyTree]:
+        return functions.value_and_grad(params, data if batch is None else batch)
+
+    loss, grads = layout.get(layout.map(at_start)(layout.put(starts), batch))
+    judged = {
+        f"{name} {what}": value
+        for name, part in parts.items()
+        if part is not None
+        for what, value in layouts.nested(functools.partial(_judge, functions, part))(
+            starts
+        ).items()
+    }
+    return {"loss of a batch": loss, "gradient of a batch": grads} | judged
+
+
+def _measure_plainly(
+    functions: _Functions,
+    params: PyTree,
+    rates: Float[Array, "K L"],
+    seeds: Int[Array, " K"],
+    order: Int[Array, "K B"] | None,
+    data: PyTree,
+    parts: dict[str, PyTree | None],
+) -> dict[str, Any]:
+    """Give the same of each item once: at the start its runs are alike."""
+    del seeds
+
+    def one(params: PyTree, rows: Array | None) -> dict[str, Any]:
+        batch = data if rows is None else batches.take(data, rows)
+        loss, grads = functions.value_and_grad(params, batch)
+        judged = {
+            f"{name} {what}": value
+            for name, part in parts.items()
+            if part is not None
+            for what, value in _judge(functions, part, params).items()
+        }
+        return {"loss of a batch": loss, "gradient of a batch": grads} | judged
+
+    return layouts.repeated(jax.vmap(one)(params, order), rates.shape[1])
+
+
+def _judge(functions: _Functions, data: PyTree, params: PyTree) -> dict[str, Array]:
+    """Give the loss and each metric of parameters."""
+    found = {"loss": functions.value_and_grad(params, data)[0]}
+    return found | {name: jnp.asarray(metric(params, data)) for name, metric in functions.metrics}
 
 
 def _layout(
@@ -290,9 +484,8 @@ def _layout(
 
 
 def _train(
-    value_and_grad: training.ValueAndGrad,
+    functions: _Functions,
     entry: Entry,
-    metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...],
     measured: Int[np.ndarray, " E"],
     layout: layouts.Layout,
     params: PyTree,
@@ -321,7 +514,7 @@ def _train(
     def advance(t: Array, run: Any, batch: PyTree | None) -> Any:
         (state, total, diverged, evaluations), held = run
         batch = data if order is None else batch
-        state, loss = training.step(value_and_grad, optimizer(*held), state, batch)
+        state, loss = training.step(functions.value_and_grad, optimizer(*held), state, batch)
         first = (diverged < 0) & ~jnp.isfinite(loss)
         spent = entry.evaluations(state.opt_state)
         return (
@@ -335,12 +528,8 @@ def _train(
         return entry.evaluate(state.opt_state, state.params)
 
     def validate(state: training.State) -> dict[str, Array]:
-        params = judged(state)
-        values = {"validation loss": value_and_grad(params, validation)[0]}
-        return values | {
-            f"validation {name}": jnp.asarray(metric(params, validation))
-            for name, metric in metrics
-        }
+        values = _judge(functions, validation, judged(state))
+        return {f"validation {name}": value for name, value in values.items()}
 
     def measure(carry: Any, window: tuple[Array, Array]) -> tuple[Any, dict[str, Array]]:
         first, end = window
@@ -362,6 +551,9 @@ def _train(
     carry = layout.put(layouts.nested(begin)(starts, rates, keys))
     carry, values = jax.lax.scan(measure, carry, tuple(windows))
     state, diverged, evaluations = layout.get(carry)
+    # The last update, which no loss has seen.
+    lost = (diverged < 0) & ~layouts.nested(training.is_finite)(state.params)
+    diverged = jnp.where(lost, int(measured[-1]), diverged)
     values = jax.tree.map(lambda value: jnp.moveaxis(value, 0, -1), values)
     counts = {"diverged": diverged, "evaluations": evaluations}
     return values | counts, layouts.nested(judged)(state)
@@ -389,11 +581,12 @@ def run(
         on_progress: called with the number of runs done after each tile.
     """
     places, items = _items(runs, shape)
+    task = verified(task, shape)[0]
     program = functools.cache(lambda: compiled(task, entry, shape))
     tiles, end = [], 0
     for chosen in _cut(items, shape):
         end += chosen.rates.size
-        path = folder and folder / _name(entry, test, chosen, shape)
+        path = folder and folder / _name(task, entry, test, chosen, shape)
         done = path and _read(path)
         if not done:
             done = _call(task, program(), shape, chosen, test)
@@ -414,10 +607,10 @@ def run(
     return swept, Seconds(float(compiling.max()), running)
 
 
-def is_kept(entry: Entry, runs: Sequence[Run], shape: Tile, folder: Path) -> bool:
+def is_kept(task: Task, entry: Entry, runs: Sequence[Run], shape: Tile, folder: Path) -> bool:
     """Tell whether all tiles of the runs are kept already, not scored on the test data."""
     tiles = _cut(_items(runs, shape)[1], shape)
-    return all((folder / _name(entry, False, chosen, shape)).exists() for chosen in tiles)
+    return all((folder / _name(task, entry, False, each, shape)).exists() for each in tiles)
 
 
 class _Items(NamedTuple):
@@ -427,9 +620,11 @@ class _Items(NamedTuple):
     rates: Float[np.ndarray, "K L"]
 
 
-def _name(entry: Entry, test: bool, items: _Items, shape: Tile) -> str:
+def _name(task: Task, entry: Entry, test: bool, items: _Items, shape: Tile) -> str:
+    """Name a tile by all that its numbers depend on beside the protocol: also by what made it."""
     pairs = list(zip(items.seeds.tolist(), items.rates.tolist(), strict=True))
-    said = json.dumps([entry.name, test, pairs, shape, jax.local_device_count()])
+    made = devices.releases(), task.fast or fast(), jax.local_device_count()
+    said = json.dumps([entry.name, test, pairs, shape, made])
     return f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
 
 
@@ -470,8 +665,7 @@ def _call(
     values, params = jax.block_until_ready(program.call(*inputs))
     running = time.perf_counter() - began
     if test:
-        score = devices.program(_score, "value_and_grad", "metrics")
-        scores = score(task.value_and_grad, task.metrics, params, task.test)
+        scores = _scoring(_functions(task))(params, task.test)
         values |= {f"test {name}": value for name, value in scores.items()}
     arrays = {
         name: np.asarray(value).reshape(-1, *value.shape[2:])[: items.rates.size]
@@ -484,7 +678,7 @@ def _inputs(
     task: Task, seeds: Int[np.ndarray, " K"], rates: Float[np.ndarray, "K L"]
 ) -> tuple[Any, ...]:
     """Give parameters, learning rates, seeds and orders of items, each with the items first."""
-    params = devices.program(start, "init")(task.init, seeds)
+    params = _starting(task.init)(seeds)
     return params, rates.astype(_kind(params)), seeds, _orders(task, seeds)
 
 
@@ -499,6 +693,11 @@ def start(
     return jax.vmap(lambda seed: init(jax.random.key(seed)))(seeds)
 
 
+@functools.lru_cache(maxsize=64)
+def _starting(init: Callable[[Array], PyTree]) -> Any:
+    return devices.program(functools.partial(start, init))
+
+
 def _orders(task: Task, seeds: Int[np.ndarray, " K"]) -> Int[np.ndarray, "K T B"] | None:
     """Give the order of each seed; none where every batch is all of the data, as it is."""
     if task.batch_size == task.rows:
@@ -511,19 +710,12 @@ def _order(rows: int, batch_size: int, epochs: int, seed: int) -> Int[np.ndarray
     return batches.shuffled(rows, batch_size, epochs, seed)
 
 
-def _score(
-    value_and_grad: training.ValueAndGrad,
-    metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...],
-    params: PyTree,
-    test: PyTree,
-) -> dict[str, Array]:
-    def one(params: PyTree) -> dict[str, Array]:
-        loss = value_and_grad(params, test)[0]
-        return {"loss": loss} | {
-            name: jnp.asarray(metric(params, test)) for name, metric in metrics
-        }
+@functools.lru_cache(maxsize=64)
+def _scoring(functions: _Functions) -> Callable[..., dict[str, Array]]:
+    def score(params: PyTree, test: PyTree) -> dict[str, Array]:
+        return layouts.nested(functools.partial(_judge, functions, test))(params)
 
-    return jax.vmap(jax.vmap(one))(params)
+    return jax.jit(score, compiler_options=dict(functions.fast.options))
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int32, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int32, PyTree, Shaped
 
 from jaxnet import batches, checks, divergence, losses, verify
 from jaxnet.errors import InputError
@@ -194,7 +194,8 @@ def train(
     def taken(steps: int) -> tuple[State, PyTree, Array]:
         return program.call(params, data, order, hyperparameters, steps)
 
-    program.verify((params, data, (order[0],), None), (params, data, order), lambda: taken(0))
+    given = (params, data, (order[0],), None)
+    _refuse(program.verify(given, (params, data, order), lambda: taken(0)))
     state, records, finite = taken(len(order))
     if finite:
         return state, records
@@ -245,8 +246,12 @@ def _unrecorded(steps: int, one: Any) -> Array:
 
 def _are_finite(state: State, losses: Array) -> Array:
     """Tell whether all was finite on the way to a state, whose losses were so or not."""
-    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]
-    return jnp.stack(leaves).all() & (losses | _goes_on(state.opt_state))
+    return is_finite(state.params) & (losses | _goes_on(state.opt_state))
+
+
+def is_finite(params: PyTree) -> Bool[Array, ""]:
+    """Tell whether all numbers are finite."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
 
 
 def _first_failure(finite: Callable[[int], Any], low: int, high: int) -> int:
@@ -281,6 +286,11 @@ def _measuring(
         return found
 
     return measured
+
+
+def _refuse(difference: verify.Difference | None) -> None:
+    if difference:
+        raise InputError(verify.refusal(difference))
 
 
 def _judged(rule: ValueAndGrad, metrics: Named, params: PyTree, data: PyTree) -> dict[str, Array]:
@@ -823,9 +833,10 @@ def _verify(run: _Run, size: int, progress: Progress, chunk: _Chunk) -> str:
     orders = tuple(rows for rows in parts[: 2 - run.how.drop_last] if len(rows))
     given = progress.state.params, chunk.data, orders, run.validation
     none = chunk._replace(count=0)
-    return _fitting(run.how, size).verify(
-        given, (progress, chunk.orders), lambda: _call(run, size, progress, none)
-    )
+    like = progress, chunk.data, chunk.orders, run.validation
+    program = _fitting(run.how, size)
+    _refuse(program.verify(given, like, lambda: _call(run, size, progress, none)))
+    return verify.AGREES
 
 
 def _settled(run: _Run, size: int, chunk: _Chunk, before: Progress, result: Any) -> Fit:

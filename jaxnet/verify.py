@@ -18,8 +18,6 @@ import jaxlib
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet.errors import InputError
-
 # A difference of so many roundings of the whole is not looked into further.
 _ROUNDINGS = 32
 # Else it may be so many times what rounding was measured to do.
@@ -119,7 +117,7 @@ def _difference(
 ) -> Difference | None:
     """Compare leaf by leaf, a leaf that is nothing beside the others by what these are."""
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(wanted)]
-    whole = max(map(_norm, leaves))
+    whole = max(_norm(leaf[np.isfinite(leaf)]) for leaf in leaves)
     for index, (leaf, b) in enumerate(zip(jax.tree.leaves(got), leaves, strict=True)):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
@@ -133,6 +131,7 @@ def _difference(
         spread = [_MARGIN * _norm((exact - b)[known])]
         allowed += max(spread + [_norm((other - b)[known]) for other in near])
         apart, scale = _norm((a - b)[known]), max(_norm(a[known]), _norm(b[known]))
+        # Also where what was compiled is not finite.
         if not apart <= allowed:
             return Difference(name, apart / scale, allowed / scale)
     return None
@@ -142,47 +141,48 @@ def _norm(array: np.ndarray) -> float:
     return float(np.linalg.norm(array))
 
 
-AGREES = "loss, gradient and metrics, compiled, agree with NumPy to rounding"
+AGREES = "compiled loss, gradient and metrics agree with NumPy to rounding"
+
+
+def refusal(difference: Difference) -> str:
+    """Say why nothing is run."""
+    return (
+        f"{difference}; this JAX does not compute here what the function says: install another "
+        "release of jax and jaxlib, or write the function with other operations"
+    )
 
 
 @dataclasses.dataclass
 class Program:
-    """A jitted function of a run, and what it computes at the start to be held against NumPy.
+    """What runs do, compiled, and what they compute at their start, held against NumPy once.
 
     Attributes:
-        call: the run. probe: what is held against NumPy: gives a dict of pytrees by name.
-        verified: what came of it, by what the run was given.
+        call: the runs. probe: jitted, gives a dict of pytrees by name.
+        plain: jitted, what the probe is held against; its own operations where None.
+        found: the largest difference beyond rounding, or None, by what the runs were given.
     """
 
     call: Any
     probe: Any
-    verified: dict[Any, str] = dataclasses.field(default_factory=dict)
+    plain: Any = None
+    found: dict[Any, Difference | None] = dataclasses.field(default_factory=dict)
 
-    def verify(self, given: tuple[Any, ...], like: PyTree, compiling: Callable[[], Any]) -> str:
+    def verify(
+        self, given: tuple[Any, ...], like: PyTree, compiling: Callable[[], Any] = lambda: None
+    ) -> Difference | None:
         """Hold the probe against NumPy, once for all runs of the same shapes.
 
         Args:
             given: to the probe.
             like: arrays whose shapes and dtypes tell programs apart.
-            compiling: compiles the run meanwhile, and does no step of it.
-
-        Raises:
-            InputError: it does not agree; jit has no slower path to fall back to.
+            compiling: compiles the runs meanwhile.
         """
         told_apart = signature(like)
-        if told_apart not in self.verified:
-            pending = begin(self.probe, *given)
+        if told_apart not in self.found:
+            pending = begin(self.probe, *given, plain=self.plain)
             compiling()
-            if found := differences(pending):
-                raise InputError(f"{found[0]}; {_CURE}")
-            self.verified[told_apart] = AGREES
-        return self.verified[told_apart]
-
-
-_CURE = (
-    "this JAX does not compute here what the function says; install another release of jax and "
-    "jaxlib, or another of the function's operations"
-)
+            self.found[told_apart] = next(iter(differences(pending)), None)
+        return self.found[told_apart]
 
 
 def signature(tree: PyTree) -> Any:

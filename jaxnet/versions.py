@@ -26,6 +26,15 @@ _COMPARISONS = {
 
 
 @functools.cache
+def own() -> str:
+    """Give the version of jaxnet, "unknown" in a bare checkout, which has no metadata."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+@functools.cache
 def check() -> None:
     """Refuse a JAX that the package's metadata leaves out and that is imported nevertheless.
 
