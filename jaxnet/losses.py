@@ -186,23 +186,24 @@ def _labels(example_loss: ExampleLoss, shape: tuple[int, ...], dtype: np.dtype) 
             jax.numpy_rank_promotion("allow"),
             jax.debug_nans(False),
         ):
-            values = np.asarray(
-                jax.jit(jax.vmap(jax.vmap(example_loss, (None, 0)), (0, None)))(z, y)
-            )
+            tried = jax.vmap(jax.vmap(example_loss, (None, 0)), (0, None))
+            fast = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+            values = np.asarray(jax.jit(tried, compiler_options=fast)(z, y))
     except Exception:  # a user's loss may fail in any way
         return unknown
     if values.shape != (len(z), len(y)):
         return unknown
     finite = np.abs(values[np.isfinite(values)])
     rounding = 16 * np.finfo(dtype).eps * np.sqrt(outputs) * finite.max(initial=0)
-    same = functools.partial(np.isclose, rtol=0, atol=rounding, equal_nan=True)
-    alike = same(*np.split(values[:, :-2], 2)).all()
-    constant = same(values[0], values[1:]).all()
+
+    def same(these: np.ndarray, those: np.ndarray) -> bool:
+        return np.allclose(these, those, rtol=0, atol=rounding, equal_nan=True)
+
+    alike = outputs > 1 and same(*np.split(values[:, :-2], 2))
+    varies = not same(values[:1], values)
     return _Labels(
-        broadcast=bool(
-            outputs > 1 and alike and not constant and _meets(example_loss, shape, dtype)
-        ),
-        pick=bool(same(values[:, -2], values[:, -1]).all()) and not (outputs > 1 and alike),
+        broadcast=alike and varies and _meets(example_loss, shape, dtype),
+        pick=not alike and same(values[:, -2], values[:, -1]),
     )
 
 
