@@ -1,14 +1,17 @@
 """Replays of both notebooks, training on a table, optimizers compared (extra `experiments`)."""
 
 import gc
+import os
 import sys
+import sysconfig
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NoReturn
 
 import jax
 
 from jaxnet import checks, devices, versions
-from jaxnet.errors import InputError
+from jaxnet.errors import FunctionError, InputError
 
 checks.extra("experiments", "matplotlib", "rich", "tyro")
 
@@ -20,22 +23,38 @@ Dtype = Literal["float64", "float32"]
 def command(main: Callable[..., None], name: str) -> None:
     """Run `main` with its arguments from the command line; bad input ends in one line.
 
-    Every other error keeps its traceback.
+    So does a file of the user's that cannot be read or written. Every other error keeps its
+    traceback.
     """
     try:
         versions.check()
-        try:
-            tyro.cli(main, prog=f"python -m {name}")
-        except (RuntimeError, AssertionError):
-            # What JAX raises, wherever it is first used, without the platform it is told to use.
-            devices.first()
-            raise
+        tyro.cli(main, prog=f"python -m {name}")
+    except FunctionError:  # The functions are a command's own.
+        raise
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _refuse(str(error))
+    except OSError as error:
+        if error.filename is None or _is_installed(error.filename):
+            raise
+        _refuse(f"{error.filename}: {error.strerror}")
     finally:
         # Else the interpreter looks through all that was ever imported, for half a second.
         gc.freeze()
+
+
+def _refuse(said: str) -> NoReturn:
+    lines = (line.strip() for line in said.splitlines())
+    print(f"error: {'; '.join(lines)}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _is_installed(path: str | bytes) -> bool:
+    """Tell the files of jaxnet and of other packages from those of the user."""
+    folders = {
+        Path(checks.__file__).parent,
+        *(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")),
+    }
+    return any(Path(os.fsdecode(path)).absolute().is_relative_to(folder) for folder in folders)
 
 
 def print_trace(lines: Iterable[str]) -> None:

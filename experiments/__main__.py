@@ -13,6 +13,7 @@ def main(output: Path = Path("results")) -> None:
         output: The folder where pictures and the report go.
     """
     devices.use_all_cores()
+    devices.first()
     report.check_picture(output / "classifier.png")
     classifier.main(output=output / "classifier.png")
     print("\n")

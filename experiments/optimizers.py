@@ -176,6 +176,7 @@ def main(
         output: The folder of results; the same command goes on where it was stopped.
     """
     devices.use_all_cores()
+    devices.first()
     cache()
     if data is not None:
         chosen = table(data, target, hidden)

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from experiments import command
-from jaxnet import files, models, tables
+from jaxnet import devices, files, models, tables
 from jaxnet.errors import InputError
 
 
@@ -21,8 +21,14 @@ def run(folder: Path, data: str) -> dict[str, list[Any]]:
         InputError: no model there, or a table whose columns are not those it was trained on.
     """
     params, about = models.read(folder / "model")
-    encoder = tables.Encoder.from_json(about["encoder"])
-    outputs = models.predict(params, about["activation"], encoder.features(tables.read(data), data))
+    try:
+        activation, encoder = about["activation"], about["encoder"]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"folder: wanted a run of experiments.train; the model of {folder} has no {error}"
+        ) from error
+    encoder = tables.Encoder.from_json(encoder)
+    outputs = models.predict(params, activation, encoder.features(tables.read(data), data))
     predicted = {encoder.target.name: list(encoder.decode(outputs))}
     if encoder.target.kind == "classification":
         predicted["probability"] = np.max(jax.nn.softmax(outputs), axis=-1).tolist()
@@ -41,6 +47,7 @@ def main(
         data: A table with the columns it was trained on, the target present or absent.
         output: Where to write the predictions, a CSV file with one line for each row.
     """
+    devices.first()
     if output.suffix != ".csv" or output.is_dir():
         raise InputError(f"output: wanted a file ending in .csv; got {output}")
     predicted = run(folder, data)

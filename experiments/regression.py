@@ -152,6 +152,7 @@ def main(
         optimizer: Any optimizer of optax that takes a learning rate, such as adam.
         output: Where to save the picture of both loss curves (.png, .svg or .pdf).
     """
+    devices.first()
     if trace:
         print_trace(notebook_lines(run(epochs, learning_rate, dtype, optimizer)))
         return

@@ -21,6 +21,7 @@ from experiments import command, describe
 from jaxnet import (
     checkpoints,
     devices,
+    files,
     fingerprints,
     losses,
     models,
@@ -145,6 +146,7 @@ def run(
 
             def watch(now: training.Fit) -> None:
                 nonlocal last
+                _record(settings, folder)
                 ends = stop()
                 if ends or time.monotonic() - last > 2:
                     saved.save(now)
@@ -155,6 +157,7 @@ def run(
                     raise Interrupted
 
             ended = fit(resume=resume, on_progress=watch)
+            _record(settings, folder)
             saved.save(ended)
     seconds = time.monotonic() - began
     return Result(
@@ -334,11 +337,12 @@ def main(
                 f"output: wanted a folder of its own; {folder} holds another run; go on with it by "
                 f"--resume {folder}, or give another --output"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_text(json.dumps(dataclasses.asdict(settings), indent=1))
-    if settings.devices > 1:
-        jax.config.update("jax_num_cpu_devices", settings.devices)
-    with _signals() as asked, report.progress("epoch") as told:
+    _start(settings.devices)
+    with (
+        _leaving_nothing(folder / "checkpoints"),
+        _signals() as asked,
+        report.progress("epoch") as told,
+    ):
         try:
             result = run(
                 settings,
@@ -372,6 +376,33 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def _start(count: int) -> None:
+    """Make CPU cores devices, before JAX is first used, and see that there is a device."""
+    if count > 1:
+        jax.config.update("jax_num_cpu_devices", count)
+    devices.first()
+
+
+@contextlib.contextmanager
+def _leaving_nothing(folder: Path) -> Iterator[None]:
+    """Remove what folders were made, the empty ones, where a run is refused."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
+    except InputError:
+        with contextlib.suppress(OSError):  # One that is not empty, or was never made.
+            for each in made:
+                each.rmdir()
+        raise
+
+
+def _record(settings: Settings, folder: Path) -> None:
+    """Write what the run is, once it was accepted."""
+    path = folder / "run.json"
+    if not path.exists():
+        files.write(path, json.dumps(dataclasses.asdict(settings), indent=1).encode())
 
 
 def _settings(folder: Path) -> Settings:

@@ -186,7 +186,8 @@ class Checkpoints:
             half = path.with_suffix(_HALF)
             for torn in self._torn():
                 shutil.rmtree(torn)
-            self._orbax.save(half / "arrays", args=ocp.args.StandardSave(numbered))
+            with _saving():
+                self._orbax.save(half / "arrays", args=ocp.args.StandardSave(numbered))
             record = {
                 "description": self._description,
                 "outcome": outcome,
@@ -206,25 +207,25 @@ class Checkpoints:
             half.rename(path)
             for old in [*paths, path][:-_KEPT]:
                 shutil.rmtree(old, ignore_errors=True)
-        # What lies under Orbax raises errors of many kinds, such as where a disk is full.
-        except Exception as error:
+        except OSError as error:
             raise OSError(
                 f"folder: wanted to write a checkpoint in {self._folder}; got {_short(error)}; "
                 "make room and go on from the one before"
             ) from error
 
     def _arrays(self, path: Path, record: dict[str, Any]) -> dict[str, np.ndarray]:
-        with _reading():
-            # Before Orbax reads them: it takes some wrong bytes, and prints tracebacks at others.
-            for name, sha256 in record["files"].items():
-                _verify(name, _file_sha256(path / name), sha256)
-            with _quietly():
-                found = self._orbax.restore(path / "arrays", args=ocp.args.StandardRestore())
-            arrays = {}
-            for index, (name, (dtype, shape, sha256)) in enumerate(record["arrays"].items()):
-                arrays[name] = np.zeros(shape, dtype) if 0 in shape else found[str(index)]
-                _verify(name, fingerprints.of_array(arrays[name]), sha256)
-            return arrays
+        # Before Orbax reads them: it takes some wrong bytes, and prints tracebacks at others.
+        for name, written in record["files"].items():
+            with _reading():
+                sha256 = _file_sha256(path / name)
+            _verify(name, sha256, written)
+        with _reading(), _quietly():
+            found = self._orbax.restore(path / "arrays", args=ocp.args.StandardRestore())
+        arrays = {}
+        for index, (name, (dtype, shape, sha256)) in enumerate(record["arrays"].items()):
+            arrays[name] = np.zeros(shape, dtype) if 0 in shape else found[str(index)]
+            _verify(name, fingerprints.of_array(arrays[name]), sha256)
+        return arrays
 
 
 class _DamagedError(Exception):
@@ -235,11 +236,18 @@ class _DamagedError(Exception):
 def _reading() -> Iterator[None]:
     try:
         yield
-    except _DamagedError:
-        raise
     # Whatever Orbax and what lies under it make of files that are not what they were.
     except Exception as error:
         raise _DamagedError(f"cannot be read: {_short(error)}") from error
+
+
+@contextlib.contextmanager
+def _saving() -> Iterator[None]:
+    try:
+        yield
+    # What lies under Orbax raises errors of many kinds, such as where a disk is full.
+    except Exception as error:
+        raise OSError(_short(error)) from error
 
 
 def _verify(name: str, found: str, written: str) -> None:
@@ -250,8 +258,9 @@ def _verify(name: str, found: str, written: str) -> None:
 def _record(path: Path) -> dict[str, Any]:
     with _reading():
         found = json.loads((path / _RECORD).read_text("utf-8"))
-        _verify(_RECORD, fingerprints.of_record(found["record"]), found["sha256"])
-        return found["record"]
+        record, sha256 = found["record"], found["sha256"]
+    _verify(_RECORD, fingerprints.of_record(record), sha256)
+    return record
 
 
 def _leaves(fit: training.Fit) -> dict[str, Any]:

@@ -3,3 +3,7 @@
 
 class InputError(ValueError):
     """What was given cannot be used; its text says what was wanted, what came and what to do."""
+
+
+class FunctionError(InputError):
+    """A function that was given raised: bad input of a caller's own, a fault of a command's."""

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet import checks, fingerprints, losses, optimizers, sweep, training
-from jaxnet.errors import InputError
+from jaxnet.errors import FunctionError, InputError
 
 BASELINE = "sgd"
 Metrics = Mapping[str, Callable[[Any, Any], Any]]
@@ -199,7 +199,7 @@ def _started(init: Callable[[Any], PyTree]) -> PyTree:
         params = jax.device_get(init(key))
         jax.eval_shape(init, key)
     except Exception as error:
-        raise InputError(
+        raise FunctionError(
             f"init: wanted a pure function of a jax.random.key that can be traced; it raised "
             f"{_said(error)}; draw with jax.random alone"
         ) from error
@@ -247,7 +247,7 @@ def _check_scalar(
     try:
         found = jax.eval_shape(function, params, part)
     except Exception as error:
-        raise InputError(
+        raise FunctionError(
             f"{what}: wanted a function of (params, batch) that takes init(key) and {name}; it "
             f"raised {_said(error)}; bind whatever else it needs, as by "
             "functools.partial, and let init give the parameters it takes"
@@ -275,7 +275,7 @@ def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
     try:
         return jax.jit(step).lower(1.0, key, jax.eval_shape(task.init, key), batch).as_text()
     except Exception as error:
-        raise InputError(
+        raise FunctionError(
             f"optimizers: wanted {entry.name} to be made of a traced learning rate and to step "
             f"from init(key); it raised {_said(error)}; a schedule must be one "
             "of peak 1 multiplied by the rate, a choice one of jnp.where"

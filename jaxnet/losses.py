@@ -6,7 +6,7 @@ Shapes: N rows of data, B examples of a batch, I inputs, O outputs.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,8 @@ class BatchLoss:
     Attributes:
         forward: `(params, x [I]) -> prediction [O]`, such as `network.forward`.
         example_loss: `(prediction [O], y) -> [] or [O]`, such as those of `optax.losses`; `y` is
-            a target of the prediction's shape, or an integer class label that the loss picks an
-            output by or encodes (`jax.nn.one_hot`), and does not broadcast.
+            a target of the prediction's shape, or an integer label that the loss picks an output
+            by, encodes (`jax.nn.one_hot`) or counts with, and does not broadcast against them.
     """
 
     forward: Forward
@@ -49,9 +49,6 @@ class BatchLoss:
                 that do not fit the predictions; nothing is broadcast.
         """
         x, y = _pair(batch)
-        for name, part in (("x", x), ("y", y)):
-            if not hasattr(part, "dtype"):
-                raise InputError(f"{name}: wanted an array; got {type(part).__name__}")
         if jnp.shape(x)[:1] != jnp.shape(y)[:1] or jnp.shape(x)[:1] in ((), (0,)):
             raise InputError(
                 "batch: wanted x [B, ...] and y [B, ...] with the same B, at least 1; got x "
@@ -65,22 +62,24 @@ class BatchLoss:
         wanted, got = jnp.shape(prediction), jnp.shape(y)
         label = jnp.issubdtype(y.dtype, jnp.integer) and got == wanted[:-1] != wanted
         if got != wanted and not label:
+            self._explain(prediction, y, label)
             raise InputError(
                 f"y: wanted targets of the prediction's shape {list(wanted)}, or integer class "
                 f"labels, per example; got {y.dtype} of shape {list(got)}; give y as many "
                 "columns as the prediction has, such as y[:, None] for one"
             )
-        if label and not _takes_labels(self.example_loss, wanted[-1]):
-            raise InputError(
-                f"y: wanted targets of the prediction's shape {list(wanted)}, which the example "
-                f"loss takes; got integer class labels, which it would broadcast; one-hot encode "
-                "them (jax.nn.one_hot), or choose a loss of integer labels"
-            )
-        loss = self.example_loss(prediction, y)
-        if jnp.shape(loss) not in ((), () if label else wanted):
+        try:
+            loss = self.example_loss(prediction, y)
+        except Exception as error:
+            self._explain(prediction, y, label, error)
+            raise
+        shape = jnp.shape(loss)
+        if label and (shape == wanted or (shape == () and self._labels(prediction).broadcast)):
+            raise _refused_label(wanted)
+        if shape not in ((), () if label else wanted):
             raise InputError(
                 f"example_loss: wanted a loss of shape [] or {list(wanted)} per example, without "
-                f"broadcasting; got {list(jnp.shape(loss))} from a prediction {list(wanted)} and y "
+                f"broadcasting; got {list(shape)} from a prediction {list(wanted)} and y "
                 f"{list(got)}"
             )
         return loss
@@ -89,41 +88,151 @@ class BatchLoss:
         """Refuse class labels outside the outputs of the network, which JAX would not notice.
 
         Raises:
-            InputError: a label below 0 or not below O.
+            InputError: a label below 0 or not below O, for a loss that picks an output by it.
         """
         x, y = _pair(data)
         if jnp.issubdtype(y.dtype, jnp.integer) and np.ndim(y) == 1:
             row = jax.ShapeDtypeStruct(np.shape(x)[1:], x.dtype)
-            outputs = jax.eval_shape(self.forward, params, row).shape
-            if not outputs:
+            prediction = jax.eval_shape(self.forward, params, row)
+            if not prediction.shape or not self._labels(prediction).pick:
                 return
-            classes, labels = outputs[-1], np.asarray(y)
+            classes, labels = prediction.shape[-1], np.asarray(y)
             if labels.min() < 0 or labels.max() >= classes:
                 row = int(np.argmax((labels < 0) | (labels >= classes)))
+                if classes == 1:
+                    raise InputError(
+                        "y: wanted class labels of a network with an output for each class; got "
+                        f"one output, and {labels[row]} in row {row}; give it more, or choose a "
+                        "loss of one output"
+                    )
                 raise InputError(
                     f"y: wanted class labels 0 to {classes - 1}, one for each of the network's "
                     f"{classes} outputs; got {labels[row]} in row {row}"
                 )
 
+    def _explain(
+        self, prediction: Any, y: Any, label: bool, error: Exception | None = None
+    ) -> None:
+        """Refuse labels where the loss takes targets, and targets where it takes labels."""
+        wanted, got = jnp.shape(prediction), jnp.shape(y)
+        if label:
+            if _takes_targets(self.example_loss, prediction):
+                raise _refused_label(wanted) from error
+        elif wanted and self._labels(prediction).pick:
+            ways = {
+                wanted[:-1]: "cast them to integers, such as y.astype(int)",
+                (*wanted[:-1], 1): "give the column as integers, such as y[:, 0].astype(int)",
+                wanted: "of one-hot rows give y.argmax(-1)",
+            }
+            if got in ways:
+                raise InputError(
+                    f"y: wanted integer class labels of shape {list(wanted[:-1])} per example, "
+                    f"which the example loss takes; got {y.dtype} of shape {list(got)}; {ways[got]}"
+                ) from error
+
+    def _labels(self, prediction: Any) -> "_Labels":
+        double = jnp.result_type(prediction) == np.float64
+        dtype = np.dtype(np.float64 if double else np.float32)
+        return _labels(self.example_loss, jnp.shape(prediction), dtype)
+
 
 def _pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InputError(f"batch: wanted a pair (x, y); got {jax.tree.structure(batch)}")
+    for name, part in zip("xy", batch, strict=True):
+        if not hasattr(part, "dtype"):
+            raise InputError(f"{name}: wanted an array; got {type(part).__name__}")
     return batch[0], batch[1]
 
 
-@functools.cache
-def _takes_labels(example_loss: ExampleLoss, outputs: int) -> bool:
-    """Tell a loss of integer labels from one that would broadcast them against the outputs.
+class _Labels(NamedTuple):
+    """What an example loss does with an integer label.
 
-    Given more rows than outputs at once, whatever meets a label and an output in one operation
-    does not fit; a loss that picks an output, or compares with a one-hot label, does.
+    Attributes:
+        broadcast: it meets every output alike, as in `jnp.mean((z - y) ** 2)`.
+        pick: it tells outputs apart, and labels beyond the last output are not told apart.
     """
-    rows = outputs + 1
-    prediction = jax.ShapeDtypeStruct((rows, outputs), jnp.float32)
-    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("standard"):
+
+    broadcast: bool
+    pick: bool
+
+
+@functools.lru_cache(maxsize=256)
+def _labels(example_loss: ExampleLoss, shape: tuple[int, ...], dtype: np.dtype) -> _Labels:
+    """Try a loss on fixed predictions, as drawn and with their outputs moved on by one.
+
+    A loss of a class tells the outputs apart, so the moved ones change it. What broadcasts gives
+    the same, and so does what takes the outputs together, such as `(jnp.sum(z) - y) ** 2`; of
+    these only the former meets a label of more axes than the prediction in one operation.
+    A loss that cannot be tried is taken: used, it gives its own error.
+    """
+    outputs = shape[-1]
+    random = np.random.default_rng(0)
+    # Where a loss with a margin is not flat, where it may be, and where a logarithm is defined.
+    drawn = [
+        random.normal(0, 0.3, shape),
+        random.normal(0, 3, shape),
+        random.uniform(0.1, 1, shape),
+    ]
+    z = np.array([*drawn, *(np.roll(each, 1, -1) for each in drawn)], dtype)
+    few = np.linspace(0, outputs - 1, min(outputs, 32))
+    labels = np.array([*few, outputs, outputs + 1], np.int32)
+    y = np.broadcast_to(labels.reshape(-1, *(1 for _ in shape[:-1])), (len(labels), *shape[:-1]))
+    unknown = _Labels(broadcast=False, pick=False)
+    try:
+        with (
+            jax.ensure_compile_time_eval(),
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+            jax.debug_nans(False),
+        ):
+            tried = jax.vmap(jax.vmap(example_loss, (None, 0)), (0, None))
+            fast = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+            values = np.asarray(jax.jit(tried, compiler_options=fast)(z, y))
+    except Exception:  # a user's loss may fail in any way
+        return unknown
+    if values.shape != (len(z), len(y)):
+        return unknown
+    finite = np.abs(values[np.isfinite(values)])
+    rounding = 16 * np.finfo(dtype).eps * np.sqrt(outputs) * finite.max(initial=0)
+
+    def same(these: np.ndarray, those: np.ndarray) -> bool:
+        return np.allclose(these, those, rtol=0, atol=rounding, equal_nan=True)
+
+    alike = outputs > 1 and same(*np.split(values[:, :-2], 2))
+    varies = not same(values[:1], values)
+    return _Labels(
+        broadcast=alike and varies and _meets(example_loss, shape, dtype),
+        pick=not alike and same(values[:, -2], values[:, -1]),
+    )
+
+
+def _meets(example_loss: ExampleLoss, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Tell whether a label of one axis at least meets outputs of another rank."""
+    label = jax.ShapeDtypeStruct(shape[:-1] or (1, 1), np.int32)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("raise"):
         try:
-            jax.eval_shape(example_loss, prediction, jax.ShapeDtypeStruct((rows,), jnp.int32))
-        except (TypeError, ValueError):
-            return False
-    return True
+            jax.eval_shape(example_loss, jax.ShapeDtypeStruct(shape, dtype), label)
+        except Exception as error:  # a user's loss may fail in any way
+            return "rank_promotion" in str(error)
+    return False
+
+
+def _takes_targets(example_loss: ExampleLoss, prediction: Any) -> bool:
+    shape = jnp.shape(prediction)
+    each = jax.ShapeDtypeStruct(shape, jnp.result_type(prediction))
+    try:
+        return jnp.shape(jax.eval_shape(example_loss, each, each)) in ((), shape)
+    except Exception:  # a user's loss may fail in any way
+        return False
+
+
+def _refused_label(wanted: tuple[int, ...]) -> InputError:
+    way = "one-hot encode them (jax.nn.one_hot)"
+    if wanted[-1] == 1:
+        way = "give y[:, None], of floats"
+    return InputError(
+        f"y: wanted targets of the prediction's shape {list(wanted)}, which the example loss "
+        f"takes; got integer class labels, which it would broadcast; {way}, or choose a loss of "
+        "integer labels"
+    )

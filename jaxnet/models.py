@@ -110,18 +110,18 @@ def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
     Raises:
         InputError: no model there, or one that is not whole.
     """
+    wanted = f"{folder}: wanted a model, written by experiments.train"
     try:
         kept = json.loads((folder / "model.json").read_bytes())
+        form, sha256, about = kept["format"], kept["sha256"], kept["about"]
         weights = (folder / kept["weights"]).read_bytes()
-        if kept["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != kept["sha256"]:
-            raise InputError(f"its format or its weights are not those of a {FORMAT!r}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{wanted}; got {error}") from error
+    if form != FORMAT or hashlib.sha256(weights).hexdigest() != sha256:
+        raise InputError(f"{wanted}; its format or its weights are not those of a {FORMAT!r}")
+    try:
         tensors = load(weights)
-        layers = tuple(
-            network.Layer(jnp.asarray(tensors[f"{i}.weight"]), jnp.asarray(tensors[f"{i}.bias"]))
-            for i in range(len(tensors) // 2)
-        )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise InputError(
-            f"{folder}: wanted a model, written by experiments.train; got {error}"
-        ) from error
-    return jax.tree.map(jnp.asarray, layers), kept["about"]
+        layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(len(tensors) // 2)]
+    except (KeyError, SafetensorError) as error:
+        raise InputError(f"{wanted}; got {error}") from error
+    return tuple(network.Layer(*map(jnp.asarray, layer)) for layer in layers), about

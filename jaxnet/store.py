@@ -20,6 +20,7 @@ import pyarrow as pa  # noqa: E402
 from pyarrow import parquet  # noqa: E402
 
 _PROTOCOL, _RESULT = "protocol.json", "comparison.json"
+_TABLES = ("runs", "curves")
 # The columns of both tables, and those of the runs alone.
 _NAMED, _COUNTED = ("learning_rate", "seed"), ("diverged", "evaluations")
 
@@ -33,8 +34,8 @@ def keep(folder: Path, protocol: dict[str, Any]) -> Path:
     path, written = folder / _PROTOCOL, json.loads(json.dumps(protocol))
     if path.exists():
         try:
-            found = json.loads(path.read_text("utf-8"))
-        except ValueError as error:
+            found = dict(json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(
                 f"folder: wanted the protocol of a comparison; got {path}: {error}"
             ) from error
@@ -68,7 +69,7 @@ def write(
         OSError: a place that cannot be written to.
     """
     ends, curves = zip(*(_tables(each, steps) for each in runs), strict=True)
-    for name, tables in (("runs", ends), ("curves", curves)):
+    for name, tables in zip(_TABLES, (ends, curves), strict=True):
         sink = pa.BufferOutputStream()
         parquet.write_table(pa.concat_tables(tables, promote_options="default"), sink)
         files.write(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
@@ -112,9 +113,12 @@ def read(folder: Path) -> Read:
         InputError: a folder without all of it.
     """
     try:
-        return _read(folder)
+        record = json.loads((folder / _RESULT).read_text("utf-8"))
+        ends, curves = (parquet.read_table(folder / f"{name}.parquet") for name in _TABLES)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"folder: wanted a finished comparison; got {folder}: {error}") from error
+    try:
+        return _read(record, ends, curves)
     except KeyError as error:
         raise InputError(
             f"folder: wanted a finished comparison of this version; {folder} has no {error}; make "
@@ -122,10 +126,7 @@ def read(folder: Path) -> Read:
         ) from error
 
 
-def _read(folder: Path) -> Read:
-    record = json.loads((folder / _RESULT).read_text("utf-8"))
-    ends = parquet.read_table(folder / "runs.parquet")
-    curves = parquet.read_table(folder / "curves.parquet")
+def _read(record: dict[str, Any], ends: pa.Table, curves: pa.Table) -> Read:
     steps, runs, first = np.array(record["steps"]), [], 0
     kinds = list(zip(ends["optimizer"].to_pylist(), ends["phase"].to_pylist(), strict=True))
     for optimizer, phase in dict.fromkeys(kinds):

@@ -16,6 +16,7 @@ which is line 1 of a CSV or TSV file, lines 2, 3, ...; elsewhere rows 1, 2, ...
 Shapes: N rows, I inputs, O outputs.
 """
 
+import contextlib
 import difflib
 import json
 import math
@@ -207,10 +208,8 @@ def read(source: str | Path) -> pa.Table:
         )
     try:
         table = parse[suffix](path)
-    except Exception as error:
-        # The readers raise all sorts of errors on a broken file; to the user they are one.
-        got = str(error).replace("Row #", "line ")[:300] or type(error).__name__
-        raise InputError(f"{source}: wanted a sound {suffix} file; got {got}") from error
+    except (InputError, OSError) as error:
+        raise InputError(f"{source}: wanted a sound {suffix} file; got {error}") from error
     _check(table, str(source))
     return table
 
@@ -325,17 +324,28 @@ def _bundled(name: str) -> pa.Table:
     return pa.table([*data.data.T, target], names=[*data.feature_names, "target"])
 
 
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Refuse a file for whatever a library's reader makes of it: they raise all sorts of errors."""
+    try:
+        yield
+    except Exception as error:
+        got = str(error).replace("Row #", "line ")[:300] or type(error).__name__
+        raise InputError(got) from error
+
+
 def _delimited(path: Path) -> pa.Table:
     data = path.read_bytes().rstrip(b"\r\n") + b"\n"
     delimiter = _DELIMITERS[path.suffix.lower()]
     _check_lines(data, delimiter)
-    table = csv.read_csv(
-        pa.BufferReader(data),
-        # One thread, for then pyarrow knows the line of an error.
-        csv.ReadOptions(use_threads=False, block_size=2**22),
-        csv.ParseOptions(delimiter=delimiter, ignore_empty_lines=False),
-        csv.ConvertOptions(strings_can_be_null=True),
-    )
+    with _reading():
+        table = csv.read_csv(
+            pa.BufferReader(data),
+            # One thread, for then pyarrow knows the line of an error.
+            csv.ReadOptions(use_threads=False, block_size=2**22),
+            csv.ParseOptions(delimiter=delimiter, ignore_empty_lines=False),
+            csv.ConvertOptions(strings_can_be_null=True),
+        )
     if table.num_rows != len(data.splitlines()) - 1:
         raise InputError("a quote that is not closed on its line; close or double it")
     return table
@@ -367,26 +377,29 @@ def _check_lines(data: bytes, delimiter: str) -> None:
 
 
 def _parquet(path: Path) -> pa.Table:
-    with parquet.ParquetFile(path) as file:
-        table = file.read()
-    table.validate(full=True)
+    with _reading():
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
+        table.validate(full=True)
     return table
 
 
 def _npz(path: Path) -> pa.Table:
     columns: list[tuple[str, np.ndarray]] = []
     # Opened here, for np.load leaves a broken file open.
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        for name, array in file.items():
-            if array.ndim not in (1, 2):
-                raise InputError(
-                    f"the array {name!r} of shape {list(array.shape)}; save it as [N] or [N, K]"
-                )
-            if array.ndim == 1:
-                columns.append((name, array))
-            else:
-                columns.extend((f"{name}{k}", column) for k, column in enumerate(array.T))
-    return pa.table([column for _, column in columns], names=[name for name, _ in columns])
+    with _reading(), path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        arrays = dict(file.items())
+    for name, array in arrays.items():
+        if array.ndim not in (1, 2):
+            raise InputError(
+                f"the array {name!r} of shape {list(array.shape)}; save it as [N] or [N, K]"
+            )
+        if array.ndim == 1:
+            columns.append((name, array))
+        else:
+            columns.extend((f"{name}{k}", column) for k, column in enumerate(array.T))
+    with _reading():
+        return pa.table([column for _, column in columns], names=[name for name, _ in columns])
 
 
 def _check(table: pa.Table, source: str, *wanted: str) -> None:

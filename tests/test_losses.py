@@ -164,10 +164,9 @@ def outer(prediction, y):
             lambda prediction, y: prediction * y,
             jnp.zeros(6, jnp.int32),
             InputError,
-            r"^y: wanted targets of the prediction's shape \[1\].*one_hot",
+            r"^y: wanted targets of the prediction's shape \[1\].*y\[:, None\], of floats",
         ),
-        (L2, jnp.zeros(6, jnp.int32), InputError, "^y: wanted targets .*one_hot"),
-        (squares, jnp.zeros(6, jnp.int32), InputError, "^y: wanted targets .*one_hot"),
+        (L2, jnp.zeros(6, jnp.int32), InputError, r"^y: wanted targets .*y\[:, None\], of floats"),
     ],
 )
 def test_nothing_is_broadcast_against_one_output(
@@ -286,3 +285,353 @@ def test_a_loss_takes_any_forward():
     x, y = np.arange(12.0).reshape(2, 3, 2), np.ones((2, 3, 2))
     value = loss({"scale": jnp.array(0.5)}, (jnp.asarray(x), jnp.asarray(y)))
     np.testing.assert_allclose(value, np.mean((x / 2 - 1) ** 2) / 2, rtol=1e-6)
+
+
+def pick(z, y):
+    return jax.nn.log_softmax(z)[y]
+
+
+def crammer_singer(z, y):
+    margins = 1 + z - z[y]
+    return jnp.max(jnp.where(jnp.arange(len(z)) == y, 0, margins), initial=0)
+
+
+def cumulative_links(z, y):
+    """The chance that a label is above each threshold, one for each output."""
+    above = jnp.arange(len(z)) < y
+    return -jnp.sum(jnp.where(above, jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)))
+
+
+def smoothed(z, y):
+    return CROSS_ENTROPY(
+        z, optax.losses.smooth_labels(jax.nn.one_hot(y, len(z), dtype=z.dtype), 0.1)
+    )
+
+
+def gaussian(z, y):
+    return 0.5 * (z[1] + (y - z[0]) ** 2 / jnp.exp(z[1]))
+
+
+def weights(z):
+    return jnp.arange(1, len(z) + 1, dtype=z.dtype)
+
+
+def log_softmax(z):
+    return z - np.log(np.sum(np.exp(z)))
+
+
+def soft(z):
+    return np.exp(log_softmax(z))
+
+
+def hinges(z, y):
+    """All wrong classes that are within 1 of the right one, in a loop."""
+    return [max(0.0, 1 + z[k] - z[y]) for k in range(len(z)) if k != y]
+
+
+def links(z, y):
+    total = 0.0
+    for k, each in enumerate(z):
+        p = 1 / (1 + np.exp(-each))
+        total -= np.log(p if k < y else 1 - p)
+    return total
+
+
+# Name: the loss as people write it, the same by NumPy or a loop, and the fewest outputs it takes.
+OF_LABELS = {
+    "optax": (LABELS, lambda z, y: -log_softmax(z)[y], 1),
+    "optax, a batch of one": (
+        lambda z, y: LABELS(z[None], y[None])[0],
+        lambda z, y: -log_softmax(z)[y],
+        1,
+    ),
+    "optax poly loss": (
+        lambda z, y: optax.losses.poly_loss_cross_entropy(
+            z, jax.nn.one_hot(y, len(z), dtype=z.dtype), epsilon=2.0
+        ),
+        lambda z, y: -log_softmax(z)[y] + 2 * (1 - soft(z)[y]),
+        1,
+    ),
+    "one-hot product": (
+        lambda z, y: -(jax.nn.log_softmax(z) @ jax.nn.one_hot(y, len(z), dtype=z.dtype)),
+        lambda z, y: -log_softmax(z)[y],
+        1,
+    ),
+    "plain score": (
+        lambda z, y: z @ jax.nn.one_hot(y, len(z), dtype=z.dtype),
+        lambda z, y: z[y],
+        1,
+    ),
+    "indexed": (lambda z, y: -pick(z, y), lambda z, y: -log_softmax(z)[y], 1),
+    "logsumexp": (
+        lambda z, y: jax.nn.logsumexp(z) - z[y],
+        lambda z, y: -log_softmax(z)[y],
+        1,
+    ),
+    "class weights": (
+        lambda z, y: -weights(z)[y] * pick(z, y),
+        lambda z, y: -(y + 1) * log_softmax(z)[y],
+        1,
+    ),
+    "focal": (
+        lambda z, y: -((1 - jnp.exp(pick(z, y))) ** 2) * pick(z, y),
+        lambda z, y: -((1 - soft(z)[y]) ** 2) * log_softmax(z)[y],
+        1,
+    ),
+    "label smoothing": (
+        smoothed,
+        lambda z, y: -0.9 * log_softmax(z)[y] - 0.1 * log_softmax(z).mean(),
+        1,
+    ),
+    "take": (
+        lambda z, y: -jnp.take(jax.nn.log_softmax(z), y),
+        lambda z, y: -log_softmax(z)[y],
+        1,
+    ),
+    "take_along_axis": (
+        lambda z, y: -jnp.take_along_axis(jax.nn.log_softmax(z), y[None], 0)[0],
+        lambda z, y: -log_softmax(z)[y],
+        1,
+    ),
+    "dynamic_index_in_dim": (
+        lambda z, y: -jax.lax.dynamic_index_in_dim(jax.nn.log_softmax(z), y, keepdims=False),
+        lambda z, y: -log_softmax(z)[y],
+        1,
+    ),
+    "dynamic_slice": (
+        lambda z, y: -jax.lax.dynamic_slice(jax.nn.log_softmax(z), (y,), (1,)).sum(),
+        lambda z, y: -log_softmax(z)[y],
+        1,
+    ),
+    "where": (
+        lambda z, y: -jnp.sum(jnp.where(jnp.arange(len(z)) == y, jax.nn.log_softmax(z), 0)),
+        lambda z, y: -log_softmax(z)[y],
+        1,
+    ),
+    "expected distance": (
+        lambda z, y: jnp.sum(jax.nn.softmax(z) * abs(jnp.arange(len(z)) - y).astype(z.dtype)),
+        lambda z, y: sum(p * abs(k - y) for k, p in enumerate(soft(z))),
+        1,
+    ),
+    "Crammer-Singer": (crammer_singer, lambda z, y: max([0.0, *hinges(z, y)]), 1),
+    "multiclass hinge": (
+        lambda z, y: jnp.sum(jnp.maximum(0, 1 + z - z[y])) - 1,
+        lambda z, y: sum(hinges(z, y)),
+        1,
+    ),
+    "cumulative links": (cumulative_links, links, 1),
+    "squares to one-hot": (
+        lambda z, y: jnp.mean((jax.nn.softmax(z) - jax.nn.one_hot(y, len(z), dtype=z.dtype)) ** 2),
+        lambda z, y: np.mean((soft(z) - np.eye(len(z))[y]) ** 2),
+        1,
+    ),
+    "unlikelihood": (
+        lambda z, y: -jnp.log1p(-jax.nn.softmax(z)[y]),
+        lambda z, y: -np.log(1 - soft(z)[y]),
+        2,
+    ),
+    "Gaussian": (gaussian, lambda z, y: (z[1] + (y - z[0]) ** 2 / np.exp(z[1])) / 2, 2),
+    "count of the sum": (
+        lambda z, y: (jnp.sum(z) - y) ** 2,
+        lambda z, y: (sum(z) - y) ** 2,
+        1,
+    ),
+    "Poisson of the mean": (
+        lambda z, y: jnp.exp(jnp.mean(z)) - y * jnp.mean(z),
+        lambda z, y: np.exp(np.mean(z)) - y * np.mean(z),
+        1,
+    ),
+    "count of the largest": (
+        lambda z, y: abs(jnp.max(z) - y),
+        lambda z, y: abs(max(z) - y),
+        1,
+    ),
+    "Poisson of the first": (
+        lambda z, y: jnp.exp(z[0]) - y * z[0],
+        lambda z, y: np.exp(z[0]) - y * z[0],
+        1,
+    ),
+    "binary": (
+        lambda z, y: BINARY(z[0], y),
+        lambda z, y: np.log(1 + np.exp(z[0])) - y * z[0],
+        1,
+    ),
+    "quantiles": (  # what a class-weighted broadcast cannot be told from
+        lambda z, y: jnp.sum(jnp.maximum(weights(z) * (y - z), 0)),
+        lambda z, y: sum((k + 1) * max(y - each, 0) for k, each in enumerate(z)),
+        2,
+    ),
+    "constant": (lambda z, y: jnp.zeros((), z.dtype) * y, lambda z, y: 0.0, 1),
+}
+BROADCASTING = {
+    "squares": squares,
+    "sum of squares": lambda z, y: jnp.sum((z - y) ** 2),
+    "absolute": lambda z, y: jnp.mean(abs(z - y)),
+    "optax squares": lambda z, y: jnp.mean(optax.losses.l2_loss(z, y)),
+    "optax binary": lambda z, y: jnp.mean(BINARY(z, y)),
+    "optax cross-entropy": CROSS_ENTROPY,
+    "optax huber": lambda z, y: jnp.sum(optax.losses.huber_loss(z, y)),
+    "log-cosh": lambda z, y: jnp.mean(optax.losses.log_cosh(z, y)),
+    "dense cross-entropy": lambda z, y: -jnp.sum(y * jax.nn.log_softmax(z)),
+    "Poisson": lambda z, y: jnp.mean(jnp.exp(z) - y * z),
+    "Poisson of rates": lambda z, y: jnp.mean(z - y * jnp.log(z)),
+    "cosine": lambda z, y: -jnp.sum(z * y) / jnp.linalg.norm(z),
+    "root": lambda z, y: jnp.sqrt(jnp.mean((z - y) ** 2)),
+    "maximum": lambda z, y: jnp.max(abs(z - y)),
+    "hinge": lambda z, y: jnp.mean(jnp.maximum(0, 1 - (2 * y - 1) * z)),
+    "mean error": lambda z, y: jnp.mean(z - y),
+    "elementwise": lambda z, y: (z - y) ** 2,
+}
+
+
+def labelled(outputs, array=jnp.asarray, rows=7):
+    params, x, random = draw([3, outputs], rows, seed=outputs)
+    z = oracles.forward(params, x)[1][-1]
+    labels = random.integers(max(outputs, 2) if outputs > 1 else 1, size=rows)
+    return layers(params), (array(x), array(labels)), z, labels
+
+
+@pytest.mark.usefixtures("standard_promotion", "x64")
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+@pytest.mark.parametrize("name", OF_LABELS)
+def test_a_loss_of_labels_is_taken(name, outputs):
+    example_loss, twin, fewest = OF_LABELS[name]
+    if outputs < fewest:
+        pytest.skip("of more outputs")
+    params, batch, z, labels = labelled(outputs, jnp.asarray)
+    loss = losses.BatchLoss(network.forward, example_loss)
+    loss.check(params, batch)
+    expected = np.mean([twin(each, label) for each, label in zip(z, labels, strict=True)])
+    np.testing.assert_allclose(jax.jit(loss)(params, batch), expected, rtol=1e-9, atol=1e-12)
+    with jax.numpy_rank_promotion("allow"):
+        stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
+        both = jax.vmap(jax.value_and_grad(loss), (0, None))(stacked, batch)[0]
+    np.testing.assert_allclose(both, [expected] * 2, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("name", OF_LABELS)
+def test_a_loss_of_labels_is_taken_in_float32_of_numpy_arrays(name):
+    example_loss, twin, _ = OF_LABELS[name]
+    params, (x, y), z, labels = labelled(5, np.asarray)
+    batch = (np.float32(x), y.astype(np.uint8))
+    value = losses.BatchLoss(network.forward, example_loss)(params, batch)
+    expected = np.mean([twin(each, label) for each, label in zip(z, labels, strict=True)])
+    np.testing.assert_allclose(value, expected, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize(
+    ("outputs", "transform"), [(2, jax.jit), (5, jax.grad), (300, lambda loss: loss)]
+)
+@pytest.mark.parametrize("name", BROADCASTING)
+def test_a_loss_that_broadcasts_labels_is_refused(name, outputs, transform):
+    params, batch, _, _ = labelled(outputs, np.asarray)
+    loss = losses.BatchLoss(network.forward, BROADCASTING[name])
+    with (
+        jax.numpy_rank_promotion("allow"),
+        pytest.raises(InputError, match=r"^y: wanted targets .*would broadcast; one-hot encode"),
+    ):
+        transform(loss)(params, batch)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_loss_of_a_thousand_labels_is_taken():
+    params, batch, z, labels = labelled(1000, jnp.asarray)
+    expected = -np.mean([log_softmax(each)[label] for each, label in zip(z, labels, strict=True)])
+    for example_loss in (LABELS, lambda z, y: -pick(z, y)):
+        value = losses.BatchLoss(network.forward, example_loss)(params, batch)
+        np.testing.assert_allclose(value, expected, rtol=1e-4)
+
+
+def test_a_loss_may_close_over_what_is_traced():
+    params, batch, z, labels = labelled(3)
+
+    @jax.jit
+    def value(scale):
+        return losses.BatchLoss(network.forward, lambda z, y: -scale * pick(z, y))(params, batch)
+
+    expected = -np.mean([log_softmax(each)[label] for each, label in zip(z, labels, strict=True)])
+    np.testing.assert_allclose(value(jnp.float32(2)), 2 * expected, rtol=1e-4)
+    np.testing.assert_allclose(jax.grad(value)(jnp.float32(2)), expected, rtol=1e-4)
+
+
+def test_a_loss_says_itself_what_is_wrong_with_it():
+    def broken(z, y):
+        raise RuntimeError("its own")
+
+    params, batch, _, _ = labelled(3)
+    with pytest.raises(RuntimeError, match="its own"):
+        losses.BatchLoss(network.forward, broken)(params, batch)
+
+
+def test_one_label_for_each_position():
+    """A prediction of two axes, as many positions as outputs, where a wrong axis would fit."""
+    x, y = jnp.ones((6, 4)), jnp.arange(24).reshape(6, 4) % 4
+    z, picked = jax.random.normal(jax.random.key(0), (4, 4)), LABELS
+    loss = losses.BatchLoss(lambda params, x: params * x[:, None], lambda z, y: picked(z, y).mean())
+    expected = -np.mean([[log_softmax(z[t])[y[n, t]] for t in range(4)] for n in range(6)])
+    np.testing.assert_allclose(loss(z, (x, y)), expected, rtol=1e-5)
+    wrong = losses.BatchLoss(loss.forward, lambda z, y: jnp.mean((z - y[:, None]) ** 2))
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        assert np.isfinite(wrong(z, (x, y)))
+        with pytest.raises(InputError, match="would broadcast"):
+            losses.BatchLoss(loss.forward, squares)(z, (x, y))
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (np.array([[0], [1], [2]]), r"got int32 of shape \[1\]; give the column .*y\[:, 0\]"),
+        (np.array([[0.0], [1.0], [2.0]]), r"got float32 of shape \[1\]; give the column"),
+        (np.array([0.0, 1.0, 2.0]), r"got float32 of shape \[\]; cast them .*astype\(int\)"),
+        (np.eye(3), r"got float32 of shape \[3\]; of one-hot rows give y.argmax\(-1\)"),
+    ],
+)
+@pytest.mark.parametrize("example_loss", [LABELS, lambda z, y: -pick(z, y)])
+def test_what_is_no_label_is_told_how_to_become_one(example_loss, y, words, unchecked):
+    params = (network.Layer(jnp.ones((3, 2)), jnp.ones(3)),)
+    with pytest.raises(
+        InputError, match=r"^y: wanted integer class labels of shape \[\].*" + words
+    ):
+        losses.BatchLoss(network.forward, example_loss)(params, (jnp.ones((3, 2)), jnp.asarray(y)))
+
+
+def test_bits_for_one_output_are_a_column_or_a_loss_of_it():
+    params, y = (network.Layer(jnp.ones((1, 2)), jnp.ones(1)),), np.array([0, 1, 1], np.int32)
+    batch = (jnp.ones((3, 2)), y)
+    elementwise = losses.BatchLoss(network.forward, BINARY)
+    elementwise.check(params, batch)
+    with jax.numpy_dtype_promotion("standard"):
+        with pytest.raises(InputError, match=r"give y\[:, None\], of floats"):
+            elementwise(params, batch)
+        column = elementwise(params, (batch[0], y[:, None].astype(np.float32)))
+        scalar = losses.BatchLoss(network.forward, lambda z, y: BINARY(z[0], y))
+        scalar.check(params, batch)
+        assert scalar(params, batch) == column
+    classes = losses.BatchLoss(network.forward, LABELS)
+    with pytest.raises(
+        InputError, match="wanted class labels of a network with an output for each"
+    ):
+        classes.check(params, batch)
+
+
+def test_counts_have_no_range_where_a_loss_tells_them_apart():
+    params = (network.Layer(jnp.ones((3, 2)), jnp.ones(3)),)
+    data = (jnp.ones((3, 2)), np.array([-4, 17, 1], np.int32))
+    for name in ("Gaussian", "count of the sum", "Poisson of the first"):
+        losses.BatchLoss(network.forward, OF_LABELS[name][0]).check(params, data)
+    for name in ("optax", "one-hot product", "class weights", "cumulative links", "where"):
+        with pytest.raises(InputError, match="wanted class labels 0 to 2"):
+            losses.BatchLoss(network.forward, OF_LABELS[name][0]).check(params, data)
+
+
+def test_targets_that_are_no_array_are_named(unchecked):
+    params, y = (network.Layer(jnp.ones((1, 2)), jnp.ones(1)),), {"y": jnp.ones((3, 1))}
+    loss = losses.BatchLoss(network.forward, L2)
+    for call in (loss, loss.check):
+        with pytest.raises(InputError, match=r"^y: wanted an array; got dict"):
+            call(params, (jnp.ones((3, 2)), y))

@@ -24,7 +24,7 @@ from experiments.benchmark import (
 )
 from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import Size, size
-from jaxnet import report
+from jaxnet import devices, report
 from jaxnet.errors import InputError
 
 Name = Literal[
@@ -102,6 +102,7 @@ def main(
     """
     # Processes share a card only if none takes all its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    devices.first()
     if readme is not None:
         if not readme.is_file():
             raise InputError(f"readme: wanted a file with the two markers; got {readme}")
