@@ -314,6 +314,7 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "ne": np.not_equal,
     "neg": np.negative,
     "not": np.invert,
+    "one_minus_square": lambda x: (1 + x) * (1 - x),
     "or": np.bitwise_or,
     "real": np.real,
     "rsqrt": lambda x: 1 / np.sqrt(x),
@@ -619,7 +620,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     **{f"reduce_{name}": _reduce(name) for name in _FOLDS},
     **{f"reduce_window_{name}": _reduce_window(name) for name in ("max", "min", "sum")},
     **dict.fromkeys(
-        ["copy", "copy_p", "layout_constraint", "name", "pvary", "reshard", "sharding_constraint"],
+        ["copy", "layout_constraint", "name", "pvary", "reshard", "sharding_constraint"],
         _same,
     ),
     **dict.fromkeys(["device_put", "optimization_barrier"], lambda p, *arrays: list(arrays)),
@@ -661,7 +662,10 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "sort": _sort,
     "split": lambda p, x: np.split(x, np.cumsum(p["sizes"])[:-1], p["axis"]),
     "squeeze": lambda p, x: np.squeeze(x, tuple(p["dimensions"])),
+    "stack": lambda p, *arrays: np.stack(arrays, p["axis"]),
     "stop_gradient": _same,
+    "tile": lambda p, x: np.tile(x, p["reps"]),
     "top_k": _top_k,
     "transpose": lambda p, x: np.transpose(x, p["permutation"]),
+    "unstack": lambda p, x: list(np.moveaxis(x, p["axis"], 0)),
 }

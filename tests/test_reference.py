@@ -16,8 +16,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxnet import jaxprs, reference
 from jaxnet.errors import InputError
 
-HALVES = [ml_dtypes.bfloat16, np.float16]
-FLOATS = [np.float32, np.float64, *HALVES]
+FLOATS = [np.float32, np.float64]
 INTEGERS = [np.int32, np.uint8]
 # Numbers of what an operation is defined for, -2 to 2 where not said.
 RANGES = {
@@ -28,8 +27,8 @@ RANGES = {
 }
 SPELLED = {name: f"bitwise_{name}" for name in ("and", "or", "xor", "not")}
 UNARY = """abs acos acosh asin asinh atan atanh bessel_i0e bessel_i1e cbrt ceil cos cosh digamma erf
-erf_inv erfc exp exp2 expm1 floor is_finite lgamma log log1p log2 logistic neg rsqrt sign sin sinh
-sqrt square tan tanh reduce_precision"""
+erf_inv erfc exp exp2 expm1 floor is_finite lgamma log log1p log2 logistic neg one_minus_square
+rsqrt sign sin sinh sqrt square tan tanh"""
 BINARY = "add atan2 div eq ge gt le lt max min mul ne pow rem sub"
 UNARY_EVERYWHERE = "abs ceil exp floor is_finite log logistic neg sign sqrt tanh"
 WHOLE_UNARY = "neg not population_count sign square"
@@ -38,8 +37,6 @@ shift_right_arithmetic shift_right_logical sub xor"""
 
 
 def operation(name):
-    if name == "reduce_precision":
-        return lambda x: lax.reduce_precision(x, 5, 4)
     return getattr(lax, SPELLED.get(name, name), None)
 
 
@@ -89,8 +86,8 @@ def held(function, *arguments, tolerance=None):
 
 
 ELEMENTWISE = [
-    *((name, dtype, 1) for name in UNARY.split() for dtype in FLOATS),
-    *((name, dtype, 2) for name in BINARY.split() for dtype in FLOATS),
+    *((name, dtype, 1) for name in UNARY.split() for dtype in (*FLOATS, ml_dtypes.bfloat16)),
+    *((name, dtype, 2) for name in BINARY.split() for dtype in (*FLOATS, np.float16)),
     *((name, dtype, 1) for name in WHOLE_UNARY.split() for dtype in INTEGERS),
     *((name, dtype, 2) for name in WHOLE_BINARY.split() for dtype in INTEGERS),
     *((name, bool, 2) for name in ("and", "or", "xor", "eq", "max", "lt")),
@@ -105,7 +102,7 @@ def test_elementwise(name, dtype, count, x64):
     if function is None:
         pytest.skip("JAX of this version lacks it")
     low, high = RANGES.get(name, (-2, 2))
-    for shape in ((5, 7), (), (0, 3)) if dtype in (np.float32, np.int32) else ((5, 7),):
+    for shape in ((5, 7), (), (0, 3)) if dtype == np.float32 else ((5, 7),):
         held(function, *(numbers(dtype, *shape, low=low, high=high, seed=i) for i in range(count)))
 
 
@@ -166,7 +163,9 @@ SHAPED = {
         lax.slice(x, (0, 1, 0), (3, 4, 5), (2, 1, 3)),
         lax.split(x, (1, 3), 1),
         lax.broadcasted_iota(np.int32, (3, 2), 0),
-        lax.expand_dims(x, (1,)),
+        lax.tile(x, (2, 1, 3)),
+        jnp.stack([x, x], 1),
+        jnp.unstack(x, axis=1),
     ],
     "pad": lambda x: [
         lax.pad(x, x[0, 0, 0], [(1, 2, 1), (-1, -2, 0), (2, -3, 2)]),
@@ -217,14 +216,11 @@ SHAPED = {
         jax.vmap(lambda x, i: x.at[i, 7].get(mode="fill"))(x, np.int32([1, 2, 9])),
         jnp.take_along_axis(x, jnp.argsort(x, 1)[:, :2], 1),
     ],
-    "fallen back": lambda x: [
-        lax.linalg.tridiagonal_solve(*x[:, 0, :], x[0, :2].T),
-        lax.nextafter(x, -x),
-    ],
 }
 FLOATING = {
     **{name: window(name) for name in ("max", "min", "sum")},
     "logsumexp": lambda x: lax.cumlogsumexp(x, 1),
+    "left to JAX": lambda x: [lax.nextafter(x, -x), lax.reduce_precision(x, 4, 3)],
     "convolved": lambda x: [
         lax.conv_general_dilated(
             *(x[:, None], x[:2, None, :3, :2], (2, 1), ((1, 2), (-1, 3)), (1, 2), (2, 1))
@@ -252,8 +248,6 @@ COMPLEX = {
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16, *INTEGERS])
 @pytest.mark.parametrize("name", SHAPED)
 def test_arrays(name, dtype):
-    if name == "fallen back" and dtype != np.float32:
-        pytest.skip("floats alone")
     held(SHAPED[name], numbers(dtype, 3, 4, 5))
 
 
@@ -294,7 +288,7 @@ def numbered(draw):
     return numbers(np.float32, *shape), indices, sizes, named
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(drawn=numbered(), mode=st.sampled_from(["clip", "fill", "promise_in_bounds"]))
 def test_gathering_and_scattering(drawn, mode):
     x, indices, sizes, named = drawn
@@ -322,7 +316,7 @@ def test_every_operation_is_tested():
     known = {name for name, *_ in ELEMENTWISE} | {"round", "stop_gradient"}
     for function in (SHAPED | FLOATING | COMPLEX).values():
         known |= {*names(jax.make_jaxpr(function)(x).jaxpr)}
-    rest = {"add_any", "copy_p", "layout_constraint", "pvary", "reshard", "sharding_constraint"}
+    rest = {"add_any", "layout_constraint", "pvary", "reshard", "sharding_constraint"}
     rest |= {"reduce_and", "reduce_or", "reduce_xor"}
     assert not set(reference._OPERATIONS) - known - rest
     assert set(reference._OPERATIONS) >= jaxprs.ELEMENTWISE
@@ -369,25 +363,24 @@ def test_calls_and_loops(name, steps, monkeypatch):
 
 CLASSES = {f"multiclass_{kind}_loss" for kind in ("hinge", "perceptron", "sparsemax")}
 CLASSES |= {"softmax_cross_entropy_with_integer_labels", "ntxent"}
-CTC = {"ctc_loss", "ctc_loss_with_forward_probs"}
-LOSSES = [name for name in dir(optax.losses) if name.islower() and name[0] != "_"]
+# The other form of `ctc_loss` also gives logarithms of nothing, of many digits.
+LOSSES = [n for n in dir(optax.losses) if n[0] != "_" and callable(getattr(optax.losses, n))]
+LOSSES.remove("ctc_loss_with_forward_probs")
 
 
-@pytest.mark.parametrize("name", [n for n in LOSSES if callable(getattr(optax.losses, n))])
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.filterwarnings("ignore:The function convex_kl_divergence is deprecated")
 def test_losses(name, standard_promotion):
     loss, logits = getattr(optax.losses, name), numbers(np.float32, 6, 5)
     labels = np.float32(jax.nn.softmax(numbers(np.float32, 6, 5, seed=1)))
     others = {
         **dict.fromkeys(CLASSES, (numbers(np.int32, 6) % 5,)),
-        **dict.fromkeys(
-            CTC, (np.zeros((2, 3), np.float32), np.int32([[1, 2], [3, 3]]), labels[:2, :2] * 0)
-        ),
+        "ctc_loss": (labels[:2, :3] * 0, np.int32([[1, 2], [3, 3]]), labels[:2, :2] * 0),
         "triplet_margin_loss": (labels, labels[::-1]),
         "make_fenchel_young_loss": (labels,),
         "smooth_labels": (0.1,),
     }.get(name, (labels,))
-    if name in CTC:
+    if name == "ctc_loss":
         logits = logits.reshape(2, 3, 5)
     if name == "make_fenchel_young_loss":
         loss = loss(jax.nn.logsumexp)
@@ -400,15 +393,14 @@ def test_losses(name, standard_promotion):
 
 
 def whole(function, *arguments):
-    """Hold a whole function against what XLA makes of it, and the wide against float64's."""
+    """Hold a whole function, and still closer the wide one, against XLA's of float64."""
     flat, tree = jax.tree.flatten(arguments)
     closed = jax.make_jaxpr(function)(*arguments)
-    near(reference.evaluate(closed, flat), jax.tree.leaves(jax.jit(function)(*arguments)), 3e-5)
-    wide = reference.evaluate(closed, flat, wide=True)
     with jax.enable_x64(True):
         double = [np.asarray(x, np.float64) if x.dtype == np.float32 else x for x in flat]
         wanted = jax.tree.leaves(jax.jit(function)(*jax.tree.unflatten(tree, double)))
-    near(wide, wanted, 1e-6)
+    near(reference.evaluate(closed, flat), wanted, 3e-5)
+    near(reference.evaluate(closed, flat, wide=True), wanted, 1e-6)
 
 
 def perceptron(params, x, labels, activation):
@@ -434,8 +426,9 @@ def test_perceptrons(name, standard_promotion, monkeypatch):
 
     params, x, labels = parts()
     whole(gradient, params, x, labels)
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), params, parts(1)[0])
-    whole(jax.vmap(gradient, (0, None, None)), stacked, x, labels)
+    if name == "relu":
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), params, parts(1)[0])
+        whole(jax.vmap(gradient, (0, None, None)), stacked, x, labels)
 
 
 class Seer(nnx.Module):
