@@ -41,6 +41,7 @@ ARROWS = {
     "lanes": {"jaxprs"},
     "layouts": {"lanes"},
     "products": {"jaxprs"},
+    "reference": {"jaxprs"},
     "sweep": {
         *("batches", "devices", "files", "jaxprs", "lanes", "layouts", "optimizers", "products"),
         *("training", "verify"),
