@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet import checks, fingerprints, losses, optimizers, sweep, training
+from jaxnet import checks, fingerprints, losses, optimizers, sweep, training, versions
 from jaxnet.errors import FunctionError, InputError
 
 BASELINE = "sgd"
@@ -130,13 +130,19 @@ def task(
     validation: PyTree | None,
     test: PyTree | None,
     metrics: Metrics | None,
-) -> sweep.Task:
+    fast: bool | None,
+) -> tuple[sweep.Task, dict[str, str]]:
     """Give the task that the optimizers share, the fingerprint that of all their programs.
 
+    Returns:
+        The task; and why, by name, of those that cannot step from these parameters.
+
     Raises:
-        InputError: functions or data that cannot be trained on, or an optimizer that
-            cannot be traced.
+        InputError: functions or data that cannot be trained on, plain SGD or all others among
+            them.
     """
+    versions.check()
+    path = sweep.fast(fast)
     parts = {"data": data, "validation": validation, "test": test}
     parts = {name: part for name, part in parts.items() if part is not None}
     metrics = {} if metrics is None else metrics
@@ -163,8 +169,17 @@ def task(
     named = tuple(metrics.items())
     value_and_grad, size = _value_and_grad(loss), batch_size or rows
     found = sweep.Task(value_and_grad, init, data, size, epochs, validation, test, named)
-    programs = [_program(entry, found) for entry in entries]
-    return found._replace(fingerprint=fingerprints.of_record(programs))
+    programs, unable = [], {}
+    for entry in entries:
+        try:
+            programs.append(_program(entry, found))
+        except FunctionError as error:
+            # Where it is the only one there is nothing to hold against plain SGD.
+            if entry.name == BASELINE or len(entries) == 2 + len(unable):
+                raise
+            unable[entry.name] = str(error)
+    made = fingerprints.of_record(programs)
+    return found._replace(fingerprint=made, fast=path), unable
 
 
 @functools.lru_cache(maxsize=64)

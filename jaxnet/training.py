@@ -25,7 +25,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int32, PyTree, Shaped
 
-from jaxnet import batches, checks, divergence, losses, verify
+from jaxnet import batches, checks, divergence, losses, verify, versions
 from jaxnet.errors import InputError
 
 ValueAndGrad = Callable[[Any, Any], tuple[Float[Array, ""], Any]]
@@ -452,6 +452,7 @@ def fit(
 
 def _check(value_and_grad: ValueAndGrad, params: PyTree, data: PyTree) -> int:
     """Refuse parameters and data that cannot be trained on; give the row count N."""
+    versions.check()
     checks.params(params)
     rows = checks.data(data)
     loss = inspect.unwrap(value_and_grad)
@@ -585,6 +586,7 @@ def _check_fit(
     patience: int | None,
 ) -> None:
     if callable(data):
+        versions.check()
         checks.params(params)
         if batch_size is not None:
             raise InputError(

@@ -30,9 +30,7 @@ OTHERS = {
 NOISY = ("dpsgd", "noisy_sgd", "sophia")
 SEEDS = (0, 1)
 # Compiled quickly, to run a few steps.
-FAST = {
-    "compiler_options": {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-}
+FAST = {"compiler_options": {"xla_backend_optimization_level": 0}}
 # As many steps as show sophia two Hessians.
 STEPS = 11
 

@@ -21,7 +21,6 @@ ARROWS = {
     "files": set(),
     "network": {"devices"},
     "divergence": {"checks"},
-    "reference": {"jaxprs"},
     "verify": {"reference"},
     "losses": set(),
     "devices": {"versions"},
@@ -47,7 +46,9 @@ ARROWS = {
         *("training", "verify"),
     },
     "runs": set(),
-    "inputs": {"checks", "fingerprints", "losses", "optimizers", "sweep", "training"},
+    "inputs": {
+        *("checks", "fingerprints", "losses", "optimizers", "sweep", "training", "versions"),
+    },
     "verdicts": {"runs", "statistics"},
     "store": {"checks", "files", "runs"},
     "comparison": {
