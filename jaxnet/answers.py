@@ -80,7 +80,8 @@ def headline(comparison: Comparison) -> str:
     found = (
         f"Of {len(others)} optimizer{'s' * (len(others) > 1)} tuned like plain SGD and judged by "
         f"{loss}, {counts['better']} found better, {counts['worse']} worse, "
-        f"{counts['not told apart']} not told apart."
+        f"{counts['not told apart']} not told apart"
+        + (f", {unable} could not run." if (unable := len(others) - sum(counts.values())) else ".")
     )
     best = next((each for each in others if each.verdict == "better"), None)
     if best is None or best.difference is None or not np.isfinite(best.difference.estimate):
@@ -101,13 +102,15 @@ def columns(comparison: Comparison) -> list[Column]:
         return Column(name, note, [cell(answer) for answer in comparison.answers])
 
     def share(answer: Answer, count: int) -> Cell:
-        return Cell(f"{count} of {seeds[answer.optimizer]}", "", count)
+        return (
+            Cell(f"{count} of {seeds[answer.optimizer]}", "", count) if answer.rates else Cell("-")
+        )
 
     return [
         column(
             "verdict",
             "What the paired test says, at the corrected p.",
-            lambda each: Cell(each.verdict, "", [*_VERDICTS, "baseline"].index(each.verdict)),
+            lambda each: Cell(each.verdict, "", _ORDER.index(each.verdict)),
         ),
         column(
             "difference to SGD",
@@ -163,7 +166,9 @@ def columns(comparison: Comparison) -> list[Column]:
         column(
             "customary rate",
             f"The {loss} at the customary learning rate, which stands beside it.",
-            lambda each: _interval(each.default)._replace(detail=f"at {each.default_rate:.3g}"),
+            lambda each: _interval(each.default)._replace(
+                detail=f"at {each.default_rate:.3g}" if each.rates else ""
+            ),
         ),
         column(
             "steps to target",
@@ -204,6 +209,7 @@ def columns(comparison: Comparison) -> list[Column]:
 
 
 _VERDICTS = ("better", "not told apart", "worse")
+_ORDER = (*_VERDICTS, "cannot run", "baseline")
 
 
 def _figure(value: int | float, shape: str = "") -> Cell:

@@ -8,6 +8,7 @@ Shapes: E measurements along a run.
 
 import dataclasses
 import math
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,10 +50,12 @@ class Comparison(NamedTuple):
             `judged` ("test", "validation" or "training"), the data the answers are of.
         steps: shape [E], steps done at each measurement.
         runs: all of them, by optimizer and phase.
-        answers: one of each optimizer, plain SGD first, the others best first.
+        answers: one of each optimizer, plain SGD first, the others best first, and last those
+            that cannot step from these parameters.
         provenance: device, dtype, versions.
         seconds: by optimizer, to "compile", to "run" all of it, and of a "step" of one run.
         target: the loss that steps to it are counted to; nan where there is none.
+        reasons: by optimizer, where and why one of its runs at the tuned rate diverged.
     """
 
     protocol: dict[str, Any]
@@ -62,6 +65,12 @@ class Comparison(NamedTuple):
     provenance: dict[str, str]
     seconds: dict[str, dict[str, float]]
     target: float
+    reasons: dict[str, str]
+
+    @property
+    def ran(self) -> list[Answer]:
+        """The answers of the optimizers that could be run."""
+        return [answer for answer in self.answers if answer.rates]
 
     @property
     def loss_name(self) -> str:
@@ -92,6 +101,7 @@ def compare(
     title: str = "",
     folder: Path | None = None,
     on_progress: OnProgress | None = None,
+    fast: bool | None = None,
 ) -> Comparison:
     """Tune each optimizer alike, run it on fresh seeds, and hold it against plain SGD.
 
@@ -122,6 +132,8 @@ def compare(
         title: of the report.
         folder: where what is done is kept; the same call then goes on from there.
         on_progress: told after each tile of runs.
+        fast: whether many small runs may be computed in the faster ways of a CPU; None takes what
+            the environment variable JAXNET_FAST says, 1 or 0, and 1 where it says nothing.
 
     Raises:
         InputError: input that cannot be compared, named, before anything compiles.
@@ -132,8 +144,13 @@ def compare(
     counts = {"epochs": epochs, "tuning_seeds": tuning_seeds, "seeds": seeds}
     inputs.check_settings(budget, target, title, **counts)
     rates = inputs.rates(entries, learning_rates, budget)
-    task = inputs.task(entries, loss, init, data, batch_size, epochs, validation, test, metrics)
+    task, unable = inputs.task(
+        entries, loss, init, data, batch_size, epochs, validation, test, metrics, fast
+    )
+    entries = [entry for entry in entries if entry.name not in unable]
+    rates = {entry.name: rates[entry.name] for entry in entries}
     protocol = _protocol(title, entries, rates, task, tuning_seeds, seeds, fewest, target)
+    protocol["unable"] = unable
     planned = sum(len(mine) * tuning_seeds + 2 * seeds for mine in rates.values())
     # Two: a fresh seed has the tuned rate and the customary one.
     shape = sweep.tile(task, planned // len(entries), rates=2)
@@ -152,7 +169,7 @@ def compare(
     bench = _Bench(task, shape, kept, on_progress, planned)
     runs = [each for entry in entries for each in bench.compare(entry, rates[entry.name], protocol)]
     provenance = devices.provenance(runs[0].loss.dtype) | {"verified": said}
-    found = of_runs(protocol, task.measured, runs, provenance, bench.seconds)
+    found = of_runs(protocol, task.measured, runs, provenance, bench.seconds, bench.reasons)
     if folder:
         save(found, Path(folder))
     return found
@@ -216,6 +233,7 @@ class _Bench:
     planned: int
     done: int = 0
     seconds: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    reasons: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def compare(
         self, entry: optimizers.Entry, rates: list[float], protocol: dict[str, Any]
@@ -225,7 +243,12 @@ class _Bench:
         # Together: the two of a seed share its batches.
         judged = _pairs([tuning.best_rate()[0], entry.default], protocol["seeds"])
         fresh = self._train(entry, "fresh seeds", judged)
-        return [tuning, _every_second(fresh, 0, "tuned"), _every_second(fresh, 1, "default")]
+        tuned = _every_second(fresh, 0, "tuned")
+        for run in np.flatnonzero(tuned.diverged >= 0)[:1]:
+            seed, rate = int(tuned.seed[run]), float(tuned.learning_rate[run])
+            if why := sweep.cause(self.task, entry, (seed, rate)):
+                self.reasons[entry.name] = f"seed {seed}: {why}"
+        return [tuning, tuned, _every_second(fresh, 1, "default")]
 
     def _tune(self, entry: optimizers.Entry, rates: list[float], seeds: list[int]) -> Runs:
         """Run every rate; where the best is an end of the range, go on beyond it."""
@@ -280,6 +303,7 @@ def of_runs(
     runs: list[Runs],
     provenance: dict[str, str],
     seconds: dict[str, dict[str, float]],
+    reasons: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Comparison:
     """Answer what the runs say, all of it from the runs alone.
 
@@ -308,11 +332,15 @@ def of_runs(
     adjusted = statistics.holm(np.array([each.p_value for each in paired.values()]))
     against = dict(zip(paired, zip(paired.values(), adjusted.tolist(), strict=True), strict=True))
     first, *others = (
-        verdicts.answer(protocol, steps, phases, baseline, against.get(name), target, seconds[name])
+        verdicts.answer(
+            protocol, steps, phases, baseline, against.get(name), target, seconds[name], reasons
+        )
         for name, phases in by_phase.items()
     )
     others.sort(key=lambda each: (math.isnan(each.mean.estimate), each.mean.estimate))
-    return Comparison(protocol, steps, runs, [first, *others], provenance, seconds, target)
+    others += [verdicts.unable(name, why) for name, why in protocol.get("unable", {}).items()]
+    every = [first, *others]
+    return Comparison(protocol, steps, runs, every, provenance, seconds, target, dict(reasons))
 
 
 def save(comparison: Comparison, folder: Path) -> None:
@@ -324,8 +352,8 @@ def save(comparison: Comparison, folder: Path) -> None:
     Raises:
         OSError: a place that cannot be written to.
     """
-    protocol, steps, runs, _, provenance, seconds, _ = comparison
-    store.write(folder, protocol, steps, runs, provenance, seconds)
+    protocol, steps, runs, _, provenance, seconds, _, reasons = comparison
+    store.write(folder, protocol, steps, runs, provenance, seconds, reasons)
 
 
 def load(folder: Path) -> Comparison:

@@ -177,7 +177,7 @@ def task(
             # Where it is the only one there is nothing to hold against plain SGD.
             if entry.name == BASELINE or len(entries) == 2 + len(unable):
                 raise
-            unable[entry.name] = str(error)
+            unable[entry.name] = f"a step from init(key) raised {_said(error.__cause__)}"
     made = fingerprints.of_record(programs)
     return found._replace(fingerprint=made, fast=path), unable
 
@@ -231,7 +231,7 @@ def _equal(these: PyTree, those: PyTree) -> bool:
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 

@@ -17,9 +17,10 @@ _GROUPS = {
     "better": "Better than plain SGD",
     "not told apart": "Not told apart from it",
     "worse": "Worse than plain SGD",
+    "cannot run": "Cannot run",
 }
 # So that the verdict does not hang on its colour.
-_SIGNS = {"better": "▼", "not told apart": "○", "worse": "▲", "baseline": "·"}
+_SIGNS = {"better": "▼", "not told apart": "○", "worse": "▲", "cannot run": "-", "baseline": "·"}
 # The page repaints the pictures in the dark: how its style names each of their colours.
 _PAINTS = {
     report.INK: "--ink",
@@ -48,11 +49,17 @@ def _parts(comparison: Comparison) -> dict[str, str]:
     if protocol["target"] is None:
         protocol["target"] = f"plain SGD's own median at its end: {comparison.target:.4g}"
     command = protocol.pop("command", "")
+    # Said by the answers, with why.
+    del protocol["unable"]
     columns = answers.columns(comparison)
     return {
         "title": html.escape(protocol["title"]),
         "headline": html.escape(answers.headline(comparison)),
-        "groups": _lines(_group(verdict, comparison.answers) for verdict in _GROUPS),
+        "groups": _lines(
+            _group(verdict, comparison.answers)
+            for verdict in _GROUPS
+            if verdict != "cannot run" or comparison.protocol["unable"]
+        ),
         "head": _head(columns),
         "rows": _lines(
             _row(answer, [column.cells[index] for column in columns])
@@ -153,7 +160,7 @@ def _value(value: Any) -> str:
 
 def caveats(comparison: Comparison) -> list[str]:
     """Give what a reader of a comparison should not conclude from it."""
-    every, protocol = comparison.answers, comparison.protocol
+    every, protocol = comparison.ran, comparison.protocol
     rates = {name: len(each["learning_rates"]) for name, each in protocol["optimizers"].items()}
     extended = [each.optimizer for each in every if each.rates > rates[each.optimizer]]
     unsure = [each for each in every if each.verdict == "not told apart"]

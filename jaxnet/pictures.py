@@ -61,7 +61,7 @@ class _Look(NamedTuple):
 
 def _looks(comparison: Comparison) -> dict[str, _Look]:
     """Plain SGD in ink, the best few in colours, the others grey behind them."""
-    baseline, *others = (answer.optimizer for answer in comparison.answers)
+    baseline, *others = (answer.optimizer for answer in comparison.ran)
     coloured = zip(others, COLOURS, itertools.cycle(DASHES), strict=False)
     return (
         dict.fromkeys(others, _Look(FAINT, "-", 0.8, 1))
@@ -313,7 +313,7 @@ def _best_of(comparison: Comparison) -> Iterator[Plot]:
     looks = _looks(comparison)
     front = _front(looks)
     figure, ax = _axes("expected final loss of the best", "learning rates tried")
-    curves = {answer.optimizer: answer.best_of for answer in comparison.answers}
+    curves = {answer.optimizer: answer.best_of for answer in comparison.ran}
     for name, losses in curves.items():
         _line_of(ax, np.arange(1, len(losses) + 1), losses, looks[name], marker=".")
     ends = {name: curves[name][-1] for name in front}

@@ -62,6 +62,7 @@ def write(
     runs: list[Runs],
     provenance: dict[str, str],
     seconds: dict[str, dict[str, float]],
+    reasons: dict[str, str],
 ) -> None:
     """Write all that the answers are of: two tables, and then what else there is, as JSON.
 
@@ -77,6 +78,7 @@ def write(
         "protocol": protocol,
         "provenance": provenance,
         "seconds": seconds,
+        "reasons": reasons,
         "steps": steps.tolist(),
     }
     _write_json(folder / _RESULT, record)
@@ -102,7 +104,12 @@ def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[pa.Table, pa.Tabl
 
 
 Read = tuple[
-    dict[str, Any], Int[np.ndarray, " E"], list[Runs], dict[str, str], dict[str, dict[str, float]]
+    dict[str, Any],
+    Int[np.ndarray, " E"],
+    list[Runs],
+    dict[str, str],
+    dict[str, dict[str, float]],
+    dict[str, str],
 ]
 
 
@@ -145,7 +152,8 @@ def _read(record: dict[str, Any], ends: pa.Table, curves: pa.Table) -> Read:
                 **{name: mine[name] for name in (*_NAMED, *_COUNTED)},
             )
         )
-    return record["protocol"], steps, runs, record["provenance"], record["seconds"]
+    told = (record[name] for name in ("provenance", "seconds", "reasons"))
+    return record["protocol"], steps, runs, *told
 
 
 def _columns(table: pa.Table) -> dict[str, np.ndarray]:

@@ -613,6 +613,20 @@ def is_kept(task: Task, entry: Entry, runs: Sequence[Run], shape: Tile, folder: 
     return all((folder / _name(task, entry, False, each, shape)).exists() for each in tiles)
 
 
+def cause(task: Task, entry: Entry, run: Run) -> str:
+    """Say where and why a run met a number that is not finite, by running it alone."""
+    seed, rate = run
+    key = jax.random.fold_in(jax.random.key(0), seed)
+    make = functools.partial(entry.make, key=key) if entry.random else entry.make
+    order = (
+        batches.full_batch(task.rows, task.epochs)
+        if task.batch_size == task.rows
+        else _order(task.rows, task.batch_size, task.epochs, seed)
+    )
+    params = task.init(jax.random.key(seed))
+    return training.cause(task.value_and_grad, make, params, task.data, order, learning_rate=rate)
+
+
 class _Items(NamedTuple):
     """Seeds and the learning rates of each."""
 

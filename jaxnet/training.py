@@ -188,23 +188,52 @@ def train(
             this JAX does not compile to what it says.
     """
     checks.order(order, _check(value_and_grad, params, data))
-    hyperparameters = _numbers(optimizer, hyperparameters)
+    numbers = _numbers(optimizer, hyperparameters)
     program = _training(value_and_grad, optimizer, record)
-
-    def taken(steps: int) -> tuple[State, PyTree, Array]:
-        return program.call(params, data, order, hyperparameters, steps)
-
+    taken = functools.partial(program.call, params, data, order, numbers)
     given = (params, data, (order[0],), None)
     _refuse(program.verify(given, (params, data, order), lambda: taken(0)))
     state, records, finite = taken(len(order))
     if finite:
         return state, records
-    steps = _first_failure(lambda steps: taken(steps)[2], 0, len(order))
-    seen = [(taken(t)[0], data, order[t]) for t in range(max(steps - 1, 0), steps + 1)]
-    how = (value_and_grad, optimizer, hyperparameters)
-    why = _why(how, seen, f" in step {steps + 1} of {len(order)}")
+    why, state, records = _failure(value_and_grad, optimizer, numbers, (data, order), taken)
     warnings.warn(f"{why}; the state before it is kept", RuntimeWarning, stacklevel=2)
-    return seen[-1][0], taken(steps + 1)[1]
+    return state, records
+
+
+def cause(
+    value_and_grad: ValueAndGrad,
+    optimizer: Optimizer,
+    params: PyTree[Float[Array | np.ndarray, "..."]],
+    data: PyTree[Shaped[Array | np.ndarray, "N ..."]],
+    order: Int32[Array | np.ndarray, "T B"],
+    **hyperparameters: Any,
+) -> str:
+    """Say where and why a run of `train` meets a number that is not finite; "" where it does not.
+
+    Arguments as of `train`, not checked.
+    """
+    program = _training(value_and_grad, optimizer, value)
+    taken = functools.partial(program.call, params, data, order, hyperparameters)
+    if taken(len(order))[2]:
+        return ""
+    return _failure(value_and_grad, optimizer, hyperparameters, (data, order), taken)[0]
+
+
+def _failure(
+    value_and_grad: ValueAndGrad,
+    optimizer: Optimizer,
+    numbers: dict[str, Any],
+    rows: tuple[PyTree, Any],
+    taken: Callable[[int], tuple[State, PyTree, Array]],
+) -> tuple[str, State, PyTree]:
+    """Find the step that failed; say why, and give the state before it and the records with it."""
+    data, order = rows
+    good = _first_failure(lambda steps: taken(steps)[2], 0, len(order))
+    seen = [(taken(t)[0], data, order[t]) for t in range(max(good - 1, 0), good + 1)]
+    at = f" in step {good + 1} of {len(order)}"
+    why = _why((value_and_grad, optimizer, numbers), seen, at)
+    return why, seen[-1][0], taken(good + 1)[1]
 
 
 @functools.lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 Shapes: E measurements along a run, S seeds, L learning rates.
 """
 
+import collections
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ class Answer(NamedTuple):
         default: interquartile mean of the final loss at the customary rate, `default_rate`.
         difference: to plain SGD, paired by seed; below zero is better; None for SGD itself.
         p_value: of the paired test; adjusted: corrected for all the optimizers (Holm).
-        verdict: "baseline", "better", "worse" or "not told apart".
+        verdict: "baseline", "better", "worse", "not told apart" or "cannot run".
         seeds_needed: how many seeds would tell a difference as large as the one seen; None where
             it is told already or cannot be foreseen.
         sentence: all that, in words.
@@ -83,6 +84,7 @@ def answer(
     against: tuple[statistics.Paired, float] | None,
     target: float,
     seconds: dict[str, float],
+    reasons: Mapping[str, str],
 ) -> Answer:
     """Say what the runs of an optimizer say.
 
@@ -94,6 +96,7 @@ def answer(
         against: the optimizer paired with plain SGD, and the adjusted p-value; None of SGD itself.
         target: the loss that steps to it are counted to; nan where there is none.
         seconds: to "compile", to "run" all of it, and of a "step" of one run.
+        reasons: by optimizer, why one of its runs diverged.
     """
     tuning, tuned, judged = runs["tuning"], runs["tuned"], protocol["judged"]
     final, curves = tuned.final(judged), tuned.curves(steps)
@@ -140,7 +143,43 @@ def answer(
         run_seconds=seconds["run"],
         step_seconds=seconds["step"],
     )
-    return wordless._replace(sentence=_sentence(wordless, protocol, len(final)))
+    best = float(np.min(tried))
+    said = _sentence(wordless, protocol, len(final), math.isfinite(best))
+    why = reasons.get(tuned.optimizer)
+    return wordless._replace(sentence=f"{said} Of one, {why}." if why else said)
+
+
+def unable(name: str, why: str) -> Answer:
+    """Say that an optimizer cannot step from these parameters, and why."""
+    nothing = Interval(math.nan, math.nan, math.nan)
+    return Answer(
+        optimizer=name,
+        learning_rate=math.nan,
+        at_edge="",
+        rates=0,
+        trials=0,
+        diverged=0,
+        median=nothing,
+        mean=nothing,
+        best=nothing,
+        metrics=collections.defaultdict(lambda: nothing),
+        default_rate=math.nan,
+        default=nothing,
+        difference=None,
+        p_value=math.nan,
+        adjusted=math.nan,
+        verdict="cannot run",
+        seeds_needed=None,
+        sentence=f"{name} cannot run on these parameters: {why}.",
+        steps_to_target=nothing,
+        reached=0,
+        forgiving=math.nan,
+        best_of=np.zeros(0),
+        evaluations=math.nan,
+        compile_seconds=math.nan,
+        run_seconds=math.nan,
+        step_seconds=math.nan,
+    )
 
 
 def _seeds_needed(
@@ -154,8 +193,8 @@ def _seeds_needed(
     return statistics.seeds_needed(final - baseline, LEVEL, tests=tests)
 
 
-def _sentence(answer: Answer, protocol: dict[str, Any], seeds: int) -> str:
-    """Say in words what an answer says in figures."""
+def _sentence(answer: Answer, protocol: dict[str, Any], seeds: int, ends: bool) -> str:
+    """Say in words what an answer says in figures; `ends`: whether it does at any rate tried."""
     many, name, apart = f"{seeds} seed{'s' if seeds > 1 else ''}", answer.optimizer, ""
     difference, p = answer.difference, f"p = {answer.adjusted:.2g} corrected for all comparisons"
     unsure = answer.verdict == "not told apart"
@@ -172,7 +211,7 @@ def _sentence(answer: Answer, protocol: dict[str, Any], seeds: int) -> str:
             said += f" About {answer.seeds_needed} seeds would tell a difference as large."
     else:
         said = f"{name} is {answer.verdict} than plain SGD{apart}, {p}, {many}."
-    if answer.at_edge:
+    if answer.at_edge and ends:
         said += (
             f" Its best rate is still the {answer.at_edge} tried, so it may do better beyond: "
             "give it a range of its own."
