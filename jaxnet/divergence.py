@@ -77,8 +77,8 @@ def _divided(dtype: Any, optimizer: Any) -> str:
     named = next((f"its argument {name}" for name in _EPSILONS if name in names), "its epsilon")
     half = f", which is 0 in {dtype} where it is below 1e-7" if dtype == np.float16 else ""
     return (
-        f"where the gradient is 0 the optimizer divides by 0: raise {named}{half}, such as to 1e-4 by "
-        "functools.partial"
+        f"where the gradient is 0 the optimizer divides by 0: raise {named}{half}, such as to 1e-4 "
+        "by functools.partial"
     )
 
 

@@ -62,7 +62,8 @@ def _is_small(a: Any, b: Any, dimension_numbers: Any, **params: Any) -> bool:
     # Others add otherwise than `jnp.sum` does: booleans by or, narrow floats in wider ones. The
     # precision asked for is what these have anyway.
     plain = a.dtype in (jnp.float32, jnp.float64) and a.dtype == b.dtype
-    plain &= params["preferred_element_type"] in (None, a.dtype)
+    kind = params["preferred_element_type"]
+    plain &= kind is None or kind == a.dtype
     # A sharding that is asked for is of the product as it stands.
     plain &= params.get("out_sharding") is None
     return plain and a.size * b.size <= SMALL * shared

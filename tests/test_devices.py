@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 
+import jaxnet
 from jaxnet import devices
 
 
@@ -25,6 +26,7 @@ def test_provenance_says_what_a_result_depends_on(dtype):
     assert said.pop("device").startswith(jax.devices()[0].platform)
     assert said == {
         "dtype": np.dtype(dtype).name,
+        "jaxnet": jaxnet.__version__,
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
         "numpy": np.__version__,
@@ -69,6 +71,7 @@ def test_a_missing_platform_is_named_with_those_there_are(wanted):
     """In a process of its own; the setting is left as it was."""
     script = """
 import jax
+import jaxnet
 from jaxnet import devices
 from jaxnet.errors import InputError
 try:

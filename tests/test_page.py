@@ -84,11 +84,12 @@ def comparison(names=NAMES[:8], seeds=10, judged="test", lost=()):
         "rows": {"training": 100, "validation": 50, "test": 60},
         "target": None,
         "level": 0.05,
+        "unable": {},
         "command": "python -m experiments.comparison --output page.html",
     }
     provenance = {"device": "cpu", "dtype": "float32", "jax": "0.10.2", "optax": "0.2.8"}
     seconds = {name: {"compile": 1.234, "run": 12.34, "step": 1e-6} for name in names}
-    return Comparison(protocol, STEPS, every, answered, provenance, seconds, 0.25)
+    return Comparison(protocol, STEPS, every, answered, provenance, seconds, 0.25, {})
 
 
 def answer(name, tuned, before, every, rates, judged):
