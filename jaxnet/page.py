@@ -49,8 +49,6 @@ def _parts(comparison: Comparison) -> dict[str, str]:
     if protocol["target"] is None:
         protocol["target"] = f"plain SGD's own median at its end: {comparison.target:.4g}"
     command = protocol.pop("command", "")
-    # Said by the answers, with why.
-    del protocol["unable"]
     columns = answers.columns(comparison)
     return {
         "title": html.escape(protocol["title"]),

@@ -10,7 +10,18 @@ import optax
 import pytest
 from pyarrow import parquet
 
-from jaxnet import batches, comparison, inputs, losses, network, optimizers, statistics, sweep
+from jaxnet import (
+    batches,
+    comparison,
+    inputs,
+    losses,
+    network,
+    optimizers,
+    page,
+    statistics,
+    sweep,
+    verify,
+)
 from jaxnet.errors import InputError
 from jaxnet.runs import Runs
 
@@ -189,9 +200,12 @@ def test_the_best_rate_is_found_beyond_the_range(rates, best, edge, tried):
     (answer,) = found.answers
     assert answer.learning_rate == pytest.approx(best, rel=1e-9)
     assert (answer.at_edge, answer.rates) == (edge, tried)
-    assert (f"still the {edge} tried" in answer.sentence) == bool(edge)
-    assert answer.diverged == (7 if best > 1e9 else 0)
-    if best > 1e9:
+    lost = best > 1e9
+    # Where every rate tried is lost, why is said, and not that it may do better beyond.
+    assert (f"still the {edge} tried" in answer.sentence) == (bool(edge) and not lost)
+    assert ("was not finite in step" in answer.sentence) == lost
+    assert answer.diverged == (7 if lost else 0)
+    if lost:
         assert "7 of 7 seeds diverged" in answer.sentence
         assert math.isnan(answer.mean.estimate)
 
@@ -838,3 +852,44 @@ def test_equinox_models_are_compared(ours):
         return eqx.filter(eqx.tree_at(places, model, [w, b, v, c]), eqx.is_inexact_array)
 
     assert_same_runs(compare_models(loss, begin), ours)
+
+
+def test_what_cannot_run_is_a_row_and_what_diverged_says_why(tmp_path):
+    """sm3 indexes the axes of a scalar, of which there are none; a masked optimizer climbs."""
+
+    def climbing(learning_rate):
+        return optax.masked(optax.sgd(learning_rate), {"slope": True, "offset": False})
+
+    def init(key):
+        slope, offset = jax.random.normal(key, 2)
+        return {"slope": slope, "offset": offset}
+
+    def loss(params, batch):
+        return jnp.mean((params["slope"] * batch[0] + params["offset"] - batch[1]) ** 2)
+
+    x = np.linspace(-1, 1, 12, dtype=np.float32)
+    found = comparison.compare(
+        loss,
+        init,
+        (x, 2 * x),
+        {"sm3": "sm3", "climbing": climbing, "adam": "adam"},
+        epochs=100,
+        batch_size=4,
+        budget=2,
+        folder=tmp_path,
+    )
+    answers = {answer.optimizer: answer for answer in found.answers}
+    assert list(answers)[-1] == "sm3"
+    assert answers["sm3"].verdict == "cannot run"
+    assert "a step from init(key) raised IndexError" in answers["sm3"].sentence
+    assert len(found.ran) == 3
+    assert "of params['offset']: the optimizer adds the gradient" in answers["climbing"].sentence
+    assert "beyond" not in answers["climbing"].sentence
+    assert list(found.reasons) == ["climbing"]
+    again = comparison.load(tmp_path)
+    assert [a.sentence for a in again.answers] == [a.sentence for a in found.answers]
+    assert found.provenance["verified"] == verify.AGREES
+    page.write(found, tmp_path / "report.html")
+    assert "cannot run" in (tmp_path / "report.html").read_text()
+    with pytest.raises(InputError, match="wanted sm3 to be made of .* IndexError"):
+        comparison.compare(loss, init, (x, 2 * x), ["sm3"], epochs=1, batch_size=4)
