@@ -38,6 +38,8 @@ _DEVICE_TILE_BYTES = 2**30
 # Numbers of the largest array of a gradient that is computed in lanes, products of a sum among
 # them; larger ones are faster run by run.
 _LANES = 256
+# Multiplications of all runs that one device has done before more of them have begun.
+_ALONE = 2**20
 Run = tuple[int, float]
 """A seed and a learning rate."""
 
@@ -138,18 +140,26 @@ class Seconds(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """How many items each device takes at once, and how many learning rates each item has."""
+    """How many items each device takes at once, and how many learning rates each item has.
+
+    All local devices take part where `devices` is None, else the first so many.
+    """
 
     items: int
     rates: int
+    devices: int | None = None
 
     @property
     def runs(self) -> int:
         """Runs of one call of the program, on all devices."""
-        return self.items * self.rates * jax.local_device_count()
+        return self.items * self.rates * _count(self.devices)
 
 
-def tile(task: Task, runs: int, rates: int) -> Tile:
+def _count(asked: int | None) -> int:
+    return jax.local_device_count() if asked is None else asked
+
+
+def tile(task: Task, runs: int, rates: int, count: int | None = None) -> Tile:
     """Choose a tile for so many runs: as many as fit the cache, and no more than are needed.
 
     Args:
@@ -157,15 +167,20 @@ def tile(task: Task, runs: int, rates: int) -> Tile:
         runs: how many.
         rates: learning rates that share their seed's batch, and one large product with it. An
             item with fewer to run is filled up, at the cost of the full one.
+        count: how many local devices take part; where None all of them, or one for runs so short
+            that handing them out would take longer.
     """
     params = jax.eval_shape(task.init, jax.random.key(0))
     # Parameters, gradients and two moments.
     run = 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     room = _TILE_BYTES.get(jax.default_backend(), _DEVICE_TILE_BYTES)
-    needed = -(-runs // (rates * jax.local_device_count()))
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if count is None and runs * task.steps * task.batch_size * size < _ALONE:
+        count = 1
+    needed = -(-runs // (rates * _count(count)))
     # As many calls as the cache asks for, all of them as full.
     calls = -(-needed // max(1, room // run // rates))
-    return Tile(-(-needed // calls), rates)
+    return Tile(-(-needed // calls), rates, count)
 
 
 def memory(task: Task, shape: Tile, runs: int) -> int:
@@ -183,7 +198,7 @@ def memory(task: Task, shape: Tile, runs: int) -> int:
         for leaf in jax.tree.leaves((task.data, task.validation, task.test))
     )
     held = shape.runs * (run + _widest(task, params))
-    return results + held + gathered + data * (1 + jax.local_device_count())
+    return results + held + gathered + data * (1 + _count(shape.devices))
 
 
 def _widest(task: Task, params: PyTree) -> int:
@@ -204,9 +219,10 @@ def _widest(task: Task, params: PyTree) -> int:
 
 
 class Program(NamedTuple):
-    """A compiled tile, and the seconds it took to trace and compile."""
+    """A compiled tile, the devices it is for, and the seconds it took to trace and compile."""
 
     call: Callable[..., Any]
+    mesh: jax.sharding.Mesh
     seconds: float
 
 
@@ -262,18 +278,30 @@ def _functions(task: Task) -> _Functions:
 
 def _shapes(task: Task, shape: Tile) -> _Shapes:
     """Give the shapes of parameters, rates, seeds, orders, data and validation of a tile."""
-    items = shape.runs // shape.rates
-    seeds = jax.ShapeDtypeStruct((items,), np.int32)
-    params = _starting(task.init).eval_shape(seeds)
-    rates = jax.ShapeDtypeStruct((items, shape.rates), _kind(params))
-    order = jax.ShapeDtypeStruct((items, task.steps, task.batch_size), np.int32)
-    whole = task.batch_size == task.rows
-    inputs = params, rates, seeds, None if whole else order, task.data, task.validation
-    leaves, tree = jax.tree.flatten(inputs)
-    kinds = tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
+    cut = None if task.batch_size == task.rows else (task.steps, task.batch_size)
     # Constants are traced as JAX's default dtype.
-    told_apart = task.fingerprint, jnp.zeros(()).dtype
-    return _Shapes(tree, kinds, devices.mesh("runs"), told_apart)
+    told_apart = task.fingerprint, jnp.result_type(float)
+    given = verify.signature((task.data, task.validation))
+    return _shaped(task.init, shape, cut, told_apart, given)
+
+
+@functools.lru_cache(maxsize=64)
+def _shaped(
+    init: Callable[[Array], PyTree],
+    shape: Tile,
+    cut: tuple[int, int] | None,
+    told_apart: tuple[Any, ...],
+    given: tuple[Any, ...],
+) -> _Shapes:
+    count, (tree, kinds, _) = shape.runs // shape.rates, given
+    seeds = jax.ShapeDtypeStruct((count,), np.int32)
+    params = _starting(init).eval_shape(seeds)
+    rates = jax.ShapeDtypeStruct((count, shape.rates), _kind(params))
+    order = cut and jax.ShapeDtypeStruct((count, *cut), np.int32)
+    held = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
+    leaves, tree = jax.tree.flatten((params, rates, seeds, order, *held))
+    kinds = tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
+    return _Shapes(tree, kinds, devices.mesh("runs", shape.devices), told_apart)
 
 
 def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
@@ -283,15 +311,15 @@ def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _compile(*statics: Any) -> Program:
-    lowered, tracing = _lower(*statics)
+    lowered, mesh, tracing = _lower(*statics)
     began = time.perf_counter()
-    return Program(lowered.compile(), tracing + time.perf_counter() - began)
+    return Program(lowered.compile(), mesh, tracing + time.perf_counter() - began)
 
 
 @functools.lru_cache(maxsize=256)
 def _lower(
     functions: _Functions, entry: Entry, measured: tuple[int, ...], shapes: _Shapes
-) -> tuple[Any, float]:
+) -> tuple[Any, jax.sharding.Mesh, float]:
     began = time.perf_counter()
     try:
         lowered = _lowered(functions, entry, measured, shapes)
@@ -301,7 +329,7 @@ def _lower(
         lowered = _lowered(functions._replace(fast=PLAIN), entry, measured, shapes)
         # What is wrong with the functions themselves has been raised by now.
         _step_aside(f"{type(error).__name__}: {error}", entry.name)
-    return lowered, time.perf_counter() - began
+    return *lowered, time.perf_counter() - began
 
 
 def _step_aside(why: str, name: str) -> None:
@@ -314,18 +342,19 @@ def _step_aside(why: str, name: str) -> None:
 
 def _lowered(
     functions: _Functions, entry: Entry, measured: tuple[int, ...], shapes: _Shapes
-) -> Any:
+) -> tuple[Any, jax.sharding.Mesh]:
     value_and_grad, layout = _arranged(functions, shapes)
     of = functions._replace(value_and_grad=value_and_grad)
     items = functools.partial(_train, of, entry, np.array(measured), layout)
-    options, given = functions.fast.options, shapes.unflatten()
-    lowered = _spread(items, shapes.mesh, options).lower(*given)
-    several = shapes.mesh.size > 1 and shapes.mesh.devices.flat[0].platform == "cpu"
+    options, mesh, given = functions.fast.options, shapes.mesh, shapes.unflatten()
+    lowered = _spread(items, mesh, options).lower(*given)
+    several = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
     if several and "lapack" in lowered.as_text():
         # A decomposition waits for a thread of the pool that every device runs in: with a device
         # for each thread, all may wait for ever.
-        lowered = _spread(items, devices.mesh("runs", 1), options).lower(*given)
-    return lowered
+        mesh = devices.mesh("runs", 1)
+        lowered = _spread(items, mesh, options).lower(*given)
+    return lowered, mesh
 
 
 def _arranged(
@@ -379,15 +408,19 @@ def verified(task: Task, shape: Tile) -> tuple[Task, str]:
 
 def _difference(task: Task, shape: Tile) -> verify.Difference | None:
     functions, shapes = _functions(task), _shapes(task, shape)
+    parts = {"validation": task.validation, "test": task.test}
+    program = _probing(functions, shapes)
+    known = program.found.get(verify.signature(parts), ...)
+    if known is not ...:
+        return known
     seeds = np.arange(shape.runs // shape.rates, dtype=np.int32)
     params = _starting(task.init)(seeds)
     order = None
     if task.batch_size < task.rows:
         order = np.stack([_order(task.rows, task.batch_size, 1, int(seed))[0] for seed in seeds])
     rates = np.zeros((len(seeds), shape.rates), _kind(params))
-    parts = {"validation": task.validation, "test": task.test}
     given = params, rates, seeds, order, task.data, parts
-    return _probing(functions, shapes).verify(given, parts)
+    return program.verify(given, parts)
 
 
 @functools.lru_cache(maxsize=64)
@@ -580,7 +613,7 @@ def run(
         folder: where finished tiles are kept and found again; nowhere where None.
         on_progress: called with the number of runs done after each tile.
     """
-    places, items = _items(runs, shape)
+    places, items = _items(tuple(runs), shape.rates)
     task = verified(task, shape)[0]
     program = functools.cache(lambda: compiled(task, entry, shape))
     tiles, end = [], 0
@@ -596,7 +629,10 @@ def run(
         if on_progress:
             on_progress(int(np.sum(places < end)))
     compiling, running = np.transpose([tile.pop("seconds") for tile in tiles])
-    joined = {name: np.concatenate([tile[name] for tile in tiles])[places] for name in tiles[0]}
+    joined = {
+        name: np.concatenate([tile[name] for tile in tiles]).take(places, axis=0)
+        for name in tiles[0]
+    }
     parts: dict[str, dict[str, np.ndarray]] = {"validation": {}, "test": {}}
     for name, values in joined.items():
         part, _, metric = name.partition(" ")
@@ -609,7 +645,7 @@ def run(
 
 def is_kept(task: Task, entry: Entry, runs: Sequence[Run], shape: Tile, folder: Path) -> bool:
     """Tell whether all tiles of the runs are kept already, not scored on the test data."""
-    tiles = _cut(_items(runs, shape)[1], shape)
+    tiles = _cut(_items(tuple(runs), shape.rates)[1], shape)
     return all((folder / _name(task, entry, False, each, shape)).exists() for each in tiles)
 
 
@@ -642,7 +678,8 @@ def _name(task: Task, entry: Entry, test: bool, items: _Items, shape: Tile) -> s
     return f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
 
 
-def _items(runs: Sequence[Run], shape: Tile) -> tuple[Int[np.ndarray, " R"], _Items]:
+@functools.lru_cache(maxsize=8)
+def _items(runs: tuple[Run, ...], together: int) -> tuple[Int[np.ndarray, " R"], _Items]:
     """Group runs of one seed into items of so many rates, the last of a seed filled up.
 
     Gives also the place of each run among all the rates of all items.
@@ -651,12 +688,12 @@ def _items(runs: Sequence[Run], shape: Tile) -> tuple[Int[np.ndarray, " R"], _It
     rates = np.array([rate for _, rate in runs], float)
     by_seed = np.argsort(seeds, kind="stable")
     seeds, rates = seeds[by_seed], rates[by_seed]
-    offset = (np.arange(len(runs)) - np.searchsorted(seeds, seeds)) % shape.rates
+    offset = (np.arange(len(runs)) - np.searchsorted(seeds, seeds)) % together
     (firsts,) = np.nonzero(offset == 0)
     lasts = np.append(firsts[1:], len(runs)) - 1
-    filled = np.minimum(firsts[:, None] + np.arange(shape.rates), lasts[:, None])
+    filled = np.minimum(firsts[:, None] + np.arange(together), lasts[:, None])
     places = np.empty(len(runs), int)
-    places[by_seed] = (np.cumsum(offset == 0) - 1) * shape.rates + offset
+    places[by_seed] = (np.cumsum(offset == 0) - 1) * together + offset
     return places, _Items(seeds[firsts], rates[filled])
 
 
@@ -671,10 +708,9 @@ def _call(
     task: Task, program: Program, shape: Tile, items: _Items, test: bool
 ) -> dict[str, np.ndarray]:
     """Run one tile; give each measurement with the tile's runs along the first axis."""
-    missing = shape.runs // shape.rates - len(items.seeds)
-    seeds = np.pad(items.seeds, (0, missing), "edge")
-    rates = np.pad(items.rates, ((0, missing), (0, 0)), "edge")
-    inputs = (*_inputs(task, seeds, rates), task.data, task.validation)
+    filled = np.minimum(np.arange(shape.runs // shape.rates), len(items.seeds) - 1)
+    placed = _inputs(task, items.seeds[filled], items.rates[filled], program.mesh)
+    inputs = *placed, task.data, task.validation
     began = time.perf_counter()
     values, params = jax.block_until_ready(program.call(*inputs))
     running = time.perf_counter() - began
@@ -689,11 +725,39 @@ def _call(
 
 
 def _inputs(
-    task: Task, seeds: Int[np.ndarray, " K"], rates: Float[np.ndarray, "K L"]
+    task: Task, seeds: Int[np.ndarray, " K"], rates: Float[np.ndarray, "K L"], mesh: Any
 ) -> tuple[Any, ...]:
     """Give parameters, learning rates, seeds and orders of items, each with the items first."""
-    params = _starting(task.init)(seeds)
-    return params, rates.astype(_kind(params)), seeds, _orders(task, seeds)
+    cut = None if task.batch_size == task.rows else (task.rows, task.batch_size, task.epochs)
+    items = seeds.tobytes(), rates.tobytes()
+    return _placed(task.init, items, rates.shape, cut, mesh, _settings())
+
+
+def _settings() -> tuple[Any, ...]:
+    """Give the settings of JAX that decide what a seed draws."""
+    names = "jax_default_prng_impl", "jax_threefry_partitionable"
+    return jnp.result_type(float), *(getattr(jax.config, name) for name in names)
+
+
+@functools.lru_cache(maxsize=4)
+def _placed(
+    init: Callable[[Array], PyTree],
+    items: tuple[bytes, bytes],
+    shape: tuple[int, int],
+    cut: tuple[int, int, int] | None,
+    mesh: jax.sharding.Mesh,
+    settings: Any,
+) -> tuple[Any, ...]:
+    """Draw them and move them to their devices, which takes as long as short runs do.
+
+    There is no order where every batch is all of the data, as it is.
+    """
+    del settings
+    seeds, rates = np.frombuffer(items[0], np.int32), np.frombuffer(items[1]).reshape(shape)
+    params = _starting(init)(seeds)
+    order = None if cut is None else np.stack([_order(*cut, seed) for seed in seeds.tolist()])
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("runs"))
+    return jax.device_put((params, rates.astype(_kind(params)), seeds, order), spread)
 
 
 def _kind(params: PyTree) -> Any:
@@ -710,13 +774,6 @@ def start(
 @functools.lru_cache(maxsize=64)
 def _starting(init: Callable[[Array], PyTree]) -> Any:
     return devices.program(functools.partial(start, init))
-
-
-def _orders(task: Task, seeds: Int[np.ndarray, " K"]) -> Int[np.ndarray, "K T B"] | None:
-    """Give the order of each seed; none where every batch is all of the data, as it is."""
-    if task.batch_size == task.rows:
-        return None
-    return np.stack([_order(task.rows, task.batch_size, task.epochs, int(s)) for s in seeds])
 
 
 @functools.lru_cache(maxsize=64)

@@ -16,6 +16,7 @@ from experiments.benchmark import (
     __main__ as benchmark,
 )
 from experiments.benchmark import (
+    ablation,
     digits,
     large,
     machine,
@@ -29,7 +30,7 @@ from experiments.benchmark import (
     timing,
     work,
 )
-from jaxnet import losses, network
+from jaxnet import devices, losses, network, optimizers, sweep
 from jaxnet.errors import InputError
 
 PAIRS = tuple(work.crossed(2, [0.05, 0.01]))
@@ -365,7 +366,7 @@ def test_what_is_not_installed_is_named_and_left_out(monkeypatch):
     assert peers.many_runs(given, ["torch", "vmap"])[1] == said[:1]
     assert list(peers.scikit_learn_runs(given, together=True)) == ["scikit-learn"]
     assert list(machine.products()) == ["jnp.matmul"]
-    assert set(machine.versions()) == {"python", "jax", "jaxlib", "optax", "numpy"}
+    assert set(machine.versions()) == {"python", "jaxnet", "jax", "jaxlib", "optax", "numpy"}
 
 
 def test_a_compiler_that_fails_is_named(monkeypatch):
@@ -416,6 +417,96 @@ def test_another_rule_than_the_notebooks_is_refused():
     loop = given.curves(notebooks.numpy_classifier(given))
     with pytest.raises(RuntimeError, match="not timed"):
         timing.refuse_to_time("NumPy", loop, peers.jaxnet_single(given)[peers.TRAIN]())
+
+
+# --- what the fast path is made of
+
+
+def test_each_path_lacks_one_part_and_the_last_none():
+    paths, whole = ablation.paths(), sweep.fast(True)
+    assert list(paths.values())[-2:] == [sweep.PLAIN, whole]
+    assert len(set(paths.values())) == len(paths) == len(devices.options()) + 4
+    for path in list(paths.values())[:-2]:
+        lacking = len(whole.options) - len(path.options)
+        assert lacking + (whole.products - path.products) + (whole.lanes - path.lanes) == 1
+
+
+def short_case(name="classifier"):
+    task = notebooks.task("classifier", classifier.AUTODIFF)._replace(epochs=3)
+    return ablation.Case(name, task, 8)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_every_way_of_a_case_makes_its_runs():
+    case = short_case()
+    made, notes = ablation.ways(case, "adam")
+    assert {ablation.VMAP, ablation.EVERYWHERE, *ablation.paths()} == set(made)
+    assert list(made)[-1] == ablation.WHOLE
+    assert notes == []
+    found = {name: way() for name, way in made.items()}
+    assert len(np.unique(found[ablation.WHOLE], axis=0)) == case.runs
+    for name, curves in found.items():
+        timing.refuse_to_time(name, curves, found[ablation.WHOLE])
+
+
+def test_a_way_that_is_not_what_it_is_called_is_left_out(monkeypatch):
+    def stepped_aside(task, shape):
+        return (task if task.fast.lanes else task._replace(fast=sweep.PLAIN)), ""
+
+    monkeypatch.setattr(sweep, "verified", stepped_aside)
+    made, notes = ablation.ways(short_case(), "sgd")
+    assert ablation.PLAIN in made
+    assert "without lanes" not in made
+    assert notes == ["classifier, 8 runs, without lanes: does not agree with NumPy, left out."]
+
+
+def test_what_a_part_earns_is_told_by_case_and_the_least_is_claimed(monkeypatch):
+    def compared(title, ways, rounds):
+        plain = 0.5 if "first" in title else 3.0
+        vmap, whole = timed(2.0, 4.0), timed(1.0, 2.0)
+        timings = {ablation.VMAP: vmap, ablation.PLAIN: timed(plain, 2 * plain)}
+        return timing.Group(title, ablation.WHOLE, {**timings, ablation.WHOLE: whole})
+
+    made = [short_case("first"), short_case("second")]
+    monkeypatch.setattr(ablation, "cases", lambda size: (made, ["said"]))
+    monkeypatch.setattr(ablation, "ways", lambda case, optimizer: ({}, []))
+    monkeypatch.setattr(ablation, "compare", compared)
+    section = ablation.ablation(work.size("cpu", False))
+    assert section.notes == ["said"]
+    assert section.claims["adam, the least of plain path / fast path"] == 0.5
+    assert section.claims["second, 8 runs, sgd: plain vmap / jaxnet"] == 2
+    assert section.figures["sgd"]["second, 8 runs"] == {"plain vmap": 2, "plain path": 3}
+    assert section.tables[0].columns == ("", "plain vmap", "plain path")
+    assert section.tables[0].rows == [("first, 8 runs", "2", "0.5"), ("second, 8 runs", "2", "3")]
+
+
+def test_targets_name_what_the_ablation_claims():
+    cases, _ = ablation.cases(work.size("cpu", False))
+    made = {f"{case.title}, sgd: plain vmap / jaxnet" for case in cases}
+    made.add("sgd, the least of plain path / fast path")
+    wanted = {t.claim for t in targets.TARGETS if t.part == "ablation" and "sgd" in t.claim}
+    assert wanted
+    assert wanted <= made
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("package", ["flax", "equinox"])
+def test_networks_of_other_libraries_train(package):
+    pytest.importorskip(package)
+    make = {"flax": ablation.flax_convolution, "equinox": ablation.equinox_gru}[package]
+    task = make()
+    task = task._replace(data=jax.tree.map(lambda leaf: leaf[:32], task.data), epochs=20)
+    case = ablation.Case(package, task, 2)
+    shape = sweep.tile(task, case.runs, case.together)
+    swept, _ = sweep.run(task, optimizers.entry("adam"), case.pairs, shape)
+    assert (swept.loss[:, -1] < swept.loss[:, 0]).all()
+
+
+def test_networks_of_libraries_that_are_missing_are_named(monkeypatch):
+    monkeypatch.setattr(machine, "installed", lambda module: False)
+    cases, notes = ablation.cases(work.size("cpu", True))
+    assert len(cases) == 5
+    assert notes == ["Flax is not installed: left out.", "Equinox is not installed: left out."]
 
 
 # --- large networks
@@ -608,7 +699,9 @@ def made_up():
         "start": timing.Section((), {"cold start, s": 7.25}),
         "scaling": scaling.section(lines),
     }
-    hardware = {"processor": "A processor", "cores": 2, "memory": 24 * 2**30}
+    sections["machine"] = timing.Section(figures={"gigaflops": 123.4, "gigabytes": 5.0})
+    hardware = {"processor": "A processor", "family": "25", "model": "17", "stepping": "1"}
+    hardware |= {"cores": 2, "memory": 24 * 2**30}
     held = dict.fromkeys(sections, 10**9)
     return results.Found(sections, held, hardware, {"jax": "0.10.2"}, "2026-01-02")
 
@@ -616,7 +709,9 @@ def made_up():
 def test_the_block_says_what_was_found_where_and_what_is_missed():
     lines = results.block(made_up()).splitlines()
     assert (lines[0], lines[-1]) == (results.BEGIN, results.END)
-    assert "A processor, 2 cores, 24 GiB; jax 0.10.2; 2026-01-02" in " ".join(lines[1:4])
+    processor = "A processor (family 25, model 17, stepping 1), 2 cores, 24 GiB"
+    said = f"{processor}; matrix products at 123.4 GFLOP/s; jax 0.10.2; 2026-01-02"
+    assert said in " ".join(lines[1:5])
     assert max(map(len, lines)) <= 100
     assert [line for line in lines if line.startswith("| ") and "jaxnet" not in line] == [
         "| One run on digits | 30 ms | PyTorch eager 3, Flax 0.5 |",
@@ -666,6 +761,7 @@ def test_results_are_written_whole(tmp_path):
         found.versions,
         found.hardware,
     )
+    assert kept["gigaflops"] == 123.4
     digits_part = kept["parts"]["digits"]
     fit = digits_part["groups"][0]["timings"]["jaxnet, fit"]
     assert fit == {"seconds": [0.02, 0.04], "compiling": 0, "runs": 1}
@@ -720,10 +816,16 @@ def test_every_part_runs_in_a_process_new_with_the_devices_it_wants(monkeypatch,
     assert all(quick for _, quick, _ in started)
 
 
+def test_the_kind_of_the_first_processor_is_told():
+    told = "model\t\t: 17\nmodel name\t: A: B\nstepping\t: 1\n\nmodel\t\t: 18\n"
+    assert machine._first_processor(told) == {"model": "17", "model name": "A: B", "stepping": "1"}
+
+
 def test_hardware_and_versions_are_told():
     told = machine.hardware()
     assert told["cores"] == len(os.sched_getaffinity(0))
     assert told["memory"] > 2**30
     assert told["processor"]
     assert machine.versions()["jax"] == jax.__version__
+    assert machine.versions()["jaxnet"] == devices.releases()["jaxnet"]
     assert "card" not in told

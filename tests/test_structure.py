@@ -70,6 +70,7 @@ BENCHMARK_ARROWS = {
     "peers": {"machine", "pytorch", "timing", "work"},
     "pytorch": {"machine", "timing", "work"},
     "notebooks": {"peers", "timing", "work"},
+    "ablation": {*_TOOLS, "notebooks"},
     "digits": {*_TOOLS, "pytorch"},
     "large": _TOOLS,
     "scores": {"peers", "timing", "work"},
@@ -79,8 +80,8 @@ BENCHMARK_ARROWS = {
     "targets": {"timing"},
     "results": {"targets", "timing"},
     "__main__": {
-        *("digits", "large", "machine", "memory", "notebooks", "results", "scaling", "scores"),
-        *("starting", "targets", "timing", "work"),
+        *("ablation", "digits", "large", "machine", "memory", "notebooks", "results", "scaling"),
+        *("scores", "starting", "targets", "timing", "work"),
     },
 }
 CORE_PACKAGES = {"jax", "numpy", "optax", "jaxtyping"}

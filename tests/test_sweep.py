@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxnet import batches, losses, network, optimizers, sweep
+from jaxnet import batches, devices, losses, network, optimizers, sweep
 
 TANH = functools.partial(network.forward, activation=jnp.tanh)
 SQUARES = losses.BatchLoss(network.forward, optax.losses.l2_loss)
@@ -450,7 +450,33 @@ def test_a_damaged_tile_is_done_again(one_tile, data):
 def test_a_tile_is_no_larger_than_needed(runs):
     shape = sweep.tile(line(), runs, rates=2)
     assert shape.items >= 1
-    assert (shape.items - 1) * shape.rates * jax.local_device_count() < runs
+    count = shape.devices or jax.local_device_count()
+    assert (shape.items - 1) * shape.rates * count < runs
+
+
+def test_short_runs_stay_on_one_device_and_long_ones_take_all():
+    task, count = line(), jax.local_device_count()
+    assert count > 1
+    short = sweep.tile(task, 4, rates=2)
+    assert (short.devices, short.runs) == (1, 4)
+    assert sweep.tile(task, 4, rates=2, count=count).devices == count
+    assert sweep.tile(task._replace(epochs=10**6), 4, rates=2).devices is None
+
+
+def test_runs_are_the_same_on_one_device_as_on_all():
+    alone = fitted(RUNS, sweep.Tile(1, 2, 1))
+    assert equal(fitted(RUNS, sweep.Tile(1, 2)), alone)
+
+
+def test_other_random_keys_are_other_starts():
+    task = line(begin=jax.random.normal)
+    seeds, rates = np.arange(4, dtype=np.int32), np.ones((4, 1))
+    given = task, seeds, rates, devices.mesh("runs")
+    first = sweep._inputs(*given)[0]
+    with jax.default_prng_impl("rbg"):
+        other = sweep._inputs(*given)[0]
+    assert not np.array_equal(first, other)
+    assert np.array_equal(first, sweep._inputs(*given)[0])
 
 
 def test_a_tile_of_large_networks_is_the_smallest():
@@ -497,8 +523,9 @@ loss = jax.value_and_grad(losses.BatchLoss(network.forward, optax.losses.l2_loss
 init = functools.partial(network.init, sizes=[20, 8, 2])
 task = sweep.Task(loss, init, data, rows, 1, held)
 shape = sweep.Tile(25, 4)
-program = sweep.compiled(task, optimizers.entry("sgd"), shape).call
-inputs = sweep._inputs(task, np.arange(25), np.tile([0.1, 0.2, 0.3, 0.4], (25, 1)))
+program, mesh, _ = sweep.compiled(task, optimizers.entry("sgd"), shape)
+seeds, rates = np.arange(25, dtype=np.int32), np.tile([0.1, 0.2, 0.3, 0.4], (25, 1))
+inputs = sweep._inputs(task, seeds, rates, mesh)
 def peak():
     # Of this process alone, where getrusage begins from its parent's.
     status = open("/proc/self/status").read()

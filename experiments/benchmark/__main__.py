@@ -11,6 +11,7 @@ import jax
 
 from experiments import command
 from experiments.benchmark import (
+    ablation,
     digits,
     large,
     machine,
@@ -33,6 +34,7 @@ Name = Literal[
     "notebooks",
     "digits",
     "sweep",
+    "ablation",
     "wide",
     "deep",
     "scaling",
@@ -65,6 +67,7 @@ PARTS: Mapping[Name, Part] = {
     "notebooks": Part(notebooks.many_runs, None),
     "digits": Part(digits.one_run),
     "sweep": Part(digits.many_runs, None),
+    "ablation": Part(ablation.ablation, None, quick=False),
     "wide": Part(large.wide),
     "deep": Part(large.deep, quick=False),
     "scaling": Part(scaling.scaling, quick=False),

@@ -51,7 +51,8 @@ def on_gpu() -> bool:
 
 def versions() -> dict[str, str]:
     """Give the versions of all that is timed, of what is installed."""
-    own = {name: metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")}
+    own = devices.releases()
+    own |= {name: metadata.version(name) for name in ("optax", "numpy")}
     peers = {
         name: metadata.version(name)
         for module in PACKAGES
@@ -62,16 +63,27 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Give the processor, its cores, the memory in bytes, and the card where JAX uses one."""
+    """Give the processor, its cores, the memory in bytes, and the card where JAX uses one.
+
+    Of the processor also family, model and stepping where Linux tells them: clouds name several
+    kinds alike.
+    """
     information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    told = _first_processor(information.read_text()) if information.exists() else {}
+    kinds = {"family": "cpu family", "model": "model", "stepping": "stepping"}
     found: dict[str, Any] = {
-        "processor": names[0] if names else platform.processor(),
+        "processor": told.get("model name", platform.processor()),
+        **{name: told[said] for name, said in kinds.items() if said in told},
         "cores": len(os.sched_getaffinity(0)),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
     return found | ({"card": jax.devices()[0].device_kind} if on_gpu() else {})
+
+
+def _first_processor(information: str) -> dict[str, str]:
+    """Read what Linux says of the first processor of all."""
+    pairs = (line.partition(":") for line in information.partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def today() -> str:

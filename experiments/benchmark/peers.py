@@ -226,7 +226,8 @@ _MANY: dict[str, Callable[[Work], dict[str, Way]]] = {"torch": torch_func, "vmap
 
 
 def sweeping(task: sweep.Task, optimizer: str, pairs: Sequence[sweep.Run]) -> Way:
-    """Make the runs by `sweep`, on all devices."""
+    """Make the runs by `sweep`, on all devices, of data that is on one as the peers' is."""
+    task = task._replace(data=jax.device_put(task.data))
     entry, shape = optimizers.entry(optimizer), sweep.tile(task, len(pairs), RATES_TOGETHER)
     return lambda: sweep.run(task, entry, pairs, shape)[0].loss
 

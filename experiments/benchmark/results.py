@@ -17,6 +17,7 @@ from jaxnet import report
 from jaxnet.errors import InputError
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
+_KINDS = ("family", "model", "stepping")
 # Claims that a row of the README is made of, with its words and unit.
 _ALONE = {
     ("start", "cold start, s"): ("from a cold start of `experiments.train` to a model", "s"),
@@ -73,16 +74,24 @@ class Found(NamedTuple):
 
     @property
     def where(self) -> str:
-        """The machine, the versions and the date in one line."""
+        """The machine, what it does at its best, the versions and the date in one line."""
         made = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        return f"{machine_words(self.hardware)}; {made}; {self.date}"
+        best = f"matrix products at {self.peak:.4g} GFLOP/s; " if self.peak else ""
+        return f"{machine_words(self.hardware)}; {best}{made}; {self.date}"
+
+    @property
+    def peak(self) -> float | None:
+        """GFLOP/s of the best matrix product; none where the machine was not measured."""
+        return self.sections["machine"].figures["gigaflops"] if "machine" in self.sections else None
 
 
 def machine_words(hardware: Mapping[str, Any]) -> str:
     """Say what machine it is."""
     card = f"{hardware['card']}, " if "card" in hardware else ""
+    kinds = ", ".join(f"{kind} {hardware[kind]}" for kind in _KINDS if kind in hardware)
+    processor = hardware["processor"] + (f" ({kinds})" if kinds else "")
     return (
-        f"{card}{hardware['processor']}, {hardware['cores']} core{'s' * (hardware['cores'] > 1)}, "
+        f"{card}{processor}, {hardware['cores']} core{'s' * (hardware['cores'] > 1)}, "
         f"{hardware['memory'] / 2**30:.0f} GiB"
     )
 
@@ -94,6 +103,7 @@ def to_json(found: Found) -> dict[str, Any]:
         "quick": found.quick,
         "hardware": dict(found.hardware),
         "versions": dict(found.versions),
+        "gigaflops": found.peak,
         "parts": {
             name: {
                 "groups": [

@@ -67,6 +67,15 @@ TARGETS = (
             ("torch.func", 5),
         )
     ),
+    # The fast path slows no case by more than a twentieth.
+    *(
+        Target("ablation", f"{optimizer}, the least of plain path / fast path", "at least", 0.95)
+        for optimizer in ("sgd", "adam")
+    ),
+    *(
+        Target("ablation", f"regression, 2,048 runs, {each}: plain vmap / jaxnet", "at least", 1)
+        for each in ("sgd", "adam")
+    ),
     Target("sweep", "sgd, share of the machine's peak", "at least", 0.6, _SHARED),
     Target("sweep", "adam, share of the machine's peak", "at least", 0.5, _SHARED),
     Target(
