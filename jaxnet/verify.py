@@ -105,7 +105,7 @@ def _near(leaf: np.ndarray, random: np.random.Generator) -> np.ndarray:
     if not jnp.issubdtype(leaf.dtype, jnp.floating):
         return leaf
     moved = leaf * (1 + _MARGIN * _unit(leaf.dtype) * random.uniform(-1, 1, leaf.shape))
-    return moved.astype(leaf.dtype)
+    return np.asarray(moved, leaf.dtype)
 
 
 def _unit(dtype: Any) -> float:
@@ -115,14 +115,15 @@ def _unit(dtype: Any) -> float:
 def _difference(
     name: str, got: PyTree, wanted: PyTree, others: Callable[[], Sequence[PyTree]]
 ) -> Difference | None:
-    """Compare leaf by leaf, a leaf that is nothing beside the others by what these are."""
+    """Compare leaf by leaf, each by its own size; one of zeros alone by that of all."""
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(wanted)]
     whole = max(_norm(leaf[np.isfinite(leaf)]) for leaf in leaves)
     for index, (leaf, b) in enumerate(zip(jax.tree.leaves(got), leaves, strict=True)):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
         a, unit, known = np.asarray(leaf, np.float64), _unit(leaf.dtype), np.isfinite(b)
-        allowed = unit * (_ROUNDINGS * max(_norm(a[known]), _norm(b[known])) + whole)
+        own = _norm(b[known])
+        allowed = unit * (_ROUNDINGS * own if b[known].any() else whole)
         if _norm((a - b)[known]) <= allowed:
             continue
         exact, *near = (np.asarray(jax.tree.leaves(each)[index], np.float64) for each in others())
@@ -130,15 +131,19 @@ def _difference(
             known &= np.isfinite(other)
         spread = [_MARGIN * _norm((exact - b)[known])]
         allowed += max(spread + [_norm((other - b)[known]) for other in near])
-        apart, scale = _norm((a - b)[known]), max(_norm(a[known]), _norm(b[known]))
-        # Also where what was compiled is not finite.
-        if not apart <= allowed:
+        apart, scale = _norm((a - b)[known]), max(_norm(b[known]), _norm(a[known]))
+        if not np.isfinite(apart):
+            apart, scale = np.inf, _norm(b[known]) or 1.0
+        if apart > allowed:
             return Difference(name, apart / scale, allowed / scale)
     return None
 
 
 def _norm(array: np.ndarray) -> float:
-    return float(np.linalg.norm(array))
+    # Of numbers whose squares overflow, too.
+    largest = float(np.abs(array).max(initial=0))
+    scale = largest if np.isfinite(largest) and largest else 1.0
+    return scale * float(np.linalg.norm(array / scale))
 
 
 AGREES = "compiled loss, gradient and metrics agree with NumPy to rounding"
