@@ -354,7 +354,7 @@ def _line_of(ax: Axes, x: np.ndarray, y: np.ndarray, look: _Look, marker: str = 
 def _limits(ax: Axes, side: str, values: np.ndarray, most: float = np.inf) -> None:
     """Limits to what is finite, at most `most`; logarithmic, in plain figures, where positive."""
     found = values[np.isfinite(values) & (values <= most)]
-    low, high = (found.min(), found.max()) if found.size else (0.0, 1.0)
+    low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
     axis = getattr(ax, f"{side}axis")
     if low > 0:
         getattr(ax, f"set_{side}scale")("log")

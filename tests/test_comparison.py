@@ -854,7 +854,7 @@ def test_equinox_models_are_compared(ours):
     assert_same_runs(compare_models(loss, begin), ours)
 
 
-def test_what_cannot_run_is_a_row_and_what_diverged_says_why(tmp_path):
+def test_what_cannot_run_is_a_row_and_what_diverged_says_why(tmp_path, standard_promotion):
     """sm3 indexes the axes of a scalar, of which there are none; a masked optimizer climbs."""
 
     def climbing(learning_rate):
@@ -891,5 +891,5 @@ def test_what_cannot_run_is_a_row_and_what_diverged_says_why(tmp_path):
     assert found.provenance["verified"] == verify.AGREES
     page.write(found, tmp_path / "report.html")
     assert "cannot run" in (tmp_path / "report.html").read_text()
-    with pytest.raises(InputError, match="wanted sm3 to be made of .* IndexError"):
+    with pytest.raises(InputError, match=r"wanted sm3 to be made of .* IndexError"):
         comparison.compare(loss, init, (x, 2 * x), ["sm3"], epochs=1, batch_size=4)
