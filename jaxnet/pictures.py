@@ -205,7 +205,7 @@ def _curves(comparison: Comparison) -> Iterator[Plot]:
     if len(comparison.steps) > 1:
         ax.set_xlim(comparison.steps[0], comparison.steps[-1])
     ax.xaxis.set_major_locator(ticker.MaxNLocator(5))
-    _label_ends(ax, {name: quartiles[name][1, -1] for name in front}, looks)
+    _label_ends(ax, {name: float(quartiles[name][1, -1]) for name in front}, looks)
     yield Plot(
         "curves",
         "How the loss falls",
@@ -316,7 +316,7 @@ def _best_of(comparison: Comparison) -> Iterator[Plot]:
     curves = {answer.optimizer: answer.best_of for answer in comparison.ran}
     for name, losses in curves.items():
         _line_of(ax, np.arange(1, len(losses) + 1), losses, looks[name], marker=".")
-    ends = {name: curves[name][-1] for name in front}
+    ends = {name: float(curves[name][-1]) for name in front}
     shown = np.concatenate([curves[name] for name in front])
     _limits(ax, "y", shown, 20 * np.nanmax([*ends.values(), 0.0]) or np.inf)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
