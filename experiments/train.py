@@ -250,7 +250,8 @@ def keep(settings: Settings, result: Result, folder: Path) -> None:
         "encoder": result.split.encoder.to_json(),
         "scores": result.scores,
         "outcome": result.fit.outcome,
-        "provenance": devices.provenance(np.float32) | {"seed": str(settings.seed)},
+        "provenance": devices.provenance(np.float32)
+        | {"seed": str(settings.seed), "verified": result.fit.verified},
     }
     models.write(folder / "model", jax.device_get(result.fit.params), about)
     history = result.fit.history

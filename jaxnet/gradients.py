@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
-from jaxnet import checks, finite, losses, mistakes
+from jaxnet import checks, finite, losses, mistakes, versions
 from jaxnet.errors import InputError
 from jaxnet.mistakes import Case, Gradient, Mistake
 
@@ -140,6 +140,7 @@ def audit(
             that is not a real scalar, or has no finite gradient here; a claim that is complex or
             not of the structure of `params`.
     """
+    versions.check()
     checks.params(params)
     rows = checks.data(batch, "batch")
     tree = jax.tree.structure(params)

@@ -28,12 +28,20 @@ def evaluate(
         apply: `(equation, values) -> values` carries out one operation.
     """
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), given, strict=True))
+    needed = {variable for variable in jaxpr.outvars if isinstance(variable, core.Var)}
+    # By where each is used last, so that its memory is free from there on.
+    spent: dict[int, list[Any]] = {}
+    for place, equation in reversed(list(enumerate(jaxpr.eqns))):
+        for variable in (*equation.invars, *equation.outvars):
+            if isinstance(variable, core.Var) and variable not in needed:
+                needed.add(variable)
+                spent.setdefault(place, []).append(variable)
 
     def read(variable: Any) -> Any:
         is_literal = isinstance(variable, core.Literal)
         return constant(variable.val) if is_literal else values[variable]
 
-    for equation in jaxpr.eqns:
+    for place, equation in enumerate(jaxpr.eqns):
         inputs = [read(variable) for variable in equation.invars]
         with equation.ctx.manager:
             if called := _called(equation):
@@ -42,6 +50,8 @@ def evaluate(
             else:
                 results = apply(equation, inputs)
         values.update(zip(equation.outvars, results, strict=True))
+        for variable in spent.get(place, ()):
+            del values[variable]
     return [read(variable) for variable in jaxpr.outvars]
 
 

@@ -1,5 +1,7 @@
 """What NumPy computes operation by operation is what JAX computes."""
 
+import tracemalloc
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -496,3 +498,20 @@ def test_other_shapes_are_refused():
     for given_ in ([np.ones(2)], [np.ones(2), np.ones(3)]):
         with pytest.raises(InputError, match=r"wanted arrays of shapes \[\(2,\), \(2,\)\]"):
             reference.evaluate(closed, given_)
+
+
+def test_what_is_spent_is_let_go():
+    """A chain of a hundred arrays of a megabyte takes the memory of a few."""
+
+    def chain(x):
+        for _ in range(100):
+            x = jnp.sin(x)
+        return x.sum()
+
+    x = np.ones(2**18, np.float32)
+    closed = jax.make_jaxpr(chain)(x)
+    tracemalloc.start()
+    reference.evaluate(closed, [x])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * x.nbytes

@@ -28,7 +28,7 @@ ARROWS = {
     "batches": {"checks"},
     "mistakes": {"checks", "losses", "network"},
     "finite": {"losses", "mistakes"},
-    "gradients": {"checks", "finite", "losses", "mistakes"},
+    "gradients": {"checks", "finite", "losses", "mistakes", "versions"},
     "training": {"batches", "checks", "divergence", "losses", "verify", "versions"},
     "models": {"checks", "files", "losses", "network"},
     "report": {"checks"},
