@@ -154,7 +154,7 @@ def test_the_mapped_axis_of_a_networks_step_is_never_moved(standard_promotion):
     batch = np.ones((5, 3), np.float32), np.ones((5, 2), np.float32)
     runs = network.init(jax.random.key(0), [3, 4, 2])
     runs = jax.tree.map(lambda leaf: jnp.repeat(leaf[..., None], 7, -1), runs)
-    step = products.arranged(jax.value_and_grad(loss))
+    step = products.expanded(jax.value_and_grad(loss))
     optimizer = optax.adam(0.1)
 
     def stepped(params):
