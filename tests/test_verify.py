@@ -190,7 +190,7 @@ PARAMS = {
 
 
 def errors_of(params, batch):
-    return jnp.tanh(batch[0] @ params["w"]) @ params["v"] - batch[1] + 1e-2 * params["tiny"]
+    return jax.nn.sigmoid(batch[0] @ params["w"]) @ params["v"] - batch[1] + 1e-2 * params["tiny"]
 
 
 def squares(params, batch):
