@@ -61,7 +61,10 @@ def explain(failed: Seen, before: Seen | None, optimizer: Any, at: str) -> str:
         cure = _SAFE if np.isnan(leaf).any() else f"it overflowed {leaf.dtype}: {_LOWER}"
     else:
         trees = failed.updates, failed.params
-        name = next(found for tree in trees if (found := _first(failed, tree, _not_finite)))
+        name = next((found for tree in trees if (found := _first(failed, tree, _not_finite))), "")
+        if not name:
+            # The sum of the losses of an epoch overflows before the loss does.
+            return f"the loss, {failed.value:.3g}, times its rows was not finite{at}; {_LOWER}"
         said = f"the update of {name} was not finite{at}, of a finite loss and gradient"
         update, grad = (_leaf(failed, tree, name) for tree in (failed.updates, failed.grads))
         divided = (np.isnan(update) & (grad == 0)).any()

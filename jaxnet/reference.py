@@ -29,8 +29,18 @@ _CALLS = frozenset(
 )
 
 
+# Operations whose results are rounded, beside conversions to narrower numbers.
+_NAMES = """add add_any conv_general_dilated cos cumlogsumexp cumprod cumsum div dot_general erf
+exp exp2 expm1 integer_pow log log1p log2 logistic mul pow reduce_prod reduce_sum
+reduce_window_sum rsqrt scatter-add sin sqrt square sub tan tanh"""
+_ROUNDED = frozenset(_NAMES.split())
+
+
 def evaluate(
-    closed: core.ClosedJaxpr, arrays: Sequence[ArrayLike], wide: bool = False
+    closed: core.ClosedJaxpr,
+    arrays: Sequence[ArrayLike],
+    wide: bool = False,
+    random: np.random.Generator | None = None,
 ) -> list[Any]:
     """Carry out a traced function operation by operation in NumPy.
 
@@ -41,6 +51,8 @@ def evaluate(
         arrays: its flat inputs, concrete ones.
         wide: compute all that is floating in float64, but for what JAX carries out: the distance
             to the results without tells the rounding.
+        random: move every result to one of its near neighbours, drawn from it, as another order of
+            the operations, or fewer roundings between them, might.
 
     Returns:
         The flat outputs, NumPy arrays of their own memory with the dtypes that the jaxpr says, or
@@ -52,7 +64,7 @@ def evaluate(
     shapes, wanted = [np.shape(each) for each in arrays], [each.shape for each in closed.in_avals]
     if shapes != wanted:
         raise InputError(f"wanted arrays of shapes {wanted}, as they were traced; got {shapes}")
-    interpreter = _Interpreter(wide)
+    interpreter = _Interpreter(wide, random)
     with np.errstate(all="ignore"):
         given = [
             each if _is_extended(aval.dtype) else interpreter.constant(np.asarray(each, aval.dtype))
@@ -66,6 +78,7 @@ class _Interpreter(NamedTuple):
     """Values are NumPy arrays, of float64 for every floating dtype if wide, or JAX's of keys."""
 
     wide: bool
+    random: np.random.Generator | None = None
 
     def run(self, jaxpr: Any, given: list[Any]) -> list[Any]:
         """Carry out a jaxpr, closed or open."""
@@ -98,7 +111,16 @@ class _Interpreter(NamedTuple):
         elif not equation.primitive.multiple_results:
             found = [found]
         outputs = zip(found, equation.outvars, strict=True)
-        return [self.value(each, variable.aval.dtype) for each, variable in outputs]
+        found = [self.value(each, variable.aval.dtype) for each, variable in outputs]
+        return [*map(self.rounded, found)] if self.random and _is_rounded(equation) else found
+
+    def rounded(self, array: Any) -> Any:
+        """Move to near neighbours, as far as several roundings that agree in their direction."""
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            return array
+        assert self.random
+        off = 4 * float(jnp.finfo(array.dtype).eps) * self.random.uniform(-1, 1, array.shape)
+        return np.asarray(array * (1 + off), array.dtype)
 
     def bound(self, equation: Any, given: list[Any]) -> list[Any]:
         """Let JAX carry out one operation, on arrays of the dtypes that were traced."""
@@ -108,6 +130,13 @@ class _Interpreter(NamedTuple):
         ]
         with jax.ensure_compile_time_eval():
             return jaxprs.bind(equation, typed)
+
+
+def _is_rounded(equation: Any) -> bool:
+    if equation.primitive.name == "convert_element_type":
+        (given,), (made,) = equation.invars, equation.outvars
+        return given.aval.dtype.itemsize > made.aval.dtype.itemsize
+    return equation.primitive.name in _ROUNDED
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 What is compiled on the shapes of a run is carried out once more by `reference`, one operation at a
 time, which shares neither compile options nor fusions with it. What rounding may do is measured:
-by the same in float64, and on inputs a few roundings away.
+by the same in float64, and on inputs a few roundings away, each result rounded either way.
 """
 
 import dataclasses
@@ -89,7 +89,7 @@ def differences(pending: Pending) -> list[Difference]:
         """Other values that rounding might have given."""
         random = np.random.default_rng(0)
         near = [[_near(leaf, random) for leaf in leaves] for _ in range(_DRAWS)]
-        drawn = [evaluate(leaves, wide=True), *(evaluate(each) for each in near)]
+        drawn = [evaluate(leaves, wide=True), *(evaluate(each, random=random) for each in near)]
         return [jax.tree.unflatten(tree, each) for each in drawn]
 
     wanted = jax.tree.unflatten(tree, evaluate(leaves))
@@ -124,14 +124,14 @@ def _difference(
         a, unit, known = np.asarray(leaf, np.float64), _unit(leaf.dtype), np.isfinite(b)
         own = _norm(b[known])
         allowed = unit * (_ROUNDINGS * own if b[known].any() else whole)
-        if _norm((a - b)[known]) <= allowed:
+        if _norm(a[known] - b[known]) <= allowed:
             continue
         exact, *near = (np.asarray(jax.tree.leaves(each)[index], np.float64) for each in others())
         for other in (exact, *near):
             known &= np.isfinite(other)
-        spread = [_MARGIN * _norm((exact - b)[known])]
-        allowed += max(spread + [_norm((other - b)[known]) for other in near])
-        apart, scale = _norm((a - b)[known]), max(_norm(b[known]), _norm(a[known]))
+        spread = [_MARGIN * _norm(exact[known] - b[known])]
+        allowed += max(spread + [2 * _norm(other[known] - b[known]) for other in near])
+        apart, scale = _norm(a[known] - b[known]), max(_norm(b[known]), _norm(a[known]))
         if not np.isfinite(apart):
             apart, scale = np.inf, _norm(b[known]) or 1.0
         if apart > allowed:
