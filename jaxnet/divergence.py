@@ -41,20 +41,20 @@ class Seen(NamedTuple):
     params: PyTree
 
 
-def explain(failed: Seen, before: Seen | None, optimizer: Any, at: str) -> str:
+def explain(failed: Seen, before: Seen | None, optimizer: Any, at: str, first: bool) -> str:
     """Say of a step that failed what was not finite, and what to do about it.
 
     Args:
         failed: the first step whose loss, gradients or new parameters are not finite.
-        before: the step before it; None where it is the first.
+        before: the step before it, where that is known.
         optimizer: the optimizer, or the function that makes it, whose arguments are named.
-        at: which step it was, such as " in step 3".
+        at: which step it was, such as " in step 3". first: whether it was the run's first.
     """
     climbing = _first(before, before.updates, _is_gradient) if before else ""
     climbing = climbing or _first(failed, failed.updates, _is_gradient)
     if not np.isfinite(failed.value):
         said = f"the loss, {failed.value}, was not finite{at}"
-        cure = _LOWER if before else f"it was the first; {_START}"
+        cure = f"it was the first; {_START}" if first else _LOWER
     elif name := _first(failed, failed.grads, _not_finite):
         said = f"the gradient of {name} was not finite{at}, of a loss of {failed.value:.3g}"
         leaf = _leaf(failed, failed.grads, name)

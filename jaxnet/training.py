@@ -232,7 +232,7 @@ def _failure(
     good = _first_failure(lambda steps: taken(steps)[2], 0, len(order))
     seen = [(taken(t)[0], data, order[t]) for t in range(max(good - 1, 0), good + 1)]
     at = f" in step {good + 1} of {len(order)}"
-    why = _why((value_and_grad, optimizer, numbers), seen, at)
+    why = _why((value_and_grad, optimizer, numbers), seen, at, good == 0)
     return why, seen[-1][0], taken(good + 1)[1]
 
 
@@ -335,7 +335,7 @@ def _spread(batch: PyTree, sharding: Sharding) -> PyTree:
     return jax.lax.with_sharding_constraint(batch, sharding)
 
 
-def _why(how: tuple[Any, ...], seen: list[tuple[State, PyTree, Any]], at: str) -> str:
+def _why(how: tuple[Any, ...], seen: list[tuple[State, PyTree, Any]], at: str, first: bool) -> str:
     """Explain the last of one or two steps: the states before them, the data, their rows."""
     value_and_grad, optimizer, numbers = how
     made = _make(optimizer, numbers)
@@ -348,7 +348,7 @@ def _why(how: tuple[Any, ...], seen: list[tuple[State, PyTree, Any]], at: str) -
         return step(value_and_grad, made, state, batches.take(data, rows), record)[1]
 
     *before, failed = (jax.device_get(taken(*each)) for each in seen)
-    return divergence.explain(failed, before[0] if before else None, optimizer, at)
+    return divergence.explain(failed, before[0] if before else None, optimizer, at, first)
 
 
 class Progress(NamedTuple):
@@ -864,7 +864,7 @@ def _verify(run: _Run, size: int, progress: Progress, chunk: _Chunk) -> str:
     orders = tuple(rows for rows in parts[: 2 - run.how.drop_last] if len(rows))
     given = progress.state.params, chunk.data, orders, run.validation
     none = chunk._replace(count=0)
-    like = progress, chunk.data, chunk.orders, run.validation
+    like = progress, chunk.data, orders, run.validation
     program = _fitting(run.how, size)
     _refuse(program.verify(given, like, lambda: _call(run, size, progress, none)))
     return verify.AGREES
@@ -900,7 +900,8 @@ def _failed(run: _Run, size: int, chunk: _Chunk, progress: Progress) -> Fit:
         seen = [
             (taken(t)[0].state, chunk.data, rows[t]) for t in range(max(first, good - 1), good + 1)
         ]
-        why = _why((run.how.value_and_grad, run.how.optimizer, run.numbers), seen, at)
+        is_first = int(last.epoch) == int(last.steps) == 0
+        why = _why((run.how.value_and_grad, run.how.optimizer, run.numbers), seen, at, is_first)
     return Fit(last, {}, "diverged", f"{why}; the state before it is kept")
 
 

@@ -7,6 +7,7 @@ by the same in float64, and on inputs a few roundings away, each result rounded 
 
 import dataclasses
 import functools
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -50,9 +51,10 @@ class Difference(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A function being compiled, and the same as a list of operations."""
+    """A function being compiled, NumPy's way being imported, and the function's operations."""
 
     compiled: futures.Future[Any]
+    reference: futures.Future[Any]
     operations: Any
     arguments: tuple[Any, ...]
 
@@ -72,16 +74,18 @@ def begin(function: Any, *arguments: PyTree, plain: Any = None) -> Pending:
     """
     traced = function.trace(*arguments)
     operations = (plain.trace(*arguments) if plain else traced).jaxpr
-    return Pending(_compilers().submit(traced.lower().compile), operations, arguments)
+    submit = _compilers().submit
+    compiled = submit(traced.lower().compile)
+    # With it comes Pallas, which takes as long as a small program.
+    reference = submit(importlib.import_module, "jaxnet.reference")
+    return Pending(compiled, reference, operations, arguments)
 
 
 def differences(pending: Pending) -> list[Difference]:
     """Give what disagrees beyond rounding, the largest first; nothing where all agrees."""
     got = jax.device_get(pending.compiled.result()(*pending.arguments))
-    from jaxnet import reference  # noqa: PLC0415 (with it comes Pallas)
-
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(pending.arguments)]
-    evaluate = functools.partial(reference.evaluate, pending.operations)
+    evaluate = functools.partial(pending.reference.result().evaluate, pending.operations)
     tree = jax.tree.structure(got)
 
     @functools.cache

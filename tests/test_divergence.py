@@ -81,9 +81,9 @@ CAUSES = {
     "rate": (steep, optax.sgd, 1e3, ["loss", " not finite "]),
     "where": (hidden, optax.sgd, 0.1, ["gradient of params['w'] was not", "jnp.where diff"]),
     "start": (logarithm, optax.sgd, 0.1, ["the loss, nan,", "it was the first", "logarithm of"]),
-    "half Adam": (unused, optax.adam, 0.1, ["update of params['w']", "argument eps of", "float16"]),
-    "epsilon": (unused, my_adam, 0.1, ["update of params['w']", "argument epsilon of"]),
-    "root": (unused, my_rooted, 0.1, ["update of params['w']", "argument eps_root of"]),
+    "half Adam": (unused, optax.adam, 0.1, ["update of params['w']", "argument eps", "float16"]),
+    "epsilon": (unused, my_adam, 0.1, ["update of params['w']", "argument epsilon"]),
+    "root": (unused, my_rooted, 0.1, ["update of params['w']", "argument eps_root"]),
     "masked": (steep, masked, 0.1, [" not finite"]),
     "masked, slow": (climbing, masked, 1e-8, ["of params['v']: ", "optax.partition"]),
     "clipped": (sudden, clipped, 0.1, ["gradient of params['v'] was", "it overflowed float32"]),
@@ -136,7 +136,6 @@ def test_every_cause_has_its_cure_on_every_path(cause, path):
         jax.tree.map(np.testing.assert_array_equal, kept, begin(cause)[0])
 
 
-@pytest.mark.xfail(reason="the first step of an epoch is taken for the first of the run")
 def test_a_rate_is_named_where_each_epoch_is_one_step():
     """Of a loss that overflows in the fourth."""
     params, data = begin("rate")
