@@ -39,7 +39,7 @@ _DEVICE_TILE_BYTES = 2**30
 # them; larger ones are faster run by run.
 _LANES = 256
 # Multiplications of all runs that one device has done before more of them have begun.
-_ALONE = 2**20
+_ALONE = 2**21
 Run = tuple[int, float]
 """A seed and a learning rate."""
 
