@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxnet import products
+from jaxnet import devices, products
 
 SHAPES = st.tuples(*[st.integers(1, 4)] * 4)
 
@@ -138,3 +138,14 @@ def test_derivatives_by_what_the_function_closes_over_are_its_own():
         return expand(jax.value_and_grad(lambda w, x: by * jnp.sum((x @ w) ** 2)))(w, x)[0]
 
     assert jax.grad(scaled)(2.0, products.expanded) == jax.grad(scaled)(2.0, lambda f: f)
+
+
+def test_products_of_a_gradient_are_expanded_on_several_devices_too():
+    """Inside `jax.shard_map` autodiff asks for a sharding of each of them, over no axis."""
+    mesh, spread = devices.mesh("runs"), jax.sharding.PartitionSpec("runs")
+    gradient = products.expanded(jax.grad(lambda w, x: jnp.sum(jnp.tanh(w @ x))))
+    mapped = jax.shard_map(
+        jax.vmap(gradient), mesh=mesh, in_specs=(spread, spread), out_specs=spread, check_vma=False
+    )
+    w, x = jnp.ones((4, 3, 2)), jnp.ones((4, 2, 5))
+    assert "dot_general" not in str(jax.make_jaxpr(mapped)(w, x))

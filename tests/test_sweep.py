@@ -468,12 +468,12 @@ def test_runs_are_the_same_on_one_device_as_on_all():
     assert equal(fitted(RUNS, sweep.Tile(1, 2)), alone)
 
 
-def test_other_random_keys_are_other_starts():
+def test_starts_are_drawn_anew_under_other_settings():
     task = line(begin=jax.random.normal)
     seeds, rates = np.arange(4, dtype=np.int32), np.ones((4, 1))
     given = task, seeds, rates, devices.mesh("runs")
     first = sweep._inputs(*given)[0]
-    with jax.default_prng_impl("rbg"):
+    with jax.threefry_partitionable(False):
         other = sweep._inputs(*given)[0]
     assert not np.array_equal(first, other)
     assert np.array_equal(first, sweep._inputs(*given)[0])
