@@ -28,6 +28,7 @@ def command(main: Callable[..., None], name: str) -> None:
     """
     try:
         versions.check()
+        devices.is_fast(None)
         tyro.cli(main, prog=f"python -m {name}")
     except FunctionError:  # The functions are a command's own.
         raise

@@ -5,12 +5,6 @@ from typing import Any
 
 from jax.extend import core
 
-_NAMES = """abs add add_any and ceil clamp convert_element_type copy cos div eq erf exp exp2 expm1
-floor ge gt integer_pow is_finite le log log1p log2 logistic lt max min mul ne neg not
-one_minus_square or pow round rsqrt select_n sign sin sqrt square stop_gradient sub tanh xor"""
-# Of operands of one shape, or scalars; the order of their axes is all the same to them.
-ELEMENTWISE = frozenset(_NAMES.split())
-REDUCTIONS = frozenset(["reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_sum"])
 _CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 
 

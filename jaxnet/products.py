@@ -50,6 +50,16 @@ def expanded(function: Callable[..., Any]) -> Callable[..., Any]:
     return rewritten
 
 
+def are_small(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Tell whether a function, traced on arrays or their shapes, has products to expand."""
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    return any(
+        equation.primitive.name == "dot_general"
+        and _is_small(*(variable.aval for variable in equation.invars), **equation.params)
+        for equation in jaxprs.operations(jaxpr)
+    )
+
+
 def _apply(equation: Any, arrays: list[Any]) -> list[Any]:
     if equation.primitive.name == "dot_general" and _is_small(*arrays, **equation.params):
         return [_expanded(*arrays, equation.params["dimension_numbers"])]

@@ -1,7 +1,8 @@
 """Thousands of runs of one optimizer in one compiled program.
 
 A sweep is cut into tiles: a fixed number of runs on each device, in which all of them take the
-step of `training` at once, stored by one of the `layouts`. A tile's parameters fit the cache, every
+step of `training` at once, mapped over seeds and over the learning rates of each, which share its
+batch: one large product with it. A tile's parameters fit the cache, every
 tile is the same program, and a tile that is done can be kept on disk.
 
 Shapes: D devices, K items of a tile on each, L learning rates of an item, E measurements along a
@@ -12,7 +13,6 @@ import functools
 import hashlib
 import io
 import json
-import math
 import os
 import time
 import warnings
@@ -27,7 +27,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from jaxnet import batches, devices, files, jaxprs, lanes, layouts, products, training, verify
+from jaxnet import batches, devices, files, products, training, verify
 from jaxnet.errors import InputError
 from jaxnet.optimizers import Entry
 
@@ -35,9 +35,6 @@ from jaxnet.optimizers import Entry
 # enough runs to fill the device.
 _TILE_BYTES = {"cpu": 2**20}
 _DEVICE_TILE_BYTES = 2**30
-# Numbers of the largest array of a gradient that is computed in lanes, products of a sum among
-# them; larger ones are faster run by run.
-_LANES = 256
 # Multiplications of all runs that one device has done before more of them have begun.
 _ALONE = 2**21
 Run = tuple[int, float]
@@ -45,19 +42,17 @@ Run = tuple[int, float]
 
 
 class Fast(NamedTuple):
-    """Which parts of the fast path are taken, each measured to earn its keep.
+    """How a tile with products of a few numbers is computed; any other is as it stands.
 
     Attributes:
-        options: compile options. products: whether small ones are expanded.
-        lanes: whether tiny networks are computed number by number.
+        products: whether they are expanded. options: what it is compiled with.
     """
 
-    options: tuple[tuple[str, Any], ...]
     products: bool
-    lanes: bool
+    options: tuple[tuple[str, Any], ...]
 
 
-PLAIN = Fast((), False, False)
+PLAIN = Fast(False, ())
 """Nested `vmap` as JAX compiles it."""
 
 
@@ -68,7 +63,7 @@ def fast(asked: bool | None = None) -> Fast:
         InputError: a switch that is neither on nor off.
     """
     taken = devices.is_fast(asked) and jax.default_backend() == "cpu"
-    return Fast(tuple(devices.options().items()), True, True) if taken else PLAIN
+    return Fast(True, tuple(devices.options().items())) if taken else PLAIN
 
 
 class Task(NamedTuple):
@@ -272,8 +267,25 @@ class _Shapes(NamedTuple):
         return jax.tree.unflatten(self.tree, [jax.ShapeDtypeStruct(*kind) for kind in self.kinds])
 
 
-def _functions(task: Task) -> _Functions:
-    return _Functions(task.value_and_grad, task.metrics, task.fast or fast())
+def _functions(task: Task, shapes: _Shapes) -> _Functions:
+    path = task.fast or fast()
+    if path.products and not _multiplies_few(task.value_and_grad, shapes):
+        path = PLAIN
+    return _Functions(task.value_and_grad, task.metrics, path)
+
+
+@functools.lru_cache(maxsize=64)
+def _multiplies_few(value_and_grad: training.ValueAndGrad, shapes: _Shapes) -> bool:
+    """Tell whether a gradient has products to expand."""
+    params, _, _, order, data, _ = shapes.unflatten()
+    rows = len(jax.tree.leaves(data)[0]) if order is None else order.shape[-1]
+
+    def shaped(tree: PyTree, *first: int) -> PyTree:
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((*first, *leaf.shape[1:]), leaf.dtype), tree
+        )
+
+    return products.are_small(value_and_grad, shaped(params), shaped(data, rows))
 
 
 def _shapes(task: Task, shape: Tile) -> _Shapes:
@@ -298,15 +310,19 @@ def _shaped(
     params = _starting(init).eval_shape(seeds)
     rates = jax.ShapeDtypeStruct((count, shape.rates), _kind(params))
     order = cut and jax.ShapeDtypeStruct((count, *cut), np.int32)
-    held = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
-    leaves, tree = jax.tree.flatten((params, rates, seeds, order, *held))
-    kinds = tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
+    # Wider numbers come as JAX takes them, or it would warn of every one.
+    taken = jax.dtypes.canonicalize_dtype
+    held = [jax.ShapeDtypeStruct(size, taken(dtype)) for size, dtype in kinds]
+    inputs = params, rates, seeds, order, *jax.tree.unflatten(tree, held)
+    leaves, tree = jax.tree.flatten(inputs)
+    kinds = tuple((leaf.shape, taken(leaf.dtype)) for leaf in leaves)
     return _Shapes(tree, kinds, devices.mesh("runs", shape.devices), told_apart)
 
 
 def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
     """Give what makes a tile's program."""
-    return _functions(task), entry, tuple(task.measured.tolist()), _shapes(task, shape)
+    shapes = _shapes(task, shape)
+    return _functions(task, shapes), entry, tuple(task.measured.tolist()), shapes
 
 
 @functools.lru_cache(maxsize=256)
@@ -343,9 +359,7 @@ def _step_aside(why: str, name: str) -> None:
 def _lowered(
     functions: _Functions, entry: Entry, measured: tuple[int, ...], shapes: _Shapes
 ) -> tuple[Any, jax.sharding.Mesh]:
-    value_and_grad, layout = _arranged(functions, shapes)
-    of = functions._replace(value_and_grad=value_and_grad)
-    items = functools.partial(_train, of, entry, np.array(measured), layout)
+    items = functools.partial(_train, _arranged(functions), entry, np.array(measured))
     options, mesh, given = functions.fast.options, shapes.mesh, shapes.unflatten()
     lowered = _spread(items, mesh, options).lower(*given)
     if _waits(lowered, mesh):
@@ -364,17 +378,11 @@ def _waits(lowered: Any, mesh: jax.sharding.Mesh) -> bool:
     return several and "lapack" in lowered.as_text()
 
 
-def _arranged(
-    functions: _Functions, shapes: _Shapes
-) -> tuple[training.ValueAndGrad, layouts.Layout]:
-    """Give the gradient as the path computes it, and how the runs are stored."""
-    value_and_grad, chosen = functions.value_and_grad, functions.fast
-    if chosen.products:
-        value_and_grad = products.expanded(value_and_grad)
-    if not chosen.lanes:
-        return value_and_grad, layouts.NESTED
-    params, _, _, order, data, _ = shapes.unflatten()
-    return value_and_grad, _layout(value_and_grad, params, order, data)
+def _arranged(functions: _Functions) -> _Functions:
+    """Give the functions as the path computes them."""
+    if not functions.fast.products:
+        return functions
+    return functions._replace(value_and_grad=products.expanded(functions.value_and_grad))
 
 
 def _spread(items: Callable[..., Any], mesh: jax.sharding.Mesh, options: Any) -> Any:
@@ -414,7 +422,8 @@ def verified(task: Task, shape: Tile) -> tuple[Task, str]:
 
 
 def _difference(task: Task, shape: Tile) -> verify.Difference | None:
-    functions, shapes = _functions(task), _shapes(task, shape)
+    shapes = _shapes(task, shape)
+    functions = _functions(task, shapes)
     parts = {"validation": task.validation, "test": task.test}
     program = _probing(functions, shapes, shapes.mesh)
     known = program.found.get(verify.signature(parts), ...)
@@ -436,15 +445,13 @@ def _difference(task: Task, shape: Tile) -> verify.Difference | None:
 
 @functools.lru_cache(maxsize=64)
 def _probing(functions: _Functions, shapes: _Shapes, mesh: jax.sharding.Mesh) -> verify.Program:
-    value_and_grad, layout = _arranged(functions, shapes)
-    items = functools.partial(_measure, functions._replace(value_and_grad=value_and_grad), layout)
+    items = functools.partial(_measure, _arranged(functions))
     probe = _spread(items, mesh, functions.fast.options)
     return verify.Program(None, probe, jax.jit(functools.partial(_measure_plainly, functions)))
 
 
 def _measure(
     functions: _Functions,
-    layout: layouts.Layout,
     params: PyTree,
     rates: Float[Array, "K L"],
     seeds: Int[Array, " K"],
@@ -454,20 +461,18 @@ def _measure(
 ) -> dict[str, Any]:
     """Give the loss and gradient of the first batches, and all that is judged, axes K, L first."""
     del seeds
-    starts = layouts.repeated(params, rates.shape[1])
+    starts = _repeated(params, rates.shape[1])
     batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order)
 
     def at_start(params: PyTree, batch: PyTree | None) -> tuple[Array, PyTree]:
         return functions.value_and_grad(params, data if batch is None else batch)
 
-    loss, grads = layout.get(layout.map(at_start)(layout.put(starts), batch))
+    loss, grads = _over_runs(at_start)(starts, batch)
     judged = {
         f"{name} {what}": value
         for name, part in parts.items()
         if part is not None
-        for what, value in layouts.nested(functools.partial(_judge, functions, part))(
-            starts
-        ).items()
+        for what, value in _nested(functools.partial(_judge, functions, part))(starts).items()
     }
     return {"loss of a batch": loss, "gradient of a batch": grads} | judged
 
@@ -495,7 +500,7 @@ def _measure_plainly(
         }
         return {"loss of a batch": loss, "gradient of a batch": grads} | judged
 
-    return layouts.repeated(jax.vmap(one)(params, order), rates.shape[1])
+    return _repeated(jax.vmap(one)(params, order), rates.shape[1])
 
 
 def _judge(functions: _Functions, data: PyTree, params: PyTree) -> dict[str, Array]:
@@ -504,34 +509,29 @@ def _judge(functions: _Functions, data: PyTree, params: PyTree) -> dict[str, Arr
     return found | {name: jnp.asarray(metric(params, data)) for name, metric in functions.metrics}
 
 
-def _layout(
-    value_and_grad: training.ValueAndGrad, params: PyTree, order: Any, data: PyTree
-) -> layouts.Layout:
-    """Choose how runs are stored: in lanes where these compute the gradient, and it is small."""
-    rows = len(jax.tree.leaves(data)[0]) if order is None else order.shape[-1]
-    # The products with a weight matrix, known without a trace.
-    if rows * max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(params)) > _LANES:
-        return layouts.NESTED
+def _nested(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Map a function of pytrees over the axes K, L of their leaves."""
+    return jax.vmap(jax.vmap(function))
 
-    def shaped(tree: PyTree, *first: int) -> PyTree:
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((*first, *leaf.shape[1:]), leaf.dtype), tree
-        )
 
-    gradient = jax.make_jaxpr(value_and_grad)(shaped(params), shaped(data, rows)).jaxpr
-    operations = list(jaxprs.operations(gradient))
-    arrays = [*gradient.invars, *(made for operation in operations for made in operation.outvars)]
-    is_small = max(array.aval.size for array in arrays) <= _LANES
-    # What is made of nothing is shared.
-    known = all(lanes.carries_out(operation) for operation in operations if operation.invars)
-    return layouts.LANES if is_small and known else layouts.NESTED
+def _over_runs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Map `(run, batch) -> result` over the axes K, L of runs and K of batches, or of None."""
+    return jax.vmap(jax.vmap(function, in_axes=(0, None)))
+
+
+def _repeated(
+    items: PyTree[Shaped[Array, "K ..."]], rates: int
+) -> PyTree[Shaped[Array, "K L ..."]]:
+    """Repeat what an item has for each of its learning rates."""
+    return jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf[:, None], (len(leaf), rates, *leaf.shape[1:])), items
+    )
 
 
 def _train(
     functions: _Functions,
     entry: Entry,
     measured: Int[np.ndarray, " E"],
-    layout: layouts.Layout,
     params: PyTree,
     rates: Float[Array, "K L"],
     seeds: Int[Array, " K"],
@@ -546,8 +546,8 @@ def _train(
     kind = jnp.result_type(*jax.tree.leaves(params))
     zero = jnp.zeros((), jnp.int32)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), seeds)
-    keys = layouts.repeated(keys, rates.shape[1])
-    held = layout.put((rates, keys))
+    keys = _repeated(keys, rates.shape[1])
+    held = rates, keys
 
     def optimizer(rate: Array, key: Array) -> optax.GradientTransformation:
         return entry.make(rate, **({"key": key} if entry.random else {}))
@@ -582,25 +582,25 @@ def _train(
 
         def all_advance(t: Array, carry: Any) -> Any:
             batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order[:, t])
-            return layout.map(functools.partial(advance, t))((carry, held), batch)
+            return _over_runs(functools.partial(advance, t))((carry, held), batch)
 
         state, total, *counts = jax.lax.fori_loop(first, end, all_advance, carry)
-        values = {"training": layout.get(total) / (end - first).astype(kind)}
+        values = {"training": total / (end - first).astype(kind)}
         if validation is not None:
-            values |= layouts.nested(validate)(layout.get(state))
+            values |= _nested(validate)(state)
         return (state, *counts), jax.tree.map(lambda value: value.astype(kind), values)
 
     windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
-    starts = layouts.repeated(params, rates.shape[1])
-    carry = layout.put(layouts.nested(begin)(starts, rates, keys))
+    starts = _repeated(params, rates.shape[1])
+    carry = _nested(begin)(starts, rates, keys)
     carry, values = jax.lax.scan(measure, carry, tuple(windows))
-    state, diverged, evaluations = layout.get(carry)
+    state, diverged, evaluations = carry
     # The last update, which no loss has seen.
-    lost = (diverged < 0) & ~layouts.nested(training.is_finite)(state.params)
+    lost = (diverged < 0) & ~_nested(training.is_finite)(state.params)
     diverged = jnp.where(lost, int(measured[-1]), diverged)
     values = jax.tree.map(lambda value: jnp.moveaxis(value, 0, -1), values)
     counts = {"diverged": diverged, "evaluations": evaluations}
-    return values | counts, layouts.nested(judged)(state)
+    return values | counts, _nested(judged)(state)
 
 
 def run(
@@ -726,7 +726,7 @@ def _call(
     values, params = jax.block_until_ready(program.call(*inputs))
     running = time.perf_counter() - began
     if test:
-        scores = _scoring(_functions(task))(params, task.test)
+        scores = _scoring(_functions(task, _shapes(task, shape)))(params, task.test)
         values |= {f"test {name}": value for name, value in scores.items()}
     arrays = {
         name: np.asarray(value).reshape(-1, *value.shape[2:])[: items.rates.size]
@@ -783,7 +783,8 @@ def start(
 
 @functools.lru_cache(maxsize=64)
 def _starting(init: Callable[[Array], PyTree]) -> Any:
-    return devices.program(functools.partial(start, init))
+    # Drawn once: quickly compiled is soonest done.
+    return devices.program(functools.partial(start, init), xla_backend_optimization_level=1)
 
 
 @functools.lru_cache(maxsize=64)
@@ -794,7 +795,7 @@ def _order(rows: int, batch_size: int, epochs: int, seed: int) -> Int[np.ndarray
 @functools.lru_cache(maxsize=64)
 def _scoring(functions: _Functions) -> Callable[..., dict[str, Array]]:
     def score(params: PyTree, test: PyTree) -> dict[str, Array]:
-        return layouts.nested(functools.partial(_judge, functions, test))(params)
+        return _nested(functools.partial(_judge, functions, test))(params)
 
     return jax.jit(score, compiler_options=dict(functions.fast.options))
 

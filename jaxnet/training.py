@@ -91,7 +91,8 @@ def step(
     """Take one gradient step; give the new state and what `record` makes of the step.
 
     A gradient that is not finite makes nan of its parameters, also where the optimizer hides it
-    (clips an infinity), but for `optax.apply_if_finite`, whose purpose is to go on.
+    (clips an infinity), but for those whose purpose is to go on: `optax.apply_if_finite`,
+    `optax.zero_nans`, `optax.MultiSteps` that skips.
 
     Args:
         value_and_grad: `(params, batch) -> (loss, grads)`: `jax.value_and_grad(loss)`, or a rule
@@ -126,10 +127,11 @@ def step(
 
 
 def _goes_on(opt_state: PyTree) -> bool:
-    """Tell whether the optimizer is one that skips gradients that are not finite."""
+    """Tell whether the optimizer is one that takes or skips gradients that are not finite."""
 
     def skips(state: Any) -> bool:
-        return isinstance(state, optax.ApplyIfFiniteState)
+        skipping = isinstance(state, optax.MultiStepsState) and bool(state.skip_state)
+        return skipping or isinstance(state, optax.ApplyIfFiniteState | optax.ZeroNansState)
 
     return any(map(skips, jax.tree.leaves(opt_state, is_leaf=skips)))
 
@@ -451,7 +453,8 @@ def fit(
         **hyperparameters: finite numbers for `optimizer`, traced.
 
     Raises:
-        InputError: input that cannot be trained on, named, before anything compiles.
+        InputError: input that cannot be trained on, named, before anything compiles; a loss or
+            metric that this JAX does not compile to what it says, before the first step.
     """
     _check_fit(value_and_grad, params, data, batch_size, epochs, validation, metrics, patience)
     numbers = _numbers(optimizer, hyperparameters)

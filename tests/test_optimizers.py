@@ -11,7 +11,7 @@ import optax
 import optax.contrib
 import pytest
 
-from jaxnet import batches, layouts, optimizers, training
+from jaxnet import batches, optimizers, training
 from jaxnet.errors import InputError
 
 KNOWN = {
@@ -166,41 +166,6 @@ def test_each_among_many_is_each_alone(name, x64, standard_promotion):
             assert_close(run, alone(name, step, rate, seed, starts[seed]), COARSE.get(name, 1e-9))
         if rate == entry.default:
             assert loss(run[2], data) < loss(starts[seed], data)
-
-
-@pytest.mark.parametrize("name", optimizers.names())
-def test_each_steps_number_by_number_as_run_by_run(name, x64, standard_promotion):
-    """Two starts by three rates; of all their state, empty leaves and keys among it."""
-    entry = optimizers.entry(name)
-    data, _, starts = problem()
-    params = layouts.repeated(jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts), 3)
-    rates = jnp.tile(entry.default * jnp.array([1 / 3, 1, 2]), (2, 1))
-
-    def optimizer(rate):
-        return entry.make(rate, **({"key": jax.random.key(3)} if entry.random else {}))
-
-    def step(run, batch):
-        state, rate = run
-        state, value = training.step(by_hand, optimizer(rate), state, batch)
-        # A key is told by its numbers.
-        return jax.tree.map(
-            lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, state
-        ), value
-
-    def is_key(leaf):
-        return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-    def stepped(layout):
-        states = layouts.nested(lambda params, rate: training.start(optimizer(rate), params))
-        runs = layout.put((states(params, rates), rates))
-        return layout.get(
-            layout.map(step)(runs, jax.tree.map(lambda leaf: jnp.stack([leaf[:4], leaf[4:]]), data))
-        )
-
-    both = jax.jit(
-        lambda: [stepped(layout) for layout in (layouts.LANES, layouts.NESTED)], **FAST
-    )()
-    assert_close(*both)
 
 
 @pytest.mark.parametrize("name", NOISY)

@@ -37,13 +37,10 @@ ARROWS = {
     "fingerprints": {"checks"},
     "checkpoints": {"checks", "fingerprints", "training"},
     "jaxprs": set(),
-    "lanes": {"jaxprs"},
-    "layouts": {"lanes"},
     "products": {"jaxprs"},
     "reference": {"jaxprs"},
     "sweep": {
-        *("batches", "devices", "files", "jaxprs", "lanes", "layouts", "optimizers", "products"),
-        *("training", "verify"),
+        *("batches", "devices", "files", "optimizers", "products", "training", "verify"),
     },
     "runs": set(),
     "inputs": {

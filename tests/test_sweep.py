@@ -153,24 +153,6 @@ def test_each_run_is_the_run_alone(make_task, name, x64, standard_promotion):
         )
 
 
-def layout_of(task):
-    """Tell in which order a tile's program stores the weights of its runs' first layer."""
-    shape = sweep.Tile(3, 5)
-    text = sweep.compiled(task, optimizers.entry("sgd"), shape).call.as_text()
-    weight = task.init(jax.random.key(0))[0].weight.shape
-    found = {
-        "lanes": "[{},{},3,5]".format(*weight),
-        "nested": "[3,5,{},{}]".format(*weight),
-    }
-    states = [line for line in text.splitlines() if " while(" in line]
-    (name,) = [name for name, shape in found.items() if any(shape in line for line in states)]
-    return name
-
-
-def wide():
-    return numbers()._replace(init=functools.partial(network.init, sizes=[3, 70, 2]))
-
-
 def attention():
     """Small weights, and a product of what they make that is not."""
 
@@ -181,17 +163,6 @@ def attention():
     return sweep.Task(jax.value_and_grad(loss), init, rows(60, 0), 20, 1)
 
 
-def pooled():
-    """Many columns, of which each step makes three."""
-
-    def loss(params, batch):
-        pools = batch[0].reshape(len(batch[0]), 3, -1).mean(2)
-        return SQUARES(params, (pools, batch[1]))
-
-    x, y = rows(10, 0)
-    return sweep.Task(jax.value_and_grad(loss), init, (np.tile(x, 100), y), 4, 1)
-
-
 def convolution():
     def loss(params, batch):
         signal, kernel = batch[0][:, None, :], params[0].weight[:, None, :2]
@@ -200,22 +171,28 @@ def convolution():
     return numbers()._replace(value_and_grad=jax.value_and_grad(loss))
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere all are nested")
+def wide():
+    return sweep.Task(
+        jax.value_and_grad(SQUARES),
+        functools.partial(network.init, sizes=[3, 70, 2]),
+        rows(40, 0),
+        20,
+        1,
+    )
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere there is no fast path")
 @pytest.mark.parametrize(
-    ("make_task", "layout"),
-    [
-        (regression, "lanes"),
-        (numbers, "lanes"),
-        (classifier, "nested"),
-        (wide, "nested"),
-        (attention, "nested"),
-        (pooled, "nested"),
-        (convolution, "nested"),
-    ],
+    ("make_task", "few"),
+    [(regression, True), (attention, True), (convolution, False), (wide, False)],
 )
-def test_only_what_lanes_compute_is_stored_in_them(make_task, layout):
-    """The others multiply or hold much, or gather the outputs of labels."""
-    assert layout_of(make_task()) == layout
+def test_what_multiplies_no_few_numbers_is_compiled_as_it_stands(make_task, few):
+    """The program is then the plain path's, to the letter."""
+    programs = [
+        sweep.compiled(make_task()._replace(fast=path), SGD, sweep.Tile(3, 5)).call.as_text()
+        for path in (sweep.fast(True), sweep.PLAIN)
+    ]
+    assert (programs[0] != programs[1]) == few
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnet import lanes, optimizers, products, reference, sweep, training, verify
+from jaxnet import optimizers, products, reference, sweep, training, verify
 from jaxnet.errors import InputError
 
 # Functions as people write them, which no compiler may be accused of.
@@ -384,7 +384,7 @@ SGD = optimizers.entry("sgd")
 TWIN = optimizers.join("twin", lambda learning_rate: optax.sgd(2 * learning_rate))
 RUNS = [(0, 0.1), (0, 0.2), (1, 0.1)]
 TILE = sweep.Tile(1, 2)
-NAMED = sweep.Fast((), True, True)
+NAMED = sweep.Fast(True, ())
 
 
 def start(key):
@@ -427,14 +427,11 @@ CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere there
 
 
 @CPU
-@pytest.mark.parametrize(
-    ("module", "name"), [(products, "expanded"), (lanes, "vmap")], ids=["products", "lanes"]
-)
 @pytest.mark.parametrize("fault", [too_large, breaks])
-def test_a_fast_path_that_is_wrong_is_left_for_the_plain_one(module, name, fault, monkeypatch):
+def test_a_fast_path_that_is_wrong_is_left_for_the_plain_one(fault, monkeypatch):
     """With one warning, also where the runs are told no path that was found before."""
     plainly()
-    monkeypatch.setattr(module, name, fault(getattr(module, name)))
+    monkeypatch.setattr(products, "expanded", fault(products.expanded))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         taken, words = sweep.verified(task(), TILE)
@@ -483,7 +480,7 @@ def test_a_tile_is_held_against_numpy_once(counted):
 # The fault itself: a library of XLA's that fuses products computes other rows.
 
 DOT = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
-WRONG = sweep.Fast(tuple(DOT.items()), False, False)
+WRONG = sweep.Fast(False, tuple(DOT.items()))
 MANY = np.random.default_rng(0).integers(-3, 4, (40_000, 3)).astype(np.float32)
 WEIGHT = np.random.default_rng(1).integers(-3, 4, (3, 3)).astype(np.float32)
 

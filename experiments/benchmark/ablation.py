@@ -174,13 +174,9 @@ def paths() -> dict[str, sweep.Fast]:
         )
         for name, _ in whole.options
     }
-    return {
-        **options,
-        "without products": whole._replace(products=False),
-        "without lanes": whole._replace(lanes=False),
-        PLAIN: sweep.PLAIN,
-        WHOLE: whole,
-    }
+    # Where there are no options, what is left without products is the plain path.
+    expanded = {"without products": whole._replace(products=False)} if options else {}
+    return {**options, **expanded, PLAIN: sweep.PLAIN, WHOLE: whole}
 
 
 def _words(option: str) -> str:
