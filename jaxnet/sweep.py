@@ -749,7 +749,7 @@ def _settings() -> tuple[Any, ...]:
     return jnp.result_type(float), getattr(jax.config, "jax_threefry_partitionable")  # noqa: B009
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def _placed(
     init: Callable[[Array], PyTree],
     items: tuple[bytes, bytes],

@@ -191,11 +191,11 @@ def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
     whole = sweep.fast(True)
     own = sweep.tile(task, case.runs, case.together)
     spread = {ALONE: 1, EVERYWHERE: jax.local_device_count()}
-    chosen = {name: (path, own) for name, path in paths().items()} | {
+    chosen = {
         name: (whole, sweep.tile(task, case.runs, case.together, count))
         for name, count in spread.items()
         if count != (own.devices or jax.local_device_count())
-    }
+    } | {name: (path, own) for name, path in paths().items()}
     made: dict[str, Way] = {}
     notes = []
     for name, (path, shape) in chosen.items():
@@ -205,8 +205,7 @@ def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
         else:
             notes.append(f"{case.title}, {name}: does not agree with NumPy, left out.")
     vmap = peers.plain_vmap(ensemble(case.task, Model(), optimizer, pairs))
-    ours = made.pop(WHOLE)
-    return {**vmap, **made, WHOLE: ours}, notes
+    return vmap | made, notes
 
 
 def _losses(

@@ -82,7 +82,7 @@ class Found(NamedTuple):
     @property
     def peak(self) -> float | None:
         """GFLOP/s of the best matrix product; none where the machine was not measured."""
-        return self.sections["machine"].figures["gigaflops"] if "machine" in self.sections else None
+        return self.sections.get("machine", Section()).figures.get("gigaflops")
 
 
 def machine_words(hardware: Mapping[str, Any]) -> str:

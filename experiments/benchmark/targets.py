@@ -51,7 +51,7 @@ _SHARED = (
 )
 _LEVEL = (
     "the lower of XLA's optimization levels, which the short loops of small networks need, makes "
-    "a convolution slower on jaxlib 0.12"
+    "a convolution slower"
 )
 _SHORT = "regression, 2,048 runs"
 _AROUND = (
