@@ -49,10 +49,6 @@ _SHARED = (
     "them, which no option of XLA's forbids; one device alone comes to 0.55 to 0.67 of its core's "
     "peak"
 )
-_LEVEL = (
-    "the lower of XLA's optimization levels, which the short loops of small networks need, makes "
-    "a convolution slower"
-)
 _SHORT = "regression, 2,048 runs"
 _AROUND = (
     "the runs take a tenth of a millisecond, to group them, to look their program up and to lay "
@@ -78,7 +74,7 @@ TARGETS = (
     ),
     # The fast path slows no case by more than a twentieth.
     *(
-        Target("ablation", f"{each}, the least of plain path / fast path", "at least", 0.95, _LEVEL)
+        Target("ablation", f"{each}, the least of plain path / fast path", "at least", 0.95)
         for each in ("sgd", "adam")
     ),
     *(
