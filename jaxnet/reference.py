@@ -28,7 +28,8 @@ _CALLS = frozenset(
     ["call", "checkpoint", "closed_call", "composite", "core_call", "eval_jaxpr", "remat2"]
 )
 
-
+# What only tells of a run is not told twice.
+_TOLD = frozenset(["debug_callback", "debug_print"])
 # Operations whose results are rounded, beside conversions to narrower numbers.
 _NAMES = """add add_any conv_general_dilated cos cumlogsumexp cumprod cumsum div dot_general erf
 exp exp2 expm1 integer_pow log log1p log2 logistic mul pow reduce_prod reduce_sum
@@ -86,7 +87,8 @@ class _Interpreter(NamedTuple):
         return jaxprs.evaluate(getattr(jaxpr, "jaxpr", jaxpr), given, self.constant, self.apply)
 
     def constant(self, array: Any) -> Any:
-        return self.value(array, array.dtype)
+        """Make a value of a constant; literals may be Python's own numbers."""
+        return self.value(array, getattr(array, "dtype", None) or jax.dtypes.result_type(array))
 
     def value(self, array: Any, dtype: Any) -> Any:
         """Make a value of that dtype, or of the wide one instead."""
@@ -97,6 +99,8 @@ class _Interpreter(NamedTuple):
     def apply(self, equation: Any, given: list[Any]) -> list[Any]:
         """Carry out one operation."""
         name, parameters = equation.primitive.name, equation.params
+        if name in _TOLD:
+            return []
         if name in _CALLS:
             called = parameters.get("jaxpr") or parameters["call_jaxpr"]
             return self.run(called, given)

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import importlib
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
@@ -50,6 +51,10 @@ class Difference(NamedTuple):
         )
 
 
+class UnverifiedError(Exception):
+    """What was compiled could not be held against NumPy."""
+
+
 class Pending(NamedTuple):
     """A function being compiled, NumPy's way being imported, and the function's operations."""
 
@@ -82,8 +87,20 @@ def begin(function: Any, *arguments: PyTree, plain: Any = None) -> Pending:
 
 
 def differences(pending: Pending) -> list[Difference]:
-    """Give what disagrees beyond rounding, the largest first; nothing where all agrees."""
+    """Give what disagrees beyond rounding, the largest first; nothing where all agrees.
+
+    Raises:
+        UnverifiedError: NumPy's way failed, not the function itself.
+    """
     got = jax.device_get(pending.compiled.result()(*pending.arguments))
+    try:
+        return _differences(pending, got)
+    except Exception as error:
+        said = f"could not be held against NumPy: {type(error).__name__}: {error}"
+        raise UnverifiedError(said) from error
+
+
+def _differences(pending: Pending, got: dict[str, Any]) -> list[Difference]:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(pending.arguments)]
     evaluate = functools.partial(pending.reference.result().evaluate, pending.operations)
     tree = jax.tree.structure(got)
@@ -169,12 +186,14 @@ class Program:
         call: the runs. probe: jitted, gives a dict of pytrees by name.
         plain: jitted, what the probe is held against; its own operations where None.
         found: the largest difference beyond rounding, or None, by what the runs were given.
+        unverified: why what they were given could not be held against NumPy, where it could not.
     """
 
     call: Any
     probe: Any
     plain: Any = None
     found: dict[Any, Difference | None] = dataclasses.field(default_factory=dict)
+    unverified: dict[Any, str] = dataclasses.field(default_factory=dict)
 
     def verify(
         self, given: tuple[Any, ...], like: PyTree, compiling: Callable[[], Any] = lambda: None
@@ -190,8 +209,18 @@ class Program:
         if told_apart not in self.found:
             pending = begin(self.probe, *given, plain=self.plain)
             compiling()
-            self.found[told_apart] = next(iter(differences(pending)), None)
+            try:
+                self.found[told_apart] = next(iter(differences(pending)), None)
+            except UnverifiedError as error:
+                warnings.warn(f"what XLA compiled {error}", RuntimeWarning, stacklevel=2)
+                self.found[told_apart] = None
+                self.unverified[told_apart] = str(error)
         return self.found[told_apart]
+
+    def said(self, like: PyTree) -> str:
+        """Say how what was verified for `like` came out, where no difference was found."""
+        why = self.unverified.get(signature(like))
+        return f"not verified: {why}" if why else AGREES
 
 
 def signature(tree: PyTree) -> Any:

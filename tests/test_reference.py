@@ -363,6 +363,43 @@ def test_calls_and_loops(name, steps, monkeypatch):
     held(CALLS[name], numbers(np.float32, 3, 4))
 
 
+# Python's own numbers become literals.
+LITERALS = {
+    "where": lambda x: [jnp.where(True, x, 0.0), jnp.where(len(x) == 3, 1, 2)],
+    "select": lambda x: [jnp.select([True, False], [x, 2 * x], 1.5), jnp.logical_and(x > 0, True)],
+    "scan": lambda x: lax.scan(
+        lambda c, row: ((c[0] & (row[0] < 9), c[1] + 1, c[2] + row[0]), None), (True, 0, 0.0), x
+    )[0],
+    "while": lambda x: lax.while_loop(lambda c: c[0], lambda c: (c[1] < 2, c[1] + 1), (True, 0.0)),
+    "whole": lambda x: lax.fori_loop(0, 3, lambda i, a: a + x * (i == 1), x),
+    "cond": lambda x: [
+        lax.cond(True, lambda: x, lambda: 2 * x),
+        lax.cond(x[0, 0] > 0, lambda: (True, 1, 1.5), lambda: (False, 2, 2.5)),
+    ],
+}
+
+
+@pytest.mark.parametrize("steps", [reference._STEPS, 2])
+@pytest.mark.parametrize("name", LITERALS)
+def test_literals(name, steps, monkeypatch, standard_promotion):
+    monkeypatch.setattr(reference, "_STEPS", steps)
+    held(LITERALS[name], numbers(np.float32, 3, 4))
+
+
+def test_what_a_function_tells_is_not_told_again():
+    told = []
+
+    def telling(x):
+        jax.debug.callback(told.append, x)
+        jax.debug.print("{x}", x=x)
+        return lax.scan(lambda c, _: (c + 1, jax.debug.callback(told.append, c)), x, length=3)[0]
+
+    closed = jax.make_jaxpr(telling)(np.float32(1))
+    assert reference.evaluate(closed, [np.float32(1)]) == [4]
+    jax.effects_barrier()
+    assert not told
+
+
 CLASSES = {f"multiclass_{kind}_loss" for kind in ("hinge", "perceptron", "sparsemax")}
 CLASSES |= {"softmax_cross_entropy_with_integer_labels", "ntxent"}
 # The other form of `ctc_loss` also gives logarithms of nothing, of many digits.

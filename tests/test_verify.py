@@ -568,3 +568,33 @@ def test_an_enormous_number_is_compared(x64):
     given = (np.ones(()),)
     assert verify.Program(None, jax.jit(wrong), jax.jit(large)).verify(given, given)
     assert verify.Program(None, jax.jit(large)).verify(given, given) is None
+
+
+def test_a_failure_of_the_audit_itself_is_told_of_and_no_fault(monkeypatch):
+    def fails(*_, **__):
+        raise KeyError("no such operation")
+
+    monkeypatch.setattr(reference, "evaluate", fails)
+    program = verify.Program(None, jax.jit(lambda x: {"loss": jnp.sin(x)}))
+    given, why = (np.ones(()),), "could not be held against NumPy: KeyError: 'no such operation'"
+    with pytest.warns(RuntimeWarning, match=why) as said:
+        assert program.verify(given, given) is None
+        assert program.verify(given, given) is None
+    assert len(said) == 1
+    assert program.said(given) == f"not verified: {why}"
+    assert program.said(np.ones(3)) == verify.AGREES
+
+
+@pytest.mark.parametrize("place", ["traced", "run"])
+def test_a_failure_of_the_function_is_its_own(place):
+    def fails(_):
+        raise KeyError("mine")
+
+    def loss(x):
+        shape = jax.ShapeDtypeStruct((), np.float32)
+        return {"loss": fails(x) if place == "traced" else jax.pure_callback(fails, shape, x)}
+
+    given = (np.ones((), np.float32),)
+    with pytest.raises(Exception, match="mine") as raised:
+        verify.Program(None, jax.jit(loss)).verify(given, given)
+    assert not isinstance(raised.value, verify.UnverifiedError)
