@@ -830,7 +830,7 @@ def _in_memory(
         yield now._replace(verified=verified)
 
 
-def _streamed(run: _Run, progress: Progress, data: batches.Stream) -> Iterator[Fit]:
+def _streamed(run: _Run, progress: Progress, data: Any) -> Iterator[Fit]:
     """Train chunk by chunk of batches; the next is read and moved while this one computes."""
     while True:
         left = itertools.islice(data(int(progress.epoch)), int(progress.steps), None)
@@ -838,7 +838,7 @@ def _streamed(run: _Run, progress: Progress, data: batches.Stream) -> Iterator[F
         ahead = next(chunks, None)
         if ahead is None:
             raise InputError(f"data: wanted batches in epoch {int(progress.epoch)}; got none")
-        while ahead is not None:
+        while True:
             rows, order, count = ahead
             size = order.shape[1]
             chunk = _Chunk(rows, order.reshape(1, -1), progress.steps, 1, count, False)
@@ -847,8 +847,9 @@ def _streamed(run: _Run, progress: Progress, data: batches.Stream) -> Iterator[F
             ahead = next(chunks, None)
             now = _settled(run, size, chunk, progress, result)._replace(verified=verified)
             progress = now.progress
-            if ahead is not None or now.outcome == "diverged":
-                yield now
+            if ahead is None and now.outcome == "running":
+                break
+            yield now
         chunk = chunk._replace(offset=progress.steps, stop=0, ends=True)
         now = _settled(run, size, chunk, progress, _call(run, size, progress, chunk))
         progress = now.progress
@@ -870,7 +871,7 @@ def _verify(run: _Run, size: int, progress: Progress, chunk: _Chunk) -> str:
     like = progress, chunk.data, orders, run.validation
     program = _fitting(run.how, size)
     _refuse(program.verify(given, like, lambda: _call(run, size, progress, none)))
-    return verify.AGREES
+    return program.said(like)
 
 
 def _settled(run: _Run, size: int, chunk: _Chunk, before: Progress, result: Any) -> Fit:

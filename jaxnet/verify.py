@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jaxlib
+import jaxlib.version
 import numpy as np
 from jaxtyping import PyTree
 
@@ -46,7 +46,7 @@ class Difference(NamedTuple):
         """Say it in words, and of which versions."""
         return (
             f"{self.name}: compiled, it is off by a relative {self.error:.1e}, where rounding "
-            f"explains {self.rounding:.1e} (jax {jax.__version__}, jaxlib {jaxlib.__version__}, "
+            f"explains {self.rounding:.1e} (jax {jax.__version__}, jaxlib {jaxlib.version.__version__}, "
             f"{jax.default_backend()})"
         )
 
@@ -227,4 +227,4 @@ def signature(tree: PyTree) -> Any:
     """Tell apart what is compiled apart: structure, shapes, dtypes, and JAX's default float."""
     leaves, structure = jax.tree.flatten(tree)
     kinds = tuple((np.shape(leaf), leaf.dtype) for leaf in leaves)
-    return structure, kinds, jax.config.jax_enable_x64
+    return structure, kinds, jnp.result_type(float)
