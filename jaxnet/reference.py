@@ -15,7 +15,6 @@ from jax import lax
 from jax import numpy as jnp
 from jax.extend import core
 from jax.typing import ArrayLike
-from numpy.lib.stride_tricks import sliding_window_view
 
 from jaxnet import jaxprs
 from jaxnet.errors import InputError
@@ -23,6 +22,9 @@ from jaxnet.errors import InputError
 # How many operations of a loop are carried out one by one, about half a second's; longer ones are
 # JAX's.
 _STEPS = 50_000
+# Operations on more numbers than these are JAX's, which uses all cores, but for what takes no time.
+_LARGE = 2**24
+_VIEWS = frozenset(["broadcast_in_dim", "reshape", "rev", "slice", "squeeze", "transpose"])
 # Functions called as they stand, beside those that `jaxprs` looks into.
 _CALLS = frozenset(
     ["call", "checkpoint", "closed_call", "composite", "core_call", "eval_jaxpr", "remat2"]
@@ -45,7 +47,8 @@ def evaluate(
 ) -> list[Any]:
     """Carry out a traced function operation by operation in NumPy.
 
-    What NumPy lacks, and long loops, JAX carries out, each by itself and eagerly.
+    What NumPy lacks, convolutions, long loops and large operations, JAX carries out, each by itself
+    and eagerly.
 
     Args:
         closed: of `jax.make_jaxpr(f)(*args)` or `jax.jit(f).trace(*args).jaxpr`.
@@ -53,7 +56,8 @@ def evaluate(
         wide: compute all that is floating in float64, but for what JAX carries out: the distance
             to the results without tells the rounding.
         random: move every result to one of its near neighbours, drawn from it, as another order of
-            the operations, or fewer roundings between them, might.
+            the operations, or fewer roundings between them, might; and flush subnormal numbers to
+            zero.
 
     Returns:
         The flat outputs, NumPy arrays of their own memory with the dtypes that the jaxpr says, or
@@ -71,6 +75,7 @@ def evaluate(
             each if _is_extended(aval.dtype) else interpreter.constant(np.asarray(each, aval.dtype))
             for each, aval in zip(arrays, closed.in_avals, strict=True)
         ]
+        given = given if random is None else [*map(_flushed, given)]
         found = interpreter.run(closed, given)
     return [np.array(each) if isinstance(each, np.ndarray) else each for each in found]
 
@@ -106,7 +111,7 @@ class _Interpreter(NamedTuple):
             return self.run(called, given)
         if name in _CONTROL:
             found = _CONTROL[name](self, equation, given)
-        elif name in _OPERATIONS and all(isinstance(each, np.ndarray) for each in given):
+        elif name in _OPERATIONS and self.takes(equation, given):
             found = _OPERATIONS[name](parameters, *map(_computed, given))
         else:
             found = NotImplemented
@@ -116,15 +121,32 @@ class _Interpreter(NamedTuple):
             found = [found]
         outputs = zip(found, equation.outvars, strict=True)
         found = [self.value(each, variable.aval.dtype) for each, variable in outputs]
-        return [*map(self.rounded, found)] if self.random and _is_rounded(equation) else found
+        if self.random is None:
+            return found
+        found = [*map(self.rounded, found)] if _is_rounded(equation) else found
+        return [*map(_flushed, found)]
+
+    def takes(self, equation: Any, given: list[Any]) -> bool:
+        """Say whether NumPy carries it out."""
+        if not all(isinstance(each, np.ndarray) for each in given):
+            return False
+        if self.wide or equation.primitive.name in _VIEWS:
+            return True
+        made = sum(math.prod(variable.aval.shape) for variable in equation.outvars)
+        return made + sum(each.size for each in given) <= _LARGE
 
     def rounded(self, array: Any) -> Any:
         """Move to near neighbours, as far as several roundings that agree in their direction."""
         if not jnp.issubdtype(array.dtype, jnp.floating):
             return array
         assert self.random
-        off = 4 * float(jnp.finfo(array.dtype).eps) * self.random.uniform(-1, 1, array.shape)
-        return np.asarray(array * (1 + off), array.dtype)
+        kind = np.float64 if array.dtype == np.float64 else np.float32
+        moved = self.random.random(array.shape, kind)
+        moved -= kind(0.5)
+        moved *= kind(8 * float(jnp.finfo(array.dtype).eps))
+        moved *= array
+        moved += array
+        return np.asarray(moved, array.dtype)
 
     def bound(self, equation: Any, given: list[Any]) -> list[Any]:
         """Let JAX carry out one operation, on arrays of the dtypes that were traced."""
@@ -134,6 +156,16 @@ class _Interpreter(NamedTuple):
         ]
         with jax.ensure_compile_time_eval():
             return jaxprs.bind(equation, typed)
+
+
+def _flushed(array: Any) -> Any:
+    """Set to zero what XLA does on CPUs: numbers below the smallest normal one, but for float16."""
+    if not isinstance(array, np.ndarray) or not jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    if array.dtype == np.float16:
+        return array
+    small = np.abs(array) < jnp.finfo(array.dtype).tiny
+    return np.where(small, np.zeros_like(array, shape=()), array) if small.any() else array
 
 
 def _is_rounded(equation: Any) -> bool:
@@ -559,36 +591,6 @@ def _matrices(
     return found if turned else np.ascontiguousarray(found)
 
 
-def _slid(
-    x: np.ndarray, sizes: Sequence[Any], strides: Sequence[Any], dilation: Sequence[Any]
-) -> np.ndarray | None:
-    """Slide a window over the last axes; its own axes come after them. None where it is larger."""
-    spans = tuple((size - 1) * each + 1 for size, each in zip(sizes, dilation, strict=True))
-    axes = tuple(range(x.ndim - len(spans), x.ndim))
-    if any(x.shape[axis] < span for axis, span in zip(axes, spans, strict=True)):
-        return None
-    steps = tuple(slice(None, None, step) for step in (*strides, *dilation))
-    return sliding_window_view(x, spans, axes)[(..., *steps)]
-
-
-def _conv_general_dilated(p: Any, x: np.ndarray, kernel: np.ndarray) -> Any:
-    order, kernel_order, out_order = p["dimension_numbers"]
-    groups, batches = p["feature_group_count"], p["batch_group_count"]
-    x, kernel = x.transpose(order), kernel.transpose(kernel_order)
-    sides = zip(p["padding"], p["lhs_dilation"], strict=True)
-    x = _padded(x, 0, [(0, 0, 0)] * 2 + [(low, high, each - 1) for (low, high), each in sides])
-    slid = _slid(x, kernel.shape[2:], p["window_strides"], p["rhs_dilation"])
-    if slid is None or 0 in slid.shape or 0 in kernel.shape:
-        return NotImplemented
-    # Of either kind of group, one at least is one.
-    parts = np.split(slid, groups, 1) if batches == 1 else np.split(slid, batches, 0)
-    kernels = np.split(kernel, groups * batches, 0)
-    last = range(-kernel.ndim + 2, 0)
-    axes = [1, *last], [1, *last]
-    found = [np.tensordot(*each, axes) for each in zip(parts, kernels, strict=True)]
-    return np.moveaxis(np.concatenate(found, -1), -1, 1).transpose(np.argsort(out_order))
-
-
 def _limits(dtype: np.dtype) -> tuple[Any, Any]:
     """Give the least and the largest number."""
     if dtype.kind in "iu":
@@ -618,21 +620,6 @@ def _reduce(name: str) -> Callable[..., Any]:
     return reduce
 
 
-def _reduce_window(name: str) -> Callable[..., Any]:
-    function, start = _FOLDS[name]
-
-    def reduce(p: Any, x: np.ndarray) -> Any:
-        first = np.asarray(start(x.dtype), x.dtype)
-        sides = zip(p["padding"], p["base_dilation"], strict=True)
-        x = _padded(x, first, [(low, high, each - 1) for (low, high), each in sides])
-        slid = _slid(x, p["window_dimensions"], p["window_strides"], p["window_dilation"])
-        if slid is None:
-            return NotImplemented
-        return function.reduce(slid, axis=tuple(range(x.ndim, 2 * x.ndim)), dtype=x.dtype)
-
-    return reduce
-
-
 def _accumulate(function: np.ufunc) -> Callable[..., Any]:
     def accumulate(p: Any, x: np.ndarray) -> Any:
         axis = p["axis"]
@@ -650,7 +637,6 @@ def _same(p: Any, *arrays: np.ndarray) -> Any:
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     **{name: _each(function) for name, function in _ELEMENTWISE.items()},
     **{f"reduce_{name}": _reduce(name) for name in _FOLDS},
-    **{f"reduce_window_{name}": _reduce_window(name) for name in ("max", "min", "sum")},
     **dict.fromkeys(
         ["copy", "layout_constraint", "name", "pvary", "reshard", "sharding_constraint"],
         _same,
@@ -660,7 +646,6 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "argmin": lambda p, x: np.argmin(x, *p["axes"]),
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": lambda p, *arrays: np.concatenate(arrays, p["dimension"]),
-    "conv_general_dilated": _conv_general_dilated,
     "convert_element_type": _convert_element_type,
     "cumlogsumexp": _accumulate(np.logaddexp),
     "cummax": _accumulate(np.maximum),

@@ -25,6 +25,8 @@ _ROUNDINGS = 32
 # Else it may be so many times what rounding was measured to do.
 _MARGIN = 16
 _DRAWS = 4
+# Larger inputs are not moved: what is computed of them is.
+_LARGE = 2**22
 # Rounding of a product where it is made of narrower numbers than its own.
 _PRODUCTS = {"gpu": 2.0**-10, "tpu": 2.0**-7}
 
@@ -109,7 +111,7 @@ def _differences(pending: Pending, got: dict[str, Any]) -> list[Difference]:
     def noise() -> list[dict[str, Any]]:
         """Other values that rounding might have given."""
         random = np.random.default_rng(0)
-        near = [[_near(leaf, random) for leaf in leaves] for _ in range(_DRAWS)]
+        near = ([_near(leaf, random) for leaf in leaves] for _ in range(_DRAWS))
         drawn = [evaluate(leaves, wide=True), *(evaluate(each, random=random) for each in near)]
         return [jax.tree.unflatten(tree, each) for each in drawn]
 
@@ -122,32 +124,51 @@ def _differences(pending: Pending, got: dict[str, Any]) -> list[Difference]:
 
 
 def _near(leaf: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Move every number by a few roundings."""
-    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+    """Move every number by a few roundings, but for whole ones, such as labels."""
+    if not jnp.issubdtype(leaf.dtype, jnp.floating) or leaf.size > _LARGE:
         return leaf
     moved = leaf * (1 + _MARGIN * _unit(leaf.dtype) * random.uniform(-1, 1, leaf.shape))
-    return np.asarray(moved, leaf.dtype)
+    # Every large number is whole.
+    whole = (leaf == np.rint(leaf)) & (np.abs(leaf) < 1 / jnp.finfo(leaf.dtype).eps)
+    return np.where(whole, leaf, np.asarray(moved, leaf.dtype))
 
 
 def _unit(dtype: Any) -> float:
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return 0.0
     return max(float(jnp.finfo(dtype).eps), _PRODUCTS.get(jax.default_backend(), 0.0))
+
+
+def _least(dtype: Any) -> float:
+    """Give what numbers may be off by however small they are: XLA flushes them to zero."""
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return 0.0
+    kind = jnp.finfo(dtype)
+    return 4 * float(kind.smallest_subnormal if kind.dtype == np.float16 else kind.tiny)
+
+
+def _exactly(tree: PyTree, like: PyTree) -> list[np.ndarray]:
+    """Give the leaves of a tree in float64, or in complex128 where those of `like` are complex."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(like), strict=True)
+    kinds = {True: np.complex128, False: np.float64}
+    return [np.asarray(x, kinds[jnp.issubdtype(y.dtype, np.complexfloating)]) for x, y in pairs]
 
 
 def _difference(
     name: str, got: PyTree, wanted: PyTree, others: Callable[[], Sequence[PyTree]]
 ) -> Difference | None:
     """Compare leaf by leaf, each by its own size; one of zeros alone by that of all."""
-    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(wanted)]
-    whole = max(_norm(leaf[np.isfinite(leaf)]) for leaf in leaves)
-    for index, (leaf, b) in enumerate(zip(jax.tree.leaves(got), leaves, strict=True)):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            continue
-        a, unit, known = np.asarray(leaf, np.float64), _unit(leaf.dtype), np.isfinite(b)
+    leaves = _exactly(wanted, got)
+    whole = max((_norm(leaf[np.isfinite(leaf)]) for leaf in leaves), default=0.0)
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(got)]
+    for index, (dtype, a, b) in enumerate(zip(dtypes, _exactly(got, got), leaves, strict=True)):
+        unit, known = _unit(dtype), np.isfinite(b)
         own = _norm(b[known])
         allowed = unit * (_ROUNDINGS * own if b[known].any() else whole)
+        allowed += _least(dtype) * np.sqrt(a.size)
         if _norm(a[known] - b[known]) <= allowed:
             continue
-        exact, *near = (np.asarray(jax.tree.leaves(each)[index], np.float64) for each in others())
+        exact, *near = (_exactly(each, got)[index] for each in others())
         for other in (exact, *near):
             known &= np.isfinite(other)
         spread = [_MARGIN * _norm(exact[known] - b[known])]

@@ -431,7 +431,7 @@ def test_losses(name, standard_promotion):
         whole(jax.value_and_grad(value), logits)
 
 
-def whole(function, *arguments):
+def whole(function, *arguments, wide=1e-6):
     """Hold a whole function, and still closer the wide one, against XLA's of float64."""
     flat, tree = jax.tree.flatten(arguments)
     closed = jax.make_jaxpr(function)(*arguments)
@@ -439,7 +439,7 @@ def whole(function, *arguments):
         double = [np.asarray(x, np.float64) if x.dtype == np.float32 else x for x in flat]
         wanted = jax.tree.leaves(jax.jit(function)(*jax.tree.unflatten(tree, double)))
     near(reference.evaluate(closed, flat), wanted, 3e-5)
-    near(reference.evaluate(closed, flat, wide=True), wanted, 1e-6)
+    near(reference.evaluate(closed, flat, wide=True), wanted, wide)
 
 
 def perceptron(params, x, labels, activation):
@@ -481,8 +481,7 @@ class Seer(nnx.Module):
         return self.attention(x.reshape(2, -1, 8))
 
 
-def test_flax(standard_promotion, monkeypatch):
-    monkeypatch.delattr(reference._Interpreter, "bound")
+def test_flax(standard_promotion):
     with jax.numpy_rank_promotion("allow"):
         definition, state = nnx.split(Seer(nnx.Rngs(0)))
 
@@ -490,7 +489,8 @@ def test_flax(standard_promotion, monkeypatch):
             return (nnx.merge(definition, state)(x) ** 2).mean()
 
         state = jax.tree.map(np.asarray, nnx.to_pure_dict(state))
-        whole(jax.value_and_grad(loss), state, numbers(np.float32, 2, 9, 9, 3))
+        # Convolutions are JAX's.
+        whole(jax.value_and_grad(loss), state, numbers(np.float32, 2, 9, 9, 3), wide=3e-5)
 
 
 def test_equinox(standard_promotion):
@@ -509,6 +509,32 @@ def test_wide_tells_rounding():
     closed = jax.make_jaxpr(cancelled)(np.float32(0.25))
     assert reference.evaluate(closed, [0.25]) == [0]
     assert reference.evaluate(closed, [0.25], wide=True) == [0.25]
+
+
+def test_large_operations_are_left_to_jax(monkeypatch):
+    left, bound = [], reference._Interpreter.bound
+    monkeypatch.setattr(reference, "_LARGE", 100)
+    monkeypatch.setattr(
+        *(reference._Interpreter, "bound"),
+        lambda self, equation, given: (
+            left.append(equation.primitive.name) or bound(self, equation, given)
+        ),
+    )
+
+    def function(x):
+        return jnp.sin(x[:40]).sum() + jnp.cos(x.T).sum()
+
+    held(function, numbers(np.float32, 120))
+    assert left == ["cos", "reduce_sum"]
+
+
+def test_draws_flush_what_is_subnormal():
+    x = np.float32([1e-20, 1e-19, 1.0, 1e-40])
+    closed = jax.make_jaxpr(lambda x: [x * x, x])(x)
+    squares, same = reference.evaluate(closed, [x], random=np.random.default_rng(0))
+    np.testing.assert_allclose(squares, [0, 0, 1, 0], rtol=1e-5)
+    np.testing.assert_array_equal(same, [*x[:3], 0])
+    np.testing.assert_array_equal(reference.evaluate(closed, [x])[0], x * x)
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("tanh", np.sin), ("sub", np.add), ("exp", np.exp2)])

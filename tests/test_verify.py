@@ -577,10 +577,10 @@ def test_a_failure_of_the_audit_itself_is_told_of_and_no_fault(monkeypatch):
     monkeypatch.setattr(reference, "evaluate", fails)
     program = verify.Program(None, jax.jit(lambda x: {"loss": jnp.sin(x)}))
     given, why = (np.ones(()),), "could not be held against NumPy: KeyError: 'no such operation'"
-    with pytest.warns(RuntimeWarning, match=why) as said:
+    with pytest.warns(RuntimeWarning, match=why):
         assert program.verify(given, given) is None
-        assert program.verify(given, given) is None
-    assert len(said) == 1
+    # Without a second warning, which would be an error here.
+    assert program.verify(given, given) is None
     assert program.said(given) == f"not verified: {why}"
     assert program.said(np.ones(3)) == verify.AGREES
 
@@ -598,3 +598,87 @@ def test_a_failure_of_the_function_is_its_own(place):
     with pytest.raises(Exception, match="mine") as raised:
         verify.Program(None, jax.jit(loss)).verify(given, given)
     assert not isinstance(raised.value, verify.UnverifiedError)
+
+
+def drawn(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def deep(params, batch):
+    x = batch[0]
+    for weight in params:
+        x = jax.nn.sigmoid(x @ weight)
+    return jnp.mean((x[:, 0] - batch[1]) ** 2)
+
+
+def linear(weight, batch):
+    return jnp.mean((batch[0] @ weight - batch[1]) ** 2)
+
+
+def naive(weight, batch):
+    probabilities = jax.nn.softmax(7 * (batch[0] @ weight))
+    return -jnp.log(probabilities[jnp.arange(len(batch[1])), batch[1]]).mean()
+
+
+def product(weight, batch):
+    return jnp.prod(0.07 * jax.nn.softmax(batch[0] @ weight).max(-1))
+
+
+LABELS = np.random.default_rng(5).integers(0, 5, 200).astype(np.int32)
+SUBNORMAL = {
+    "deep": (deep, [0.1 * drawn(at, 8, 8) for at in range(40)], drawn(40, 200), 1.0),
+    "linear": (linear, drawn(1, 8), 1e-19 * drawn(2, 200), 1e-20),
+    "naive": (naive, drawn(3, 8, 5), LABELS, 1.0),
+    "product": (product, drawn(3, 8, 5), LABELS[:33], 1.0),
+}
+
+
+@pytest.mark.parametrize("name", SUBNORMAL)
+def test_what_xla_flushes_to_zero_is_no_fault(name):
+    loss, params, targets, scale = SUBNORMAL[name]
+    x = np.float32(scale) * drawn(4, len(targets), 8)
+    probe = jax.jit(training._measuring(jax.value_and_grad(loss), (("loss", loss),)))
+    given = params, (x, targets), (np.arange(48, dtype=np.int32) % len(x),), (x, targets)
+    with jax.numpy_dtype_promotion("standard"):
+        assert verify.Program(None, probe).verify(given, given) is None
+
+
+EXACT = {
+    "a count": lambda x: jnp.sum(x > 0),
+    "a truth": lambda x: jnp.all(x > -9),
+    "complex": lambda x: jnp.exp(1j * x),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_what_is_no_float_is_compared_too(name):
+    function = EXACT[name]
+
+    def wrong(x):
+        found = function(x)
+        return {name: ~found if found.dtype == bool else found * 2}
+
+    given = (drawn(0, 200),)
+    right = jax.jit(lambda x: {name: function(x)})
+    with jax.numpy_dtype_promotion("standard"):
+        assert verify.Program(None, right).verify(given, given) is None
+        found = verify.Program(None, jax.jit(wrong), right).verify(given, given)
+    assert found.name == name
+
+
+def test_labels_stored_as_floats_are_held_as_labels():
+    """Moved, they would be other labels, and explain any difference."""
+
+    def picked(x, labels):
+        return {"loss": jnp.mean(x[jnp.arange(len(x)), labels.astype(np.int32)])}
+
+    def wrong(x, labels):
+        return {"loss": 1.001 * picked(x, labels)["loss"]}
+
+    given = drawn(0, 200, 5), LABELS.astype(np.float32)
+    assert verify.Program(None, jax.jit(wrong), jax.jit(picked)).verify(given, given)
+
+
+def test_large_inputs_are_not_copied():
+    large = np.ones(verify._LARGE + 1, np.float32)
+    assert verify._near(large, np.random.default_rng(0)) is large
