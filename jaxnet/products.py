@@ -53,12 +53,11 @@ def expanded(function: Callable[..., Any]) -> Callable[..., Any]:
 def are_small(function: Callable[..., Any], *arguments: Any) -> bool:
     """Tell whether a function, traced on arrays or their shapes, has products to expand."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    multiplied = [
-        (equation, *(variable.aval for variable in equation.invars))
+    return any(
+        _is_small(equation.invars[0].aval, equation.invars[1].aval, **equation.params)
         for equation in jaxprs.operations(jaxpr)
         if equation.primitive.name == "dot_general"
-    ]
-    return any(_is_small(a, b, **equation.params) for equation, a, b in multiplied)
+    )
 
 
 def _apply(equation: Any, arrays: list[Any]) -> list[Any]:

@@ -835,11 +835,11 @@ def _streamed(run: _Run, progress: Progress, data: Any) -> Iterator[Fit]:
     while True:
         left = itertools.islice(data(int(progress.epoch)), int(progress.steps), None)
         chunks = _stacked(left)
-        ahead = next(chunks, None)
-        if ahead is None:
+        first = next(chunks, None)
+        if first is None:
             raise InputError(f"data: wanted batches in epoch {int(progress.epoch)}; got none")
+        rows, order, count = first
         while True:
-            rows, order, count = ahead
             size = order.shape[1]
             chunk = _Chunk(rows, order.reshape(1, -1), progress.steps, 1, count, False)
             verified = _verify(run, size, progress, chunk)
@@ -850,6 +850,7 @@ def _streamed(run: _Run, progress: Progress, data: Any) -> Iterator[Fit]:
             if ahead is None and now.outcome == "running":
                 break
             yield now
+            rows, order, count = ahead or first
         chunk = chunk._replace(offset=progress.steps, stop=0, ends=True)
         now = _settled(run, size, chunk, progress, _call(run, size, progress, chunk))
         progress = now.progress

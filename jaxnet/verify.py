@@ -48,8 +48,8 @@ class Difference(NamedTuple):
         """Say it in words, and of which versions."""
         return (
             f"{self.name}: compiled, it is off by a relative {self.error:.1e}, where rounding "
-            f"explains {self.rounding:.1e} (jax {jax.__version__}, jaxlib {jaxlib.version.__version__}, "
-            f"{jax.default_backend()})"
+            f"explains {self.rounding:.1e} (jax {jax.__version__}, jaxlib "
+            f"{jaxlib.version.__version__}, {jax.default_backend()})"
         )
 
 
