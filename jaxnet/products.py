@@ -61,8 +61,10 @@ def are_small(function: Callable[..., Any], *arguments: Any) -> bool:
 
 
 def _apply(equation: Any, arrays: list[Any]) -> list[Any]:
-    if equation.primitive.name == "dot_general" and _is_small(*arrays, **equation.params):
-        return [_expanded(*arrays, equation.params["dimension_numbers"])]
+    if equation.primitive.name == "dot_general":
+        a, b = arrays
+        if _is_small(a, b, **equation.params):
+            return [_expanded(a, b, equation.params["dimension_numbers"])]
     return jaxprs.bind(equation, arrays)
 
 
