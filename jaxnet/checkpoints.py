@@ -53,6 +53,8 @@ with _quietly():
 _KEPT = 3
 _HALF = ".half"
 _HISTORY = "history."
+# What a run says of itself.
+_TOLD = ("outcome", "message", "verified")
 _RECORD = "record.json"
 
 
@@ -123,7 +125,8 @@ class Checkpoints:
             self._writes.remove(write)
             write.result()
         self._writes = [write for write in self._writes if not write.cancel()]
-        self._writes.append(self._writer.submit(self._write, fit.outcome, fit.message, arrays))
+        told = {name: getattr(fit, name) for name in _TOLD}
+        self._writes.append(self._writer.submit(self._write, told, arrays))
 
     def restore(self, template: training.Fit) -> tuple[training.Fit, list[str]] | None:
         """Give the newest whole checkpoint, to the last bit; None where there is none.
@@ -155,7 +158,8 @@ class Checkpoints:
             leaves = [_placed(leaf, arrays.pop(name)) for name, leaf in own.items()]
             progress = jax.tree.unflatten(jax.tree.structure(template.progress), leaves)
             history = {name.removeprefix(_HISTORY): array for name, array in arrays.items()}
-            return training.Fit(progress, history, record["outcome"], record["message"]), passed
+            told = {name: record[name] for name in _TOLD}
+            return training.Fit(progress, history, **told), passed
         if paths:
             raise InputError(
                 f"folder: wanted a whole checkpoint in {self._folder}; got damaged ones alone; to "
@@ -177,7 +181,7 @@ class Checkpoints:
             write.result()
 
     @_quietly()
-    def _write(self, outcome: str, message: str, arrays: dict[str, np.ndarray]) -> None:
+    def _write(self, told: dict[str, str], arrays: dict[str, np.ndarray]) -> None:
         # Orbax refuses arrays without elements; the record says all there is to them.
         numbered = {str(i): array for i, array in enumerate(arrays.values()) if array.size}
         try:
@@ -190,8 +194,7 @@ class Checkpoints:
                 self._orbax.save(half / "arrays", args=ocp.args.StandardSave(numbered))
             record = {
                 "description": self._description,
-                "outcome": outcome,
-                "message": message,
+                **told,
                 "arrays": {
                     name: [str(array.dtype), list(array.shape), fingerprints.of_array(array)]
                     for name, array in arrays.items()

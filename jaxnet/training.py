@@ -479,7 +479,7 @@ def fit(
         now = more._replace(history=history or now.history)
         if on_progress and now.outcome == "running":
             on_progress(now)
-    return now if now.message else now._replace(message=_idle(begun.progress, now))
+    return now if now.message else now._replace(message=_idle(params, now))
 
 
 def _check(value_and_grad: ValueAndGrad, params: PyTree, data: PyTree) -> int:
@@ -944,10 +944,8 @@ def _ended(now: Fit, ends: _Ends) -> Fit:
     return now._replace(outcome="finished" if epoch >= ends.epochs else "running")
 
 
-def _idle(begun: Progress, now: Fit) -> str:
+def _idle(params: PyTree, now: Fit) -> str:
     """Say why a run changed no parameter, where it took steps and changed none."""
-    before, after = (jax.tree.leaves(jax.device_get(p.state.params)) for p in (begun, now.progress))
-    epochs = int(now.progress.epoch) - int(begun.epoch)
-    if not epochs or any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
-        return ""
-    return divergence.untrained(now.progress.state.opt_state)
+    leaves = (jax.tree.leaves(jax.device_get(tree)) for tree in (params, now.progress.state.params))
+    same = all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True))
+    return divergence.untrained(now.progress.state.opt_state) if same and now.history else ""

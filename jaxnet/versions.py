@@ -25,7 +25,6 @@ _COMPARISONS = {
 }
 
 
-@functools.cache
 def own() -> str:
     """Give the version of jaxnet, "unknown" in a bare checkout, which has no metadata."""
     try:

@@ -57,7 +57,7 @@ def begun(optimizer, params):
     """A run before its first step, such as a template is."""
     none, loss = jnp.zeros((), jnp.int32), jnp.zeros((), jax.tree.leaves(params)[0].dtype)
     state = training.start(optimizer, params)
-    where = training.Progress(state, params, loss, none, none, none, loss, none, none)
+    where = training.Progress(state, params, loss, none, none, none, loss, none)
     return training.Fit(where, {}, "running")
 
 
