@@ -247,11 +247,11 @@ def test_a_save_does_not_wait_and_the_newest_is_written(tmp_path, monkeypatch):
     going, free, written = threading.Event(), threading.Event(), []
     write = checkpoints.Checkpoints._write
 
-    def slow(self, outcome, message, arrays):
+    def slow(self, told, arrays):
         going.set()
         assert free.wait(60)
-        written.append(message)
-        write(self, outcome, message, arrays)
+        written.append(told["message"])
+        write(self, told, arrays)
 
     monkeypatch.setattr(checkpoints.Checkpoints, "_write", slow)
     with checkpoints.Checkpoints(tmp_path, {}) as saved:
