@@ -470,12 +470,7 @@ def _measure(
         return functions.value_and_grad(params, data if batch is None else batch)
 
     loss, grads = _over_runs(at_start)(starts, batch)
-    judged = {
-        f"{name} {what}": value
-        for name, part in parts.items()
-        if part is not None
-        for what, value in _nested(functools.partial(_judge, functions, part))(starts).items()
-    }
+    judged = _judge_all(functions, parts, lambda judge: _nested(judge)(starts))
     return {"loss of a batch": loss, "gradient of a batch": grads} | judged
 
 
@@ -494,15 +489,24 @@ def _measure_plainly(
     def one(params: PyTree, rows: Array | None) -> dict[str, Any]:
         batch = data if rows is None else batches.take(data, rows)
         loss, grads = functions.value_and_grad(params, batch)
-        judged = {
-            f"{name} {what}": value
-            for name, part in parts.items()
-            if part is not None
-            for what, value in _judge(functions, part, params).items()
-        }
+        judged = _judge_all(functions, parts, lambda judge: judge(params))
         return {"loss of a batch": loss, "gradient of a batch": grads} | judged
 
     return _repeated(jax.vmap(one)(params, order), rates.shape[1])
+
+
+def _judge_all(
+    functions: _Functions,
+    parts: dict[str, PyTree | None],
+    applied: Callable[[Callable[[PyTree], dict[str, Array]]], dict[str, Array]],
+) -> dict[str, Array]:
+    """Judge on each part there is; `applied` gives a judge of parameters those it is for."""
+    return {
+        f"{name} {what}": value
+        for name, part in parts.items()
+        if part is not None
+        for what, value in applied(functools.partial(_judge, functions, part)).items()
+    }
 
 
 def _judge(functions: _Functions, data: PyTree, params: PyTree) -> dict[str, Array]:
