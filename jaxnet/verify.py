@@ -140,12 +140,12 @@ def _unit(dtype: Any) -> float:
 
 
 def _times(dtype: Any) -> int:
-    """Give how many times what draws do to a result may be: halves, XLA rounds as it likes.
+    """Give how many times what draws do to a result may be; of halves, XLA rounds as it likes.
 
     It keeps more digits between operations that it fuses, of which few may be left of a sum that
     cancels.
     """
-    return 16 if jnp.issubdtype(dtype, jnp.inexact) and jnp.finfo(dtype).bits < 32 else 2
+    return 16 if jnp.issubdtype(dtype, jnp.inexact) and jnp.finfo(dtype).bits < 32 else 8
 
 
 def _least(dtype: Any) -> float:
