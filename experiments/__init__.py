@@ -10,7 +10,8 @@ from typing import Any, Literal, NoReturn
 
 import jax
 
-from jaxnet import checks, devices, versions
+from jaxnet import devices
+from jaxnet._guards import checks, versions
 from jaxnet.errors import FunctionError, InputError
 
 checks.extra("experiments", "matplotlib", "rich", "tyro")

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from experiments import classifier, command, optimizers, regression
-from jaxnet import devices, report
+from jaxnet import devices
+from jaxnet.report import report
 
 
 def main(output: Path = Path("results")) -> None:

@@ -16,7 +16,9 @@ import optax
 from jaxtyping import Array, Float
 
 from experiments import Dtype, command, describe, precision, print_trace
-from jaxnet import batches, devices, gradients, losses, network, optimizers, report, training
+from jaxnet import batches, devices, losses, network, optimizers, training
+from jaxnet.audit import gradients
+from jaxnet.report import report
 
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 4"]]
 

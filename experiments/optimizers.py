@@ -15,18 +15,11 @@ import optax
 from jaxtyping import PyTree
 
 from experiments import classifier, command, describe, mnist1d, regression
-from jaxnet import (
-    answers,
-    comparison,
-    devices,
-    losses,
-    models,
-    network,
-    optimizers,
-    page,
-    report,
-    tables,
-)
+from jaxnet import devices, losses, network, optimizers
+from jaxnet.compare import comparison
+from jaxnet.report import answers, page, report
+from jaxnet.storage import models
+from jaxnet.tables import tables
 
 # Not of optax by name, and what most people mean by SGD.
 MOMENTUM = {

@@ -10,8 +10,10 @@ import numpy as np
 import tyro
 
 from experiments import command
-from jaxnet import devices, files, models, tables
+from jaxnet import devices
 from jaxnet.errors import InputError
+from jaxnet.storage import files, models
+from jaxnet.tables import tables
 
 
 def run(folder: Path, data: str) -> dict[str, list[Any]]:

@@ -18,20 +18,11 @@ import tyro
 from jaxtyping import Array, Float
 
 from experiments import command, describe
-from jaxnet import (
-    checkpoints,
-    devices,
-    files,
-    fingerprints,
-    losses,
-    models,
-    network,
-    optimizers,
-    report,
-    tables,
-    training,
-)
+from jaxnet import devices, losses, network, optimizers, training
 from jaxnet.errors import InputError
+from jaxnet.report import report
+from jaxnet.storage import checkpoints, files, fingerprints, models
+from jaxnet.tables import tables
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from jaxnet import batches, gradients, losses, network, training, versions
+from jaxnet import batches, losses, network, training
+from jaxnet._guards import versions
+from jaxnet.audit import gradients
 from jaxnet.errors import InputError
 
 __all__ = ["InputError", "batches", "gradients", "losses", "network", "training"]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, PyTree, Shaped
 
-from jaxnet import checks
+from jaxnet._guards import checks
 from jaxnet.errors import InputError
 
 Stream = Callable[[int], Iterable[PyTree]]

@@ -12,7 +12,7 @@ import jaxlib.version
 import numpy as np
 import optax
 
-from jaxnet import versions
+from jaxnet._guards import versions
 from jaxnet.errors import InputError
 
 _SWITCH = "JAXNET_FAST"

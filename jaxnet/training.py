@@ -25,7 +25,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int32, PyTree, Shaped
 
-from jaxnet import batches, checks, divergence, losses, verify, versions
+from jaxnet import batches, losses
+from jaxnet._guards import checks, divergence, verify, versions
 from jaxnet.errors import InputError
 
 ValueAndGrad = Callable[[Any, Any], tuple[Float[Array, ""], Any]]

@@ -7,56 +7,28 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-CORE = {
-    *("errors", "checks", "versions", "network", "losses", "batches", "training", "mistakes"),
-    "gradients",
-}
-# What each module of jaxnet may import of jaxnet: whoever adds a module finds its place here.
+ROOT = Path(__file__).parents[1]
+# What each room may import of the others, ground floor first: whoever adds one finds its place.
+_GROUND = {"errors", "_guards"}
+_CORE = {"network", "losses", "batches", "training", "optimizers", "devices"}
 ARROWS = {
-    "__init__": {"batches", "gradients", "losses", "network", "training", "versions"},
     "errors": set(),
-    "versions": set(),
-    "checks": set(),
-    "files": set(),
-    "network": {"devices"},
-    "divergence": {"checks"},
-    "verify": set(),
-    "losses": set(),
-    "devices": {"versions"},
-    "optimizers": {"training"},
-    "batches": {"checks"},
-    "mistakes": {"checks", "losses", "network"},
-    "finite": {"losses", "mistakes"},
-    "gradients": {"checks", "finite", "losses", "mistakes", "versions"},
-    "training": {"batches", "checks", "divergence", "losses", "verify", "versions"},
-    "models": {"checks", "files", "losses", "network"},
-    "report": {"checks"},
-    "statistics": {"checks"},
-    "tables": {"checks"},
-    "fingerprints": {"checks"},
-    "checkpoints": {"checks", "fingerprints", "training"},
-    "jaxprs": set(),
-    "products": {"jaxprs"},
-    "reference": {"jaxprs"},
-    "sweep": {
-        *("batches", "devices", "files", "optimizers", "products", "training", "verify"),
-    },
-    "runs": set(),
-    "inputs": {
-        *("checks", "fingerprints", "losses", "optimizers", "sweep", "training", "versions"),
-    },
-    "verdicts": {"runs", "statistics"},
-    "store": {"checks", "files", "runs"},
-    "comparison": {
-        *("devices", "fingerprints", "inputs", "losses", "optimizers", "runs", "statistics"),
-        *("store", "sweep", "verdicts"),
-    },
-    "answers": {"comparison", "report", "statistics", "verdicts"},
-    "pictures": {"checks", "comparison", "report", "statistics"},
-    "page": {"answers", "comparison", "files", "pictures", "report", "verdicts"},
+    "_guards": {"errors"},
+    "network": {"devices", *_GROUND},
+    "losses": _GROUND,
+    "batches": _GROUND,
+    "devices": _GROUND,
+    "training": {"batches", "losses", *_GROUND},
+    "optimizers": {"training", *_GROUND},
+    "audit": {"losses", "network", *_GROUND},
+    "tables": _GROUND,
+    "storage": _CORE | _GROUND,
+    "compare": {*_CORE, *_GROUND, "storage"},
+    "report": {"compare", "storage", *_GROUND},
+    "commands": {*_CORE, *_GROUND, "audit", "compare", "report", "storage", "tables"},
+    "jaxnet": {*_CORE, *_GROUND, "audit"},
 }
-# The same of the benchmark's package: the clock knows nothing, a part knows no part but those it
+# The same of the benchmark's modules: the clock knows nothing, a part knows no part but those it
 # measures at other sizes.
 _TOOLS = {"machine", "peers", "timing", "work"}
 BENCHMARK_ARROWS = {
@@ -81,16 +53,22 @@ BENCHMARK_ARROWS = {
         *("scores", "starting", "targets", "timing", "work"),
     },
 }
-CORE_PACKAGES = {"jax", "numpy", "optax", "jaxtyping"}
+CORE_PACKAGES = {"jax", "jaxlib", "numpy", "optax", "jaxtyping"}
+# These need no extra: what anyone may import who installed the package alone.
+BARE = {"errors", "_guards", "audit", "jaxnet", *_CORE}
 
 
 def modules(package):
-    return {path.stem: path for path in sorted((ROOT / package).glob("*.py"))}
+    """The modules of a package by their dotted names, a package's own under its name."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
 JAXNET, EXPERIMENTS = modules("jaxnet"), modules("experiments")
-BENCHMARK = modules("experiments/benchmark")
-EVERYTHING = [*JAXNET.values(), *EXPERIMENTS.values(), *BENCHMARK.values()]
+EVERYTHING = JAXNET | EXPERIMENTS
 
 
 def imported(source):
@@ -108,98 +86,103 @@ def packages(source):
     return {name.split(".")[0] for name in imported(source)}
 
 
-def rooms(source, package, known):
-    """The modules of a package that a module imports; "" for the package itself."""
-    found = (f"{name}." for name in imported(source))
-    inside = (
-        n.removeprefix(f"{package}.").split(".") for n in found if n.startswith(f"{package}.")
-    )
-    return {name[0] if name[0] in known else "" for name in inside}
+def reached(source, known=frozenset(EVERYTHING)):
+    """The modules of ours that a module imports, each by the longest name that is a module's."""
+    found = set()
+    for name in imported(source):
+        parts = name.split(".")
+        names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+        found |= {next((each for each in names if each in known), "")} - {""}
+    return found
+
+
+def room(name):
+    """The room of a module of jaxnet."""
+    return name.split(".")[1] if "." in name else "jaxnet"
 
 
 def test_the_reader_of_imports_finds_them_all():
     source = """
-import jaxnet.report as drawn, os.path
-from jaxnet import checks, __version__
+import jaxnet.report.page as drawn, os.path
+from jaxnet import network, __version__
 from jaxnet.network import Layer
 from . import losses
 def late():
     import optax
     if True:
-        from jaxnet.gradients import audit
+        from jaxnet.audit.gradients import audit
 """
-    known = set(JAXNET)
-    assert rooms(source, "jaxnet", known) == {"report", "checks", "network", "gradients", ""}
+    known = {"jaxnet", "jaxnet.report.page", "jaxnet.network", "jaxnet.audit"}
+    assert reached(source, known) == known
     assert packages(source) == {"jaxnet", "os", "optax", ""}
+    assert [room(name) for name in ("jaxnet", "jaxnet.network", "jaxnet.a.b")] == [
+        *("jaxnet", "network", "a"),
+    ]
 
 
-def test_every_module_has_its_place():
-    assert set(JAXNET) - set(ARROWS) == set(), "place the new module in the table above"
-    assert set(ARROWS) - set(JAXNET) == set(), "the table lists a module that is gone"
-    assert set(BENCHMARK_ARROWS) == set(BENCHMARK), "mend the benchmark's table above"
-    found = {
-        path for package in ("jaxnet", "experiments") for path in (ROOT / package).rglob("*.py")
-    }
-    assert found == set(EVERYTHING)
+def test_every_room_has_its_place():
+    assert {room(name) for name in JAXNET} == set(ARROWS), "mend the table above"
+    names = {name.rpartition(".")[2] for name in EXPERIMENTS if "experiments.benchmark." in name}
+    assert {*names, "__init__"} == set(BENCHMARK_ARROWS), "mend the benchmark's table above"
 
 
 @pytest.mark.parametrize("arrows", [ARROWS, BENCHMARK_ARROWS], ids=["jaxnet", "benchmark"])
 def test_arrows_point_one_way(arrows):
-    """No module reaches itself along the arrows that the table allows."""
-    for module, allowed in arrows.items():
-        reached, ahead = set(), allowed
+    """No room reaches itself along the arrows that the table allows."""
+    assert not circles(arrows)
+
+
+def circles(arrows):
+    """What reaches itself."""
+    found = set()
+    for start, first in arrows.items():
+        seen, ahead = set(), first
         while ahead:
-            reached |= ahead
-            ahead = {after for room in ahead for after in arrows[room]} - reached
-        assert module not in reached
+            seen |= ahead
+            ahead = {after for name in ahead for after in arrows[name]} - seen
+        found |= {start} & seen
+    return found
 
 
-@pytest.mark.parametrize("module", JAXNET)
-def test_a_room_imports_only_what_its_arrows_allow(module):
-    # The error that every room may raise is the ground they all stand on.
-    allowed = ARROWS.get(module, set()) | {"errors"}
-    assert rooms(JAXNET[module].read_text(), "jaxnet", set(JAXNET)) <= allowed
+def test_no_module_reaches_itself():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}
+    assert not circles({name: reached(path.read_text()) for name, path in JAXNET.items()})
 
 
-@pytest.mark.parametrize("module", BENCHMARK)
-def test_a_room_of_the_benchmark_imports_only_what_its_arrows_allow(module):
-    source = BENCHMARK[module].read_text()
-    assert rooms(source, "experiments.benchmark", set(BENCHMARK)) == BENCHMARK_ARROWS[module]
-    shown = {"", "benchmark", "classifier", "regression"}
-    assert rooms(source, "experiments", {*EXPERIMENTS, "benchmark"}) <= shown
+@pytest.mark.parametrize("name", JAXNET)
+def test_a_room_imports_only_what_its_arrows_allow(name):
+    others = {room(other) for other in reached(JAXNET[name].read_text())}
+    assert others <= ARROWS[room(name)] | {room(name)}
 
 
-@pytest.mark.parametrize("module", JAXNET)
-def test_the_library_imports_no_experiment_and_nothing_by_dots(module):
-    assert not packages(JAXNET[module].read_text()) & {"experiments", "tests", ""}
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if ".benchmark" in name])
+def test_a_room_of_the_benchmark_imports_only_what_its_arrows_allow(name):
+    others = reached(EXPERIMENTS[name].read_text())
+    inside = {each.rpartition(".")[2] for each in others if "experiments.benchmark." in each}
+    own = "__init__" if name == "experiments.benchmark" else name.rpartition(".")[2]
+    assert inside == BENCHMARK_ARROWS[own]
+    shown = {"experiments", "experiments.classifier", "experiments.regression"}
+    assert {each for each in others if not each.startswith("jaxnet")} <= shown | {
+        each for each in others if each.startswith("experiments.benchmark")
+    }
 
 
-@pytest.mark.parametrize("module", sorted(CORE))
-def test_the_core_needs_only_its_dependencies(module):
-    outside = packages(JAXNET[module].read_text()) - set(sys.stdlib_module_names) - {"jaxnet"}
+@pytest.mark.parametrize("name", JAXNET)
+def test_the_library_imports_no_experiment_and_nothing_by_dots(name):
+    assert not packages(JAXNET[name].read_text()) & {"experiments", "tests", ""}
+
+
+@pytest.mark.parametrize("name", [name for name in JAXNET if room(name) in BARE])
+def test_what_is_installed_alone_needs_only_its_dependencies(name):
+    outside = packages(JAXNET[name].read_text()) - set(sys.stdlib_module_names) - {"jaxnet"}
     assert outside <= CORE_PACKAGES
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        module
-        for module in EXPERIMENTS
-        # These gather the others.
-        if module not in ("__main__", "optimizers")
-    ],
-)
-def test_experiments_do_not_import_each_other(module):
-    source = EXPERIMENTS[module].read_text()
-    assert rooms(source, "experiments", {*EXPERIMENTS, "benchmark"}) <= {""}
-    assert "" not in packages(source)
-
-
-@pytest.mark.parametrize("path", EVERYTHING, ids=lambda p: p.stem)
-def test_shape_checking_at_run_time_stays_in_the_tests(path):
-    found = packages(path.read_text()) & {"beartype", "typeguard", "pytest", "hypothesis"}
-    assert not found
-    assert not {name for name in imported(path.read_text()) if "jaxtyped" in name}
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_shape_checking_at_run_time_stays_in_the_tests(name):
+    source = EVERYTHING[name].read_text()
+    assert not packages(source) & {"beartype", "typeguard", "pytest", "hypothesis"}
+    assert not {each for each in imported(source) if "jaxtyped" in each}
 
 
 def undocumented(source):
@@ -222,9 +205,9 @@ def test_the_reader_of_docstrings_misses_none():
     assert undocumented(source) == ["the module", "f", "C.m"]
 
 
-@pytest.mark.parametrize("module", JAXNET)
-def test_everything_public_is_documented(module):
-    assert undocumented(JAXNET[module].read_text()) == []
+@pytest.mark.parametrize("name", JAXNET)
+def test_everything_public_is_documented(name):
+    assert undocumented(JAXNET[name].read_text()) == []
 
 
 def test_the_library_alone_loads_nothing_of_its_extras():

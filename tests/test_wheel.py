@@ -4,13 +4,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 from test_readme import BLOCKS, ROOT, same
-from test_versions import PROJECT
 
 
 def run(*command, cwd):
@@ -34,9 +34,9 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_the_library_alone_and_all_of_it(wheel):
     files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    ours = (path for path in (ROOT / "jaxnet").iterdir() if path.name != "__pycache__")
-    assert files == {f"jaxnet/{path.name}" for path in ours}
-    assert {"jaxnet/page.html", "jaxnet/py.typed"} <= files
+    ours = (path for path in (ROOT / "jaxnet").rglob("*") if path.is_file())
+    assert files == {str(path.relative_to(ROOT)) for path in ours if path.suffix != ".pyc"}
+    assert {"jaxnet/report/page.html", "jaxnet/py.typed"} <= files
 
 
 def test_the_first_block_of_the_readme_runs_from_the_wheel(wheel, tmp_path):
@@ -50,9 +50,10 @@ def test_the_first_block_of_the_readme_runs_from_the_wheel(wheel, tmp_path):
     # A path alone: what makes this environment's own jaxnet editable is not read.
     (site / "others.pth").write_text(sysconfig.get_path("purelib"))
     block, shown = BLOCKS[0]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     asked = "import jaxnet; print(jaxnet.__file__, jaxnet.__version__)"
     told, printed = run(
         *(python, "-I", "-W", "error", "-c", f"{asked}\n{block}"), cwd=tmp_path
     ).split("\n", 1)
-    assert told == f"{site / 'jaxnet' / '__init__.py'} {PROJECT['version']}"
+    assert told == f"{site / 'jaxnet' / '__init__.py'} {version}"
     assert same(shown, printed)

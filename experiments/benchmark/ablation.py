@@ -26,7 +26,8 @@ from experiments.benchmark.work import (
     ensemble,
     rule,
 )
-from jaxnet import losses, network, optimizers, sweep
+from jaxnet import losses, network, optimizers
+from jaxnet.compare import sweep
 
 WHOLE, PLAIN, VMAP = "fast path", "plain path", "plain vmap"
 ALONE, EVERYWHERE = "one device", "all devices"

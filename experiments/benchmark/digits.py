@@ -16,7 +16,7 @@ from experiments.benchmark.work import (
     ensemble,
     weight_flops,
 )
-from jaxnet import sweep
+from jaxnet.compare import sweep
 
 ADAM_RATE = 1e-3
 OTHERS = ("scikit-learn", "PyTorch eager", "torch.compile", "Equinox", "Flax", "optax step")

@@ -15,7 +15,8 @@ from experiments import Dtype, classifier, precision, regression
 from experiments.benchmark import peers
 from experiments.benchmark.timing import Section, Way, compare
 from experiments.benchmark.work import Model, Size, Work, crossed, ensemble, single
-from jaxnet import network, optimizers, sweep, training
+from jaxnet import network, optimizers, training
+from jaxnet.compare import sweep
 
 EPOCHS, LEARNING_RATE = 100, 0.03
 REGRESSION_EPOCHS, REGRESSION_RATE = 10, 0.01

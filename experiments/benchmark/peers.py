@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, PyTree
 from experiments.benchmark.machine import PACKAGES, installed, threads
 from experiments.benchmark.timing import Way, refuse_to_time
 from experiments.benchmark.work import ACTIVATIONS, EXAMPLE_LOSSES, RATES_TOGETHER, Optimizer, Work
-from jaxnet import batches, network, optimizers, sweep, training
+from jaxnet import batches, network, optimizers, training
+from jaxnet.compare import sweep
 
 SWEEP, FIT, TRAIN = "jaxnet, sweep", "jaxnet, fit", "jaxnet, train"
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from experiments.benchmark import targets
 from experiments.benchmark.timing import Group, Section, number, shown
-from jaxnet import report
 from jaxnet.errors import InputError
+from jaxnet.report import report
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 _KINDS = ("family", "model", "stepping")

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from experiments.benchmark import peers
 from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import BATCH_SIZE, Model, Size, rule
-from jaxnet import network, tables, training
+from jaxnet import network, training
+from jaxnet.tables import tables
 
 TABLES = ("digits", "wine", "breast_cancer", "iris", "diabetes")
 HIDDEN, EPOCHS, RATE = (64, 64), 50, 1e-3

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from experiments.benchmark import machine, peers
 from experiments.benchmark.timing import Group, Section, Timing, interleaved
 from experiments.benchmark.work import RATES, Size, digits_task
-from jaxnet import optimizers, sweep
+from jaxnet import optimizers
+from jaxnet.compare import sweep
 
 COLD = ("digits", "--hidden", "64", "--epochs", "10", "--output", "run")
 ALL = ("--optimizers", "all", "--budget", "12", "--seeds", "10", "--output", "run")

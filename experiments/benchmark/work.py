@@ -14,7 +14,8 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int32
 
-from jaxnet import batches, devices, losses, network, sweep, training
+from jaxnet import batches, devices, losses, network, training
+from jaxnet.compare import sweep
 
 Optimizer = Literal["sgd", "adam"]
 

@@ -1,0 +1,260 @@
+"""The compiler, audited: what XLA compiled is held against the same operations in NumPy.
+
+What is compiled on the shapes of a run is carried out once more by `reference`, one operation at a
+time, which shares neither compile options nor fusions with it. What rounding may do is measured:
+by the same in float64, and on inputs a few roundings away, each result rounded either way.
+"""
+
+import dataclasses
+import functools
+import importlib
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jaxlib.version
+import numpy as np
+from jaxtyping import PyTree
+
+# A difference of so many roundings of the whole is not looked into further.
+_ROUNDINGS = 32
+# Else it may be so many times what rounding was measured to do.
+_MARGIN = 16
+_DRAWS = 4
+# Larger inputs are not moved: what is computed of them is.
+_LARGE = 2**22
+# Rounding of a product where it is made of narrower numbers than its own.
+_PRODUCTS = {"gpu": 2.0**-10, "tpu": 2.0**-7}
+
+
+class Difference(NamedTuple):
+    """How far what was compiled is from NumPy.
+
+    Attributes:
+        name: of what was computed.
+        error: norm of the difference, relative to that of the larger.
+        rounding: the largest that rounding explains.
+    """
+
+    name: str
+    error: float
+    rounding: float
+
+    def __str__(self) -> str:
+        """Say it in words, and of which versions."""
+        return (
+            f"{self.name}: compiled, it is off by a relative {self.error:.1e}, where rounding "
+            f"explains {self.rounding:.1e} (jax {jax.__version__}, jaxlib "
+            f"{jaxlib.version.__version__}, {jax.default_backend()})"
+        )
+
+
+class UnverifiedError(Exception):
+    """What was compiled could not be held against NumPy."""
+
+
+class Pending(NamedTuple):
+    """A function being compiled, NumPy's way being imported, and the function's operations."""
+
+    compiled: futures.Future[Any]
+    reference: futures.Future[Any]
+    operations: Any
+    arguments: tuple[Any, ...]
+
+
+@functools.cache
+def _compilers() -> futures.ThreadPoolExecutor:
+    return futures.ThreadPoolExecutor(os.cpu_count(), "compile")
+
+
+def begin(function: Any, *arguments: PyTree, plain: Any = None) -> Pending:
+    """Trace a jitted function and start to compile it.
+
+    Args:
+        function: jitted; gives a dict of pytrees by name.
+        arguments: concrete pytrees of arrays.
+        plain: the function whose operations it is held against, jitted; itself where None.
+    """
+    traced = function.trace(*arguments)
+    operations = (plain.trace(*arguments) if plain else traced).jaxpr
+    submit = _compilers().submit
+    compiled = submit(traced.lower().compile)
+    # With it comes Pallas, which takes as long as a small program.
+    reference = submit(importlib.import_module, "jaxnet._guards.reference")
+    return Pending(compiled, reference, operations, arguments)
+
+
+def differences(pending: Pending) -> list[Difference]:
+    """Give what disagrees beyond rounding, the largest first; nothing where all agrees.
+
+    Raises:
+        UnverifiedError: NumPy's way failed, not the function itself.
+    """
+    got = jax.device_get(pending.compiled.result()(*pending.arguments))
+    try:
+        return _differences(pending, got)
+    except Exception as error:
+        said = f"could not be held against NumPy: {type(error).__name__}: {error}"
+        raise UnverifiedError(said) from error
+
+
+def _differences(pending: Pending, got: dict[str, Any]) -> list[Difference]:
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(pending.arguments)]
+    evaluate = functools.partial(pending.reference.result().evaluate, pending.operations)
+    tree = jax.tree.structure(got)
+
+    @functools.cache
+    def noise() -> list[dict[str, Any]]:
+        """Other values that rounding might have given."""
+        random = np.random.default_rng(0)
+        near = ([_near(leaf, random) for leaf in leaves] for _ in range(_DRAWS))
+        drawn = [evaluate(leaves, wide=True), *(evaluate(each, random=random) for each in near)]
+        return [jax.tree.unflatten(tree, each) for each in drawn]
+
+    wanted = jax.tree.unflatten(tree, evaluate(leaves))
+    found = []
+    for name, value in got.items():
+        others = functools.partial(lambda name: [each[name] for each in noise()], name)
+        found += [d for d in [_difference(name, value, wanted[name], others)] if d]
+    return sorted(found, key=lambda each: -each.error)
+
+
+def _near(leaf: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Move every number by a few roundings, but for whole ones, such as labels."""
+    if not jnp.issubdtype(leaf.dtype, jnp.floating) or leaf.size > _LARGE:
+        return leaf
+    moved = leaf * (1 + _MARGIN * _unit(leaf.dtype) * random.uniform(-1, 1, leaf.shape))
+    # Every large number is whole.
+    whole = (leaf == np.rint(leaf)) & (np.abs(leaf) < 1 / jnp.finfo(leaf.dtype).eps)
+    return np.where(whole, leaf, np.asarray(moved, leaf.dtype))
+
+
+def _unit(dtype: Any) -> float:
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return 0.0
+    return max(float(jnp.finfo(dtype).eps), _PRODUCTS.get(jax.default_backend(), 0.0))
+
+
+def _times(dtype: Any) -> int:
+    """Give how many times what draws do to a result may be; of halves, XLA rounds as it likes.
+
+    It keeps more digits between operations that it fuses, of which few may be left of a sum that
+    cancels.
+    """
+    return 16 if jnp.issubdtype(dtype, jnp.inexact) and jnp.finfo(dtype).bits < 32 else 8
+
+
+def _least(dtype: Any) -> float:
+    """Give what numbers may be off by however small they are: XLA flushes them to zero."""
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return 0.0
+    kind = jnp.finfo(dtype)
+    return 4 * float(kind.smallest_subnormal if kind.dtype == np.float16 else kind.tiny)
+
+
+def _exactly(tree: PyTree, like: PyTree) -> list[np.ndarray]:
+    """Give the leaves of a tree in float64, or in complex128 where those of `like` are complex."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(like), strict=True)
+    kinds = {True: np.complex128, False: np.float64}
+    return [np.asarray(x, kinds[jnp.issubdtype(y.dtype, np.complexfloating)]) for x, y in pairs]
+
+
+def _difference(
+    name: str, got: PyTree, wanted: PyTree, others: Callable[[], Sequence[PyTree]]
+) -> Difference | None:
+    """Compare leaf by leaf, each by its own size; one of zeros alone by that of all."""
+    leaves = _exactly(wanted, got)
+    whole = max((_norm(leaf[np.isfinite(leaf)]) for leaf in leaves), default=0.0)
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(got)]
+    for index, (dtype, a, b) in enumerate(zip(dtypes, _exactly(got, got), leaves, strict=True)):
+        unit, known = _unit(dtype), np.isfinite(b)
+        own = _norm(b[known])
+        allowed = unit * (_ROUNDINGS * own if b[known].any() else whole)
+        allowed += _least(dtype) * np.sqrt(a.size)
+        if _norm(a[known] - b[known]) <= allowed:
+            continue
+        exact, *near = (_exactly(each, got)[index] for each in others())
+        for other in (exact, *near):
+            known &= np.isfinite(other)
+        spread = [_MARGIN * _norm(exact[known] - b[known])]
+        allowed += max(spread + [_times(dtype) * _norm(other[known] - b[known]) for other in near])
+        apart, scale = _norm(a[known] - b[known]), max(_norm(b[known]), _norm(a[known]))
+        if not np.isfinite(apart):
+            apart, scale = np.inf, _norm(b[known]) or 1.0
+        if apart > allowed:
+            return Difference(name, apart / scale, allowed / scale)
+    return None
+
+
+def _norm(array: np.ndarray) -> float:
+    # Of numbers whose squares overflow, too.
+    largest = float(np.abs(array).max(initial=0))
+    scale = largest if np.isfinite(largest) and largest else 1.0
+    return scale * float(np.linalg.norm(array / scale))
+
+
+AGREES = "compiled loss, gradient and metrics agree with NumPy to rounding"
+
+
+def refusal(difference: Difference) -> str:
+    """Say why nothing is run."""
+    return (
+        f"{difference}; this JAX does not compute here what the function says: install another "
+        "release of jax and jaxlib, or write the function with other operations"
+    )
+
+
+@dataclasses.dataclass
+class Program:
+    """What runs do, compiled, and what they compute at their start, held against NumPy once.
+
+    Attributes:
+        call: the runs. probe: jitted, gives a dict of pytrees by name.
+        plain: jitted, what the probe is held against; its own operations where None.
+        found: the largest difference beyond rounding, or None, by what the runs were given.
+        unverified: why what they were given could not be held against NumPy, where it could not.
+    """
+
+    call: Any
+    probe: Any
+    plain: Any = None
+    found: dict[Any, Difference | None] = dataclasses.field(default_factory=dict)
+    unverified: dict[Any, str] = dataclasses.field(default_factory=dict)
+
+    def verify(
+        self, given: tuple[Any, ...], like: PyTree, compiling: Callable[[], Any] = lambda: None
+    ) -> Difference | None:
+        """Hold the probe against NumPy, once for all runs of the same shapes.
+
+        Args:
+            given: to the probe.
+            like: arrays whose shapes and dtypes tell programs apart.
+            compiling: compiles the runs meanwhile.
+        """
+        told_apart = signature(like)
+        if told_apart not in self.found:
+            pending = begin(self.probe, *given, plain=self.plain)
+            compiling()
+            try:
+                self.found[told_apart] = next(iter(differences(pending)), None)
+            except UnverifiedError as error:
+                warnings.warn(f"what XLA compiled {error}", RuntimeWarning, stacklevel=2)
+                self.found[told_apart] = None
+                self.unverified[told_apart] = str(error)
+        return self.found[told_apart]
+
+    def said(self, like: PyTree) -> str:
+        """Say how what was verified for `like` came out, where no difference was found."""
+        why = self.unverified.get(signature(like))
+        return f"not verified: {why}" if why else AGREES
+
+
+def signature(tree: PyTree) -> Any:
+    """Tell apart what is compiled apart: structure, shapes, dtypes, and JAX's default float."""
+    leaves, structure = jax.tree.flatten(tree)
+    kinds = tuple((np.shape(leaf), leaf.dtype) for leaf in leaves)
+    return structure, kinds, jnp.result_type(float)

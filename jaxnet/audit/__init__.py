@@ -1,0 +1,1 @@
+"""Is a gradient right? The verdict, the known mistakes and finite differences."""

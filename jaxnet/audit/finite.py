@@ -1,0 +1,115 @@
+"""Finite differences, the referee of autodiff.
+
+Shapes: P numbers in all parameters; D probed directions; K step sizes.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from jaxnet import losses
+from jaxnet.audit.mistakes import Case
+
+# Leaves up to this size are probed entry by entry, larger ones along this many random directions.
+_PROBE_ALL = 32
+_PROBES = 4
+# Relative to the size of what is moved.
+_STEP_SIZES = tuple(10.0**-k for k in range(1, 9))
+# Numbers that may be in flight at once.
+_TOGETHER = 2**22
+
+
+def referee(case: Case) -> tuple[list[float], list[str]]:
+    """Hold autodiff against central differences of several step sizes, leaf by leaf.
+
+    Truncation falls with the square of the step size and rounding grows with its inverse: how far
+    neighbouring step sizes disagree bounds both, and autodiff must agree at one to within that.
+
+    Returns:
+        For each leaf the largest disagreement, relative to the norm of the whole gradient, nan
+        where differences are too coarse to tell; and "", or how autodiff is refuted: "kink" or
+        "override".
+    """
+    flat = np.concatenate([leaf.ravel() for leaf in case.true])
+    spans, owners = _spans([leaf.size for leaf in case.true])
+    signs = np.random.default_rng(1).choice([-1.0, 1.0], (_PROBES, len(flat)))
+    moved = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(case.params)])
+    sizes = np.array([np.sqrt(np.mean(moved[a:b] ** 2)) for a, b, _ in spans])
+    sizes[sizes == 0] = 1
+    with jax.enable_x64(True):
+        probed = _probe(case.loss, case.params, case.batch, spans, sizes, signs)
+        epsilon = float(jnp.finfo(probed[0].dtype).eps)
+    value, ahead, behind = (np.asarray(side, np.float64) for side in jax.device_get(probed))
+
+    steps = sizes[:, None] * np.array(_STEP_SIZES)
+    slopes = (ahead - behind) / (2 * steps)
+    change = np.abs(np.diff(slopes))
+    doubts = np.maximum(change[:, :-1], change[:, 1:])
+    doubts += 8 * epsilon * abs(value) / steps[:, 1:-1]
+    # A loss that does not move at all, as one of few bits, says nothing.
+    still = (ahead == behind)[:, 1:-1] | ~np.isfinite(doubts)
+    doubts = np.where(still, np.inf, doubts)
+    slopes, bends = slopes[:, 1:-1], np.abs(ahead + behind - 2 * value)[:, 1:-1] / steps[:, 1:-1]
+
+    whole = max(float(np.linalg.norm(flat)), np.finfo(float).tiny)
+    along = np.array([flat[a:b] @ signs[draw, a:b] / np.sqrt(b - a) for a, b, draw in spans])
+    apart = np.abs(slopes - along[:, None])
+    # Large steps may agree with each other across a kink nearby: any fine step size is heard.
+    fine = doubts <= np.maximum(1e-5 * whole, doubts.min(1, keepdims=True))
+    best = (np.arange(len(spans)), np.where(fine, apart, np.inf).argmin(1))
+    apart, doubt, slope, bend = apart[best], doubts[best], slopes[best], bends[best]
+    # Where the loss does not move and autodiff says so too, they agree.
+    apart, doubt = np.where((along == 0) & (doubt == np.inf), 0, (apart, doubt))
+    denied = (doubt < np.inf) & (apart > 10 * np.minimum(doubt, whole) + 1e-9 * whole)
+    differences, refuted = [], []
+    for index in range(len(case.true)):
+        mine = owners == index
+        coarse = (mine & (doubt > 1e-2 * whole)).any()
+        kinked = (bend > np.abs(slope) / 10)[denied & mine]
+        refuted.append("" if not kinked.size else "kink" if kinked.all() else "override")
+        most = float(apart[mine].max(initial=0) / whole)
+        differences.append(float("nan") if coarse and not kinked.size else most)
+    return differences, refuted
+
+
+def _spans(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Give the directions `[D, 3]`, each a span of the flat parameters and a draw of signs."""
+    spans, owners, first = [], [], 0
+    for index, size in enumerate(sizes):
+        if size <= _PROBE_ALL:
+            spans += [(first + k, first + k + 1, 0) for k in range(size)]
+        else:
+            spans += [(first, first + size, draw) for draw in range(_PROBES)]
+        owners += [index] * (len(spans) - len(owners))
+        first += size
+    return np.array(spans, np.int32), np.array(owners)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _probe(
+    loss: losses.Loss, params: PyTree, batch: PyTree, spans: Array, sizes: Array, signs: Array
+) -> tuple[Float[Array, ""], Float[Array, "D K"], Float[Array, "D K"]]:
+    """Give the loss, and a step ahead and behind along each direction for each step size."""
+    flat, unravel = ravel_pytree(params)
+    place = jnp.arange(flat.size, dtype=spans.dtype)
+
+    def along(probe: tuple[Array, Array]) -> tuple[Array, Array]:
+        (first, last, draw), size = probe
+        direction = jnp.where((place >= first) & (place < last), signs[draw], 0.0)
+        direction /= jnp.sqrt((last - first).astype(flat.dtype))
+
+        def at(step: Array) -> tuple[Array, Array]:
+            move = step * size * direction
+            return loss(unravel(flat + move), batch), loss(unravel(flat - move), batch)
+
+        return jax.lax.map(at, jnp.array(_STEP_SIZES), batch_size=together)
+
+    held = flat.size + sum(leaf.size for leaf in jax.tree.leaves(batch))
+    together = max(1, min(len(_STEP_SIZES), _TOGETHER // held))
+    most = max(1, _TOGETHER // (held * len(_STEP_SIZES)))
+    probed = jax.lax.map(along, (spans, sizes), batch_size=min(most, len(spans)))
+    return loss(params, batch), *probed

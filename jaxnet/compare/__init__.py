@@ -1,0 +1,1 @@
+"""Does an optimizer beat plain SGD? A fair protocol, thousands of runs, an honest answer."""

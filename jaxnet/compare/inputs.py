@@ -1,0 +1,314 @@
+"""What is given to a comparison: refused where it cannot be compared, before anything compiles."""
+
+import functools
+import math
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxnet import losses, optimizers, training
+from jaxnet._guards import checks, versions
+from jaxnet.compare import sweep
+from jaxnet.errors import FunctionError, InputError
+from jaxnet.storage import fingerprints
+
+BASELINE = "sgd"
+Metrics = Mapping[str, Callable[[Any, Any], Any]]
+
+
+def check_settings(budget: int, target: float | None, title: str, **counts: int) -> None:
+    """Refuse settings, each by its name.
+
+    Raises:
+        InputError: counts that are not whole numbers or below one, a single learning rate, a
+            target that is not finite, a title that is not words.
+    """
+    checks.at_least_one(budget=budget, **counts)
+    if budget == 1:
+        raise InputError("budget: wanted at least 2 learning rates to choose from; got 1")
+    if target is not None and not (isinstance(target, int | float) and math.isfinite(target)):
+        raise InputError(
+            f"target: wanted a finite loss; got {target!r}; None takes plain SGD's own at its end"
+        )
+    if not isinstance(title, str):
+        raise InputError(f"title: wanted words; got {title!r}")
+
+
+def entries(given: Sequence[str] | Mapping[str, Any]) -> list[optimizers.Entry]:
+    """Give the entries to compare, plain SGD first whether it was asked for or not.
+
+    Raises:
+        InputError: not optimizers by name; a name not known, none, another `sgd`.
+    """
+    if isinstance(given, str) or not isinstance(given, Sequence | Mapping):
+        raise InputError(
+            f"optimizers: wanted a list of names, or a dict of your own by name; got {given!r}; "
+            'such as ["adam", "lion"]'
+        )
+    if not given:
+        raise InputError(
+            'optimizers: wanted at least one to hold against plain SGD; got none; ["sgd"] runs it '
+            "alone"
+        )
+    nameless = [name for name in given if not isinstance(name, str)]
+    if nameless:
+        raise InputError(
+            f"optimizers: wanted each by a name; got {nameless[0]!r}; give your own as a dict, "
+            'such as {"momentum": functools.partial(optax.sgd, momentum=0.9)}'
+        )
+    if not isinstance(given, Mapping):
+        given = {name: name for name in given}
+    if given.get(BASELINE, BASELINE) != BASELINE:
+        raise InputError(
+            f"optimizers: wanted {BASELINE} to be plain SGD, the baseline; got one of your own of "
+            "that name; rename it"
+        )
+    others = [
+        optimizers.join(name, optimizers.entry(each) if isinstance(each, str) else each)
+        for name, each in given.items()
+        if name != BASELINE
+    ]
+    return [optimizers.entry(BASELINE), *others]
+
+
+def rates(
+    entries: list[optimizers.Entry],
+    given: Sequence[float] | Mapping[str, Sequence[float]] | None,
+    budget: int,
+) -> dict[str, list[float]]:
+    """Give each optimizer's rates to try, rising; over its own range those not given.
+
+    Raises:
+        InputError: not positive numbers, as many for each, of optimizers that are compared.
+    """
+    names = [entry.name for entry in entries]
+    if not isinstance(given, Mapping):
+        given = {} if given is None else dict.fromkeys(names, given)
+    unknown = given.keys() - set(names)
+    if unknown:
+        raise InputError(
+            f"learning_rates: wanted names among {', '.join(names)}; got "
+            f"{', '.join(map(str, unknown))}; leave them out, or compare those optimizers too"
+        )
+    found = {
+        entry.name: _rising(
+            entry.name, given.get(entry.name, np.geomspace(*entry.learning_rates, budget))
+        )
+        for entry in entries
+    }
+    counts = {name: len(mine) for name, mine in found.items()}
+    if len(set(counts.values())) > 1:
+        raise InputError(
+            f"learning_rates: wanted as many for every optimizer, {BASELINE} included, to tune all "
+            f"alike; got {counts}; give as many for each, or set budget"
+        )
+    return found
+
+
+def _rising(name: str, given: Any) -> list[float]:
+    try:
+        rates = np.unique(np.asarray(given, np.float64))
+    except (TypeError, ValueError):
+        rates = np.empty(0)
+    if not len(rates) or not np.isfinite(rates).all() or rates[0] <= 0:
+        raise InputError(
+            f"learning_rates: wanted numbers for {name}, at least one, each above zero and finite; "
+            f"got {given}; such as [0.01, 0.1, 1.0]"
+        )
+    return rates.tolist()
+
+
+def task(
+    entries: list[optimizers.Entry],
+    loss: losses.Loss,
+    init: Callable[[Any], PyTree],
+    data: PyTree,
+    batch_size: int | None,
+    epochs: int,
+    validation: PyTree | None,
+    test: PyTree | None,
+    metrics: Metrics | None,
+    fast: bool | None,
+) -> tuple[sweep.Task, dict[str, str]]:
+    """Give the task that the optimizers share, the fingerprint that of all their programs.
+
+    Returns:
+        The task; and why, by name, of those that cannot step from these parameters.
+
+    Raises:
+        InputError: functions or data that cannot be trained on, plain SGD or all others among
+            them.
+    """
+    versions.check()
+    path = sweep.fast(fast)
+    parts = {"data": data, "validation": validation, "test": test}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    metrics = {} if metrics is None else metrics
+    _check_functions(loss, init, metrics, measured=len(parts) > 1)
+    if batch_size is not None:
+        checks.at_least_one(batch_size=batch_size)
+    rows = {name: checks.data(part, name) for name, part in parts.items()}["data"]
+    if batch_size is not None and batch_size > rows:
+        raise InputError(
+            f"batch_size: wanted 1 to the {rows} rows of data; got {batch_size}; None takes all"
+        )
+    params = _started(init)
+    if (batch_size or rows) == rows and _equal(params, init(jax.random.key(1))):
+        raise InputError(
+            "init: wanted another start for each key, as every batch is all rows and nothing else "
+            "tells seeds apart; got the same; draw in init, or give a batch_size"
+        )
+    for name, part in parts.items():
+        _check_alike(name, part, data)
+        for what, function in {"loss": loss, **metrics}.items():
+            _check_scalar(what, function, params, name, part)
+        if isinstance(loss, losses.BatchLoss):
+            _check_labels(loss, params, name, part)
+    named = tuple(metrics.items())
+    value_and_grad, size = _value_and_grad(loss), batch_size or rows
+    found = sweep.Task(value_and_grad, init, data, size, epochs, validation, test, named)
+    programs, unable = [], {}
+    for entry in entries:
+        try:
+            programs.append(_program(entry, found))
+        except FunctionError as error:
+            # Where it is the only one there is nothing to hold against plain SGD.
+            if entry.name == BASELINE or len(entries) == 2 + len(unable):
+                raise
+            unable[entry.name] = f"a step from init(key) raised {_said(error.__cause__)}"
+    made = fingerprints.of_record(programs)
+    return found._replace(fingerprint=made, fast=path), unable
+
+
+@functools.lru_cache(maxsize=64)
+def _value_and_grad(loss: losses.Loss) -> Any:
+    """Give the same function for the same loss, so that its programs are found again."""
+    return jax.value_and_grad(loss)
+
+
+def _check_functions(loss: Any, init: Any, metrics: Any, measured: bool) -> None:
+    if not isinstance(metrics, Mapping):
+        raise InputError(f"metrics: wanted a dict of functions by name; got {metrics!r}")
+    if metrics and not measured:
+        raise InputError(
+            "metrics: wanted validation or test data to measure them on; got neither; give some"
+        )
+    if "loss" in metrics:
+        raise InputError(
+            "metrics: wanted names other than loss, which is reported anyway; got loss; rename it"
+        )
+    for name, function in {"loss": loss, "init": init, **metrics}.items():
+        if not callable(function) or not isinstance(function, Hashable):
+            raise InputError(
+                f"{name}: wanted a function, whose programs are kept by it; got {function!r}; wrap "
+                "one that cannot be hashed in a plain function"
+            )
+
+
+def _started(init: Callable[[Any], PyTree]) -> PyTree:
+    """Give the start of seed 0; refuse an `init` that cannot start any seed."""
+    key = jax.random.key(0)
+    try:
+        params = jax.device_get(init(key))
+        jax.eval_shape(init, key)
+    except Exception as error:
+        raise FunctionError(
+            f"init: wanted a pure function of a jax.random.key that can be traced; it raised "
+            f"{_said(error)}; draw with jax.random alone"
+        ) from error
+    checks.params(params, "init(key)")
+    if not _equal(params, init(key)):
+        raise InputError(
+            "init: wanted the same start for the same key; got two; draw with jax.random alone"
+        )
+    return params
+
+
+def _equal(these: PyTree, those: PyTree) -> bool:
+    pairs = zip(jax.tree.leaves(these), jax.tree.leaves(those), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def _said(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def _check_alike(name: str, part: PyTree, data: PyTree) -> None:
+    """Refuse rows of another shape, which a loss might broadcast."""
+    wanted, got = ([np.shape(leaf)[1:] for leaf in jax.tree.leaves(tree)] for tree in (data, part))
+    if jax.tree.structure(part) != jax.tree.structure(data) or got != wanted:
+        raise InputError(
+            f"{name}: wanted rows as those of data, {_described(data)}; got {_described(part)}; "
+            "prepare them alike"
+        )
+
+
+def _described(part: PyTree) -> Any:
+    return jax.tree.map(lambda leaf: list(np.shape(leaf)), part)
+
+
+def _check_labels(loss: losses.BatchLoss, params: PyTree, name: str, part: PyTree) -> None:
+    try:
+        loss.check(params, part)
+    except InputError as error:
+        raise InputError(f"{name}: {error}; encode all the parts alike") from error
+
+
+def _check_scalar(
+    what: str, function: Callable[[Any, Any], Any], params: PyTree, name: str, part: PyTree
+) -> None:
+    try:
+        found = jax.eval_shape(function, params, part)
+    except Exception as error:
+        raise FunctionError(
+            f"{what}: wanted a function of (params, batch) that takes init(key) and {name}; it "
+            f"raised {_said(error)}; bind whatever else it needs, as by "
+            "functools.partial, and let init give the parameters it takes"
+        ) from error
+    real = what != "loss" or jnp.issubdtype(getattr(found, "dtype", object), jnp.floating)
+    if getattr(found, "shape", None) != () or not real:
+        raise InputError(
+            f"{what}: wanted one real number, of shape []; got {found}; reduce it, as by jnp.mean"
+        )
+
+
+def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
+    """Give the program of a step and what is measured; refuse an optimizer that has none."""
+
+    def step(rate: Any, key: Any, params: PyTree, batch: PyTree) -> Any:
+        noise = {"key": key} if entry.random else {}
+        optimizer = entry.make(rate, **noise)
+        start = training.start(optimizer, params)
+        state, loss = training.step(task.value_and_grad, optimizer, start, batch)
+        judged = entry.evaluate(state.opt_state, state.params)
+        measured = [metric(judged, batch) for _, metric in task.metrics]
+        return loss, judged, measured, entry.evaluations(state.opt_state)
+
+    key, batch = jax.random.key(0), jax.tree.map(lambda leaf: leaf[: task.batch_size], task.data)
+    try:
+        return jax.jit(step).lower(1.0, key, jax.eval_shape(task.init, key), batch).as_text()
+    except Exception as error:
+        raise FunctionError(
+            f"optimizers: wanted {entry.name} to be made of a traced learning rate and to step "
+            f"from init(key); it raised {_said(error)}; a schedule must be one "
+            "of peak 1 multiplied by the rate, a choice one of jnp.where"
+        ) from error
+
+
+def check_memory(needed: int) -> None:
+    """Refuse runs that need more bytes than most of the machine's memory.
+
+    Raises:
+        InputError: with what is there and what is needed.
+    """
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > 0.8 * there:
+        raise InputError(
+            f"memory: wanted runs that fit the machine's {there / 1e9:.0f} GB; got about "
+            f"{needed / 1e9:.0f} GB; compare fewer seeds, rates or optimizers at once"
+        )

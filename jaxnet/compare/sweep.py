@@ -1,0 +1,826 @@
+"""Thousands of runs of one optimizer in one compiled program.
+
+A sweep is cut into tiles: a fixed number of runs on each device, in which all of them take the
+step of `training` at once, mapped over seeds and over the learning rates of each, which share its
+batch: one large product with it. A tile's parameters fit the cache, every
+tile is the same program, and a tile that is done can be kept on disk.
+
+Shapes: D devices, K items of a tile on each, L learning rates of an item, E measurements along a
+run, T steps of B rows, N rows of data.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PyTree, Shaped
+
+from jaxnet import batches, devices, training
+from jaxnet._guards import verify
+from jaxnet.compare.fast import products
+from jaxnet.errors import InputError
+from jaxnet.optimizers import Entry
+from jaxnet.storage import files
+
+# What the parameters, gradients and optimizer states of a tile may take: a CPU's cache; elsewhere
+# enough runs to fill the device.
+_TILE_BYTES = {"cpu": 2**20}
+_DEVICE_TILE_BYTES = 2**30
+# Multiplications of all runs that one device has done before more of them have begun.
+_ALONE = 2**21
+Run = tuple[int, float]
+"""A seed and a learning rate."""
+
+
+class Fast(NamedTuple):
+    """How a tile with products of a few numbers is computed; any other is as it stands.
+
+    Attributes:
+        products: whether they are expanded. options: what it is compiled with.
+    """
+
+    products: bool
+    options: tuple[tuple[str, Any], ...]
+
+
+PLAIN = Fast(False, ())
+"""Nested `vmap` as JAX compiles it."""
+
+
+def fast(asked: bool | None = None) -> Fast:
+    """Give the path that is asked for; None takes what JAXNET_FAST says, or the fast one.
+
+    Raises:
+        InputError: a switch that is neither on nor off.
+    """
+    taken = devices.is_fast(asked) and jax.default_backend() == "cpu"
+    return Fast(True, tuple(devices.options().items())) if taken else PLAIN
+
+
+class Task(NamedTuple):
+    """What every run trains: seed s has the same start and batches at every learning rate.
+
+    Attributes:
+        value_and_grad: `(params, batch) -> (loss, grads)`.
+        init: `key -> params`, pure; a run of seed s starts from `init(jax.random.key(s))`.
+        data: N rows. batch_size: B. epochs: of `N // B` steps each.
+        validation: data to measure along the runs; none where None. test: to score at their end.
+        metrics: names and functions `(params, batch) -> []` measured there beside the loss.
+        fingerprint: of what the functions do; another one makes another program.
+        fast: the path to take; that of `fast()` where None.
+    """
+
+    value_and_grad: training.ValueAndGrad
+    init: Callable[[Array], PyTree]
+    data: PyTree
+    batch_size: int
+    epochs: int
+    validation: PyTree | None = None
+    test: PyTree | None = None
+    metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = ()
+    fingerprint: str = ""
+    fast: Fast | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows of data there are, N."""
+        return len(jax.tree.leaves(self.data)[0])
+
+    @property
+    def steps(self) -> int:
+        """How many steps a run takes, T."""
+        return self.epochs * (self.rows // self.batch_size)
+
+    @property
+    def measured(self) -> Int[np.ndarray, " E"]:
+        """After how many steps a run is measured: each epoch, or a hundred times where more."""
+        ends = np.arange(1, self.epochs + 1)
+        if self.epochs > 100:
+            ends = np.linspace(0, self.epochs, 101)[1:].round().astype(int)
+        return ends * (self.steps // self.epochs)
+
+
+class Swept(NamedTuple):
+    """Runs that are done; axis R, or the items and learning rates of a tile, first.
+
+    Attributes:
+        loss: shape [R, E], the mean training loss since the measurement before.
+        validation: by name, shape [R, E]. test: by name, shape [R].
+        diverged: shape [R], the step whose loss was the first not finite, T where the last
+            parameters alone are not; -1 where all are.
+        evaluations: shape [R], gradients of a batch computed.
+    """
+
+    loss: Float[np.ndarray, "R E"]
+    validation: dict[str, Float[np.ndarray, "R E"]]
+    test: dict[str, Float[np.ndarray, " R"]]
+    diverged: Int[np.ndarray, " R"]
+    evaluations: Int[np.ndarray, " R"]
+
+
+class Seconds(NamedTuple):
+    """What runs took: to compile their program, once, and to run each tile of it, shape [tiles]."""
+
+    compiling: float
+    running: Float[np.ndarray, " K"]
+
+
+class Tile(NamedTuple):
+    """How many items each device takes at once, and how many learning rates each item has.
+
+    All local devices take part where `devices` is None, else the first so many.
+    """
+
+    items: int
+    rates: int
+    devices: int | None = None
+
+    @property
+    def runs(self) -> int:
+        """Runs of one call of the program, on all devices."""
+        return self.items * self.rates * _count(self.devices)
+
+
+def _count(asked: int | None) -> int:
+    return jax.local_device_count() if asked is None else asked
+
+
+def tile(task: Task, runs: int, rates: int, count: int | None = None) -> Tile:
+    """Choose a tile for so many runs: as many as fit the cache, and no more than are needed.
+
+    Args:
+        task: what is trained.
+        runs: how many.
+        rates: learning rates that share their seed's batch, and one large product with it. An
+            item with fewer to run is filled up, at the cost of the full one.
+        count: how many local devices take part; where None all of them, or one for runs so short
+            that handing them out would take longer.
+    """
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    # Parameters, gradients and two moments.
+    run = 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    room = _TILE_BYTES.get(jax.default_backend(), _DEVICE_TILE_BYTES)
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if count is None and runs * task.steps * task.batch_size * size < _ALONE:
+        count = 1
+    needed = -(-runs // (rates * _count(count)))
+    # As many calls as the cache asks for, all of them as full.
+    calls = -(-needed // max(1, room // run // rates))
+    return Tile(-(-needed // calls), rates, count)
+
+
+def memory(task: Task, shape: Tile, runs: int) -> int:
+    """Estimate the bytes that so many runs take: their results, and a tile under way."""
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    run = 6 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    measures = 1 + (1 + len(task.metrics)) * (task.validation is not None)
+    results = 8 * runs * (len(task.measured) * measures + 8)
+    whole = task.batch_size == task.rows
+    row = sum(leaf.nbytes for leaf in jax.tree.leaves(task.data)) // task.rows
+    items = 0 if whole else shape.runs // shape.rates * task.batch_size
+    gathered = items * (4 * task.steps + row)
+    data = sum(
+        np.size(leaf) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves((task.data, task.validation, task.test))
+    )
+    held = shape.runs * (run + _widest(task, params))
+    return results + held + gathered + data * (1 + _count(shape.devices))
+
+
+def _widest(task: Task, params: PyTree) -> int:
+    """Give the bytes of the largest array on the way to the loss of the rows measured at once.
+
+    Twice, for what goes into a product and what comes out; XLA's own figures leave out what its
+    libraries hold of them.
+    """
+    parts = [part for part in (task.validation, task.test) if part is not None]
+    # Of a batch both are held, what leads to the loss and what leads back.
+    rows = max(2 * task.batch_size, *(len(jax.tree.leaves(part)[0]) for part in parts), 1)
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype), task.data
+    )
+    equations = jax.make_jaxpr(task.value_and_grad)(params, batch).jaxpr.eqns
+    made = [variable.aval for equation in equations for variable in equation.outvars]
+    return 2 * max(array.size * array.dtype.itemsize for array in made)
+
+
+class Program(NamedTuple):
+    """A compiled tile, the devices it is for, and the seconds it took to trace and compile."""
+
+    call: Callable[..., Any]
+    mesh: jax.sharding.Mesh
+    seconds: float
+
+
+def compiled(task: Task, entry: Entry, shape: Tile) -> Program:
+    """Compile the tile of an optimizer; the same one for a task of the same functions and shapes.
+
+    Raises:
+        InputError: an optimizer or a loss that cannot be traced.
+    """
+    return _compile(*_statics(task, entry, shape))
+
+
+def compile_all(task: Task, entries: Sequence[Entry], shape: Tile) -> None:
+    """Compile the tiles of optimizers side by side, one to a core, to be found compiled later."""
+    with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = []
+        for entry in entries:
+            statics = _statics(task, entry, shape)
+            # Traced here, under the settings of this thread.
+            _lower(*statics)
+            waiting.append(pool.submit(_compile, *statics))
+        try:
+            for each in waiting:
+                each.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+class _Functions(NamedTuple):
+    """What a tile's program is made of."""
+
+    value_and_grad: training.ValueAndGrad
+    metrics: training.Named
+    fast: Fast
+
+
+class _Shapes(NamedTuple):
+    """What it is compiled for: a pytree of shapes and dtypes, hashable, and devices."""
+
+    tree: Any
+    kinds: tuple[tuple[tuple[int, ...], Any], ...]
+    mesh: jax.sharding.Mesh
+    told_apart: tuple[Any, ...]
+
+    def unflatten(self) -> Any:
+        return jax.tree.unflatten(self.tree, [jax.ShapeDtypeStruct(*kind) for kind in self.kinds])
+
+
+def _functions(task: Task, shapes: _Shapes) -> _Functions:
+    path = task.fast or fast()
+    if path.products and not _multiplies_few(task.value_and_grad, shapes):
+        path = PLAIN
+    return _Functions(task.value_and_grad, task.metrics, path)
+
+
+@functools.lru_cache(maxsize=64)
+def _multiplies_few(value_and_grad: training.ValueAndGrad, shapes: _Shapes) -> bool:
+    """Tell whether a gradient has products to expand."""
+    params, _, _, order, data, _ = shapes.unflatten()
+    rows = len(jax.tree.leaves(data)[0]) if order is None else order.shape[-1]
+
+    def shaped(tree: PyTree, *first: int) -> PyTree:
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((*first, *leaf.shape[1:]), leaf.dtype), tree
+        )
+
+    return products.are_small(value_and_grad, shaped(params), shaped(data, rows))
+
+
+def _shapes(task: Task, shape: Tile) -> _Shapes:
+    """Give the shapes of parameters, rates, seeds, orders, data and validation of a tile."""
+    cut = None if task.batch_size == task.rows else (task.steps, task.batch_size)
+    # Constants are traced as JAX's default dtype.
+    told_apart = task.fingerprint, jnp.result_type(float)
+    given = verify.signature((task.data, task.validation))
+    return _shaped(task.init, shape, cut, told_apart, given)
+
+
+@functools.lru_cache(maxsize=64)
+def _shaped(
+    init: Callable[[Array], PyTree],
+    shape: Tile,
+    cut: tuple[int, int] | None,
+    told_apart: tuple[Any, ...],
+    given: tuple[Any, ...],
+) -> _Shapes:
+    count, (tree, kinds, _) = shape.runs // shape.rates, given
+    seeds = jax.ShapeDtypeStruct((count,), np.int32)
+    params = _starting(init).eval_shape(seeds)
+    rates = jax.ShapeDtypeStruct((count, shape.rates), _kind(params))
+    order = cut and jax.ShapeDtypeStruct((count, *cut), np.int32)
+    # Wider numbers come as JAX takes them, or it would warn of every one.
+    taken = jax.dtypes.canonicalize_dtype
+    held = [jax.ShapeDtypeStruct(size, taken(dtype)) for size, dtype in kinds]
+    inputs = params, rates, seeds, order, *jax.tree.unflatten(tree, held)
+    leaves, tree = jax.tree.flatten(inputs)
+    kinds = tuple((leaf.shape, taken(leaf.dtype)) for leaf in leaves)
+    return _Shapes(tree, kinds, devices.mesh("runs", shape.devices), told_apart)
+
+
+def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
+    """Give what makes a tile's program."""
+    shapes = _shapes(task, shape)
+    return _functions(task, shapes), entry, tuple(task.measured.tolist()), shapes
+
+
+@functools.lru_cache(maxsize=256)
+def _compile(*statics: Any) -> Program:
+    lowered, mesh, tracing = _lower(*statics)
+    began = time.perf_counter()
+    return Program(lowered.compile(), mesh, tracing + time.perf_counter() - began)
+
+
+@functools.lru_cache(maxsize=256)
+def _lower(
+    functions: _Functions, entry: Entry, measured: tuple[int, ...], shapes: _Shapes
+) -> tuple[Any, jax.sharding.Mesh, float]:
+    began = time.perf_counter()
+    try:
+        lowered = _lowered(functions, entry, measured, shapes)
+    except Exception as error:
+        if functions.fast == PLAIN:
+            raise
+        lowered = _lowered(functions._replace(fast=PLAIN), entry, measured, shapes)
+        # What is wrong with the functions themselves has been raised by now.
+        _step_aside(f"{type(error).__name__}: {error}", entry.name)
+    return *lowered, time.perf_counter() - began
+
+
+def _step_aside(why: str, name: str) -> None:
+    warnings.warn(
+        f"{name}: the fast path is left, for slower runs of the same numbers: {why}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _lowered(
+    functions: _Functions, entry: Entry, measured: tuple[int, ...], shapes: _Shapes
+) -> tuple[Any, jax.sharding.Mesh]:
+    items = functools.partial(_train, _arranged(functions), entry, np.array(measured))
+    options, mesh, given = functions.fast.options, shapes.mesh, shapes.unflatten()
+    lowered = _spread(items, mesh, options).lower(*given)
+    if _waits(lowered, mesh):
+        mesh = devices.mesh("runs", 1)
+        lowered = _spread(items, mesh, options).lower(*given)
+    return lowered, mesh
+
+
+def _waits(lowered: Any, mesh: jax.sharding.Mesh) -> bool:
+    """Tell what may wait for ever on several devices of a CPU.
+
+    A decomposition waits for a thread of the pool that every device runs in: with a device for
+    each thread, all may.
+    """
+    several = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
+    return several and "lapack" in lowered.as_text()
+
+
+def _arranged(functions: _Functions) -> _Functions:
+    """Give the functions as the path computes them."""
+    if not functions.fast.products:
+        return functions
+    return functions._replace(value_and_grad=products.expanded(functions.value_and_grad))
+
+
+def _spread(items: Callable[..., Any], mesh: jax.sharding.Mesh, options: Any) -> Any:
+    """Spread items, the first axis of all but the data, over devices."""
+    runs, everywhere = jax.sharding.PartitionSpec("runs"), jax.sharding.PartitionSpec()
+    specs = runs, runs, runs, runs, everywhere, everywhere
+    mapped = jax.shard_map(items, mesh=mesh, in_specs=specs, out_specs=runs, check_vma=False)
+    return jax.jit(mapped, compiler_options=dict(options))
+
+
+def verified(task: Task, shape: Tile) -> tuple[Task, str]:
+    """Hold what a tile computes against NumPy; give the task on a path that agrees, in words.
+
+    The loss and the gradient of the first batches, and each metric of the validation and test
+    rows, all of them as a tile has them and spread over its devices.
+
+    Raises:
+        InputError: the plain path does not agree either.
+    """
+    paths = dict.fromkeys((task.fast or fast(), PLAIN))
+    for path in paths:
+        task = task._replace(fast=path)
+        try:
+            difference, said = _held(task, shape)
+        except Exception as error:
+            if path == PLAIN:
+                raise
+            _step_aside(f"{type(error).__name__}: {error}", "sweep")
+            continue
+        if difference is None:
+            return task, said if path == next(iter(paths)) else f"plain path; {said}"
+        if path == PLAIN:
+            raise InputError(verify.refusal(difference))
+        _step_aside(str(difference), "sweep")
+    raise AssertionError
+
+
+def _held(task: Task, shape: Tile) -> tuple[verify.Difference | None, str]:
+    """Hold a task on its path against NumPy, once; give the difference, and that in words."""
+    shapes = _shapes(task, shape)
+    functions = _functions(task, shapes)
+    parts = {"validation": task.validation, "test": task.test}
+    program, known = _probing(functions, shapes), verify.signature(parts)
+    if known not in program.found:
+        seeds = np.arange(shape.runs // shape.rates, dtype=np.int32)
+        params = _starting(task.init)(seeds)
+        order = None
+        if task.batch_size < task.rows:
+            firsts = [_order(task.rows, task.batch_size, 1, int(seed))[0] for seed in seeds]
+            order = np.stack(firsts)
+        rates = np.zeros((len(seeds), shape.rates), _kind(params))
+        # Each run has its own, or those of an item would be computed once.
+        given = _repeated(params, shape.rates), rates, seeds, order, task.data, parts
+        if _waits(program.probe.lower(*given), shapes.mesh):
+            program.probe = _probe(functions, devices.mesh("runs", 1))
+        program.verify(given, parts)
+    return program.found[known], program.said(parts)
+
+
+@functools.lru_cache(maxsize=64)
+def _probing(functions: _Functions, shapes: _Shapes) -> verify.Program:
+    plain = jax.jit(functools.partial(_measure_plainly, functions))
+    return verify.Program(None, _probe(functions, shapes.mesh), plain)
+
+
+def _probe(functions: _Functions, mesh: jax.sharding.Mesh) -> Any:
+    items = functools.partial(_measure, _arranged(functions))
+    return _spread(items, mesh, functions.fast.options)
+
+
+def _measure(
+    functions: _Functions,
+    params: PyTree,
+    rates: Float[Array, "K L"],
+    seeds: Int[Array, " K"],
+    order: Int[Array, "K B"] | None,
+    data: PyTree,
+    parts: dict[str, PyTree | None],
+) -> dict[str, Any]:
+    """Give the loss and gradient of the first batches, and all that is judged, axes K, L first."""
+    del seeds, rates
+    batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order)
+
+    def at_start(params: PyTree, batch: PyTree | None) -> tuple[Array, PyTree]:
+        return functions.value_and_grad(params, data if batch is None else batch)
+
+    loss, grads = _over_runs(at_start)(params, batch)
+    judged = _judge_all(functions, parts, lambda judge: _nested(judge)(params))
+    return {"loss of a batch": loss, "gradient of a batch": grads} | judged
+
+
+def _measure_plainly(
+    functions: _Functions,
+    params: PyTree,
+    rates: Float[Array, "K L"],
+    seeds: Int[Array, " K"],
+    order: Int[Array, "K B"] | None,
+    data: PyTree,
+    parts: dict[str, PyTree | None],
+) -> dict[str, Any]:
+    """Give the same of each item once: at the start its runs are alike."""
+    del seeds
+
+    def one(params: PyTree, rows: Array | None) -> dict[str, Any]:
+        batch = data if rows is None else batches.take(data, rows)
+        loss, grads = functions.value_and_grad(params, batch)
+        judged = _judge_all(functions, parts, lambda judge: judge(params))
+        return {"loss of a batch": loss, "gradient of a batch": grads} | judged
+
+    firsts = jax.tree.map(lambda leaf: leaf[:, 0], params)
+    return _repeated(jax.vmap(one)(firsts, order), rates.shape[1])
+
+
+def _judge_all(
+    functions: _Functions,
+    parts: dict[str, PyTree | None],
+    applied: Callable[[Callable[[PyTree], dict[str, Array]]], dict[str, Array]],
+) -> dict[str, Array]:
+    """Judge on each part there is; `applied` gives a judge of parameters those it is for."""
+    return {
+        f"{name} {what}": value
+        for name, part in parts.items()
+        if part is not None
+        for what, value in applied(functools.partial(_judge, functions, part)).items()
+    }
+
+
+def _judge(functions: _Functions, data: PyTree, params: PyTree) -> dict[str, Array]:
+    """Give the loss and each metric of parameters."""
+    found = {"loss": functions.value_and_grad(params, data)[0]}
+    return found | {name: jnp.asarray(metric(params, data)) for name, metric in functions.metrics}
+
+
+def _nested(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Map a function of pytrees over the axes K, L of their leaves."""
+    return jax.vmap(jax.vmap(function))
+
+
+def _over_runs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Map `(run, batch) -> result` over the axes K, L of runs and K of batches, or of None."""
+    return jax.vmap(jax.vmap(function, in_axes=(0, None)))
+
+
+def _repeated(
+    items: PyTree[Shaped[Array, "K ..."]], rates: int
+) -> PyTree[Shaped[Array, "K L ..."]]:
+    """Repeat what an item has for each of its learning rates."""
+    return jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf[:, None], (len(leaf), rates, *leaf.shape[1:])), items
+    )
+
+
+def _train(
+    functions: _Functions,
+    entry: Entry,
+    measured: Int[np.ndarray, " E"],
+    params: PyTree,
+    rates: Float[Array, "K L"],
+    seeds: Int[Array, " K"],
+    order: Int[Array, "K T B"] | None,
+    data: PyTree,
+    validation: PyTree | None,
+) -> tuple[dict[str, Any], PyTree]:
+    """Train a tile's runs; give what was measured of them and their last parameters to be judged.
+
+    Both have the axes K, L first.
+    """
+    kind = jnp.result_type(*jax.tree.leaves(params))
+    zero = jnp.zeros((), jnp.int32)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), seeds)
+    keys = _repeated(keys, rates.shape[1])
+    held = rates, keys
+
+    def optimizer(rate: Array, key: Array) -> optax.GradientTransformation:
+        return entry.make(rate, **({"key": key} if entry.random else {}))
+
+    def begin(params: PyTree, rate: Array, key: Array) -> Any:
+        return training.start(optimizer(rate, key), params), zero - 1, zero
+
+    def advance(t: Array, run: Any, batch: PyTree | None) -> Any:
+        (state, total, diverged, evaluations), held = run
+        batch = data if order is None else batch
+        state, loss = training.step(functions.value_and_grad, optimizer(*held), state, batch)
+        first = (diverged < 0) & ~jnp.isfinite(loss)
+        spent = entry.evaluations(state.opt_state)
+        return (
+            state,
+            total + loss.astype(kind),
+            jnp.where(first, t.astype(jnp.int32), diverged),
+            evaluations + spent,
+        )
+
+    def judged(state: training.State) -> PyTree:
+        return entry.evaluate(state.opt_state, state.params)
+
+    def validate(state: training.State) -> dict[str, Array]:
+        values = _judge(functions, validation, judged(state))
+        return {f"validation {name}": value for name, value in values.items()}
+
+    def measure(carry: Any, window: tuple[Array, Array]) -> tuple[Any, dict[str, Array]]:
+        first, end = window
+        state, diverged, evaluations = carry
+        carry = state, jnp.zeros(diverged.shape, kind), diverged, evaluations
+
+        def all_advance(t: Array, carry: Any) -> Any:
+            batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order[:, t])
+            return _over_runs(functools.partial(advance, t))((carry, held), batch)
+
+        state, total, *counts = jax.lax.fori_loop(first, end, all_advance, carry)
+        values = {"training": total / (end - first).astype(kind)}
+        if validation is not None:
+            values |= _nested(validate)(state)
+        return (state, *counts), jax.tree.map(lambda value: value.astype(kind), values)
+
+    windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
+    starts = _repeated(params, rates.shape[1])
+    carry = _nested(begin)(starts, rates, keys)
+    carry, values = jax.lax.scan(measure, carry, tuple(windows))
+    state, diverged, evaluations = carry
+    # The last update, which no loss has seen.
+    lost = (diverged < 0) & ~_nested(training.is_finite)(state.params)
+    diverged = jnp.where(lost, int(measured[-1]), diverged)
+    values = jax.tree.map(lambda value: jnp.moveaxis(value, 0, -1), values)
+    counts = {"diverged": diverged, "evaluations": evaluations}
+    return values | counts, _nested(judged)(state)
+
+
+def run(
+    task: Task,
+    entry: Entry,
+    runs: Sequence[Run],
+    shape: Tile,
+    *,
+    test: bool = False,
+    folder: Path | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[Swept, Seconds]:
+    """Train the runs tile by tile; give what became of them, in their order, and what it took.
+
+    Args:
+        task: what is trained.
+        entry: the optimizer.
+        runs: seeds and learning rates.
+        shape: from `tile`; every call of it is the same program.
+        test: whether to score the test data at the end of each run.
+        folder: where finished tiles are kept and found again; nowhere where None.
+        on_progress: called with the number of runs done after each tile.
+    """
+    places, items = _items(tuple(runs), shape.rates)
+    task = verified(task, shape)[0]
+    program = functools.cache(lambda: compiled(task, entry, shape))
+    tiles, end = [], 0
+    for chosen in _cut(items, shape):
+        end += chosen.rates.size
+        path = folder and folder / _name(task, entry, test, chosen, shape)
+        done = path and _read(path)
+        if not done:
+            done = _call(task, program(), shape, chosen, test)
+            if path:
+                _write(path, done)
+        tiles.append(done)
+        if on_progress:
+            on_progress(int(np.sum(places < end)))
+    compiling, running = np.transpose([tile.pop("seconds") for tile in tiles])
+    joined = {
+        name: np.concatenate([tile[name] for tile in tiles]).take(places, axis=0)
+        for name in tiles[0]
+    }
+    parts: dict[str, dict[str, np.ndarray]] = {"validation": {}, "test": {}}
+    for name, values in joined.items():
+        part, _, metric = name.partition(" ")
+        if metric:
+            parts[part][metric] = values
+    counts = joined["diverged"], joined["evaluations"]
+    swept = Swept(joined["training"], parts["validation"], parts["test"], *counts)
+    return swept, Seconds(float(compiling.max()), running)
+
+
+def is_kept(task: Task, entry: Entry, runs: Sequence[Run], shape: Tile, folder: Path) -> bool:
+    """Tell whether all tiles of the runs are kept already, not scored on the test data."""
+    tiles = _cut(_items(tuple(runs), shape.rates)[1], shape)
+    return all((folder / _name(task, entry, False, each, shape)).exists() for each in tiles)
+
+
+def cause(task: Task, entry: Entry, run: Run) -> str:
+    """Say where and why a run met a number that is not finite, by running it alone."""
+    seed, rate = run
+    key = jax.random.fold_in(jax.random.key(0), seed)
+    make = functools.partial(entry.make, key=key) if entry.random else entry.make
+    order = (
+        batches.full_batch(task.rows, task.epochs)
+        if task.batch_size == task.rows
+        else _order(task.rows, task.batch_size, task.epochs, seed)
+    )
+    params = task.init(jax.random.key(seed))
+    return training.cause(task.value_and_grad, make, params, task.data, order, learning_rate=rate)
+
+
+class _Items(NamedTuple):
+    """Seeds and the learning rates of each."""
+
+    seeds: Int[np.ndarray, " K"]
+    rates: Float[np.ndarray, "K L"]
+
+
+def _name(task: Task, entry: Entry, test: bool, items: _Items, shape: Tile) -> str:
+    """Name a tile by all that its numbers depend on beside the protocol: also by what made it."""
+    pairs = list(zip(items.seeds.tolist(), items.rates.tolist(), strict=True))
+    made = devices.releases(), task.fast or fast(), jax.local_device_count()
+    said = json.dumps([entry.name, test, pairs, shape, made])
+    return f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
+
+
+@functools.lru_cache(maxsize=8)
+def _items(runs: tuple[Run, ...], together: int) -> tuple[Int[np.ndarray, " R"], _Items]:
+    """Group runs of one seed into items of so many rates, the last of a seed filled up.
+
+    Gives also the place of each run among all the rates of all items.
+    """
+    seeds = np.array([seed for seed, _ in runs], np.int32)
+    rates = np.array([rate for _, rate in runs], float)
+    by_seed = np.argsort(seeds, kind="stable")
+    seeds, rates = seeds[by_seed], rates[by_seed]
+    offset = (np.arange(len(runs)) - np.searchsorted(seeds, seeds)) % together
+    (firsts,) = np.nonzero(offset == 0)
+    lasts = np.append(firsts[1:], len(runs)) - 1
+    filled = np.minimum(firsts[:, None] + np.arange(together), lasts[:, None])
+    places = np.empty(len(runs), int)
+    places[by_seed] = (np.cumsum(offset == 0) - 1) * together + offset
+    return places, _Items(seeds[firsts], rates[filled])
+
+
+def _cut(items: _Items, shape: Tile) -> Iterator[_Items]:
+    """Cut items into those of each tile."""
+    count = shape.runs // shape.rates
+    for first in range(0, len(items.seeds), count):
+        yield _Items(*(each[first : first + count] for each in items))
+
+
+def _call(
+    task: Task, program: Program, shape: Tile, items: _Items, test: bool
+) -> dict[str, np.ndarray]:
+    """Run one tile; give each measurement with the tile's runs along the first axis."""
+    filled = np.minimum(np.arange(shape.runs // shape.rates), len(items.seeds) - 1)
+    placed = _inputs(task, items.seeds[filled], items.rates[filled], program.mesh)
+    inputs = *placed, task.data, task.validation
+    began = time.perf_counter()
+    values, params = jax.block_until_ready(program.call(*inputs))
+    running = time.perf_counter() - began
+    if test:
+        scores = _scoring(_functions(task, _shapes(task, shape)))(params, task.test)
+        values |= {f"test {name}": value for name, value in scores.items()}
+    arrays = {
+        name: np.asarray(value).reshape(-1, *value.shape[2:])[: items.rates.size]
+        for name, value in values.items()
+    }
+    return arrays | {"seconds": np.array([program.seconds, running])}
+
+
+def _inputs(
+    task: Task, seeds: Int[np.ndarray, " K"], rates: Float[np.ndarray, "K L"], mesh: Any
+) -> tuple[Any, ...]:
+    """Give parameters, learning rates, seeds and orders of items, each with the items first."""
+    cut = None if task.batch_size == task.rows else (task.rows, task.batch_size, task.epochs)
+    items = seeds.tobytes(), rates.tobytes()
+    return _placed(task.init, items, rates.shape, cut, mesh, _settings())
+
+
+def _settings() -> tuple[Any, ...]:
+    """Give the settings of JAX that decide what a seed draws."""
+    return jnp.result_type(float), getattr(jax.config, "jax_threefry_partitionable")  # noqa: B009
+
+
+@functools.lru_cache(maxsize=8)
+def _placed(
+    init: Callable[[Array], PyTree],
+    items: tuple[bytes, bytes],
+    shape: tuple[int, int],
+    cut: tuple[int, int, int] | None,
+    mesh: jax.sharding.Mesh,
+    settings: Any,
+) -> tuple[Any, ...]:
+    """Draw them and move them to their devices, which takes as long as short runs do.
+
+    There is no order where every batch is all of the data, as it is.
+    """
+    del settings
+    seeds, rates = np.frombuffer(items[0], np.int32), np.frombuffer(items[1]).reshape(shape)
+    params = _starting(init)(seeds)
+    order = None if cut is None else np.stack([_order(*cut, seed) for seed in seeds.tolist()])
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("runs"))
+    return jax.device_put((params, rates.astype(_kind(params)), seeds, order), spread)
+
+
+def _kind(params: PyTree) -> Any:
+    return np.result_type(*(leaf.dtype for leaf in jax.tree.leaves(params)))
+
+
+def start(
+    init: Callable[[Array], PyTree], seeds: Int[Array, " K"]
+) -> PyTree[Shaped[Array, "K ..."]]:
+    """Draw the starts of seeds."""
+    return jax.vmap(lambda seed: init(jax.random.key(seed)))(seeds)
+
+
+@functools.lru_cache(maxsize=64)
+def _starting(init: Callable[[Array], PyTree]) -> Any:
+    # Drawn once: quickly compiled is soonest done.
+    return devices.program(functools.partial(start, init), xla_backend_optimization_level=1)
+
+
+@functools.lru_cache(maxsize=64)
+def _order(rows: int, batch_size: int, epochs: int, seed: int) -> Int[np.ndarray, "T B"]:
+    return batches.shuffled(rows, batch_size, epochs, seed)
+
+
+@functools.lru_cache(maxsize=64)
+def _scoring(functions: _Functions) -> Callable[..., dict[str, Array]]:
+    def score(params: PyTree, test: PyTree) -> dict[str, Array]:
+        return _nested(functools.partial(_judge, functions, test))(params)
+
+    return jax.jit(score, compiler_options=dict(functions.fast.options))
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    files.write(path, hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+
+
+def _read(path: Path) -> dict[str, np.ndarray] | None:
+    """Read a tile; one that is damaged is done again."""
+    content = path.read_bytes() if path.exists() else b""
+    digest, arrays = content[:32], content[32:]
+    if hashlib.sha256(arrays).digest() != digest:
+        return None
+    with np.load(io.BytesIO(arrays), allow_pickle=False) as file:
+        return dict(file)

@@ -1,0 +1,402 @@
+"""Pictures of a comparison of optimizers (extra `experiments`).
+
+Shapes: S seeds, R runs, E measurements along a run, K of anything else.
+"""
+
+import io
+import itertools
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxnet._guards import checks
+from jaxnet.compare import statistics
+from jaxnet.compare.comparison import Comparison
+from jaxnet.report.report import COLOURS, DASHES, FAINT, INK, MUTED, PAPER, STYLE
+
+checks.extra("experiments", "matplotlib")
+
+import matplotlib as mpl  # noqa: E402
+from matplotlib import ticker  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
+
+# Small enough for a telephone; a name is a name, dollars and all.
+_STYLE: dict[Any, Any] = STYLE | {
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9,
+    "figure.figsize": (4.4, 3.1),
+    "font.size": 9,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+}
+
+
+class Plot(NamedTuple):
+    """One picture of a comparison; `name` suits a file, `caption` tells how to read it."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+class _Look(NamedTuple):
+    colour: str
+    dashes: str
+    width: float
+    order: int
+
+
+def _looks(comparison: Comparison) -> dict[str, _Look]:
+    """Plain SGD in ink, the best few in colours, the others grey behind them."""
+    baseline, *others = (answer.optimizer for answer in comparison.ran)
+    coloured = zip(others, COLOURS, itertools.cycle(DASHES), strict=False)
+    return (
+        dict.fromkeys(others, _Look(FAINT, "-", 0.8, 1))
+        | {name: _Look(colour, dashes, 1.6, 3) for name, colour, dashes in coloured}
+        | {baseline: _Look(INK, "-", 2.2, 4)}
+    )
+
+
+def _front(looks: Mapping[str, _Look]) -> list[str]:
+    return [name for name, look in looks.items() if look.colour != FAINT]
+
+
+def _others(looks: Mapping[str, _Look]) -> str:
+    """What a caption says of the grey lines."""
+    grey = len(looks) - len(_front(looks))
+    return f" Grey: {grey} more." if grey else ""
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else name[:17] + "…"
+
+
+def plots(comparison: Comparison) -> list[Plot]:
+    """Draw a comparison: what tells it best comes first."""
+    with mpl.rc_context(_STYLE):
+        drawn = (_differences, _curves, _sensitivity, _profile, _best_of)
+        return [plot for draw in drawn for plot in draw(comparison)]
+
+
+def save(plot: Plot, path: Path) -> None:
+    """Save one picture of a comparison under its title: .png, .svg or .pdf."""
+    _write(plot.figure, path, path.suffix[1:], plot.title)
+
+
+def svg(plot: Plot) -> str:
+    """Give one picture of a comparison as SVG without its title, words as words."""
+    file = io.StringIO()
+    _write(plot.figure, file, "svg", "")
+    return file.getvalue()
+
+
+def _write(figure: Figure, file: Path | io.StringIO, kind: str, title: str) -> None:
+    bare = dict.fromkeys(("Creator", "Date", "Format", "Type")) if kind == "svg" else None
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # A name in letters that the font lacks: a browser finds another.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        figure.savefig(file, format=kind, dpi=200, metadata=bare)
+
+
+def _differences(comparison: Comparison) -> Iterator[Plot]:
+    """A forest plot: the shapes say what the colours say."""
+    told = [(each, each.difference) for each in comparison.answers if each.difference]
+    if not told:
+        return
+    told.sort(key=lambda pair: (np.isnan(pair[1].estimate), pair[1].estimate))
+    low, high = _bulk(np.array([tuple(difference) for _, difference in told]))
+    figure = Figure(figsize=(4.4, 1.0 + 0.18 * len(told)), layout="constrained")
+    ax = figure.subplots()
+    ax.axvline(0, color=INK, linewidth=1)
+    for row, (answer, difference) in enumerate(told):
+        colour, marker, face = _VERDICT_LOOKS[answer.verdict]
+        style = {"color": colour, "markerfacecolor": face, "markersize": 5}
+        estimate = difference.estimate
+        if np.isnan(estimate):
+            _beside(ax, low, row, 4, f"{answer.verdict}: no figure, as runs diverged")
+        elif low <= estimate <= high:
+            ax.plot(difference[1:], (row, row), color=colour, linewidth=1.4)
+            ax.plot(estimate, row, marker, **style)
+        else:
+            edge, arrow, gap = (high, ">", -7) if estimate > high else (low, "<", 7)
+            ax.plot(edge, row, arrow, clip_on=False, **style)
+            _beside(ax, edge, row, gap, f"{estimate:+.3g}")
+    for verdict, (colour, marker, face) in _VERDICT_LOOKS.items():
+        ax.plot([], [], marker, color=colour, markerfacecolor=face, label=verdict)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, handletextpad=0.2)
+    ax.set_yticks(range(len(told)), [_short(answer.optimizer) for answer, _ in told])
+    ax.tick_params("y", length=0)
+    ax.set(xlim=(low, high), ylim=(len(told) - 0.4, -0.6))
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(5))
+    gap = 4 * "\N{NO-BREAK SPACE}"
+    ax.set_xlabel(f"← better{gap}{comparison.loss_name} less plain SGD's{gap}worse →")
+    yield Plot(
+        "differences",
+        "Who beats plain SGD",
+        f"Each row is one optimizer's {comparison.loss_name} less that of plain SGD, paired by "
+        "seed: the mark is the estimate, the line its 95% interval. Left of zero is better. "
+        "Filled circles and squares are told apart from SGD after correcting for the number of "
+        "optimizers; hollow circles are not. A triangle at an edge, with its value, lies beyond.",
+        figure,
+    )
+
+
+_VERDICT_LOOKS = {
+    "better": (COLOURS[0], "o", COLOURS[0]),
+    "not told apart": (MUTED, "o", PAPER),
+    "worse": (COLOURS[1], "s", COLOURS[1]),
+}
+
+
+def _beside(ax: Axes, x: float, row: int, gap: int, words: str) -> None:
+    """Words at the right of a point, at its left if the gap is below zero, over the lines there."""
+    ax.annotate(
+        words,
+        (x, row),
+        xytext=(gap, 0),
+        textcoords="offset points",
+        ha="left" if gap > 0 else "right",
+        va="center",
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.5},
+    )
+
+
+def _bulk(bounds: Float[np.ndarray, "K 3"]) -> tuple[float, float]:
+    """Limits that hold zero and all but what lies far outside, which would squeeze the rest."""
+    found = bounds[np.isfinite(bounds)]
+    kept = found[np.abs(found) <= 6 * np.median(np.abs(found))] if found.size else found
+    low, high = min(kept.min(initial=0.0), 0.0), max(kept.max(initial=0.0), 0.0)
+    margin = 0.06 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _curves(comparison: Comparison) -> Iterator[Plot]:
+    looks = _looks(comparison)
+    front = _front(looks)
+    data = comparison.runs[0].tuned_on
+    figure, ax = _axes(f"{data} loss", "step")
+    quartiles = {
+        name: _quartiles(runs.curves(comparison.steps))
+        for name, runs in comparison.phase("tuned").items()
+    }
+    for name, (low, middle, high) in quartiles.items():
+        _line_of(ax, comparison.steps, middle, looks[name])
+        if name in front:
+            colour, order = looks[name].colour, looks[name].order
+            ax.fill_between(
+                comparison.steps, low, high, color=colour, alpha=0.15, linewidth=0, zorder=order - 1
+            )
+    shown = np.concatenate([quartiles[name].ravel() for name in front])
+    _limits(ax, "y", shown)
+    if len(comparison.steps) > 1:
+        ax.set_xlim(comparison.steps[0], comparison.steps[-1])
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(5))
+    _label_ends(ax, {name: float(quartiles[name][1, -1]) for name in front}, looks)
+    yield Plot(
+        "curves",
+        "How the loss falls",
+        f"The {data} loss along the runs at each optimizer's tuned rate, on seeds that the "
+        "tuning never saw: the line is the median over seeds, the band holds the middle half of "
+        f"them. Lower and sooner is better.{_others(looks)}",
+        figure,
+    )
+
+
+def _quartiles(losses: Float[np.ndarray, "S E"]) -> Float[np.ndarray, "3 E"]:
+    """Without interpolation between seeds, which infinite losses would not survive."""
+    ranks = np.rint(np.array([0.25, 0.75]) * (len(losses) - 1)).astype(int)
+    low, high = np.sort(losses, axis=0)[ranks]
+    return np.stack([low, np.median(losses, axis=0), high])
+
+
+def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
+    """Small panels: curves that cross, one another's names would hide."""
+    looks = _looks(comparison)
+    tried = {name: runs.by_rate() for name, runs in comparison.phase("tuning").items()}
+    chosen = {answer.optimizer: answer for answer in comparison.answers}
+    front = _front(looks)
+    rows = -(-len(front) // 2)
+    figure = Figure(figsize=(4.4, 0.5 + 1.2 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).ravel()
+    rates = np.concatenate([rates for rates, _ in tried.values()])
+    best = [np.min(losses) for name, (_, losses) in tried.items() if name in front]
+    every = np.concatenate([losses for _, losses in tried.values()])
+    # One line for the whole crowd, broken between any two, keeps the page small.
+    crowd_rates, crowd_losses = (
+        np.hstack([np.append(line, np.nan) for line in side])
+        for side in zip(*tried.values(), strict=True)
+    )
+    for name, ax in zip(front, grid, strict=False):
+        _line_of(ax, crowd_rates, crowd_losses, _Look(FAINT, "-", 0.6, 1))
+        rate, loss = tried[name]
+        colour = looks[name].colour
+        _line_of(ax, rate, loss, looks[name])
+        _limits(ax, "x", rates)
+        _limits(ax, "y", every, 20 * max(best))
+        lost = rate[np.isinf(loss)]
+        top = ax.get_xaxis_transform()
+        ax.plot(lost, np.full(len(lost), 0.94), "x", color=colour, markersize=4, transform=top)
+        at = np.argmin(np.abs(rate - chosen[name].learning_rate))
+        ax.plot(rate[at], loss[at], "o", color=colour, markeredgecolor=PAPER, zorder=5)
+        ax.plot(chosen[name].default_rate, 0.03, "^", color=MUTED, markersize=4, transform=top)
+        ax.set_title(_short(name), color=INK, fontweight="bold")
+    for ax in grid[len(front) :]:
+        ax.remove()
+    for ax in grid[: len(front)][-2:]:
+        ax.tick_params(labelbottom=True)
+    figure.supxlabel("learning rate", fontsize=9)
+    figure.supylabel("final loss while tuning", fontsize=9)
+    yield Plot(
+        "rates",
+        "How much the learning rate matters",
+        "The final loss against the learning rate while tuning, the median over the tuning "
+        "seeds. The dot is the rate chosen, the small triangle below the customary one, a cross "
+        "at the top a rate at which most runs diverged. A wide valley forgives a poor guess. "
+        "Grey: all the optimizers, for comparison.",
+        figure,
+    )
+
+
+def _profile(comparison: Comparison) -> Iterator[Plot]:
+    looks = _looks(comparison)
+    front = _front(looks)
+    judged = comparison.protocol["judged"]
+    final = {name: runs.final(judged) for name, runs in comparison.phase("tuned").items()}
+    best = np.min(list(final.values()), axis=0)
+    usual = np.isfinite(best) & (best > 0)
+    behind = np.stack([final[name][usual] for name in front]) / best[usual]
+    end = np.clip(1.02 * np.max(behind, initial=1.0, where=np.isfinite(behind)), 1.01, 10)
+    ratios = np.geomspace(1, end, 200)
+    shares = statistics.profile(final, ratios)
+    figure, ax = _axes(
+        "share of seeds", f"{comparison.loss_name}, as a multiple of the seed's best"
+    )
+    lines = {name: _line_of(ax, ratios, share, looks[name]) for name, share in shares.items()}
+    _limits(ax, "x", ratios)
+    ax.set_ylim(0, 1.02)
+    ax.yaxis.set_major_formatter(ticker.PercentFormatter(1))
+    # They end together at the top: named beside it, the best first.
+    ranked = sorted(front, key=lambda name: -shares[name].mean())
+    figure.legend(
+        [lines[name] for name in ranked],
+        map(_short, ranked),
+        loc="outside right upper",
+        frameon=False,
+    )
+    yield Plot(
+        "profile",
+        "How often it comes close to the best",
+        "For each seed the losses are divided by the lowest that any optimizer reached on it. A "
+        "line at height h over x says: on a share h of the seeds this optimizer came within a "
+        "factor x of the best. At the left edge stands how often it was the best; higher is "
+        f"better, and a line that never reaches 100% fell further behind or diverged."
+        f"{_others(looks)}",
+        figure,
+    )
+
+
+def _best_of(comparison: Comparison) -> Iterator[Plot]:
+    looks = _looks(comparison)
+    front = _front(looks)
+    figure, ax = _axes("expected final loss of the best", "learning rates tried")
+    curves = {answer.optimizer: answer.best_of for answer in comparison.ran}
+    for name, losses in curves.items():
+        _line_of(ax, np.arange(1, len(losses) + 1), losses, looks[name], marker=".")
+    ends = {name: float(curves[name][-1]) for name in front}
+    shown = np.concatenate([curves[name] for name in front])
+    _limits(ax, "y", shown, 20 * np.nanmax([*ends.values(), 0.0]) or np.inf)
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
+    ax.set_xlim(1, max(2, *(len(losses) for losses in curves.values())))
+    _label_ends(ax, ends, looks)
+    yield Plot(
+        "best_of",
+        "What tuning buys",
+        "The loss to expect after trying so many learning rates of the range at random and "
+        "keeping the best. A line that is low at the left needs little tuning; one that keeps "
+        "falling needs much; it begins where not all the rates can be among those that diverge."
+        f"{_others(looks)}",
+        figure,
+    )
+
+
+def _axes(y_label: str, x_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlabel=x_label)
+    # Above the axis it takes no width, of which a telephone has little.
+    ax.set_title(y_label)
+    return figure, ax
+
+
+def _line_of(ax: Axes, x: np.ndarray, y: np.ndarray, look: _Look, marker: str = "") -> Line2D:
+    """A line that breaks where the values are not finite."""
+    shown = np.where(np.isfinite(y), y, np.nan)
+    marker = marker if look.colour != FAINT else ""
+    colour, dashes, width, order = look
+    style = {"color": colour, "linewidth": width, "zorder": order, "marker": marker}
+    return ax.plot(x, shown, dashes, **style)[0]
+
+
+def _limits(ax: Axes, side: str, values: np.ndarray, most: float = np.inf) -> None:
+    """Limits to what is finite, at most `most`; logarithmic, in plain figures, where positive."""
+    found = values[np.isfinite(values) & (values <= most)]
+    low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+    axis = getattr(ax, f"{side}axis")
+    if low > 0:
+        getattr(ax, f"set_{side}scale")("log")
+        edge = (high / low) ** 0.04 * 1.001
+        low, high = low / edge, high * edge
+        subs = (1.0, 2.0, 5.0) if high < 1e3 * low else (1.0,)
+        axis.set_major_locator(
+            ticker.LogLocator(subs=subs)
+            if high > 5 * low
+            else ticker.MaxNLocator(4, steps=[1, 2, 5, 10])
+        )
+        axis.set_minor_locator(ticker.NullLocator())
+    axis.set_major_formatter("{x:g}")
+    getattr(ax, f"set_{side}lim")(low, high)
+
+
+def _label_ends(ax: Axes, ends: Mapping[str, float], looks: Mapping[str, _Look]) -> None:
+    """Names at the right of the lines, moved apart where they would cover one another."""
+    names = sorted(ends, key=lambda name: ends[name])
+    to_fraction = ax.transData + ax.transAxes.inverted()
+    x = ax.get_xlim()[1]
+    heights = np.array(
+        [to_fraction.transform((x, ends[name]))[1] if ends[name] < np.inf else 1 for name in names]
+    )
+    for name, height, place in zip(names, heights, _apart(heights, 0.068), strict=True):
+        line = {"arrowstyle": "-", "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 0}
+        ax.annotate(
+            _short(name) + (" (diverged)" if not np.isfinite(ends[name]) else ""),
+            xy=(1, np.clip(height, 0, 1)),
+            xytext=(1.06, place),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            arrowprops=line | {"color": looks[name].colour},
+        )
+
+
+def _apart(places: Float[np.ndarray, " K"], gap: float) -> Float[np.ndarray, " K"]:
+    """Move ascending places within 0 to 1 as little apart as the gap between any two asks."""
+    steps = gap * np.arange(len(places))
+    places = np.clip(places, 0, 1)
+    upwards = np.maximum.accumulate(places - steps) + steps
+    downwards = np.minimum.accumulate((places - steps)[::-1])[::-1] + steps
+    return np.clip((upwards + downwards) / 2, steps, 1 - steps[::-1])

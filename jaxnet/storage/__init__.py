@@ -1,0 +1,1 @@
+"""One way to write arrays with a record of what they are."""

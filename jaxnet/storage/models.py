@@ -1,0 +1,129 @@
+"""A trained network as files that other programs read: JSON and safetensors (extra `train`).
+
+`model.json` says what the network is and names its weights file, `weights-<hash>.safetensors`,
+which is written first: at every moment the folder holds a whole model or none.
+"""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from jaxnet import losses, network
+from jaxnet._guards import checks
+from jaxnet.errors import InputError
+from jaxnet.storage import files
+
+checks.extra("train", "safetensors")
+
+from safetensors import SafetensorError  # noqa: E402
+from safetensors.numpy import load, save  # noqa: E402
+
+FORMAT = "jaxnet model 1"
+
+ACTIVATIONS: dict[str, network.Activation] = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
+}
+
+
+@functools.cache
+def forward(activation: str) -> losses.Forward:
+    """Give `network.forward` with an activation by its name; the same function every time.
+
+    Raises:
+        InputError: an activation not in `ACTIVATIONS`.
+    """
+    if activation not in ACTIVATIONS:
+        raise InputError(f"activation: wanted one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+    return functools.partial(network.forward, activation=ACTIVATIONS[activation])
+
+
+@functools.cache
+def loss(task: str, activation: str) -> losses.BatchLoss:
+    """Give the loss of a task: softmax cross-entropy, or half the squared error.
+
+    Raises:
+        InputError: an activation not in `ACTIVATIONS`.
+    """
+    example_loss = {
+        "classification": optax.losses.softmax_cross_entropy_with_integer_labels,
+        "regression": optax.losses.l2_loss,
+    }[task]
+    return losses.BatchLoss(forward(activation), example_loss)
+
+
+@functools.cache
+def accuracy(activation: str) -> losses.Loss:
+    """Give the share of a batch's examples whose largest output is the right one."""
+    outputs = jax.vmap(forward(activation), in_axes=(None, 0))
+
+    def accuracy(params: network.Params, batch: Any) -> Float[Array, ""]:
+        x, y = batch
+        return jnp.mean((jnp.argmax(outputs(params, x), -1) == y).astype(x.dtype))
+
+    return accuracy
+
+
+def predict(
+    params: network.Params, activation: str, x: Float[np.ndarray, "N I"]
+) -> Float[np.ndarray, "N O"]:
+    """Give a network's outputs, row by row."""
+    return np.asarray(_predict(forward(activation), params, x))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predict(forward: losses.Forward, params: network.Params, x: Array) -> Array:
+    return jax.vmap(forward, in_axes=(None, 0))(params, x)
+
+
+def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
+    """Write a network and what is known of it, in plain JSON types; whole or not at all."""
+    tensors = {
+        f"{index}.{name}": np.asarray(leaf)
+        for index, layer in enumerate(params)
+        for name, leaf in layer._asdict().items()
+    }
+    weights = save(tensors)
+    digest = hashlib.sha256(weights).hexdigest()
+    name = f"weights-{digest[:16]}.safetensors"
+    files.write(folder / name, weights)
+    kept = {"format": FORMAT, "weights": name, "sha256": digest, "about": about}
+    files.write(folder / "model.json", json.dumps(kept, indent=1, allow_nan=False).encode())
+    for other in folder.glob("weights-*.safetensors"):
+        if other.name != name:
+            other.unlink()
+
+
+def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
+    """Read a network and what is known of it.
+
+    Raises:
+        InputError: no model there, or one that is not whole.
+    """
+    wanted = f"{folder}: wanted a model, written by experiments.train"
+    try:
+        kept = json.loads((folder / "model.json").read_bytes())
+        form, sha256, about = kept["format"], kept["sha256"], kept["about"]
+        weights = (folder / kept["weights"]).read_bytes()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{wanted}; got {error}") from error
+    if form != FORMAT or hashlib.sha256(weights).hexdigest() != sha256:
+        raise InputError(f"{wanted}; its format or its weights are not those of a {FORMAT!r}")
+    try:
+        tensors = load(weights)
+        layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(len(tensors) // 2)]
+    except (KeyError, SafetensorError) as error:
+        raise InputError(f"{wanted}; got {error}") from error
+    return tuple(network.Layer(*map(jnp.asarray, layer)) for layer in layers), about

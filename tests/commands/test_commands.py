@@ -1,0 +1,239 @@
+"""Every command refuses bad input in one line, before it starts, and hides no fault of its own."""
+
+import importlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import pytest
+
+import experiments
+from jaxnet import network
+from jaxnet.errors import FunctionError
+from jaxnet.storage import models
+from jaxnet.tables import tables
+
+ROOT = pathlib.Path(__file__).parents[2]
+NAMES = {
+    "experiments": "experiments.__main__",
+    "experiments.classifier": "experiments.classifier",
+    "experiments.regression": "experiments.regression",
+    "experiments.optimizers": "experiments.optimizers",
+    "experiments.train": "experiments.train",
+    "experiments.predict": "experiments.predict",
+    "experiments.benchmark": "experiments.benchmark.__main__",
+}
+# What each command takes to start at all.
+LEAST = {"experiments.train": ["iris"], "experiments.predict": ["no/run", "iris"]}
+pytestmark = pytest.mark.usefixtures("standard_promotion", "unchecked")
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path, capfd):
+    """Run a command in an empty folder, in this process: its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    # Devices are as many as the other tests have, and compiled programs are not kept.
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setattr("experiments.gc.freeze", lambda: None)
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        code = 0
+        try:
+            experiments.command(importlib.import_module(NAMES[name]).main, name)
+        except SystemExit as ended:
+            code = ended.code
+        return code, capfd.readouterr().err
+
+    return run
+
+
+def is_one_line(code, said):
+    assert code == 2, said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert said.endswith("\n")
+    assert "Traceback" not in said
+    return True
+
+
+def python(*arguments, cwd=ROOT, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        check=False,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("experiments --output file/results", "output: wanted a place to write to"),
+        ("experiments.classifier --epochs 0", "epochs: wanted at least 1"),
+        ("experiments.classifier --optimizer adm", "nearest are adam"),
+        ("experiments.classifier --learning-rate nan", "learning_rate: wanted a finite"),
+        ("experiments.classifier --output curves.txt", "output: wanted a file ending"),
+        ("experiments.classifier --output file/curves.png", "output: wanted a place"),
+        ("experiments.regression --epochs -1", "epochs: wanted at least 1"),
+        ("experiments.regression --trace --optimizer adm", "nearest are adam"),
+        ("experiments.regression --output .", "output: wanted a file ending"),
+        ("experiments.optimizers --optimizers adm", "nearest are adam"),
+        ("experiments.optimizers --data no.csv", "no.csv: wanted a file"),
+        ("experiments.optimizers --data iris --target no", "wanted the column"),
+        ("experiments.optimizers --task regression --budget 1", "budget: wanted at least 2"),
+        ("experiments.optimizers --task regression --learning-rates -1", "above zero"),
+        ("experiments.optimizers --task regression --output file/out", "a place to write to"),
+        ("experiments.train", "data: wanted a table, or --resume"),
+        ("experiments.train no.csv", "no.csv: wanted a file"),
+        ("experiments.train broken.csv", "broken.csv: wanted a sound .csv file"),
+        ("experiments.train broken.npz", "broken.npz: wanted a sound .npz file"),
+        ("experiments.train broken.parquet", "broken.parquet: wanted a sound .parquet"),
+        ("experiments.train iris --target no", "wanted the column"),
+        ("experiments.train iris --activation rely", "activation: wanted one of"),
+        ("experiments.train iris --devices 99", "devices: wanted 1 to"),
+        ("experiments.train iris --devices 0", "devices: wanted 1 to"),
+        ("experiments.train iris --batch-size 0", "batch_size: wanted 1 to"),
+        ("experiments.train iris --seed -1", "seed: wanted"),
+        ("experiments.train iris --output file/run", "file/run"),
+        ("experiments.train --resume no/run", "resume: wanted the folder of a run"),
+        ("experiments.predict no/run iris", "wanted a model"),
+        ("experiments.predict bare iris", "wanted a run of experiments.train"),
+        ("experiments.predict torn iris", "wanted a model"),
+        ("experiments.predict no/run iris --output p.txt", "output: wanted a file ending in .csv"),
+        ("experiments.benchmark --readme no.md", "readme: wanted a file"),
+        ("experiments.benchmark --readme file", "readme: wanted"),
+        ("experiments.benchmark --output file/results", "output: wanted a place"),
+    ],
+)
+def test_bad_input_is_one_line(call, tmp_path, command, words):
+    (tmp_path / "file").write_text("")
+    for name in ("broken.npz", "broken.parquet"):
+        (tmp_path / name).write_bytes(b"PK")
+    (tmp_path / "broken.csv").write_text('a,b\n1,"2\n')
+    models.write(tmp_path / "bare" / "model", network.init(jax.random.key(0), [2, 1]), {})
+    (tmp_path / "torn" / "model").mkdir(parents=True)
+    (tmp_path / "torn" / "model" / "model.json").write_text("[1]")
+    before = set(tmp_path.rglob("*"))
+    code, said = call(*command.split())
+    assert is_one_line(code, said)
+    assert words in said
+    assert set(tmp_path.rglob("*")) <= before | {tmp_path / "results"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", [ValueError, TypeError, KeyError, RuntimeError, AssertionError])
+def test_a_fault_of_our_own_keeps_its_traceback(call, monkeypatch, name, kind):
+    def broken(*_, **__):
+        raise kind("planted")
+
+    monkeypatch.setattr("jaxnet.devices.first", broken)
+    with pytest.raises(kind, match="planted"):
+        call(name, *LEAST.get(name, []))
+
+
+@pytest.mark.parametrize("kind", [ValueError, TypeError])
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [
+        ("jaxnet.network.Layer.__new__", "experiments.train iris --epochs 1"),
+        ("jaxnet.tables.tables._check_lines", "experiments.train table.csv"),
+        ("jaxnet.storage.fingerprints.of_array", "experiments.train iris --epochs 1"),
+        ("jaxnet.losses.BatchLoss.example", "experiments.train iris --epochs 1"),
+        ("jaxnet.losses.BatchLoss.example", "experiments.optimizers --task regression"),
+        ("jaxnet.network.init", "experiments.optimizers --task regression"),
+        ("jaxnet.training.step", "experiments.optimizers --task regression"),
+        ("jaxnet.network.Layer.__new__", "experiments.predict run iris"),
+    ],
+)
+def test_a_fault_of_our_own_is_no_bad_input(call, monkeypatch, tmp_path, place, command, kind):
+    def broken(*_, **__):
+        raise kind("planted")
+
+    (tmp_path / "table.csv").write_text("a,target\n1,2\n")
+    models.write(tmp_path / "run" / "model", network.init(jax.random.key(0), [2, 1]), {})
+    jax.clear_caches()
+    monkeypatch.setattr(place, broken)
+    with pytest.raises((kind, FunctionError), match="planted"):
+        call(*command.split())
+
+
+@pytest.mark.parametrize("path", ["mine.csv", "/data/mine.csv"])
+def test_a_file_of_the_user_is_one_line_and_one_of_ours_a_fault(call, monkeypatch, path):
+    def lose(name):
+        def read(_):
+            raise FileNotFoundError(2, "No such file", name)
+
+        monkeypatch.setattr(tables, "read", read)
+
+    for ours in (pathlib.Path(tables.__file__).with_name("page.html"), json.__file__):
+        lose(str(ours))
+        with pytest.raises(FileNotFoundError):
+            call("experiments.train", "iris")
+    lose(path)
+    code, said = call("experiments.train", "iris")
+    assert is_one_line(code, said)
+    assert said == f"error: {path}: No such file\n"
+
+
+def test_predictions_go_where_they_can_be_written(call, tmp_path):
+    code, _ = call("experiments.train", "iris", "--epochs", "1", "--output", "run")
+    assert code == 0
+    (tmp_path / "file").write_text("")
+    code, said = call("experiments.predict", "run", "iris", "--output", "file/out.csv")
+    assert is_one_line(code, said)
+    assert "file" in said
+
+
+def test_a_refused_run_leaves_nothing_and_is_mended(call, tmp_path):
+    for wrong in ("--target=misspelt", "--activation=rely", "--devices=99", "--epochs=0"):
+        code, said = call("experiments.train", "iris", wrong, "--output", "a/b/run")
+        assert is_one_line(code, said)
+        assert not list(tmp_path.iterdir())
+    (tmp_path / "there").mkdir()
+    code, said = call("experiments.train", "iris", "--patience=0", "--output", "there")
+    assert is_one_line(code, said)
+    assert not list((tmp_path / "there").iterdir())
+    assert call("experiments.train", "iris", "--epochs=1", "--output=there")[0] == 0
+    assert call("experiments.train", "iris", "--epochs=1", "--output=a/b/run")[0] == 0
+    kept = json.loads((tmp_path / "a" / "b" / "run" / "run.json").read_text())
+    assert kept["epochs"] == 1
+    code, said = call("experiments.train", "iris", "--epochs=2", "--output=a/b/run")
+    assert is_one_line(code, said)
+    assert "holds another run" in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("platform", ["tpu"])
+def test_a_missing_platform_is_told_before_anything(name, platform, tmp_path):
+    least = {"experiments.train": ["no.csv"]} | {"experiments.predict": ["no", "no.csv"]}
+    done = python(name, *least.get(name, []), cwd=tmp_path, JAX_PLATFORMS=platform)
+    assert is_one_line(done.returncode, done.stderr)
+    assert done.stdout == ""
+    assert f"JAX_PLATFORMS: wanted {platform}; available here: " in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("platform", ["cuda", "no_such"])
+def test_no_platform_that_is_missing_ends_in_a_traceback(platform, tmp_path):
+    done = python("experiments.train", "iris", cwd=tmp_path, JAX_PLATFORMS=platform)
+    assert is_one_line(done.returncode, done.stderr)
+    assert f"wanted {platform}" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_needs_no_platform():
+    done = python("experiments.train", "--help", JAX_PLATFORMS="tpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--learning-rate" in done.stdout
+
+
+def test_cores_become_devices(tmp_path):
+    done = python("experiments.train", "iris", "--epochs=1", "--devices=2", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cpu, 2 devices" in done.stdout

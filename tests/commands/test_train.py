@@ -1,0 +1,252 @@
+"""From a table to a model and its predictions, through stops, resumption and bad input."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import oracles
+import pytest
+import safetensors.numpy
+
+from experiments import predict, train
+from jaxnet import network
+from jaxnet.errors import InputError
+from jaxnet.storage import files, models
+from jaxnet.tables import tables
+
+ROOT = pathlib.Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory):
+    """A table whose price is linear in its columns but for noise: numbers, text, true or false."""
+    random = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("tables") / "houses.csv"
+    rooms, cities = random.integers(1, 9, 240), random.choice(["Bonn", "Kiel", "Ulm"], 240)
+    garden = random.random(240) < 0.5
+    worth = {"Bonn": 60, "Kiel": 30, "Ulm": 10}
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["rooms", "city", "garden", "price"])
+        for r, c, g in zip(rooms, cities, garden, strict=True):
+            price = 50 * r + worth[c] + 20 * g + random.normal()
+            writer.writerow([r, c, str(g).lower(), f"{price:.2f}"])
+    return path
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def trained(houses, tmp_path_factory):
+    """The folder of a finished run on the houses."""
+    folder = tmp_path_factory.mktemp("runs") / "price"
+    with jax.numpy_dtype_promotion("standard"):
+        train.main(
+            str(houses), target="price", hidden=(16,), epochs=40, learning_rate=1e-2, output=folder
+        )
+    return folder
+
+
+def test_a_run_beats_the_mean_and_predicts_in_the_targets_units(houses, trained, tmp_path):
+    about = json.loads((trained / "model" / "model.json").read_text())["about"]
+    assert about["scores"]["test"]["r2"] > 0.99
+    assert about["scores"]["test"]["rmse"] < 15
+    out = tmp_path / "predictions.csv"
+    predict.main(trained, str(houses), out)
+    predicted = [float(row["price"]) for row in rows_of(out)]
+    truth = [float(row["price"]) for row in rows_of(houses)]
+    assert np.sqrt(np.mean(np.subtract(predicted, truth) ** 2)) < 15
+    assert {path.name for path in trained.iterdir()} >= {"run.json", "history.csv", "curves.png"}
+
+
+def test_another_program_reads_the_model(houses, trained):
+    """safetensors, JSON and plain NumPy give the same predictions."""
+    kept = json.loads((trained / "model" / "model.json").read_text())
+    tensors = safetensors.numpy.load_file(trained / "model" / kept["weights"])
+    layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(2)]
+    encoder = tables.Encoder.from_json(kept["about"]["encoder"])
+    x = encoder.features(tables.read(houses), str(houses))
+    outputs = oracles.forward(layers, x, "relu")[1][-1]
+    expected = encoder.decode(outputs)
+    assert np.allclose(predict.run(trained, str(houses))["price"], expected, rtol=1e-4)
+
+
+def test_the_history_is_a_line_an_epoch(trained):
+    rows = rows_of(trained / "history.csv")
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 41))
+    assert float(rows[-1]["validation_loss"]) < float(rows[0]["validation_loss"]) / 10
+
+
+def test_classes_of_any_type_come_back_as_they_were(tmp_path):
+    result = train.run(train.Settings("iris", hidden=(16,), epochs=60, learning_rate=1e-2))
+    assert result.scores["test"]["accuracy"] > 0.85
+    assert result.baseline["accuracy"] < 0.5
+    train.keep(train.Settings("iris"), result, tmp_path)
+    predicted = predict.run(tmp_path, "iris")
+    assert set(predicted["target"]) == {"setosa", "versicolor", "virginica"}
+    assert all(1 / 3 < p <= 1 for p in predicted["probability"])
+
+
+def test_scores_are_those_of_the_parts():
+    """The same by NumPy, from the parameters and the arrays."""
+    settings = train.Settings("wine", hidden=(8,), epochs=5)
+    result = train.run(settings)
+    layers = [tuple(map(np.asarray, layer)) for layer in result.fit.params]
+    for name in ("train", "validation", "test"):
+        x, y = getattr(result.split, name)
+        z = oracles.forward(layers, x, "relu")[1][-1]
+        assert np.isclose(result.scores[name]["accuracy"], np.mean(z.argmax(1) == y))
+        loss = -np.mean(np.log(oracles.softmax(z))[np.arange(len(y)), y])
+        assert np.isclose(result.scores[name]["loss"], loss, rtol=1e-4)
+    y = result.split.test[1]
+    most = np.bincount(result.split.train[1]).argmax()
+    assert np.isclose(result.baseline["accuracy"], np.mean(y == most))
+
+
+def test_the_same_run_gives_the_same_numbers_and_resumes_to_them(tmp_path):
+    settings = train.Settings("iris", hidden=(8,), epochs=30)
+    whole = train.run(settings).fit
+    asked = []
+
+    def stop():
+        asked.append(None)
+        return len(asked) == 3
+
+    with pytest.raises(train.Interrupted):
+        train.run(settings, tmp_path, stop=stop)
+    resumed = train.run(settings, tmp_path).fit
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
+    folder = tmp_path / "my run"
+    command = [sys.executable, "-m", "experiments.train"]
+    run = subprocess.Popen(
+        [*command, "iris", "--epochs", "1000000", "--output", str(folder)],
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+    )
+    waited = time.monotonic() + 90
+    while not list(folder.glob("checkpoints/*/record.json")) and time.monotonic() < waited:
+        time.sleep(0.2)
+    run.send_signal(number)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 128 + number
+    assert f"python -m experiments.train --resume '{folder}'" in said
+    assert "Traceback" not in said
+
+
+def test_batches_over_devices_give_the_same(tmp_path):
+    settings = train.Settings("iris", hidden=(8,), epochs=10)
+    one = train.run(settings).scores["test"]["loss"]
+    four = train.run(train.Settings("iris", hidden=(8,), epochs=10, devices=4))
+    assert np.isclose(four.scores["test"]["loss"], one, rtol=1e-4)
+    assert len(four.fit.progress.state.params[0].weight.sharding.device_set) == 4
+
+
+def test_a_model_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    first = network.init(jax.random.key(0), [2, 3, 1])
+    second = network.init(jax.random.key(1), [2, 3, 1])
+    models.write(tmp_path, first, {"which": 1})
+
+    def broken(path, content):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(files, "write", broken)
+    with pytest.raises(OSError, match="no space"):
+        models.write(tmp_path, second, {"which": 2})
+    params, about = models.read(tmp_path)
+    assert about == {"which": 1}
+    assert np.array_equal(params[0].weight, first[0].weight)
+    monkeypatch.undo()
+    models.write(tmp_path, second, {"which": 2})
+    assert models.read(tmp_path)[1] == {"which": 2}
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_broken_model_is_refused(tmp_path):
+    models.write(tmp_path, network.init(jax.random.key(0), [2, 1]), {})
+    (weights,) = tmp_path.glob("weights-*")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match=r"wanted a model.*its weights are not those"):
+        models.read(tmp_path)
+    with pytest.raises(InputError, match="wanted a model"):
+        models.read(tmp_path / "nothing")
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "data: wanted a table, or --resume"),
+        ({"data": "nothing.csv"}, "nothing.csv: wanted a file"),
+        ({"data": "iris", "target": "tagret"}, "tagret"),
+        ({"data": "iris", "activation": "rely"}, "activation: wanted one of relu, tanh"),
+        ({"data": "iris", "optimizer": "adm"}, "the nearest are adam"),
+        ({"data": "iris", "epochs": 0}, "epochs: wanted at least 1; got 0"),
+        ({"data": "iris", "hidden": (0,)}, "sizes: wanted"),
+        ({"data": "iris", "learning_rate": float("nan")}, "learning_rate: wanted a finite number"),
+        ({"data": "iris", "devices": 99}, "devices: wanted 1 to the 4 local devices; got 99"),
+        ({"resume": pathlib.Path("no/such/run")}, "resume: wanted the folder of a run"),
+    ],
+)
+def test_bad_input_is_refused(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    with pytest.raises(InputError, match=words):
+        train.main(**arguments)
+
+
+def test_a_folder_of_another_run_is_not_written_over(houses, trained):
+    with pytest.raises(InputError, match="holds another run"):
+        train.main(str(houses), target="price", hidden=(17,), epochs=40, output=trained)
+
+
+def test_a_changed_table_is_not_resumed(houses, trained, tmp_path):
+    changed = tmp_path / "houses.csv"
+    changed.write_text(houses.read_text().replace("Ulm", "Kiel"))
+    settings = json.loads((trained / "run.json").read_text())
+    settings |= {"data": str(changed), "hidden": tuple(settings["hidden"])}
+    with pytest.raises(InputError, match="table"):
+        train.run(train.Settings(**settings), trained)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("rooms,city,garden", None), ("rooms,town,garden", "town"), ("city,garden,rooms", "rooms")],
+)
+def test_columns_that_differ_are_named(trained, tmp_path, line, words):
+    table = tmp_path / "new.csv"
+    table.write_text(line + "\n3,Ulm,true\n")
+    if words is None:
+        assert 130 < predict.run(trained, str(table))["price"][0] < 240
+    else:
+        with pytest.raises(InputError, match=words):
+            predict.run(trained, str(table))
+
+
+def test_progress_is_quiet_where_there_is_no_terminal(tmp_path):
+    done = subprocess.run(
+        f"{sys.executable} -m experiments.train iris --epochs 2 --output {tmp_path}/iris".split(),
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "baseline: most frequent class" in done.stdout.decode()

@@ -1,0 +1,152 @@
+"""Products expanded are the products, on every path that a loss may take."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxnet import devices
+from jaxnet.compare.fast import products
+
+SHAPES = st.tuples(*[st.integers(1, 4)] * 4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=SHAPES, which=st.sampled_from(["ij,jk->ik", "bij,bjk->bik", "ij,kj->ik", "i,j->ij"]))
+def test_small_products_are_those_of_numpy(shape, which):
+    sizes = dict(zip("ijkb", shape, strict=True))
+    random = np.random.default_rng(shape)
+    left, right = which.split("->")[0].split(",")
+    a, b = (random.normal(size=[sizes[axis] for axis in axes]) for axes in (left, right))
+
+    def product(a, b):
+        return jnp.einsum(which, a, b)
+
+    with jax.enable_x64(True):
+        found = products.expanded(product)(a, b)
+        assert "dot_general" not in str(jax.make_jaxpr(products.expanded(product))(a, b))
+    np.testing.assert_allclose(found, np.einsum(which, a, b), rtol=1e-12, atol=1e-12)
+
+
+def test_large_products_are_left_to_the_library():
+    a = jnp.ones((16, 16))
+    assert "dot_general" in str(jax.make_jaxpr(products.expanded(jnp.matmul))(a, a))
+
+
+def test_what_does_not_add_as_floats_do_is_left_alone():
+    """Booleans add by or; narrow floats may be added in wider ones."""
+    x, y = np.array([True, True, False]), np.ones((3, 2), bool)
+    assert products.expanded(jnp.matmul)(x, y).tolist() == [True, True]
+    narrow = jnp.full((2, 3), 1.5, jnp.bfloat16)
+
+    def wide(a, b):
+        return jax.lax.dot(a, b, preferred_element_type=jnp.float32)
+
+    found = products.expanded(wide)(narrow, narrow.T)
+    assert found.dtype == np.float32
+    assert found.tolist() == [[6.75, 6.75], [6.75, 6.75]]
+
+
+def loops(w, x):
+    def body(carry, row):
+        carry = jnp.tanh(w @ carry + row)
+        return carry, jax.lax.cond(carry[0] > 0, carry.sum, lambda: 0.0)
+
+    return jax.lax.scan(body, x[0], x)[1].sum()
+
+
+def calls(w, x):
+    return jax.jit(lambda a: jax.nn.relu(a @ w))(x).sum() + jnp.max(jax.checkpoint(jnp.sin)(x @ w))
+
+
+@pytest.mark.parametrize("function", [loops, calls])
+def test_gradients_through_loops_and_calls_are_the_same(function):
+    random = np.random.default_rng(0)
+    w, x = (random.normal(size=shape).astype(np.float32) for shape in ((3, 3), (4, 3)))
+    plain = jax.value_and_grad(function)
+    found, wanted = products.expanded(plain)(w, x), plain(w, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, wanted)
+
+
+def test_a_pytree_comes_back_as_it_was():
+    tree = {"a": jnp.ones(2), "b": (jnp.zeros(()), None)}
+    found = products.expanded(lambda tree: {"c": tree["a"] @ tree["a"], "d": tree})(tree)
+    assert jax.tree.structure(found["d"]) == jax.tree.structure(tree)
+    assert found["c"] == 2
+
+
+def test_a_changed_closure_is_traced_again():
+    held = [1.0]
+
+    def function(x):
+        return held[0] * x
+
+    first = products.expanded(function)(jnp.ones(()))
+    held[0] = 2.0
+    assert (first, products.expanded(function)(jnp.ones(()))) == (1, 2)
+
+
+@jax.custom_jvp
+def bent(x):
+    return jnp.abs(x)
+
+
+@bent.defjvp
+def _(primals, tangents):
+    return bent(*primals), 7 * tangents[0]
+
+
+def test_derivatives_taken_of_it_are_those_of_the_function():
+    """Of a function with a derivative of its own as well, which expanding looks into."""
+
+    def function(w, x):
+        return bent(x @ w).sum()
+
+    w, x = np.float32([1, 2]), np.float32([[3, -5], [1, 1]])
+    found = jax.grad(products.expanded(function))(w, x)
+    assert found.tolist() == jax.grad(function)(w, x).tolist() == [7 * 4, 7 * -4]
+
+
+def test_a_wider_sum_that_is_asked_for_is_made():
+    with jax.enable_x64(True):
+        found = products.expanded(lambda w, x: jnp.dot(x, w, preferred_element_type=jnp.float64))(
+            jnp.ones((2, 1), jnp.float32), jnp.ones((1, 2), jnp.float32)
+        )
+    assert found.dtype == np.float64
+
+
+def test_half_precision_is_left_to_the_library():
+    """Which adds in float32: each product alone would overflow."""
+    a, b = np.float16([[300, 300]]), np.float16([[300], [-300]])
+    assert products.expanded(jnp.matmul)(a, b).tolist() == [[0]]
+
+
+def test_what_was_set_around_an_operation_is_set_around_it_again():
+    def draws(w, x):
+        with jax.threefry_partitionable(False):
+            return w * jax.random.normal(jax.random.key(0), x.shape).sum()
+
+    given = np.float32(2), np.zeros((3, 5), np.float32)
+    np.testing.assert_allclose(products.expanded(draws)(*given), draws(*given), rtol=1e-6)
+
+
+def test_derivatives_by_what_the_function_closes_over_are_its_own():
+    w, x = np.float32([1, 2]), np.float32([[3, -5], [1, 1]])
+
+    def scaled(by, expand):
+        return expand(jax.value_and_grad(lambda w, x: by * jnp.sum((x @ w) ** 2)))(w, x)[0]
+
+    assert jax.grad(scaled)(2.0, products.expanded) == jax.grad(scaled)(2.0, lambda f: f)
+
+
+def test_products_of_a_gradient_are_expanded_on_several_devices_too():
+    """Inside `jax.shard_map` autodiff asks for a sharding of each of them, over no axis."""
+    mesh, spread = devices.mesh("runs"), jax.sharding.PartitionSpec("runs")
+    gradient = products.expanded(jax.grad(lambda w, x: jnp.sum(jnp.tanh(w @ x))))
+    mapped = jax.shard_map(
+        jax.vmap(gradient), mesh=mesh, in_specs=(spread, spread), out_specs=spread, check_vma=False
+    )
+    w, x = jnp.ones((4, 3, 2)), jnp.ones((4, 2, 5))
+    assert "dot_general" not in str(jax.make_jaxpr(mapped)(w, x))

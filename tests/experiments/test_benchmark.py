@@ -1,0 +1,835 @@
+import functools
+import json
+import os
+import types
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn import neural_network
+
+from experiments import classifier, precision, regression
+from experiments.benchmark import (
+    __main__ as benchmark,
+)
+from experiments.benchmark import (
+    ablation,
+    digits,
+    large,
+    machine,
+    memory,
+    notebooks,
+    peers,
+    results,
+    scaling,
+    scores,
+    targets,
+    timing,
+    work,
+)
+from jaxnet import devices, losses, network, optimizers
+from jaxnet.compare import sweep
+from jaxnet.errors import InputError
+
+PAIRS = tuple(work.crossed(2, [0.05, 0.01]))
+
+
+def timed(*seconds, compiling=0.0):
+    return timing.Timing(seconds, compiling)
+
+
+# --- timing
+
+
+def test_a_ratio_is_the_median_over_rounds_of_ratios_and_not_of_medians():
+    assert timing.ratio([1.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == 2
+    assert timing.ratio([6.0, 10.0, 1.0], [2.0, 2.0, 1.0]) == 3
+    with pytest.raises(ValueError, match="zip"):
+        timing.ratio([1.0, 2.0], [1.0])
+
+
+def test_the_better_way_of_a_library_is_held_against_ours():
+    group = timing.Group(
+        "what",
+        "jaxnet, fit",
+        {
+            "scikit-learn": timed(8.0, 16.0),
+            "PyTorch eager, threads: 1": timed(12.0, 24.0),
+            "PyTorch eager, threads: 2": timed(20.0, 40.0),
+            "jaxnet, fit": timed(1.0, 2.0),
+        },
+    )
+    assert group.claims(["PyTorch eager", "scikit-learn", "Flax"], "it: ") == {
+        "it: PyTorch eager / jaxnet": 12,
+        "it: scikit-learn / jaxnet": 8,
+    }
+    with pytest.raises(ValueError, match="empty"):
+        group.times("Flax")
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        [1.0, 0.5, 0.25 * 1.002],
+        [1.0, 0.5],
+        [[1.0, 0.5, 0.25]],
+        [1.0, 0.5, np.nan],
+        [1.0, np.inf, 0.25],
+        [1.0, 0.0, 0.25],
+    ],
+)
+def test_what_differs_is_not_timed(theirs):
+    with pytest.raises(RuntimeError, match=r"^A and B: .* not timed$"):
+        timing.refuse_to_time("A and B", [1.0, 0.5, 0.25], theirs, 1e-3)
+
+
+def test_what_agrees_is_timed_though_rounding_is_all_that_is_left_of_it():
+    timing.refuse_to_time("A and B", [1.0, 0.5], np.float32([1.0005, 0.4996]), 1e-3)
+    timing.refuse_to_time("A and B", [1.0, 0.0, 1e-9], [1.0, 1e-7, 0.0], 1e-3)
+    with pytest.raises(RuntimeError, match="not timed"):
+        timing.refuse_to_time("A and B", [1.0, 0.0], [1.0, 1.1e-6], 1e-3)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the ways set forward themselves."""
+    clock = types.SimpleNamespace(now=0.0)
+    clock.perf_counter = lambda: clock.now
+    monkeypatch.setattr(timing, "time", clock)
+
+    def way(seconds, found=None, first=0.0):
+        begun = []
+
+        def run():
+            clock.now += seconds + (0 if begun else first)
+            begun.append(True)
+            return found
+
+        return run
+
+    return way
+
+
+def test_seconds_are_of_one_run_and_compiling_is_apart(clock):
+    ways = {"alone": clock(3.0, first=2.0), "together": clock(8.0, np.ones((16, 2)), first=1.0)}
+    timings = timing.interleaved(ways, 2)
+    assert timings["alone"] == ((3, 3), 2, 1)
+    assert timings["together"] == ((0.5, 0.5), 1, 16)
+
+
+def test_nothing_is_timed_before_all_agree(clock):
+    calls = []
+    ours, wrong = np.ones((2, 3)), np.full((1, 3), 1.1)
+    ways = {"right": clock(1.0, ours[:1]), "ours": clock(2.0, ours)}
+    group = timing.compare("what", ways, 2, {"beside": clock(4.0, wrong)})
+    assert (group.ours, group.times("right"), group.times("beside")) == ("ours", 1, 4)
+    ways = {"wrong": lambda: calls.append(1) or wrong, **ways}
+    with pytest.raises(RuntimeError, match=r"^wrong and ours: .* not timed$"):
+        timing.compare("what", ways, 2)
+    assert len(calls) == 1
+
+
+def test_a_table_shows_medians_quartiles_and_ratios():
+    timings = {"peer, loop": timed(2.0, 4.0, 9.0, compiling=0.5), "ours": timed(1.0, 2.0, 3.0)}
+    table = timing.Group("what", "ours", timings).table()
+    assert table.rows[0] == ("peer, loop", "4 s", "3 - 6.5", "2", "0.5 s")
+    assert table.rows[1][3] == "1"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (4.2e-6, "4.2 us"),
+        (3.22e-2, "32.2 ms"),
+        (0.9994, "999 ms"),
+        (1.234, "1.23 s"),
+        (4321, "4,321 s"),
+    ],
+)
+def test_seconds_are_told_in_few_digits(seconds, said):
+    assert timing.shown(float(seconds)) == said
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 1.7])
+def test_the_exponent_of_a_power_is_found(power):
+    sizes = [10, 100, 1000, 5000]
+    assert np.isclose(timing.exponent(sizes, [3e-4 * n**power for n in sizes]), power)
+
+
+# --- work
+
+
+def products(jaxpr):
+    """Operations of every matrix product of a jaxpr, those within others included."""
+    count = 0
+    for equation in jaxpr.eqns:
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            count += products(inner)
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            depth = np.prod([equation.invars[0].aval.shape[axis] for axis in contracted])
+            count += 2 * int(depth) * equation.outvars[0].aval.size
+    return count
+
+
+@pytest.mark.parametrize("sizes", [(5, 3), (7, 4, 3), (9, 8, 6, 2), large.WIDE])
+def test_operations_are_those_of_the_products_that_autodiff_makes(sizes):
+    rows = 3
+    loss = losses.BatchLoss(network.forward, optax.losses.l2_loss)
+    params = network.init(jax.random.key(0), sizes)
+    batch = jnp.zeros((rows, sizes[0])), jnp.zeros((rows, sizes[-1]))
+    jaxpr = jax.make_jaxpr(jax.value_and_grad(loss))(params, batch)
+    assert products(jaxpr.jaxpr) == rows * work.weight_flops(sizes)
+
+
+def test_a_step_of_digits_takes_so_many_operations():
+    first, second, rows = 64 * 64, 64 * 10, 32
+    forward, to_weights, to_inputs = first + second, first + second, second
+    by_hand = 2 * rows * (forward + to_weights + to_inputs)
+    assert by_hand == 647_168
+    assert work.BATCH_SIZE * work.weight_flops(work.DIGITS) == by_hand
+
+
+def test_the_work_that_is_timed_is_the_one_that_is_stated():
+    task, size = work.digits_task(), work.size("cpu", False)
+    x, y = task.data
+    assert (x.shape, x.dtype, x.min(), x.max()) == ((1408, 64), np.float32, 0, 1)
+    assert (y.shape, y.min(), y.max()) == ((1408,), 0, 9)
+    assert (task.batch_size, task.epochs, task.steps) == (32, 10, 440)
+    for rates in work.RATES.values():
+        assert len(set(work.crossed(size.digits_seeds, rates))) == 256
+    assert 16 * size.tiny_seeds == 16_384
+    assert 16 * size.many_seeds == 100_000
+    assert size.rows % large.BATCH_SIZE == 0
+    assert {axis: (min(s), max(s)) for axis, s in size.scales.items()} == {
+        "runs": (1, 65_536),
+        "rows": (1000, 1_000_000),
+        "width": (16, 4096),
+    }
+
+
+def test_a_gpu_is_given_more_and_a_hurry_less():
+    card, cpu = work.size("gpu", False), work.size("cpu", False)
+    assert (16 * card.tiny_seeds, 16 * card.digits_seeds) == (1_000_000, 10_000)
+    assert set(card.precisions) == set(large.PRECISIONS)
+    assert card.rows % large.BATCH_SIZE == 0
+    for chosen in (card, cpu):
+        hurried = work.size("gpu" if chosen is card else "cpu", True)
+        assert hurried.quick
+        assert hurried.slow_rounds < chosen.slow_rounds
+        assert hurried.rows < chosen.rows
+        assert hurried.rows % large.BATCH_SIZE == 0
+
+
+# --- peers
+
+
+@functools.cache
+def tiny_digits():
+    """What is timed, on 96 rows and for two epochs."""
+    task = work.digits_task()
+    return task._replace(data=jax.tree.map(lambda leaf: leaf[:96], task.data), epochs=2)
+
+
+@functools.cache
+def tiny_work(optimizer="sgd", pairs=PAIRS):
+    return work.ensemble(tiny_digits(), work.Model(), optimizer, pairs)
+
+
+def held_against_ours(given, ways, rtol=1e-4):
+    ours = peers.jaxnet_single(given)[peers.TRAIN]()
+    assert ours.shape == (1, given.epochs)
+    for name, way in ways.items():
+        for _ in range(2):  # a second run starts from the same values
+            assert np.allclose(way(), ours, rtol=rtol, atol=0), name
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_libraries_of_jax_make_the_first_run():
+    given = tiny_work("adam")
+    ways, notes = peers.single_runs(given, ["equinox", "flax", "step", "fit"])
+    assert list(ways) == [
+        "Equinox, filter_jit",
+        "Flax, nnx.jit",
+        "Flax, cached_partial",
+        "optax step, jitted",
+        "jaxnet, fit",
+    ]
+    assert notes == []
+    held_against_ours(given, ways)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_pytorch_makes_the_first_run(optimizer):
+    pytest.importorskip("torch")
+    given = tiny_work(optimizer)
+    ways, _ = peers.single_runs(given, ["torch"])
+    assert list(ways) == [f"PyTorch eager, threads: {n}" for n in machine.threads()]
+    held_against_ours(given, ways)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_peers_make_the_runs_of_sweep(optimizer):
+    packages = ["vmap", *(["torch"] if machine.installed("torch") else [])]
+    ways, _ = peers.many_runs(tiny_work(optimizer), packages)
+    ours = peers.sweeping(tiny_digits(), optimizer, PAIRS)()
+    assert len(np.unique(ours, axis=0)) == len(PAIRS)
+    assert len(ways) == len(packages)
+    for name, way in ways.items():
+        assert np.allclose(way(), ours, rtol=1e-4, atol=0), name
+
+
+@pytest.mark.parametrize("planted", ["rates", "order", "params"])
+def test_a_peer_of_other_runs_is_refused(planted):
+    given = tiny_work()
+    others = {
+        "rates": given.rates * np.float32(1.02),
+        "order": given.order[::-1],
+        "params": jax.tree.map(lambda leaf: leaf[::-1], given.params),
+    }
+    wrong = given._replace(**{planted: others[planted]})
+    ways = peers.plain_vmap(wrong) | {peers.SWEEP: peers.sweeping(tiny_digits(), "sgd", PAIRS)}
+    with pytest.raises(RuntimeError, match=r"^plain vmap and jaxnet, sweep: .* not timed$"):
+        timing.compare("what", ways, 2)
+
+
+def test_a_step_of_another_optimizer_is_refused(monkeypatch):
+    monkeypatch.setattr(peers, "_optax", lambda name, rate: optax.sgd(rate, momentum=0.5))
+    ways, _ = peers.single_runs(tiny_work(), ["step", "train"])
+    with pytest.raises(RuntimeError, match=r"^optax step, .* and jaxnet, train: .* not timed$"):
+        timing.compare("what", ways, 2)
+
+
+def test_a_pytorch_of_another_update_is_refused(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from experiments.benchmark import pytorch  # noqa: PLC0415 (may be missing)
+
+    right = pytorch.update
+    monkeypatch.setattr(pytorch, "update", lambda name, params, r: right(name, params, 1.02 * r))
+    monkeypatch.setattr(torch.optim, "SGD", lambda params, lr: torch.optim.Adam(params, lr=lr))
+    single, _ = peers.single_runs(tiny_work(), ["torch", "train"])
+    together = peers.torch_func(tiny_work()) | {
+        peers.SWEEP: peers.sweeping(tiny_digits(), "sgd", PAIRS)
+    }
+    for ways in (single, together):
+        with pytest.raises(RuntimeError, match="not timed"):
+            timing.compare("what", ways, 2)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_scikit_learn_is_timed_as_it_is_used(optimizer):
+    """What is timed is its own loop, shuffles and all."""
+    given = tiny_work(optimizer, ((0, 1e-3),))
+    theirs = neural_network.MLPClassifier(
+        (64,),
+        solver=optimizer,
+        alpha=0,
+        batch_size=32,
+        learning_rate_init=np.float32(1e-3).item(),
+        max_iter=2,
+        momentum=0,
+        random_state=0,
+    )
+    with pytest.warns(match="Maximum iterations"):
+        theirs.fit(*given.data)
+    assert np.array_equal(peers.scikit_learn_runs(given)["scikit-learn"](), [theirs.loss_curve_])
+
+
+def test_processes_of_scikit_learn_each_make_that_run(monkeypatch):
+    monkeypatch.setattr(machine, "threads", lambda: [1])
+    monkeypatch.setattr(peers, "threads", lambda: [1])
+    one, together = peers.scikit_learn_runs(tiny_work(), together=True).values()
+    assert np.array_equal(together(), np.tile(one(), (4, 1)))
+
+
+def test_a_scikit_learn_of_other_settings_is_refused(monkeypatch):
+    right = peers.scikit_learn
+    monkeypatch.setattr(
+        peers, "scikit_learn", lambda *given, **more: right(*given, **more).set_params(alpha=0.1)
+    )
+    with pytest.raises(RuntimeError, match=r"^scikit-learn and jaxnet: .* not timed$"):
+        peers.scikit_learn_runs(tiny_work())
+
+
+def test_what_is_not_installed_is_named_and_left_out(monkeypatch):
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
+    given = tiny_work()
+    ways, notes = digits.single_ways(given)
+    assert list(ways) == ["optax step, jitted", "jaxnet, train", "jaxnet, fit"]
+    said = [f"{name} is not installed: left out." for name in ("PyTorch", "Equinox", "Flax")]
+    assert notes == said
+    assert peers.many_runs(given, ["torch", "vmap"])[1] == said[:1]
+    assert list(peers.scikit_learn_runs(given, together=True)) == ["scikit-learn"]
+    assert list(machine.products()) == ["jnp.matmul"]
+    assert set(machine.versions()) == {"python", "jaxnet", "jax", "jaxlib", "optax", "numpy"}
+
+
+def test_a_compiler_that_fails_is_named(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from experiments.benchmark import pytorch  # noqa: PLC0415 (may be missing)
+
+    def fails(function):
+        raise RuntimeError("no compiler\nmore of it")
+
+    monkeypatch.setattr(torch, "compile", lambda function: fails)
+    monkeypatch.setattr(peers, "installed", lambda module: False)
+    assert pytorch.why_not_compiled() == ("torch.compile does not work here, left out: no compiler")
+    ways, notes = digits.single_ways(tiny_work())
+    assert not any(name.startswith("torch.compile") for name in ways)
+    assert notes[0] == pytorch.why_not_compiled()
+
+
+# --- notebooks
+
+
+@pytest.mark.parametrize("name", ["classifier", "regression"])
+def test_numpy_loops_train_by_the_rules_of_the_notebooks(name):
+    setting, loop = {
+        "classifier": (classifier, notebooks.numpy_classifier),
+        "regression": (regression, notebooks.numpy_regression),
+    }[name]
+    with precision("float64"):
+        given = notebooks.work(name, "float64", setting.notebook_rule)
+        ours = peers.jaxnet_single(given)[peers.TRAIN]()
+        assert np.allclose(given.curves(loop(given)), ours, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("setting", notebooks._SETTINGS[::2], ids=lambda setting: setting.title)
+def test_notebook_runs_by_the_thousand_are_those_of_the_loops(setting):
+    pairs = work.crossed(3, notebooks.RATES[setting.name][::8])
+    task = notebooks.task(setting.name, setting.value_and_grad)
+    given = work.ensemble(task, notebooks.MODELS[setting.name], "sgd", pairs)
+    ours = peers.sweeping(task, "sgd", pairs)()
+    assert ours.shape == (6, given.epochs)
+    assert len(np.unique(ours[:, -1])) == 6
+    timing.refuse_to_time("loop", setting.loop(given)[None], ours[:1])
+    for name, way in peers.many_runs(given, setting.packages)[0].items():
+        timing.refuse_to_time(name, way(), ours)
+
+
+def test_another_rule_than_the_notebooks_is_refused():
+    given = notebooks.work("classifier", "float32", classifier.AUTODIFF)
+    loop = given.curves(notebooks.numpy_classifier(given))
+    with pytest.raises(RuntimeError, match="not timed"):
+        timing.refuse_to_time("NumPy", loop, peers.jaxnet_single(given)[peers.TRAIN]())
+
+
+# --- what the fast path is made of
+
+
+def test_each_path_lacks_one_part_and_the_last_none():
+    paths, whole = ablation.paths(), sweep.fast(True)
+    assert list(paths.values())[-2:] == [sweep.PLAIN, whole]
+    options = len(devices.options())
+    assert len(set(paths.values())) == len(paths) == options + bool(options) + 2
+    for path in list(paths.values())[:-2]:
+        lacking = len(whole.options) - len(path.options)
+        assert lacking + (whole.products - path.products) == 1
+
+
+def short_case(name="classifier"):
+    task = notebooks.task("classifier", classifier.AUTODIFF)._replace(epochs=3)
+    return ablation.Case(name, task, 8)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_every_way_of_a_case_makes_its_runs():
+    case = short_case()
+    made, notes = ablation.ways(case, "adam")
+    assert {ablation.VMAP, ablation.EVERYWHERE, *ablation.paths()} == set(made)
+    assert list(made)[-1] == ablation.WHOLE
+    assert notes == []
+    found = {name: way() for name, way in made.items()}
+    assert len(np.unique(found[ablation.WHOLE], axis=0)) == case.runs
+    for name, curves in found.items():
+        timing.refuse_to_time(name, curves, found[ablation.WHOLE])
+
+
+def test_a_way_that_is_not_what_it_is_called_is_left_out(monkeypatch):
+    def stepped_aside(task, shape):
+        return (task if task.fast.products else task._replace(fast=sweep.PLAIN)), ""
+
+    monkeypatch.setattr(sweep, "verified", stepped_aside)
+    made, notes = ablation.ways(short_case(), "sgd")
+    assert ablation.PLAIN in made
+    assert "without products" not in made
+    assert notes == [
+        "classifier, 8 runs, without products: does not agree with NumPy, left out."
+    ] * (bool(devices.options()))
+
+
+def test_what_a_part_earns_is_told_by_case_and_the_least_is_claimed(monkeypatch):
+    def compared(title, ways, rounds):
+        plain = 0.5 if "first" in title else 3.0
+        vmap, whole = timed(2.0, 4.0), timed(1.0, 2.0)
+        timings = {ablation.VMAP: vmap, ablation.PLAIN: timed(plain, 2 * plain)}
+        return timing.Group(title, ablation.WHOLE, {**timings, ablation.WHOLE: whole})
+
+    made = [short_case("first"), short_case("second")]
+    monkeypatch.setattr(ablation, "cases", lambda size: (made, ["said"]))
+    monkeypatch.setattr(ablation, "ways", lambda case, optimizer: ({}, []))
+    monkeypatch.setattr(ablation, "compare", compared)
+    section = ablation.ablation(work.size("cpu", False))
+    assert section.notes == ["said"]
+    assert section.claims["adam, the least of plain path / fast path"] == 0.5
+    assert section.claims["second, 8 runs, sgd: plain vmap / jaxnet"] == 2
+    assert section.figures["sgd"]["second, 8 runs"] == {"plain vmap": 2, "plain path": 3}
+    assert section.tables[0].columns == ("", "plain vmap", "plain path")
+    assert section.tables[0].rows == [("first, 8 runs", "2", "0.5"), ("second, 8 runs", "2", "3")]
+
+
+def test_targets_name_what_the_ablation_claims():
+    cases, _ = ablation.cases(work.size("cpu", False))
+    made = {f"{case.title}, sgd: plain vmap / jaxnet" for case in cases}
+    made.add("sgd, the least of plain path / fast path")
+    wanted = {t.claim for t in targets.TARGETS if t.part == "ablation" and "sgd" in t.claim}
+    assert wanted
+    assert wanted <= made
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("package", ["flax", "equinox"])
+def test_networks_of_other_libraries_train(package):
+    pytest.importorskip(package)
+    make = {"flax": ablation.flax_convolution, "equinox": ablation.equinox_gru}[package]
+    task = make()
+    task = task._replace(data=jax.tree.map(lambda leaf: leaf[:32], task.data), epochs=20)
+    case = ablation.Case(package, task, 2)
+    shape = sweep.tile(task, case.runs, case.together)
+    swept, _ = sweep.run(task, optimizers.entry("adam"), case.pairs, shape)
+    assert (swept.loss[:, -1] < swept.loss[:, 0]).all()
+
+
+def test_networks_of_libraries_that_are_missing_are_named(monkeypatch):
+    monkeypatch.setattr(machine, "installed", lambda module: False)
+    cases, notes = ablation.cases(work.size("cpu", True))
+    assert len(cases) == 5
+    assert notes == ["Flax is not installed: left out.", "Equinox is not installed: left out."]
+
+
+# --- large networks
+
+
+def test_shares_are_of_the_best_product_of_the_same_round():
+    product = machine.PRODUCTS * 2 * machine.product_size() ** 3
+    timings = {
+        "jnp.matmul": timed(product / 100, product / 40, product / 100),
+        "torch.matmul": timed(product / 90, product / 50, product / 200),
+        "jaxnet, fit": timed(1 / 80, 1 / 45, 1 / 160),
+    }
+    group = timing.Group("what", "jaxnet, fit", timings)
+    assert np.allclose(machine.peaks(group), [100, 50, 200])
+    assert np.allclose(machine.share(group, 1, machine.peaks(group)), [80, 0.8])
+    # Each of 8 passes reads 2**26 numbers of four bytes and writes as many.
+    copied = 8 * 2 * 4 * 2**26
+    timings |= {
+        "np.copyto": timed(copied / 20, copied / 5, copied / 10),
+        "jnp, copy plus one": timed(copied / 10, copied / 6, copied / 12),
+    }
+    group = group._replace(timings=timings)
+    assert np.allclose(machine.bandwidths(group), [20, 6, 12])
+    assert np.allclose(machine.share(group, 1, machine.bandwidths(group)), [80, 7.5])
+    without = group._replace(timings={"jaxnet, fit": timed(1.0)})
+    for best in (machine.peaks, machine.bandwidths):
+        with pytest.raises(ValueError, match="zip"):
+            machine.share(without, 1, best(without))
+
+
+def test_numbers_moved_are_counted():
+    """A step of 2-3-1 on five rows: 13 parameters, 10 inputs, 15 and 5 outputs."""
+    assert work.numbers_moved((2, 3, 1), 5) == 2 * 13 + 10 + 2 * (15 + 5)
+
+
+@pytest.mark.parametrize("name", ["tf32", "bfloat16"])
+def test_a_deep_network_agrees_in_every_precision(name):
+    how = large.PRECISIONS[name]
+    given = large.cast(work.random_work((6, 8, 8, 8, 3), 64, 16, "sgd", 0.01), how.dtype)
+    assert str(given.params[0].weight.dtype) == str(given.data[0].dtype) == how.dtype
+    with large.computing(how):
+        assert jax.config.jax_default_matmul_precision == how.matmul
+        curves = {way: run() for way, run in peers.single_runs(given, ["torch", "fit"])[0].items()}
+    for way, curve in curves.items():
+        timing.refuse_to_time(way, curve, curves[peers.FIT], how.tolerance)
+
+
+# --- scaling, memory, scores
+
+
+def test_exponents_are_of_the_upper_half():
+    sizes = [1, 10, 100, 1000, 10_000]
+    line = scaling.Line("rows", "jaxnet", sizes, [5, 5, 1, 10, 100], [9, 9, 1, 100, 10_000])
+    assert np.isclose(line.exponents["seconds"], 1)
+    assert np.isclose(line.exponents["memory"], 2)
+    assert scaling.Line("devices", "jaxnet", [1, 2], [2, 1], [1, 1]).exponents == {}
+    section = scaling.section([line, line._replace(way="PyTorch eager")])
+    assert list(section.figures) == ["rows", "rows, PyTorch eager"]
+    assert ("rows: exponent", "1.00", "2.00") in section.tables[0].rows
+
+
+@pytest.mark.parametrize(("axis", "size"), [("runs", 3), ("runs", 20), ("rows", 300), ("width", 8)])
+def test_what_is_made_at_a_size_is_of_that_size(axis, size):
+    found = scaling.make(axis, size, "jaxnet")()
+    assert found.shape == ((size, 100) if axis == "runs" else (1, 1))
+    assert np.isfinite(found).all()
+
+
+def test_a_process_new_has_its_own_devices_and_memory(tmp_path):
+    held = np.ones(10**8)
+    asked = "jax.local_device_count(), jax.config.jax_compilation_cache_dir"
+    call = (machine.with_memory, eval, f"(jax := __import__('jax')) and ({asked})")
+    found, peak = machine.fresh(*call, cache=str(tmp_path))
+    assert found == (len(os.sched_getaffinity(0)), str(tmp_path))
+    assert machine.peak_memory() > held.nbytes > peak > 5e7
+
+
+def test_memory_is_measured_of_every_way_that_is_installed(monkeypatch):
+    made = []
+
+    def fresh(function, make, *arguments, cores):
+        made.append((make.__name__, *arguments))
+        return None, 10**8
+
+    monkeypatch.setattr(machine, "fresh", fresh)
+    monkeypatch.setattr(machine, "installed", lambda module: module != "torch")
+    section = memory.memory(work.size("cpu", False))
+    assert section.claims == {"100,000 tiny runs, GB": 0.1}
+    assert made[:2] == [("tiny_runs", 6250), ("one_run", "")]
+    assert ("one_run", "flax") in made
+    assert ("many_runs", "sweep", 16) in made
+    assert not any("torch" in call for call in made)
+    assert section.notes[0] == "PyTorch is not installed: left out."
+    assert len(memory.memory(work.size("cpu", True)).figures) == 1
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("package", ["", "sklearn"])
+def test_memory_is_of_work_that_is_done(package, monkeypatch):
+    monkeypatch.setattr(digits, "digits_task", tiny_digits)
+    memory.one_run(package)
+
+
+def test_the_difference_of_pairs_has_the_standard_error_of_its_mean():
+    rng = np.random.default_rng(0)
+    theirs = rng.uniform(0.8, 0.9, 20)
+    ours = theirs + rng.normal(0.01, 0.001, 20)
+    difference, error = scores.paired(theirs.tolist(), ours.tolist())
+    apart = ours - theirs
+    assert np.isclose(difference, apart.mean())
+    assert np.isclose(error, apart.std(ddof=1) / np.sqrt(20))
+
+
+def test_differences_are_told_in_standard_errors():
+    assert scores.in_errors(-0.5, 0.25) == -2
+    assert scores.in_errors(-0.3, 0.1 * 3) == scores.in_errors(-0.1 * 3, 0.3) == -1
+    assert scores.in_errors(0.0, 0.0) == 0
+    assert scores.in_errors(-0.5, 0.0) == -np.inf
+
+
+# --- targets
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "met"),
+    [
+        ("at least", 5.0, True),
+        ("at least", 4.99, False),
+        ("at least", 99.0, True),
+        ("at most", 5.0, True),
+        ("at most", 5.01, False),
+        ("at most", 0.1, True),
+        ("at least", np.nan, False),
+        ("at most", np.nan, False),
+    ],
+)
+def test_a_target_is_met_at_its_bound_and_on_its_side(kind, value, met):
+    target = targets.Target("part", "it", kind, 5.0, "it is slow")
+    judged = [targets.Verdict(target, value)]
+    said = ("part: it", f"{value:.3g}", f"{kind} 5", "met" if met else "not met")
+    assert targets.table(judged).rows == [said]
+    missed = [f"part, it: {value:.3g} ({kind} 5 wanted). The reason: it is slow."]
+    assert targets.shortfalls(judged) == ([] if met else missed)
+
+
+def test_what_is_missed_for_one_reason_is_said_together():
+    one = targets.Target("part", "it", "at least", 5.0, "it is slow")
+    other = one._replace(claim="that", reason="it is far")
+    judged = [targets.Verdict(each, 1.0) for each in (one, other, one._replace(claim="this"))]
+    assert targets.shortfalls(judged) == [
+        "part, it: 1 (at least 5 wanted); this: 1 (at least 5 wanted). The reason: it is slow.",
+        "part, that: 1 (at least 5 wanted). The reason: it is far.",
+    ]
+
+
+def test_only_the_parts_that_ran_are_judged_and_what_they_left_out_is_said():
+    judged = targets.verdicts({"wide": {"float32, PyTorch eager / jaxnet": 1.5}})
+    assert [(v.target.claim, v.word) for v in judged] == [
+        ("float32, share of the machine's peak", "not measured"),
+        ("float32, PyTorch eager / jaxnet", "met"),
+    ]
+    assert targets.shortfalls(judged) == []
+
+
+def test_every_target_is_of_a_part_there_is():
+    assert {target.part for target in targets.TARGETS} <= set(benchmark.PARTS)
+    assert len({(t.part, t.claim) for t in targets.TARGETS}) == len(targets.TARGETS)
+
+
+# --- results
+
+
+def made_up():
+    """One group, two lines of scaling and a target that is missed."""
+    timings = {
+        "jnp.matmul": timed(9.0, 9.0),
+        "np.copyto": timed(9.0, 9.0),
+        "PyTorch eager, threads: 1": timed(0.08, 0.16),
+        "PyTorch eager, threads: 2": timed(0.06, 0.12),
+        "Flax, nnx.jit": timed(0.01, 0.02),
+        "jaxnet, train": timed(0.015, 0.03),
+        "jaxnet, fit": timed(0.02, 0.04),
+    }
+    group = timing.Group("One run on digits", "jaxnet, fit", timings)
+    alone = group._replace(title="alone", timings={"jaxnet, fit": timed(1.0)})
+    line = scaling.Line("rows", "jaxnet", [10, 100, 1000], [1.0, 2.0, 20.0], [1e6, 2e6, 4e6])
+    lines = [line, line._replace(way="PyTorch eager"), line._replace(axis="runs")]
+    sections = {
+        "digits": timing.Section([group, alone], group.claims(["PyTorch eager", "scikit-learn"])),
+        "start": timing.Section((), {"cold start, s": 7.25}),
+        "scaling": scaling.section(lines),
+    }
+    sections["machine"] = timing.Section(figures={"gigaflops": 123.4, "gigabytes": 5.0})
+    hardware = {"processor": "A processor", "family": "25", "model": "17", "stepping": "1"}
+    hardware |= {"cores": 2, "memory": 24 * 2**30}
+    held = dict.fromkeys(sections, 10**9)
+    return results.Found(sections, held, hardware, {"jax": "0.10.2"}, "2026-01-02")
+
+
+def test_the_block_says_what_was_found_where_and_what_is_missed():
+    lines = results.block(made_up()).splitlines()
+    assert (lines[0], lines[-1]) == (results.BEGIN, results.END)
+    processor = "A processor (family 25, model 17, stepping 1), 2 cores, 24 GiB"
+    said = f"{processor}; matrix products at 123.4 GFLOP/s; jax 0.10.2; 2026-01-02"
+    assert said in " ".join(lines[1:5])
+    assert max(map(len, lines)) <= 100
+    assert [line for line in lines if line.startswith("| ") and "jaxnet" not in line] == [
+        "| One run on digits | 30 ms | PyTorch eager 3, Flax 0.5 |",
+        "| from a cold start of `experiments.train` to a model | 7.25 s | |",
+    ]
+    assert "Targets met: 0 of 3." in lines
+    missed = " ".join(lines).split("- Not met: ")[1:]
+    assert missed[0].startswith("digits, PyTorch eager / jaxnet: 3 (at least")
+    assert missed[1].startswith("start, cold start, s: 7.25 (at most 6 wanted)")
+
+
+def test_a_block_takes_the_place_of_the_one_there_was():
+    before = f"first\n{results.BEGIN}\nold\n{results.END}\nlast\n"
+    block = results.block(made_up())
+    after = results.rewrite(before, block)
+    assert after == f"first\n{block}\nlast\n"
+    assert results.rewrite(after, block) == after
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nothing",
+        results.BEGIN,
+        f"{results.END} {results.BEGIN}",
+        f"{results.BEGIN} {results.END} {results.BEGIN} {results.END}",
+    ],
+)
+def test_a_readme_without_its_place_is_refused_before_anything_runs(text, tmp_path):
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises(InputError, match=r"^readme: wanted one"):
+        benchmark.main(readme=tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text() == text
+
+
+def test_a_readme_that_is_missing_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(InputError, match=r"^readme: wanted a file with the two markers; got "):
+        benchmark.main(readme=tmp_path / "README.md")
+
+
+def test_results_are_written_whole(tmp_path):
+    found = made_up()
+    benchmark.write(found, tmp_path)
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert (kept["date"], kept["versions"], kept["hardware"]) == (
+        found.date,
+        found.versions,
+        found.hardware,
+    )
+    assert kept["gigaflops"] == 123.4
+    digits_part = kept["parts"]["digits"]
+    fit = digits_part["groups"][0]["timings"]["jaxnet, fit"]
+    assert fit == {"seconds": [0.02, 0.04], "compiling": 0, "runs": 1}
+    assert digits_part["claims"] == {"PyTorch eager / jaxnet": 3}
+    assert digits_part["peak_memory"] == 10**9
+    assert [(t["part"], t["verdict"]) for t in kept["targets"]] == [
+        ("digits", "not measured"),
+        ("digits", "not met"),
+        ("start", "not met"),
+    ]
+    assert kept["parts"]["scaling"]["figures"]["rows"]["sizes"] == [10, 100, 1000]
+    for name in ("benchmark.png", "scaling.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_show_the_best_way_of_each_library(monkeypatch):
+    (group,) = made_up().groups
+    figure = results.Figure()
+    ax = figure.subplots()
+    results._bars(group, ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "PyTorch eager",
+        "jaxnet",
+        "Flax",
+    ]
+    assert [text.get_text() for text in ax.texts] == ["90 ms, 3x", "30 ms", "15 ms, 0.5x"]
+    assert np.allclose([bar.get_width() for bar in ax.patches], [0.09, 0.03, 0.015])
+
+
+# --- the command
+
+
+def test_every_part_runs_in_a_process_new_with_the_devices_it_wants(monkeypatch, capsys, tmp_path):
+    started = []
+
+    def fresh(with_memory, make, size, cores):
+        started.append((make, size.quick, cores))
+        return timing.Section(notes=["said"]), 1
+
+    monkeypatch.setattr(machine, "fresh", fresh)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{results.BEGIN}{results.END}")
+    benchmark.main(only=("notebooks", "digits"), readme=readme)
+    assert started == [(digits.one_run, False, 1), (notebooks.many_runs, False, None)][::-1]
+    assert "said" in capsys.readouterr().out
+    assert "Targets met" in readme.read_text()
+    started.clear()
+    benchmark.main(quick=True)
+    assert {make for make, _, _ in started} == {
+        part.make for part in benchmark.PARTS.values() if part.quick
+    }
+    assert all(quick for _, quick, _ in started)
+
+
+def test_the_kind_of_the_first_processor_is_told():
+    told = "model\t\t: 17\nmodel name\t: A: B\nstepping\t: 1\n\nmodel\t\t: 18\n"
+    assert machine._first_processor(told) == {"model": "17", "model name": "A: B", "stepping": "1"}
+
+
+def test_hardware_and_versions_are_told():
+    told = machine.hardware()
+    assert told["cores"] == len(os.sched_getaffinity(0))
+    assert told["memory"] > 2**30
+    assert told["processor"]
+    assert machine.versions()["jax"] == jax.__version__
+    assert machine.versions()["jaxnet"] == devices.releases()["jaxnet"]
+    assert "card" not in told

@@ -1,0 +1,246 @@
+"""The replays are exact, the accounts say what they must, and bad input ends with a message."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import neighbors
+
+from experiments import classifier, mnist1d, optimizers, precision, regression
+from experiments.benchmark import notebooks
+from jaxnet import losses
+from jaxnet import optimizers as library
+from jaxnet.compare import comparison
+from jaxnet.errors import InputError
+from jaxnet.report import report
+
+ROOT = pathlib.Path(__file__).parents[2]
+DATA = pathlib.Path(__file__).parents[1] / "data"
+
+
+def python(*arguments, **environment):
+    """Run a module on a terminal that knows only ASCII; warnings are errors there as well."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", *arguments],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"} | environment,
+    )
+
+
+@pytest.mark.parametrize("name", ["classifier", "regression"])
+def test_the_trace_is_the_notebooks_to_the_last_byte(name):
+    done = python(f"experiments.{name}", "--trace")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (DATA / f"{name}_trace.txt").read_bytes()
+
+
+def test_a_changed_setting_changes_the_trace():
+    """The trace is computed: 3 epochs print 3, and another rate other numbers."""
+    notebook = (DATA / "classifier_trace.txt").read_text()
+    result = classifier.run(epochs=3)
+    lines = "\n".join(classifier.notebook_lines(result))
+    assert notebook.startswith(lines)
+    assert "Epochs: 4 " not in lines
+    other = "\n".join(classifier.notebook_lines(classifier.run(epochs=3, learning_rate=0.3)))
+    assert other.splitlines()[:2] == lines.splitlines()[:2]
+    assert other != lines
+
+
+def test_classifier_result():
+    result = classifier.run()
+    assert np.round(result.notebook[[0, -1]], 4).tolist() == [1.3271, 1.184]
+    assert np.round(result.autodiff[[0, -1]], 4).tolist() == [1.3271, 0.75]
+    assert {"device", "dtype", "jax", "numpy", "optax", "learning_rate"} <= result.provenance.keys()
+    weight1, bias1, weight2, bias2 = result.audit.rows
+    assert [row.verdict for row in result.audit.rows] == ["wrong", "wrong", "wrong", "right"]
+    assert weight2.diagnosis == "transposed and summed over the batch where the loss takes the mean"
+    replaced = (
+        "hidden layer 1: replaced by the activation's derivative, taken of the back-propagated"
+    )
+    assert replaced in weight1.diagnosis
+    assert replaced in bias1.diagnosis
+    assert bias2.diagnosis == ""
+    assert "first goes wrong at hidden layer 1" in result.audit.summary
+
+
+def test_the_classifier_losses_are_those_of_a_numpy_loop():
+    with precision("float64"):
+        work = notebooks.work("classifier", "float64", classifier.notebook_rule)
+    looped = notebooks.numpy_classifier(work)
+    assert np.allclose(looped, classifier.run().notebook, rtol=0, atol=1e-9)
+
+
+def test_regression_result():
+    """The notebook's rule is right: audited, and trained with to the same losses."""
+    result = regression.run()
+    assert result.audit.right
+    assert np.allclose(result.epochs.loss, result.notebook, rtol=1e-14, atol=0)
+    assert np.round(result.notebook[[0, -1]], 4).tolist() == [1.7766, 0.556]
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_float32_and_another_optimizer():
+    result = classifier.run(epochs=20, learning_rate=0.1, dtype="float32", optimizer="adam")
+    assert result.autodiff.dtype == np.float32
+    assert result.autodiff[-1] < 0.5
+    assert result.audit.dtype == "float32"
+    assert not jax.config.jax_enable_x64
+
+
+@pytest.mark.parametrize("name", ["classifier", "regression"])
+def test_the_account(name, tmp_path):
+    picture = tmp_path / "new" / "curves.svg"
+    done = python(f"experiments.{name}", "--output", str(picture), JAX_PLATFORMS="cpu")
+    said = done.stdout.decode()
+    assert (done.returncode, done.stderr) == (0, b"")
+    for words in ("cpu, 1 device, float64", "notebook's gradients", "autodiff", str(picture)):
+        assert words in said
+    numbers = {"classifier": ("1.3271", "1.1840", "0.7500"), "regression": ("1.7766", "0.5560")}
+    assert all(number in said for number in numbers[name])
+    assert "<svg" in picture.read_text()
+
+
+def test_everything_at_once(tmp_path):
+    done = python("experiments", "--output", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, b"")
+    said = done.stdout.decode()
+    assert "adam" in said
+    assert f"Report: {tmp_path / 'optimizers' / 'report.html'}" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "classifier.png",
+        "optimizers",
+        "regression.png",
+    ]
+    found = comparison.load(tmp_path / "optimizers")
+    assert found.answers[0].optimizer == "sgd"
+    assert found.answers[0].metrics["accuracy"].estimate > 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--optimizer", "adm"], "the nearest are adam"),
+        (["--epochs", "0"], "epochs: wanted at least 1; got 0"),
+        (["--learning-rate", "inf"], "learning_rate: wanted a finite number; got inf"),
+        (["--output", "curves.txt"], "output: wanted a file ending in .png, .svg or .pdf"),
+    ],
+)
+def test_bad_input_ends_with_a_message(arguments, words):
+    done = python("experiments.classifier", *arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert words in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_missing_platform_is_named():
+    done = python("experiments.regression", JAX_PLATFORMS="tpu")
+    assert done.returncode == 2
+    assert "JAX_PLATFORMS: wanted tpu; available here: cpu" in done.stderr.decode()
+
+
+def test_help_explains_every_setting():
+    said = python("experiments.classifier", "--help").stdout.decode()
+    for setting in ("--trace", "--epochs", "--learning-rate", "--dtype", "--optimizer", "--output"):
+        assert setting in said
+
+
+@pytest.mark.parametrize("module", ["matplotlib", "tyro"])
+def test_a_missing_extra_is_named(module):
+    hide = f"import sys; sys.modules['{module}'] = None; import experiments.classifier"
+    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, cwd=ROOT, check=False)
+    assert "pip install 'jaxnet-lab[experiments]'" in done.stderr.decode()
+    assert module in done.stderr.decode()
+
+
+SMALL = {"budget": 3, "tuning_seeds": 1, "seeds": 2, "epochs": 4}
+
+
+@pytest.mark.parametrize("name", ["classifier", "regression"])
+def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
+    task = optimizers.notebook(name)
+    found = optimizers.run(task, ("momentum",), tmp_path, **SMALL)
+    assert found.protocol["judged"] == "training"
+    assert found.protocol["rows"] == {"training": {"classifier": 2, "regression": 1}[name]}
+    assert [answer.optimizer for answer in found.answers] == ["sgd", "momentum"]
+    sizes = {"classifier": [(4, 3), (4, 4)], "regression": [(2, 3), (1, 2)]}[name]
+    assert [layer.weight.shape for layer in task.init(jax.random.key(0))] == sizes
+
+
+def test_momentum_is_the_sgd_of_that_momentum():
+    """By hand, on a gradient of one: the second step is 1.9 times the first."""
+    optimizer = optimizers.MOMENTUM["momentum"].make(0.1)
+    params, state = jnp.zeros(()), optimizer.init(jnp.zeros(()))
+    first, state = optimizer.update(jnp.ones(()), state, params)
+    second, _ = optimizer.update(jnp.ones(()), state, params)
+    assert np.allclose([first, second], [-0.1, -0.19])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_every_optimizer_goes_by_all(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(comparison, "compare", lambda *given, **more: asked.update(given=given[3]))
+    optimizers.run(optimizers.notebook("regression"), ("all",))
+    assert set(asked["given"]) == set(library.names())
+
+
+def test_mnist1d_is_learnt_from_its_signals_and_not_from_chance():
+    x, y = mnist1d.signals(1000)
+    assert (x.shape, x.dtype, y.dtype) == ((1000, 40), np.float32, np.int32)
+    assert np.bincount(y).tolist() == [100] * 10
+    again, other = mnist1d.signals(1000), mnist1d.signals(1000, seed=1)
+    assert np.array_equal(again[0], x)
+    assert not np.array_equal(other[0], x)
+    nearest = neighbors.KNeighborsClassifier(5).fit(x[:800], y[:800])
+    assert 0.3 < nearest.score(x[800:], y[800:]) < 0.95
+
+
+def test_a_table_of_your_own_from_the_command_line(tmp_path):
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(60, 2))
+    lines = ["a,b,y", *(f"{a},{b},{2 * a - b}" for a, b in rows)]
+    (tmp_path / "own.csv").write_text("\n".join(lines))
+    command = ("experiments.optimizers", "--data", str(tmp_path / "own.csv"), "--target", "y")
+    small = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    given = (*command[1:], *small, "--optimizers", "adam", "--output", str(tmp_path / "out"))
+    done = python(command[0], *given, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "programs"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "adam" in done.stdout.decode()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "python -m experiments.optimizers --data" in page
+    again = python(command[0], *given, "--epochs=5")
+    assert again.returncode == 2
+    assert "holds a comparison with another" in again.stderr.decode()
+
+
+def test_an_unknown_optimizer_is_refused_with_the_nearest():
+    done = python("experiments.optimizers", "--optimizers", "adm")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "the nearest are adam" in done.stderr.decode()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_picture_goes_where_it_can_be_written(tmp_path):
+    for path in (tmp_path, tmp_path / "x.jpeg", pathlib.Path("/proc/nothing/x.png")):
+        with pytest.raises(InputError, match="output: wanted"):
+            report.check_picture(path)
+    report.check_picture(tmp_path / "a" / "x.png")
+    assert not (tmp_path / "a" / "x.png").exists()
+
+
+def test_equal_results_make_equal_pictures(tmp_path):
+    loss = np.array([1.0, 0.5, np.inf])
+    for name in ("one.svg", "two.svg"):
+        report.loss_curves(tmp_path / name, "Loss", {"sgd": loss})
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
+def test_the_losses_of_both_set_ups_are_ours():
+    assert isinstance(classifier.LOSS, losses.BatchLoss)
+    assert isinstance(regression.LOSS, losses.BatchLoss)

@@ -1,0 +1,153 @@
+"""Evidence for the checks: bad input is named, with what was wanted and what came."""
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from jaxnet._guards import checks
+from jaxnet.errors import InputError
+
+BAD_LEAVES = [
+    (1.5, "float"),
+    ("abc", "str"),
+    (None, "empty"),
+    (np.array(["a", "b"]), "<U1"),
+    (np.array([None, 1]), "object"),
+    (jax.random.split(jax.random.key(0), 2), "key<fry>"),
+]
+
+
+def holed(value, *where, dtype=np.float32):
+    array = np.ones((4, 3), dtype)
+    array[where] = value
+    return array
+
+
+@pytest.mark.parametrize("check", [checks.params, checks.data])
+@pytest.mark.parametrize(("leaf", "got"), BAD_LEAVES)
+def test_a_leaf_that_is_no_array_of_numbers_is_refused(check, leaf, got):
+    with pytest.raises(InputError) as caught:
+        check(leaf, "these")
+    assert str(caught.value).startswith("these: wanted ")
+    assert f"got {got}" in str(caught.value) or "got an empty pytree" in str(caught.value)
+
+
+@pytest.mark.parametrize("check", [checks.params, checks.data])
+@pytest.mark.parametrize("tree", [{}, (), [], {"a": ()}])
+def test_a_pytree_without_leaves_is_refused(check, tree):
+    with pytest.raises(InputError, match=r"^it: wanted at least one array; got an empty pytree$"):
+        check(tree, "it")
+
+
+@pytest.mark.parametrize("check", [checks.params, checks.data])
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize(("value", "word"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
+def test_a_value_that_is_not_finite_is_found(check, array, value, word):
+    tree = {"w": array(holed(value, 2, 1)), "b": array(np.ones((4, 2), np.float32))}
+    with pytest.raises(
+        InputError, match=rf"^t\['w'\]: wanted finite values; got {word} at \[2, 1\]"
+    ):
+        check(tree, "t")
+
+
+def test_values_that_are_not_finite_are_counted():
+    with pytest.raises(InputError, match=r"got nan at \[0, 2\], 4 of 12 in all$"):
+        checks.data(holed(np.nan, slice(None), 2))
+    with pytest.raises(InputError, match=r"got nan at \[\], 1 of 1 in all$"):
+        checks.params(np.float32(np.nan))
+    with pytest.raises(InputError, match=r"^data: wanted finite values; got .*nan.* at \[1, 1\]"):
+        checks.data(holed(np.nan, 1, 1, dtype=np.complex64))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ml_dtypes.bfloat16])
+def test_every_real_floating_dtype_is_a_parameter(dtype):
+    checks.params([np.ones((2, 3), dtype), {"scalar": np.ones((), dtype)}])
+    with pytest.raises(InputError, match=r"^params: wanted finite values; got nan at \[0, 0\]"):
+        checks.params(holed(np.nan, 0, 0, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool", "complex64"])
+def test_other_dtypes_are_data_and_no_parameters(dtype):
+    array = np.ones((4, 2), dtype)
+    assert checks.data(array) == 4
+    with pytest.raises(InputError, match=rf"^params\[1\]: wanted floating-point .*; got {dtype}; "):
+        checks.params((np.ones(2, np.float32), array))
+
+
+def test_the_path_of_a_leaf_is_named():
+    tree = {"a": [np.ones(2), {"b": np.arange(2)}]}
+    assert checks.path("tree", tree, 0) == "tree['a'][0]"
+    assert checks.path("tree", tree, 1) == "tree['a'][1]['b']"
+    assert checks.path("tree", np.ones(2), 0) == "tree"
+    with pytest.raises(InputError, match=r"^params\['a'\]\[1\]\['b'\]: "):
+        checks.params(tree)
+
+
+def test_leaves_come_in_the_order_of_the_pytree():
+    tree = {"b": np.ones(2), "a": (jnp.zeros(3), np.arange(4, dtype=np.int8))}
+    found = checks.leaves("tree", tree)
+    assert [leaf.shape for leaf in found] == [(3,), (4,), (2,)]
+
+
+def test_data_gives_its_rows():
+    assert checks.data((np.ones((7, 2)), {"y": jnp.arange(7)})) == 7
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        (np.float32(1), r"data: wanted at least one row along the first axis; got shape \[\]"),
+        ((np.ones(3), jnp.ones(())), r"data\[1\]: wanted at least one row .*; got shape \[\]"),
+        ((np.ones((3, 1)), np.ones(4)), r"data\[1\]: wanted 3 rows, as data\[0\] has; got 4"),
+        (
+            {"x": np.ones((1, 2)), "y": np.ones((3, 2))},
+            r"data\['y'\]: wanted 1 rows, as data\['x'\] has; got 3",
+        ),
+        (np.ones((0, 2)), r"data: wanted at least one row .*; got shape \[0, 2\]"),
+        (
+            (np.ones((0, 2)), np.ones(0)),
+            r"data\[0\]: wanted at least one row .*; got shape \[0, 2\]",
+        ),
+    ],
+)
+def test_data_without_equal_rows_is_refused(tree, words):
+    with pytest.raises(InputError, match=f"^{words}$"):
+        checks.data(tree)
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_an_order_within_the_rows_passes(array):
+    checks.order(array(np.array([[0, 4], [2, 2]], np.int32)), rows=5)
+
+
+@pytest.mark.parametrize(
+    ("order", "error", "words"),
+    [
+        (np.zeros((2, 3)), InputError, "wanted integer rows; got float64"),
+        (np.zeros((2, 3), bool), InputError, "wanted integer rows; got bool"),
+        (None, InputError, "wanted integer rows; got object"),
+        (np.zeros(3, int), InputError, r"wanted shape \[T, B\], .*; got shape \[3\]"),
+        (np.zeros((1, 2, 3), int), InputError, r"wanted shape .*; got shape \[1, 2, 3\]"),
+        (np.zeros((), int), InputError, r"wanted shape .*; got shape \[\]"),
+        (np.zeros((0, 3), int), InputError, r"neither zero; got shape \[0, 3\]"),
+        (np.zeros((3, 0), int), InputError, r"neither zero; got shape \[3, 0\]"),
+        (np.array([[0, 1], [5, 2]]), InputError, "wanted rows 0 to 4, .*; got row 5 in step 1"),
+        (np.array([[0, 1], [2, -1]]), InputError, "wanted rows 0 to 4, .*; got row -1 in step 1"),
+        (np.array([[0, 2**40]]), InputError, f"got row {2**40} in step 0"),
+    ],
+)
+def test_an_order_of_no_run_is_refused(order, error, words):
+    with pytest.raises(error, match=f"^order: .*{words}$"):
+        checks.order(order, rows=5)
+
+
+def test_a_missing_extra_is_named():
+    checks.extra("experiments", "json", "numpy")
+    with pytest.raises(ImportError) as caught:
+        checks.extra("experiments", "json", "no_such_module", "numpy")
+    assert str(caught.value) == (
+        "wanted the modules json, no_such_module, numpy; no_such_module missing; install jaxnet "
+        "with its extra: pip install 'jaxnet-lab[experiments]'"
+    )

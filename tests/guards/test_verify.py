@@ -1,0 +1,687 @@
+"""Evidence for the audit of what XLA compiled: it finds what is wrong, and nothing else."""
+
+import functools
+import itertools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import numpy as np
+import optax
+import pytest
+
+from jaxnet import optimizers, training
+from jaxnet._guards import reference, verify
+from jaxnet.compare import sweep
+from jaxnet.compare.fast import products
+from jaxnet.errors import InputError
+
+# Functions as people write them, which no compiler may be accused of.
+
+ACTIVATIONS = [jnp.tanh, jax.nn.relu, jax.nn.gelu, jax.nn.silu, jax.nn.sigmoid, jax.nn.elu]
+ACTIVATIONS += [jax.nn.softplus, jnp.sin, jax.nn.selu, jnp.square, jax.nn.mish]
+ROWWISE = [optax.losses.l2_loss, optax.losses.huber_loss, optax.losses.log_cosh]
+ROWWISE += [optax.losses.sigmoid_binary_cross_entropy, optax.losses.hinge_loss]
+ROWWISE += [lambda outputs, targets: jnp.abs(outputs - targets)]
+REDUCTIONS = [jnp.mean, jnp.mean, jnp.sum, jnp.max, jnp.median, jax.nn.logsumexp]
+REDUCTIONS += [lambda v: jnp.sqrt(jnp.mean(v**2)), jnp.linalg.norm, lambda v: jnp.mean(jnp.sort(v))]
+REDUCTIONS += [jnp.var, lambda v: jnp.log(jnp.mean(jnp.exp(v)))]
+
+
+def perceptron(random, activation):
+    depth, width = int(random.integers(1, 5)), int(random.choice([1, 2, 5, 16, 64, 128]))
+    features = int(random.integers(1, 40))
+    sizes = [features, *[width] * (depth - 1), 5]
+    params = [
+        (random.normal(size=(m, n)) / np.sqrt(n), 0.1 * random.normal(size=m))
+        for n, m in itertools.pairwise(sizes)
+    ]
+
+    def forward(params, x):
+        for weight, bias in params[:-1]:
+            x = activation(weight @ x + bias)
+        return params[-1][0] @ x + params[-1][1]
+
+    return forward, params, (features,)
+
+
+def convolution(random, activation):
+    size, channels = int(random.integers(5, 13)), int(random.integers(1, 9))
+    params = {
+        "kernel": random.normal(size=(3, 3, 1, channels)) / 3,
+        "out": random.normal(size=(channels, 5)),
+    }
+
+    def forward(params, x):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(
+            x[None, :, :, None], params["kernel"], (1, 1), "SAME", dimension_numbers=numbers
+        )
+        x = jax.lax.reduce_window(
+            activation(x),
+            -np.array(np.inf, x.dtype),
+            jax.lax.max,
+            (1, 2, 2, 1),
+            (1, 2, 2, 1),
+            "VALID",
+        )
+        return jnp.mean(x, (0, 1, 2)) @ params["out"]
+
+    return forward, params, (size, size)
+
+
+def attention(random, activation):
+    length, width = int(random.integers(2, 9)), int(random.choice([2, 4, 16]))
+    params = {name: random.normal(size=(width, width)) / np.sqrt(width) for name in "qkv"}
+    params |= {"out": random.normal(size=(width, 5)), "scale": np.ones(width)}
+
+    def forward(params, x):
+        x = (
+            params["scale"]
+            * (x - x.mean(1, keepdims=True))
+            / jnp.sqrt(x.var(1, keepdims=True) + 1e-5)
+        )
+        q, k, v = (x @ params[name] for name in "qkv")
+        x = x + jax.nn.softmax(q @ k.T / np.array(np.sqrt(width), x.dtype)) @ v
+        return activation(x).mean(0) @ params["out"]
+
+    return forward, params, (length, width)
+
+
+def recurrent(random, activation):
+    length, width = int(random.integers(2, 7)), int(random.integers(2, 9))
+    params = [random.normal(size=(width, width)) / np.sqrt(width) for _ in range(3)]
+    params += [random.normal(size=(width, 5))]
+
+    def forward(params, x):
+        def body(state, now):
+            gate = jax.nn.sigmoid(params[0] @ now + params[1] @ state)
+            return gate * state + (1 - gate) * jnp.tanh(params[2] @ state), None
+
+        return jax.lax.scan(body, jnp.zeros_like(x[0]), x)[0] @ params[3]
+
+    return forward, params, (length, width)
+
+
+TERMS = [
+    *[lambda value, params, outputs: value] * 6,
+    lambda value, params, outputs: value + 1e-2 * optax.tree.norm(params, squared=True),
+    # What cancels: exactly, and but for rounding.
+    lambda value, params, outputs: value + jnp.mean(1e4 + outputs) - jnp.mean(1e4 + outputs**1),
+    lambda value, params, outputs: jnp.mean((outputs + 300) ** 2) - jnp.mean(outputs + 300) ** 2,
+    lambda value, params, outputs: value - value,
+    lambda value, params, outputs: jnp.mean(outputs * 3 - outputs * 2 - outputs),
+    lambda value, params, outputs: jnp.mean(outputs - outputs.mean()),
+    # Without a gradient, or with dead units.
+    lambda value, params, outputs: jax.lax.stop_gradient(value),
+    lambda value, params, outputs: jnp.mean(jax.nn.relu(-jnp.abs(outputs))),
+    lambda value, params, outputs: value + jnp.nan,
+    lambda value, params, outputs: value / 0,
+    lambda value, params, outputs: jnp.mean(jnp.sqrt(outputs)),
+    lambda value, params, outputs: jnp.log(jnp.mean(jnp.exp(30 * outputs))),
+    lambda value, params, outputs: jnp.mean(jnp.where(outputs > 0, jnp.sqrt(outputs), 0 * outputs)),
+]
+
+
+def healthy(seed):
+    """Draw a loss, parameters, data, and metrics."""
+    random = np.random.default_rng(seed)
+
+    def choose(these):
+        return these[random.integers(len(these))]
+
+    made = choose([perceptron, perceptron, perceptron, convolution, attention, recurrent])
+    forward, params, shape = made(random, choose(ACTIVATIONS))
+    dtype = choose([jnp.float32] * 4 + [jnp.float64, jnp.float64, jnp.bfloat16, jnp.float16])
+    rows = int(np.exp(random.uniform(0, np.log(3000 if made is perceptron else 300))))
+    x = choose([1, 1, 1, 1, 30, 1e3, 1e6, 1e-6]) * random.normal(size=(rows, *shape))
+    x += choose([0, 0, 0, 1, 100])
+    x = np.clip(x, -6e4, 6e4) if dtype == jnp.float16 else x
+    labels = random.integers(0, 5, rows).astype(np.int32)
+    targets = (labels[:, None] == np.arange(5)).astype(dtype)
+    params, x = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), (params, x))
+    kind, reduce, term = choose(["rows", "rows", "labels"]), choose(REDUCTIONS), choose(TERMS)
+    of_rows = choose(ROWWISE)
+
+    def outputs_of(params, batch):
+        return jax.vmap(forward, (None, 0))(params, batch[0])
+
+    def loss(params, batch):
+        outputs = outputs_of(params, batch)
+        if kind == "labels":
+            each = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, batch[1])
+        else:
+            each = of_rows(outputs, batch[2]).sum(1)
+        return term(reduce(each), params, outputs).astype(dtype)
+
+    def accuracy(params, batch):
+        return jnp.mean(jnp.argmax(outputs_of(params, batch), 1) == batch[1])
+
+    def near(params, batch):
+        """Ties all over: outputs rounded to few digits."""
+        return jnp.mean(jnp.argmax(jnp.round(outputs_of(params, batch)), 1) == batch[1])
+
+    return loss, params, (x, labels, targets), (("accuracy", accuracy), ("near", near))
+
+
+def judged(seed):
+    """Hold a healthy function, as `fit` compiles it, against NumPy."""
+    wide = (jax.enable_x64(True), jax.numpy_dtype_promotion("standard"))
+    with wide[0], wide[1], jax.numpy_rank_promotion("allow"):
+        loss, params, data, metrics = healthy(seed)
+        rows = np.random.default_rng(seed).permutation(len(data[1])).astype(np.int32)
+        probe = jax.jit(training._measuring(jax.value_and_grad(loss), metrics))
+        given = params, data, (rows[: 1 + len(rows) // 2],), data
+        return verify.Program(None, probe).verify(given, given)
+
+
+@pytest.mark.parametrize("seed", [*range(34), 133, 246, 613, 636, 1293, 3135])
+def test_no_healthy_function_is_accused(seed):
+    assert judged(seed) is None
+
+
+# Faults planted: what is compiled differs from the function that is said.
+
+X = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float32)
+Y = np.random.default_rng(1).normal(size=(5000, 1)).astype(np.float32)
+PARAMS = {
+    "w": np.random.default_rng(2).normal(size=(3, 4)).astype(np.float32),
+    "v": np.random.default_rng(3).normal(size=(4, 1)).astype(np.float32),
+    "tiny": np.array(1e-3, np.float32),
+}
+
+
+def errors_of(params, batch):
+    return jax.nn.sigmoid(batch[0] @ params["w"]) @ params["v"] - batch[1] + 1e-2 * params["tiny"]
+
+
+def squares(params, batch):
+    return jnp.mean(errors_of(params, batch) ** 2)
+
+
+def hits(params, batch):
+    return jnp.mean(jnp.abs(errors_of(params, batch)) < 1)
+
+
+def measure(params, batch):
+    loss, grads = jax.value_and_grad(squares)(params, batch)
+    return {"loss": loss, "gradient": grads, "hits": hits(params, batch)}
+
+
+def one_row(params, batch):
+    squared = errors_of(params, batch) ** 2
+    return jnp.mean(squared.at[4321].multiply(1.5))
+
+
+FAULTS = {
+    "a row of the loss": ("loss", lambda found, given: found | {"loss": one_row(*given)}),
+    "a loss of nan": ("loss", lambda found, given: found | {"loss": found["loss"] * jnp.nan}),
+    "an infinite loss": ("loss", lambda found, given: found | {"loss": found["loss"] / 0}),
+    "a metric": ("hits", lambda found, given: found | {"hits": found["hits"] + 1 / 5000}),
+    "an entry": (
+        "gradient",
+        lambda found, given: with_grad(found, "w", lambda leaf: leaf.at[1, 2].multiply(1.01)),
+    ),
+    "a sign": ("gradient", lambda found, given: with_grad(found, "v", lambda leaf: -leaf)),
+    "a nan": (
+        "gradient",
+        lambda found, given: with_grad(found, "v", lambda v: v.at[3].set(jnp.nan)),
+    ),
+    "a small leaf": (
+        "gradient",
+        lambda found, given: with_grad(found, "tiny", lambda leaf: 2 * leaf),
+    ),
+    "a leaf of zeros": (
+        "gradient",
+        lambda found, given: with_grad(found, "tiny", jnp.zeros_like),
+    ),
+    "rows swapped": (
+        "gradient",
+        lambda found, given: with_grad(found, "w", lambda leaf: leaf[jnp.array([1, 0, 2])]),
+    ),
+}
+
+
+def with_grad(found, name, change):
+    grads = found["gradient"]
+    return found | {"gradient": grads | {name: change(grads[name])}}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found_and_named(fault):
+    name, plant = FAULTS[fault]
+
+    def probe(params, batch):
+        return plant(measure(params, batch), (params, batch))
+
+    given = PARAMS, (X, Y)
+    found = verify.Program(None, jax.jit(probe), jax.jit(measure)).verify(given, given)
+    assert found.name == name
+    assert not found.error <= found.rounding
+    for part in (name, jax.__version__, jaxlib.__version__, jax.default_backend()):
+        assert part in str(found)
+    assert verify.Program(None, jax.jit(measure)).verify(given, given) is None
+
+
+def test_a_leaf_far_below_the_others_is_held_to_its_own_size():
+    """As Adam takes it, which divides each by its size."""
+
+    def small(params):
+        return {"gradient": (jnp.sum(params), 1e-9 * jnp.sum(params**2))}
+
+    def wrong(params):
+        return {"gradient": (jnp.sum(params), 1.1e-9 * jnp.sum(params**2))}
+
+    given = (np.full(100, 10.0, np.float32),)
+    found = verify.Program(None, jax.jit(wrong), jax.jit(small)).verify(given, given)
+    assert found is not None
+
+
+def test_the_largest_of_several_faults_comes_first():
+    def probe(params, batch):
+        found = measure(params, batch)
+        return found | {"loss": 1.01 * found["loss"], "hits": 1.5 * found["hits"]}
+
+    pending = verify.begin(jax.jit(probe), PARAMS, (X, Y), plain=jax.jit(measure))
+    assert [each.name for each in verify.differences(pending)] == ["hits", "loss"]
+
+
+def test_float64_computed_in_float32_is_found(x64):
+    def narrow(params, batch):
+        params, batch = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, batch))
+        return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), measure(params, batch))
+
+    params, batch = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (PARAMS, (X, Y)))
+    given = params, batch
+    found = verify.Program(None, jax.jit(narrow), jax.jit(measure)).verify(given, given)
+    assert found.error < 1e-5
+
+
+# The whole path: what is compiled is right here, so that NumPy's side is the one that is moved.
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count what is carried out in NumPy; an entry of `wrong` gives its place a factor."""
+    calls, wrong, evaluate = [], {}, reference.evaluate
+
+    def evaluated(closed, arrays, wide=False, random=None):
+        calls.append(wide)
+        found = evaluate(closed, arrays, wide, random)
+        return [leaf * wrong.get(at, 1) for at, leaf in enumerate(found)] if wrong else found
+
+    monkeypatch.setattr(reference, "evaluate", evaluated)
+    calls_and = type("Counted", (), {"calls": calls, "wrong": wrong})
+    return calls_and
+
+
+def held(rows=40):
+    return X[:rows], Y[:rows]
+
+
+def fresh():
+    """A loss of its own, of which nothing is cached."""
+    return jax.value_and_grad(functools.partial(squares))
+
+
+def ran(steps):
+    """Record each step of a run as it is taken."""
+
+    def record(step):
+        jax.debug.callback(lambda loss: steps.append(float(loss)), step.value)
+        return step.value
+
+    return record
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "gradient of a batch"), (3, "loss of a batch")])
+def test_train_refuses_before_it_runs(counted, place, name):
+    # Flat outputs in the order of their names: tiny, v, w and the loss.
+    counted.wrong[place] = np.float32(1.01)
+    steps, order = [], np.arange(40, dtype=np.int32).reshape(4, 10)
+    with pytest.raises(InputError, match=f"^{name}: compiled, it is off by a relative 9.9e-03"):
+        training.train(fresh(), optax.sgd(0.1), PARAMS, held(), order, record=ran(steps))
+    jax.effects_barrier()
+    assert not steps
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        *[(0, "gradient of a batch"), (3, "gradient of a last batch"), (6, "loss of a batch")],
+        *[(7, "loss of a last batch"), (8, "validation_hits"), (9, "validation_loss")],
+    ],
+)
+def test_fit_refuses_each_part_by_name(counted, place, name):
+    counted.wrong[place] = np.float32(1.2)
+    with pytest.raises(InputError, match=f"^{name}: .*install another release of jax"):
+        training.fit(
+            fresh(), optax.sgd(0.1), PARAMS, held(), epochs=2, batch_size=9,
+            validation=held(30), metrics={"hits": hits},
+        )  # fmt: skip
+
+
+def test_each_program_is_held_against_numpy_once(counted):
+    loss, sgd = fresh(), optax.sgd(0.1)
+
+    def fit(rows=40, dtype=np.float32, **settings):
+        params, data = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), (PARAMS, held(rows)))
+        settings = {"epochs": 2, "batch_size": 9} | settings
+        done = training.fit(loss, sgd, params, data, **settings)
+        assert done.verified == verify.AGREES
+        return len(counted.calls)
+
+    first = fit()
+    assert first == 1
+    assert fit() == fit(seed=1) == first
+    assert fit(validation=held(5)) == first + 1
+    assert fit(41) == first + 2
+    assert fit(batch_size=8) == first + 3
+    with jax.enable_x64(True):
+        assert fit(dtype=np.float64) == first + 4
+    assert fit() == first + 4
+
+
+SGD = optimizers.entry("sgd")
+TWIN = optimizers.join("twin", lambda learning_rate: optax.sgd(2 * learning_rate))
+RUNS = [(0, 0.1), (0, 0.2), (1, 0.1)]
+TILE = sweep.Tile(1, 2)
+NAMED = sweep.Fast(True, ())
+
+
+def start(key):
+    return {"w": jax.random.normal(key, (3, 4)), "v": jnp.ones((4, 1)), "tiny": jnp.ones(())}
+
+
+def task(path=NAMED):
+    metrics = (("hits", hits),)
+    return sweep.Task(fresh(), start, held(), 10, 1, held(20), held(10), metrics, fast=path)
+
+
+@functools.cache
+def plainly():
+    """What every path must come to."""
+    return sweep.run(task(sweep.PLAIN), SGD, RUNS, TILE, test=True)[0]
+
+
+def agree(found):
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), found, plainly())
+
+
+def too_large(wrapper):
+    """Make what a fast path makes of a function, by a thousandth larger."""
+
+    def wrap(function):
+        wrapped = wrapper(function)
+        return lambda *given: jax.tree.map(lambda leaf: leaf * 1.001, wrapped(*given))
+
+    return wrap
+
+
+def breaks(wrapper):
+    def wrap(function):
+        raise ValueError("no such product")
+
+    return wrap
+
+
+CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere there is no fast path")
+
+
+@CPU
+@pytest.mark.parametrize("fault", [too_large, breaks])
+def test_a_fast_path_that_is_wrong_is_left_for_the_plain_one(fault, monkeypatch):
+    """With one warning, also where the runs are told no path that was found before."""
+    plainly()
+    monkeypatch.setattr(products, "expanded", fault(products.expanded))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        taken, words = sweep.verified(task(), TILE)
+        found, _ = sweep.run(taken, SGD, RUNS, TILE, test=True)
+    assert taken.fast == sweep.PLAIN
+    assert words == f"plain path; {verify.AGREES}"
+    agree(found)
+    (warning,) = said
+    assert warning.category is RuntimeWarning
+    wanted = ["ValueError: no such product"]
+    if fault is too_large:
+        wanted = ["of a batch: ", "compiled, it is off", jax.__version__, jaxlib.__version__]
+    for part in ("sweep: the fast path is left", *wanted):
+        assert part in str(warning.message)
+
+
+@CPU
+def test_a_wrong_fast_path_is_told_of_once_by_run(monkeypatch):
+    plainly()
+    monkeypatch.setattr(products, "expanded", too_large(products.expanded))
+    with pytest.warns(RuntimeWarning, match="the fast path is left") as said:
+        agree(sweep.run(task(), SGD, RUNS, TILE, test=True)[0])
+    assert len(said) == 1
+
+
+@pytest.mark.filterwarnings("ignore:sweep. the fast path is left:RuntimeWarning")
+def test_a_plain_path_that_is_wrong_is_refused(counted):
+    counted.wrong[3] = np.float32(1.01)
+    done = []
+    with pytest.raises(InputError, match=r"^loss of a batch: .*install another release of jax"):
+        sweep.run(task(), SGD, RUNS, TILE, on_progress=done.append)
+    assert not done
+
+
+def test_a_tile_is_held_against_numpy_once(counted):
+    asked = task()
+    sweep.run(asked, SGD, RUNS, TILE)
+    first = len(counted.calls)
+    assert first > 0
+    sweep.run(asked, TWIN, RUNS[:1], TILE)
+    assert len(counted.calls) == first
+    sweep.run(asked._replace(data=held(50)), SGD, RUNS, TILE)
+    assert len(counted.calls) > first
+
+
+# The fault itself: a library of XLA's that fuses products computes other rows.
+
+DOT = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
+WRONG = sweep.Fast(False, tuple(DOT.items()))
+MANY = np.random.default_rng(0).integers(-3, 4, (40_000, 3)).astype(np.float32)
+WEIGHT = np.random.default_rng(1).integers(-3, 4, (3, 3)).astype(np.float32)
+
+
+def absolute(weight, rows):
+    """Its value is wrong where it is computed alone."""
+    return jax.vmap(lambda row: jnp.sum(jnp.abs(weight @ row)))(rows)[-1]
+
+
+def powers(weight, rows):
+    """Its value is wrong with its gradient, too."""
+    return jnp.mean(jax.vmap(lambda row: jnp.sum((weight @ row - 1) ** 4))(rows))
+
+
+@pytest.fixture
+def faulty(monkeypatch):
+    """Compile every program with the option, where it is a fault; in others it is inlined."""
+
+    def value(**settings):
+        try:
+            return jax.jit(powers, **settings)(WEIGHT, MANY)
+        except Exception:
+            return np.nan
+
+    right = np.mean(np.sum((MANY.astype(float) @ WEIGHT.T - 1) ** 4, 1))
+    if not abs(value(compiler_options=DOT) - right) > 1e-4 * right:
+        pytest.skip("this JAX computes the right rows, or has no such option")
+    jit = jax.jit
+
+    def compiled(function, **settings):
+        if settings.get("inline") or "compiler_options" in settings:
+            return jit(function, **settings)
+        return jit(function, **settings, compiler_options=DOT)
+
+    monkeypatch.setattr(jax, "jit", compiled)
+
+
+@pytest.mark.usefixtures("faulty")
+def test_the_fault_is_found_in_train():
+    everything = np.arange(len(MANY), dtype=np.int32)[None]
+    with pytest.raises(InputError, match=r"^(loss|gradient) of a batch: compiled, it is off"):
+        training.train(jax.value_and_grad(powers), optax.sgd(0.0), WEIGHT, MANY, everything)
+
+
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize("place", ["validation_loss", "validation_last"])
+def test_the_fault_is_found_in_what_fit_validates(place):
+    loss = powers if place == "validation_loss" else lambda weight, rows: jnp.sum(weight**2)
+    metrics = {"last": absolute} if place == "validation_last" else {}
+    with pytest.raises(InputError, match=f"^{place}: compiled, it is off"):
+        training.fit(
+            jax.value_and_grad(loss), optax.sgd(0.0), WEIGHT, MANY[:20], epochs=1,
+            validation=MANY, metrics=metrics,
+        )  # fmt: skip
+
+
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_the_fault_is_found_in_a_tile(part):
+    """And the numbers are those of the plain path, in a program without the option."""
+    asked = sweep.Task(
+        jax.value_and_grad(lambda weight, rows: jnp.sum(weight**2) + 0 * jnp.sum(rows)),
+        lambda key: WEIGHT + 0 * jax.random.normal(key, (3, 3)),
+        *[MANY[:20], 20, 1],
+        metrics=(("last", absolute),),
+        fast=WRONG,
+    )._replace(**{part: MANY})
+    alone = sweep.Tile(1, 1)
+    with pytest.warns(RuntimeWarning, match=f"sweep: the fast path is left.*{part} last") as said:
+        found, _ = sweep.run(asked, SGD, [(0, 0.0)], alone, test=part == "test")
+    assert len(said) == 1
+    last = found.test["last"] if part == "test" else found.validation["last"]
+    assert last.item() == np.sum(np.abs(MANY[-1] @ WEIGHT.T))
+
+
+def test_an_enormous_number_is_compared(x64):
+    """Whose square overflows."""
+
+    def large(params):
+        return {"loss": params * 1e200}
+
+    def wrong(params):
+        return {"loss": params * 1.1e200}
+
+    given = (np.ones(()),)
+    assert verify.Program(None, jax.jit(wrong), jax.jit(large)).verify(given, given)
+    assert verify.Program(None, jax.jit(large)).verify(given, given) is None
+
+
+def test_a_failure_of_the_audit_itself_is_told_of_and_no_fault(monkeypatch):
+    def fails(*_, **__):
+        raise KeyError("no such operation")
+
+    monkeypatch.setattr(reference, "evaluate", fails)
+    program = verify.Program(None, jax.jit(lambda x: {"loss": jnp.sin(x)}))
+    given, why = (np.ones(()),), "could not be held against NumPy: KeyError: 'no such operation'"
+    with pytest.warns(RuntimeWarning, match=why):
+        assert program.verify(given, given) is None
+    # Without a second warning, which would be an error here.
+    assert program.verify(given, given) is None
+    assert program.said(given) == f"not verified: {why}"
+    assert program.said(np.ones(3)) == verify.AGREES
+
+
+@pytest.mark.parametrize("place", ["traced", "run"])
+def test_a_failure_of_the_function_is_its_own(place):
+    def fails(_):
+        raise KeyError("mine")
+
+    def loss(x):
+        shape = jax.ShapeDtypeStruct((), np.float32)
+        return {"loss": fails(x) if place == "traced" else jax.pure_callback(fails, shape, x)}
+
+    given = (np.ones((), np.float32),)
+    with pytest.raises(Exception, match="mine") as raised:
+        verify.Program(None, jax.jit(loss)).verify(given, given)
+    assert not isinstance(raised.value, verify.UnverifiedError)
+
+
+def drawn(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def deep(params, batch):
+    x = batch[0]
+    for weight in params:
+        x = jax.nn.sigmoid(x @ weight)
+    return jnp.mean((x[:, 0] - batch[1]) ** 2)
+
+
+def linear(weight, batch):
+    return jnp.mean((batch[0] @ weight - batch[1]) ** 2)
+
+
+def naive(weight, batch):
+    probabilities = jax.nn.softmax(7 * (batch[0] @ weight))
+    return -jnp.log(probabilities[jnp.arange(len(batch[1])), batch[1]]).mean()
+
+
+def product(weight, batch):
+    return jnp.prod(0.07 * jax.nn.softmax(batch[0] @ weight).max(-1))
+
+
+LABELS = np.random.default_rng(5).integers(0, 5, 200).astype(np.int32)
+SUBNORMAL = {
+    "deep": (deep, [0.1 * drawn(at, 8, 8) for at in range(40)], drawn(40, 200), 1.0),
+    "linear": (linear, drawn(1, 8), 1e-19 * drawn(2, 200), 1e-20),
+    "naive": (naive, drawn(3, 8, 5), LABELS, 1.0),
+    "product": (product, drawn(3, 8, 5), LABELS[:33], 1.0),
+}
+
+
+@pytest.mark.parametrize("name", SUBNORMAL)
+def test_what_xla_flushes_to_zero_is_no_fault(name):
+    loss, params, targets, scale = SUBNORMAL[name]
+    x = np.float32(scale) * drawn(4, len(targets), 8)
+    probe = jax.jit(training._measuring(jax.value_and_grad(loss), (("loss", loss),)))
+    given = params, (x, targets), (np.arange(48, dtype=np.int32) % len(x),), (x, targets)
+    with jax.numpy_dtype_promotion("standard"):
+        assert verify.Program(None, probe).verify(given, given) is None
+
+
+EXACT = {
+    "a count": lambda x: jnp.sum(x > 0),
+    "a truth": lambda x: jnp.all(x > -9),
+    "complex": lambda x: jnp.exp(1j * x),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_what_is_no_float_is_compared_too(name):
+    function = EXACT[name]
+
+    def wrong(x):
+        found = function(x)
+        return {name: ~found if found.dtype == bool else found * 2}
+
+    given = (drawn(0, 200),)
+    right = jax.jit(lambda x: {name: function(x)})
+    with jax.numpy_dtype_promotion("standard"):
+        assert verify.Program(None, right).verify(given, given) is None
+        found = verify.Program(None, jax.jit(wrong), right).verify(given, given)
+    assert found.name == name
+
+
+def test_labels_stored_as_floats_are_held_as_labels():
+    """Moved, they would be other labels, and explain any difference."""
+
+    def picked(x, labels):
+        return {"loss": jnp.mean(x[jnp.arange(len(x)), labels.astype(np.int32)])}
+
+    def wrong(x, labels):
+        return {"loss": 1.001 * picked(x, labels)["loss"]}
+
+    given = drawn(0, 200, 5), LABELS.astype(np.float32)
+    assert verify.Program(None, jax.jit(wrong), jax.jit(picked)).verify(given, given)
+
+
+def test_large_inputs_are_not_copied():
+    large = np.ones(verify._LARGE + 1, np.float32)
+    assert verify._near(large, np.random.default_rng(0)) is large

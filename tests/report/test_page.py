@@ -1,0 +1,627 @@
+"""The page of a comparison: whole, safe, readable, the same with and without a network."""
+
+import functools
+import html
+import io
+import itertools
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxnet.compare import statistics
+from jaxnet.compare.comparison import Comparison
+from jaxnet.compare.runs import Runs
+from jaxnet.compare.verdicts import Answer
+from jaxnet.report import answers, page, pictures, report
+from jaxnet.storage import files
+
+NAN = float("nan")
+NOWHERE = statistics.Interval(NAN, NAN, NAN)
+STEPS = np.arange(20, 2001, 20)
+NAMES = (
+    *("sgd", "adam", "lion", "nadamw", "rmsprop", "adagrad", "yogi", "radam", "lamb", "novograd"),
+    *("lars", "adabelief", "fromage", "noisy_sgd", "sm3", "rprop", "adafactor", "amsgrad"),
+)
+
+
+def around(values):
+    """A stand-in for the interval of the statistics: what is drawn is not how it came about."""
+    centre = np.median(values)
+    if not np.isfinite(centre):
+        return NOWHERE
+    half = 2 * np.std(values[np.isfinite(values)]) / np.sqrt(len(values)) or NAN
+    return statistics.Interval(centre, centre - half, centre + half)
+
+
+def runs_of(name, phase, rates, seeds, quality, rng, judged):
+    """Losses that fall to a floor, sooner at the good rate and to a lower one if of quality."""
+    rate, seed = (each.ravel() for each in np.meshgrid(rates, np.arange(seeds), indexing="ij"))
+    off = np.log10(rate / rates[len(rates) // 2])
+    floor = 0.2 + 0.08 * (1 - quality) + 0.12 * off**2 + 0.012 * rng.normal(size=len(rate))
+    speed = (0.003 + 0.006 * quality) / (1 + off**2)
+    loss = floor[:, None] + (2.3 - floor[:, None]) * np.exp(-speed[:, None] * STEPS)
+    loss = loss * np.exp(0.02 * rng.normal(size=loss.shape))
+    lost = np.where(off > 1.0, 130, -1)
+    loss[(lost >= 0)[:, None] & (lost[:, None] < STEPS)] = np.nan
+    validation = {"loss": 1.05 * loss, "accuracy": 1 - loss / 3} if judged != "training" else {}
+    last = {"loss": 1.06 * loss[:, -1], "accuracy": 1 - loss[:, -1] / 3}
+    test = last if judged == "test" and phase != "tuning" else {}
+    evaluations = np.full(len(rate), STEPS[-1])
+    return Runs(name, phase, rate, seed, lost, evaluations, loss, validation, test)
+
+
+def comparison(names=NAMES[:8], seeds=10, judged="test", lost=()):
+    """A comparison made up; the tuned runs of the optimizers in `lost` diverge, most of them."""
+    rng = np.random.default_rng(0)
+    rates = np.geomspace(1e-3, 1, 10)
+    every, answered = [], []
+    qualities = np.r_[0.3, np.sort(rng.uniform(-0.4, 1, len(names) - 1))[::-1]]
+    for name, quality in zip(names, qualities, strict=True):
+        tuning = runs_of(name, "tuning", rates, 3, quality, rng, judged)
+        tuned = runs_of(name, "tuned", rates[5:6], seeds, quality, rng, judged)
+        if name in lost:
+            tuned.diverged[: seeds // 2 + 1] = 400
+        default = runs_of(name, "default", rates[3:4], seeds, quality, rng, judged)
+        every += [tuning, tuned, default]
+        answered.append(answer(name, tuned, answered, every, rates, judged))
+    protocol = {
+        "title": "Optimizers against plain SGD on two moons",
+        "judged": judged,
+        "steps": 2000,
+        "batch_size": 32,
+        "tuning": {"rates": 10, "seeds": 3, "extended": True},
+        "optimizers": {name: {"learning_rates": list(rates)} for name in names},
+        "tuning_seeds": [0, 1, 2],
+        "seeds": list(range(3, 3 + seeds)),
+        "fewest_seeds": statistics.fewest_seeds(max(1, len(names) - 1)),
+        "rows": {"training": 100, "validation": 50, "test": 60},
+        "target": None,
+        "level": 0.05,
+        "unable": {},
+        "command": "python -m experiments.comparison --output page.html",
+    }
+    provenance = {"device": "cpu", "dtype": "float32", "jax": "0.10.2", "optax": "0.2.8"}
+    seconds = {name: {"compile": 1.234, "run": 12.34, "step": 1e-6} for name in names}
+    return Comparison(protocol, STEPS, every, answered, provenance, seconds, 0.25, {})
+
+
+def answer(name, tuned, before, every, rates, judged):
+    final = tuned.test["loss"] if judged == "test" else tuned.loss[:, -1]
+    final = np.where(tuned.diverged >= 0, np.inf, final)
+    by_rate = every[-3].loss[:, -1].reshape(len(rates), -1).mean(axis=1)
+    best_of = statistics.best_of(np.where(np.isfinite(by_rate), by_rate, np.inf))
+    difference, verdict, p_value = None, "baseline", NAN
+    if before:
+        sgd = every[1].test["loss"] if judged == "test" else every[1].loss[:, -1]
+        difference = around(final - sgd)
+        verdict, p_value = "not told apart", 0.31
+        if not difference.low <= 0 <= difference.high and len(final) > 1:
+            verdict = "better" if difference.estimate < 0 else "worse"
+            p_value = 0.004 if verdict == "better" else 0.0002
+    mean = around(final)
+    reached = int(0.8 * len(final))
+    return Answer(
+        optimizer=name,
+        learning_rate=float(rates[5]),
+        at_edge="highest" if name.startswith("l") else "",
+        rates=len(rates),
+        trials=3 * len(rates),
+        diverged=int(np.sum(tuned.diverged >= 0)),
+        median=mean,
+        mean=mean,
+        best=mean,
+        metrics={"accuracy": around(1 - final / 3)} if tuned.test else {},
+        default_rate=float(rates[3]),
+        default=mean,
+        difference=difference,
+        p_value=p_value / 2,
+        adjusted=p_value,
+        verdict=verdict,
+        seeds_needed=40 if verdict == "not told apart" else None,
+        sentence=f"{name} ended at {mean.estimate:.3f}, {verdict}, at a rate tuned among "
+        f"{len(rates)}; it takes no more time a step than plain SGD does.",
+        steps_to_target=around(400 + 30 * np.arange(len(final)) / 7) if not before else NOWHERE,
+        reached=reached,
+        forgiving=0.3,
+        best_of=best_of,
+        evaluations=2000.0,
+        compile_seconds=1.234,
+        run_seconds=12.34,
+        step_seconds=2e-6 * (1 + len(before) / 7),
+    )
+
+
+MANY = (*NAMES, *(f"optimizer_{index}" for index in range(50 - len(NAMES))))
+ODD = (
+    "sgd",
+    "<script>alert(1)</script>",
+    "Ωmega 中文 🚀",
+    "[red]$x^2$\"'&",
+    "</title>#0072b2 1.2345",
+)
+MADE = {
+    "few": lambda: comparison(lost=("rmsprop",)),
+    "many": lambda: comparison(MANY, lost=("optimizer_3",)),
+    "odd": lambda: comparison(ODD, judged="validation"),
+    "one seed": lambda: comparison(NAMES[:3], seeds=1, judged="training", lost=("lion",)),
+    "alone": lambda: comparison(NAMES[:1]),
+}
+
+
+@functools.cache
+def written(name):
+    """A comparison and its page."""
+    done = MADE[name]()
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "page.html")
+        page.write(done, path)
+        return done, path.read_text("utf-8")
+
+
+@pytest.fixture(params=MADE)
+def made(request):
+    return written(request.param)
+
+
+class Reader(HTMLParser):
+    """Tags that open and close in order, what they say, and what lies in the cells of the table."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "input", "hr"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.faults, self.words = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs), "/".join(self.open)))
+        if len(dict(attrs)) != len(attrs):
+            self.faults.append(f"an attribute twice in {tag}")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs), "/".join(self.open)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> at {self.getpos()}")
+
+    def handle_data(self, data):
+        self.words.append(("/".join(self.open), data))
+
+    def said(self, place):
+        return [words for where, words in self.words if where.endswith(place)]
+
+
+def read(page):
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    return reader
+
+
+def test_the_reader_sees_faults():
+    assert read("<p><b>x</p></b>").faults
+    assert read('<p id="a" id="b"></p>').faults
+    assert read("<ul><li>x</ul>").faults
+    assert not read("<p>x<br><b>y</b></p>").faults
+
+
+def test_the_page_is_well_formed(made):
+    reader = read(made[1])
+    assert reader.faults == []
+    assert reader.open == []
+
+
+def test_ids_are_unique_and_every_reference_finds_one(made):
+    reader = read(made[1])
+    ids = [attrs["id"] for _, attrs, _ in reader.tags if "id" in attrs]
+    assert len(ids) == len(set(ids)) > 0
+    wanted = {
+        name
+        for _, attrs, _ in reader.tags
+        for key, value in attrs.items()
+        if value and key != "data-value"
+        for name in (
+            [value] if key == "aria-labelledby" else re.findall(r"^#(.+)$|url\(#(.+?)\)", value)
+        )
+        for name in ([name] if isinstance(name, str) else filter(None, name))
+    }
+    assert wanted <= set(ids)
+    assert {"verdicts"} < wanted
+
+
+def test_nothing_is_loaded_from_elsewhere(made):
+    """Namespaces have addresses, which nobody visits."""
+    text = made[1]
+    without = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+    assert "//" not in re.sub(r"^// .*$", "", without, flags=re.M)
+    for tag, attrs, _ in read(text).tags:
+        assert tag not in ("link", "img", "iframe", "object", "image")
+        assert "src" not in attrs
+        assert attrs.get("href", "#").startswith("#")
+        assert attrs.get("xlink:href", "#").startswith("#")
+    assert "@import" not in text
+
+
+def test_every_optimizer_has_its_row_its_words_and_no_markup_of_its_own(made):
+    done, text = made
+    names = [answer.optimizer for answer in done.answers]
+    reader = read(text)
+    assert reader.said("tbody/tr/th") == names
+    sentences = [answer.sentence for answer in done.answers]
+    assert [words for words in reader.said("dl/dd") if words in sentences] == sentences
+    assert [tag for tag, _, _ in reader.tags].count("script") == 1
+    assert [tag for tag, _, _ in reader.tags].count("title") == 1
+    columns = [column.name for column in answers.columns(done)]
+    assert reader.said("thead/tr/th") == ["optimizer", *columns]
+
+
+def test_the_protocol_the_provenance_and_the_command_are_told_in_full(made):
+    done, text = made
+    said = " ".join(words for _, words in read(text).words)
+    assert done.protocol["command"] in said
+    for name, value in (done.protocol | done.provenance).items():
+        if name != "command":
+            assert f"{name.replace('_', ' ')} " in said.replace("\n", " ")
+        if isinstance(value, str | int):
+            assert str(value) in said
+
+
+def test_pictures_are_part_of_the_page_with_words_as_words(made):
+    done, text = made
+    reader = read(text)
+    drawn = [attrs for tag, attrs, _ in reader.tags if tag == "svg"]
+    assert len(drawn) == len(pictures.plots(done)) == (5 if len(done.answers) > 1 else 4)
+    assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawn)
+    assert all("viewbox" in attrs and "width" not in attrs for attrs in drawn)
+    written = [words for where, words in reader.words if where.endswith("/text")]
+    for answer in done.answers[:7]:
+        assert any(words.startswith(answer.optimizer[:17]) for words in written)
+    assert "font-family" not in text[text.index("<svg") :]
+    # No colour that the page cannot repaint in the dark.
+    styles = "".join(attrs.get("style", "") for _, attrs, where in reader.tags if "svg" in where)
+    assert "var(--ink)" in styles
+    assert not re.search(r"#[0-9a-f]{6}", styles)
+
+
+def test_fifty_optimizers_stay_small():
+    assert len(written("many")[1].encode()) < 1e6
+
+
+def test_equal_comparisons_make_equal_pages(tmp_path):
+    page.write(MADE["alone"](), tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text("utf-8") == written("alone")[1]
+
+
+def test_a_page_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("full")
+
+    done, path = written("alone")[0], tmp_path / "page.html"
+    path.write_text("old")
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(OSError, match="full"):
+        page.write(done, path)
+    assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
+    assert path.read_text() == "old"
+
+
+def test_figures_are_shown_to_the_width_of_their_interval():
+    def shown(*bounds):
+        column = {
+            each.name: each
+            for each in answers.columns(
+                done._replace(answers=[done.answers[0]._replace(mean=statistics.Interval(*bounds))])
+            )
+        }["test loss"]
+        return column.cells[0]
+
+    done = written("alone")[0]
+    assert shown(0.31243, 0.31012, 0.31521)[:2] == ("0.3124", "[0.3101, 0.3152]")
+    assert shown(0.06, 0.0034, 0.5)[:2] == ("0.060", "[0.003, 0.500]")
+    assert shown(1234.5, 1100.2, 1301.9)[:2] == ("1234", "[1100, 1302]")
+    assert shown(1.5e-9, 1.2e-9, 1.9e-9)[:2] == ("1.5e-09", "[1.2e-09, 1.9e-09]")
+    assert shown(0.31243, NAN, NAN)[:2] == ("0.3124", "")
+    assert shown(NAN, NAN, NAN)[:2] == ("-", "")
+
+
+def test_the_headline_counts_and_names_the_best():
+    done = written("few")[0]
+    better = [each for each in done.answers if each.verdict == "better"]
+    told = answers.headline(done)
+    assert told.startswith(
+        "Of 7 optimizers tuned like plain SGD and judged by test loss, "
+        f"{len(better)} found better, "
+    )
+    estimate, low, high = better[0].difference
+    assert f"The best, adam, ended lower by {-estimate:.3f} " in told
+    assert told.endswith(f"(95% interval {-high:.3f} to {-low:.3f}).")
+    assert answers.headline(written("alone")[0]).startswith("Plain SGD ran alone: ")
+    assert "judged by training loss, 0 found better" in answers.headline(written("one seed")[0])
+
+
+def test_caveats_are_those_that_hold():
+    few, one = page.caveats(written("few")[0]), page.caveats(written("one seed")[0])
+    assert any("diverged" in words and words.endswith(": rmsprop.") for words in few)
+    assert any("lie beyond" in words and words.endswith(": lion.") for words in few)
+    assert not any("trained on" in words or "one seed" in words for words in few)
+    assert any("trained on" in words for words in one)
+    assert any("one seed" in words for words in one)
+
+
+@pytest.mark.parametrize("width", [80, 130])
+@pytest.mark.parametrize("name", MADE)
+def test_the_terminal_shows_all_within_its_width(name, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    done = written(name)[0]
+    answers.show(done)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= width
+    flowing = " ".join(printed.split())
+    for answer in done.answers:
+        assert " ".join(answer.sentence.split()) in flowing
+    assert flowing.endswith(answers.headline(done))
+    heads = [line for line in printed.splitlines() if line.startswith("┃")]
+    shown = [cell.strip() for line in heads for cell in line.strip("┃").split("┃")]
+    every = [column.name for column in answers.columns(done)]
+    assert [name for name in shown if name != "optimizer"] == every
+    assert len(heads) <= (7 if width == 80 else 4)
+
+
+def test_the_terminal_may_know_ascii_only(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr("sys.stdout", terminal)
+    answers.show(written("odd")[0])
+    terminal.flush()
+    printed = terminal.buffer.getvalue().decode("ascii")
+    assert "[red]$x^2$" in printed
+    assert "?mega" in printed
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_picture_is_saved_under_its_title(suffix, tmp_path):
+    plot = pictures.plots(MADE["odd"]())[0]
+    path = (tmp_path / plot.name).with_suffix(suffix)
+    pictures.save(plot, path)
+    assert path.stat().st_size > 1000
+    if suffix == ".svg":
+        assert plot.title in path.read_text()
+    assert plot.title not in pictures.svg(plot)
+
+
+@given(
+    heights=st.lists(st.floats(-1, 2), min_size=1, max_size=14).map(sorted),
+    gap=st.floats(0.01, 1 / 14),
+)
+def test_labels_keep_their_order_and_their_distance(heights, gap):
+    places = pictures._apart(np.array(heights), gap)
+    assert np.all(np.diff(places) >= gap - 1e-12)
+    assert places[0] >= -1e-12
+    assert places[-1] <= 1 + 1e-12
+    inside = np.clip(heights, 0, 1)
+    if np.all(np.diff(inside) >= gap):
+        np.testing.assert_allclose(places, inside, atol=1e-12)
+
+
+def test_what_lies_far_out_does_not_squeeze_the_forest():
+    rows = np.array([[-0.02, -0.03, -0.01], [0.01, 0.0, 0.02], [50.0, 40.0, 60.0]])
+    low, high = pictures._bulk(rows)
+    assert -0.04 < low < -0.03
+    assert 0.02 < high < 0.03
+    assert pictures._bulk(rows[2:])[1] > 60
+    assert pictures._bulk(np.full((2, 3), NAN)) == (-1, 1)
+
+
+def drawn(name, which):
+    done = written(name)[0]
+    return done, {plot.name: plot.figure for plot in pictures.plots(done)}[which].axes
+
+
+def test_the_forest_is_sorted_and_told_apart_without_colour():
+    done, (ax,) = drawn("few", "differences")
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    found = {each.optimizer: each for each in done.answers[1:]}
+    ranked = sorted(found, key=lambda name: np.nan_to_num(found[name].difference.estimate, nan=99))
+    assert rows == ranked
+    assert rows[-1] == "rmsprop"
+    marks = {
+        rows[int(line.get_ydata()[0])]: (line.get_marker(), line.get_markerfacecolor())
+        for line in ax.lines
+        if len(line.get_ydata()) == 1
+    }
+    assert set(rows) - set(marks) == {"rmsprop"}
+    for name, (marker, face) in marks.items():
+        inside = marker not in "<>"
+        shape = {"better": "o", "not told apart": "o", "worse": "s"}[found[name].verdict]
+        assert marker == shape or not inside
+        assert (face == report.PAPER) == (found[name].verdict == "not told apart")
+    words = {note.get_text(): note.xy[1] for note in ax.texts}
+    assert words["worse: no figure, as runs diverged"] == rows.index("rmsprop")
+    assert f"{found['radam'].difference.estimate:+.3g}" in words
+
+
+def test_the_best_few_and_plain_sgd_stand_out_of_fifty():
+    done, (ax,) = drawn("many", "curves")
+    assert len(ax.lines) == 50
+    coloured = [line for line in ax.lines if line.get_color() != report.FAINT]
+    assert len({(line.get_color(), line.get_linestyle()) for line in coloured}) == 7
+    names = [answer.optimizer for answer in done.answers[:7]]
+    assert sorted(note.get_text() for note in ax.texts) == sorted(names)
+    assert ax.lines[0].get_color() == report.INK
+
+
+def test_curves_are_medians_and_end_where_most_runs_diverged():
+    done, (ax,) = drawn("few", "curves")
+    runs = {each.optimizer: each for each in done.runs if each.phase == "tuned"}
+    shown = {name: line.get_ydata() for name, line in zip(runs, ax.lines, strict=True)}
+    np.testing.assert_allclose(shown["adam"], np.median(runs["adam"].validation["loss"], axis=0))
+    np.testing.assert_array_equal(np.isfinite(shown["rmsprop"]), done.steps <= 400)
+    assert "rmsprop (diverged)" in [note.get_text() for note in ax.texts]
+
+
+def test_quartiles_bear_runs_that_diverged():
+    losses = np.array([[4.0, np.inf], [1.0, 1.0], [3.0, np.inf], [2.0, np.inf], [5.0, 2.0]])
+    found = pictures._quartiles(losses)
+    np.testing.assert_array_equal(found, [[2, 2], [3, np.inf], [4, np.inf]])
+
+
+def test_every_rate_tried_is_marked_as_it_went():
+    """In the panel of each: a dot at the rate chosen, a cross where most seeds diverged."""
+    done, axes = drawn("few", "rates")
+    assert [ax.get_title("left") for ax in axes] == [
+        *(a.optimizer for a in done.answers[1:7]),
+        "sgd",
+    ]
+    for ax, answer in zip(axes, [*done.answers[1:7], done.answers[0]], strict=True):
+        marks = {line.get_marker(): line.get_xdata() for line in ax.lines}
+        np.testing.assert_array_equal(marks["o"], answer.learning_rate)
+        np.testing.assert_array_equal(marks["^"], answer.default_rate)
+        np.testing.assert_array_equal(marks["x"], [1.0])
+        assert ax.get_xscale() == ax.get_yscale() == "log"
+
+
+def test_profiles_and_best_of_are_those_of_the_statistics():
+    done, (ax,) = drawn("few", "profile")
+    tuned = {each.optimizer: each for each in done.runs if each.phase == "tuned"}
+    shares = {name: line.get_ydata() for name, line in zip(tuned, ax.lines, strict=True)}
+    lost = np.mean(tuned["rmsprop"].diverged >= 0)
+    assert shares["rmsprop"][-1] == pytest.approx(1 - lost)
+    assert shares["adam"][-1] == 1
+    named = [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    heights = [shares[name].mean() for name in named]
+    assert heights == sorted(heights)[::-1]
+    assert len(named) == 7
+    done, (ax,) = drawn("few", "best_of")
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), done.answers[1].best_of)
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed")
+
+
+def chromium(folder, address, *flags):
+    """One look of a browser without a window and without a network."""
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *flags)
+    offline = ("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}")
+    command = [CHROMIUM, *flags, *offline, address.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def framed(tmp_path, text, script, widths=(800,), flags=()):
+    """What a script finds in the page, in frames: a window is never as narrow as a telephone."""
+    outer = tmp_path / "outer.html"
+    frames = "".join(
+        f'<iframe srcdoc="{html.escape(text)}" style="border:0" width="{width}" height="800">'
+        "</iframe>"
+        for width in widths
+    )
+    outer.write_text(
+        '<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+        f"<pre></pre>{frames}<script>onload = () => {{ const look = (page) => {{ {script} }};"
+        "document.querySelector('pre').textContent = JSON.stringify("
+        "[...document.querySelectorAll('iframe')].map((each) => look(each.contentDocument)));"
+        "}</script>",
+        "utf-8",
+    )
+    found = re.search(r"<pre>(.*?)</pre>", chromium(tmp_path, outer, "--dump-dom", *flags), re.S)
+    return json.loads(html.unescape(found[1]))
+
+
+@browser
+@pytest.mark.parametrize("name", ["many", "odd"])
+def test_no_page_is_wider_than_the_screen(name, tmp_path):
+    """The table is, inside its own box."""
+    script = """
+        const scroll = page.querySelector(".scroll");
+        const root = page.documentElement;
+        return [root.clientWidth, root.scrollWidth, scroll.scrollWidth - scroll.clientWidth];
+    """
+    for width, seen in zip(
+        (360, 800), framed(tmp_path, written(name)[1], script, (360, 800)), strict=True
+    ):
+        client, scrolled, table = seen
+        assert scrolled <= client <= width
+        assert table > 0
+
+
+@browser
+def test_a_click_sorts_and_a_second_one_turns_round(tmp_path):
+    done, text = written("few")
+    script = """
+        const order = () => [...page.querySelectorAll("tbody th")].map((each) => each.textContent);
+        const heads = [...page.querySelectorAll("thead th")];
+        const click = (name) => {
+          const head = heads.find((each) => each.textContent === name);
+          head.querySelector("button").click();
+          return [order(), heads.map((each) => each.getAttribute("aria-sort")).join(" ")];
+        };
+        return [order(), ...["optimizer", "optimizer", "difference to SGD", "difference to SGD",
+          "verdict"].map(click)];
+    """
+    first, up, down, least, most, verdict = framed(tmp_path, text, script)[0]
+    names = [answer.optimizer for answer in done.answers]
+    assert first == names
+    assert up[0] == sorted(names)
+    assert down[0] == sorted(names)[::-1]
+    columns = len(answers.columns(done))
+    assert up[1] == "ascending" + " none" * columns
+    assert down[1] == "descending" + " none" * columns
+    estimates = {each.optimizer: each.difference.estimate for each in done.answers[1:]}
+    shown = [name for name in names[1:] if np.isfinite(estimates[name])]
+    without = {"sgd", "rmsprop"}
+    assert set(names) - set(shown) == without
+    assert least[0][:-2] == sorted(shown, key=estimates.get)
+    assert most[0][:-2] == sorted(shown, key=estimates.get)[::-1]
+    assert set(least[0][-2:]) == set(most[0][-2:]) == without
+    verdicts = {each.optimizer: each.verdict for each in done.answers}
+    groups = [verdict for verdict, _ in itertools.groupby(verdict[0], verdicts.get)]
+    assert groups == ["better", "not told apart", "worse", "baseline"]
+
+
+@browser
+@pytest.mark.parametrize("scheme", [1, 0], ids=["light", "dark"])
+def test_words_stand_out_from_the_page(scheme, tmp_path):
+    """By the ratio of contrast that WCAG 2 asks of text, 4.5; in the pictures too."""
+    script = """
+        const light = (colour) => {
+          const [r, g, b] = colour.match(/[0-9.]+/g).map((each) => each / 255)
+            .map((each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        };
+        const style = (each) => getComputedStyle(each);
+        const paper = light(style(page.body).backgroundColor);
+        const words = [...page.querySelectorAll("p, dt, dd, td, small, th, h2, figcaption, text")];
+        const contrasts = words.map((each) => {
+          const ink = light(each.closest("svg") ? style(each).fill : style(each).color);
+          return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+        });
+        return [paper, Math.min(...contrasts)];
+    """
+    flags = (f"--blink-settings=preferredColorScheme={scheme}",)
+    paper, least = framed(tmp_path, written("few")[1], script, flags=flags)[0]
+    assert paper == 1 if scheme else paper < 0.02
+    assert least > 4.5
+
+
+@browser
+def test_it_prints_on_as_many_pages_as_it_takes(tmp_path):
+    """Nothing stays behind in the box that scrolls: fifty rows are several sheets of paper."""
+    pages = {}
+    for name in ("few", "many"):
+        path, paper = tmp_path / f"{name}.html", tmp_path / f"{name}.pdf"
+        path.write_text(written(name)[1], "utf-8")
+        chromium(tmp_path, path, f"--print-to-pdf={paper}")
+        pages[name] = len(re.findall(rb"/Type /Page\b(?!s)", paper.read_bytes()))
+    assert pages["few"] + 4 <= pages["many"] < 20

@@ -1,0 +1,672 @@
+"""Evidence for checkpoints: to the last bit, whatever happens to the files and to the process."""
+
+import functools
+import itertools
+import json
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnet import batches, losses, network, training
+from jaxnet.errors import InputError
+from jaxnet.storage import checkpoints, fingerprints
+
+ROOT = Path(__file__).parents[2]
+# How often the run that is killed is killed.
+KILLS = int(os.environ.get("JAXNET_KILLS", "6"))
+FORWARD = functools.partial(network.forward, activation=jnp.tanh)
+VALUE_AND_GRAD = jax.value_and_grad(losses.BatchLoss(FORWARD, optax.losses.l2_loss))
+VALUE = losses.BatchLoss(FORWARD, optax.losses.l2_loss)
+OPTIMIZERS = {
+    "sgd": optax.sgd(0.1),
+    "momentum": optax.sgd(0.1, momentum=0.9),
+    "adam": optax.adam(1e-2),
+    "chain": optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(0.1, 20))
+    ),
+    "lbfgs": optax.lbfgs(memory_size=3),
+}
+DESCRIPTION = {"sizes": [3, 4, 2], "optimizer": {"name": "adam", "learning_rate": 0.01}}
+
+
+def problem(rows=23, dtype=np.float32):
+    """Parameters 3-4-2 and data, in NumPy."""
+    generator = np.random.default_rng(0)
+    params = tuple(
+        network.Layer(
+            generator.normal(size=(o, i)).astype(dtype), generator.normal(size=o).astype(dtype)
+        )
+        for i, o in itertools.pairwise((3, 4, 2))
+    )
+    x, y = generator.normal(size=(rows, 3)), generator.normal(size=(rows, 2))
+    return jax.tree.map(jnp.asarray, params), (x.astype(dtype), y.astype(dtype))
+
+
+def begun(optimizer, params):
+    """A run before its first step, such as a template is."""
+    none, loss = jnp.zeros((), jnp.int32), jnp.zeros((), jax.tree.leaves(params)[0].dtype)
+    state = training.start(optimizer, params)
+    where = training.Progress(state, params, loss, none, none, none, loss, none)
+    return training.Fit(where, {}, "running")
+
+
+def run(optimizer, params, data, epochs=3, **settings):
+    """A run with validation, on data in memory or on a stream."""
+    x, y = problem(8, jax.tree.leaves(params)[0].dtype)[1]
+    metrics = {"value": VALUE}
+    if not callable(data):
+        settings["batch_size"] = 5
+    settings |= {"epochs": epochs, "seed": 1, "validation": (x, y), "metrics": metrics}
+    # Optimizers of optax raise floats to integers.
+    with jax.numpy_dtype_promotion("standard"):
+        return training.fit(VALUE_AND_GRAD, optimizer, params, data, **settings)
+
+
+def bits(leaf):
+    if isinstance(leaf, str):
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return str(leaf.dtype), leaf.shape, np.asarray(leaf).tobytes()
+
+
+def same(ours, theirs):
+    """To the last bit, and of one structure."""
+    return jax.tree.structure(ours) == jax.tree.structure(theirs) and all(
+        bits(a) == bits(b)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    )
+
+
+def restored(folder, template, description=DESCRIPTION):
+    with checkpoints.Checkpoints(folder, description) as saved:
+        return saved.restore(template)
+
+
+def save(folder, *runs, description=DESCRIPTION):
+    """Save runs one by one; give the names of the checkpoints in the folder, oldest first."""
+    for now in runs:
+        with checkpoints.Checkpoints(folder, description) as saved:
+            saved.save(now)
+    return sorted((path.name for path in folder.iterdir()), key=int)
+
+
+# What comes back is what went in.
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
+def test_a_run_comes_back_to_the_last_bit(name, dtype, tmp_path):
+    with jax.enable_x64(dtype == np.float64):
+        params, data = problem(dtype=dtype)
+        done = run(OPTIMIZERS[name], params, data)
+        assert done.outcome == "finished"
+        save(tmp_path, done)
+        found, passed = restored(tmp_path, begun(OPTIMIZERS[name], params))
+        assert passed == []
+        assert same(found, done)
+        assert list(found.history) == list(done.history)
+        assert found.history.keys() == {"loss", "validation_loss", "validation_value"}
+        assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(found.progress))
+
+
+def test_a_run_that_diverged_comes_back(tmp_path):
+    """With its message, with nothing of a history, or with what is not a number in it."""
+    params, data = problem()
+    done = run(optax.sgd(1e38), params, data)
+    assert done.outcome == "diverged"
+    values = np.array([np.nan, -np.nan, np.inf, -0.0], np.float32)
+    strange = done._replace(history={"a/b": values, "c.d": np.zeros(0, np.float32), "": values})
+    for now in (done, done._replace(history={}), strange):
+        save(tmp_path, now)
+        found, _ = restored(tmp_path, begun(optax.sgd(1e38), params))
+        assert same(found, now)
+
+
+def test_arrays_of_every_kind_come_back(tmp_path):
+    """Keys, half precision, no elements, integers, and arrays of NumPy."""
+    state = {
+        "key": jax.random.key(3),
+        "keys": jax.random.split(jax.random.key(4, impl="rbg"), 3),
+        "half": jnp.arange(3, dtype=jnp.bfloat16),
+        "none": jnp.zeros((0, 2)),
+        "bool": jnp.array([True, False]),
+        "host": np.arange(6.0).reshape(2, 3).T,
+    }
+    plain = begun(optax.sgd(0.1), problem()[0])
+    progress = plain.progress._replace(state=training.State(plain.params, state))
+    save(tmp_path, plain._replace(progress=progress))
+    empty = jax.tree.map(lambda leaf: leaf, progress)
+    empty.state.opt_state["host"] = np.zeros((3, 2))
+    empty.state.opt_state["key"] = jax.random.key(0)
+    found, _ = restored(tmp_path, plain._replace(progress=empty))
+    assert same(found.progress, progress)
+    assert isinstance(found.progress.state.opt_state["host"], np.ndarray)
+
+
+def test_a_run_over_several_devices_comes_back_to_its_places(tmp_path):
+    params, data = problem()
+    mesh = jax.make_mesh((4,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    def place(leaf):
+        return jax.device_put(leaf, spread if np.shape(leaf)[:1] == (4,) else everywhere)
+
+    optimizer = OPTIMIZERS["adam"]
+    done = run(optimizer, params, data)
+    placed = done._replace(progress=jax.tree.map(place, done.progress))
+    save(tmp_path, placed)
+    template = begun(optimizer, params)
+    spread_out = template._replace(progress=jax.tree.map(place, template.progress))
+    found, _ = restored(tmp_path, spread_out)
+    assert same(found, done)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(placed), strict=True):
+        if isinstance(ours, jax.Array):
+            assert ours.sharding == theirs.sharding
+    # Of another number of devices, and uncommitted, so that it goes with any.
+    found, _ = restored(tmp_path, template)
+    assert same(found, done)
+    assert not any(leaf.committed for leaf in jax.tree.leaves(found.progress))
+    settings = {"epochs": 6, "sharding": spread}
+    going = found._replace(outcome="running")
+    assert run(optimizer, params, data, resume=going, **settings).outcome == "finished"
+
+
+def test_what_changes_after_a_save_is_not_saved(tmp_path):
+    now = begun(optax.sgd(0.1), problem()[0])._replace(history={"loss": np.ones(3)})
+    with checkpoints.Checkpoints(tmp_path, {}) as saved:
+        saved.save(now)
+        now.history["loss"][:] = 2.0
+        found, _ = saved.restore(now)
+    assert same(found.history, {"loss": np.ones(3)})
+
+
+# A run that goes on is the run that never stopped.
+
+
+class StoppedError(Exception):
+    """As Ctrl-C would."""
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("kind", ["memory", "stream"])
+def test_a_resumed_run_is_the_uninterrupted_run(name, kind, tmp_path, monkeypatch):
+    """Stopped after every chunk; those of the stream end within epochs."""
+    monkeypatch.setattr(training, "_CHUNK", 2 * 5 * 5)
+    params, rows = problem()
+    data = rows if kind == "memory" else batches.stream(rows, 5, seed=1)
+    optimizer, template = OPTIMIZERS[name], begun(OPTIMIZERS[name], params)
+    whole = run(optimizer, params, data, epochs=4)
+    places = []
+
+    def on_progress(now):
+        saved.save(now)
+        places.append((int(now.progress.epoch), int(now.progress.steps)))
+        if len(places) % 2:
+            raise StoppedError
+
+    now = None
+    while now is None:
+        try:
+            with checkpoints.Checkpoints(tmp_path, DESCRIPTION) as saved:
+                found = saved.restore(template)
+                resume = found[0] if found else None
+                now = run(optimizer, params, data, epochs=4, resume=resume, on_progress=on_progress)
+        except StoppedError:
+            pass
+    assert same(now, whole)
+    assert len(set(places)) >= 3
+    assert any(steps for _, steps in places) == (kind == "stream")
+
+
+# What is kept, and what waits.
+
+
+def test_the_newest_three_are_kept(tmp_path):
+    now = begun(optax.sgd(0.1), problem()[0])
+    runs = [now._replace(message=str(i)) for i in range(12)]
+    assert save(tmp_path, *runs[:2]) == ["0", "1"]
+    assert save(tmp_path, *runs[2:]) == ["9", "10", "11"]
+    assert restored(tmp_path, now)[0].message == "11"
+
+
+def test_a_save_does_not_wait_and_the_newest_is_written(tmp_path, monkeypatch):
+    now = begun(optax.sgd(0.1), problem()[0])
+    going, free, written = threading.Event(), threading.Event(), []
+    write = checkpoints.Checkpoints._write
+
+    def slow(self, told, arrays):
+        going.set()
+        assert free.wait(60)
+        written.append(told["message"])
+        write(self, told, arrays)
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "_write", slow)
+    with checkpoints.Checkpoints(tmp_path, {}) as saved:
+        saved.save(now._replace(message="first"))
+        assert going.wait(60)
+        for message in "abc":
+            saved.save(now._replace(message=message))
+        assert written == []
+        free.set()
+        assert saved.restore(now)[0].message == "c"
+    assert written == ["first", "c"]
+
+
+def test_a_write_that_fails_is_told(tmp_path):
+    now = begun(optax.sgd(0.1), problem()[0])
+    told = "wanted to write a checkpoint in .*; got .*; make room"
+    folder = tmp_path / "run"
+    saved = checkpoints.Checkpoints(folder, {})
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+    saved.save(now)
+    with pytest.raises(OSError, match=told):
+        saved.__exit__()
+    folder.unlink()
+    with checkpoints.Checkpoints(folder, {}) as saved:
+        shutil.rmtree(folder)
+        saved.save(now)
+        [write] = saved._writes
+        assert write.exception(60)
+        folder.mkdir()
+        with pytest.raises(OSError, match=told):
+            saved.save(now)
+        saved.save(now)
+    assert restored(folder, now, {})[1] == []
+
+
+# Whatever happens to the files.
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A folder with three checkpoints, the runs in them, and a template."""
+    folder, (params, data) = tmp_path_factory.mktemp("three"), problem()
+    optimizer = OPTIMIZERS["adam"]
+    runs = [run(optimizer, params, data, epochs=epochs) for epochs in (1, 2, 3)]
+    assert save(folder, *runs) == ["0", "1", "2"]
+    return folder, runs, begun(optimizer, params)
+
+
+def flip(path, where=0.5):
+    """One bit of one byte."""
+    content = bytearray(path.read_bytes())
+    content[int(where * (len(content) - 1))] ^= 4
+    path.write_bytes(content)
+
+
+def shorten(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def garble(path):
+    path.write_bytes(random.Random(0).randbytes(path.stat().st_size))
+
+
+def folder_instead(path):
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGE = {
+    "flip the first": functools.partial(flip, where=0),
+    "flip": flip,
+    "flip the last": functools.partial(flip, where=1),
+    "shorten": shorten,
+    "halve": halve,
+    "empty": lambda path: path.write_bytes(b""),
+    "garble": garble,
+    "delete": Path.unlink,
+    "a folder instead": folder_instead,
+}
+
+
+def files(folder):
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_seen_and_the_checkpoint_before_used(damage, three, tmp_path):
+    """Every file of the newest checkpoint in turn: what comes back is right, or is not it."""
+    folder, runs, template = three
+    newest, seen = folder / "2", []
+    assert len(files(newest)) > 8
+    for file in files(newest):
+        copy = shutil.copytree(folder, tmp_path / "copy")
+        DAMAGE[damage](copy / "2" / file)
+        found, passed = restored(copy, template)
+        if passed:
+            assert len(passed) == 1
+            assert passed[0].startswith("2: ")
+            assert "\n" not in passed[0]
+            assert same(found, runs[1])
+            seen.append(str(file))
+        else:
+            assert same(found, runs[2])
+        shutil.rmtree(copy)
+    assert "record.json" in seen
+    assert any(file.startswith("arrays") for file in seen)
+
+
+def test_a_wrong_value_that_orbax_reads_is_seen(three, tmp_path):
+    """A checkpoint whose arrays are whole, but are those of another."""
+    copy, (folder, runs, template) = tmp_path / "copy", three
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / "2" / "arrays")
+    shutil.copytree(folder / "1" / "arrays", copy / "2" / "arrays")
+    found, passed = restored(copy, template)
+    assert same(found, runs[1])
+    assert passed[0].startswith("2: arrays/")
+    # Files that are right, and values that are not.
+    record = json.loads((copy / "2" / "record.json").read_text())["record"]
+    record["files"] = json.loads((copy / "1" / "record.json").read_text())["record"]["files"]
+    sealed = {"record": record, "sha256": fingerprints.of_record(record)}
+    (copy / "2" / "record.json").write_text(json.dumps(sealed))
+    found, passed = restored(copy, template)
+    assert same(found, runs[1])
+    told = "2: progress.state.params[0].weight is not what was written: its SHA-256 differs"
+    assert passed == [told]
+
+
+def test_a_record_changed_by_hand_is_seen(three, tmp_path):
+    copy, (folder, runs, template) = tmp_path / "copy", three
+    shutil.copytree(folder, copy)
+    record = copy / "2" / "record.json"
+    text = record.read_text()
+    assert '"finished"' in text
+    record.write_text(text.replace('"finished"', '"diverged"'))
+    found, passed = restored(copy, template)
+    assert same(found, runs[1])
+    assert passed == ["2: record.json is not what was written: its SHA-256 differs"]
+
+
+def test_a_run_goes_on_past_a_damaged_checkpoint(three, tmp_path):
+    copy, (folder, runs, template) = tmp_path / "copy", three
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / "2" / "arrays")
+    (copy / "1").joinpath("record.json").unlink()
+    found, passed = restored(copy, template)
+    assert same(found, runs[0])
+    assert [line[:2] for line in passed] == ["2:", "1:"]
+    assert save(copy, runs[2]) == ["1", "2", "3"]
+    found, passed = restored(copy, template)
+    assert same(found, runs[2])
+    assert passed == []
+
+
+def test_damaged_checkpoints_alone_are_an_error(three, tmp_path):
+    copy, (folder, _, template) = tmp_path / "copy", three
+    shutil.copytree(folder, copy)
+    for path in copy.iterdir():
+        shutil.rmtree(path)
+        path.mkdir()
+    with pytest.raises(InputError, match=r"(?s)got damaged ones alone.*\n  2: .*\n  1: .*\n  0: "):
+        restored(copy, template)
+
+
+def test_a_half_written_checkpoint_is_named_and_cleared(three, tmp_path):
+    copy, (folder, runs, template) = tmp_path / "copy", three
+    half = copy / "2.half"
+    shutil.copytree(folder / "2", half)
+    (half / "record.json").unlink()
+    assert restored(copy, template) is None
+    assert half.exists()
+    shutil.copytree(folder / "1", copy / "1")
+    found, passed = restored(copy, template)
+    assert same(found, runs[1])
+    assert passed == [f"{half.name}: half written, by a run that was killed"]
+    assert save(copy, runs[2]) == ["1", "2"]
+    assert restored(copy, template)[1] == []
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert restored(tmp_path / "new" / "folder", begun(optax.sgd(0.1), problem()[0])) is None
+    (tmp_path / "notes.txt").write_text("not ours")
+    assert restored(tmp_path, begun(optax.sgd(0.1), problem()[0])) is None
+
+
+# Another run is refused.
+
+
+def test_another_description_is_refused_with_what_differs(tmp_path):
+    now = begun(optax.sgd(0.1), problem()[0])
+    ours = {"sizes": (64, 32), "optimizer": {"name": "sgd", "rate": 0.1}, "data": "ab", "none": []}
+    save(tmp_path, now, description=ours)
+    other = {"sizes": [64, 16, 8], "optimizer": {"name": "sgd", "rate": 0.2}, "seed": 1, "none": []}
+    with pytest.raises(InputError, match="description: wanted this run") as caught:
+        checkpoints.Checkpoints(tmp_path, other)
+    assert str(caught.value).split("\n")[1:] == [
+        "  sizes[1]: wanted 16, got 32",
+        "  sizes[2]: wanted 8, got nothing",
+        "  optimizer.rate: wanted 0.2, got 0.1",
+        "  seed: wanted 1, got nothing",
+        '  data: wanted nothing, got "ab"',
+    ]
+    # Refused as long as one record can be read; equal as JSON is equal.
+    save(tmp_path, now, description=ours)
+    (tmp_path / "1" / "record.json").unlink()
+    with pytest.raises(InputError, match="description"):
+        checkpoints.Checkpoints(tmp_path, other)
+    assert restored(tmp_path, now, ours | {"sizes": [64, 32]})
+
+
+def test_another_template_is_refused_with_what_differs(three):
+    folder, _, template = three
+    params, _ = problem()
+    wider = (params[0], network.Layer(jnp.ones((5, 4)), params[1].bias))
+    for other, message in [
+        (begun(OPTIMIZERS["adam"], wider), 'params[1].weight: wanted "float32[5, 4]", got "float'),
+        (begun(OPTIMIZERS["adam"], params[:1]), "params[1].weight: wanted nothing, got "),
+        (begun(OPTIMIZERS["sgd"], params), "opt_state[0].count: wanted nothing, got "),
+        (begun(OPTIMIZERS["momentum"], params), 'trace[0].bias: wanted "float32[4]", got nothing'),
+        (jax.tree.map(lambda x: x.astype(jnp.float16) if x.ndim else x, template.progress), "f"),
+    ]:
+        given = other if isinstance(other, training.Fit) else template._replace(progress=other)
+        with pytest.raises(InputError, match="template: wanted this run; got checkpoint") as caught:
+            restored(folder, given)
+        assert message in str(caught.value)
+        assert str(folder / "2") in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [{"a": np.ones(2)}, {"a": {1, 2}}, {"a": b"x"}, {"a": {(1, 2): 3}}])
+def test_a_description_that_is_not_json_is_refused(bad, tmp_path):
+    with pytest.raises(InputError, match="description: wanted plain JSON"):
+        checkpoints.Checkpoints(tmp_path, bad)
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="folder: wanted a folder"):
+            checkpoints.Checkpoints(path, {})
+
+
+def test_fingerprints_tell_data_apart(tmp_path):
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    mapped = np.memmap(tmp_path / "x", np.float32, "w+", shape=(3, 4))
+    mapped[:] = x
+    for equal in (
+        x.copy(),
+        mapped,
+        jnp.asarray(x),
+        np.asfortranarray(x),
+        np.stack([x, x], -1)[..., 0],
+    ):
+        assert fingerprints.of_data(equal) == fingerprints.of_data(x)
+    nudged = x.copy()
+    nudged[2, 3] = np.nextafter(nudged[2, 3], 99)
+    different = [
+        x,
+        nudged,
+        x.reshape(4, 3),
+        x.view(np.int32),
+        x[:2],
+        -x + 2 * x,
+        x.T,
+        (x,),
+        (x, x),
+        {"a": x},
+        {"b": x},
+        {"a": x[:1], "b": x[1:]},
+        {"a": x[:2], "b": x[2:]},
+        x.astype(jnp.bfloat16),
+        np.where(x == 0, np.float32(-0.0), x),
+    ]
+    prints = [fingerprints.of_data(data) for data in different]
+    assert prints[0] == prints[5]
+    assert len(set(prints)) == len(prints) - 1
+    assert all(len(text) == 64 for text in prints)
+    with pytest.raises(InputError, match="data"):
+        fingerprints.of_data({"a": np.array(["x"])})
+
+
+# What it does not do.
+
+
+def test_nothing_is_unpickled(three, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a pickle")
+
+    for name in ("load", "loads", "Unpickler", "dump", "dumps", "Pickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    folder, runs, template = three
+    assert same(restored(folder, template)[0], runs[2])
+    source = (ROOT / "jaxnet" / "storage" / "checkpoints.py").read_text()
+    code = [line for line in source.splitlines() if "is a pickle" not in line]
+    for word in ("pickle", "marshal", "dill", "joblib", "eval(", "exec(", "np.load", "np.save"):
+        assert not any(word in line for line in code)
+
+
+def script(text, *arguments):
+    command = [sys.executable, "-W", "error", "-c", text, *map(str, arguments)]
+    here = {"PYTHONPATH": str(Path(__file__).parent)}
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | here, capture_output=True, text=True, check=False
+    )
+
+
+QUIET = """
+import logging, pathlib, sys
+if sys.argv[2] == "told":
+    logging.basicConfig(level=logging.DEBUG)
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+from absl import logging as absl_logging
+def state():
+    absl = absl_logging.get_absl_logger()
+    return [(x.level, x.propagate, x.handlers[:], x.filters[:]) for x in (logging.root, absl)]
+before = state()
+import jax, optax, jaxnet
+assert not any(name.startswith("orbax") for name in sys.modules)
+from jaxnet.storage import checkpoints
+from test_checkpoints import begun, problem
+now = begun(optax.sgd(0.1), problem()[0])
+folder = pathlib.Path(sys.argv[1])
+for _ in range(5):
+    with checkpoints.Checkpoints(folder, {}) as saved:
+        saved.save(now)
+        assert saved.restore(now)[1] == []
+(folder / "4" / "arrays" / "manifest.ocdbt").write_bytes(b"x")
+with checkpoints.Checkpoints(folder, {}) as saved:
+    assert len(saved.restore(now)[1]) == 1
+assert state() == before, (before, state())
+"""
+
+
+@pytest.mark.parametrize("logging", ["told", "untold"])
+def test_orbax_is_loaded_late_and_says_nothing(logging, tmp_path):
+    done = script(QUIET, tmp_path, logging)
+    assert (done.stderr, done.stdout, done.returncode) == ("", "", 0)
+
+
+# Whatever happens to the process.
+
+BATCHES = 5
+
+
+def run_and_save(folder, steps, pause):
+    """Go on with a run until it is through, saving after every step; say where it went on."""
+    training._CHUNK = 1
+    params, rows = problem(5 * BATCHES - 2)
+    optimizer, epochs = OPTIMIZERS["adam"], -(-steps // BATCHES)
+    stream = batches.stream(rows, 5, seed=1)
+    with checkpoints.Checkpoints(folder / "run", DESCRIPTION) as saved:
+        resume, passed = saved.restore(begun(optimizer, params)) or (None, [])
+        where = resume.progress if resume else None
+        step = BATCHES * int(where.epoch) + int(where.steps) if where else 0
+        steps_done = itertools.count(1)
+
+        def on_progress(now):
+            saved.save(now)
+            # All is compiled by then, so that what is killed is steps and writes.
+            if next(steps_done) == BATCHES + 2:
+                print(step, *passed, sep="|", flush=True)
+            time.sleep(pause)
+
+        done = run(optimizer, params, stream, epochs=epochs, resume=resume, on_progress=on_progress)
+        saved.save(done)
+    arrays = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(done[:2]))}
+    np.savez(folder / "done.npz", **arrays)
+
+
+def survive(folder, kills, steps, seed=0):
+    """Start the run, kill it at a random moment, `kills` times; then let it be through.
+
+    Gives what was left at the end, and for each start where it went on and what it passed over.
+    """
+    random_moment, went_on = random.Random(seed), []
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.test_checkpoints", str(folder), str(steps)]
+    for kill in range(kills + 1):
+        # Those to be killed pause so long that the steps last for all of them.
+        pause = "0.02" if kill < kills else "0"
+        with subprocess.Popen(
+            [*command, pause], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout
+            went_on.append(process.stdout.readline().strip())
+            if kill < kills:
+                try:
+                    process.wait(random_moment.uniform(0, 0.4))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+        assert process.returncode == (-9 if kill < kills else 0)
+    with np.load(folder / "done.npz") as arrays:
+        return dict(arrays), went_on
+
+
+def test_a_run_survives_being_killed(tmp_path):
+    whole, [start] = survive(tmp_path / "whole", 0, 40 * KILLS)
+    assert start == "0"
+    killed, went_on = survive(tmp_path / "killed", KILLS, 40 * KILLS)
+    assert whole.keys() == killed.keys()
+    assert all(bits(whole[name]) == bits(killed[name]) for name in whole)
+    steps = [int(line.split("|")[0]) for line in went_on]
+    print(
+        f"went on at steps {steps}; {sum('half written' in line for line in went_on)} half written"
+    )
+    assert steps == sorted(steps)
+    assert steps[-1] > 0
+    assert not any("SHA-256" in line or "cannot" in line for line in went_on)
+
+
+if __name__ == "__main__":
+    run_and_save(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
