@@ -92,9 +92,6 @@ def notebook_rule(
     return LOSS(params, batch), grads
 
 
-AUTODIFF = jax.value_and_grad(LOSS)
-
-
 @jax.jit
 def _notebook_gradients(params: tuple[network.Layer, ...], batch: Batch) -> tuple[Any, ...]:
     return notebook_rule(params, batch)[1]
@@ -112,16 +109,16 @@ def run(
         InputError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
     """
     make = optimizers.by_name(optimizer)
-    order = batches.full_batch(2, epochs)
+    order, rate = batches.full_batch(2, epochs), {"learning_rate": learning_rate}
     settings = {"optimizer": optimizer, "learning_rate": str(learning_rate), "epochs": str(epochs)}
     with precision(dtype):
         provenance = devices.provenance(dtype) | settings
         params, data = set_up(dtype)
         problem = (make, params, data, order)
         _, (notebook, grads) = training.train(
-            notebook_rule, *problem, record=_loss_and_grads, learning_rate=learning_rate
+            losses.Rule(notebook_rule), *problem, record=_loss_and_grads, hyperparameters=rate
         )
-        _, autodiff = training.train(AUTODIFF, *problem, learning_rate=learning_rate)
+        _, autodiff = training.train(LOSS, *problem, hyperparameters=rate)
         audit = gradients.audit(LOSS, params, data, _notebook_gradients)
         notebook, autodiff, grads = jax.device_get((notebook, autodiff, grads))
     return Result(notebook, autodiff, grads, audit, provenance)

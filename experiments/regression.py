@@ -22,7 +22,6 @@ from jaxnet.report import report
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 1"]]
 
 LOSS = losses.BatchLoss(network.forward, optax.losses.l2_loss)
-AUTODIFF = jax.value_and_grad(LOSS)
 
 
 class Epoch(NamedTuple):
@@ -104,14 +103,14 @@ def run(
         InputError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
     """
     make = optimizers.by_name(optimizer)
-    order = batches.full_batch(1, epochs)
+    order, rate = batches.full_batch(1, epochs), {"learning_rate": learning_rate}
     settings = {"optimizer": optimizer, "learning_rate": str(learning_rate), "epochs": str(epochs)}
     with precision(dtype):
         provenance = devices.provenance(dtype) | settings
         params, data = set_up(dtype)
         problem = (make, params, data, order)
-        _, record = training.train(AUTODIFF, *problem, record=_epoch, learning_rate=learning_rate)
-        _, notebook = training.train(notebook_rule, *problem, learning_rate=learning_rate)
+        _, record = training.train(LOSS, *problem, record=_epoch, hyperparameters=rate)
+        _, notebook = training.train(losses.Rule(notebook_rule), *problem, hyperparameters=rate)
         audit = gradients.audit(LOSS, params, data, _notebook_gradients)
         record, notebook = jax.device_get((record, notebook))
     return Result(record, notebook, audit, provenance)

@@ -6,8 +6,6 @@ by NumPy, outside the compiled program, where a permutation costs neither compil
 Shapes: N rows of data, T steps of B rows.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +13,6 @@ from jaxtyping import Array, Int32, PyTree, Shaped
 
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
-
-Stream = Callable[[int], Iterable[PyTree]]
-"""A function of the epoch, from 0, that gives its batches."""
 
 
 def full_batch(rows: int, epochs: int) -> Int32[np.ndarray, "T N"]:
@@ -40,7 +35,7 @@ def shuffled(rows: int, batch_size: int, epochs: int, seed: int) -> Int32[np.nda
         InputError: a count below one, or a batch larger than the data.
     """
     checks.at_least_one(rows=rows, epochs=epochs)
-    _batch_within(rows, batch_size)
+    check_size(rows, batch_size)
     used = rows - rows % batch_size
     order = np.stack([shuffle(rows, seed, epoch)[:used] for epoch in range(epochs)])
     return order.reshape(-1, batch_size)
@@ -57,29 +52,6 @@ def shuffle(rows: int, seed: int, epoch: int) -> Int32[np.ndarray, " N"]:
     return np.random.default_rng([seed, epoch]).permutation(rows).astype(np.int32)
 
 
-def stream(
-    data: PyTree[Shaped[np.ndarray, "N ..."]], batch_size: int, seed: int, drop_last: bool = False
-) -> Stream:
-    """Make a stream of shuffled batches, gathered as they are asked for, such as of `np.memmap`s.
-
-    It gives the batches that `training.fit` takes of the same data, seed and batch size in memory.
-
-    Raises:
-        InputError: a batch size below one or larger than the data.
-    """
-    rows = len(jax.tree.leaves(data)[0])
-    _batch_within(rows, batch_size)
-
-    def batches_of(epoch: int) -> Iterator[PyTree]:
-        order = shuffle(rows, seed, epoch)
-        for first in range(0, rows, batch_size):
-            chosen = order[first : first + batch_size]
-            if len(chosen) == batch_size or not drop_last:
-                yield jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], data)
-
-    return batches_of
-
-
 def take(
     data: PyTree[Shaped[Array | np.ndarray, "N ..."]], rows: Int32[Array | np.ndarray, " B"]
 ) -> PyTree[Shaped[Array, "B ..."]]:
@@ -87,6 +59,16 @@ def take(
     return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), data)
 
 
-def _batch_within(rows: int, batch_size: int) -> None:
+def count(data: PyTree[Shaped[Array | np.ndarray, "N ..."]]) -> int:
+    """Count the rows."""
+    return len(jax.tree.leaves(data)[0])
+
+
+def check_size(rows: int, batch_size: int) -> None:
+    """Refuse a batch larger than the data.
+
+    Raises:
+        InputError: or of less than a row.
+    """
     if not 1 <= batch_size <= rows:
         raise InputError(f"batch_size: wanted 1 to the {rows} rows of the data; got {batch_size}")

@@ -4,20 +4,20 @@ Shapes: N rows of data, B examples of a batch, I inputs, O outputs.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
-from jaxnet.errors import InputError
+from jaxnet._guards import checks, labels
+from jaxnet._guards.labels import ExampleLoss
 
 Forward = Callable[[Any, Any], Any]
-ExampleLoss = Callable[[Any, Any], Any]
 Loss = Callable[[Any, Any], Float[Array, ""]]
+ValueAndGrad = Callable[[Any, Any], tuple[Float[Array, ""], Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,40 +48,19 @@ class BatchLoss:
             InputError: a batch that is not two arrays of as many rows, or targets
                 that do not fit the predictions; nothing is broadcast.
         """
-        x, y = _pair(batch)
-        if jnp.shape(x)[:1] != jnp.shape(y)[:1] or jnp.shape(x)[:1] in ((), (0,)):
-            raise InputError(
-                "batch: wanted x [B, ...] and y [B, ...] with the same B, at least 1; got x "
-                f"{list(jnp.shape(x))} and y {list(jnp.shape(y))}"
-            )
+        x, y = checks.batch(batch)
         return jnp.mean(jax.vmap(self.example, in_axes=(None, 0, 0))(params, x, y))
 
     def example(self, params: PyTree, x: Array, y: Array) -> Float[Array, "..."]:
         """Give the loss of one example, [] or [O], its shapes checked."""
         prediction = self.forward(params, x)
-        wanted, got = jnp.shape(prediction), jnp.shape(y)
-        label = jnp.issubdtype(y.dtype, jnp.integer) and got == wanted[:-1] != wanted
-        if got != wanted and not label:
-            self._explain(prediction, y, label)
-            raise InputError(
-                f"y: wanted targets of the prediction's shape {list(wanted)}, or integer class "
-                f"labels, per example; got {y.dtype} of shape {list(got)}; give y as many "
-                "columns as the prediction has, such as y[:, None] for one"
-            )
+        labels.check_target(self.example_loss, prediction, y)
         try:
             loss = self.example_loss(prediction, y)
         except Exception as error:
-            self._explain(prediction, y, label, error)
+            labels.explain(self.example_loss, prediction, y, error)
             raise
-        shape = jnp.shape(loss)
-        if label and (shape == wanted or (shape == () and self._labels(prediction).broadcast)):
-            raise _refused_label(wanted)
-        if shape not in ((), () if label else wanted):
-            raise InputError(
-                f"example_loss: wanted a loss of shape [] or {list(wanted)} per example, without "
-                f"broadcasting; got {list(shape)} from a prediction {list(wanted)} and y "
-                f"{list(got)}"
-            )
+        labels.check_loss(self.example_loss, prediction, y, jnp.shape(loss))
         return loss
 
     def check(self, params: PyTree, data: PyTree) -> None:
@@ -90,149 +69,39 @@ class BatchLoss:
         Raises:
             InputError: a label below 0 or not below O, for a loss that picks an output by it.
         """
-        x, y = _pair(data)
+        x, y = checks.pair(data)
         if jnp.issubdtype(y.dtype, jnp.integer) and np.ndim(y) == 1:
             row = jax.ShapeDtypeStruct(np.shape(x)[1:], x.dtype)
             prediction = jax.eval_shape(self.forward, params, row)
-            if not prediction.shape or not self._labels(prediction).pick:
-                return
-            classes, labels = prediction.shape[-1], np.asarray(y)
-            if labels.min() < 0 or labels.max() >= classes:
-                row = int(np.argmax((labels < 0) | (labels >= classes)))
-                if classes == 1:
-                    raise InputError(
-                        "y: wanted class labels of a network with an output for each class; got "
-                        f"one output, and {labels[row]} in row {row}; give it more, or choose a "
-                        "loss of one output"
-                    )
-                raise InputError(
-                    f"y: wanted class labels 0 to {classes - 1}, one for each of the network's "
-                    f"{classes} outputs; got {labels[row]} in row {row}"
-                )
-
-    def _explain(
-        self, prediction: Any, y: Any, label: bool, error: Exception | None = None
-    ) -> None:
-        """Refuse labels where the loss takes targets, and targets where it takes labels."""
-        wanted, got = jnp.shape(prediction), jnp.shape(y)
-        if label:
-            if _takes_targets(self.example_loss, prediction):
-                raise _refused_label(wanted) from error
-        elif wanted and self._labels(prediction).pick:
-            ways = {
-                wanted[:-1]: "cast them to integers, such as y.astype(int)",
-                (*wanted[:-1], 1): "give the column as integers, such as y[:, 0].astype(int)",
-                wanted: "of one-hot rows give y.argmax(-1)",
-            }
-            if got in ways:
-                raise InputError(
-                    f"y: wanted integer class labels of shape {list(wanted[:-1])} per example, "
-                    f"which the example loss takes; got {y.dtype} of shape {list(got)}; {ways[got]}"
-                ) from error
-
-    def _labels(self, prediction: Any) -> "_Labels":
-        double = jnp.result_type(prediction) == np.float64
-        dtype = np.dtype(np.float64 if double else np.float32)
-        return _labels(self.example_loss, jnp.shape(prediction), dtype)
+            labels.check_range(self.example_loss, prediction, np.asarray(y))
 
 
-def _pair(batch: Any) -> tuple[Any, Any]:
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise InputError(f"batch: wanted a pair (x, y); got {jax.tree.structure(batch)}")
-    for name, part in zip("xy", batch, strict=True):
-        if not hasattr(part, "dtype"):
-            raise InputError(f"{name}: wanted an array; got {type(part).__name__}")
-    return batch[0], batch[1]
-
-
-class _Labels(NamedTuple):
-    """What an example loss does with an integer label.
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A loss with a gradient of its own, derived by hand, in the place of autodiff's.
 
     Attributes:
-        broadcast: it meets every output alike, as in `jnp.mean((z - y) ** 2)`.
-        pick: it tells outputs apart, and labels beyond the last output are not told apart.
+        value_and_grad: `(params, batch) -> (loss, grads)`.
     """
 
-    broadcast: bool
-    pick: bool
+    value_and_grad: ValueAndGrad
 
 
-@functools.lru_cache(maxsize=256)
-def _labels(example_loss: ExampleLoss, shape: tuple[int, ...], dtype: np.dtype) -> _Labels:
-    """Try a loss on fixed predictions, as drawn and with their outputs moved on by one.
+def value_and_grad(loss: Loss | Rule) -> ValueAndGrad:
+    """Give the rule of a loss's gradient: its own, or autodiff's."""
+    return loss.value_and_grad if isinstance(loss, Rule) else jax.value_and_grad(loss)
 
-    A loss of a class tells the outputs apart, so the moved ones change it. What broadcasts gives
-    the same, and so does what takes the outputs together, such as `(jnp.sum(z) - y) ** 2`; of
-    these only the former meets a label of more axes than the prediction in one operation.
-    A loss that cannot be tried is taken: used, it gives its own error.
+
+def evaluate(loss: Loss | Rule, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
+    """Give the loss of a batch and its gradients, both checked.
+
+    Raises:
+        InputError: a loss that is not a real scalar, or gradients that do not match the
+            parameters leaf by leaf.
     """
-    outputs = shape[-1]
-    random = np.random.default_rng(0)
-    # Where a loss with a margin is not flat, where it may be, and where a logarithm is defined.
-    drawn = [
-        random.normal(0, 0.3, shape),
-        random.normal(0, 3, shape),
-        random.uniform(0.1, 1, shape),
-    ]
-    z = np.array([*drawn, *(np.roll(each, 1, -1) for each in drawn)], dtype)
-    few = np.linspace(0, outputs - 1, min(outputs, 32))
-    labels = np.array([*few, outputs, outputs + 1], np.int32)
-    y = np.broadcast_to(labels.reshape(-1, *(1 for _ in shape[:-1])), (len(labels), *shape[:-1]))
-    unknown = _Labels(broadcast=False, pick=False)
     try:
-        with (
-            jax.ensure_compile_time_eval(),
-            jax.numpy_dtype_promotion("standard"),
-            jax.numpy_rank_promotion("allow"),
-            jax.debug_nans(False),
-        ):
-            tried = jax.vmap(jax.vmap(example_loss, (None, 0)), (0, None))
-            fast = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-            values = np.asarray(jax.jit(tried, compiler_options=fast)(z, y))
-    except Exception:  # a user's loss may fail in any way
-        return unknown
-    if values.shape != (len(z), len(y)):
-        return unknown
-    finite = np.abs(values[np.isfinite(values)])
-    rounding = 16 * np.finfo(dtype).eps * np.sqrt(outputs) * finite.max(initial=0)
-
-    def same(these: np.ndarray, those: np.ndarray) -> bool:
-        return np.allclose(these, those, rtol=0, atol=rounding, equal_nan=True)
-
-    alike = outputs > 1 and same(*np.split(values[:, :-2], 2))
-    varies = not same(values[:1], values)
-    return _Labels(
-        broadcast=alike and varies and _meets(example_loss, shape, dtype),
-        pick=not alike and same(values[:, -2], values[:, -1]),
-    )
-
-
-def _meets(example_loss: ExampleLoss, shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Tell whether a label of one axis at least meets outputs of another rank."""
-    label = jax.ShapeDtypeStruct(shape[:-1] or (1, 1), np.int32)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("raise"):
-        try:
-            jax.eval_shape(example_loss, jax.ShapeDtypeStruct(shape, dtype), label)
-        except Exception as error:  # a user's loss may fail in any way
-            return "rank_promotion" in str(error)
-    return False
-
-
-def _takes_targets(example_loss: ExampleLoss, prediction: Any) -> bool:
-    shape = jnp.shape(prediction)
-    each = jax.ShapeDtypeStruct(shape, jnp.result_type(prediction))
-    try:
-        return jnp.shape(jax.eval_shape(example_loss, each, each)) in ((), shape)
-    except Exception:  # a user's loss may fail in any way
-        return False
-
-
-def _refused_label(wanted: tuple[int, ...]) -> InputError:
-    way = "one-hot encode them (jax.nn.one_hot)"
-    if wanted[-1] == 1:
-        way = "give y[:, None], of floats"
-    return InputError(
-        f"y: wanted targets of the prediction's shape {list(wanted)}, which the example loss "
-        f"takes; got integer class labels, which it would broadcast; {way}, or choose a loss of "
-        "integer labels"
-    )
+        pair = value_and_grad(loss)(params, batch)
+    except TypeError as error:
+        checks.not_scalar(error)
+        raise
+    return checks.value_and_grads(params, pair)

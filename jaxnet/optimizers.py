@@ -13,16 +13,71 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Int32, Key, PyTree
 
-from jaxnet import training
+from jaxnet._guards import checks
 from jaxnet.errors import InputError
 
 MakeOptimizer = Callable[..., optax.GradientTransformation]
+Optimizer = optax.GradientTransformation | MakeOptimizer
 
 _PUBLIC: dict[str, Any] = vars(optax.contrib) | vars(optax)
 # Optax itself warns against it, in favour of optimistic_adam_v2.
 _DEPRECATED = {"optimistic_adam"}
 # Steps of sophia from one look at the Hessian to the next, as optax has it.
 _PROBED_EVERY = 10
+
+
+class PerExample(optax.GradientTransformation):
+    """An optimizer whose updates are made of the gradients of each example, their axis B first.
+
+    Make it of another's two functions: `PerExample(*optimizer)`.
+    """
+
+
+def check(optimizer: Any, hyperparameters: Mapping[str, Any] | None) -> dict[str, float]:
+    """Refuse what is no optimizer or no number, before either is traced.
+
+    Raises:
+        InputError: naming it.
+    """
+    if _is_made(optimizer):
+        if hyperparameters:
+            raise InputError(
+                f"optimizer: wanted a function of {', '.join(hyperparameters)}, such as optax.sgd; "
+                "got an optimizer already made"
+            )
+    elif not callable(optimizer):
+        raise InputError(
+            "optimizer: wanted an optimizer of optax, or a function that makes one, such as "
+            f"optax.sgd; got {optimizer!r}; jaxnet.optimizers.by_name takes names"
+        )
+    return {name: checks.number(name, value) for name, value in (hyperparameters or {}).items()}
+
+
+def _is_made(optimizer: Any) -> bool:
+    return hasattr(optimizer, "init") and hasattr(optimizer, "update")
+
+
+def make(optimizer: Any, hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
+    """Make an optimizer of its hyperparameters, where it is not made already.
+
+    Raises:
+        InputError: hyperparameters that it cannot be traced over; what it gives is no optimizer.
+    """
+    if _is_made(optimizer):
+        return optimizer
+    try:
+        result = optimizer(**hyperparameters)
+    except jax.errors.ConcretizationTypeError as error:
+        raise InputError(
+            f"optimizer: wanted hyperparameters it can be traced over; got "
+            f"{', '.join(hyperparameters)}, of which it asks one for its value; bind that one with "
+            "functools.partial"
+        ) from error
+    if not _is_made(result):
+        raise InputError(
+            f"optimizer: wanted a function that makes an optimizer; it gave {result!r}"
+        )
+    return result
 
 
 def _evaluate(opt_state: PyTree, params: PyTree) -> PyTree:
@@ -183,7 +238,7 @@ def _dpsgd(learning_rate: Any, key: Any = 0) -> optax.GradientTransformation:
         l2_norm_clip=1.0, noise_multiplier=1.12, key=key
     )
     chain = optax.chain(private, optax.scale_by_learning_rate(learning_rate))
-    return training.PerExample(*chain)
+    return PerExample(*chain)
 
 
 def _sophia(learning_rate: Any, key: Key[Array, ""] | None = None) -> optax.GradientTransformation:

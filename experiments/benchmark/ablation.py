@@ -24,7 +24,7 @@ from experiments.benchmark.work import (
     crossed,
     digits_task,
     ensemble,
-    rule,
+    loss,
 )
 from jaxnet import losses, network, optimizers
 from jaxnet.compare import sweep
@@ -68,9 +68,9 @@ class Case(NamedTuple):
 
 def cases(size: Size) -> tuple[list[Case], list[str]]:
     """Give what is trained, and a note of each library that is missing for it."""
-    tiny = notebooks.task("regression", regression.AUTODIFF)
+    tiny = notebooks.task("regression", regression.LOSS)
     made = [
-        Case("classifier", notebooks.task("classifier", classifier.AUTODIFF), 16_384),
+        Case("classifier", notebooks.task("classifier", classifier.LOSS), 16_384),
         Case("regression", tiny, 2048, often=20),
         Case("regression", tiny, 16_384, often=4),
         Case("digits", digits_task()._replace(epochs=3), 64),
@@ -95,7 +95,7 @@ def _wide() -> sweep.Task:
     rng = np.random.default_rng(0)
     data = rng.random((2048, 784), np.float32), rng.integers(0, 10, 2048).astype(np.int32)
     init = functools.partial(network.init, sizes=(784, 128, 10))
-    return sweep.Task(rule(Model()), init, data, 64, 1)
+    return sweep.Task(loss(Model()), init, data, 64, 1)
 
 
 def flax_convolution() -> sweep.Task:
@@ -162,8 +162,7 @@ def _task(
     data: tuple[np.ndarray, np.ndarray],
     epochs: int,
 ) -> sweep.Task:
-    value_and_grad = jax.value_and_grad(losses.BatchLoss(forward, example_loss))
-    return sweep.Task(value_and_grad, init, data, 32, epochs)
+    return sweep.Task(losses.BatchLoss(forward, example_loss), init, data, 32, epochs)
 
 
 def paths() -> dict[str, sweep.Fast]:

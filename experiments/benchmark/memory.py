@@ -46,7 +46,7 @@ def many_runs(package: str, seeds: int) -> None:
 def tiny_runs(seeds: int) -> None:
     """Make runs of the classifier notebook, 16 learning rates of each seed."""
     pairs = crossed(seeds, notebooks.RATES["classifier"])
-    peers.sweeping(notebooks.task("classifier", classifier.AUTODIFF), "sgd", pairs)()
+    peers.sweeping(notebooks.task("classifier", classifier.LOSS), "sgd", pairs)()
 
 
 def _peak(make: Callable[..., None], *arguments: Any, cores: int | None = None) -> int:

@@ -15,7 +15,7 @@ from experiments import Dtype, classifier, precision, regression
 from experiments.benchmark import peers
 from experiments.benchmark.timing import Section, Way, compare
 from experiments.benchmark.work import Model, Size, Work, crossed, ensemble, single
-from jaxnet import network, optimizers, training
+from jaxnet import losses, network, optimizers, training
 from jaxnet.compare import sweep
 
 EPOCHS, LEARNING_RATE = 100, 0.03
@@ -29,7 +29,7 @@ RATES = {
 }
 
 
-def work(name: str, dtype: Dtype, value_and_grad: training.ValueAndGrad) -> Work:
+def work(name: str, dtype: Dtype, loss: losses.Loss | losses.Rule) -> Work:
     """Give a notebook's run, by its own rule or by autodiff."""
     setting, epochs, rate = {
         "classifier": (classifier, EPOCHS, LEARNING_RATE),
@@ -37,50 +37,50 @@ def work(name: str, dtype: Dtype, value_and_grad: training.ValueAndGrad) -> Work
     }[name]
     params, data = jax.device_get(setting.set_up(dtype))
     rows = len(data[0])
-    return single(params, data, "sgd", rate, epochs, rows, MODELS[name], value_and_grad)
+    return single(params, data, "sgd", rate, epochs, rows, MODELS[name], loss)
 
 
-def task(name: str, value_and_grad: training.ValueAndGrad) -> sweep.Task:
+def task(name: str, loss: losses.Loss | losses.Rule) -> sweep.Task:
     """Give a notebook as a task, from starts drawn by seed."""
-    given = work(name, "float32", value_and_grad)
+    given = work(name, "float32", loss)
     init = functools.partial(network.init, sizes=SIZES[name])
-    return sweep.Task(value_and_grad, init, given.data, len(given.data[0]), given.epochs)
+    return sweep.Task(loss, init, given.data, len(given.data[0]), given.epochs)
 
 
 def numpy_classifier(given: Work) -> Float[np.ndarray, " T"]:
     """Train the first run as the classifier notebook does, by its own rule, in a NumPy loop."""
     weight1, bias1, weight2, bias2, x, y, rate = _float64(given)
-    losses = np.empty(given.order.shape[1])
-    for epoch in range(len(losses)):
+    values = np.empty(given.order.shape[1])
+    for epoch in range(len(values)):
         h = np.tanh(np.dot(x, weight1.T) + bias1)
         z = np.dot(h, weight2.T) + bias2
         e = np.exp(z - np.max(z, axis=1, keepdims=True))
         p = e / np.sum(e, axis=1, keepdims=True)
-        losses[epoch] = -np.sum(y * np.log(p + 1e-10)) / len(x)
+        values[epoch] = -np.sum(y * np.log(p + 1e-10)) / len(x)
         delta = p - y
         signal = 1 - np.tanh(np.dot(delta, weight2)) ** 2
         weight1 -= rate * np.dot(signal.T, x)
         weight2 -= rate * np.dot(h.T, delta)
         bias1 -= rate * np.mean(signal, axis=0)
         bias2 -= rate * np.mean(delta, axis=0)
-    return losses
+    return values
 
 
 def numpy_regression(given: Work) -> Float[np.ndarray, " T"]:
     """Train the first run as the regression notebook does, in a NumPy loop."""
     weight1, bias1, weight2, bias2, (x, *_), (y, *_), rate = _float64(given)
-    losses = np.empty(given.order.shape[1])
-    for epoch in range(len(losses)):
+    values = np.empty(given.order.shape[1])
+    for epoch in range(len(values)):
         z = np.dot(weight1, x) + bias1
         h = np.maximum(z, 0)
         error = np.dot(weight2, h) + bias2 - y
-        losses[epoch] = np.sum(error**2) / 2
+        values[epoch] = np.sum(error**2) / 2
         signal = np.dot(weight2.T, error) * (z > 0)
         weight1 -= rate * np.outer(signal, x)
         weight2 -= rate * np.outer(error, h)
         bias1 -= rate * signal
         bias2 -= rate * error
-    return losses
+    return values
 
 
 def _float64(given: Work) -> tuple[Any, ...]:
@@ -102,7 +102,7 @@ def _jitted(given: Work) -> dict[str, Way]:
     def program(params: PyTree, rate: jax.Array) -> jax.Array:
         optimizer = make(rate)
         state = training.start(optimizer, params)
-        return training.run(given.value_and_grad, optimizer, state, data, order)[1]
+        return training.run(given.loss, optimizer, state, data, order)[1]
 
     return {"jaxnet, jitted run": lambda: given.curves(np.asarray(program(params, rate)))}
 
@@ -116,7 +116,7 @@ class _Setting(NamedTuple):
 
     title: str
     name: str
-    value_and_grad: training.ValueAndGrad
+    loss: losses.Loss | losses.Rule
     loop: Callable[[Work], np.ndarray] | None
     packages: tuple[str, ...]
 
@@ -125,15 +125,13 @@ _SETTINGS = (
     _Setting(
         "the classifier notebook, its own gradients",
         "classifier",
-        classifier.notebook_rule,
+        losses.Rule(classifier.notebook_rule),
         numpy_classifier,
         (),
     ),
+    _Setting("the classifier notebook, autodiff", "classifier", classifier.LOSS, None, ("torch",)),
     _Setting(
-        "the classifier notebook, autodiff", "classifier", classifier.AUTODIFF, None, ("torch",)
-    ),
-    _Setting(
-        "the regression notebook", "regression", regression.AUTODIFF, numpy_regression, ("torch",)
+        "the regression notebook", "regression", regression.LOSS, numpy_regression, ("torch",)
     ),
 )
 
@@ -146,8 +144,8 @@ def one_run(size: Size) -> Section:
     """
     groups, claims, notes = [], {}, []
     with precision("float64"):
-        for title, name, rule, loop, packages in _SETTINGS:
-            given = work(name, "float64", rule)
+        for title, name, loss, loop, packages in _SETTINGS:
+            given = work(name, "float64", loss)
             ways, missing = peers.single_runs(given, packages)
             ways |= _loop(loop, given) | _ours(given)
             group = compare(f"One run of {title}", ways, 4 * size.rounds, tolerance=1e-9)
@@ -164,8 +162,8 @@ def many_runs(size: Size) -> Section:
         RuntimeError: a peer whose losses differ.
     """
     groups, claims, notes = [], {}, []
-    for title, name, rule, loop, packages in _SETTINGS:
-        trained, pairs = task(name, rule), crossed(size.tiny_seeds, RATES[name])
+    for title, name, loss, loop, packages in _SETTINGS:
+        trained, pairs = task(name, loss), crossed(size.tiny_seeds, RATES[name])
         given = ensemble(trained, MODELS[name], "sgd", pairs)
         loops = _loop(loop, given) | peers.single_runs(given, packages)[0]
         together, missing = peers.many_runs(given, (*packages, "vmap"))

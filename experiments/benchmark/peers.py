@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 from experiments.benchmark.machine import PACKAGES, installed, threads
 from experiments.benchmark.timing import Way, refuse_to_time
 from experiments.benchmark.work import ACTIVATIONS, EXAMPLE_LOSSES, RATES_TOGETHER, Optimizer, Work
-from jaxnet import batches, network, optimizers, training
+from jaxnet import batches, fitting, losses, network, optimizers, training
 from jaxnet.compare import sweep
 
 SWEEP, FIT, TRAIN = "jaxnet, sweep", "jaxnet, fit", "jaxnet, train"
@@ -60,7 +60,7 @@ def plain_step(work: Work) -> dict[str, Way]:
 
     @jax.jit
     def step(params: PyTree, opt_state: Any, data: Any, rows: Array) -> Any:
-        loss, grads = work.value_and_grad(params, _batch(work, data, rows))
+        loss, grads = losses.value_and_grad(work.loss)(params, _batch(work, data, rows))
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, loss
 
@@ -165,8 +165,8 @@ def jaxnet_single(work: Work) -> dict[str, Way]:
     data, make = jax.device_put(work.data), optimizers.by_name(work.optimizer)
 
     def run() -> Float[np.ndarray, "1 E"]:
-        given = (work.value_and_grad, make, params, data, order)
-        values = training.train(*given, learning_rate=rate)[1]
+        given = (work.loss, make, params, data, order)
+        values = training.train(*given, hyperparameters={"learning_rate": rate})[1]
         return work.curves(np.asarray(values, np.float64))
 
     return {TRAIN: run}
@@ -178,14 +178,14 @@ def jaxnet_fit(work: Work) -> dict[str, Way]:
     data, make = jax.device_put(work.data), optimizers.by_name(work.optimizer)
 
     def run() -> Float[np.ndarray, "1 E"]:
-        fit = training.fit(
-            work.value_and_grad,
+        fit = fitting.fit(
+            work.loss,
             make,
             params,
             data,
             epochs=work.epochs,
             batch_size=order.shape[1],
-            learning_rate=rate,
+            hyperparameters={"learning_rate": rate},
         )
         return fit.history["loss"][None].astype(np.float64)
 
@@ -205,7 +205,7 @@ def plain_vmap(work: Work) -> dict[str, Way]:
 
     def one(params: PyTree, order: Array, learning_rate: Array, data: PyTree) -> Array:
         made = make(learning_rate)
-        return training.run(work.value_and_grad, made, training.start(made, params), data, order)[1]
+        return training.run(work.loss, made, training.start(made, params), data, order)[1]
 
     shared = len(work.order) == 1
     program = jax.jit(jax.vmap(one, in_axes=(0, None if shared else 0, 0, None)))

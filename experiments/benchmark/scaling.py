@@ -62,7 +62,7 @@ def _epoch(sizes: Sequence[int], count: int, way: str) -> Way:
 
 def _runs(count: int) -> Way:
     pairs = crossed(-(-count // 16), notebooks.RATES["classifier"])[:count]
-    return peers.sweeping(notebooks.task("classifier", classifier.AUTODIFF), "sgd", pairs)
+    return peers.sweeping(notebooks.task("classifier", classifier.LOSS), "sgd", pairs)
 
 
 def make(axis: str, size: int, way: str) -> Way:

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from experiments.benchmark import peers
 from experiments.benchmark.timing import Section, Table
-from experiments.benchmark.work import BATCH_SIZE, Model, Size, rule
-from jaxnet import network, training
+from experiments.benchmark.work import BATCH_SIZE, Model, Size, loss
+from jaxnet import fitting, network
 from jaxnet.tables import tables
 
 TABLES = ("digits", "wine", "breast_cancer", "iris", "diabetes")
@@ -34,15 +34,15 @@ def both(name: str, seed: int) -> tuple[float, float]:
         ),
         data.train,
     )
-    fit = training.fit(
-        rule(Model(loss=_LOSSES[task])),
+    fit = fitting.fit(
+        loss(Model(loss=_LOSSES[task])),
         optax.adam,
         peers.scikit_learn_start(theirs, data.train, data.encoder.outputs),
         data.train,
         epochs=EPOCHS,
         batch_size=BATCH_SIZE,
         seed=seed,
-        learning_rate=RATE,
+        hyperparameters={"learning_rate": RATE},
     )
     outputs = np.asarray(_outputs(fit.params, x))
     if task == "classification":

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int32
 
-from jaxnet import batches, devices, losses, network, training
+from jaxnet import batches, devices, losses, network
 from jaxnet.compare import sweep
 
 Optimizer = Literal["sgd", "adam"]
@@ -48,17 +48,17 @@ class Model(NamedTuple):
 
 
 @functools.cache
-def rule(model: Model) -> training.ValueAndGrad:
+def loss(model: Model) -> losses.Loss:
     """Give ours, one for each model, so that later runs find their program compiled."""
     forward = functools.partial(network.forward, activation=ACTIVATIONS[model.activation])
-    return jax.value_and_grad(losses.BatchLoss(forward, EXAMPLE_LOSSES[model.loss]))
+    return losses.BatchLoss(forward, EXAMPLE_LOSSES[model.loss])
 
 
 class Work(NamedTuple):
     """R runs of a network.
 
     Attributes:
-        model: what is computed. value_and_grad: the same in JAX, or a rule derived by hand.
+        model: what is computed. loss: the same in JAX, or a `Rule` derived by hand.
         optimizer: its name.
         params: every leaf with axis R first.
         rates: of learning, shape [R].
@@ -68,7 +68,7 @@ class Work(NamedTuple):
     """
 
     model: Model
-    value_and_grad: training.ValueAndGrad
+    loss: losses.Loss | losses.Rule
     optimizer: Optimizer
     params: network.Params
     rates: Float[np.ndarray, " R"]
@@ -106,9 +106,9 @@ def single(
     epochs: int,
     batch_size: int,
     model: Model = Model(),  # noqa: B008 (immutable)
-    value_and_grad: training.ValueAndGrad | None = None,
+    own: losses.Loss | losses.Rule | None = None,
 ) -> Work:
-    """Give one run, its rows in the order of seed 0 of `training.fit`, or all in every step."""
+    """Give one run, its rows in the order of seed 0 of `fit`, or all in every step."""
     rows = len(data[0])
     order = (
         batches.full_batch(rows, epochs)
@@ -117,7 +117,7 @@ def single(
     )
     return Work(
         model,
-        value_and_grad or rule(model),
+        own or loss(model),
         optimizer,
         jax.tree.map(lambda leaf: np.asarray(leaf)[None], params),
         np.array([rate], data[0].dtype),
@@ -141,7 +141,7 @@ def ensemble(
         order = np.stack([shuffles[seed] for seed in seeds])
     return Work(
         model,
-        task.value_and_grad,
+        task.loss,
         optimizer,
         jax.device_get(start),
         np.array(rates, np.float32),
@@ -163,7 +163,7 @@ def digits_task() -> sweep.Task:
     x, y = datasets.load_digits(return_X_y=True)
     data = (x[:DIGITS_ROWS] / 16).astype(np.float32), y[:DIGITS_ROWS].astype(np.int32)
     init = functools.partial(network.init, sizes=DIGITS)
-    return sweep.Task(rule(Model()), init, data, BATCH_SIZE, DIGITS_EPOCHS)
+    return sweep.Task(loss(Model()), init, data, BATCH_SIZE, DIGITS_EPOCHS)
 
 
 def random_work(

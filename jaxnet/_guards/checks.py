@@ -4,6 +4,7 @@ Shapes: N rows of data, T steps of B rows.
 """
 
 import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -45,7 +46,7 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
         if isinstance(leaf, jax.core.Tracer):
             raise InputError(
                 f"{path(name, tree, index)}: wanted concrete arrays, whose values can be checked; "
-                "got a tracer; inside jax.jit or jax.vmap call training.run instead"
+                "got a tracer; inside jax.jit or jax.vmap call jaxnet.run instead"
             )
         if dtype is None or not (known or jnp.issubdtype(dtype, jnp.number)):
             got = type(leaf).__name__ if dtype is None else dtype
@@ -97,6 +98,144 @@ def data(tree: PyTree, name: str = "data") -> int:
     return rows
 
 
+_SCALAR = "loss: wanted a real scalar"
+
+
+def not_scalar(error: TypeError) -> None:
+    """Refuse, in the place of JAX's own error, a loss that is not a real scalar.
+
+    Raises:
+        InputError: it is such an error.
+    """
+    if "scalar-output" in str(error) or "real-valued outputs" in str(error):
+        raise InputError(
+            f"{_SCALAR}; {error}; reduce it, as by jnp.mean; a function that gives the gradient as "
+            "well goes in jaxnet.Rule"
+        ) from error
+
+
+def value_and_grads(params: PyTree, pair: Any) -> tuple[Any, PyTree]:
+    """Give a loss and its gradients as arrays; also while tracing.
+
+    Raises:
+        InputError: no pair of a real scalar and what matches the parameters leaf by leaf.
+    """
+    scalar = jax.tree.structure(0)
+    if not isinstance(pair, tuple) or len(pair) != 2 or jax.tree.structure(pair[0]) != scalar:
+        raise InputError(
+            f"{_SCALAR} and gradients, (loss, grads), of a Rule; got {jax.tree.structure(pair)}"
+        )
+    value, grads = jnp.asarray(pair[0]), pair[1]
+    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise InputError(
+            f"{_SCALAR}; got {value.dtype} of shape {list(value.shape)}; reduce it, as by jnp.mean"
+        )
+    if jax.tree.structure(params) != jax.tree.structure(grads):
+        raise InputError(
+            f"loss: wanted grads of the structure of params, {jax.tree.structure(params)}; got "
+            f"{jax.tree.structure(grads)}"
+        )
+    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(grads), strict=True)
+    for index, (leaf, grad) in enumerate(pairs):
+        if jnp.shape(grad) != leaf.shape or jnp.result_type(grad) != leaf.dtype:
+            raise InputError(
+                f"{path('grads', params, index)}: wanted the gradient of a parameter "
+                f"{leaf.dtype}{list(leaf.shape)}; got {jnp.result_type(grad)}"
+                f"{list(jnp.shape(grad))}"
+            )
+    return value, jax.tree.map(jnp.asarray, grads)
+
+
+def number(name: str, value: Any) -> float:
+    """Give a finite real number as Python's own.
+
+    Raises:
+        InputError: anything else.
+    """
+    known = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+    if isinstance(value, bool) or not known or np.ndim(value) or np.iscomplexobj(value):
+        raise InputError(
+            f"{name}: wanted one number, which is traced; got {value!r}; bind schedules and "
+            "other settings to the optimizer with functools.partial, and sweep numbers with "
+            "jax.vmap over jaxnet.run"
+        )
+    try:
+        finite = np.isfinite(float(value))
+    except OverflowError:
+        finite = False
+    if not finite:
+        raise InputError(f"{name}: wanted a finite number; got {value}")
+    return float(value)
+
+
+def pair(batch: Any) -> tuple[Any, Any]:
+    """Give x and y of a batch.
+
+    Raises:
+        InputError: not a pair of arrays.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise InputError(f"batch: wanted a pair (x, y); got {jax.tree.structure(batch)}")
+    for name, part in zip("xy", batch, strict=True):
+        if not hasattr(part, "dtype"):
+            raise InputError(f"{name}: wanted an array; got {type(part).__name__}")
+    return batch[0], batch[1]
+
+
+def batch(pair_of: Any) -> tuple[Any, Any]:
+    """Give x and y of a batch.
+
+    Raises:
+        InputError: not a pair of arrays of as many rows, at least one.
+    """
+    x, y = pair(pair_of)
+    if jnp.shape(x)[:1] != jnp.shape(y)[:1] or jnp.shape(x)[:1] in ((), (0,)):
+        raise InputError(
+            "batch: wanted x [B, ...] and y [B, ...] with the same B, at least 1; got x "
+            f"{list(jnp.shape(x))} and y {list(jnp.shape(y))}"
+        )
+    return x, y
+
+
+def sizes(counts: Any) -> None:
+    """Refuse what are no sizes of layers.
+
+    Raises:
+        InputError: fewer than two, or one that is not a whole number of at least one.
+    """
+    whole = isinstance(counts, Sequence) and all(isinstance(size, int) for size in counts)
+    if not whole or len(counts) < 2 or min(counts) < 1:
+        raise InputError(
+            "sizes: wanted the inputs, any hidden layers and the outputs, each at least 1, "
+            f"such as [3, 4, 4]; got {counts}"
+        )
+
+
+def chain(params: Any, x: Any) -> None:
+    """Refuse layers that `weight @ x + bias` would broadcast, contract or batch by accident.
+
+    Raises:
+        InputError: shapes that do not chain from `x` through every layer.
+    """
+    if not params:
+        raise InputError("params: wanted at least one Layer; got none")
+    inputs = jnp.shape(x)
+    if len(inputs) != 1:
+        raise InputError(
+            f"x: wanted one example of shape [{jnp.shape(params[0].weight)[-1]}]; got shape "
+            f"{list(inputs)}; lift over a batch with jax.vmap or losses.BatchLoss"
+        )
+    for index, (weight, bias) in enumerate(params):
+        outputs = jnp.shape(weight)[:1]
+        if jnp.shape(weight) != outputs + inputs or jnp.shape(bias) != outputs:
+            raise InputError(
+                f"params[{index}]: wanted weight [O, {inputs[0]}] and bias [O] to follow "
+                f"{inputs[0]} inputs; got weight {list(jnp.shape(weight))} and bias "
+                f"{list(jnp.shape(bias))}"
+            )
+        inputs = outputs
+
+
 def at_least_one(**counts: int) -> None:
     """Refuse counts below one, each by its name.
 
@@ -108,6 +247,35 @@ def at_least_one(**counts: int) -> None:
             raise InputError(f"{name}: wanted a whole number; got {count!r}")
         if count < 1:
             raise InputError(f"{name}: wanted at least 1; got {count}")
+
+
+def batch_size(size: int | None, rows: int | None) -> None:
+    """Refuse a batch size outside the rows of data, or one for a stream, which has no rows.
+
+    Raises:
+        InputError: naming it.
+    """
+    if size is None:
+        return
+    if rows is None:
+        raise InputError(f"batch_size: wanted none, a stream brings its own batches; got {size}")
+    if not 1 <= size <= rows:
+        raise InputError(f"batch_size: wanted 1 to the {rows} rows of data; got {size}")
+
+
+def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) -> None:
+    """Refuse what tells a run when to end where it cannot.
+
+    Raises:
+        InputError: a count below one; metrics or patience without validation data.
+    """
+    at_least_one(epochs=epochs, **({} if patience is None else {"patience": patience}))
+    if validation is not None:
+        data(validation, "validation")
+    elif metrics or patience is not None:
+        raise InputError(
+            "validation: wanted data, to measure metrics and early stopping on; got none"
+        )
 
 
 def order(array: Any, rows: int) -> None:

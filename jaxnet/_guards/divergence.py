@@ -4,7 +4,8 @@ What is said is found by looking at the step that failed and the one before it.
 """
 
 import inspect
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,31 +28,49 @@ _PARTITION = (
 _EPSILONS = ("eps", "epsilon", "eps_root")
 
 
-class Seen(NamedTuple):
-    """A step as it was taken, concrete.
+def goes_on(opt_state: PyTree) -> bool:
+    """Tell whether the optimizer is one that takes or skips gradients that are not finite."""
 
-    Attributes:
-        value: the loss. grads: its gradients. updates: what the optimizer adds to the parameters.
-        params: those after it.
+    def skips(state: Any) -> bool:
+        skipping = isinstance(state, optax.MultiStepsState) and bool(state.skip_state)
+        return skipping or isinstance(state, optax.ApplyIfFiniteState | optax.ZeroNansState)
+
+    return any(map(skips, jax.tree.leaves(opt_state, is_leaf=skips)))
+
+
+def search(
+    finite: Callable[[int], Any], look: Callable[[int], Any], low: int, high: int
+) -> tuple[int, list[Any]]:
+    """Find the step, from `low` on, until which all is finite and after which it is not.
+
+    Args:
+        finite: whether all is, after so many steps. look: gives a step, concrete.
+
+    Returns:
+        That step, and it after the one before it, looked at; `high` and nothing where all that
+        many are finite.
     """
+    if finite(high):
+        return high, []
+    good = low
+    while high - good > 1:
+        middle = (good + high) // 2
+        good, high = (middle, high) if finite(middle) else (good, middle)
+    return good, [look(t) for t in range(max(low, good - 1), good + 1)]
 
-    value: Any
-    grads: PyTree
-    updates: PyTree
-    params: PyTree
 
-
-def explain(failed: Seen, before: Seen | None, optimizer: Any, at: str, first: bool) -> str:
+def explain(steps: Sequence[Any], optimizer: Any, at: str, *, first: bool) -> str:
     """Say of a step that failed what was not finite, and what to do about it.
 
     Args:
-        failed: the first step whose loss, gradients or new parameters are not finite.
-        before: the step before it, where that is known.
+        steps: the first step whose loss, gradients or new parameters are not finite, concrete,
+            after the one before it where there was one; each a `training.Step`.
         optimizer: the optimizer, or the function that makes it, whose arguments are named.
         at: which step it was, such as " in step 3". first: whether it was the run's first.
     """
-    climbing = _first(before, before.updates, _is_gradient) if before else ""
-    climbing = climbing or _first(failed, failed.updates, _is_gradient)
+    *before, failed = steps
+    names = (_first(step, step.updates, _is_gradient) for step in (*before, failed))
+    climbing = next(filter(None, names), "")
     if not np.isfinite(failed.value):
         said = f"the loss, {failed.value}, was not finite{at}"
         cure = f"it was the first; {_START}" if first else _LOWER
@@ -60,7 +79,7 @@ def explain(failed: Seen, before: Seen | None, optimizer: Any, at: str, first: b
         leaf = _leaf(failed, failed.grads, name)
         cure = _SAFE if np.isnan(leaf).any() else f"it overflowed {leaf.dtype}: {_LOWER}"
     else:
-        trees = failed.updates, failed.params
+        trees = failed.updates, failed.after.params
         name = next((found for tree in trees if (found := _first(failed, tree, _not_finite))), "")
         if not name:
             # The sum of the losses of an epoch overflows before the loss does.
@@ -85,13 +104,20 @@ def _divided(dtype: Any, optimizer: Any) -> str:
     )
 
 
-def untrained(opt_state: PyTree) -> str:
-    """Say why a run changed no parameter."""
+def untrained(params: PyTree, state: Any) -> str:
+    """Say why a run that took steps changed no parameter; "" where it changed any.
+
+    Args:
+        params: where it started. state: its `training.State`.
+    """
+    leaves = (jax.tree.leaves(jax.device_get(tree)) for tree in (params, state.params))
+    if not all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True)):
+        return ""
 
     def gathers(state: Any) -> bool:
         return isinstance(state, optax.MultiStepsState)
 
-    if any(map(gathers, jax.tree.leaves(opt_state, is_leaf=gathers))):
+    if any(map(gathers, jax.tree.leaves(state.opt_state, is_leaf=gathers))):
         return (
             "no parameter changed: optax.MultiSteps gathers the gradients of more steps than the "
             "run had; let it gather fewer, or train for more epochs"
@@ -99,17 +125,17 @@ def untrained(opt_state: PyTree) -> str:
     return "no parameter changed: the gradients are zero, or the updates too small for the dtype"
 
 
-def _leaf(step: Seen, tree: PyTree, name: str) -> np.ndarray:
-    names = [checks.path("params", step.params, i) for i in range(len(jax.tree.leaves(tree)))]
+def _leaf(step: Any, tree: PyTree, name: str) -> np.ndarray:
+    names = [checks.path("params", step.after.params, i) for i in range(len(jax.tree.leaves(tree)))]
     return np.asarray(jax.tree.leaves(tree)[names.index(name)])
 
 
-def _first(step: Seen, tree: PyTree, holds: Any) -> str:
+def _first(step: Any, tree: PyTree, holds: Any) -> str:
     """Name the first parameter whose part of the tree, beside its gradient, is so; or none."""
     rows = zip(jax.tree.leaves(tree), jax.tree.leaves(step.grads), strict=True)
     for index, (leaf, grad) in enumerate(rows):
         if holds(np.asarray(leaf), np.asarray(grad)):
-            return checks.path("params", step.params, index)
+            return checks.path("params", step.after.params, index)
     return ""
 
 

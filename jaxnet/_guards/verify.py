@@ -20,6 +20,8 @@ import jaxlib.version
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxnet.errors import InputError
+
 # A difference of so many roundings of the whole is not looked into further.
 _ROUNDINGS = 32
 # Else it may be so many times what rounding was measured to do.
@@ -246,6 +248,18 @@ class Program:
                 self.found[told_apart] = None
                 self.unverified[told_apart] = str(error)
         return self.found[told_apart]
+
+    def refuse(
+        self, given: tuple[Any, ...], like: PyTree, compiling: Callable[[], Any] = lambda: None
+    ) -> None:
+        """Verify, and refuse what does not agree.
+
+        Raises:
+            InputError: naming it.
+        """
+        difference = self.verify(given, like, compiling)
+        if difference:
+            raise InputError(refusal(difference))
 
     def said(self, like: PyTree) -> str:
         """Say how what was verified for `like` came out, where no difference was found."""

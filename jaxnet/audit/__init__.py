@@ -1,1 +1,5 @@
 """Is a gradient right? The verdict, the known mistakes and finite differences."""
+
+from jaxnet.audit.gradients import Audit, Row, audit
+
+__all__ = ["Audit", "Row", "audit"]

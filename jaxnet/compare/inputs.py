@@ -1,6 +1,5 @@
 """What is given to a comparison: refused where it cannot be compared, before anything compiles."""
 
-import functools
 import math
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -170,8 +169,8 @@ def task(
         if isinstance(loss, losses.BatchLoss):
             _check_labels(loss, params, name, part)
     named = tuple(metrics.items())
-    value_and_grad, size = _value_and_grad(loss), batch_size or rows
-    found = sweep.Task(value_and_grad, init, data, size, epochs, validation, test, named)
+    size = batch_size or rows
+    found = sweep.Task(loss, init, data, size, epochs, validation, test, named)
     programs, unable = [], {}
     for entry in entries:
         try:
@@ -183,12 +182,6 @@ def task(
             unable[entry.name] = f"a step from init(key) raised {_said(error.__cause__)}"
     made = fingerprints.of_record(programs)
     return found._replace(fingerprint=made, fast=path), unable
-
-
-@functools.lru_cache(maxsize=64)
-def _value_and_grad(loss: losses.Loss) -> Any:
-    """Give the same function for the same loss, so that its programs are found again."""
-    return jax.value_and_grad(loss)
 
 
 def _check_functions(loss: Any, init: Any, metrics: Any, measured: bool) -> None:
@@ -284,7 +277,7 @@ def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
         noise = {"key": key} if entry.random else {}
         optimizer = entry.make(rate, **noise)
         start = training.start(optimizer, params)
-        state, loss = training.step(task.value_and_grad, optimizer, start, batch)
+        state, loss = training.step(task.loss, optimizer, start, batch)
         judged = entry.evaluate(state.opt_state, state.params)
         measured = [metric(judged, batch) for _, metric in task.metrics]
         return loss, judged, measured, entry.evaluations(state.opt_state)

@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from jaxnet import batches, devices, training
+from jaxnet import batches, devices, losses, training
 from jaxnet._guards import verify
 from jaxnet.compare.fast import products
 from jaxnet.errors import InputError
+from jaxnet.losses import Loss, Rule
 from jaxnet.optimizers import Entry
 from jaxnet.storage import files
 
@@ -73,7 +73,7 @@ class Task(NamedTuple):
     """What every run trains: seed s has the same start and batches at every learning rate.
 
     Attributes:
-        value_and_grad: `(params, batch) -> (loss, grads)`.
+        loss: `(params, batch) -> []`, or a `Rule` of its value and gradient.
         init: `key -> params`, pure; a run of seed s starts from `init(jax.random.key(s))`.
         data: N rows. batch_size: B. epochs: of `N // B` steps each.
         validation: data to measure along the runs; none where None. test: to score at their end.
@@ -82,14 +82,14 @@ class Task(NamedTuple):
         fast: the path to take; that of `fast()` where None.
     """
 
-    value_and_grad: training.ValueAndGrad
+    loss: Loss | Rule
     init: Callable[[Array], PyTree]
     data: PyTree
     batch_size: int
     epochs: int
     validation: PyTree | None = None
     test: PyTree | None = None
-    metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = ()
+    metrics: training.Metrics = ()
     fingerprint: str = ""
     fast: Fast | None = None
 
@@ -211,7 +211,7 @@ def _widest(task: Task, params: PyTree) -> int:
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype), task.data
     )
-    equations = jax.make_jaxpr(task.value_and_grad)(params, batch).jaxpr.eqns
+    equations = jax.make_jaxpr(losses.value_and_grad(task.loss))(params, batch).jaxpr.eqns
     made = [variable.aval for equation in equations for variable in equation.outvars]
     return 2 * max(array.size * array.dtype.itemsize for array in made)
 
@@ -253,8 +253,8 @@ def compile_all(task: Task, entries: Sequence[Entry], shape: Tile) -> None:
 class _Functions(NamedTuple):
     """What a tile's program is made of."""
 
-    value_and_grad: training.ValueAndGrad
-    metrics: training.Named
+    loss: Loss | Rule
+    metrics: training.Metrics
     fast: Fast
 
 
@@ -272,13 +272,19 @@ class _Shapes(NamedTuple):
 
 def _functions(task: Task, shapes: _Shapes) -> _Functions:
     path = task.fast or fast()
-    if path.products and not _multiplies_few(task.value_and_grad, shapes):
+    if path.products and not _multiplies_few(task.loss, shapes):
         path = PLAIN
-    return _Functions(task.value_and_grad, task.metrics, path)
+    return _Functions(task.loss, task.metrics, path)
+
+
+def _one(batch: PyTree) -> int:
+    """Count every step alike: all batches have the same rows."""
+    del batch
+    return 1
 
 
 @functools.lru_cache(maxsize=64)
-def _multiplies_few(value_and_grad: training.ValueAndGrad, shapes: _Shapes) -> bool:
+def _multiplies_few(loss: Loss | Rule, shapes: _Shapes) -> bool:
     """Tell whether a gradient has products to expand."""
     params, _, _, order, data, _ = shapes.unflatten()
     rows = len(jax.tree.leaves(data)[0]) if order is None else order.shape[-1]
@@ -288,7 +294,7 @@ def _multiplies_few(value_and_grad: training.ValueAndGrad, shapes: _Shapes) -> b
             lambda leaf: jax.ShapeDtypeStruct((*first, *leaf.shape[1:]), leaf.dtype), tree
         )
 
-    return products.are_small(value_and_grad, shaped(params), shaped(data, rows))
+    return products.are_small(losses.value_and_grad(loss), shaped(params), shaped(data, rows))
 
 
 def _shapes(task: Task, shape: Tile) -> _Shapes:
@@ -385,7 +391,8 @@ def _arranged(functions: _Functions) -> _Functions:
     """Give the functions as the path computes them."""
     if not functions.fast.products:
         return functions
-    return functions._replace(value_and_grad=products.expanded(functions.value_and_grad))
+    rule = products.expanded(losses.value_and_grad(functions.loss))
+    return functions._replace(loss=Rule(rule))
 
 
 def _spread(items: Callable[..., Any], mesh: jax.sharding.Mesh, options: Any) -> Any:
@@ -467,10 +474,11 @@ def _measure(
 ) -> dict[str, Any]:
     """Give the loss and gradient of the first batches, and all that is judged, axes K, L first."""
     del seeds, rates
+    rule = losses.value_and_grad(functions.loss)
     batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order)
 
     def at_start(params: PyTree, batch: PyTree | None) -> tuple[Array, PyTree]:
-        return functions.value_and_grad(params, data if batch is None else batch)
+        return rule(params, data if batch is None else batch)
 
     loss, grads = _over_runs(at_start)(params, batch)
     judged = _judge_all(functions, parts, lambda judge: _nested(judge)(params))
@@ -491,7 +499,7 @@ def _measure_plainly(
 
     def one(params: PyTree, rows: Array | None) -> dict[str, Any]:
         batch = data if rows is None else batches.take(data, rows)
-        loss, grads = functions.value_and_grad(params, batch)
+        loss, grads = losses.value_and_grad(functions.loss)(params, batch)
         judged = _judge_all(functions, parts, lambda judge: judge(params))
         return {"loss of a batch": loss, "gradient of a batch": grads} | judged
 
@@ -514,9 +522,7 @@ def _judge_all(
 
 
 def _judge(functions: _Functions, data: PyTree, params: PyTree) -> dict[str, Array]:
-    """Give the loss and each metric of parameters."""
-    found = {"loss": functions.value_and_grad(params, data)[0]}
-    return found | {name: jnp.asarray(metric(params, data)) for name, metric in functions.metrics}
+    return training.judge(functions.loss, functions.metrics, params, data)
 
 
 def _nested(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -553,64 +559,44 @@ def _train(
 
     Both have the axes K, L first.
     """
-    kind = jnp.result_type(*jax.tree.leaves(params))
-    zero = jnp.zeros((), jnp.int32)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), seeds)
-    keys = _repeated(keys, rates.shape[1])
-    held = rates, keys
+    plan = training.Plan(functions.loss, entry.make, functions.metrics, _one, entry.evaluate)
+    numbers = {"learning_rate": rates}
+    if entry.random:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), seeds)
+        numbers["key"] = _repeated(keys, rates.shape[1])
 
-    def optimizer(rate: Array, key: Array) -> optax.GradientTransformation:
-        return entry.make(rate, **({"key": key} if entry.random else {}))
+    def begin(params: PyTree, numbers: dict[str, Array]) -> tuple[training.Run, Array]:
+        return training.begin(plan.made(numbers), params), jnp.zeros((), jnp.int32)
 
-    def begin(params: PyTree, rate: Array, key: Array) -> Any:
-        return training.start(optimizer(rate, key), params), zero - 1, zero
-
-    def advance(t: Array, run: Any, batch: PyTree | None) -> Any:
-        (state, total, diverged, evaluations), held = run
-        batch = data if order is None else batch
-        state, loss = training.step(functions.value_and_grad, optimizer(*held), state, batch)
-        first = (diverged < 0) & ~jnp.isfinite(loss)
-        spent = entry.evaluations(state.opt_state)
-        return (
-            state,
-            total + loss.astype(kind),
-            jnp.where(first, t.astype(jnp.int32), diverged),
-            evaluations + spent,
+    def advance(t: Array, carry: Any, batch: PyTree | None) -> tuple[training.Run, Array]:
+        (run, evaluations), numbers = carry
+        run, spent = training.advance(
+            plan.made(numbers),
+            run,
+            data if batch is None else batch,
+            t=t,
+            record=lambda step: entry.evaluations(step.after.opt_state),
         )
+        return run, evaluations + spent
 
-    def judged(state: training.State) -> PyTree:
-        return entry.evaluate(state.opt_state, state.params)
-
-    def validate(state: training.State) -> dict[str, Array]:
-        values = _judge(functions, validation, judged(state))
-        return {f"validation {name}": value for name, value in values.items()}
+    def all_advance(t: Array, carry: Any) -> tuple[training.Run, Array]:
+        batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order[:, t])
+        return _over_runs(functools.partial(advance, t))((carry, numbers), batch)
 
     def measure(carry: Any, window: tuple[Array, Array]) -> tuple[Any, dict[str, Array]]:
-        first, end = window
-        state, diverged, evaluations = carry
-        carry = state, jnp.zeros(diverged.shape, kind), diverged, evaluations
-
-        def all_advance(t: Array, carry: Any) -> Any:
-            batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order[:, t])
-            return _over_runs(functools.partial(advance, t))((carry, held), batch)
-
-        state, total, *counts = jax.lax.fori_loop(first, end, all_advance, carry)
-        values = {"training": total / (end - first).astype(kind)}
-        if validation is not None:
-            values |= _nested(validate)(state)
-        return (state, *counts), jax.tree.map(lambda value: value.astype(kind), values)
+        run, evaluations = jax.lax.fori_loop(*window, all_advance, carry)
+        run, values = _nested(lambda run: training.measure(plan, run, validation))(run)
+        return (run, evaluations), values
 
     windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
-    starts = _repeated(params, rates.shape[1])
-    carry = _nested(begin)(starts, rates, keys)
-    carry, values = jax.lax.scan(measure, carry, tuple(windows))
-    state, diverged, evaluations = carry
+    carry = _nested(begin)(_repeated(params, rates.shape[1]), numbers)
+    (run, evaluations), values = jax.lax.scan(measure, carry, tuple(windows))
     # The last update, which no loss has seen.
-    lost = (diverged < 0) & ~_nested(training.is_finite)(state.params)
-    diverged = jnp.where(lost, int(measured[-1]), diverged)
-    values = jax.tree.map(lambda value: jnp.moveaxis(value, 0, -1), values)
-    counts = {"diverged": diverged, "evaluations": evaluations}
-    return values | counts, _nested(judged)(state)
+    lost = (run.failed < 0) & ~_nested(training.is_finite)(run.state.params)
+    values = {name: jnp.moveaxis(value, 0, -1) for name, value in values.items()}
+    values["diverged"] = jnp.where(lost, int(measured[-1]), run.failed)
+    values["evaluations"] = evaluations
+    return values, _nested(lambda state: plan.judged(state.opt_state, state.params))(run.state)
 
 
 def run(
@@ -654,13 +640,16 @@ def run(
         name: np.concatenate([tile[name] for tile in tiles]).take(places, axis=0)
         for name in tiles[0]
     }
-    parts: dict[str, dict[str, np.ndarray]] = {"validation": {}, "test": {}}
-    for name, values in joined.items():
-        part, _, metric = name.partition(" ")
-        if metric:
-            parts[part][metric] = values
+    parts = {
+        part: {
+            name.removeprefix(part): values
+            for name, values in joined.items()
+            if name.startswith(part)
+        }
+        for part in ("validation_", "test_")
+    }
     counts = joined["diverged"], joined["evaluations"]
-    swept = Swept(joined["training"], parts["validation"], parts["test"], *counts)
+    swept = Swept(joined["loss"], parts["validation_"], parts["test_"], *counts)
     return swept, Seconds(float(compiling.max()), running)
 
 
@@ -681,7 +670,10 @@ def cause(task: Task, entry: Entry, run: Run) -> str:
         else _order(task.rows, task.batch_size, task.epochs, seed)
     )
     params = task.init(jax.random.key(seed))
-    return training.cause(task.value_and_grad, make, params, task.data, order, learning_rate=rate)
+    plan = training.Plan(task.loss, make)
+    return training.attempt(
+        plan, {"learning_rate": rate}, (params, task.data, order), training.value
+    )[2]
 
 
 class _Items(NamedTuple):
@@ -737,7 +729,7 @@ def _call(
     running = time.perf_counter() - began
     if test:
         scores = _scoring(_functions(task, _shapes(task, shape)))(params, task.test)
-        values |= {f"test {name}": value for name, value in scores.items()}
+        values |= {f"test_{name}": value for name, value in scores.items()}
     arrays = {
         name: np.asarray(value).reshape(-1, *value.shape[2:])[: items.rates.size]
         for name, value in values.items()

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnet import devices, optimizers, training
+from jaxnet import devices, fitting, losses, optimizers, training
 from jaxnet._guards import verify
 from jaxnet.compare import comparison, sweep
 from jaxnet.errors import InputError
@@ -137,7 +137,7 @@ def test_fast_numbers_are_the_plain_ones(x64, example, optimizer):
     loss = functools.partial(classified, forward) if forward else mixture
     metrics = (("accuracy", functools.partial(accuracy, forward)),) if forward else ()
     parts = [jax.tree.map(lambda leaf, n=n: leaf[:n], data) for n in (5, 7)]
-    task = sweep.Task(jax.value_and_grad(loss), drawn(**shapes), data, 4, 2, *parts, metrics)
+    task = sweep.Task(loss, drawn(**shapes), data, 4, 2, *parts, metrics)
     runs, tile = [(0, 0.01), (0, 0.1), (1, 0.1)], sweep.Tile(1, 2)
     entry = optimizers.entry(optimizer)
     fast, plain = (
@@ -187,18 +187,17 @@ def test_functions_of_many_programs_are_let_go():
             return jnp.sum(params) + 0 * jnp.sum(batch), jnp.ones(1)
 
         held.append(weakref.ref(rule))
-        return rule
+        return losses.Rule(rule)
 
     for index in range(20):
         if index % 2:
-            training.fit(make(), optax.sgd(0.1), np.ones(1, np.float32), data, epochs=1)
+            fitting.fit(make(), optax.sgd(0.1), np.ones(1, np.float32), data, epochs=1)
         else:
             order = np.zeros((1, 2), np.int32)
             training.train(make(), optax.sgd(0.1), np.ones(1, np.float32), data, order)
     for _ in range(70):
-        training._training(make(), optax.sgd, training.value)
-        how = training._How(make(), optax.sgd, (), None, False)
-        training._fitting(how, 1)
+        training._program(training.Plan(make(), optax.sgd), training.value)
+        fitting._program(training.Plan(make(), optax.sgd), fitting._Layout(1, False, None))
     gc.collect()
     alive = sum(each() is not None for each in held[:20])
     assert alive == 0

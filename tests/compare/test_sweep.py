@@ -29,13 +29,12 @@ def accuracy(params, batch):
     return jnp.mean(jnp.argmax(outputs, axis=1) == batch[1])
 
 
+def seven(params, batch):
+    return 7.0
+
+
 def init(key):
     return network.init(key, [3, 4, 2])
-
-
-@functools.cache
-def value_and_grad(loss):
-    return jax.value_and_grad(loss)
 
 
 def rows(count, seed, labels=False):
@@ -48,21 +47,22 @@ def rows(count, seed, labels=False):
 def classifier():
     """Minibatches, of which two rows sit out each epoch; validation and test data."""
     parts = [rows(count, seed, labels=True) for count, seed in ((10, 0), (6, 1), (5, 2))]
-    metrics = (("accuracy", accuracy), ("training", lambda params, batch: 7.0))
-    return sweep.Task(value_and_grad(SOFTMAX), init, parts[0], 4, 3, *parts[1:], metrics)
+    # Names that a tile's own arrays have, too.
+    metrics = tuple({"accuracy": accuracy, "training": seven, "validation_loss": seven}.items())
+    return sweep.Task(SOFTMAX, init, parts[0], 4, 3, *parts[1:], metrics)
 
 
 @functools.cache
 def numbers():
     """Minibatches, of numbers and not of labels."""
     parts = [rows(count, seed) for count, seed in ((10, 0), (6, 1), (5, 2))]
-    return sweep.Task(value_and_grad(SQUARES), init, parts[0], 4, 3, *parts[1:])
+    return sweep.Task(SQUARES, init, parts[0], 4, 3, *parts[1:])
 
 
 @functools.cache
 def regression():
     """Full batches, of so many epochs that not each of them is measured."""
-    return sweep.Task(value_and_grad(SQUARES), init, rows(7, 0), 7, 130)
+    return sweep.Task(SQUARES, init, rows(7, 0), 7, 130)
 
 
 def order(task, seed):
@@ -87,7 +87,7 @@ def plain_step(loss, name):
     make, _ = OPTAX[name]
 
     def step(rate, params, state, batch):
-        value, grads = loss(params, batch)
+        value, grads = jax.value_and_grad(loss)(params, batch)
         updates, state = make(rate).update(grads, state, params)
         return optax.apply_updates(params, updates), state, value
 
@@ -101,7 +101,7 @@ def alone(task, name, seed, rate):
     state, seen, found = make(rate).init(params), [], []
     for t, chosen in enumerate(order(task, seed)):
         batch = jax.tree.map(lambda leaf, c=chosen: leaf[c], task.data)
-        params, state, value = plain_step(task.value_and_grad, name)(rate, params, state, batch)
+        params, state, value = plain_step(task.loss, name)(rate, params, state, batch)
         seen.append(float(value))
         if t + 1 in task.measured:
             judged = evaluate(state, params)
@@ -114,16 +114,14 @@ def alone(task, name, seed, rate):
 def measured(task, params, part):
     if part is None:
         return {}
-    score = plain_score(task.value_and_grad, task.metrics)
+    score = plain_score(task.loss, task.metrics)
     return {f"judged {name}": float(each) for name, each in score(params, part).items()}
 
 
 @functools.cache
 def plain_score(loss, metrics):
     def score(params, part):
-        return {"loss": loss(params, part)[0]} | {
-            name: each(params, part) for name, each in metrics
-        }
+        return {"loss": loss(params, part)} | {name: each(params, part) for name, each in metrics}
 
     return jax.jit(score, **FAST)
 
@@ -161,7 +159,7 @@ def attention():
         made = batch[0] @ params[0].weight.T
         return jnp.mean(made @ made.T)
 
-    return sweep.Task(jax.value_and_grad(loss), init, rows(60, 0), 20, 1)
+    return sweep.Task(loss, init, rows(60, 0), 20, 1)
 
 
 def convolution():
@@ -169,12 +167,12 @@ def convolution():
         signal, kernel = batch[0][:, None, :], params[0].weight[:, None, :2]
         return jnp.mean(jax.lax.conv(signal, kernel, (1,), "SAME") ** 2)
 
-    return numbers()._replace(value_and_grad=jax.value_and_grad(loss))
+    return numbers()._replace(loss=loss)
 
 
 def wide():
     return sweep.Task(
-        jax.value_and_grad(SQUARES),
+        SQUARES,
         functools.partial(network.init, sizes=[3, 70, 2]),
         rows(40, 0),
         20,
@@ -233,7 +231,7 @@ def anywhere(key):
 
 
 def line(points=POINTS, loss=distance, begin=anywhere, epochs=3, batch_size=2):
-    return sweep.Task(value_and_grad(loss), begin, points, batch_size, epochs, points)
+    return sweep.Task(loss, begin, points, batch_size, epochs, points)
 
 
 @functools.cache
@@ -482,7 +480,7 @@ def test_the_memory_foreseen_is_that_of_the_program(
         for n in (rows, validation)
     )
     begin = functools.partial(network.init, sizes=[20, hidden, 2])
-    task = sweep.Task(value_and_grad(SQUARES), begin, data, batch_size, epochs, held)
+    task = sweep.Task(SQUARES, begin, data, batch_size, epochs, held)
     shape = sweep.tile(task, 200, rates=4)
     adam = optimizers.entry("adam")
     needed = sweep.compiled(task, adam, shape).call.memory_analysis()
@@ -498,7 +496,7 @@ from jaxnet import losses, network, optimizers
 from jaxnet.compare import sweep
 rows, validation = map(int, sys.argv[1:])
 data, held = (tuple(np.ones((n, k), np.float32) for k in (20, 2)) for n in (rows, validation))
-loss = jax.value_and_grad(losses.BatchLoss(network.forward, optax.losses.l2_loss))
+loss = losses.BatchLoss(network.forward, optax.losses.l2_loss)
 init = functools.partial(network.init, sizes=[20, 8, 2])
 task = sweep.Task(loss, init, data, rows, 1, held)
 shape = sweep.Tile(25, 4)
@@ -560,7 +558,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 from jaxnet import losses, network, optimizers
 from jaxnet.compare import sweep
 from optax.losses import l2_loss
-loss = jax.value_and_grad(losses.BatchLoss(network.forward, l2_loss))
+loss = losses.BatchLoss(network.forward, l2_loss)
 x = np.ones((64, 64), np.float32)
 task = sweep.Task(loss, lambda key: network.init(key, [64, 64, 64]), (x, x), 32, 50)
 runs = [(seed, 0.01) for seed in range(4)]

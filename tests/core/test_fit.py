@@ -7,11 +7,10 @@ import optax
 import oracles
 import pytest
 
-from jaxnet import batches, devices, losses, network, training
+from jaxnet import batches, devices, fitting, losses, network, streams, training
 from jaxnet.errors import InputError
 
 LOSS = losses.BatchLoss(network.forward, optax.losses.l2_loss)
-VALUE_AND_GRAD = jax.value_and_grad(LOSS)
 
 
 def problem(rows=23, seed=0, dtype=np.float64):
@@ -49,7 +48,8 @@ def equal(a, b):
 
 
 def sgd(params, data, **settings):
-    return training.fit(VALUE_AND_GRAD, optax.sgd, params, data, learning_rate=0.05, **settings)
+    rate = {"learning_rate": 0.05}
+    return fitting.fit(LOSS, optax.sgd, params, data, hyperparameters=rate, **settings)
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
@@ -70,11 +70,13 @@ def test_every_example_once_an_epoch(x64):
     """A loss that is linear in one weight per row: after an epoch each has moved once, alike."""
     rows = 13
 
-    def value_and_grad(params, batch):
+    def rule(params, batch):
         return jnp.sum(params) * 0, -jnp.zeros(rows).at[batch].add(1.0)
 
-    run = training.fit(
-        value_and_grad, optax.sgd(1.0), jnp.zeros(rows), np.arange(rows), epochs=2, batch_size=4
+    run = fitting.fit(
+        *(losses.Rule(rule), optax.sgd(1.0), jnp.zeros(rows), np.arange(rows)),
+        epochs=2,
+        batch_size=4,
     )
     assert np.array_equal(run.params, np.full(rows, 2.0))
 
@@ -85,23 +87,23 @@ def test_fit_is_train_of_the_same_order(x64):
     run = sgd(params, data, epochs=5, batch_size=8, seed=7)
     order = batches.shuffled(24, 8, 5, seed=7)
     state, curve = training.train(
-        VALUE_AND_GRAD, optax.sgd, params, data, order, learning_rate=0.05
+        LOSS, optax.sgd, params, data, order, hyperparameters={"learning_rate": 0.05}
     )
-    assert equal(run.progress.state, state)
+    assert equal(run.progress.run.state, state)
     assert np.allclose(run.history["loss"], np.reshape(curve, (5, 3)).mean(1), rtol=1e-14)
 
 
 @pytest.mark.parametrize("chunk", [1, 2**22])
 def test_a_stream_is_the_same_run(x64, chunk, monkeypatch, tmp_path):
     """From `np.memmap`s, in chunks of one batch or of many, to the bit."""
-    monkeypatch.setattr(training, "_CHUNK", chunk)
+    monkeypatch.setattr(streams, "_STACK", chunk)
     params, data = problem()
     maps = []
     for index, array in enumerate(data):
         maps.append(np.memmap(tmp_path / f"{index}", array.dtype, "w+", shape=array.shape))
         maps[-1][:] = array
     settings = {"epochs": 3, "validation": data}
-    streamed = sgd(params, batches.stream(tuple(maps), 4, 0), **settings)
+    streamed = sgd(params, streams.stream(tuple(maps), 4, 0), **settings)
     held = sgd(params, data, batch_size=4, **settings)
     assert equal(streamed, held)
 
@@ -121,18 +123,18 @@ def test_any_iterator_of_batches_streams(x64):
 @pytest.mark.parametrize("streamed", [False, True])
 def test_resumed_is_uninterrupted(x64, streamed, monkeypatch):
     """From every point at which a run was seen, also in the middle of a streamed epoch."""
-    monkeypatch.setattr(training, "_CHUNK", 10)
+    monkeypatch.setattr(streams, "_STACK", 10)
     params, data = problem()
-    source = batches.stream(data, 4, 0) if streamed else data
+    source = streams.stream(data, 4, 0) if streamed else data
     size = {} if streamed else {"batch_size": 4}
     settings = {"epochs": 4, "validation": data, "patience": 3} | size
-    adam = (VALUE_AND_GRAD, optax.sgd(0.05, momentum=0.9), params, source)
+    heavy_ball = (LOSS, optax.sgd(0.05, momentum=0.9), params, source)
     seen = []
-    whole = training.fit(*adam, **settings, on_progress=seen.append)
+    whole = fitting.fit(*heavy_ball, **settings, on_progress=seen.append)
     assert len(seen) > 2
-    assert equal(whole, training.fit(*adam, **settings))
+    assert equal(whole, fitting.fit(*heavy_ball, **settings))
     for point in seen[:-1]:
-        assert equal(whole, training.fit(*adam, **settings, resume=jax.device_get(point)))
+        assert equal(whole, fitting.fit(*heavy_ball, **settings, resume=jax.device_get(point)))
     if streamed:
         assert any(int(point.progress.steps) for point in seen)
 
@@ -173,15 +175,14 @@ def test_early_stopping_gives_the_best_parameters(x64):
     params, data = problem(8)
     held_out = problem(50, seed=3)[1]
     settings = {"batch_size": 4, "validation": held_out, "patience": 4}
-    run = training.fit(
-        VALUE_AND_GRAD, optax.sgd, params, data, epochs=500, learning_rate=0.2, **settings
-    )
+    rate = {"learning_rate": 0.2}
+    run = fitting.fit(LOSS, optax.sgd, params, data, epochs=500, hyperparameters=rate, **settings)
     curve = run.history["validation_loss"]
     assert run.outcome == "stopped early"
     assert len(curve) == curve.argmin() + 1 + 4 < 500
     assert int(run.progress.best_epoch) == curve.argmin() + 1
     assert np.isclose(LOSS(run.params, held_out), curve.min(), rtol=1e-12)
-    assert not equal(run.params, run.progress.state.params)
+    assert not equal(run.params, run.progress.run.state.params)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -195,9 +196,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(x64, streamed):
         return jnp.where(params[0] >= 5, jnp.nan, -params[0]) + 0 * jnp.sum(batch)
 
     size = {} if streamed else {"batch_size": 4}
-    source = batches.stream(data, 4, 0) if streamed else data
-    run = training.fit(
-        jax.value_and_grad(loss),
+    source = streams.stream(data, 4, 0) if streamed else data
+    run = fitting.fit(
+        loss,
         optax.sgd(1.0),
         jnp.zeros(1),
         source,
@@ -207,25 +208,25 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(x64, streamed):
     )
     assert run.outcome == "diverged"
     assert "not finite in epoch 2, step 3" in run.message
-    assert run.progress.state.params.tolist() == [5.0]
+    assert run.progress.run.state.params.tolist() == [5.0]
     assert run.params.tolist() == [5.0]
     assert (int(run.progress.epoch), int(run.progress.steps)) == (1, 2)
 
 
 def test_divergence_keeps_the_best_so_far(x64):
     params, data = problem()
-    run = training.fit(
-        VALUE_AND_GRAD,
+    run = fitting.fit(
+        LOSS,
         optax.sgd,
         params,
         data,
         epochs=500,
         batch_size=4,
         validation=data,
-        learning_rate=30.0,
+        hyperparameters={"learning_rate": 30.0},
     )
     assert run.outcome == "diverged"
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.progress.state))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.progress.run.state))
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -235,7 +236,7 @@ def test_batches_spread_over_devices_give_the_same(x64, count):
     settings = {"epochs": 3, "batch_size": 8, "validation": data}
     one = sgd(params, data, **settings)
     spread = sgd(params, data, **settings, sharding=devices.batch_sharding(count))
-    weight = spread.progress.state.params[0].weight
+    weight = spread.progress.run.state.params[0].weight
     assert len(weight.sharding.device_set) == count
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(spread), strict=True):
         if not isinstance(a, str):
@@ -250,12 +251,11 @@ def test_new_numbers_compile_nothing(x64):
         traces.append(None)
         return LOSS(params, batch)
 
-    value_and_grad = jax.value_and_grad(loss)
-
-    def run(seed, **settings):
+    def run(seed, learning_rate, **settings):
         params, data = problem(seed=seed)
         settings = {"epochs": 3, "batch_size": 4, "validation": data, "patience": 3} | settings
-        return training.fit(value_and_grad, optax.sgd, params, data, seed=seed, **settings)
+        settings["hyperparameters"] = {"learning_rate": learning_rate}
+        return fitting.fit(loss, optax.sgd, params, data, seed=seed, **settings)
 
     run(0, learning_rate=0.1)
     first = len(traces)
@@ -276,6 +276,132 @@ def test_history_alone_grows_with_epochs(x64):
     runs = [sgd(params, data, epochs=3, batch_size=size) for size in (1, 23)]
     sizes = [sum(np.size(leaf) for leaf in jax.tree.leaves(run)) for run in runs]
     assert sizes[0] == sizes[1]
+
+
+class Watched:
+    """A stream that tells when an epoch of it is opened and a batch read, and a run's chunks."""
+
+    def __init__(self, data, size):
+        self.batches_of, self.events = streams.stream(data, size, 0), []
+
+    def __call__(self, epoch):
+        self.events.append(("open", epoch))
+        for index, batch in enumerate(self.batches_of(epoch)):
+            self.events.append(("read", epoch, index))
+            yield batch
+
+    def see(self, fit):
+        progress = fit.progress
+        self.events.append(("seen", int(progress.epoch), int(progress.steps)))
+
+    def before(self, event):
+        return self.events[: self.events.index(event)]
+
+
+@pytest.mark.parametrize("sizes", [(4, 6), (23, 1)], ids=["six batches", "one batch"])
+def test_a_stream_is_read_ahead_within_an_epoch_and_not_beyond(x64, sizes, monkeypatch):
+    """A chunk is one batch: the next is read before one is done, that of a later epoch after."""
+    monkeypatch.setattr(streams, "_STACK", 1)
+    params, data = problem()
+    size, steps = sizes
+    stream = Watched(data, size)
+    sgd(params, stream, epochs=3, on_progress=stream.see)
+    opened = [event for event in stream.events if event[0] == "open"]
+    read = [event for event in stream.events if event[0] == "read"]
+    seen = [event for event in stream.events if event[0] == "seen"]
+    assert opened == [("open", epoch) for epoch in range(3)]
+    assert read == [("read", epoch, step) for epoch in range(3) for step in range(steps)]
+    at = [(epoch, step) for epoch in range(3) for step in range(steps)][1:]
+    assert seen == [("seen", *each) for each in [*at, (3, 0)]]
+    for epoch, step in at:
+        before = stream.before(("seen", epoch, step))
+        assert (("read", epoch, step) in before) == (step > 0)
+        # What waits is as little as two chunks.
+        assert ("read", epoch, step + 2) not in before
+        assert max(event[1] for event in before if event[0] == "open") == epoch - (step == 0)
+
+
+def test_a_stream_is_read_while_a_chunk_computes(x64, monkeypatch):
+    """Between the call of the program and the wait for what it gives."""
+    monkeypatch.setattr(streams, "_STACK", 1)
+    params, data = problem()
+    stream, call, settled = Watched(data, 4), fitting._Job.call, fitting._settled
+
+    def told(name, function, *given):
+        stream.events.append(name)
+        return function(*given)
+
+    monkeypatch.setattr(fitting._Job, "call", lambda *given: told("called", call, *given))
+    monkeypatch.setattr(fitting, "_settled", lambda *given: told("settled", settled, *given))
+    sgd(params, stream, epochs=1)
+    first = stream.before("settled")
+    assert first[-2:] == ["called", first[-1]]
+    assert first[-1][0] == "read"
+
+
+def failing(params, batch):
+    return jnp.where(params[0].bias[0] < 0, jnp.nan, 1.0) * LOSS(params, batch)
+
+
+@pytest.mark.parametrize(
+    ("loss", "settings", "outcome"),
+    [(LOSS, {"patience": 1}, "stopped early"), (failing, {}, "diverged"), (LOSS, {}, "finished")],
+)
+def test_a_run_that_ends_opens_no_later_epoch(x64, loss, settings, outcome, monkeypatch):
+    monkeypatch.setattr(streams, "_STACK", 1)
+    params, data = problem()
+    stream = Watched(data, 4)
+    rate = {"learning_rate": 0.5}
+    last = 2 if outcome == "finished" else 500
+    settings = {"epochs": last, "validation": problem(50, seed=3)[1]} | settings
+    run = fitting.fit(loss, optax.sgd, params, stream, hyperparameters=rate, **settings)
+    assert run.outcome == outcome
+    epochs = int(run.progress.epoch) + (outcome == "diverged")
+    assert [event for event in stream.events if event[0] == "open"] == [
+        ("open", epoch) for epoch in range(epochs)
+    ]
+    assert epochs < 500
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_rule_of_autodiff_gives_a_loss_to_the_bit(x64, streamed):
+    params, data = problem()
+    size = {} if streamed else {"batch_size": 4}
+    source = streams.stream(data, 4, 0) if streamed else data
+    optimizer = optax.sgd(0.05, momentum=0.9)
+    runs = [
+        fitting.fit(loss, optimizer, params, source, epochs=3, validation=data, **size)
+        for loss in (LOSS, losses.Rule(jax.value_and_grad(LOSS)))
+    ]
+    assert equal(*runs)
+
+
+def test_a_run_goes_on_from_its_beginning(x64):
+    params, data = problem()
+    rate = {"learning_rate": 0.05}
+    first = fitting.begin(optax.sgd, params, rate)
+    assert (first.outcome, first.history) == ("running", {})
+    assert equal(first.params, params)
+    settings = {"epochs": 2, "batch_size": 4, "validation": data}
+    assert equal(sgd(params, data, **settings, resume=first), sgd(params, data, **settings))
+
+
+def test_a_hyperparameter_may_be_called_as_an_argument_is(x64):
+    """They are one argument of their own: no name is taken."""
+
+    def named(seed, epochs, patience, resume):
+        return optax.sgd(seed * epochs * patience * resume)
+
+    params, data = problem()
+    settings = {"epochs": 3, "batch_size": 4, "seed": 5}
+    numbers = {"seed": 0.5, "epochs": 0.5, "patience": 0.4, "resume": 0.5}
+    run = fitting.fit(LOSS, named, params, data, hyperparameters=numbers, **settings)
+    for ours, theirs in zip(
+        jax.tree.leaves(run.params),
+        jax.tree.leaves(sgd(params, data, **settings).params),
+        strict=True,
+    ):
+        assert np.allclose(ours, theirs, rtol=1e-12)
 
 
 def test_what_on_progress_raises_ends_the_run(x64):
@@ -310,13 +436,13 @@ def test_bad_input_is_refused(x64, settings, words):
 def test_bad_streams_are_refused(x64):
     params, data = problem()
     with pytest.raises(InputError, match="batch_size: wanted none"):
-        sgd(params, batches.stream(data, 4, 0), epochs=1, batch_size=4)
+        sgd(params, streams.stream(data, 4, 0), epochs=1, batch_size=4)
     with pytest.raises(InputError, match="data: wanted batches in epoch 0; got none"):
         sgd(params, lambda epoch: [], epochs=1)
     with pytest.raises(InputError, match=r"data\[0\]: wanted finite"):
         sgd(params, lambda epoch: [(np.full((2, 3), np.inf), np.zeros((2, 2)))], epochs=1)
     with pytest.raises(InputError, match="batch_size: wanted 1 to the 23 rows"):
-        batches.stream(data, 24, 0)
+        streams.stream(data, 24, 0)
 
 
 def test_more_devices_than_there_are_is_refused():

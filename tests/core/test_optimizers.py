@@ -11,7 +11,7 @@ import optax
 import optax.contrib
 import pytest
 
-from jaxnet import batches, optimizers, training
+from jaxnet import batches, fitting, losses, optimizers, training
 from jaxnet.errors import InputError
 
 KNOWN = {
@@ -51,6 +51,9 @@ def by_hand(params, batch):
     return jnp.mean(error**2), {"matrix": x.T @ slope, "vector": hidden.T @ back}
 
 
+BY_HAND = losses.Rule(by_hand)
+
+
 def problem():
     """Data of 8 rows, the order of 11 batches of 4, and a start for each seed."""
     random = np.random.default_rng(0)
@@ -78,7 +81,7 @@ def together(entry, rates):
         key = {"key": jax.random.key(seed)} if entry.random else {}
         optimizer = entry.make(rate, **key)
         state = training.start(optimizer, params)
-        state, values = training.run(by_hand, optimizer, state, data, order)
+        state, values = training.run(BY_HAND, optimizer, state, data, order)
         judged = entry.evaluate(state.opt_state, state.params)
         evaluations = entry.evaluations(state.opt_state)
         return values, state.params, judged, evaluations, numbers(state.opt_state)
@@ -179,7 +182,7 @@ def test_each_key_draws_noise_of_its_own(name, standard_promotion):
     def one(key):
         optimizer = optimizers.entry(name).make(0.01, key=key)
         state = training.start(optimizer, start)
-        state, _ = training.run(by_hand, optimizer, state, data, order)
+        state, _ = training.run(BY_HAND, optimizer, state, data, order)
         return jnp.concatenate([leaf.ravel() for leaf in numbers(state)])
 
     keys = jax.vmap(jax.random.key)(jnp.array([5, 5, 6]))
@@ -194,11 +197,13 @@ def test_only_the_noisy_take_a_key():
 
 @pytest.mark.parametrize("name", NOISY)
 def test_a_noisy_one_needs_no_key(name, standard_promotion):
-    """`training.fit` knows of learning rates alone; its runs repeat."""
+    """`fit` knows of learning rates alone; its runs repeat."""
     data, _, (start, _) = problem()
     make = optimizers.by_name(name)
-    fit = functools.partial(training.fit, by_hand, make, start, data, epochs=3)
-    first, again = fit(learning_rate=0.05), fit(learning_rate=0.05)
+    rate = {"learning_rate": 0.05}
+    first, again = (
+        fitting.fit(BY_HAND, make, start, data, epochs=3, hyperparameters=rate) for _ in range(2)
+    )
     assert first.outcome == "finished"
     assert first.history["loss"][2] < first.history["loss"][0]
     np.testing.assert_array_equal(first.history["loss"], again.history["loss"])
@@ -214,8 +219,8 @@ def test_the_gradients_of_each_example_average_to_those_of_the_batch(x64):
         return plain.update(jax.tree.map(lambda leaf: leaf.mean(axis=0), updates), state, params)
 
     runs = [
-        training.train(by_hand, optimizer, start, data, order)
-        for optimizer in (plain, training.PerExample(plain.init, update))
+        training.train(BY_HAND, optimizer, start, data, order)
+        for optimizer in (plain, optimizers.PerExample(plain.init, update))
     ]
     assert_close(runs[1], runs[0], 1e-12)
 
@@ -228,7 +233,7 @@ def counted(seen):
         jax.debug.callback(lambda _: seen.append(len(batch[0])), value)
         return value, grads
 
-    return rule
+    return losses.Rule(rule)
 
 
 @pytest.mark.parametrize("name", ["adam", "dpsgd", "lbfgs", "sophia"])
@@ -331,11 +336,14 @@ def test_another_word_for_the_learning_rate_is_translated():
 # An optimizer of one's own.
 
 
+# A quadratic, by hand: its gradient is the parameters.
+BOWL = losses.Rule(lambda params, _: (0.5 * jnp.sum(params**2), params))
+
+
 def after_one_step(optimizer):
     """The parameters after one step of a quadratic from 1 and -2, whose gradient they are."""
     state = training.start(optimizer, jnp.array([1.0, -2.0]))
-    rule = lambda params, _: (0.5 * jnp.sum(params**2), params)  # noqa: E731
-    return training.step(rule, optimizer, state, np.zeros((1, 1)))[0].params
+    return training.step(BOWL, optimizer, state, np.zeros((1, 1)))[0].params
 
 
 def test_a_function_of_the_learning_rate_joins():
@@ -359,7 +367,7 @@ def test_a_function_that_takes_a_key_is_given_one():
         optax.GradientTransformation(
             lambda params: (), lambda grads, state, params=None: (-0.5 * grads, state)
         ),
-        training.PerExample(
+        optimizers.PerExample(
             lambda params: (), lambda each, state, params=None: (-0.5 * each.sum(axis=0), state)
         ),
         optax.polyak_sgd(0.5),
@@ -390,9 +398,8 @@ def test_a_schedule_free_optimizer_of_ones_own_is_judged_at_its_averages(standar
     entry = optimizers.join("mine", lambda learning_rate: optax.chain(make(learning_rate)))
     optimizer, params = entry.make(0.1), jnp.array([1.0, -2.0])
     state = training.start(optimizer, params)
-    rule = lambda params, _: (0.5 * jnp.sum(params**2), params)  # noqa: E731
     for _ in range(3):
-        state, _ = training.step(rule, optimizer, state, np.zeros((1, 1)))
+        state, _ = training.step(BOWL, optimizer, state, np.zeros((1, 1)))
     (inner,) = state.opt_state
     expected = optax.contrib.schedule_free_eval_params(inner, state.params)
     np.testing.assert_array_equal(entry.evaluate(state.opt_state, state.params), expected)
@@ -418,7 +425,7 @@ def test_a_schedule_joins_as_one_of_peak_one_multiplied(name, x64, standard_prom
     found = together(entry, [0.1, 0.3])
     for index, rate in enumerate((0.1, 0.3)):
         optimizer = optax.adamw(SCHEDULES[name](rate))
-        state, values = training.train(by_hand, optimizer, starts[0], data, order)
+        state, values = training.train(BY_HAND, optimizer, starts[0], data, order)
         run = jax.tree.map(lambda leaf, i=2 * index: leaf[i], found[:2])
         # Optax multiplies in float32 where a peak is a Python number.
         assert_close(run, (values, state.params), 1e-6)

@@ -11,14 +11,14 @@ import optax
 import oracles
 import pytest
 
-from jaxnet import batches, losses, network, optimizers, training
+from jaxnet import batches, fitting, losses, network, optimizers, training
 from jaxnet.errors import InputError
 
 FORWARD = functools.partial(network.forward, activation=jnp.tanh)
 SQUARES = losses.BatchLoss(FORWARD, optax.losses.l2_loss)
 SOFTMAX = losses.BatchLoss(FORWARD, optax.losses.softmax_cross_entropy)
 LABELS = losses.BatchLoss(FORWARD, optax.losses.softmax_cross_entropy_with_integer_labels)
-VALUE_AND_GRAD = jax.value_and_grad(SQUARES)
+BY_HAND = losses.Rule(jax.value_and_grad(SQUARES))
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
@@ -89,7 +89,7 @@ def compilations():
     ],
 )
 def test_plain_descent_agrees_with_numpy(sizes, rows, batch_size, kind, x64):
-    """`fit` and `run` against backpropagation written out by hand, losses and parameters."""
+    """`train` and `run` against backpropagation written out by hand, losses and parameters."""
     start, x, y = draw(sizes, rows, seed=rows)
     if kind == "softmax":
         y = np.eye(sizes[-1])[np.argmax(y, axis=1)]
@@ -99,15 +99,15 @@ def test_plain_descent_agrees_with_numpy(sizes, rows, batch_size, kind, x64):
         now = (params, x[rows_now], y[rows_now], kind)
         expected.append(oracles.loss(*now))
         params = oracles.descend(params, oracles.backward(*now), 0.1)
-    value_and_grad = jax.value_and_grad(SOFTMAX if kind == "softmax" else SQUARES)
+    loss = SOFTMAX if kind == "softmax" else SQUARES
     data = (jnp.asarray(x), jnp.asarray(y))
-    fitted = training.train(
-        value_and_grad, optax.sgd, layers(start), data, order, learning_rate=0.1
+    trained = training.train(
+        loss, optax.sgd, layers(start), data, order, hyperparameters={"learning_rate": 0.1}
     )
     optimizer = optax.sgd(0.1)
     state = training.start(optimizer, layers(start))
-    ran = training.run(value_and_grad, optimizer, state, data, jnp.asarray(order))
-    for state, values in (fitted, ran):
+    ran = training.run(loss, optimizer, state, data, jnp.asarray(order))
+    for state, values in (trained, ran):
         assert values.shape == (len(order),)
         assert_close(values, np.array(expected), rtol=1e-11)
         assert_close(state.params, layers(params), rtol=1e-11)
@@ -144,7 +144,7 @@ WARNINGS = {
     "noisy_sgd": "ignore:Specifying a key:UserWarning",
     "optimistic_adam": "ignore:.optimistic_adam. is deprecated:DeprecationWarning",
 }
-# What dpsgd takes is no mean gradient: tests/test_optimizers.py has its loop.
+# What dpsgd takes is no mean gradient: test_optimizers.py has its loop.
 MAKERS = {name: optimizers.by_name(name) for name in optimizers.names() if name != "dpsgd"} | {
     "momo": optax.contrib.momo,
     "momo_adam": lambda learning_rate: optax.contrib.momo_adam(learning_rate, b1=0.8),
@@ -167,12 +167,12 @@ def test_every_optimizer_agrees_with_a_plain_loop(name, x64):
     # Optax mixes dtypes: strict promotion is for this package, not for its insides.
     with jax.numpy_dtype_promotion("standard"):
         state, values = training.train(
-            VALUE_AND_GRAD, MAKERS[name], params, data, order, learning_rate=0.05
+            SQUARES, MAKERS[name], params, data, order, hyperparameters={"learning_rate": 0.05}
         )
-        expected, losses = optax_loop(
+        expected, wanted = optax_loop(
             MAKERS[name](0.05), SQUARES, params, data, order, compiled=name == "lbfgs"
         )
-    assert_close(values, losses)
+    assert_close(values, wanted)
     assert_close(state.params, expected)
     assert np.any(state.params[0].weight != params[0].weight)
 
@@ -196,8 +196,8 @@ def tree_problem():
     return params, {"x": random.normal(size=(8, 3)), "y": random.normal(size=8)}
 
 
-@pytest.mark.parametrize("rule", [jax.value_and_grad(tree_loss), tree_rule], ids=["auto", "hand"])
-def test_any_pytree_and_any_rule_run_through_the_loop(rule, x64):
+@pytest.mark.parametrize("loss", [tree_loss, losses.Rule(tree_rule)], ids=["auto", "hand"])
+def test_any_pytree_and_any_rule_run_through_the_loop(loss, x64):
     """A dict of tuples, no network; by autodiff as by a rule derived by hand."""
     start, data = tree_problem()
     order = batches.shuffled(8, 4, epochs=5, seed=2)
@@ -208,7 +208,9 @@ def test_any_pytree_and_any_rule_run_through_the_loop(rule, x64):
         expected.append(value)
     start, data = jax.tree.map(jnp.asarray, (start, data))
     with jax.numpy_rank_promotion("allow"):
-        state, values = training.train(rule, optax.sgd, start, data, order, learning_rate=0.1)
+        state, values = training.train(
+            loss, optax.sgd, start, data, order, hyperparameters={"learning_rate": 0.1}
+        )
     assert_close(values, np.array(expected))
     assert_close(state.params, params)
 
@@ -240,7 +242,9 @@ def crooked_problem():
 
 def test_value_fn_is_differentiated_by_the_rule_given(x64):
     params, data, order = crooked_problem()
-    state, _ = training.train(crooked, probe, params, data, order[:1], learning_rate=0.1)
+    state, _ = training.train(
+        losses.Rule(crooked), probe, params, data, order[:1], hyperparameters={"learning_rate": 0.1}
+    )
     expected = params - 0.3 * crooked(params + 1, data)[1]
     assert_close(state.params, expected)
 
@@ -258,9 +262,9 @@ def test_a_line_search_follows_the_rule_given(x64):
     )
     start = crooked_problem()
     with jax.numpy_dtype_promotion("standard"):
-        state, values = training.train(crooked, optax.lbfgs(), *start)
-        expected, losses = optax_loop(optax.lbfgs(), follows, *start, crooked, compiled=True)
-    assert_close(values, losses, rtol=1e-8)
+        state, values = training.train(losses.Rule(crooked), optax.lbfgs(), *start)
+        expected, wanted = optax_loop(optax.lbfgs(), follows, *start, crooked, compiled=True)
+    assert_close(values, wanted, rtol=1e-8)
     assert_close(state.params, expected, rtol=1e-8)
 
 
@@ -272,8 +276,8 @@ def test_an_optimizer_of_two_arguments_is_given_no_more(x64):
         lambda grads, state, params=None: (jax.tree.map(lambda grad: -0.1 * grad, grads), state),
     )
     order = batches.full_batch(6, 3)
-    expected = training.train(VALUE_AND_GRAD, optax.sgd(0.1), params, data, order)[0].params
-    assert_close(training.train(VALUE_AND_GRAD, plain, params, data, order)[0].params, expected)
+    expected = training.train(SQUARES, optax.sgd(0.1), params, data, order)[0].params
+    assert_close(training.train(SQUARES, plain, params, data, order)[0].params, expected)
 
 
 # The loop as a function.
@@ -289,13 +293,13 @@ def test_many_learning_rates_at_once_equal_one_by_one(x64):
     def one(learning_rate):
         optimizer = optax.sgd(learning_rate)
         state = training.start(optimizer, params)
-        return training.run(VALUE_AND_GRAD, optimizer, state, data, order)
+        return training.run(SQUARES, optimizer, state, data, order)
 
     states, values = jax.jit(jax.vmap(one))(jnp.asarray(rates))
     assert list(np.isfinite(values[:, -1])) == [True, True, False, True]
     for index, rate in enumerate(rates):
         state, alone = training.train(
-            VALUE_AND_GRAD, optax.sgd, params, data, order, learning_rate=float(rate)
+            SQUARES, optax.sgd, params, data, order, hyperparameters={"learning_rate": rate}
         )
         finite = np.isfinite(alone)
         assert_close(values[index][finite], alone[finite], rtol=1e-9)
@@ -309,13 +313,13 @@ def test_a_run_is_its_steps(x64):
     order = jnp.asarray(batches.shuffled(6, 2, epochs=2, seed=0))
     optimizer = optax.sgd(0.1, momentum=0.9)
     start = training.start(optimizer, params)
-    run = jax.jit(lambda *args: training.run(VALUE_AND_GRAD, optimizer, *args))
+    run = jax.jit(lambda *args: training.run(SQUARES, optimizer, *args))
     whole, values = run(start, data, order)
     half, first = run(start, data, order[:4])
     rest, second = run(half, data, order[4:])
     assert_close(rest, whole)
     assert_close(jnp.concatenate([first, second]), values)
-    step = jax.jit(lambda *args: training.step(VALUE_AND_GRAD, optimizer, *args))
+    step = jax.jit(lambda *args: training.step(SQUARES, optimizer, *args))
     state = start
     for rows, value in zip(order, values, strict=True):
         state, seen = step(state, batches.take(data, rows))
@@ -327,17 +331,17 @@ def test_record_sees_all_of_a_step(x64):
     params, data = problem()
     order = batches.shuffled(6, 2, epochs=2, seed=0)
     optimizer = optax.sgd(0.1, momentum=0.9)
-    fit = functools.partial(training.train, VALUE_AND_GRAD, optimizer, params, data, order)
-    last, steps = fit(record=lambda step: step)
+    train = functools.partial(training.train, SQUARES, optimizer, params, data, order)
+    last, steps = train(record=lambda step: step)
     assert isinstance(steps, training.Step)
-    assert_same(steps.value, fit()[1])
-    assert fit(record=lambda step: None)[1] is None
+    assert_same(steps.value, train()[1])
+    assert train(record=lambda step: None)[1] is None
     assert_same(steps.batch, tuple(leaf[order] for leaf in data))
     after = training.start(optimizer, params)
     for t in range(len(order)):
         step = jax.tree.map(lambda leaf, t=t: leaf[t], steps)
         assert_same(step.before, after)
-        expected = jax.jit(VALUE_AND_GRAD)(step.before.params, step.batch)
+        expected = jax.jit(jax.value_and_grad(SQUARES))(step.before.params, step.batch)
         assert_close((step.value, step.grads), expected)
         after = step.after
     assert_same(after, last)
@@ -351,7 +355,9 @@ def test_records_may_be_any_pytree():
         return {"loss": step.value, "norms": [jnp.linalg.norm(step.grads[0].weight)]}
 
     _, records = training.train(
-        VALUE_AND_GRAD, optax.sgd, params, data, order, record=record, learning_rate=0.1
+        *(SQUARES, optax.sgd, params, data, order),
+        record=record,
+        hyperparameters={"learning_rate": 0.1},
     )
     assert jax.tree.map(jnp.shape, records) == {"loss": (4,), "norms": [(4,)]}
 
@@ -359,38 +365,74 @@ def test_records_may_be_any_pytree():
 def test_divergence_is_a_result():
     """With the state before the step that failed, found on the same program."""
     params, data = problem()
-    settings = (VALUE_AND_GRAD, optax.sgd, params, data)
+    train = functools.partial(
+        training.train, SQUARES, optax.sgd, params, data, hyperparameters={"learning_rate": 1e6}
+    )
     order = batches.full_batch(6, 40)
     with pytest.warns(RuntimeWarning, match="^the loss, .* was not finite in step .* of 40; lower"):
-        state, values = training.train(*settings, order, learning_rate=1e6)
+        state, values = train(order)
     good = int(np.isfinite(values).sum())
     assert np.isfinite(values[:good]).all()
     assert not np.isfinite(values[good:]).any()
-    assert_same(training.train(*settings, order[:good], learning_rate=1e6)[0], state)
+    assert_same(train(order[:good])[0], state)
     assert np.isfinite(state.params[0].weight).all()
 
 
 def test_equal_inputs_give_equal_bits():
-    """Again from the cache, again compiled anew, and from NumPy's arrays."""
+    """Again from the cache, again compiled anew, from NumPy's arrays, by autodiff as a rule."""
     params, data = problem((3, 4, 2))
     order = batches.shuffled(6, 2, epochs=3, seed=0)
 
-    def fit(params, data, order, rule=VALUE_AND_GRAD):
-        return training.train(rule, optax.sgd, params, data, order, learning_rate=0.1)
+    def train(params, data, order, loss=SQUARES):
+        return training.train(
+            loss, optax.sgd, params, data, order, hyperparameters={"learning_rate": 0.1}
+        )
 
-    first = fit(params, data, order)
-    assert_same(fit(params, data, order), first)
-    assert_same(fit(*jax.tree.map(np.asarray, (params, data)), order), first)
-    assert_same(fit(params, data, jnp.asarray(order)), first)
-    assert_same(fit(params, data, order, jax.value_and_grad(SQUARES)), first)
+    first = train(params, data, order)
+    assert_same(train(params, data, order), first)
+    assert_same(train(*jax.tree.map(np.asarray, (params, data)), order), first)
+    assert_same(train(params, data, jnp.asarray(order)), first)
+    assert_same(train(params, data, order, functools.partial(SQUARES)), first)
+    assert_same(train(params, data, order, BY_HAND), first)
+
+
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.1, momentum=0.9), optax.lbfgs()])
+def test_the_rule_of_autodiff_gives_a_loss_to_the_bit(optimizer, standard_promotion):
+    """Step by step, over an order, and where the optimizer differentiates the loss itself."""
+    params, data = problem((3, 4, 2))
+    order = jnp.asarray(batches.shuffled(6, 2, epochs=2, seed=0))
+    start = training.start(optimizer, params)
+    runs = []
+    for loss in (SQUARES, BY_HAND):
+        for function, rows in ((training.step, data), (training.run, data)):
+            arguments = (batches.take(rows, order[0]),)
+            arguments = arguments if function is training.step else (rows, order)
+            runs.append(jax.jit(functools.partial(function, loss, optimizer))(start, *arguments))
+    assert_same(runs[:2], runs[2:])
 
 
 def test_an_optimizer_already_made_is_run_as_it_is():
     params, data = problem()
     order = batches.full_batch(6, 3)
-    made = training.train(VALUE_AND_GRAD, optax.sgd(0.1), params, data, order)
-    given = training.train(VALUE_AND_GRAD, optax.sgd, params, data, order, learning_rate=0.1)
+    made = training.train(SQUARES, optax.sgd(0.1), params, data, order)
+    given = training.train(
+        SQUARES, optax.sgd, params, data, order, hyperparameters={"learning_rate": 0.1}
+    )
     assert_close(made, given, rtol=1e-6, atol=1e-6)
+
+
+def test_a_hyperparameter_may_be_called_as_an_argument_is():
+    """They are one argument of their own: no name is taken."""
+
+    def named(seed, record, epochs, data):
+        return optax.sgd(seed * record * epochs * data)
+
+    params, data = problem()
+    order = batches.full_batch(6, 3)
+    numbers = {"seed": 0.5, "record": 0.4, "epochs": 1, "data": 0.5}
+    found = training.train(SQUARES, named, params, data, order, hyperparameters=numbers)
+    made = training.train(SQUARES, optax.sgd(0.1), params, data, order)
+    assert_close(found, made, rtol=1e-6, atol=1e-6)
 
 
 # Traces.
@@ -399,7 +441,6 @@ def test_an_optimizer_already_made_is_run_as_it_is():
 def test_new_values_compile_nothing(compilations):
     """Python executes the loss once for any learning rate, parameters, data and order."""
     loss, executions = counted(SQUARES)
-    value_and_grad = jax.value_and_grad(loss)
     inputs = [problem(seed=seed) for seed in range(3)]
     orders = [batches.shuffled(6, 2, epochs=2, seed=seed) for seed in range(3)]
     rates = [0.1, 0.2, 1e-5]
@@ -408,7 +449,9 @@ def test_new_values_compile_nothing(compilations):
         for (params, data), order, rate in zip(inputs, orders, rates, strict=True):
             del compilations[:], executions[:]
             runs.append(
-                training.train(value_and_grad, optimizer, params, data, order, learning_rate=rate)
+                training.train(
+                    loss, optimizer, params, data, order, hyperparameters={"learning_rate": rate}
+                )
             )
             first = len(runs) == 1
             # The second optimizer finds the trace of the loss that the first one made.
@@ -419,17 +462,12 @@ def test_new_values_compile_nothing(compilations):
 
 def test_two_hyperparameters_compile_nothing(compilations):
     loss, executions = counted(SQUARES)
-    value_and_grad, (params, data) = jax.value_and_grad(loss), problem()
+    params, data = problem()
     for momentum, rate in ((0.9, 0.1), (0.5, 0.2), (0.0, 0.3)):
         compiled = len(compilations)
         training.train(
-            value_and_grad,
-            optax.sgd,
-            params,
-            data,
-            batches.full_batch(6, 2),
-            learning_rate=rate,
-            momentum=momentum,
+            *(loss, optax.sgd, params, data, batches.full_batch(6, 2)),
+            hyperparameters={"learning_rate": rate, "momentum": momentum},
         )
     assert len(executions) == 1
     assert len(compilations) == compiled
@@ -437,7 +475,7 @@ def test_two_hyperparameters_compile_nothing(compilations):
 
 @pytest.mark.parametrize(
     "change",
-    ["value_and_grad", "optimizer", "record", "rows", "width", "steps", "batch size", "structure"],
+    ["loss", "optimizer", "record", "rows", "width", "steps", "batch size", "structure"],
 )
 def test_a_retrace_is_seen(change, compilations):
     """The counters above can count: what makes another program is compiled again.
@@ -445,12 +483,12 @@ def test_a_retrace_is_seen(change, compilations):
     The loss is executed again where it is another, or of other shapes.
     """
     loss, executions = counted(SQUARES)
-    rule, (params, data) = jax.value_and_grad(loss), problem()
-    first = [rule, optax.sgd, params, data, batches.shuffled(6, 2, epochs=2, seed=0)]
+    params, data = problem()
+    first = [loss, optax.sgd, params, data, batches.shuffled(6, 2, epochs=2, seed=0)]
     wide = problem((4, 2))
     changed = {
-        "value_and_grad": [jax.value_and_grad(loss), *first[1:]],
-        "optimizer": [rule, functools.partial(optax.sgd), *first[2:]],
+        "loss": [functools.partial(loss), *first[1:]],
+        "optimizer": [loss, functools.partial(optax.sgd), *first[2:]],
         "record": first,
         "rows": [*first[:3], problem(rows=7)[1], first[4]],
         "width": [*first[:2], *wide, first[4]],
@@ -458,11 +496,13 @@ def test_a_retrace_is_seen(change, compilations):
         "batch size": [*first[:4], first[4].reshape(4, 3)],
         "structure": [*first[:2], list(params), *first[3:]],
     }[change]
-    settings = {"record": lambda step: step.value} if change == "record" else {}
-    training.train(*first, learning_rate=0.1)
+    settings = {"hyperparameters": {"learning_rate": 0.1}}
+    training.train(*first, **settings)
     del compilations[:], executions[:]
-    training.train(*changed, learning_rate=0.1, **settings)
-    again = {"value_and_grad", "width", "batch size", "structure"}
+    if change == "record":
+        settings["record"] = lambda step: step.value
+    training.train(*changed, **settings)
+    again = {"loss", "width", "batch size", "structure"}
     assert bool(executions) == (change in again)
     assert compilations
 
@@ -480,6 +520,10 @@ COLUMN = (np.ones((2, 1), np.float32), np.ones(1, np.float32))
 
 def changed(leaf):
     return (network.Layer(leaf, NETWORK[0].bias),)
+
+
+def rates(change):
+    return {"hyperparameters": {"learning_rate": 0.1} | change}
 
 
 @pytest.mark.parametrize(
@@ -505,23 +549,43 @@ def changed(leaf):
         ({"order": ORDER[:0]}, InputError, r"order: wanted shape \[T, B\], .* got shape \[0, 6\]"),
         ({"order": ORDER[:, :0]}, InputError, r"order: wanted shape .* got shape \[2, 0\]"),
         ({"order": ORDER.astype(float)}, InputError, "order: wanted integer rows; got float64"),
-        ({"learning_rate": np.inf}, InputError, "learning_rate: wanted a finite number; got inf"),
-        ({"learning_rate": np.nan}, InputError, "learning_rate: wanted a finite number; got nan"),
-        ({"learning_rate": True}, InputError, "learning_rate: wanted one number, .*; got True"),
-        ({"learning_rate": np.bool_(True)}, InputError, "learning_rate: wanted one number"),
-        ({"learning_rate": [0.1]}, InputError, r"learning_rate: wanted one number, .* got \[0.1\]"),
-        ({"learning_rate": np.ones(2)}, InputError, "learning_rate: wanted one .*; .*jax.vmap"),
-        ({"nesterov": True}, InputError, "nesterov: wanted one number, .*functools.partial"),
+        (
+            rates({"learning_rate": np.inf}),
+            InputError,
+            "learning_rate: wanted a finite number; got inf",
+        ),
+        (
+            rates({"learning_rate": np.nan}),
+            InputError,
+            "learning_rate: wanted a finite number; got nan",
+        ),
+        (
+            rates({"learning_rate": True}),
+            InputError,
+            "learning_rate: wanted one number, .*; got True",
+        ),
+        (rates({"learning_rate": np.bool_(True)}), InputError, "learning_rate: wanted one number"),
+        (
+            rates({"learning_rate": [0.1]}),
+            InputError,
+            r"learning_rate: wanted one number, .* got \[0.1\]",
+        ),
+        (
+            rates({"learning_rate": np.ones(2)}),
+            InputError,
+            "learning_rate: wanted one .*; .*jax.vmap",
+        ),
+        (rates({"nesterov": True}), InputError, "nesterov: wanted one number, .*functools.partial"),
         (
             {"optimizer": optax.sgd(0.1)},
             InputError,
             "optimizer: wanted a function of learning_rate",
         ),
         *(
-            ({"learning_rate": rate}, InputError, "learning_rate: ")
+            (rates({"learning_rate": rate}), InputError, "learning_rate: ")
             for rate in ("0.1", "fast", None, 0.1j)
         ),
-        ({"learning_rate": 10**400}, InputError, "learning_rate: wanted a finite number"),
+        (rates({"learning_rate": 10**400}), InputError, "learning_rate: wanted a finite number"),
         ({"optimizer": "sgd"}, InputError, "optimizer: wanted .*; got 'sgd'"),
     ],
 )
@@ -531,12 +595,12 @@ def test_bad_input_is_named_before_anything_is_traced(
     example_loss, executions = counted(SQUARES.example_loss)
     loss = losses.BatchLoss(SQUARES.forward, example_loss)
     given = {
-        "value_and_grad": jax.value_and_grad(loss),
+        "loss": loss,
         "optimizer": optax.sgd,
         "params": NETWORK,
         "data": (X, Y),
         "order": ORDER,
-        "learning_rate": 0.1,
+        "hyperparameters": {"learning_rate": 0.1},
     }
     with pytest.raises(error, match=f"^{words}"):
         training.train(**given | change)
@@ -545,18 +609,18 @@ def test_bad_input_is_named_before_anything_is_traced(
 
 
 def test_labels_outside_the_network_are_refused_before_a_run_compiles(compilations):
-    """Also where autodiff wraps the loss, which alone is asked; a label within is trained on."""
+    """A label within is trained on."""
 
     def run_is_compiled():
         return any("steps_of" in event["fun_name"] for event in compilations)
 
-    rule = jax.value_and_grad(LABELS)
     y = np.array([0, 1, 1, 0, 1, 0], np.int32)
-    fit = functools.partial(training.train, rule, optax.sgd, NETWORK, learning_rate=0.1)
+    rate = {"learning_rate": 0.1}
+    train = functools.partial(training.train, LABELS, optax.sgd, NETWORK, hyperparameters=rate)
     with pytest.raises(InputError, match=r"^y: .* 0 to 1, .*; got 2 in row 1$"):
-        fit((X, y + 1), ORDER)
+        train((X, y + 1), ORDER)
     assert not run_is_compiled()
-    _, values = fit((X, y), ORDER)
+    _, values = train((X, y), ORDER)
     assert run_is_compiled()
     assert values[1] < values[0]
 
@@ -569,69 +633,197 @@ def replaced(change):
     """A rule derived by hand with gradients of another kind."""
 
     def rule(params, batch):
-        value, grads = VALUE_AND_GRAD(params, batch)
+        value, grads = BY_HAND.value_and_grad(params, batch)
         return value, change(grads)
 
-    return rule
+    return losses.Rule(rule)
+
+
+SCALAR = "^loss: wanted a real scalar"
+STRUCTURE = "^loss: wanted grads of the structure of params, .*; got "
+# Said where a loss gives more than a number.
+GOES = "a function that gives the gradient as well goes in jaxnet.Rule"
 
 
 @pytest.mark.parametrize(
-    ("rule", "error", "words"),
+    ("loss", "words"),
     [
-        (jax.value_and_grad(lambda p, b: b[1][:, 0] @ b[0] @ p[0].weight.T), InputError, "scalar"),
-        (jax.value_and_grad(lambda p, b: SQUARES(p, b)[None]), InputError, r"real scalar.*\(1,\)"),
-        (lambda p, b: (b[0], p), InputError, r"real scalar loss; got float32 of shape \[6, 3\]"),
-        (lambda p, b: (1, p), InputError, r"real scalar loss; got int32 of shape \[\]"),
-        (lambda p, b: (imaginary(p, b), p), InputError, "real scalar loss; got complex64"),
-        (replaced(list), InputError, "grads of the structure of params, .*; got "),
-        (replaced(lambda g: ()), InputError, "grads of the structure of params, .*; got "),
-        (replaced(lambda g: (g[0]._replace(bias=None),)), InputError, "grads of the structure"),
+        (lambda p, b: b[1][:, 0] @ b[0] @ p[0].weight.T, SCALAR),
+        (lambda p, b: SQUARES(p, b)[None], rf"{SCALAR}.*\(1,\)"),
+        (lambda p, b: SQUARES(p, b).astype(int), rf"{SCALAR}.*int32"),
+        (lambda p, b: None, rf"{SCALAR}.*None.*{GOES}"),
+        (lambda p, b: (SQUARES(p, b), b), rf"{SCALAR}.*{GOES}"),
+        (jax.value_and_grad(SQUARES), rf"{SCALAR}.*{GOES}"),
+        (imaginary, SCALAR),
+        (losses.Rule(lambda p, b: (b[0], p)), rf"{SCALAR}; got float32 of shape \[6, 3\]"),
+        (losses.Rule(lambda p, b: (1, p)), rf"{SCALAR}; got int32 of shape \[\]"),
+        (losses.Rule(lambda p, b: (imaginary(p, b), p)), f"{SCALAR}; got complex64"),
+        (replaced(list), STRUCTURE),
+        (replaced(lambda g: ()), STRUCTURE),
+        (replaced(lambda g: (g[0]._replace(bias=None),)), STRUCTURE),
         (
             replaced(lambda g: (g[0]._replace(weight=g[0].weight.T),)),
-            InputError,
-            r"grads\[0\].weight: wanted the gradient of .* float32\[2, 3\]; got float32\[3, 2\]",
+            r"^grads\[0\].weight: wanted the gradient of .* float32\[2, 3\]; got float32\[3, 2\]",
         ),
         (
             replaced(lambda g: (g[0]._replace(bias=jnp.ones(1)),)),
-            InputError,
-            r"grads\[0\].bias: .* float32\[2\]; got float32\[1\]",
+            r"^grads\[0\].bias: .* float32\[2\]; got float32\[1\]",
         ),
         (
             replaced(lambda g: jax.tree.map(lambda leaf: leaf.astype(jnp.float16), g)),
-            InputError,
-            r"grads\[0\].weight: .* float32\[2, 3\]; got float16\[2, 3\]",
+            r"^grads\[0\].weight: .* float32\[2, 3\]; got float16\[2, 3\]",
+        ),
+        (
+            replaced(lambda g: (g[0]._replace(bias=0.0),)),
+            r"^grads\[0\].bias: .* float32\[2\]; got ",
         ),
         *(
-            (rule, InputError, "value_and_grad: wanted a real scalar loss")
+            (losses.Rule(rule), SCALAR)
             for rule in [
                 SQUARES,
                 jax.value_and_grad(lambda p, b: (SQUARES(p, b), b), has_aux=True),
                 jax.value_and_grad(imaginary),
+                jax.value_and_grad(lambda p, b: SQUARES(p, b)[None]),
                 lambda p, b: (None, p),
             ]
         ),
-        (
-            replaced(lambda g: (g[0]._replace(bias=0.0),)),
-            InputError,
-            r"grads\[0\].bias: .* float32\[2\]; got ",
-        ),
     ],
 )
-def test_a_rule_that_is_no_gradient_is_refused_before_anything_compiles(
-    rule, error, words, unchecked, compilations
+def test_a_loss_without_a_gradient_is_refused_before_anything_compiles(
+    loss, words, unchecked, compilations
 ):
-    with pytest.raises(error, match=words) as caught:
-        training.train(rule, optax.sgd, NETWORK, (X, Y), ORDER, learning_rate=0.1)
-    assert str(caught.value).startswith(("value_and_grad: wanted ", "grads[0]."))
+    with pytest.raises(InputError, match=words):
+        training.train(
+            loss, optax.sgd, NETWORK, (X, Y), ORDER, hyperparameters={"learning_rate": 0.1}
+        )
     assert not compilations
 
 
 @pytest.mark.parametrize("number", [1, np.float32(0.1), np.float64(0.1), np.array(0.1)])
 def test_every_kind_of_number_is_the_same_trace(number, unchecked):
     loss, executions = counted(SQUARES)
-    rule = jax.value_and_grad(loss)
-    for rate in (0.1, number):
-        _, values = training.train(rule, optax.sgd, NETWORK, (X, Y), ORDER, learning_rate=rate)
+
+    def train(rate):
+        numbers = {"learning_rate": rate}
+        return training.train(loss, optax.sgd, NETWORK, (X, Y), ORDER, hyperparameters=numbers)[1]
+
+    train(0.1)
+    values = train(number)
     assert len(executions) == 1
-    _, same = training.train(rule, optax.sgd, NETWORK, (X, Y), ORDER, learning_rate=float(number))
-    assert_same(values, same)
+    assert_same(values, train(float(number)))
+
+
+# A run by hand.
+
+
+def test_a_loop_of_advance_is_run_to_the_bit():
+    """Scanned, as `run` is, and call by call, as `step` is; with the records of each."""
+    params, data = problem((3, 4, 2))
+    order = jnp.asarray(batches.shuffled(6, 2, epochs=3, seed=0))
+    plan = training.Plan(SQUARES, optax.sgd).made({"learning_rate": 0.1, "momentum": 0.9})
+    start, first = training.start(plan.optimizer, params), training.begin(plan, params)
+    assert_same(first.state, start)
+
+    def record(step):
+        return step.value, step.grads
+
+    def body(run, t):
+        return training.advance(plan, run, batches.take(data, order[t]), t=t, record=record)
+
+    ran = jax.jit(lambda: training.run(SQUARES, plan.optimizer, start, data, order, record))()
+    run, records = jax.jit(lambda: jax.lax.scan(body, first, jnp.arange(len(order))))()
+    assert_same((run.state, records), ran)
+    assert (run.weight, run.failed) == (18, -1)
+    np.testing.assert_allclose(run.total, 2 * records[0].sum(), rtol=1e-6)
+    state, run = start, first
+    step = jax.jit(functools.partial(training.step, SQUARES, plan.optimizer, record=record))
+    advance = jax.jit(functools.partial(training.advance, plan, record=record))
+    for t, rows in enumerate(order):
+        state, seen = step(state, batches.take(data, rows))
+        run, recorded = advance(run, batches.take(data, rows), t=t)
+        assert_same((run.state, recorded), (state, seen))
+
+
+def test_a_measurement_is_the_mean_of_the_examples_since_the_last(x64):
+    """Of batches of 3 and 1; the validation data is judged at the parameters that are judged."""
+    start, x, y = draw((3, 2), 8)
+    held_out = draw((3, 2), 5, seed=1)[1:]
+    metrics = (("bias", lambda params, batch: params[0].bias[0]), ("rows", lambda p, b: len(b[0])))
+    half = training.Plan(
+        *(SQUARES, optax.sgd, metrics),
+        judged=lambda opt_state, params: jax.tree.map(lambda leaf: leaf / 2, params),
+    ).made({"learning_rate": 0.1})
+    run, params = training.begin(half, layers(start)), start
+    for _ in range(2):
+        expected = 0.0
+        for rows in (np.arange(3), np.arange(3, 4)):
+            run, _ = training.advance(half, run, (jnp.asarray(x[rows]), jnp.asarray(y[rows])), t=0)
+            expected += len(rows) * oracles.loss(params, x[rows], y[rows], "squares")
+            grads = oracles.backward(params, x[rows], y[rows], "squares")
+            params = oracles.descend(params, grads, 0.1)
+        before = run.state
+        assert training.measure(half, run, None)[1].keys() == {"loss"}
+        run, values = training.measure(half, run, jax.tree.map(jnp.asarray, held_out))
+        judged = [(weight / 2, bias / 2) for weight, bias in params]
+        assert values == pytest.approx(
+            {
+                "loss": expected / 4,
+                "validation_loss": oracles.loss(judged, *held_out, "squares"),
+                "validation_bias": judged[0][1][0],
+                "validation_rows": 5,
+            },
+            rel=1e-12,
+        )
+        assert {value.dtype for value in values.values()} == {run.total.dtype}
+        assert_same(run.state, before)
+        assert (run.total, run.weight) == (0, 0)
+
+
+def test_a_plan_says_what_a_step_counts():
+    """Of losses 1 and 4 over batches of 1 and 3 rows."""
+    rule = losses.Rule(lambda params, batch: (batch[0], params * 0))
+    parts = np.full(1, 1, np.float32), np.full(3, 4, np.float32)
+    for weight, expected in ((batches.count, 13 / 4), (lambda batch: 1, 5 / 2)):
+        plan = training.Plan(rule, optax.sgd(1.0), weight=weight)
+        run = training.begin(plan, np.zeros(2, np.float32))
+        for batch in parts:
+            run, _ = training.advance(plan, run, batch, t=0)
+        assert training.measure(plan, run, None)[1]["loss"] == np.float32(expected)
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_run_keeps_the_first_step_that_failed(goes_on):
+    """Losses of nan in steps 2 and 3, of gradients that are finite: no parameter tells."""
+
+    def planted(params, batch):
+        return jnp.where(batch[0] > 1, jnp.nan, 0.0), jnp.ones_like(params)
+
+    sgd = optax.sgd(1.0)
+    plan = training.Plan(losses.Rule(planted), optax.apply_if_finite(sgd, 9) if goes_on else sgd)
+    run, failed = training.begin(plan, np.zeros(1, np.float32)), []
+    for t, row in enumerate(np.float32([0, 1, 2, 3, 0])):
+        run, _ = training.advance(plan, run, row[None], t=t)
+        failed.append(int(run.failed))
+        assert training.is_good(run) == (goes_on or t < 2)
+        assert training.is_finite(run.state.params)
+    assert failed == [-1, -1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("kind", [jnp.bfloat16, np.float16, np.float32])
+def test_losses_of_a_half_are_summed_and_measured_in_float32(kind):
+    one = losses.Rule(lambda params, batch: (jnp.ones((), kind), params * 0))
+    plan = training.Plan(one, optax.sgd(1.0), (("one", lambda params, batch: params + 1),))
+    run, batch = training.begin(plan, np.zeros((), kind)), np.ones(4099, kind)
+    run, _ = training.advance(plan, run, batch, t=0)
+    run, values = training.measure(plan, run, batch)
+    assert {name: (value.dtype, float(value)) for name, value in values.items()} == dict.fromkeys(
+        ("loss", "validation_loss", "validation_one"), (np.float32, 1.0)
+    )
+
+
+def test_a_trained_program_and_an_epoch_share_the_trace_of_the_loss():
+    loss, executions = counted(SQUARES)
+    params, data = problem()
+    training.train(loss, optax.sgd(0.1), params, data, batches.full_batch(6, 2))
+    fitting.fit(loss, optax.sgd(0.1, momentum=0.9), params, data, epochs=2)
+    assert len(executions) == 1

@@ -414,7 +414,7 @@ def test_notebook_runs_by_the_thousand_are_those_of_the_loops(setting):
 
 
 def test_another_rule_than_the_notebooks_is_refused():
-    given = notebooks.work("classifier", "float32", classifier.AUTODIFF)
+    given = notebooks.work("classifier", "float32", classifier.LOSS)
     loop = given.curves(notebooks.numpy_classifier(given))
     with pytest.raises(RuntimeError, match="not timed"):
         timing.refuse_to_time("NumPy", loop, peers.jaxnet_single(given)[peers.TRAIN]())
@@ -434,7 +434,7 @@ def test_each_path_lacks_one_part_and_the_last_none():
 
 
 def short_case(name="classifier"):
-    task = notebooks.task("classifier", classifier.AUTODIFF)._replace(epochs=3)
+    task = notebooks.task("classifier", classifier.LOSS)._replace(epochs=3)
     return ablation.Case(name, task, 8)
 
 

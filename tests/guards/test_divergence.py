@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxnet import batches, training
+from jaxnet import batches, fitting, losses, streams, training
 
 ROWS = 10
 DATA = np.random.default_rng(0).normal(size=(ROWS, 2)).astype(np.float32)
@@ -96,29 +96,29 @@ def begin(cause):
     return {"v": np.array([0.5], kind), "w": np.array([1.0, -2.0], kind)}, DATA.astype(kind)
 
 
-def ran(path, value_and_grad, optimizer, params, data, rate, epochs=200):
+def ran(path, loss, optimizer, params, data, rate, epochs=200):
     """Give the message and the parameters kept, whichever way the run is made."""
-    how = (value_and_grad, optimizer, params)
+    how, numbers = (loss, optimizer, params), {"learning_rate": rate}
     if path == "train":
         order = batches.shuffled(ROWS, 5, epochs, 0)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            state, _ = training.train(*how, data, order, learning_rate=rate)
+            state, _ = training.train(*how, data, order, hyperparameters=numbers)
         (warning,) = said
         return str(warning.message), state.params
-    more = {"batch_size": {"remainder": 3}.get(path, 5), "learning_rate": rate}
+    more = {"batch_size": {"remainder": 3}.get(path, 5), "hyperparameters": numbers}
     if path == "validation":
         more["validation"] = data
     source = data
     if path == "streamed":
-        source = batches.stream(data, more.pop("batch_size"), 0)
+        source = streams.stream(data, more.pop("batch_size"), 0)
     if path == "resumed":
-        first = training.fit(*how, source, epochs=1, **more)
+        first = fitting.fit(*how, source, epochs=1, **more)
         if first.outcome == "finished":
             more["resume"] = first
-    run = training.fit(*how, source, epochs=epochs, **more)
+    run = fitting.fit(*how, source, epochs=epochs, **more)
     assert run.outcome == "diverged"
-    return run.message, run.progress.state.params
+    return run.message, run.progress.run.state.params
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -127,7 +127,7 @@ def test_every_cause_has_its_cure_on_every_path(cause, path):
     if path != "memory" and cause in ("epsilon", "root", "masked"):
         pytest.skip("as the others of its kind")
     loss, optimizer, rate, words = CAUSES[cause]
-    message, kept = ran(path, jax.value_and_grad(loss), optimizer, *begin(cause), rate)
+    message, kept = ran(path, loss, optimizer, *begin(cause), rate)
     for part in (*words, " in step " if path == "train" else " epoch ", "before it is kept"):
         assert part in message
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept))
@@ -139,7 +139,7 @@ def test_every_cause_has_its_cure_on_every_path(cause, path):
 def test_a_rate_is_named_where_each_epoch_is_one_step():
     """Of a loss that overflows in the fourth."""
     params, data = begin("rate")
-    run = training.fit(jax.value_and_grad(steep), optax.sgd(1e6), params, data, epochs=99)
+    run = fitting.fit(steep, optax.sgd(1e6), params, data, epochs=99)
     assert "epoch 1," not in run.message
     assert "lower the learning rate" in run.message
 
@@ -152,7 +152,7 @@ def test_losses_whose_sum_overflows_are_told_apart():
 
     params, data = begin("rate")
     params["v"] *= 0
-    run = training.fit(jax.value_and_grad(large), optax.sgd(0.1), params, data, epochs=1)
+    run = fitting.fit(large, optax.sgd(0.1), params, data, epochs=1)
     assert run.outcome == "diverged"
     assert "the loss, 1e+38, times its rows was not finite in epoch 1, step 1" in run.message
 
@@ -163,9 +163,9 @@ def test_an_optimizer_that_skips_goes_on():
 
     data = np.where(np.arange(ROWS)[:, None] == 4, np.float32(1e30), DATA)
     params, _ = begin("rate")
-    run = training.fit(
-        jax.value_and_grad(steep), skipping, params, data, epochs=3, batch_size=5,
-        learning_rate=0.01,
+    run = fitting.fit(
+        steep, skipping, params, data, epochs=3, batch_size=5,
+        hyperparameters={"learning_rate": 0.01},
     )  # fmt: skip
     assert run.outcome == "finished"
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params))
@@ -174,8 +174,8 @@ def test_an_optimizer_that_skips_goes_on():
 
 def test_a_validation_loss_alone_is_named():
     params, data = begin("rate")
-    run = training.fit(
-        jax.value_and_grad(steep), optax.sgd(0.01), params, data, epochs=3, batch_size=5,
+    run = fitting.fit(
+        steep, optax.sgd(0.01), params, data, epochs=3, batch_size=5,
         validation=np.full((2, 2), 1e30, np.float32),
     )  # fmt: skip
     assert run.outcome == "diverged"
@@ -186,7 +186,7 @@ def test_an_accumulation_that_outlasts_the_run_is_named():
     params, data = begin("rate")
     for steps, words in ((4, ""), (100, "optax.MultiSteps gathers")):
         gathering = optax.MultiSteps(optax.sgd(0.01), steps).gradient_transformation()
-        run = training.fit(jax.value_and_grad(steep), gathering, params, data, epochs=5)
+        run = fitting.fit(steep, gathering, params, data, epochs=5)
         assert words in run.message
         assert bool(words) == bool(run.message)
 
@@ -210,7 +210,7 @@ def planted(kind):
             grads["w"] = jnp.where(fails, size, grads["w"])
         return loss, grads
 
-    return rule
+    return losses.Rule(rule)
 
 
 KINDS = {
@@ -258,11 +258,11 @@ def test_the_step_that_failed_is_found_wherever_it_is(kind, size, streamed, data
     at = data.draw(st.integers(0, EPOCHS * each))
     rule, optimizer, words = KINDS[kind]
     # A stream shuffles whole batches, too.
-    source = batches.stream(DATA, size, 0) if streamed and size < ROWS else DATA
+    source = streams.stream(DATA, size, 0) if streamed and size < ROWS else DATA
     more = {} if source is not DATA else {"batch_size": size}
-    run = training.fit(rule, optimizer, counting(at), source, epochs=EPOCHS, **more)
+    run = fitting.fit(rule, optimizer, counting(at), source, epochs=EPOCHS, **more)
     rate = 10.0 if kind == "update" else 1.0
-    kept = run.progress.state.params
+    kept = run.progress.run.state.params
     np.testing.assert_allclose(kept["w"], by_hand(size, rate, at), rtol=1e-5)
     assert kept["count"] == at
     epoch, step = divmod(at, each)
@@ -279,17 +279,17 @@ def test_the_step_that_failed_is_found_wherever_it_is(kind, size, streamed, data
 def test_what_is_kept_is_a_run_stopped_one_step_earlier(kind, at):
     """To the bit, in one of many epochs of one compiled call; and so in `train`."""
     rule, optimizer, words = KINDS[kind]
-    run = training.fit(rule, optimizer, counting(at), DATA, epochs=60, batch_size=5)
+    run = fitting.fit(rule, optimizer, counting(at), DATA, epochs=60, batch_size=5)
     order = batches.shuffled(ROWS, 5, 60, 0)
     with pytest.warns(RuntimeWarning, match=f"in step {at + 1} of 120") as said:
-        state, losses = training.train(rule, optimizer, counting(at), DATA, order)
+        state, values = training.train(rule, optimizer, counting(at), DATA, order)
     assert str(said[0].message).startswith(words)
     # The same program, stopped: the fault lies behind the steps asked for.
     whole = training.run(rule, optimizer, training.start(optimizer, counting(at)), DATA, order[:at])
-    for ours in (run.progress.state.params, state.params):
+    for ours in (run.progress.run.state.params, state.params):
         assert ours["w"].tobytes() == np.asarray(whole[0].params["w"]).tobytes()
-    assert np.isfinite(losses[:at]).all()
-    assert np.isnan(losses[at + 1 :]).all()
+    assert np.isfinite(values[:at]).all()
+    assert np.isnan(values[at + 1 :]).all()
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, jnp.bfloat16])
@@ -306,7 +306,7 @@ def test_a_finite_gradient_changes_no_bit(kind):
     def rule(params, batch):
         return jnp.zeros((), kind), jnp.asarray(grad)
 
-    state, _ = jax.jit(lambda start: training.step(rule, still, start, DATA))(
+    state, _ = jax.jit(lambda start: training.step(losses.Rule(rule), still, start, DATA))(
         training.start(still, leaf)
     )
     assert np.asarray(state.params).tobytes() == leaf.tobytes()
@@ -320,11 +320,16 @@ def test_the_search_traces_the_loss_no_more(monkeypatch):
         traces.append(batch.shape)
         return steep(params, batch)
 
-    rule, (params, data) = jax.value_and_grad(loss), begin("rate")
-    settings = {"epochs": 200, "batch_size": 5}
-    training.fit(rule, optax.sgd, params, data, learning_rate=0.01, **settings)
+    params, data = begin("rate")
+
+    def fit(rate):
+        numbers = {"learning_rate": rate}
+        settings = {"epochs": 200, "batch_size": 5, "hyperparameters": numbers}
+        return fitting.fit(loss, optax.sgd, params, data, **settings)
+
+    fit(0.01)
     before = len(traces)
-    run = training.fit(rule, optax.sgd, params, data, learning_rate=1e3, **settings)
+    run = fit(1e3)
     assert run.outcome == "diverged"
     assert len(traces) <= before + 1
 
@@ -336,8 +341,10 @@ def test_the_mean_of_a_half_loss_is_summed_in_float32(kind):
     def one(params, batch):
         return jnp.mean(batch) + 0 * params, jnp.ones((), kind)
 
-    run = training.fit(
-        one, optax.sgd(0.1), np.ones((), kind), np.ones(80_000, kind), epochs=1, batch_size=1000
+    run = fitting.fit(
+        *(losses.Rule(one), optax.sgd(0.1), np.ones((), kind), np.ones(80_000, kind)),
+        epochs=1,
+        batch_size=1000,
     )
     assert run.history["loss"].dtype == np.float32
     assert run.history["loss"].tolist() == [1.0]

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnet import optimizers, training
+from jaxnet import fitting, optimizers, training
 from jaxnet._guards import reference, verify
 from jaxnet.compare import sweep
 from jaxnet.compare.fast import products
@@ -171,7 +171,7 @@ def judged(seed):
     with wide[0], wide[1], jax.numpy_rank_promotion("allow"):
         loss, params, data, metrics = healthy(seed)
         rows = np.random.default_rng(seed).permutation(len(data[1])).astype(np.int32)
-        probe = jax.jit(training._measuring(jax.value_and_grad(loss), metrics))
+        probe = jax.jit(training.at_start(training.Plan(loss, optax.sgd, metrics)))
         given = params, data, (rows[: 1 + len(rows) // 2],), data
         return verify.Program(None, probe).verify(given, given)
 
@@ -322,7 +322,7 @@ def held(rows=40):
 
 def fresh():
     """A loss of its own, of which nothing is cached."""
-    return jax.value_and_grad(functools.partial(squares))
+    return functools.partial(squares)
 
 
 def ran(steps):
@@ -356,7 +356,7 @@ def test_train_refuses_before_it_runs(counted, place, name):
 def test_fit_refuses_each_part_by_name(counted, place, name):
     counted.wrong[place] = np.float32(1.2)
     with pytest.raises(InputError, match=f"^{name}: .*install another release of jax"):
-        training.fit(
+        fitting.fit(
             fresh(), optax.sgd(0.1), PARAMS, held(), epochs=2, batch_size=9,
             validation=held(30), metrics={"hits": hits},
         )  # fmt: skip
@@ -368,7 +368,7 @@ def test_each_program_is_held_against_numpy_once(counted):
     def fit(rows=40, dtype=np.float32, **settings):
         params, data = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), (PARAMS, held(rows)))
         settings = {"epochs": 2, "batch_size": 9} | settings
-        done = training.fit(loss, sgd, params, data, **settings)
+        done = fitting.fit(loss, sgd, params, data, **settings)
         assert done.verified == verify.AGREES
         return len(counted.calls)
 
@@ -525,7 +525,7 @@ def faulty(monkeypatch):
 def test_the_fault_is_found_in_train():
     everything = np.arange(len(MANY), dtype=np.int32)[None]
     with pytest.raises(InputError, match=r"^(loss|gradient) of a batch: compiled, it is off"):
-        training.train(jax.value_and_grad(powers), optax.sgd(0.0), WEIGHT, MANY, everything)
+        training.train(powers, optax.sgd(0.0), WEIGHT, MANY, everything)
 
 
 @pytest.mark.usefixtures("faulty")
@@ -534,8 +534,8 @@ def test_the_fault_is_found_in_what_fit_validates(place):
     loss = powers if place == "validation_loss" else lambda weight, rows: jnp.sum(weight**2)
     metrics = {"last": absolute} if place == "validation_last" else {}
     with pytest.raises(InputError, match=f"^{place}: compiled, it is off"):
-        training.fit(
-            jax.value_and_grad(loss), optax.sgd(0.0), WEIGHT, MANY[:20], epochs=1,
+        fitting.fit(
+            loss, optax.sgd(0.0), WEIGHT, MANY[:20], epochs=1,
             validation=MANY, metrics=metrics,
         )  # fmt: skip
 
@@ -545,7 +545,7 @@ def test_the_fault_is_found_in_what_fit_validates(place):
 def test_the_fault_is_found_in_a_tile(part):
     """And the numbers are those of the plain path, in a program without the option."""
     asked = sweep.Task(
-        jax.value_and_grad(lambda weight, rows: jnp.sum(weight**2) + 0 * jnp.sum(rows)),
+        lambda weight, rows: jnp.sum(weight**2) + 0 * jnp.sum(rows),
         lambda key: WEIGHT + 0 * jax.random.normal(key, (3, 3)),
         *[MANY[:20], 20, 1],
         metrics=(("last", absolute),),
@@ -640,7 +640,7 @@ SUBNORMAL = {
 def test_what_xla_flushes_to_zero_is_no_fault(name):
     loss, params, targets, scale = SUBNORMAL[name]
     x = np.float32(scale) * drawn(4, len(targets), 8)
-    probe = jax.jit(training._measuring(jax.value_and_grad(loss), (("loss", loss),)))
+    probe = jax.jit(training.at_start(training.Plan(loss, optax.sgd, (("loss", loss),))))
     given = params, (x, targets), (np.arange(48, dtype=np.int32) % len(x),), (x, targets)
     with jax.numpy_dtype_promotion("standard"):
         assert verify.Program(None, probe).verify(given, given) is None

@@ -1,0 +1,200 @@
+"""What an example loss does with integer labels, found by trying it.
+
+Shapes: O outputs of a prediction.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnet.errors import InputError
+
+ExampleLoss = Callable[[Any, Any], Any]
+
+
+def is_label(prediction: Any, y: Any) -> bool:
+    """Tell whether a target is an integer label: an axis short of the prediction."""
+    wanted, got = jnp.shape(prediction), jnp.shape(y)
+    return jnp.issubdtype(y.dtype, jnp.integer) and got == wanted[:-1] != wanted
+
+
+class Labels(NamedTuple):
+    """What an example loss does with an integer label.
+
+    Attributes:
+        broadcast: it meets every output alike, as in `jnp.mean((z - y) ** 2)`.
+        pick: it tells outputs apart, and labels beyond the last output are not told apart.
+    """
+
+    broadcast: bool
+    pick: bool
+
+
+def of(example_loss: ExampleLoss, prediction: Any) -> Labels:
+    """Say what an example loss does with the labels of such predictions."""
+    double = jnp.result_type(prediction) == np.float64
+    dtype = np.dtype(np.float64 if double else np.float32)
+    return _of(example_loss, jnp.shape(prediction), dtype)
+
+
+def check_target(example_loss: ExampleLoss, prediction: Any, y: Any) -> None:
+    """Refuse what is neither a target of the prediction's shape nor an integer label.
+
+    Raises:
+        InputError: with what to do.
+    """
+    wanted, got = jnp.shape(prediction), jnp.shape(y)
+    if got != wanted and not is_label(prediction, y):
+        explain(example_loss, prediction, y)
+        raise InputError(
+            f"y: wanted targets of the prediction's shape {list(wanted)}, or integer class "
+            f"labels, per example; got {y.dtype} of shape {list(got)}; give y as many "
+            "columns as the prediction has, such as y[:, None] for one"
+        )
+
+
+def check_loss(example_loss: ExampleLoss, prediction: Any, y: Any, shape: tuple[int, ...]) -> None:
+    """Refuse the loss of an example, of that shape, that target and prediction broadcast to.
+
+    Raises:
+        InputError: with what to do.
+    """
+    wanted, label = jnp.shape(prediction), is_label(prediction, y)
+    if label and (shape == wanted or (shape == () and of(example_loss, prediction).broadcast)):
+        raise refusal(wanted)
+    if shape not in ((), () if label else wanted):
+        raise InputError(
+            f"example_loss: wanted a loss of shape [] or {list(wanted)} per example, without "
+            f"broadcasting; got {list(shape)} from a prediction {list(wanted)} and y "
+            f"{list(jnp.shape(y))}"
+        )
+
+
+def check_range(example_loss: ExampleLoss, prediction: Any, labels: np.ndarray) -> None:
+    """Refuse labels outside the outputs, which JAX would not notice.
+
+    Raises:
+        InputError: a label below 0 or not below O, for a loss that picks an output by it.
+    """
+    if not prediction.shape or not of(example_loss, prediction).pick:
+        return
+    classes = prediction.shape[-1]
+    if labels.min() >= 0 and labels.max() < classes:
+        return
+    row = int(np.argmax((labels < 0) | (labels >= classes)))
+    if classes == 1:
+        raise InputError(
+            "y: wanted class labels of a network with an output for each class; got "
+            f"one output, and {labels[row]} in row {row}; give it more, or choose a "
+            "loss of one output"
+        )
+    raise InputError(
+        f"y: wanted class labels 0 to {classes - 1}, one for each of the network's "
+        f"{classes} outputs; got {labels[row]} in row {row}"
+    )
+
+
+def explain(
+    example_loss: ExampleLoss, prediction: Any, y: Any, error: Exception | None = None
+) -> None:
+    """Refuse labels where the loss takes targets, and targets where it takes labels."""
+    wanted, got = jnp.shape(prediction), jnp.shape(y)
+    if is_label(prediction, y):
+        if _takes_targets(example_loss, prediction):
+            raise refusal(wanted) from error
+    elif wanted and of(example_loss, prediction).pick:
+        ways = {
+            wanted[:-1]: "cast them to integers, such as y.astype(int)",
+            (*wanted[:-1], 1): "give the column as integers, such as y[:, 0].astype(int)",
+            wanted: "of one-hot rows give y.argmax(-1)",
+        }
+        if got in ways:
+            raise InputError(
+                f"y: wanted integer class labels of shape {list(wanted[:-1])} per example, "
+                f"which the example loss takes; got {y.dtype} of shape {list(got)}; {ways[got]}"
+            ) from error
+
+
+@functools.lru_cache(maxsize=256)
+def _of(example_loss: ExampleLoss, shape: tuple[int, ...], dtype: np.dtype) -> Labels:
+    """Try a loss on fixed predictions, as drawn and with their outputs moved on by one.
+
+    A loss of a class tells the outputs apart, so the moved ones change it. What broadcasts gives
+    the same, and so does what takes the outputs together, such as `(jnp.sum(z) - y) ** 2`; of
+    these only the former meets a label of more axes than the prediction in one operation.
+    A loss that cannot be tried is taken: used, it gives its own error.
+    """
+    outputs = shape[-1]
+    random = np.random.default_rng(0)
+    # Where a loss with a margin is not flat, where it may be, and where a logarithm is defined.
+    drawn = [
+        random.normal(0, 0.3, shape),
+        random.normal(0, 3, shape),
+        random.uniform(0.1, 1, shape),
+    ]
+    z = np.array([*drawn, *(np.roll(each, 1, -1) for each in drawn)], dtype)
+    few = np.linspace(0, outputs - 1, min(outputs, 32))
+    labels = np.array([*few, outputs, outputs + 1], np.int32)
+    y = np.broadcast_to(labels.reshape(-1, *(1 for _ in shape[:-1])), (len(labels), *shape[:-1]))
+    unknown = Labels(broadcast=False, pick=False)
+    try:
+        with (
+            jax.ensure_compile_time_eval(),
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+            jax.debug_nans(False),
+        ):
+            tried = jax.vmap(jax.vmap(example_loss, (None, 0)), (0, None))
+            fast = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+            values = np.asarray(jax.jit(tried, compiler_options=fast)(z, y))
+    except Exception:  # a user's loss may fail in any way
+        return unknown
+    if values.shape != (len(z), len(y)):
+        return unknown
+    finite = np.abs(values[np.isfinite(values)])
+    rounding = 16 * np.finfo(dtype).eps * np.sqrt(outputs) * finite.max(initial=0)
+
+    def same(these: np.ndarray, those: np.ndarray) -> bool:
+        return np.allclose(these, those, rtol=0, atol=rounding, equal_nan=True)
+
+    alike = outputs > 1 and same(*np.split(values[:, :-2], 2))
+    varies = not same(values[:1], values)
+    return Labels(
+        broadcast=alike and varies and _meets(example_loss, shape, dtype),
+        pick=not alike and same(values[:, -2], values[:, -1]),
+    )
+
+
+def _meets(example_loss: ExampleLoss, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Tell whether a label of one axis at least meets outputs of another rank."""
+    label = jax.ShapeDtypeStruct(shape[:-1] or (1, 1), np.int32)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("raise"):
+        try:
+            jax.eval_shape(example_loss, jax.ShapeDtypeStruct(shape, dtype), label)
+        except Exception as error:  # a user's loss may fail in any way
+            return "rank_promotion" in str(error)
+    return False
+
+
+def _takes_targets(example_loss: ExampleLoss, prediction: Any) -> bool:
+    shape = jnp.shape(prediction)
+    each = jax.ShapeDtypeStruct(shape, jnp.result_type(prediction))
+    try:
+        return jnp.shape(jax.eval_shape(example_loss, each, each)) in ((), shape)
+    except Exception:  # a user's loss may fail in any way
+        return False
+
+
+def refusal(wanted: tuple[int, ...]) -> InputError:
+    way = "one-hot encode them (jax.nn.one_hot)"
+    if wanted[-1] == 1:
+        way = "give y[:, None], of floats"
+    return InputError(
+        f"y: wanted targets of the prediction's shape {list(wanted)}, which the example loss "
+        f"takes; got integer class labels, which it would broadcast; {way}, or choose a loss of "
+        "integer labels"
+    )

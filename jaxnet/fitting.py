@@ -1,0 +1,419 @@
+"""Training for epochs: shuffled batches, validation, early stopping, data larger than memory.
+
+A run is compiled in chunks: as many epochs as a third of a second holds, or of a stream as many
+batches as fit, of which the next are read while these compute.
+
+Shapes: N rows of data, B rows of a batch, E epochs.
+"""
+
+import dataclasses
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int32, PyTree
+
+from jaxnet import batches, optimizers, streams, training
+from jaxnet._guards import checks, divergence, verify
+from jaxnet.errors import InputError
+from jaxnet.losses import Loss, Rule
+from jaxnet.optimizers import Optimizer
+from jaxnet.training import Metric, Plan, Run
+
+_FOREVER = np.iinfo(np.int32).max
+
+
+class Progress(NamedTuple):
+    """Where a run of `fit` is: all it takes to go on from there.
+
+    Attributes:
+        run: its state, and the loss of the epoch under way.
+        best_params: those of the lowest validation loss; the last ones without validation.
+        best_value: that loss. best_epoch: how many epochs had been done when it was measured.
+        epoch: whole epochs done. steps: steps done in the epoch under way.
+    """
+
+    run: Run
+    best_params: PyTree
+    best_value: Float[Array, ""]
+    best_epoch: Int32[Array, ""]
+    epoch: Int32[Array, ""]
+    steps: Int32[Array, ""]
+
+
+class Fit(NamedTuple):
+    """A run of `fit`, under way or done.
+
+    Attributes:
+        progress: where it is; of a run that diverged, before the step that was not finite.
+        history: per epoch done, shape [E]: "loss", the mean over the epoch's examples as they were
+            trained on, and with validation "validation_loss" and "validation_" + each metric.
+        outcome: "running", "finished", "stopped early" or "diverged".
+        message: where and why it diverged, or why nothing was trained; empty elsewhere.
+        verified: how the compiled loss, gradient and metrics were found to compare with NumPy's.
+    """
+
+    progress: Progress
+    history: dict[str, Float[np.ndarray, " E"]]
+    outcome: str
+    message: str = ""
+    verified: str = ""
+
+    @property
+    def params(self) -> PyTree:
+        """The best parameters: of the lowest validation loss, or the last without validation."""
+        return self.progress.best_params
+
+
+def begin(
+    optimizer: Optimizer, params: PyTree, hyperparameters: Mapping[str, Any] | None = None
+) -> Fit:
+    """Give a run of `fit` before its first epoch; also what a checkpoint is restored into."""
+    progress = _beginning(optimizer)(params, optimizers.check(optimizer, hyperparameters))
+    return Fit(progress, {}, "running")
+
+
+@functools.lru_cache(maxsize=64)
+def _beginning(optimizer: Optimizer) -> Callable[[PyTree, dict[str, float]], Progress]:
+    def first(params: PyTree, numbers: dict[str, Array]) -> Progress:
+        made = Plan(lambda params, batch: params, optimizer).made(numbers)
+        run, none = training.begin(made, params), jnp.int32(0)
+        progress = Progress(run, params, run.total + jnp.inf, none, none, none)
+        # As a chunk gives them back: a weakly typed leaf would compile the second chunk anew.
+        return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), progress)
+
+    return jax.jit(first)
+
+
+def fit(
+    loss: Loss | Rule,
+    optimizer: Optimizer,
+    params: PyTree[Float[Array | np.ndarray, "..."]],
+    data: PyTree | streams.Stream,
+    *,
+    epochs: int,
+    batch_size: int | None = None,
+    seed: int = 0,
+    drop_last: bool = False,
+    validation: PyTree | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    patience: int | None = None,
+    sharding: jax.sharding.NamedSharding | None = None,
+    on_progress: Callable[[Fit], None] | None = None,
+    resume: Fit | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+) -> Fit:
+    """Train for epochs: shuffled minibatches, validation and early stopping in compiled chunks.
+
+    Every epoch sees each example once. Rows that do not fill a last batch make a smaller one, in
+    the same program. A loss, gradient or parameter that is not finite ends the run, with the state
+    before that step, and a message that says where and why.
+
+    Args:
+        loss: `(params, batch) -> []`, a mean over the examples of the batch, or a `Rule` of its
+            value and gradient.
+        optimizer: an optax optimizer, or a function that makes one of the hyperparameters.
+        params: where to start.
+        data: N rows, a pytree of arrays; or, for data larger than memory, a function of the epoch
+            that gives its batches, such as `stream` makes.
+        epochs: at most so many in all, those before `resume` included.
+        batch_size: B, all rows where None; a stream brings its own.
+        seed: of the shuffles; epoch e of seed s is the same in every run.
+        drop_last: leave out the rows that do not fill a last batch, others in every epoch.
+        validation: data as one batch, judged after every epoch.
+        metrics: by name, `(params, batch) -> []`, measured on the validation data.
+        patience: stop after so many epochs without a lower validation loss.
+        sharding: of a batch's first axis over devices; one device where None.
+        on_progress: called between compiled chunks, about three times a second; what it raises
+            ends the run.
+        resume: go on from here; the same arguments give the numbers of an uninterrupted run.
+        hyperparameters: finite numbers for `optimizer`, by name, traced.
+
+    Raises:
+        InputError: input that cannot be trained on, named, before anything compiles; a loss or
+            metric that this JAX does not compile to what it says, before the first step.
+    """
+    checks.batch_size(batch_size, training.check(loss, params, data))
+    checks.ends(epochs, patience, validation, metrics)
+    plan = Plan(loss, optimizer, tuple((metrics or {}).items()))
+    now = resume or begin(optimizer, params, hyperparameters)
+    job = _Job(
+        plan,
+        optimizers.check(optimizer, hyperparameters),
+        jax.device_put(validation),
+        _Layout(batch_size or 0, drop_last, sharding),
+        epochs,
+        _FOREVER if patience is None else patience,
+    )
+    if callable(data):
+        chunks = _streamed(job, now.progress, cast(streams.Stream, data))
+    else:
+        chunks = _in_memory(job, now.progress, data, seed, watched=on_progress is not None)
+    results = _results(now.progress, chunks)
+    # A run that ended may go on, for more epochs or with more patience.
+    now = now._replace(outcome="running", message="")
+    while (now := job.judge(now)).outcome == "running":
+        more = next(results)
+        history = {
+            name: np.concatenate([now.history.get(name, np.zeros(0, value.dtype)), value])
+            for name, value in more.history.items()
+        }
+        now = more._replace(history=history or now.history)
+        if on_progress and now.outcome == "running":
+            on_progress(now)
+    idle = divergence.untrained(params, now.progress.run.state) if now.history else ""
+    return now._replace(message=now.message or idle)
+
+
+class _Layout(NamedTuple):
+    """How the rows of an epoch become batches: of B rows, and a smaller last one or none."""
+
+    batch_size: int
+    drop_last: bool
+    sharding: jax.sharding.NamedSharding | None
+
+    def parts(self, rows: Any) -> list[tuple[int, Any]]:
+        """Cut rows into parts of equal batches, each after its first step: shape [T, B]."""
+        whole = len(rows) // self.batch_size
+        cut = whole * self.batch_size
+        parts = [(0, rows[:cut].reshape(whole, self.batch_size))]
+        if cut < len(rows) and not self.drop_last:
+            parts.append((whole, rows[cut:][None]))
+        return parts
+
+    def spread(self, batch: PyTree) -> PyTree:
+        """Spread a batch over devices, where these divide it."""
+        if self.sharding is None or batches.count(batch) % self.sharding.num_devices:
+            return batch
+        return jax.lax.with_sharding_constraint(batch, self.sharding)
+
+
+class _Chunk(NamedTuple):
+    """What one call of the program goes through.
+
+    Attributes:
+        data: N rows. orders: shape [E, N], of epochs or, of a stream, the part of one.
+        offset: steps of the epoch that came before these orders.
+        count: epochs to run. stop: steps of each to take. ends: whether it ends with the last.
+    """
+
+    data: PyTree
+    orders: Any
+    offset: Any
+    count: Any
+    stop: Any
+    ends: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What stays the same through a run of `fit`."""
+
+    plan: Plan
+    numbers: dict[str, float]
+    validation: PyTree | None
+    layout: _Layout
+    epochs: int
+    patience: int
+
+    def sized(self, batch_size: int) -> "_Job":
+        """Give the job of batches of that size."""
+        return dataclasses.replace(self, layout=self.layout._replace(batch_size=batch_size))
+
+    def call(self, progress: Progress, chunk: _Chunk) -> Any:
+        """Run a chunk."""
+        program = _program(self.plan, self.layout)
+        return program.call(self.numbers, progress, self.validation, self.patience, chunk)
+
+    def verify(self, progress: Progress, chunk: _Chunk) -> str:
+        """Hold what the program computes against NumPy, once, while the program is compiled."""
+        orders = tuple(part[0] for _, part in self.layout.parts(chunk.orders[0]) if len(part))
+        at_start = progress.run.state.params, chunk.data, orders, self.validation
+        like, none = (progress, chunk.data, orders, self.validation), chunk._replace(count=0)
+        program = _program(self.plan, self.layout)
+        program.refuse(at_start, like, lambda: self.call(progress, none))
+        return program.said(like)
+
+    def judge(self, now: Fit) -> Fit:
+        """Say whether a run goes on."""
+        done, waited = now.progress.epoch, now.progress.epoch - now.progress.best_epoch
+        if now.outcome == "running" and (done >= self.epochs or waited >= self.patience):
+            outcome = "stopped early" if waited >= self.patience else "finished"
+            return now._replace(outcome=outcome)
+        return now
+
+
+@functools.lru_cache(maxsize=64)
+def _program(plan: Plan, layout: _Layout) -> verify.Program:
+    """Make the program that runs epochs until one fails or patience ends.
+
+    It gives the progress, that before the epoch that failed; the history, of which values past
+    the last epoch are unused; and whether all was finite.
+    """
+    once = plan.traced_once()
+
+    def epochs_of(
+        numbers: dict[str, Array],
+        progress: Progress,
+        validation: PyTree | None,
+        patience: Array,
+        chunk: _Chunk,
+    ) -> tuple[Progress, dict[str, Array], Array]:
+        take_steps = functools.partial(_take_steps, once.made(numbers), layout, chunk)
+        end = functools.partial(_end_epoch, once, validation)
+        shapes = jax.eval_shape(end, progress)[1]
+        unmeasured = jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes)
+
+        def epoch(carry: Any) -> Any:
+            i, before, history, _ = carry
+            through = take_steps(chunk.orders[i], before)
+            goes_on = divergence.goes_on(through.run.state.opt_state)
+            finite = training.is_good(through.run) & (jnp.isfinite(through.run.total) | goes_on)
+            after, values = jax.lax.cond(chunk.ends, end, lambda p: (p, unmeasured), through)
+            if validation is not None:
+                finite &= jnp.isfinite(values["validation_loss"])
+            history = jax.tree.map(lambda all, one: all.at[i].set(one), history, values)
+            return i + 1, _where(finite, after, before), history, finite
+
+        def goes_on(carry: Any) -> Array:
+            i, progress, _, finite = carry
+            waited = progress.epoch - progress.best_epoch
+            return (i < chunk.count) & finite & (waited < patience)
+
+        history = jax.tree.map(lambda value: jnp.zeros(len(chunk.orders), value.dtype), shapes)
+        return jax.lax.while_loop(goes_on, epoch, (0, progress, history, jnp.array(True)))[1:]
+
+    return verify.Program(jax.jit(epochs_of), jax.jit(training.at_start(once, layout.spread)))
+
+
+def _take_steps(
+    plan: Plan, layout: _Layout, chunk: _Chunk, rows: Array, progress: Progress
+) -> Progress:
+    """Take the steps of an order, as far as the chunk says: whole batches, then what is left."""
+    run, steps = progress.run, progress.steps
+    for first, order in layout.parts(rows):
+
+        def body(t: Array, run: Run, first: int = first, order: Array = order) -> Run:
+            batch = layout.spread(batches.take(chunk.data, order[t - first]))
+            return training.advance(plan, run, batch, t=t)[0]
+
+        low = jnp.maximum(steps - chunk.offset, first)
+        high = jnp.minimum(chunk.stop, first + len(order))
+        run = jax.lax.fori_loop(low, high, body, run)
+        steps += jnp.maximum(high - low, 0)
+    return progress._replace(run=run, steps=steps)
+
+
+def _end_epoch(
+    plan: Plan, validation: PyTree | None, progress: Progress
+) -> tuple[Progress, dict[str, Array]]:
+    """Judge an epoch that is through: its values, and the best so far."""
+    run, values = training.measure(plan, progress.run, validation)
+    loss, best = values.get("validation_loss", values["loss"]), jnp.array(True)
+    if validation is not None:
+        best = loss < progress.best_value
+    epoch = progress.epoch + 1
+    return Progress(
+        run,
+        best_params=_where(best, run.state.params, progress.best_params),
+        best_value=jnp.where(best, loss, progress.best_value),
+        best_epoch=jnp.where(best, epoch, progress.best_epoch),
+        epoch=epoch,
+        steps=jnp.zeros((), jnp.int32),
+    ), values
+
+
+def _where(condition: Array, these: PyTree, those: PyTree) -> PyTree:
+    return jax.lax.cond(condition, lambda: these, lambda: those)
+
+
+def _in_memory(
+    job: _Job, progress: Progress, data: PyTree, seed: int, *, watched: bool
+) -> Iterator[tuple[_Job, _Chunk]]:
+    """Give chunks of as many epochs as a third of a second holds."""
+    rows = batches.count(data)
+    job = job.sized(job.layout.batch_size or rows)
+    size = job.layout.batch_size
+    steps = rows // size if job.layout.drop_last else -(-rows // size)
+    most = max(1, min(job.epochs, 2**20 // rows))
+    together, done, on_device = 1 if watched else most, int(progress.epoch), jax.device_put(data)
+    while done < job.epochs:
+        count = min(together, job.epochs - done)
+        orders = np.zeros((most, rows), np.int32)
+        for i in range(count):
+            whole = size == rows
+            orders[i] = np.arange(rows) if whole else batches.shuffle(rows, seed, done + i)
+        began = time.monotonic()
+        yield job, _Chunk(on_device, orders, 0, count, steps, True)
+        done += count
+        if time.monotonic() - began < 0.15:
+            together = min(2 * together, most)
+
+
+def _streamed(job: _Job, progress: Progress, data: streams.Stream) -> Iterator[tuple[_Job, _Chunk]]:
+    """Give chunks of batches; the last of an epoch ends it."""
+    steps = int(progress.steps)
+    for epoch in range(int(progress.epoch), job.epochs):
+        stacks = streams.stacked(itertools.islice(data(epoch), steps, None))
+        ahead = next(stacks, None)
+        if ahead is None:
+            raise InputError(f"data: wanted batches in epoch {epoch}; got none")
+        while ahead:
+            (rows, order, count), ahead = ahead, next(stacks, None)
+            chunk = _Chunk(rows, order.reshape(1, -1), steps, 1, count, ahead is None)
+            yield job.sized(order.shape[1]), chunk
+            steps += count
+        steps = 0
+
+
+def _results(progress: Progress, chunks: Iterator[tuple[_Job, _Chunk]]) -> Iterator[Fit]:
+    """Run chunk by chunk; the next of an epoch is read and moved while this one computes."""
+    ahead = None
+    while True:
+        job, chunk = ahead or next(chunks)
+        verified = job.verify(progress, chunk)
+        result = job.call(progress, chunk)
+        ahead = None if chunk.ends else next(chunks)
+        now = _settled(job, chunk, progress, result)
+        progress = now.progress
+        yield now._replace(verified=verified)
+
+
+def _settled(job: _Job, chunk: _Chunk, before: Progress, result: Any) -> Fit:
+    """Give where a call of the program came, and the values of the epochs that it finished."""
+    progress, history, finite = jax.block_until_ready(result)
+    through = int(progress.epoch) - int(before.epoch)
+    history = {name: np.asarray(value)[:through] for name, value in history.items() if through}
+    if finite:
+        return Fit(progress, history, "running")
+    failed = chunk._replace(orders=np.roll(chunk.orders, -through, axis=0), count=1, ends=False)
+    return _failed(job, failed, progress)._replace(history=history)
+
+
+def _failed(job: _Job, chunk: _Chunk, progress: Progress) -> Fit:
+    """Find the step of an epoch at which a run failed, and say why."""
+
+    def taken(stop: int) -> tuple[Progress, Any, Array]:
+        return job.call(progress, chunk._replace(stop=stop))
+
+    def look(t: int) -> training.Step:
+        rows = chunk.orders[0][t * size : (t + 1) * size]
+        batch = batches.take(chunk.data, rows)
+        return training.looking(job.plan)(job.numbers, taken(t)[0].run.state, batch)
+
+    size, low = job.layout.batch_size, int(progress.steps) - int(chunk.offset)
+    good, steps = divergence.search(lambda stop: taken(stop)[2], look, low, int(chunk.stop))
+    last = taken(good)[0]
+    if job.validation is None:
+        last = last._replace(best_params=last.run.state.params)
+    epoch, done = int(last.epoch), int(last.steps)
+    why = f"the validation loss was not finite after epoch {epoch + 1}"
+    if steps:
+        at = f" in epoch {epoch + 1}, step {done + 1}"
+        why = divergence.explain(steps, job.plan.optimizer, at, first=epoch == done == 0)
+    return Fit(last, {}, "diverged", f"{why}; the state before it is kept")
