@@ -436,10 +436,10 @@ def test_another_description_is_refused_with_what_differs(tmp_path):
     with pytest.raises(InputError, match="description: expected this run") as caught:
         checkpoints.Checkpoints(tmp_path, other)
     assert str(caught.value).split("\n")[1:] == [
-        "  sizes[1]: expected 16, got 32",
-        "  sizes[2]: expected 8, got nothing",
         "  optimizer.rate: expected 0.2, got 0.1",
         "  seed: expected 1, got nothing",
+        "  sizes.1: expected 16, got 32",
+        "  sizes.2: expected 8, got nothing",
         '  data: expected nothing, got "ab"',
     ]
     # Refused as long as one record can be read; equal as JSON is equal.
