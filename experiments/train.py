@@ -127,10 +127,10 @@ def run(
     if folder is None:
         ended = fit(on_progress=on_progress)
     else:
+        fresh = training.begin(make, params, learning_rate=settings.learning_rate)
         kept = dataclasses.asdict(settings) | {"epochs": None, "sizes": sizes}
         kept["table"] = fingerprints.of_data((split.train, split.validation))
         with checkpoints.Checkpoints(folder / "checkpoints", json.loads(json.dumps(kept))) as saved:
-            fresh = training.begin(make, params, learning_rate=settings.learning_rate)
             found = saved.restore(fresh)
             resume, skipped = found or (fresh, [])
             last = time.monotonic()

@@ -55,7 +55,7 @@ BENCHMARK_ARROWS = {
 }
 CORE_PACKAGES = {"jax", "jaxlib", "numpy", "optax", "jaxtyping"}
 # These need no extra: what anyone may import who installed the package alone.
-BARE = {"errors", "_guards", "audit", "jaxnet", *_CORE}
+BARE = {"errors", "_guards", "audit", "jaxnet", "storage", *_CORE}
 
 
 def modules(package):

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from jaxnet._guards import checks
 from jaxnet.compare.runs import Runs
 from jaxnet.errors import InputError
-from jaxnet.storage import files
+from jaxnet.storage import files, fingerprints
 
 checks.extra("compare", "pyarrow")
 
@@ -32,14 +32,12 @@ def keep(folder: Path, protocol: dict[str, Any]) -> Path:
     Raises:
         InputError: naming what differs.
     """
-    path, written = folder / _PROTOCOL, json.loads(json.dumps(protocol))
+    path, written = folder / _PROTOCOL, json.loads(files.to_json(protocol, "protocol"))
     if path.exists():
         try:
-            found = dict(json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(
-                f"folder: wanted the protocol of a comparison; got {path}: {error}"
-            ) from error
+            found, _ = files.read_record(path)
+        except InputError as error:
+            raise InputError(f"folder: wanted the protocol of a comparison; got {error}") from error
         named = (written | found).keys() - {"title"}
         differ = sorted(name for name in named if written.get(name) != found.get(name))
         if differ:
@@ -47,10 +45,15 @@ def keep(folder: Path, protocol: dict[str, Any]) -> Path:
                 f"folder: wanted a folder of its own; {folder} holds a comparison with another "
                 f"{', '.join(differ)}; give another folder, or delete this one"
             )
-    tiles = folder / "tiles"
+    # Named by the protocol, by which a tile tells whose it is.
+    whose = fingerprints.of_record(
+        [[name, written[name]] for name in sorted(written.keys() - {"title"})]
+    )
+    tiles = folder / "tiles" / whose[:24]
     try:
         tiles.mkdir(parents=True, exist_ok=True)
-        _write_json(path, protocol)
+        files.clear(tiles)
+        files.write_record(path, protocol, {})
     except OSError as error:
         raise InputError(f"folder: wanted a place to write to; got {folder}: {error}") from error
     return tiles
@@ -70,11 +73,12 @@ def write(
     Raises:
         OSError: a place that cannot be written to.
     """
+    contents: dict[str, bytes] = {}
     ends, curves = zip(*(_tables(each, steps) for each in runs), strict=True)
     for name, tables in zip(_TABLES, (ends, curves), strict=True):
         sink = pa.BufferOutputStream()
         parquet.write_table(pa.concat_tables(tables, promote_options="default"), sink)
-        files.write(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
+        contents[f"{name}.parquet"] = sink.getvalue().to_pybytes()
     record = {
         "protocol": protocol,
         "provenance": provenance,
@@ -82,11 +86,7 @@ def write(
         "reasons": reasons,
         "steps": steps.tolist(),
     }
-    _write_json(folder / _RESULT, record)
-
-
-def _write_json(path: Path, record: dict[str, Any]) -> None:
-    files.write(path, json.dumps(record, indent=1).encode())
+    files.write_record(folder / _RESULT, record, contents)
 
 
 def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[pa.Table, pa.Table]:
@@ -121,11 +121,13 @@ def read(folder: Path) -> Read:
         InputError: a folder without all of it.
     """
     try:
-        record = json.loads((folder / _RESULT).read_text("utf-8"))
-        ends, curves = (parquet.read_table(folder / f"{name}.parquet") for name in _TABLES)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"folder: wanted a finished comparison; got {folder}: {error}") from error
+        record, contents = files.read_record(folder / _RESULT)
+    except InputError as error:
+        raise InputError(f"folder: wanted a finished comparison; got {error}") from error
     try:
+        ends, curves = (
+            parquet.read_table(pa.BufferReader(contents[f"{name}.parquet"])) for name in _TABLES
+        )
         return _read(record, ends, curves)
     except KeyError as error:
         raise InputError(

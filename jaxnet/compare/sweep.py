@@ -11,7 +11,6 @@ run, T steps of B rows, N rows of data.
 
 import functools
 import hashlib
-import io
 import json
 import os
 import time
@@ -32,7 +31,7 @@ from jaxnet.compare.fast import products
 from jaxnet.errors import InputError
 from jaxnet.losses import Loss, Rule
 from jaxnet.optimizers import Entry
-from jaxnet.storage import files
+from jaxnet.storage import arrays
 
 # What the parameters, gradients and optimizer states of a tile may take: a CPU's cache; elsewhere
 # enough runs to fill the device.
@@ -688,7 +687,7 @@ def _name(task: Task, entry: Entry, test: bool, items: _Items, shape: Tile) -> s
     pairs = list(zip(items.seeds.tolist(), items.rates.tolist(), strict=True))
     made = devices.releases(), task.fast or fast(), jax.local_device_count()
     said = json.dumps([entry.name, test, pairs, shape, made])
-    return f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
+    return f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.safetensors"
 
 
 @functools.lru_cache(maxsize=8)
@@ -802,17 +801,20 @@ def _scoring(functions: _Functions) -> Callable[..., dict[str, Array]]:
     return jax.jit(score, compiler_options=dict(functions.fast.options))
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
-    files.write(path, hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+def _write(path: Path, tile: dict[str, np.ndarray]) -> None:
+    arrays.write(path, tile, {"folder": path.parent.name})
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:
-    """Read a tile; one that is damaged is done again."""
-    content = path.read_bytes() if path.exists() else b""
-    digest, arrays = content[:32], content[32:]
-    if hashlib.sha256(arrays).digest() != digest:
+    """Read a tile; one that is damaged, or of another folder, is done again."""
+    if not path.exists():
         return None
-    with np.load(io.BytesIO(arrays), allow_pickle=False) as file:
-        return dict(file)
+    own = {"folder": path.parent.name}
+    try:
+        tile, record = arrays.read(path)
+        if record != own:
+            raise InputError(f"{path}: expected a tile of {own}, got one of {record}")
+    except InputError as error:
+        warnings.warn(f"a tile is done again: {error}", RuntimeWarning, stacklevel=2)
+        return None
+    return tile

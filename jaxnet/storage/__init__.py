@@ -1,1 +1,11 @@
-"""One way to write arrays with a record of what they are."""
+"""One way to write arrays with a record of what they are: whole or not at all, and sealed.
+
+`Checkpoints` keep a run of `training.fit` through kills, `models` a network for any program; both
+are `arrays` in sealed `files`. `fingerprints` tell whether data are those they were.
+"""
+
+from jaxnet.storage import arrays as arrays
+from jaxnet.storage import files as files
+from jaxnet.storage import fingerprints as fingerprints
+from jaxnet.storage import models as models
+from jaxnet.storage.checkpoints import Checkpoints as Checkpoints

@@ -1,11 +1,29 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and that tell when they are not what was written.
 
+A sealed file holds, in place of 64 zeros at its start, the SHA-256 of its name and of all its
+bytes: one that is damaged, cut short, or another file under its name, is refused before a byte of
+it is believed. One process at a time writes a folder.
+"""
+
+import contextlib
+import hashlib
+import json
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from jaxnet.errors import InputError
+
+Content = bytes | bytearray
+BLANK = "0" * 64
+"""What stands in a file, as the first thing it holds, until it is sealed."""
+_MARK, _WITHIN = b'"sha256": "', 128
+_HALF = ".half"
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: Content) -> None:
     """Write a file, in the place of an older one only once it is on the disk.
 
     Folders on the way to it are made.
@@ -13,14 +31,132 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         OSError: a place that cannot be written to, or is full; an older file stays as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_all({path: content})
+
+
+def write_all(contents: Mapping[Path, Content]) -> None:
+    """Write files as `write` does, and put the first in its place once all are on the disk."""
     # Named after the thread, so that two that write the same file do not mix.
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    mark = f"{os.getpid()}.{threading.get_ident()}{_HALF}"
+    halves = {path: path.with_name(f".{path.name}.{mark}") for path in contents}
+    path = Path()
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with halves[path].open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, half in halves.items():
+            os.replace(half, path)
+    except OSError as error:
+        told = f"expected to write this file, got {error.strerror or error}"
+        told += "; make room there, or give another place; an older file is as it was"
+        raise OSError(error.errno, told, str(path)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        for half in halves.values():
+            with contextlib.suppress(OSError):
+                half.unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> list[str]:
+    """Remove what killed processes left half written in a folder; give the names of it."""
+    halves = sorted(folder.glob(f".*{_HALF}"))
+    for half in halves:
+        half.unlink(missing_ok=True)
+    return [half.name for half in halves]
+
+
+def seal(name: str, content: bytearray) -> bytearray:
+    """Put the SHA-256 of a file of this name in the place of `BLANK`; give the same content."""
+    start = content.index(_MARK + BLANK.encode()) + len(_MARK)
+    content[start : start + len(BLANK)] = _sha256(name, content, start).encode()
+    return content
+
+
+def read(path: Path) -> bytes:
+    """Read a sealed file.
+
+    Raises:
+        InputError: no file, or one that is not, to the last bit, what was written there.
+    """
+    content = _content(path)
+    start = content.find(_MARK, 0, _WITHIN) + len(_MARK)
+    if start < len(_MARK):
+        raise _refused(path, "one without a seal, of an older version or damaged")
+    if content[start : start + len(BLANK)] != _sha256(path.name, content, start).encode():
+        raise _refused(path, "another SHA-256: it is damaged, or another under its name")
+    return content
+
+
+def write_record(path: Path, record: Mapping[str, Any], contents: Mapping[str, Content]) -> None:
+    """Write files side by side and, after them, a JSON record sealed over itself and all of them.
+
+    What killed processes left half written beside them is removed.
+
+    Args:
+        path: of the record.
+        record: what JSON can hold, under other names than "sha256" and "files".
+        contents: of the other files, by name.
+
+    Raises:
+        InputError: a record that is not plain JSON, nan and infinity among it.
+        OSError: as `write`.
+    """
+    clear(path.parent)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    text = to_json({"sha256": BLANK, "files": digests, **record}, indent=1)
+    beside = {path.with_name(name): content for name, content in contents.items()}
+    write_all({**beside, path: seal(path.name, bytearray(text, "utf-8"))})
+
+
+def read_record(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Read what `write_record` wrote: the record, and the contents of its files.
+
+    Raises:
+        InputError: naming the file that is missing, or is not what was written.
+    """
+    record = json.loads(read(path))
+    digests = record.pop("files")
+    del record["sha256"]
+    contents = {name: _content(path.with_name(name)) for name in digests}
+    for name, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != digests[name]:
+            told = f"another SHA-256 than {path.name} has: it is damaged, or of another run"
+            raise _refused(path.with_name(name), told)
+    return record, contents
+
+
+def to_json(record: Any, name: str = "record", indent: int | None = None) -> str:
+    """Give a record as JSON.
+
+    Raises:
+        InputError: what JSON cannot hold, nan and infinity among it.
+    """
+    try:
+        return json.dumps(record, indent=indent, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name}: expected plain JSON, got {error}; give numbers, text, lists and dicts"
+        ) from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _refused(path, error.strerror or str(error)) from error
+
+
+def _refused(path: Path, got: str) -> InputError:
+    return InputError(
+        f"{path}: expected the file that jaxnet wrote there, got {got}; make it again"
+    )
+
+
+def _sha256(name: str, content: Content, start: int) -> str:
+    """Give the digest of a file whose seal stands at `start`, as if it were blank."""
+    digest, view = hashlib.sha256(f"{name}\n".encode()), memoryview(content)
+    for part in (view[:start], BLANK.encode(), view[start + len(BLANK) :]):
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,12 +1,10 @@
-"""A trained network as files that other programs read: JSON and safetensors (extra `train`).
+"""A trained network as files that other programs read: JSON and safetensors.
 
 `model.json` says what the network is and names its weights file, `weights-<hash>.safetensors`,
 which is written first: at every moment the folder holds a whole model or none.
 """
 
 import functools
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,10 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxnet import losses, network
-from jaxnet._guards import checks
 from jaxnet.errors import InputError
-from jaxnet.storage import files
+from jaxnet.storage import arrays, files, fingerprints
 
-checks.extra("train", "safetensors")
-
-from safetensors import SafetensorError  # noqa: E402
-from safetensors.numpy import load, save  # noqa: E402
-
-FORMAT = "jaxnet model 1"
+_RECORD, _WEIGHTS = "model.json", "weights-{}.safetensors"
 
 ACTIVATIONS: dict[str, network.Activation] = {
     "relu": jax.nn.relu,
@@ -89,19 +81,22 @@ def _predict(forward: losses.Forward, params: network.Params, x: Array) -> Array
 
 
 def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
-    """Write a network and what is known of it, in plain JSON types; whole or not at all."""
+    """Write a network and what is known of it, in plain JSON types; whole or not at all.
+
+    Raises:
+        InputError: what JSON cannot hold in `about`.
+        OSError: a place that cannot be written to, or is full; an older model stays as it was.
+    """
     tensors = {
         f"{index}.{name}": np.asarray(leaf)
         for index, layer in enumerate(params)
         for name, leaf in layer._asdict().items()
     }
-    weights = save(tensors)
-    digest = hashlib.sha256(weights).hexdigest()
-    name = f"weights-{digest[:16]}.safetensors"
-    files.write(folder / name, weights)
-    kept = {"format": FORMAT, "weights": name, "sha256": digest, "about": about}
-    files.write(folder / "model.json", json.dumps(kept, indent=1, allow_nan=False).encode())
-    for other in folder.glob("weights-*.safetensors"):
+    digest = fingerprints.of_data(tensors)
+    name = _WEIGHTS.format(digest[:16])
+    weights = arrays.pack(name, tensors, None)
+    files.write_record(folder / _RECORD, {"about": about}, {name: weights})
+    for other in folder.glob(_WEIGHTS.format("*")):
         if other.name != name:
             other.unlink()
 
@@ -112,18 +107,11 @@ def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
     Raises:
         InputError: no model there, or one that is not whole.
     """
-    wanted = f"{folder}: wanted a model, written by experiments.train"
     try:
-        kept = json.loads((folder / "model.json").read_bytes())
-        form, sha256, about = kept["format"], kept["sha256"], kept["about"]
-        weights = (folder / kept["weights"]).read_bytes()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{wanted}; got {error}") from error
-    if form != FORMAT or hashlib.sha256(weights).hexdigest() != sha256:
-        raise InputError(f"{wanted}; its format or its weights are not those of a {FORMAT!r}")
-    try:
-        tensors = load(weights)
-        layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(len(tensors) // 2)]
-    except (KeyError, SafetensorError) as error:
-        raise InputError(f"{wanted}; got {error}") from error
-    return tuple(network.Layer(*map(jnp.asarray, layer)) for layer in layers), about
+        record, contents = files.read_record(folder / _RECORD)
+    except InputError as error:
+        raise InputError(f"folder: expected a model in {folder}; {error}") from error
+    (weights,) = contents.values()
+    tensors, _ = arrays.unpack(weights)
+    layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(len(tensors) // 2)]
+    return tuple(network.Layer(*map(jnp.asarray, layer)) for layer in layers), record["about"]

@@ -16,9 +16,7 @@ import pytest
 import safetensors.numpy
 
 from experiments import predict, train
-from jaxnet import network
 from jaxnet.errors import InputError
-from jaxnet.storage import files, models
 from jaxnet.tables import tables
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -72,7 +70,8 @@ def test_a_run_beats_the_mean_and_predicts_in_the_targets_units(houses, trained,
 def test_another_program_reads_the_model(houses, trained):
     """safetensors, JSON and plain NumPy give the same predictions."""
     kept = json.loads((trained / "model" / "model.json").read_text())
-    tensors = safetensors.numpy.load_file(trained / "model" / kept["weights"])
+    (weights,) = kept["files"]
+    tensors = safetensors.numpy.load_file(trained / "model" / weights)
     layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(2)]
     encoder = tables.Encoder.from_json(kept["about"]["encoder"])
     x = encoder.features(tables.read(houses), str(houses))
@@ -140,7 +139,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
         text=True,
     )
     waited = time.monotonic() + 90
-    while not list(folder.glob("checkpoints/*/record.json")) and time.monotonic() < waited:
+    while not list(folder.glob("checkpoints/*.safetensors")) and time.monotonic() < waited:
         time.sleep(0.2)
     run.send_signal(number)
     said = run.communicate(timeout=60)[1]
@@ -155,38 +154,6 @@ def test_batches_over_devices_give_the_same(tmp_path):
     four = train.run(train.Settings("iris", hidden=(8,), epochs=10, devices=4))
     assert np.isclose(four.scores["test"]["loss"], one, rtol=1e-4)
     assert len(four.fit.progress.state.params[0].weight.sharding.device_set) == 4
-
-
-def test_a_model_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    first = network.init(jax.random.key(0), [2, 3, 1])
-    second = network.init(jax.random.key(1), [2, 3, 1])
-    models.write(tmp_path, first, {"which": 1})
-
-    def broken(path, content):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(files, "write", broken)
-    with pytest.raises(OSError, match="no space"):
-        models.write(tmp_path, second, {"which": 2})
-    params, about = models.read(tmp_path)
-    assert about == {"which": 1}
-    assert np.array_equal(params[0].weight, first[0].weight)
-    monkeypatch.undo()
-    models.write(tmp_path, second, {"which": 2})
-    assert models.read(tmp_path)[1] == {"which": 2}
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_a_broken_model_is_refused(tmp_path):
-    models.write(tmp_path, network.init(jax.random.key(0), [2, 1]), {})
-    (weights,) = tmp_path.glob("weights-*")
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    with pytest.raises(InputError, match=r"wanted a model.*its weights are not those"):
-        models.read(tmp_path)
-    with pytest.raises(InputError, match="wanted a model"):
-        models.read(tmp_path / "nothing")
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -1,8 +1,9 @@
 """Evidence for comparisons: the protocol is kept, and the answers are those of the runs."""
 
-import json
 import math
+from collections import Counter
 
+import damage
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ from jaxnet.compare import comparison, inputs, statistics, sweep
 from jaxnet.compare.runs import Runs
 from jaxnet.errors import InputError
 from jaxnet.report import page
+from jaxnet.storage import files
 
 POINTS = np.random.default_rng(0).normal(size=7)
 HELD, UNSEEN = POINTS[:3] + 0.5, POINTS[3:] - 0.5
@@ -467,11 +469,29 @@ def test_half_a_comparison_is_none(missing, found, tmp_path):
 def test_a_comparison_without_a_part_is_named(missing, found, tmp_path):
     comparison.save(found, tmp_path)
     path = tmp_path / "comparison.json"
-    record = json.loads(path.read_text())
+    record, contents = files.read_record(path)
     del record[missing]
-    path.write_text(json.dumps(record))
+    files.write_record(path, record, contents)
     with pytest.raises(InputError, match=f"has no '{missing}'; make it again"):
         comparison.load(tmp_path)
+
+
+def test_a_damaged_comparison_is_refused(found, tmp_path):
+    """Whatever is changed, and in whichever of its files, by its name."""
+    comparison.save(found, tmp_path / "ours")
+    ends = np.where(np.arange(8) > 3, np.inf, 1.0)
+    comparison.save(answered({"sgd": ends, "other": ends}), tmp_path / "theirs")
+    others = {path.name: [path.read_bytes()] for path in (tmp_path / "theirs").iterdir()}
+    kinds = []
+    for kind, path in damage.drawn(tmp_path / "ours", tmp_path / "copy", others):
+        named = (
+            r"folder: wanted a finished comparison; got .*(runs|curves|comparison)\.\w+: expected"
+        )
+        with pytest.raises(InputError, match=named):
+            comparison.load(path.parent)
+        kinds.append(kind)
+    print(Counter(kinds))
+    assert len(kinds) == damage.COUNT
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -524,7 +544,7 @@ def test_an_interrupted_comparison_goes_on_where_it_was(after, found, tmp_path):
     with pytest.raises(Stop):
         compare(folder=tmp_path, on_progress=interrupt)
     assert not (tmp_path / "comparison.json").exists()
-    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "tiles").iterdir()}
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert len(written) == after
     calls.clear()
     after = -1

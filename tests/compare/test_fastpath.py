@@ -168,7 +168,7 @@ def test_a_comparison_says_how_it_was_made():
 def test_tiles_of_other_releases_are_not_found_again(of, tmp_path, monkeypatch):
     def tiles():
         compared(tmp_path)
-        return set(tmp_path.rglob("*.npz"))
+        return set(tmp_path.rglob("*.safetensors"))
 
     first = tiles()
     assert first
