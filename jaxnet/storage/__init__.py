@@ -1,6 +1,6 @@
 """One way to write arrays with a record of what they are: whole or not at all, and sealed.
 
-`Checkpoints` keep a run of `training.fit` through kills, `models` a network for any program; both
+`Checkpoints` keep a run of `fit` through kills, `models` a network for any program; both
 are `arrays` in sealed `files`. `fingerprints` tell whether data are those they were.
 """
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a run of `training.fit`, so that it survives being killed.
+"""Checkpoints of a run of `fit`, so that it survives being killed.
 
 A checkpoint is one numbered file of `arrays`: it is there whole or not at all, and one that is not
 what was written is passed over.
@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnet import training
+from jaxnet import fitting
 from jaxnet.errors import InputError
 from jaxnet.storage import arrays, files
 
@@ -81,7 +81,7 @@ class Checkpoints:
         finally:
             self._writer.shutdown()
 
-    def save(self, fit: training.Fit) -> None:
+    def save(self, fit: fitting.Fit) -> None:
         """Copy a run to the host, and leave it to another thread to write.
 
         A checkpoint that still waits for another to be written gives way to this one.
@@ -97,7 +97,7 @@ class Checkpoints:
         told = {name: getattr(fit, name) for name in _TOLD}
         self._writes.append(self._writer.submit(self._write, told, leaves))
 
-    def restore(self, template: training.Fit) -> tuple[training.Fit, list[str]] | None:
+    def restore(self, template: fitting.Fit) -> tuple[fitting.Fit, list[str]] | None:
         """Give the newest whole checkpoint, to the last bit; None where there is none.
 
         Args:
@@ -169,8 +169,8 @@ def _missing(paths: list[Path]) -> list[str]:
 
 
 def _fit(
-    template: training.Fit, path: Path, leaves: dict[str, np.ndarray], record: Any
-) -> training.Fit:
+    template: fitting.Fit, path: Path, leaves: dict[str, np.ndarray], record: Any
+) -> fitting.Fit:
     """Make a run of what was read, with its arrays where those of the template are."""
     own = _leaves(template._replace(history={}))
     stored = {name: leaf for name, leaf in leaves.items() if not name.startswith(_HISTORY)}
@@ -180,10 +180,10 @@ def _fit(
     history = {
         name.removeprefix(_HISTORY): leaf for name, leaf in leaves.items() if name not in stored
     }
-    return training.Fit(progress, history, **{name: record[name] for name in _TOLD})
+    return fitting.Fit(progress, history, **{name: record[name] for name in _TOLD})
 
 
-def _leaves(fit: training.Fit) -> dict[str, Any]:
+def _leaves(fit: fitting.Fit) -> dict[str, Any]:
     """Name all arrays of a run."""
     leaves = jax.tree.leaves_with_path(fit.progress)
     progress = {f"progress{jax.tree_util.keystr(path)}": leaf for path, leaf in leaves}

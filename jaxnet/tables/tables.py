@@ -280,7 +280,7 @@ def split(
 def stream(
     source: str | Path, encoder: Encoder, batch_size: int, seed: int = 0
 ) -> Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]:
-    """Make a stream of a Parquet file's encoded rows for `training.fit`, a row group at a time.
+    """Make a stream of a Parquet file's encoded rows for `fit`, a row group at a time.
 
     Every epoch reads the row groups in another order, and the rows of each in another: a shuffle
     as wide as a row group, in as little memory.

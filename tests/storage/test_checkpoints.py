@@ -18,7 +18,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnet import batches, losses, network, training
+from jaxnet import fitting, losses, network, streams, training
 from jaxnet.errors import InputError
 from jaxnet.storage import checkpoints, fingerprints
 
@@ -26,8 +26,7 @@ ROOT = Path(__file__).parents[2]
 # How often the run that is killed is killed.
 KILLS = int(os.environ.get("JAXNET_KILLS", "6"))
 FORWARD = functools.partial(network.forward, activation=jnp.tanh)
-VALUE_AND_GRAD = jax.value_and_grad(losses.BatchLoss(FORWARD, optax.losses.l2_loss))
-VALUE = losses.BatchLoss(FORWARD, optax.losses.l2_loss)
+LOSS = losses.BatchLoss(FORWARD, optax.losses.l2_loss)
 OPTIMIZERS = {
     "sgd": optax.sgd(0.1),
     "momentum": optax.sgd(0.1, momentum=0.9),
@@ -57,21 +56,20 @@ def problem(rows=23, dtype=np.float32):
 def begun(optimizer, params):
     """A run before its first step, such as a template is."""
     none, loss = jnp.zeros((), jnp.int32), jnp.zeros((), jax.tree.leaves(params)[0].dtype)
-    state = training.start(optimizer, params)
-    where = training.Progress(state, params, loss, none, none, none, loss, none)
-    return training.Fit(where, {}, "running")
+    run = training.Run(training.start(optimizer, params), loss, none, none - 1)
+    return fitting.Fit(fitting.Progress(run, params, loss, none, none, none), {}, "running")
 
 
 def run(optimizer, params, data, epochs=3, **settings):
     """A run with validation, on data in memory or on a stream."""
     x, y = problem(8, jax.tree.leaves(params)[0].dtype)[1]
-    metrics = {"value": VALUE}
+    metrics = {"value": LOSS}
     if not callable(data):
         settings["batch_size"] = 5
     settings |= {"epochs": epochs, "seed": 1, "validation": (x, y), "metrics": metrics}
     # Optimizers of optax raise floats to integers.
     with jax.numpy_dtype_promotion("standard"):
-        return training.fit(VALUE_AND_GRAD, optimizer, params, data, **settings)
+        return fitting.fit(LOSS, optimizer, params, data, **settings)
 
 
 def bits(leaf):
@@ -146,14 +144,15 @@ def test_arrays_of_every_kind_come_back(tmp_path):
         "host": np.arange(6.0).reshape(2, 3).T,
     }
     plain = begun(optax.sgd(0.1), problem()[0])
-    progress = plain.progress._replace(state=training.State(plain.params, state))
+    state = training.State(plain.params, state)
+    progress = plain.progress._replace(run=plain.progress.run._replace(state=state))
     save(tmp_path, plain._replace(progress=progress))
     empty = jax.tree.map(lambda leaf: leaf, progress)
-    empty.state.opt_state["host"] = np.zeros((3, 2))
-    empty.state.opt_state["key"] = jax.random.key(0)
+    empty.run.state.opt_state["host"] = np.zeros((3, 2))
+    empty.run.state.opt_state["key"] = jax.random.key(0)
     found, _ = restored(tmp_path, plain._replace(progress=empty))
     assert same(found.progress, progress)
-    assert isinstance(found.progress.state.opt_state["host"], np.ndarray)
+    assert isinstance(found.progress.run.state.opt_state["host"], np.ndarray)
 
 
 def test_a_run_over_several_devices_comes_back_to_its_places(tmp_path):
@@ -205,9 +204,9 @@ class StoppedError(Exception):
 @pytest.mark.parametrize("kind", ["memory", "stream"])
 def test_a_resumed_run_is_the_uninterrupted_run(name, kind, tmp_path, monkeypatch):
     """Stopped after every chunk; those of the stream end within epochs."""
-    monkeypatch.setattr(training, "_CHUNK", 2 * 5 * 5)
+    monkeypatch.setattr(streams, "_STACK", 2 * 5 * 5)
     params, rows = problem()
-    data = rows if kind == "memory" else batches.stream(rows, 5, seed=1)
+    data = rows if kind == "memory" else streams.stream(rows, 5, seed=1)
     optimizer, template = OPTIMIZERS[name], begun(OPTIMIZERS[name], params)
     whole = run(optimizer, params, data, epochs=4)
     places = []
@@ -467,7 +466,7 @@ def test_another_template_is_refused_with_what_differs(three):
         ),
         (jax.tree.map(lambda x: x.astype(jnp.float16) if x.ndim else x, template.progress), "f"),
     ]:
-        given = other if isinstance(other, training.Fit) else template._replace(progress=other)
+        given = other if isinstance(other, fitting.Fit) else template._replace(progress=other)
         with pytest.raises(
             InputError, match="template: expected this run, got checkpoint"
         ) as caught:
@@ -554,10 +553,10 @@ BATCHES = 5
 
 def run_and_save(folder, steps, pause):
     """Go on with a run until it is through, saving after every step; say where it went on."""
-    training._CHUNK = 1
+    streams._STACK = 1
     params, rows = problem(5 * BATCHES - 2)
     optimizer, epochs = OPTIMIZERS["adam"], -(-steps // BATCHES)
-    stream = batches.stream(rows, 5, seed=1)
+    stream = streams.stream(rows, 5, seed=1)
     with checkpoints.Checkpoints(folder / "run", DESCRIPTION) as saved:
         resume, passed = saved.restore(begun(optimizer, params)) or (None, [])
         where = resume.progress if resume else None

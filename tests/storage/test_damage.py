@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnet import network, training
+from jaxnet import fitting, network
 from jaxnet.compare import sweep
 from jaxnet.errors import InputError
 from jaxnet.storage import Checkpoints, models
@@ -26,7 +26,7 @@ def tell(outcomes):
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_damaged_checkpoints_are_passed_over_or_refused(tmp_path):
-    template = training.begin(optax.adam(0.1), PARAMS)
+    template = fitting.begin(optax.adam(0.1), PARAMS)
 
     def save(folder, description, count):
         for number in range(count):
