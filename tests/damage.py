@@ -6,7 +6,7 @@ import random
 import shutil
 
 # How many damages of each kind of folder are tried.
-COUNT = int(os.environ.get("JAXNET_DAMAGES", "200"))
+COUNT = int(os.environ.get("DAMAGES", "200"))
 
 
 def _bit(draw, content):

@@ -115,7 +115,7 @@ TARGETS = (
         "cold start, s",
         "at most",
         6,
-        "importing JAX, Orbax and scikit-learn takes a third of it, XLA's compiler another",
+        "importing JAX and scikit-learn takes over a quarter of it",
     ),
     Target("everything", "all optimizers on digits, s", "at most", 180),
     Target("memory", "100,000 tiny runs, GB", "at most", 2),

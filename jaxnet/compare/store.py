@@ -52,8 +52,7 @@ def keep(folder: Path, protocol: dict[str, Any]) -> Path:
     tiles = folder / "tiles" / whose[:24]
     try:
         tiles.mkdir(parents=True, exist_ok=True)
-        for each in (folder, tiles):
-            files.clear(each)
+        files.clear(tiles)
         files.write_record(path, protocol, {})
     except OSError as error:
         raise InputError(f"folder: wanted a place to write to; got {folder}: {error}") from error

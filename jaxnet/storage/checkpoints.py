@@ -1,13 +1,17 @@
 """Checkpoints of a run of `training.fit`, so that it survives being killed.
 
 A checkpoint is one numbered file of `arrays`: it is there whole or not at all, and one that is not
-what was written is passed over. Parameters are whole on every host, so that one of several hosts
-can write all there is: what Orbax adds, arrays in pieces from many hosts, is not needed here.
+what was written is passed over.
+
+Orbax was weighed and left. What it adds is arrays in pieces, each from the host that has it; here
+parameters are whole on every host, so that one of several can write all there is. What it costs is
+a quarter of a second at every start and a format that tells no wrong bytes; it saves 100 MB in no
+less time.
 """
 
 import concurrent.futures
+import functools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -213,26 +217,21 @@ def _kinds(leaves: dict[str, np.ndarray]) -> dict[str, str]:
 
 
 def _refuse_another(name: str, wanted: Any, got: Any, path: Path) -> None:
-    ours, theirs = dict(_flat(wanted)), dict(_flat(got))
+    ours, theirs = _flat(wanted), _flat(got)
     different = [
         f"{key}: expected {ours.get(key, 'nothing')}, got {theirs.get(key, 'nothing')}"
         for key in ours | theirs
         if ours.get(key) != theirs.get(key)
     ]
-    if different:
+    if different or wanted != got:
         raise InputError(
             f"{name}: expected this run, got checkpoint {path} of another; go on with that run, or "
             "give another folder\n  " + "\n  ".join(different)
         )
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Walk through JSON: the path of every value, and the value."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else key)
-    elif isinstance(value, list) and value:
-        for index, inner in enumerate(value):
-            yield from _flat(inner, f"{path}[{index}]")
-    else:
-        yield path, json.dumps(value)
+def _flat(value: Any) -> dict[str, str]:
+    """Give every value of JSON by its path; what is empty is a value too."""
+    leaves = jax.tree.leaves_with_path(value, is_leaf=lambda node: not node)
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    return {name(path): json.dumps(leaf) for path, leaf in leaves}

@@ -92,7 +92,6 @@ def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
         for index, layer in enumerate(params)
         for name, leaf in layer._asdict().items()
     }
-    files.clear(folder)
     digest = fingerprints.of_data(tensors)
     name = _WEIGHTS.format(digest[:16])
     weights = arrays.pack(name, tensors, None)

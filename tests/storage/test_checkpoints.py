@@ -436,10 +436,10 @@ def test_another_description_is_refused_with_what_differs(tmp_path):
     with pytest.raises(InputError, match="description: expected this run") as caught:
         checkpoints.Checkpoints(tmp_path, other)
     assert str(caught.value).split("\n")[1:] == [
-        "  sizes[1]: expected 16, got 32",
-        "  sizes[2]: expected 8, got nothing",
         "  optimizer.rate: expected 0.2, got 0.1",
         "  seed: expected 1, got nothing",
+        "  sizes.1: expected 16, got 32",
+        "  sizes.2: expected 8, got nothing",
         '  data: expected nothing, got "ab"',
     ]
     # Refused as long as one record can be read; equal as JSON is equal.
@@ -474,6 +474,13 @@ def test_another_template_is_refused_with_what_differs(three):
             restored(folder, given)
         assert message in str(caught.value)
         assert str(folder / f"2{SUFFIX}") in str(caught.value)
+
+
+@pytest.mark.parametrize("other", [{"a": {"0": 1}}, {"a": [True]}, {"a": [1], "b": {}}, {}])
+def test_descriptions_that_look_alike_are_told_apart(other, tmp_path):
+    save(tmp_path, begun(optax.sgd(0.1), problem()[0]), description={"a": [1]})
+    with pytest.raises(InputError, match="description: expected this run"):
+        checkpoints.Checkpoints(tmp_path, other)
 
 
 @pytest.mark.parametrize(
