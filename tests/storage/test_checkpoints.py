@@ -475,6 +475,13 @@ def test_another_template_is_refused_with_what_differs(three):
         assert str(folder / f"2{SUFFIX}") in str(caught.value)
 
 
+@pytest.mark.parametrize("other", [{"a": {"0": 1}}, {"a": [True]}, {"a": [1], "b": {}}, {}])
+def test_descriptions_that_look_alike_are_told_apart(other, tmp_path):
+    save(tmp_path, begun(optax.sgd(0.1), problem()[0]), description={"a": [1]})
+    with pytest.raises(InputError, match="description: expected this run"):
+        checkpoints.Checkpoints(tmp_path, other)
+
+
 @pytest.mark.parametrize(
     "bad", [{"a": np.ones(2)}, {"a": {1, 2}}, {"a": b"x"}, {"a": {(1, 2): 3}}, {"a": np.nan}]
 )
