@@ -112,7 +112,7 @@ def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
     Raises:
         InputError: no model there, or one that is not whole.
     """
-    wanted = f"{folder}: wanted a model, written by experiments.train"
+    wanted = f"{folder}: wanted a model, written by jaxnet train"
     try:
         kept = json.loads((folder / "model.json").read_bytes())
         form, sha256, about = kept["format"], kept["sha256"], kept["about"]
