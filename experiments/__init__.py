@@ -1,62 +1,34 @@
-"""Replays of both notebooks, training on a table, optimizers compared (extra `experiments`)."""
+"""Replays of both notebooks, optimizers compared on our tasks (extra `experiments`)."""
 
-import gc
-import os
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import jax
 
 from jaxnet import devices
-from jaxnet._guards import checks, versions
-from jaxnet.errors import FunctionError, InputError
+from jaxnet._guards import checks
+from jaxnet.commands import _run
 
 checks.extra("experiments", "matplotlib", "rich", "tyro")
-
-import tyro  # noqa: E402
 
 Dtype = Literal["float64", "float32"]
 
 
-def command(main: Callable[..., None], name: str) -> None:
-    """Run `main` with its arguments from the command line; bad input ends in one line.
+def command(main: Callable[..., int | None], name: str) -> None:
+    """Run `main` with its arguments from the command line, as the commands of jaxnet are run."""
+    _run.enter(lambda: run(main, name, sys.argv[1:]))
 
-    So does a file of the user's that cannot be read or written. Every other error keeps its
-    traceback.
+
+def run(main: Callable[..., int | None], name: str, arguments: list[str]) -> int | None:
+    """Run `main` with arguments as from the command line; give its exit code.
+
+    Raises:
+        InputError: arguments that it does not take, or what it refuses.
     """
-    try:
-        versions.check()
-        devices.is_fast(None)
-        tyro.cli(main, prog=f"python -m {name}")
-    except FunctionError:  # The functions are a command's own.
-        raise
-    except InputError as error:
-        _refuse(str(error))
-    except OSError as error:
-        if error.filename is None or _is_installed(error.filename):
-            raise
-        _refuse(f"{error.filename}: {error.strerror}")
-    finally:
-        # Else the interpreter looks through all that was ever imported, for half a second.
-        gc.freeze()
-
-
-def _refuse(said: str) -> NoReturn:
-    lines = (line.strip() for line in said.splitlines())
-    print(f"error: {'; '.join(lines)}", file=sys.stderr)
-    raise SystemExit(2) from None
-
-
-def _is_installed(path: str | bytes) -> bool:
-    """Tell the files of jaxnet and of other packages from those of the user."""
-    folders = {
-        Path(checks.__file__).parent,
-        *(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")),
-    }
-    return any(Path(os.fsdecode(path)).absolute().is_relative_to(folder) for folder in folders)
+    _run.check_machine()
+    work = _run.parse(_run.bound(main), f"python -m {name}", arguments)
+    return _run.interruptibly(work)
 
 
 def print_trace(lines: Iterable[str]) -> None:
@@ -71,17 +43,3 @@ def print_trace(lines: Iterable[str]) -> None:
 def precision(dtype: Dtype) -> Any:
     """Compute with that dtype for as long as the context lasts."""
     return jax.enable_x64(dtype == "float64")
-
-
-def describe(provenance: dict[str, str]) -> str:
-    """Say in one line, or two, where and with what a result was computed."""
-    said = (
-        f"{provenance['device']}, {provenance['dtype']}, jax {provenance['jax']}, "
-        f"optax {provenance['optax']}, numpy {provenance['numpy']}"
-    )
-    if provenance["dtype"] == "float64" and not devices.float64_is_native():
-        said += (
-            "\nfloat64 is not native on this device: expect agreement with the notebook to a "
-            f"relative {devices.float64_error():.0e}, not to the last character"
-        )
-    return said

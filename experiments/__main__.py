@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from experiments import classifier, command, optimizers, regression
+from experiments import classifier, command, regression, tasks
 from jaxnet import devices
+from jaxnet.commands import compare, settings
 from jaxnet.report import report
 
 
@@ -20,13 +21,11 @@ def main(output: Path = Path("results")) -> None:
     print("\n")
     regression.main(output=output / "regression.png")
     print("\n")
-    task = optimizers.table("digits", "target", hidden=(64,))
+    trials = settings.Trials(optimizers=("momentum", "adam"), budget=8, tuning_seeds=2, epochs=5)
     folder = output / "optimizers"
     with report.progress("run") as told:
-        found = optimizers.run(
-            task, ("momentum", "adam"), folder, told, budget=8, tuning_seeds=2, epochs=5
-        )
-    optimizers.show(found, folder)
+        result = compare.run(trials, tasks.digits(trials.hidden), folder, told)
+    compare.show(result, folder)
 
 
 if __name__ == "__main__":

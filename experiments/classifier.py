@@ -15,9 +15,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from experiments import Dtype, command, describe, precision, print_trace
+from experiments import Dtype, command, precision, print_trace
 from jaxnet import batches, devices, losses, network, optimizers, training
 from jaxnet.audit import gradients
+from jaxnet.commands import _run
 from jaxnet.report import report
 
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 4"]]
@@ -163,7 +164,7 @@ def main(
     report.check_picture(output)
     result = run(epochs, learning_rate, dtype, optimizer)
     print(f"The classifier notebook: 3-4-4, tanh, softmax, {epochs} epochs on two examples")
-    print(f"{describe(result.provenance)}; {optimizer}, learning rate {learning_rate}\n")
+    print(f"{_run.describe(result.provenance)}; {optimizer}, learning rate {learning_rate}\n")
     curves = {"notebook's gradients": result.notebook, "autodiff": result.autodiff}
     rows = [(name, f"{loss[0]:.4f}", f"{loss[-1]:.4f}") for name, loss in curves.items()]
     report.table("Loss", ("trained with", "first epoch", "last epoch"), rows)

@@ -14,9 +14,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from experiments import Dtype, command, describe, precision, print_trace
+from experiments import Dtype, command, precision, print_trace
 from jaxnet import batches, devices, losses, network, optimizers, training
 from jaxnet.audit import gradients
+from jaxnet.commands import _run
 from jaxnet.report import report
 
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 1"]]
@@ -161,7 +162,7 @@ def main(
     result = run(epochs, learning_rate, dtype, optimizer)
     curves = {"notebook's gradients": result.notebook, "autodiff": result.epochs.loss}
     print(f"The regression notebook: 3-2-1, ReLU, {epochs} epochs on one example")
-    print(f"{describe(result.provenance)}; {optimizer}, learning rate {learning_rate}\n")
+    print(f"{_run.describe(result.provenance)}; {optimizer}, learning rate {learning_rate}\n")
     rows = [(name, f"{loss[0]:.4f}", f"{loss[-1]:.4f}") for name, loss in curves.items()]
     report.table("Loss", ("trained with", "first epoch", "last epoch"), rows)
     print("\nThe notebook's gradients at its own start, [0] the hidden and [1] the output layer:\n")

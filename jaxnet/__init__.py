@@ -5,45 +5,58 @@ against plain SGD, `jaxnet.optimizers` names those of optax, `jaxnet.devices` sp
 devices, `jaxnet.tables` reads tables, `jaxnet.storage` keeps results, `jaxnet.report` shows them.
 """
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from jaxnet._guards import versions
-from jaxnet.batches import full_batch, shuffled
-from jaxnet.errors import FunctionError, InputError
-from jaxnet.fitting import Fit, Progress, begin, fit
-from jaxnet.losses import BatchLoss, Rule
-from jaxnet.network import Layer, forward, init
-from jaxnet.streams import stream
-from jaxnet.training import State, Step, run, start, step, train
+# Where each name is found once it is asked for: the command's help need not wait for JAX.
+_HOMES = {
+    "batches": ("full_batch", "shuffled"),
+    "errors": ("FunctionError", "InputError"),
+    "fitting": ("Fit", "Progress", "begin", "fit"),
+    "losses": ("BatchLoss", "Rule"),
+    "network": ("Layer", "forward", "init"),
+    "streams": ("stream",),
+    "training": ("State", "Step", "run", "start", "step", "train"),
+}
+_ROOMS = ("audit", "compare", "devices", "optimizers", "report", "storage", "tables")
 
-__all__ = [
-    "BatchLoss",
-    "Fit",
-    "FunctionError",
-    "InputError",
-    "Layer",
-    "Progress",
-    "Rule",
-    "State",
-    "Step",
-    "begin",
-    "fit",
-    "forward",
-    "full_batch",
-    "init",
-    "run",
-    "shuffled",
-    "start",
-    "step",
-    "stream",
-    "train",
-]
-__version__: str
+if TYPE_CHECKING:
+    from jaxnet.batches import full_batch as full_batch
+    from jaxnet.batches import shuffled as shuffled
+    from jaxnet.errors import FunctionError as FunctionError
+    from jaxnet.errors import InputError as InputError
+    from jaxnet.fitting import Fit as Fit
+    from jaxnet.fitting import Progress as Progress
+    from jaxnet.fitting import begin as begin
+    from jaxnet.fitting import fit as fit
+    from jaxnet.losses import BatchLoss as BatchLoss
+    from jaxnet.losses import Rule as Rule
+    from jaxnet.network import Layer as Layer
+    from jaxnet.network import forward as forward
+    from jaxnet.network import init as init
+    from jaxnet.streams import stream as stream
+    from jaxnet.training import State as State
+    from jaxnet.training import Step as Step
+    from jaxnet.training import run as run
+    from jaxnet.training import start as start
+    from jaxnet.training import step as step
+    from jaxnet.training import train as train
 
-if not TYPE_CHECKING:  # or every name would be taken for an attribute
+    __version__: str
+else:
+    __all__ = [name for names in _HOMES.values() for name in names]
 
-    def __getattr__(name: str) -> str:
-        """Read the version when it is asked for: finding it takes longer than most modules do."""
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for; read the version, which takes longer than most modules do."""
         if name == "__version__":
-            return versions.own()
-        raise AttributeError(f"module 'jaxnet' has no attribute {name!r}")
+            return importlib.import_module("jaxnet._guards.versions").own()
+        if name in _ROOMS:
+            return importlib.import_module(f"jaxnet.{name}")
+        home = next((home for home, names in _HOMES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module 'jaxnet' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"jaxnet.{home}"), name)
+
+    def __dir__() -> list[str]:
+        """List what there is, loaded or not."""
+        return sorted({*globals(), *__all__, *_ROOMS})

@@ -81,7 +81,7 @@ def first() -> Any:
     try:
         return jax.devices()[0]
     except (RuntimeError, AssertionError) as error:  # the latter where CUDA is not installed
-        from jax.extend import backend  # noqa: PLC0415 (with it comes Pallas)
+        from jax.extend import backend  # with it comes Pallas
 
         try:
             jax.config.update("jax_platforms", None)

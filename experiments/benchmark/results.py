@@ -20,7 +20,7 @@ BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 _KINDS = ("family", "model", "stepping")
 # Claims that a row of the README is made of, with its words and unit.
 _ALONE = {
-    ("start", "cold start, s"): ("from a cold start of `experiments.train` to a model", "s"),
+    ("start", "cold start, s"): ("from a cold start of `jaxnet train` to a model", "s"),
     ("everything", "all optimizers on digits, s"): ("all optimizers of optax on digits, cold", "s"),
     ("memory", "100,000 tiny runs, GB"): (
         "memory of 100,000 runs of the classifier notebook",

@@ -12,8 +12,19 @@ from experiments.benchmark.work import RATES, Size, digits_task
 from jaxnet import optimizers
 from jaxnet.compare import sweep
 
-COLD = ("digits", "--hidden", "64", "--epochs", "10", "--output", "run")
-ALL = ("--optimizers", "all", "--budget", "12", "--seeds", "10", "--output", "run")
+COLD = ("train", "digits", "--hidden", "64", "--epochs", "10", "--output", "run")
+ALL = (
+    "compare",
+    "digits",
+    "--optimizers",
+    "all",
+    "--budget",
+    "12",
+    "--seeds",
+    "10",
+    "--output",
+    "run",
+)
 STATES = ("cold", "cached")
 
 
@@ -24,7 +35,10 @@ def imports(size: Size) -> Section:
         return lambda: subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
 
     without, ours = "jax and optax alone", "jaxnet, jax and optax"
-    ways = {without: importing("jax, optax"), ours: importing("jax, optax, jaxnet")}
+    ways = {
+        without: importing("jax, optax"),
+        ours: importing("jax, optax, jaxnet.training, jaxnet.audit.gradients"),
+    }
     group = Group("Importing", ours, interleaved(ways, size.slow_rounds))
     return Section([group], {"jaxnet, share added": 1 / group.times(without) - 1})
 
@@ -54,9 +68,9 @@ def cold_start(size: Size) -> Section:
     """Time a command from a cold start to a finished model, each in a process and folder new."""
 
     def run() -> None:
-        machine.run_command("experiments.train", COLD, {})
+        machine.run_command("jaxnet", COLD, {})
 
-    title, way = "From a cold start to a model", f"jaxnet, train {' '.join(COLD[:5])}"
+    title, way = "From a cold start to a model", f"jaxnet {' '.join(COLD[:6])}"
     group = Group(title, way, interleaved({way: run}, size.slow_rounds))
     return Section([group], {"cold start, s": group.timings[way].median})
 
@@ -65,6 +79,6 @@ def everything(size: Size) -> Section:
     """Time once the command that compares all optimizers, from an empty cache of programs."""
     del size
     began = time.perf_counter()
-    machine.run_command("experiments.optimizers", ALL, {"JAX_COMPILATION_CACHE_DIR": "cache"})
+    machine.run_command("jaxnet", ALL, {"JAX_COMPILATION_CACHE_DIR": "cache"})
     took = time.perf_counter() - began
     return Section(claims={"all optimizers on digits, s": took})

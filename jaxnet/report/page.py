@@ -39,7 +39,7 @@ def write(comparison: Comparison, path: Path) -> None:
     Raises:
         OSError: a place that cannot be written to.
     """
-    template = importlib.resources.files("jaxnet").joinpath("page.html").read_text("utf-8")
+    template = importlib.resources.files("jaxnet.report").joinpath("page.html").read_text("utf-8")
     page = string.Template(template).substitute(_parts(comparison))
     files.write(Path(path), page.encode())
 

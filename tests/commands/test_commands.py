@@ -11,7 +11,8 @@ import jax
 import pytest
 
 import experiments
-from jaxnet import network
+from jaxnet import __main__, network
+from jaxnet.commands import _run
 from jaxnet.errors import FunctionError
 from jaxnet.storage import models
 from jaxnet.tables import tables
@@ -21,13 +22,12 @@ NAMES = {
     "experiments": "experiments.__main__",
     "experiments.classifier": "experiments.classifier",
     "experiments.regression": "experiments.regression",
-    "experiments.optimizers": "experiments.optimizers",
-    "experiments.train": "experiments.train",
-    "experiments.predict": "experiments.predict",
+    "experiments.tasks": "experiments.tasks.__main__",
     "experiments.benchmark": "experiments.benchmark.__main__",
 }
-# What each command takes to start at all.
-LEAST = {"experiments.train": ["iris"], "experiments.predict": ["no/run", "iris"]}
+# Every command, with what it takes to start at all.
+STARTS = ["train no.csv", "predict no no.csv", "compare no.csv", "audit no.py"]
+COMMANDS = [*NAMES, *(f"jaxnet {start}" for start in STARTS)]
 pytestmark = pytest.mark.usefixtures("standard_promotion", "unchecked")
 
 
@@ -37,15 +37,14 @@ def call(monkeypatch, tmp_path, capfd):
     monkeypatch.chdir(tmp_path)
     # Devices are as many as the other tests have, and compiled programs are not kept.
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
-    monkeypatch.setattr("experiments.gc.freeze", lambda: None)
 
     def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        code = 0
-        try:
-            experiments.command(importlib.import_module(NAMES[name]).main, name)
-        except SystemExit as ended:
-            code = ended.code
+        arguments = [*map(str, arguments)]
+        if name == "jaxnet":
+            code = _run.outcome(lambda: __main__.run(arguments))
+        else:
+            main = importlib.import_module(NAMES[name]).main
+            code = _run.outcome(lambda: experiments.run(main, name, arguments))
         return code, capfd.readouterr().err
 
     return run
@@ -83,32 +82,48 @@ def python(*arguments, cwd=ROOT, **environment):
         ("experiments.regression --epochs -1", "epochs: wanted at least 1"),
         ("experiments.regression --trace --optimizer adm", "nearest are adam"),
         ("experiments.regression --output .", "output: wanted a file ending"),
-        ("experiments.optimizers --optimizers adm", "nearest are adam"),
-        ("experiments.optimizers --data no.csv", "no.csv: wanted a file"),
-        ("experiments.optimizers --data iris --target no", "wanted the column"),
-        ("experiments.optimizers --task regression --budget 1", "budget: wanted at least 2"),
-        ("experiments.optimizers --task regression --learning-rates -1", "above zero"),
-        ("experiments.optimizers --task regression --output file/out", "a place to write to"),
-        ("experiments.train", "data: wanted a table, or --resume"),
-        ("experiments.train no.csv", "no.csv: wanted a file"),
-        ("experiments.train broken.csv", "broken.csv: wanted a sound .csv file"),
-        ("experiments.train broken.npz", "broken.npz: wanted a sound .npz file"),
-        ("experiments.train broken.parquet", "broken.parquet: wanted a sound .parquet"),
-        ("experiments.train iris --target no", "wanted the column"),
-        ("experiments.train iris --activation rely", "activation: wanted one of"),
-        ("experiments.train iris --devices 99", "devices: wanted 1 to"),
-        ("experiments.train iris --devices 0", "devices: wanted 1 to"),
-        ("experiments.train iris --batch-size 0", "batch_size: wanted 1 to"),
-        ("experiments.train iris --seed -1", "seed: wanted"),
-        ("experiments.train iris --output file/run", "file/run"),
-        ("experiments.train --resume no/run", "resume: wanted the folder of a run"),
-        ("experiments.predict no/run iris", "wanted a model"),
-        ("experiments.predict bare iris", "wanted a run of experiments.train"),
-        ("experiments.predict torn iris", "wanted a model"),
-        ("experiments.predict no/run iris --output p.txt", "output: wanted a file ending in .csv"),
+        ("jaxnet compare iris --optimizers adm", "nearest are adam"),
+        ("jaxnet compare no.csv", "no.csv: wanted a file"),
+        ("jaxnet compare iris --target no", "wanted the column"),
+        ("experiments.tasks regression --budget 1", "budget: wanted at least 2"),
+        ("experiments.tasks regression --learning-rates -1", "above zero"),
+        ("experiments.tasks regression --output file/out", "a place to write to"),
+        ("jaxnet train", "data: wanted a table, or --resume"),
+        ("jaxnet train no.csv", "no.csv: wanted a file"),
+        ("jaxnet train broken.csv", "broken.csv: wanted a sound .csv file"),
+        ("jaxnet train broken.npz", "broken.npz: wanted a sound .npz file"),
+        ("jaxnet train broken.parquet", "broken.parquet: wanted a sound .parquet"),
+        ("jaxnet train iris --target no", "wanted the column"),
+        ("jaxnet train iris --activation rely", "activation: wanted one of"),
+        ("jaxnet train iris --devices 99", "devices: wanted 1 to"),
+        ("jaxnet train iris --devices 0", "devices: wanted at least 1"),
+        ("jaxnet train iris --batch-size 0", "batch_size: wanted at least 1"),
+        ("jaxnet train iris --seed -1", "seed: wanted"),
+        ("jaxnet train iris --output file/run", "file/run"),
+        ("jaxnet train --resume no/run", "no/run/run.json: wanted the settings of a run"),
+        ("jaxnet predict no/run iris", "wanted a model"),
+        ("jaxnet predict bare iris", "wanted a run of jaxnet train"),
+        ("jaxnet predict torn iris", "wanted a model"),
+        ("jaxnet predict no/run iris --output p.txt", "output: wanted a file ending in .csv"),
         ("experiments.benchmark --readme no.md", "readme: wanted a file"),
         ("experiments.benchmark --readme file", "readme: wanted"),
         ("experiments.benchmark --output file/results", "output: wanted a place"),
+        ("jaxnet", "Expected one of {train, predict, compare, audit}; see jaxnet --help"),
+        ("jaxnet learn", "Unrecognized options: learn; see jaxnet --help"),
+        ("jaxnet train iris --epoch-count 3", "--epoch-count, 3; see jaxnet train --help"),
+        ("jaxnet train iris --epochs ten", "--epochs: wanted a whole number; got 'ten'"),
+        ("jaxnet train iris --task rank", "invalid choice 'rank' for argument '--task'"),
+        ("jaxnet train iris wine", "Unrecognized options: wine"),
+        ("jaxnet train iris --resume no/run", "wanted nothing else"),
+        ("jaxnet train iris --validation nan", "validation: wanted a finite number; got nan"),
+        ("jaxnet train iris --test 2", "test: wanted at most 1; got 2"),
+        ("jaxnet train iris --learning-rate inf", "learning_rate: wanted a finite number"),
+        ("jaxnet predict run", "Missing from jaxnet predict: DATA"),
+        ("jaxnet audit no.py", "no.py: wanted a Python file"),
+        ("jaxnet audit file", "file: wanted a Python file"),
+        ("experiments.tasks --epochs 0", "epochs: wanted at least 1"),
+        ("experiments.tasks boston", "invalid choice 'boston'"),
+        ("experiments.classifier --rate 1", "--rate, 1; see python -m experiments.classifier"),
     ],
 )
 def test_bad_input_is_one_line(call, tmp_path, command, words):
@@ -126,29 +141,29 @@ def test_bad_input_is_one_line(call, tmp_path, command, words):
     assert set(tmp_path.rglob("*")) <= before | {tmp_path / "results"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("kind", [ValueError, TypeError, KeyError, RuntimeError, AssertionError])
-def test_a_fault_of_our_own_keeps_its_traceback(call, monkeypatch, name, kind):
+def test_a_fault_of_our_own_keeps_its_traceback(call, monkeypatch, command, kind):
     def broken(*_, **__):
         raise kind("planted")
 
     monkeypatch.setattr("jaxnet.devices.first", broken)
     with pytest.raises(kind, match="planted"):
-        call(name, *LEAST.get(name, []))
+        call(*command.split())
 
 
 @pytest.mark.parametrize("kind", [ValueError, TypeError])
 @pytest.mark.parametrize(
     ("place", "command"),
     [
-        ("jaxnet.network.Layer.__new__", "experiments.train iris --epochs 1"),
-        ("jaxnet.tables.tables._check_lines", "experiments.train table.csv"),
-        ("jaxnet.storage.fingerprints.of_array", "experiments.train iris --epochs 1"),
-        ("jaxnet.losses.BatchLoss.example", "experiments.train iris --epochs 1"),
-        ("jaxnet.losses.BatchLoss.example", "experiments.optimizers --task regression"),
-        ("jaxnet.network.init", "experiments.optimizers --task regression"),
-        ("jaxnet.training.step", "experiments.optimizers --task regression"),
-        ("jaxnet.network.Layer.__new__", "experiments.predict run iris"),
+        ("jaxnet.network.Layer.__new__", "jaxnet train iris --epochs 1"),
+        ("jaxnet.tables.tables._check_lines", "jaxnet train table.csv"),
+        ("jaxnet.storage.fingerprints.of_array", "jaxnet train iris --epochs 1"),
+        ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1"),
+        ("jaxnet.losses.BatchLoss.example", "experiments.tasks regression"),
+        ("jaxnet.network.init", "experiments.tasks regression"),
+        ("jaxnet.training.step", "experiments.tasks regression"),
+        ("jaxnet.network.Layer.__new__", "jaxnet predict run iris"),
     ],
 )
 def test_a_fault_of_our_own_is_no_bad_input(call, monkeypatch, tmp_path, place, command, kind):
@@ -174,45 +189,44 @@ def test_a_file_of_the_user_is_one_line_and_one_of_ours_a_fault(call, monkeypatc
     for ours in (pathlib.Path(tables.__file__).with_name("page.html"), json.__file__):
         lose(str(ours))
         with pytest.raises(FileNotFoundError):
-            call("experiments.train", "iris")
+            call("jaxnet", "train", "iris")
     lose(path)
-    code, said = call("experiments.train", "iris")
+    code, said = call("jaxnet", "train", "iris")
     assert is_one_line(code, said)
     assert said == f"error: {path}: No such file\n"
 
 
 def test_predictions_go_where_they_can_be_written(call, tmp_path):
-    code, _ = call("experiments.train", "iris", "--epochs", "1", "--output", "run")
+    code, _ = call("jaxnet", "train", "iris", "--epochs", "1", "--output", "run")
     assert code == 0
     (tmp_path / "file").write_text("")
-    code, said = call("experiments.predict", "run", "iris", "--output", "file/out.csv")
+    code, said = call("jaxnet", "predict", "run", "iris", "--output", "file/out.csv")
     assert is_one_line(code, said)
     assert "file" in said
 
 
 def test_a_refused_run_leaves_nothing_and_is_mended(call, tmp_path):
     for wrong in ("--target=misspelt", "--activation=rely", "--devices=99", "--epochs=0"):
-        code, said = call("experiments.train", "iris", wrong, "--output", "a/b/run")
+        code, said = call("jaxnet", "train", "iris", wrong, "--output", "a/b/run")
         assert is_one_line(code, said)
         assert not list(tmp_path.iterdir())
     (tmp_path / "there").mkdir()
-    code, said = call("experiments.train", "iris", "--patience=0", "--output", "there")
+    code, said = call("jaxnet", "train", "iris", "--patience=0", "--output", "there")
     assert is_one_line(code, said)
     assert not list((tmp_path / "there").iterdir())
-    assert call("experiments.train", "iris", "--epochs=1", "--output=there")[0] == 0
-    assert call("experiments.train", "iris", "--epochs=1", "--output=a/b/run")[0] == 0
+    assert call("jaxnet", "train", "iris", "--epochs=1", "--output=there")[0] == 0
+    assert call("jaxnet", "train", "iris", "--epochs=1", "--output=a/b/run")[0] == 0
     kept = json.loads((tmp_path / "a" / "b" / "run" / "run.json").read_text())
     assert kept["epochs"] == 1
-    code, said = call("experiments.train", "iris", "--epochs=2", "--output=a/b/run")
+    code, said = call("jaxnet", "train", "iris", "--epochs=2", "--output=a/b/run")
     assert is_one_line(code, said)
     assert "holds another run" in said
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("platform", ["tpu"])
-def test_a_missing_platform_is_told_before_anything(name, platform, tmp_path):
-    least = {"experiments.train": ["no.csv"]} | {"experiments.predict": ["no", "no.csv"]}
-    done = python(name, *least.get(name, []), cwd=tmp_path, JAX_PLATFORMS=platform)
+def test_a_missing_platform_is_told_before_anything(command, platform, tmp_path):
+    done = python(*command.split(), cwd=tmp_path, JAX_PLATFORMS=platform)
     assert is_one_line(done.returncode, done.stderr)
     assert done.stdout == ""
     assert f"JAX_PLATFORMS: wanted {platform}; available here: " in done.stderr
@@ -221,19 +235,19 @@ def test_a_missing_platform_is_told_before_anything(name, platform, tmp_path):
 
 @pytest.mark.parametrize("platform", ["cuda", "no_such"])
 def test_no_platform_that_is_missing_ends_in_a_traceback(platform, tmp_path):
-    done = python("experiments.train", "iris", cwd=tmp_path, JAX_PLATFORMS=platform)
+    done = python("jaxnet", "train", "iris", cwd=tmp_path, JAX_PLATFORMS=platform)
     assert is_one_line(done.returncode, done.stderr)
     assert f"wanted {platform}" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_help_needs_no_platform():
-    done = python("experiments.train", "--help", JAX_PLATFORMS="tpu")
+    done = python("jaxnet", "train", "--help", JAX_PLATFORMS="tpu")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--learning-rate" in done.stdout
 
 
 def test_cores_become_devices(tmp_path):
-    done = python("experiments.train", "iris", "--epochs=1", "--devices=2", cwd=tmp_path)
+    done = python("jaxnet", "train", "iris", "--epochs=1", "--devices=2", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "cpu, 2 devices" in done.stdout

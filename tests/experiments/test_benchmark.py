@@ -307,7 +307,7 @@ def test_a_step_of_another_optimizer_is_refused(monkeypatch):
 
 def test_a_pytorch_of_another_update_is_refused(monkeypatch):
     torch = pytest.importorskip("torch")
-    from experiments.benchmark import pytorch  # noqa: PLC0415 (may be missing)
+    from experiments.benchmark import pytorch  # may be missing
 
     right = pytorch.update
     monkeypatch.setattr(pytorch, "update", lambda name, params, r: right(name, params, 1.02 * r))
@@ -372,7 +372,7 @@ def test_what_is_not_installed_is_named_and_left_out(monkeypatch):
 
 def test_a_compiler_that_fails_is_named(monkeypatch):
     torch = pytest.importorskip("torch")
-    from experiments.benchmark import pytorch  # noqa: PLC0415 (may be missing)
+    from experiments.benchmark import pytorch  # may be missing
 
     def fails(function):
         raise RuntimeError("no compiler\nmore of it")
@@ -719,7 +719,7 @@ def test_the_block_says_what_was_found_where_and_what_is_missed():
     assert max(map(len, lines)) <= 100
     assert [line for line in lines if line.startswith("| ") and "jaxnet" not in line] == [
         "| One run on digits | 30 ms | PyTorch eager 3, Flax 0.5 |",
-        "| from a cold start of `experiments.train` to a model | 7.25 s | |",
+        "| from a cold start of `jaxnet train` to a model | 7.25 s | |",
     ]
     assert "Targets met: 0 of 3." in lines
     missed = " ".join(lines).split("- Not met: ")[1:]

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from sklearn import neighbors
 
-from experiments import classifier, mnist1d, optimizers, precision, regression
+from experiments import classifier, precision, regression, tasks
 from experiments.benchmark import notebooks
+from experiments.tasks import mnist1d
 from jaxnet import losses
 from jaxnet import optimizers as library
+from jaxnet.commands import compare
+from jaxnet.commands.settings import Trials
 from jaxnet.compare import comparison
 from jaxnet.errors import InputError
 from jaxnet.report import report
@@ -164,8 +167,8 @@ SMALL = {"budget": 3, "tuning_seeds": 1, "seeds": 2, "epochs": 4}
 
 @pytest.mark.parametrize("name", ["classifier", "regression"])
 def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
-    task = optimizers.notebook(name)
-    found = optimizers.run(task, ("momentum",), tmp_path, **SMALL)
+    task = tasks.notebook(name)
+    found = compare.run(Trials(optimizers=("momentum",), **SMALL), task, tmp_path)
     assert found.protocol["judged"] == "training"
     assert found.protocol["rows"] == {"training": {"classifier": 2, "regression": 1}[name]}
     assert [answer.optimizer for answer in found.answers] == ["sgd", "momentum"]
@@ -175,7 +178,7 @@ def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
 
 def test_momentum_is_the_sgd_of_that_momentum():
     """By hand, on a gradient of one: the second step is 1.9 times the first."""
-    optimizer = optimizers.MOMENTUM["momentum"].make(0.1)
+    optimizer = compare.MOMENTUM["momentum"].make(0.1)
     params, state = jnp.zeros(()), optimizer.init(jnp.zeros(()))
     first, state = optimizer.update(jnp.ones(()), state, params)
     second, _ = optimizer.update(jnp.ones(()), state, params)
@@ -186,7 +189,7 @@ def test_momentum_is_the_sgd_of_that_momentum():
 def test_every_optimizer_goes_by_all(monkeypatch):
     asked = {}
     monkeypatch.setattr(comparison, "compare", lambda *given, **more: asked.update(given=given[3]))
-    optimizers.run(optimizers.notebook("regression"), ("all",))
+    compare.run(Trials(optimizers=("all",)), tasks.notebook("regression"))
     assert set(asked["given"]) == set(library.names())
 
 
@@ -206,21 +209,21 @@ def test_a_table_of_your_own_from_the_command_line(tmp_path):
     rows = random.normal(size=(60, 2))
     lines = ["a,b,y", *(f"{a},{b},{2 * a - b}" for a, b in rows)]
     (tmp_path / "own.csv").write_text("\n".join(lines))
-    command = ("experiments.optimizers", "--data", str(tmp_path / "own.csv"), "--target", "y")
+    command = ("jaxnet", "compare", str(tmp_path / "own.csv"), "--target", "y")
     small = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
     given = (*command[1:], *small, "--optimizers", "adam", "--output", str(tmp_path / "out"))
     done = python(command[0], *given, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "programs"))
     assert (done.returncode, done.stderr) == (0, b"")
     assert "adam" in done.stdout.decode()
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "python -m experiments.optimizers --data" in page
+    assert f"jaxnet compare {tmp_path}" in page
     again = python(command[0], *given, "--epochs=5")
     assert again.returncode == 2
     assert "holds a comparison with another" in again.stderr.decode()
 
 
 def test_an_unknown_optimizer_is_refused_with_the_nearest():
-    done = python("experiments.optimizers", "--optimizers", "adm")
+    done = python("experiments.tasks", "--optimizers", "adm")
     assert (done.returncode, done.stdout) == (2, b"")
     assert "the nearest are adam" in done.stderr.decode()
 

@@ -11,7 +11,9 @@ import pytest
 
 import experiments
 import jaxnet
+from jaxnet import __main__
 from jaxnet._guards import versions
+from jaxnet.commands import _run
 from jaxnet.errors import InputError
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
@@ -108,12 +110,17 @@ def test_metadata_is_read_once(planted):
     versions.check()
 
 
-def test_a_command_ends_in_one_line_before_its_arguments_are_read(planted, capsys):
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: experiments.run(lambda: pytest.fail("ran"), "experiments", ["--no-such-setting"]),
+        lambda: __main__.run(["train", "no.csv"]),
+    ],
+    ids=["experiments", "jaxnet"],
+)
+def test_a_command_ends_in_one_line_before_anything(planted, capsys, run):
     planted.setattr(jax, "__version__", "0.10.2")
-    planted.setattr("sys.argv", ["experiments", "--no-such-setting"])
-    with pytest.raises(SystemExit) as caught:
-        experiments.command(lambda: pytest.fail("ran"), "experiments")
-    assert caught.value.code == 2
+    assert _run.outcome(run) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("error: jax: wanted >=0.10.1, ")

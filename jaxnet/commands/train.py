@@ -4,48 +4,35 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tyro
 from jaxtyping import Array, Float
 
-from experiments import command, describe
-from jaxnet import devices, losses, network, optimizers, training
+from jaxnet import devices, fitting, losses, network, optimizers
+from jaxnet._guards import sizes
+from jaxnet.commands import _run, fields
+from jaxnet.commands.settings import Train
 from jaxnet.errors import InputError
 from jaxnet.report import report
 from jaxnet.storage import checkpoints, files, fingerprints, models
 from jaxnet.tables import tables
 
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What a run is: with the same settings, table and device it gives the same numbers."""
-
-    data: str
-    target: str = "target"
-    task: Literal["classification", "regression"] | None = None
-    hidden: tuple[int, ...] = (64, 64)
-    activation: str = "relu"
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    epochs: int = 50
-    batch_size: int = 32
-    patience: int | None = None
-    validation: float = 0.2
-    test: float = 0.2
-    seed: int = 0
-    devices: int = 1
+# Settings of where a run is and not of what it is: with the others, the table and the device the
+# same it gives the same numbers.
+_PLACES = ("output", "resume")
+_RECORD = "run.json"
 
 
-class Interrupted(Exception):  # noqa: N818 (no error)
+class StoppedError(Exception):
     """The run was asked to stop, and its checkpoint is written."""
 
 
@@ -61,7 +48,7 @@ class Result(NamedTuple):
         skipped: checkpoints that were not whole.
     """
 
-    fit: training.Fit
+    fit: fitting.Fit
     split: tables.Split
     scores: dict[str, dict[str, float]]
     baseline: dict[str, float]
@@ -69,91 +56,122 @@ class Result(NamedTuple):
     skipped: list[str]
 
 
-@functools.cache
-def _value_and_grad(task: str, activation: str) -> training.ValueAndGrad:
-    return jax.value_and_grad(models.loss(task, activation))
-
-
 def run(
-    settings: Settings,
+    settings: Train,
     folder: Path | None = None,
-    on_progress: Any = None,
-    stop: Any = lambda: False,
+    on_progress: Callable[[fitting.Fit], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Read the table, train, and score each part; go on from the folder's newest checkpoint.
 
     Args:
-        settings: what to train, on what.
+        settings: what to train, on what; `output` and `resume` are for the command alone.
         folder: where checkpoints are kept; none are where None.
-        on_progress: called with a `training.Fit` between compiled chunks.
+        on_progress: called with a `fitting.Fit` between compiled chunks.
         stop: asked there whether to stop; the checkpoint is then written first.
 
     Raises:
         InputError: settings, a table or a checkpoint that cannot be trained on.
-        Interrupted: `stop` said so.
+        StoppedError: `stop` said so.
     """
-    split = tables.split(
-        tables.read(settings.data),
+    fields.check(settings)
+    split = _split(settings)
+    layers = _layers(settings, split)
+    sizes.check_network(layers, "hidden")
+    rows = len(split.train[0])
+    sizes.check_steps(settings.epochs, rows, min(settings.batch_size, rows))
+    make = optimizers.by_name(settings.optimizer)
+    params = network.init(jax.random.key(settings.seed), layers)
+    fit = _trainer(settings, split, params)
+    began, skipped = time.monotonic(), []
+    if folder is None:
+        ended = fit(on_progress=on_progress)
+    else:
+        kept = _kept(settings) | {"epochs": None, "sizes": layers}
+        kept["table"] = fingerprints.of_data((split.train, split.validation))
+        with checkpoints.Checkpoints(folder / "checkpoints", kept) as saved:
+            fresh = fitting.begin(make, params, {"learning_rate": settings.learning_rate})
+            resume, skipped = saved.restore(fresh) or (fresh, [])
+            watch = _watch(settings, folder, saved, on_progress, stop)
+            ended = fit(resume=resume, on_progress=watch)
+            _record(settings, folder)
+            saved.save(ended)
+    seconds = time.monotonic() - began
+    scores = _scores(ended.params, settings, split)
+    return Result(ended, split, scores, _baseline(split), seconds, skipped)
+
+
+def _split(settings: Train) -> tables.Split:
+    data = _data(settings)
+    return tables.split(
+        tables.read(data),
         settings.target,
         task=settings.task,
         validation=settings.validation,
         test=settings.test,
         seed=settings.seed,
-        source=settings.data,
+        source=data,
     )
+
+
+def _data(settings: Train) -> str:
+    if settings.data is None:
+        raise InputError("data: wanted a table, or --resume and the folder of a run; got neither")
+    return settings.data
+
+
+def _layers(settings: Train, split: tables.Split) -> list[int]:
+    return [split.encoder.inputs, *settings.hidden, split.encoder.outputs]
+
+
+def _trainer(
+    settings: Train, split: tables.Split, params: network.Params
+) -> Callable[..., fitting.Fit]:
+    """Give `fit` with all but how it is watched and where it goes on."""
     task = split.encoder.target.kind
-    value_and_grad = _value_and_grad(task, settings.activation)
-    make = optimizers.by_name(settings.optimizer)
-    sizes = [split.encoder.inputs, *settings.hidden, split.encoder.outputs]
-    params = network.init(jax.random.key(settings.seed), sizes)
-    arguments: dict[str, Any] = {
-        "epochs": settings.epochs,
-        "batch_size": min(settings.batch_size, len(split.train[0])),
-        "seed": settings.seed,
-        "patience": settings.patience,
-        "learning_rate": settings.learning_rate,
-    }
-    if len(split.validation[0]):
-        arguments["validation"] = split.validation
-        if task == "classification":
-            arguments["metrics"] = {"accuracy": models.accuracy(settings.activation)}
-    if settings.devices != 1:
-        arguments["sharding"] = devices.batch_sharding(settings.devices)
-
-    def fit(**more: Any) -> training.Fit:
-        return training.fit(value_and_grad, make, params, split.train, **arguments, **more)
-
-    began, skipped = time.monotonic(), []
-    if folder is None:
-        ended = fit(on_progress=on_progress)
-    else:
-        fresh = training.begin(make, params, learning_rate=settings.learning_rate)
-        kept = dataclasses.asdict(settings) | {"epochs": None, "sizes": sizes}
-        kept["table"] = fingerprints.of_data((split.train, split.validation))
-        with checkpoints.Checkpoints(folder / "checkpoints", json.loads(json.dumps(kept))) as saved:
-            found = saved.restore(fresh)
-            resume, skipped = found or (fresh, [])
-            last = time.monotonic()
-
-            def watch(now: training.Fit) -> None:
-                nonlocal last
-                _record(settings, folder)
-                ends = stop()
-                if ends or time.monotonic() - last > 2:
-                    saved.save(now)
-                    last = time.monotonic()
-                if on_progress:
-                    on_progress(now)
-                if ends:
-                    raise Interrupted
-
-            ended = fit(resume=resume, on_progress=watch)
-            _record(settings, folder)
-            saved.save(ended)
-    seconds = time.monotonic() - began
-    return Result(
-        ended, split, _scores(ended.params, settings, split), _baseline(split), seconds, skipped
+    judged = bool(len(split.validation[0]))
+    metric = {"accuracy": models.accuracy(settings.activation)}
+    spread = settings.devices != 1
+    return functools.partial(
+        fitting.fit,
+        models.loss(task, settings.activation),
+        optimizers.by_name(settings.optimizer),
+        params,
+        split.train,
+        epochs=settings.epochs,
+        batch_size=min(settings.batch_size, len(split.train[0])),
+        seed=settings.seed,
+        patience=settings.patience,
+        validation=split.validation if judged else None,
+        metrics=metric if judged and task == "classification" else None,
+        sharding=devices.batch_sharding(settings.devices) if spread else None,
+        hyperparameters={"learning_rate": settings.learning_rate},
     )
+
+
+def _watch(
+    settings: Train,
+    folder: Path,
+    saved: checkpoints.Checkpoints,
+    on_progress: Callable[[fitting.Fit], None] | None,
+    stop: Callable[[], bool],
+) -> Callable[[fitting.Fit], None]:
+    """Give what is called between chunks: it keeps the run, and ends it where it is asked to."""
+    last = time.monotonic()
+
+    def watch(now: fitting.Fit) -> None:
+        nonlocal last
+        _record(settings, folder)
+        ends = stop()
+        if ends or time.monotonic() - last > 2:
+            saved.save(now)
+            last = time.monotonic()
+        if on_progress:
+            on_progress(now)
+        if ends:
+            raise StoppedError
+
+    return watch
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -165,7 +183,7 @@ def _evaluate(
 
 
 def _scores(
-    params: network.Params, settings: Settings, split: tables.Split
+    params: network.Params, settings: Train, split: tables.Split
 ) -> dict[str, dict[str, float]]:
     """Score every part that has rows, all of them evaluated in one program."""
     names = ("train", "validation", "test")
@@ -202,11 +220,11 @@ def _baseline(split: tables.Split) -> dict[str, float]:
     return _judge(split.encoder, outputs, y)
 
 
-def show(settings: Settings, result: Result) -> None:
+def show(settings: Train, result: Result) -> None:
     """Print the summary of a run that ended."""
     encoder, fit = result.split.encoder, result.fit
     classes = f", {encoder.outputs} classes" if encoder.target.kind == "classification" else ""
-    sizes = [encoder.inputs, *settings.hidden, encoder.outputs]
+    layers = _layers(settings, result.split)
     counts = [len(part[0]) for part in result.split[:3]]
     print(f"{settings.data}: {encoder.target.kind} of {encoder.target.name!r}{classes}")
     print(
@@ -214,11 +232,11 @@ def show(settings: Settings, result: Result) -> None:
         f"{len(encoder.columns)} columns as {encoder.inputs} inputs"
     )
     print(
-        f"network {'-'.join(map(str, sizes))}, {settings.activation}; {settings.optimizer}, "
+        f"network {'-'.join(map(str, layers))}, {settings.activation}; {settings.optimizer}, "
         f"learning rate {settings.learning_rate}, batch {settings.batch_size}, "
         f"seed {settings.seed}"
     )
-    print(describe(devices.provenance(np.float32)))
+    print(_run.describe(devices.provenance(np.float32)))
     epochs, best = int(fit.progress.epoch), int(fit.progress.best_epoch)
     print(f"{fit.outcome} after {epochs} epochs in {result.seconds:.1f} s; best epoch {best}")
     for message in (fit.message, *result.skipped):
@@ -233,10 +251,10 @@ def show(settings: Settings, result: Result) -> None:
     report.table("", ("", *names), [*rows, (f"baseline: {kind}", *trivial)])
 
 
-def keep(settings: Settings, result: Result, folder: Path) -> None:
+def keep(settings: Train, result: Result, folder: Path) -> None:
     """Write the model, the history as CSV, and the picture of the learning curves."""
     about = {
-        "settings": dataclasses.asdict(settings),
+        "settings": _kept(settings),
         "activation": settings.activation,
         "encoder": result.split.encoder.to_json(),
         "scores": result.scores,
@@ -257,82 +275,54 @@ def keep(settings: Settings, result: Result, folder: Path) -> None:
         for name, values in history.items()
         if name in ("loss", "validation_loss") and len(values)
     }
-    title = f"{Path(settings.data).name}: learning curves"
+    title = f"{Path(_data(settings)).name}: learning curves"
     report.loss_curves(folder / "curves.png", title, curves, "loss", log="y")
 
 
-def main(
-    data: Annotated[str | None, tyro.conf.Positional] = None,
-    target: str = "target",
-    task: Literal["classification", "regression"] | None = None,
-    hidden: tuple[int, ...] = (64, 64),
-    activation: str = "relu",
-    optimizer: str = "adam",
-    learning_rate: float = 1e-3,
-    epochs: int = 50,
-    batch_size: int = 32,
-    patience: int | None = None,
-    validation: float = 0.2,
-    test: float = 0.2,
-    seed: int = 0,
-    devices: int = 1,
-    output: Path | None = None,
-    resume: Path | None = None,
-) -> None:
-    """Train a fully connected network on a table.
+def main(settings: Train) -> int:
+    """Train, keep the model and print the summary; give the exit code."""
+    settings, folder = _chosen(settings)
+    try:
+        return _train(settings, folder)
+    except InputError as error:
+        if settings.resume is None:
+            raise
+        # Whatever is wrong with a run that goes on, its settings are where it is mended.
+        raise InputError(f"{folder / _RECORD}: {error}") from error
 
-    Args:
-        data: A .csv, .tsv, .parquet or .npz file, or digits, wine, breast_cancer, iris, diabetes.
-        target: The column to predict.
-        task: What to do with it; inferred from the column where not given.
-        hidden: Sizes of the hidden layers.
-        activation: Of the hidden layers: relu, tanh, sigmoid, gelu, silu or softplus.
-        optimizer: Any optimizer of optax that takes a learning rate.
-        learning_rate: Of the optimizer.
-        epochs: At most so many passes over the training rows.
-        batch_size: Rows of a step.
-        patience: Stop after so many epochs without a lower validation loss.
-        validation: Share of the rows that choose the best epoch.
-        test: Share of the rows that are scored once, at the end.
-        seed: Of the split, the first parameters and the order of the rows.
-        devices: Spread each batch over so many local devices.
-        output: The folder of the run; runs/ and the name of the data where not given.
-        resume: The folder of a run to go on with, everything else as it was.
-    """
-    if (resume is None) == (data is None):
-        raise InputError(
-            "data: wanted a table, or --resume and the folder of a run; got "
-            f"{'neither' if data is None else 'both'}"
-        )
-    if resume is not None:
-        folder, settings = resume, _settings(resume)
-    else:
-        settings = Settings(
-            str(data),
-            target,
-            task,
-            hidden,
-            activation,
-            optimizer,
-            learning_rate,
-            epochs,
-            batch_size,
-            patience,
-            validation,
-            test,
-            seed,
-            devices,
-        )
-        folder = output or Path("runs") / Path(settings.data).stem
-        if (folder / "run.json").exists() and _settings(folder) != settings:
+
+def _chosen(settings: Train) -> tuple[Train, Path]:
+    """Give the settings of the run that is begun or gone on with, and its folder."""
+    if settings.resume is not None:
+        begun = dataclasses.replace(settings, resume=None)
+        default = Train()
+        others = [each.name for each in dataclasses.fields(Train) if _differ(begun, default, each)]
+        if others:
             raise InputError(
-                f"output: wanted a folder of its own; {folder} holds another run; go on with it by "
-                f"--resume {folder}, or give another --output"
+                f"resume: wanted nothing else, as a run goes on as it was; got {', '.join(others)}"
+                "; leave that out, or --resume"
             )
+        kept = fields.read(Train, settings.resume / _RECORD, _PLACES)
+        return dataclasses.replace(kept, resume=settings.resume), settings.resume
+    folder = settings.output or Path("runs") / Path(_data(settings)).stem
+    path = folder / _RECORD
+    if path.exists() and _kept(fields.read(Train, path, _PLACES)) != _kept(settings):
+        raise InputError(
+            f"output: wanted a folder of its own; {folder} holds another run; go on with it by "
+            f"--resume {folder}, or give another --output"
+        )
+    return settings, folder
+
+
+def _differ(these: Train, those: Train, field: dataclasses.Field[Any]) -> bool:
+    return getattr(these, field.name) != getattr(those, field.name)
+
+
+def _train(settings: Train, folder: Path) -> int:
     _start(settings.devices)
     with (
         _leaving_nothing(folder / "checkpoints"),
-        _signals() as asked,
+        _signals() as signals,
         report.progress("epoch") as told,
     ):
         try:
@@ -340,31 +330,49 @@ def main(
                 settings,
                 folder,
                 lambda fit: told(*_said(fit), settings.epochs),
-                lambda: bool(asked),
+                signals.stop,
             )
-        except Interrupted:
-            again = f"python -m experiments.train --resume {shlex.quote(str(folder))}"
+        except StoppedError:
+            again = f"jaxnet train --resume {shlex.quote(str(folder))}"
             print(f"stopped; the checkpoint is written; go on with: {again}", file=sys.stderr)
-            raise SystemExit(128 + asked[0]) from None
+            return 128 + signals.number
     keep(settings, result, folder)
     show(settings, result)
     print(f"\nModel, history and curves: {folder}")
+    return 0
 
 
-def _said(fit: training.Fit) -> tuple[str, int]:
+def _said(fit: fitting.Fit) -> tuple[str, int]:
     last = {name: values[-1] for name, values in fit.history.items() if len(values)}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
     return losses, int(fit.progress.epoch)
 
 
+@dataclasses.dataclass
+class _Signals:
+    """What asks a run to stop: at once before it is under way, then where it can go on from."""
+
+    number: int = 0
+    under_way: bool = False
+
+    def stop(self) -> bool:
+        """Tell whether it was asked to stop; that this is asked shows that it is under way."""
+        self.under_way = True
+        return bool(self.number)
+
+    def receive(self, number: int, _: Any) -> None:
+        """Take a signal."""
+        self.number = number
+        if not self.under_way:
+            raise SystemExit(128 + number)
+
+
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect the signals that ask a run to stop, instead of stopping there and then."""
-    asked: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(n, lambda number, frame: asked.append(number)) for n in numbers]
+def _signals() -> Iterator[_Signals]:
+    signals, numbers = _Signals(), (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signals.receive) for number in numbers]
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
@@ -372,6 +380,9 @@ def _signals() -> Iterator[list[int]]:
 
 def _start(count: int) -> None:
     """Make CPU cores devices, before JAX is first used, and see that there is a device."""
+    cores = len(os.sched_getaffinity(0))
+    if count > cores:
+        raise InputError(f"devices: wanted 1 to the {cores} cores of this machine; got {count}")
     if count > 1:
         jax.config.update("jax_num_cpu_devices", count)
     devices.first()
@@ -379,31 +390,23 @@ def _start(count: int) -> None:
 
 @contextlib.contextmanager
 def _leaving_nothing(folder: Path) -> Iterator[None]:
-    """Remove what folders were made, the empty ones, where a run is refused."""
+    """Remove what folders were made, the empty ones, where a run is refused or never begins."""
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         yield
-    except InputError:
+    except (InputError, SystemExit):
         with contextlib.suppress(OSError):  # One that is not empty, or was never made.
             for each in made:
                 each.rmdir()
         raise
 
 
-def _record(settings: Settings, folder: Path) -> None:
+def _record(settings: Train, folder: Path) -> None:
     """Write what the run is, once it was accepted."""
-    path = folder / "run.json"
+    path = folder / _RECORD
     if not path.exists():
-        files.write(path, json.dumps(dataclasses.asdict(settings), indent=1).encode())
+        files.write(path, json.dumps(_kept(settings), indent=1).encode())
 
 
-def _settings(folder: Path) -> Settings:
-    try:
-        found = json.loads((folder / "run.json").read_text())
-        return Settings(**found | {"hidden": tuple(found["hidden"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"resume: wanted the folder of a run; got {folder}: {error}") from error
-
-
-if __name__ == "__main__":
-    command(main, "experiments.train")
+def _kept(settings: Train) -> dict[str, Any]:
+    return fields.to_json(settings, _PLACES)

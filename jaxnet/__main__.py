@@ -1,0 +1,65 @@
+"""The command line: `jaxnet`, or `python -m jaxnet`."""
+
+import functools
+import importlib
+import operator
+import sys
+from typing import Annotated, NoReturn
+
+from jaxnet.commands import _run
+from jaxnet.errors import InputError
+
+_ABOUT = """Train networks on tables, compare optimizers, audit gradients.
+
+jaxnet COMMAND --help explains each command; jaxnet --version gives the version.
+Exit codes: 0, 1 where an audited gradient is not right, 2 bad input, 130 Ctrl-C."""
+
+
+def main() -> NoReturn:
+    """Run the command that the process was started with."""
+    _run.enter(lambda: run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int | None:
+    """Run one command of its arguments; give its exit code.
+
+    Raises:
+        InputError: arguments, settings or files that cannot be used.
+    """
+    if arguments == ["--version"]:
+        from jaxnet._guards import versions
+
+        print(f"jaxnet {versions.own()}")
+        return None
+    settings = _settings(arguments)
+    # What loads JAX: only here, where it is needed.
+    _run.check_machine()
+    command = importlib.import_module(f"jaxnet.commands.{type(settings).__name__.lower()}")
+    return _run.interruptibly(lambda: command.main(settings))
+
+
+def _settings(arguments: list[str]) -> object:
+    try:
+        import tyro
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "tyro: wanted this package, which reads the command line; got none; run pip install "
+            "'jaxnet-lab[commands]'"
+        ) from error
+    from jaxnet.commands import fields, settings
+
+    kinds = (settings.Train, settings.Predict, settings.Compare, settings.Audit)
+    names = [kind.__name__.lower() for kind in kinds]
+    commands = tuple(
+        Annotated[kind, tyro.conf.subcommand(name)] for kind, name in zip(kinds, names, strict=True)
+    )
+    help_of = " ".join(["jaxnet", *(name for name in arguments[:1] if name in names)])
+    made = _run.parse(
+        functools.reduce(operator.or_, commands), "jaxnet", arguments, help_of, description=_ABOUT
+    )
+    fields.check(made)
+    return made
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What no machine can do, found by arithmetic before anything is made: sizes, steps, runs."""
+
+import itertools
+import os
+from collections.abc import Sequence
+
+from jaxnet.errors import InputError
+
+# The parameters, the best of them, their gradients and updates, and an optimizer's two moments.
+_COPIES = 6
+_FLOAT = 4
+# XLA unrolls the layers: so many compile for minutes.
+_MOST_LAYERS = 1000
+# At a microsecond each, which the smallest take, eleven days.
+_MOST_STEPS = 10**12
+# The exact test takes the cube of the seeds in time and the square in memory.
+_MOST_SEEDS = 2000
+_MOST_RATES = 10_000
+_RUN_BYTES = 1024
+
+
+def memory() -> int:
+    """Give the bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_network(sizes: Sequence[int], name: str = "sizes") -> None:
+    """Refuse a network that cannot be trained in this machine's memory.
+
+    Args:
+        sizes: inputs, hidden layers, outputs, each at least 1.
+        name: what the error calls them.
+
+    Raises:
+        InputError: with the figures.
+    """
+    if len(sizes) > _MOST_LAYERS:
+        raise InputError(f"{name}: wanted at most {_MOST_LAYERS} layers; got {len(sizes) - 1}")
+    parameters = sum((i + 1) * o for i, o in itertools.pairwise(sizes))
+    check_bytes(
+        name,
+        parameters * _FLOAT * _COPIES,
+        f"{_about(parameters)} parameters",
+        "give fewer or smaller layers",
+    )
+
+
+def check_steps(epochs: int, rows: int, batch_size: int, runs: int = 1) -> None:
+    """Refuse a run whose steps would take weeks at the least, or whose history does not fit.
+
+    Args:
+        epochs: of each run. rows: of the data, N. batch_size: B. runs: how many.
+
+    Raises:
+        InputError: with the figures.
+    """
+    steps = epochs * -(-rows // batch_size) * runs
+    if steps > _MOST_STEPS:
+        raise InputError(
+            f"epochs: wanted at most {_about(_MOST_STEPS)} steps in all; got {_about(epochs)} "
+            f"epochs, {_about(steps)} steps; give fewer epochs{' or runs' * (runs > 1)}"
+        )
+    # The losses of training and validation and a metric, held while one more is joined to them.
+    held = epochs * 3 * _FLOAT * 2
+    check_bytes("epochs", held * runs, f"the history of {_about(epochs)}", "give fewer epochs")
+
+
+def check_runs(optimizers: int, rates: int, tuning_seeds: int, seeds: int) -> int:
+    """Refuse a comparison of more runs than can be kept and judged; give how many they are.
+
+    Args:
+        optimizers: how many. rates: tried of each. tuning_seeds: that each is tried on.
+        seeds: fresh ones, which judge.
+
+    Raises:
+        InputError: with the figures.
+    """
+    for name, count, most in (
+        ("budget", rates, _MOST_RATES),
+        ("tuning_seeds", tuning_seeds, _MOST_SEEDS),
+        ("seeds", seeds, _MOST_SEEDS),
+    ):
+        if count > most:
+            raise InputError(f"{name}: wanted at most {most}; got {_about(count)}; give fewer")
+    runs = optimizers * (rates * tuning_seeds + 2 * seeds)
+    cure = "give a smaller budget, fewer seeds or optimizers"
+    check_bytes("budget", runs * _RUN_BYTES, f"{_about(runs)} runs", cure)
+    return runs
+
+
+def check_bytes(name: str, needed: int, what: str, cure: str) -> None:
+    """Refuse what takes more bytes than most of the machine's memory.
+
+    Raises:
+        InputError: naming `what`, the bytes it takes and those there are, and the `cure`.
+    """
+    there = memory()
+    if needed > 0.8 * there:
+        raise InputError(
+            f"{name}: wanted what fits the machine's {_about(there)} bytes of memory; got {what}, "
+            f"which take about {_about(needed)}; {cure}"
+        )
+
+
+def _about(count: int) -> str:
+    """Give a count in a few characters, however large it is."""
+    digits = len(str(count)) - 1 if count < 10**300 else 300
+    return f"{count:,}" if digits < 6 else f"{count // 10 ** (digits - 1) / 10:g}e{digits}"

@@ -1,0 +1,152 @@
+"""The settings of each command: declared here once, for the command line, for Python and for disk.
+
+tyro makes the command's arguments and its help of these classes, `fields` checks them, and a run
+keeps them as `run.json`.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from jaxnet.commands.fields import Bounds
+
+Count = Annotated[int, Bounds(1, 2**31 - 1), arg(metavar="N")]
+Seed = Annotated[int, Bounds(0, 2**32 - 1), arg(metavar="N")]
+Share = Annotated[float, Bounds(0, 1), arg(metavar="SHARE")]
+Rate = Annotated[float, arg(metavar="RATE")]
+Sizes = Annotated[tuple[Annotated[int, Bounds(1, math.inf)], ...], arg(metavar="[N ...]")]
+Name = Annotated[str, arg(metavar="NAME")]
+
+
+def _of(metavar: str) -> Any:
+    return arg(metavar=metavar)
+
+
+def _optional(metavar: str) -> Any:
+    """Leave out of the help that the default is None: the words say what is done then."""
+    return arg(metavar=metavar, help_behavior_hint="")
+
+
+Folder = Annotated[Path | None, _optional("FOLDER")]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a fully connected network on a table.
+
+    The same command goes on where it was stopped.
+
+    Args:
+        data: A .csv, .tsv, .parquet or .npz file, or digits, wine, breast_cancer, iris, diabetes.
+        target: The column to predict.
+        task: What to do with it; inferred from the column where not given.
+        hidden: Sizes of the hidden layers.
+        activation: Of the hidden layers: relu, tanh, sigmoid, gelu, silu or softplus.
+        optimizer: Any optimizer of optax that takes a learning rate.
+        learning_rate: Of the optimizer.
+        epochs: At most so many passes over the training rows.
+        batch_size: Rows of a step.
+        patience: Stop after so many epochs without a lower validation loss.
+        validation: Share of the rows that choose the best epoch.
+        test: Share of the rows that are scored once, at the end.
+        seed: Of the split, the first parameters and the order of the rows.
+        devices: Spread each batch over so many local devices.
+        output: The folder of the run; runs/ and the name of the data where not given.
+        resume: The folder of a run to go on with, in place of data: all else is as it was.
+    """
+
+    data: Annotated[str | None, Positional, _optional("[DATA]")] = None
+    target: Name = "target"
+    task: Annotated[
+        Literal["classification", "regression"] | None, _optional("{classification,regression}")
+    ] = None
+    hidden: Sizes = (64, 64)
+    activation: Name = "relu"
+    optimizer: Name = "adam"
+    learning_rate: Rate = 1e-3
+    epochs: Count = 50
+    batch_size: Count = 32
+    patience: Annotated[Count | None, _optional("N")] = None
+    validation: Share = 0.2
+    test: Share = 0.2
+    seed: Seed = 0
+    devices: Count = 1
+    output: Folder = None
+    resume: Folder = None
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Predict every row of a table with a trained model.
+
+    Args:
+        folder: The folder of a run of `jaxnet train`.
+        data: A table with the columns it was trained on, the target present or absent.
+        output: Where to write the predictions, a CSV file with one line for each row.
+    """
+
+    folder: Annotated[Path, Positional, _of("FOLDER")]
+    data: Annotated[str, Positional, _of("DATA")]
+    output: Annotated[Path, _of("FILE.csv")] = Path("predictions.csv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """What is tried in a comparison, of which task whatever.
+
+    Args:
+        optimizers: Any of optax and optax.contrib, `momentum`, or `all` of optax's.
+        learning_rates: To try for each optimizer; its own range where not given.
+        budget: How many learning rates to try over its own range.
+        seeds: Fresh seeds to judge on; 10, or more where so many optimizers take more.
+        tuning_seeds: Seeds to tune on.
+        epochs: Passes over the training rows in each run; the task's own where not given.
+        batch_size: Rows of a step; the task's own where not given.
+        hidden: Sizes of the hidden layers.
+        output: The folder of results; results/ and the name of the data where not given.
+    """
+
+    optimizers: Annotated[tuple[str, ...], _of("[NAME ...]")] = (
+        *("momentum", "adam", "adamw", "rmsprop", "lion", "muon"),
+    )
+    learning_rates: Annotated[tuple[float, ...] | None, _optional("[RATE ...]")] = None
+    budget: Count = 12
+    seeds: Annotated[Count | None, _optional("N")] = None
+    tuning_seeds: Count = 3
+    epochs: Annotated[Count | None, _optional("N")] = None
+    batch_size: Annotated[Count | None, _optional("N")] = None
+    hidden: Sizes = (64,)
+    output: Folder = None
+
+
+@dataclass(frozen=True)
+class Compare(Trials):
+    """Tune each optimizer alike, run it on fresh seeds, and hold it against plain SGD.
+
+    60% of the rows train, 20% tune, 20% judge. The same command goes on where it was stopped.
+
+    Args:
+        data: A .csv, .tsv, .parquet or .npz file, or digits, wine, breast_cancer, iris, diabetes.
+        target: The column to predict.
+    """
+
+    data: Annotated[str, Positional, _of("DATA")]
+    target: Name = "target"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Is a gradient right? Name what is wrong with it, and where.
+
+    The file is Python that defines four names: `params` and `batch`, pytrees of arrays; `loss`, a
+    function of both or a jaxnet.losses.BatchLoss; and `gradient`, a function of both or the
+    gradient itself. The exit code is 0 where it is right and 1 where it is not.
+
+    Args:
+        file: The Python file; it is run.
+    """
+
+    file: Annotated[Path, Positional, _of("FILE.py")]
