@@ -175,8 +175,18 @@ def _out_of_box(text: str) -> str:
         lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines)
     )
     words = " ".join(" ".join(inside).split()).rstrip(".")
-    number = r"^Error parsing (-\S+): invalid literal for int\(\) with base 10: "
-    return re.sub(number, r"\1: wanted a whole number; got ", words)
+    words = re.sub(r"^Error parsing (-\S+): ", r"\1: ", words)
+    for python, wanted in _NUMBERS.items():
+        pattern = rf"^(-\S+): .*?{python}: ('.*?').*"
+        words = re.sub(pattern, rf"\1: wanted {wanted}; got \2", words)
+    return words
+
+
+# What Python says of text that is no number, and what was wanted.
+_NUMBERS = {
+    r"invalid literal for int\(\) with base 10": "a whole number",
+    "could not convert string to float": "a number",
+}
 
 
 def _leave(*_: Any) -> NoReturn:
@@ -185,7 +195,7 @@ def _leave(*_: Any) -> NoReturn:
 
 def _unraisable(raised: Any) -> None:
     """End quietly where Ctrl-C came in a callback, whose errors Python prints and goes on."""
-    if raised.exc_type is KeyboardInterrupt:
+    if raised.exc_type in (KeyboardInterrupt, SystemExit):
         _leave()
     sys.__unraisablehook__(raised)
 

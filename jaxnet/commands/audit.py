@@ -33,12 +33,15 @@ def run(settings: Audit) -> gradients.Audit:
             f"{settings.file}: wanted {', '.join(_NAMES)}; got no {', no '.join(missing)}; define "
             "each at the file's top level"
         )
-    names: dict[str, Any] = vars(module)
-    loss, gradient, params, batch = (names[name] for name in _NAMES)
+    loss, gradient, params, batch = (vars(module)[name] for name in _NAMES)
+    return gradients.audit(_function(loss, settings.file), params, batch, gradient)
+
+
+def _function(loss: Any, path: Path) -> Any:
     if not callable(loss):
         got = type(loss).__name__
-        raise InputError(f"{settings.file}: wanted loss, a function of (params, batch); got {got}")
-    return gradients.audit(loss, params, batch, gradient)
+        raise InputError(f"{path}: wanted loss, a function of (params, batch); got {got}")
+    return loss
 
 
 def main(settings: Audit) -> int:

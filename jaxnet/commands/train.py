@@ -327,7 +327,7 @@ def _train(settings: Train, folder: Path) -> int:
     _start(settings.devices)
     with (
         _leaving_nothing(folder / "checkpoints"),
-        _signals() as asked,
+        _signals() as signals,
         report.progress("epoch") as told,
     ):
         try:
@@ -335,12 +335,12 @@ def _train(settings: Train, folder: Path) -> int:
                 settings,
                 folder,
                 lambda fit: told(*_said(fit), settings.epochs),
-                lambda: bool(asked),
+                signals.stop,
             )
         except StoppedError:
             again = f"jaxnet train --resume {shlex.quote(str(folder))}"
             print(f"stopped; the checkpoint is written; go on with: {again}", file=sys.stderr)
-            return 128 + asked[0]
+            return 128 + signals.number
     keep(settings, result, folder)
     show(settings, result)
     print(f"\nModel, history and curves: {folder}")
@@ -353,14 +353,31 @@ def _said(fit: training.Fit) -> tuple[str, int]:
     return losses, int(fit.progress.epoch)
 
 
+@dataclasses.dataclass
+class _Signals:
+    """What asks a run to stop: at once before it is under way, then where it can go on from."""
+
+    number: int = 0
+    under_way: bool = False
+
+    def stop(self) -> bool:
+        """Tell whether it was asked to stop; that this is asked shows that it is under way."""
+        self.under_way = True
+        return bool(self.number)
+
+    def receive(self, number: int, _: Any) -> None:
+        """Take a signal."""
+        self.number = number
+        if not self.under_way:
+            raise SystemExit(128 + number)
+
+
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect the signals that ask a run to stop, instead of stopping there and then."""
-    asked: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(n, lambda number, frame: asked.append(number)) for n in numbers]
+def _signals() -> Iterator[_Signals]:
+    signals, numbers = _Signals(), (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signals.receive) for number in numbers]
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
@@ -378,11 +395,11 @@ def _start(count: int) -> None:
 
 @contextlib.contextmanager
 def _leaving_nothing(folder: Path) -> Iterator[None]:
-    """Remove what folders were made, the empty ones, where a run is refused."""
+    """Remove what folders were made, the empty ones, where a run is refused or never begins."""
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         yield
-    except InputError:
+    except (InputError, SystemExit):
         with contextlib.suppress(OSError):  # One that is not empty, or was never made.
             for each in made:
                 each.rmdir()

@@ -1,0 +1,128 @@
+"""`jaxnet audit FILE.py`: verdict, exit code, and errors of the user's own code as theirs."""
+
+import jax
+import pytest
+
+from jaxnet import __main__
+from jaxnet.commands import _run, audit
+from jaxnet.commands.settings import Audit
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+WHOLE = """
+import jax, jax.numpy as jnp, numpy as np
+
+random = np.random.default_rng(0)
+params = {"w": np.float32(random.normal(size=3)), "b": np.float32(0.5)}
+batch = (np.float32(random.normal(size=(5, 3))), np.float32(random.normal(size=5)))
+
+
+def loss(params, batch):
+    x, y = batch
+    return jnp.mean((x @ params["w"] + params["b"] - y) ** 2)
+
+
+def gradient(params, batch):
+    x, y = batch
+    error = x @ params["w"] + params["b"] - y
+    return {"w": 2 * x.T @ error / len(y), "b": 2 * error.mean()}
+"""
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Audit a file of that code: its exit code, what it printed, and what it said was wrong."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+
+    def run(code, name="mine.py"):
+        (tmp_path / "mine.py").write_text(code)
+        return _run.outcome(lambda: __main__.run(["audit", name])), *capsys.readouterr()
+
+    return run
+
+
+def test_a_right_gradient_ends_with_0(call):
+    code, printed, refused = call(WHOLE)
+    assert (code, refused) == (0, "")
+    assert "2 right, of 2 parameters over 5 examples in float32" in printed
+
+
+@pytest.mark.parametrize(
+    "claim", ["gradient(params, batch)", "jax.grad(loss)", "jax.grad(loss)(params, batch)"]
+)
+def test_a_claim_may_be_numbers_or_a_function(call, claim):
+    assert call(f"{WHOLE}\ngradient = {claim}")[0] == 0
+
+
+def test_a_wrong_gradient_ends_with_1_and_its_diagnosis(call):
+    code, printed, refused = call(WHOLE.replace("@ error / len(y)", "@ error"))
+    assert (code, refused) == (1, "")
+    assert "summed over the batch where the loss takes the mean" in printed
+    assert "1 right, 1 wrong" in printed
+
+
+def test_from_python_it_is_the_audit_itself(tmp_path):
+    (tmp_path / "mine.py").write_text(WHOLE)
+    assert audit.run(Audit(tmp_path / "mine.py")).right
+
+
+def test_a_neighbour_is_imported(call, tmp_path):
+    (tmp_path / "beside_the_audited.py").write_text("TWICE = 2")
+    told = call(f"from beside_the_audited import TWICE\n{WHOLE.replace('2 * x.T', 'TWICE * x.T')}")
+    assert told[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "last"),
+    [
+        (f"{WHOLE}\n1 / 0", "    1 / 0", "ZeroDivisionError: division by zero"),
+        (f"{WHOLE}\nx = = 3", "    x = = 3", "SyntaxError: invalid syntax"),
+        (f"{WHOLE}\nimport no_such_module", "import no_such", "No module named 'no_such_module'"),
+        (f"{WHOLE}\nraise SystemExit", "    raise SystemExit", "SystemExit"),
+        (f"{WHOLE}\nopen('no.csv')", "    open('no.csv')", "No such file or directory: 'no.csv'"),
+        (WHOLE.replace("x.T @ error", "x @ error"), '"w": 2 * x @ error', "Error: "),
+        (WHOLE.replace('((x @ params["w"] +', "((y @ x +"), "jnp.mean((y @ x +", "Error: "),
+        (f"{WHOLE}\ndef loss(p, b): return undefined", "return undefined", "NameError: name"),
+    ],
+)
+def test_an_error_of_theirs_is_shown_as_theirs(call, code, line, last):
+    ended, printed, shown = call(code)
+    assert (ended, printed) == (2, "")
+    assert 'mine.py", line ' in shown
+    assert line in shown
+    assert last in shown
+    # Theirs alone: no line of ours, of JAX or of what imports modules.
+    assert all("mine.py" in each for each in shown.splitlines() if each.startswith('  File "'))
+    assert shown.splitlines()[-1].startswith("error: mine.py: wanted code that runs; it raised ")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("", "mine.py: wanted loss, gradient, params, batch; got no loss, no gradient, no params"),
+        (WHOLE.replace("def gradient", "def claimed"), "got no gradient; define each"),
+        (f"{WHOLE}\nloss = 3", "wanted loss, a function of (params, batch); got int"),
+        (f"{WHOLE}\nparams = {{}}", "params: wanted at least one array"),
+        (f"{WHOLE}\nbatch = np.full(3, np.nan)", "batch: wanted finite values"),
+        (f"{WHOLE}\ngradient = 1.0", "claimed: wanted the structure of params"),
+        (
+            f"from jaxnet import network\n{WHOLE}\nnetwork.init(jax.random.key(0), [0])",
+            "mine.py, line 20: sizes: wanted",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(call, code, words):
+    ended, printed, refused = call(code)
+    assert (ended, printed) == (2, "")
+    assert refused.startswith("error: ")
+    assert refused.count("\n") == 1
+    assert words in refused
+
+
+def test_a_fault_of_ours_keeps_its_traceback(call, monkeypatch):
+    def broken(*_):
+        raise TypeError("planted")
+
+    monkeypatch.setattr(audit.gradients, "audit", broken)
+    with pytest.raises(TypeError, match="planted"):
+        call(WHOLE)

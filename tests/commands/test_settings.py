@@ -1,0 +1,263 @@
+"""Settings are refused alike from command line, Python and disk; the impossible by arithmetic."""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+
+import jax
+import pytest
+
+from jaxnet import __main__, network
+from jaxnet._guards import sizes
+from jaxnet.commands import _run, compare, fields, settings, train
+from jaxnet.commands.settings import Compare, Predict, Train
+from jaxnet.compare import comparison
+from jaxnet.errors import InputError
+from jaxnet.storage import files, models
+
+pytestmark = pytest.mark.usefixtures("standard_promotion", "unchecked")
+KEPT = fields.to_json(Train("iris", epochs=1), ("output", "resume"))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty folder to run in, with as many devices as the other tests have."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    return tmp_path
+
+
+def without(name):
+    return {key: value for key, value in KEPT.items() if key != name}
+
+
+# What is on disk: settings of which one is not as it was, or whole files; and the setting that the
+# refusal names, where it is one's.
+DAMAGED = {
+    "epochs": [0, -1, True, "50", 2.5, None, [5], 2**31, 10**400, 1e20, {"epochs": 5}],
+    "hidden": [64, "64", [0], [[64]], [None], [10**10], [64] * 2000, {}],
+    "learning_rate": ["0.1", None, 10**400, True, []],
+    "batch_size": [0, "32", 1e3],
+    "validation": [-0.1, 1.5, "half"],
+    "test": [2],
+    "seed": [-1, 2**32, 0.5],
+    "devices": [0, 10**9],
+    "patience": [0, "no"],
+    "task": ["ranking", 1],
+    "activation": ["rely", "", 5],
+    "optimizer": ["adm", "adam\0"],
+    "target": ["\0", "\ud800", None, "x" * 5000],
+    "data": ["iris\0", None, 7],
+}
+TORN = {
+    "empty": b"",
+    "half": json.dumps(KEPT).encode()[:90],
+    "null": b"null",
+    "list": json.dumps([KEPT]).encode(),
+    "text": b'"iris"',
+    "not UTF-8": b'{"data": "\xff"}',
+    "nulls": bytes(4096),
+    "nested": b"[" * 200_000,
+    "nested in a setting": json.dumps(KEPT).encode()[:-1] + b', "a": ' + b"[" * 200_000,
+    "two of a name": b'{"epochs": 1, "epochs": 2}',
+    "nan": json.dumps(KEPT | {"learning_rate": math.nan}).encode(),
+    "infinite": json.dumps(KEPT | {"validation": math.inf}).encode(),
+    "too many digits": b'{"epochs": ' + b"9" * 5000 + b"}",
+    "too large": b" " * 2**21,
+    "infinite by its exponent": json.dumps(KEPT).replace("0.001", "1e999").encode(),
+    "one missing": json.dumps(without("seed")).encode(),
+    "none at all": b"{}",
+    "one unknown": json.dumps(KEPT | {"epoch": 3}).encode(),
+    "one of the command alone": json.dumps(KEPT | {"output": "elsewhere"}).encode(),
+}
+NAMED = {
+    "infinite by its exponent": "learning_rate",
+    "one missing": "seed",
+    "one unknown": "epoch",
+    "one of the command alone": "output",
+}
+HOSTILE = [
+    ("no.csv: wanted a file", json.dumps(KEPT | {"data": "no.csv"}).encode()),
+    *(
+        (name, json.dumps(KEPT | {name: value}).encode())
+        for name, v in DAMAGED.items()
+        for value in v
+    ),
+    *((NAMED.get(what, ""), content) for what, content in TORN.items()),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), HOSTILE, ids=range(len(HOSTILE)))
+def test_settings_on_disk_are_refused_by_file_and_name(folder, capsys, name, content):
+    (folder / "run").mkdir()
+    (folder / "run" / "run.json").write_bytes(content)
+    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
+    printed, refusal = capsys.readouterr()
+    assert printed == ""
+    assert refusal.startswith("error: run/run.json: ")
+    assert refusal.count("\n") == 1
+    assert name in refusal
+    assert len(refusal) < 500
+    assert [path.name for path in (folder / "run").iterdir()] == ["run.json"]
+
+
+def test_there_are_enough_of_them():
+    assert len(HOSTILE) >= 40
+    assert set(DAMAGED) == set(KEPT)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_waited_for(folder, capsys, make):
+    (folder / "run").mkdir()
+    make(folder / "run" / "run.json")
+    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
+    assert "got no file" in capsys.readouterr().err
+
+
+def test_settings_come_back_as_they_were(folder):
+    """And so do the types that JSON has not: tuples, and whole numbers where fractions may be."""
+    begun = Train(
+        "x.csv", "price", "regression", (3, 4), learning_rate=1, patience=7, seed=2**32 - 1
+    )
+    (folder / "run.json").write_text(json.dumps(fields.to_json(begun, ("output", "resume"))))
+    back = fields.read(Train, folder / "run.json", ("output", "resume"))
+    assert back == begun
+    assert (type(back.hidden), type(back.learning_rate)) == (tuple, float)
+
+
+def test_a_stop_while_the_settings_are_written_loses_nothing(folder, monkeypatch):
+    """Before, between, after: the same command goes on, and gives what it would have given."""
+    whole = train.run(Train("iris", epochs=3, hidden=(4,)))
+    replace = os.replace
+
+    def stop(source, target):
+        if pathlib.Path(target).name == "run.json":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", stop)
+    command = ["train", "iris", "--epochs=3", "--hidden=4", "--output=run"]
+    assert _run.outcome(lambda: __main__.run(command)) == 130
+    assert not (folder / "run" / "run.json").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    assert _run.outcome(lambda: __main__.run(command)) == 0
+    params, _ = models.read(folder / "run" / "model")
+    for ours, theirs in zip(
+        jax.tree.leaves(params), jax.tree.leaves(whole.fit.params), strict=True
+    ):
+        assert (ours == theirs).all()
+
+
+def test_a_damaged_file_is_named_to_the_same_command(folder, capsys):
+    (folder / "run").mkdir()
+    (folder / "run" / "run.json").write_bytes(b"")
+    assert _run.outcome(lambda: __main__.run(["train", "iris", "--output", "run"])) == 2
+    assert "run/run.json: wanted the settings of a run" in capsys.readouterr().err
+
+
+def test_all_that_a_run_is_goes_on_and_nothing_else_is_taken_beside_it(folder, capsys):
+    assert _run.outcome(lambda: __main__.run(["train", "iris", "--epochs=2", "--output=run"])) == 0
+    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 0
+    capsys.readouterr()
+    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run", "--epochs=9"])) == 2
+    assert "resume: wanted nothing else" in capsys.readouterr().err
+
+
+IMPOSSIBLE = [
+    ("train iris --hidden 10000000000", "hidden: wanted what fits"),
+    ("train iris --hidden 100000 100000 100000", "2e10 parameters"),
+    ("train iris --hidden" + " 1" * 1001, "at most 1000 layers"),
+    ("train iris --epochs 100000000000000000000", "epochs: wanted at most 2147483647"),
+    ("train iris --epochs 1e20", "--epochs: wanted a whole number; got '1e20'"),
+    ("train iris --epochs 2147483647", "epochs: wanted"),
+    ("train iris --devices 1000000000", "devices: wanted 1 to the"),
+    ("train iris --learning-rate ten", "--learning-rate: wanted a number; got 'ten'"),
+    ("train iris --hidden 8 x", "--hidden: Could not find valid parse for arguments: ['8', 'x']"),
+    ("train iris --patience 100000000000000000000", "patience: wanted at most"),
+    ("train iris --seed 100000000000000000000", "seed: wanted at most"),
+    ("train iris --batch-size 100000000000000000000", "batch_size: wanted at most"),
+    ("compare iris --hidden 10000000000", "hidden: wanted what fits"),
+    ("compare iris --seeds 1000000000", "seeds: wanted at most 2000; got 1e9"),
+    ("compare iris --seeds 1e9", "--seeds: wanted a whole number"),
+    ("compare iris --tuning-seeds 1000000000", "tuning_seeds: wanted at most"),
+    ("compare iris --budget 1000000", "budget: wanted at most 10000; got 1e6"),
+    ("compare iris --budget 1e6", "--budget: wanted a whole number"),
+    ("compare iris --budget 10000 --tuning-seeds 2000", "runs, which take about"),
+    ("compare iris --epochs 2000000000", "epochs: wanted at most 1e12 steps"),
+    ("compare iris --batch-size 1000000000", "batch_size: wanted"),
+]
+
+
+@pytest.mark.parametrize(("command", "words"), IMPOSSIBLE, ids=[each for each, _ in IMPOSSIBLE])
+def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, command, words):
+    def started(*_, **__):
+        pytest.fail("allocated")
+
+    monkeypatch.setattr(network, "_draw", started)
+    monkeypatch.setattr(network, "_draw_once", started)
+    if "batch" not in command:
+        monkeypatch.setattr(comparison, "compare", started)
+    monkeypatch.setattr(network, "init", started if "batch" not in command else network.init)
+    assert _run.outcome(lambda: __main__.run(command.split())) == 2
+    refusal = capsys.readouterr().err
+    assert refusal.startswith("error: ")
+    assert refusal.count("\n") == 1
+    assert words in refusal
+
+
+def test_arithmetic_lets_through_what_a_machine_can_do():
+    sizes.check_network([784, 4096, 4096, 10])
+    sizes.check_steps(epochs=100_000, rows=100_000, batch_size=32)
+    assert sizes.check_runs(60, 100, 10, 100) == 60 * 1200
+
+
+def test_figures_are_of_the_machine(monkeypatch):
+    """A layer of 1000 by 1000 and its biases, six times over, in float32: 24.024 MB."""
+    monkeypatch.setattr(sizes, "memory", lambda: int(24_024_000 / 0.8) + 1)
+    sizes.check_network([1000, 1000])
+    monkeypatch.setattr(sizes, "memory", lambda: int(24_024_000 / 0.8) - 1)
+    with pytest.raises(InputError, match=r"1e6 parameters, which take about 2.4e7"):
+        sizes.check_network([1000, 1000])
+
+
+@pytest.mark.parametrize("kind", [Train, Predict, Compare, settings.Audit])
+def test_the_help_tells_every_setting_within_80_columns(capsys, kind):
+    name = kind.__name__.lower()
+    with pytest.raises(SystemExit) as ended:
+        __main__.run([name, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    words = " ".join("".join(letter for letter in text if letter not in "│╭╮╰╯─").split())
+    for field in dataclasses.fields(kind):
+        (doc,) = (
+            line.partition(": ")[2]
+            for each in kind.__mro__
+            for line in (each.__doc__ or "").splitlines()
+            if line.strip().startswith(f"{field.name}: ")
+        )
+        assert doc in words
+        shown = f"--{field.name.replace('_', '-')}"
+        assert shown in text or field.name in ("data", "folder", "file")
+    assert "default: None" not in text
+
+
+def test_the_front_page_names_every_command(capsys):
+    with pytest.raises(SystemExit):
+        __main__.run(["--help"])
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(f"• {name} " in text for name in ("train", "predict", "compare", "audit"))
+    assert "--version" in text
+
+
+def test_settings_from_python_are_checked_too():
+    with pytest.raises(InputError, match="epochs: wanted a whole number; got 'many'"):
+        train.run(Train("iris", epochs="many"))
+    task = compare.table("iris", "target", (4,))
+    with pytest.raises(InputError, match="seeds: wanted at most 2000"):
+        compare.run(settings.Trials(seeds=10**9), task)
