@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from experiments import classifier, command, optimizers, regression
-from jaxnet import devices
-from jaxnet.report import report
+from jaxnet import devices, report
 
 
 def main(output: Path = Path("results")) -> None:

@@ -15,9 +15,7 @@ import optax
 from jaxtyping import PyTree
 
 from experiments import classifier, command, describe, mnist1d, regression
-from jaxnet import devices, losses, network, optimizers
-from jaxnet.compare import comparison
-from jaxnet.report import answers, page, report
+from jaxnet import compare, devices, losses, network, optimizers, report
 from jaxnet.storage import models
 from jaxnet.tables import tables
 
@@ -81,13 +79,13 @@ def run(
     task: Task,
     names: Sequence[str] = USUAL,
     folder: Path | None = None,
-    on_progress: comparison.OnProgress | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
     **protocol: Any,
-) -> comparison.Comparison:
-    """Compare the named optimizers on a task; `protocol` as `comparison.compare` takes it.
+) -> compare.Comparison:
+    """Compare the named optimizers on a task; `protocol` as `compare.compare` takes it.
 
     Raises:
-        InputError: a name that is not known, or what `comparison.compare` refuses.
+        InputError: a name that is not known, or what `compare.compare` refuses.
     """
     known = [each for name in names for each in (optimizers.names() if name == "all" else [name])]
     given = {name: MOMENTUM.get(name, name) for name in known}
@@ -100,7 +98,7 @@ def run(
         "metrics": task.metrics,
     }
     settings |= {name: value for name, value in protocol.items() if value is not None}
-    return comparison.compare(
+    return compare.compare(
         task.loss,
         task.init,
         task.data,
@@ -111,13 +109,12 @@ def run(
     )
 
 
-def show(found: comparison.Comparison, folder: Path) -> None:
+def show(found: compare.Comparison, folder: Path) -> None:
     """Print the answers, and write the report and its pictures into the folder."""
-    print(found.protocol["title"])
-    print(f"{describe(found.provenance)}\n")
-    answers.show(found)
-    page.write(found, folder / "report.html")
-    print(f"\nReport: {folder / 'report.html'}; every run: {folder / 'runs.parquet'}")
+    print(f"{describe(dataclasses.asdict(found.log.provenance))}\n")
+    report.show(found)
+    report.write_page(found, folder / "report.html")
+    print(f"\nReport: {folder / 'report.html'}\nEvery run: {folder / 'runs.parquet'}")
 
 
 @contextlib.contextmanager
@@ -190,9 +187,8 @@ def main(
             tuning_seeds=tuning_seeds,
             epochs=epochs,
             batch_size=batch_size,
+            command=f"python -m experiments.optimizers {shlex.join(sys.argv[1:])}",
         )
-    found.protocol["command"] = f"python -m experiments.optimizers {shlex.join(sys.argv[1:])}"
-    comparison.save(found, folder)
     show(found, folder)
 
 

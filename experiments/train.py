@@ -18,9 +18,8 @@ import tyro
 from jaxtyping import Array, Float
 
 from experiments import command, describe
-from jaxnet import devices, losses, network, optimizers, training
+from jaxnet import devices, losses, network, optimizers, report, training
 from jaxnet.errors import InputError
-from jaxnet.report import report
 from jaxnet.storage import checkpoints, files, fingerprints, models
 from jaxnet.tables import tables
 
@@ -218,7 +217,7 @@ def show(settings: Settings, result: Result) -> None:
         f"learning rate {settings.learning_rate}, batch {settings.batch_size}, "
         f"seed {settings.seed}"
     )
-    print(describe(devices.provenance(np.float32)))
+    print(describe(dataclasses.asdict(devices.provenance(np.float32))))
     epochs, best = int(fit.progress.epoch), int(fit.progress.best_epoch)
     print(f"{fit.outcome} after {epochs} epochs in {result.seconds:.1f} s; best epoch {best}")
     for message in (fit.message, *result.skipped):
@@ -241,7 +240,7 @@ def keep(settings: Settings, result: Result, folder: Path) -> None:
         "encoder": result.split.encoder.to_json(),
         "scores": result.scores,
         "outcome": result.fit.outcome,
-        "provenance": devices.provenance(np.float32)
+        "provenance": dataclasses.asdict(devices.provenance(np.float32))
         | {"seed": str(settings.seed), "verified": result.fit.verified},
     }
     models.write(folder / "model", jax.device_get(result.fit.params), about)

@@ -42,7 +42,7 @@ PRECISIONS = {
 def computing(precision: Precision) -> Iterator[None]:
     """Compute matrix products so, in JAX and in PyTorch where it is installed."""
     if machine.installed("torch"):
-        import torch  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
+        import torch  # pyright: ignore[reportMissingImports]
 
         torch.set_float32_matmul_precision(precision.torch)
     with jax.default_matmul_precision(precision.matmul):

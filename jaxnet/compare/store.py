@@ -1,100 +1,117 @@
 """What is kept of a comparison on disk: its protocol, what is done of it, and all its runs.
 
-Shapes: E measurements along a run.
+Shapes: R runs, E measurements along a run.
 """
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
-from jaxnet._guards import checks
-from jaxnet.compare.runs import Runs
+from jaxnet._guards import checks, records
+from jaxnet.compare.protocol import Protocol
+from jaxnet.compare.runs import Log, Record, Runs
 from jaxnet.errors import InputError
 from jaxnet.storage import files
 
-checks.extra("compare", "pyarrow")
-
-import pyarrow as pa  # noqa: E402
-from pyarrow import parquet  # noqa: E402
-
-_PROTOCOL, _RESULT = "protocol.json", "comparison.json"
-_TABLES = ("runs", "curves")
-# The columns of both tables, and those of the runs alone.
-_NAMED, _COUNTED = ("learning_rate", "seed"), ("diverged", "evaluations")
+_PROTOCOL, _LOG = "protocol.json", "comparison.json"
+_TABLES = ("runs.parquet", "curves.parquet")
+# What names a run in both tables; and the kinds of NumPy's of all that is not a loss or a metric.
+_NAMED = ("optimizer", "phase", "learning_rate", "seed")
+_KINDS = {"optimizer": "O", "phase": "O", "seed": "i", "diverged": "i", "evaluations": "i"}
+_KINDS |= {"step": "i"}
 
 
-def keep(folder: Path, protocol: dict[str, Any]) -> Path:
-    """Give the folder of finished tiles; refuse one that holds another comparison.
+def keep(folder: Path, protocol: Protocol) -> Path:
+    """Write a protocol, once; give the folder of its finished tiles.
 
     Raises:
-        InputError: naming what differs.
+        InputError: a folder of another comparison, naming what differs; no place to write to.
+        ImportError: what is needed to write the runs is missing.
     """
-    path, written = folder / _PROTOCOL, json.loads(json.dumps(protocol))
-    if path.exists():
-        try:
-            found = dict(json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(
-                f"folder: wanted the protocol of a comparison; got {path}: {error}"
-            ) from error
-        named = (written | found).keys() - {"title"}
-        differ = sorted(name for name in named if written.get(name) != found.get(name))
+    _arrow()
+    if (folder / _PROTOCOL).exists():
+        differ = protocol.differences(_protocol(folder))
         if differ:
             raise InputError(
                 f"folder: wanted a folder of its own; {folder} holds a comparison with another "
                 f"{', '.join(differ)}; give another folder, or delete this one"
             )
-    tiles = folder / "tiles"
     try:
-        tiles.mkdir(parents=True, exist_ok=True)
-        _write_json(path, protocol)
+        (folder / "tiles").mkdir(parents=True, exist_ok=True)
+        if not (folder / _PROTOCOL).exists():
+            _write_files(folder, {_PROTOCOL: records.encoded(protocol)})
     except OSError as error:
         raise InputError(f"folder: wanted a place to write to; got {folder}: {error}") from error
-    return tiles
+    return folder / "tiles"
 
 
-def write(
-    folder: Path,
-    protocol: dict[str, Any],
-    steps: Int[np.ndarray, " E"],
-    runs: list[Runs],
-    provenance: dict[str, str],
-    seconds: dict[str, dict[str, float]],
-    reasons: dict[str, str],
-) -> None:
-    """Write all that the answers are of: two tables, and then what else there is, as JSON.
+def write(folder: Path, record: Record) -> None:
+    """Write all that the answers are of; JSON comes last: where it is, all is there.
 
     Raises:
+        InputError: a folder of another comparison.
         OSError: a place that cannot be written to.
     """
-    ends, curves = zip(*(_tables(each, steps) for each in runs), strict=True)
-    for name, tables in zip(_TABLES, (ends, curves), strict=True):
-        sink = pa.BufferOutputStream()
-        parquet.write_table(pa.concat_tables(tables, promote_options="default"), sink)
-        files.write(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
-    record = {
-        "protocol": protocol,
-        "provenance": provenance,
-        "seconds": seconds,
-        "reasons": reasons,
-        "steps": steps.tolist(),
-    }
-    _write_json(folder / _RESULT, record)
+    keep(folder, record.protocol)
+    tables = zip(*(_tables(runs, record.steps) for runs in record.runs), strict=True)
+    contents = {name: _parquet(parts) for name, parts in zip(_TABLES, tables, strict=True)}
+    _write_files(folder, contents | {_LOG: records.encoded(record.log)})
 
 
-def _write_json(path: Path, record: dict[str, Any]) -> None:
-    files.write(path, json.dumps(record, indent=1).encode())
+def read(folder: Path) -> Record:
+    """Give what `write` wrote.
+
+    Raises:
+        InputError: a folder without all of it, or with what is not as it was written.
+    """
+    protocol = _protocol(folder)
+    log, *tables = _read_files(folder, (_LOG, *_TABLES))
+    ends, curves = (
+        _columns(content, folder / name) for content, name in zip(tables, _TABLES, strict=True)
+    )
+    kept = records.decoded(Log, log, folder / _LOG)
+    try:
+        steps = _steps(ends, curves)
+        return Record(protocol, kept, steps, _runs(ends, curves, len(steps)))
+    except InputError as error:
+        raise InputError(f"{folder}: {error}; make it again") from error
 
 
-def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[pa.Table, pa.Table]:
+def _protocol(folder: Path) -> Protocol:
+    (content,) = _read_files(folder, (_PROTOCOL,))
+    return records.decoded(Protocol, content, folder / _PROTOCOL)
+
+
+def _write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files by their names, in their order."""
+    for name, content in contents.items():
+        files.write(folder / name, content)
+
+
+def _read_files(folder: Path, names: Sequence[str]) -> list[bytes]:
+    """Read files by their names."""
+    try:
+        return [(folder / name).read_bytes() for name in names]
+    except OSError as error:
+        raise InputError(f"folder: wanted a finished comparison; got {folder}: {error}") from error
+
+
+def _arrow() -> Any:
+    checks.extra("compare", "pyarrow")
+    import pyarrow.parquet
+
+    return pyarrow
+
+
+def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[Any, Any]:
     """Give a row for each run, and a row for each measurement of a run."""
-    count = len(runs.seed)
+    pa, count = _arrow(), len(runs.seed)
     named = {"optimizer": [runs.optimizer] * count, "phase": [runs.phase] * count}
-    named |= {name: getattr(runs, name) for name in _NAMED}
-    ends = {name: getattr(runs, name) for name in _COUNTED}
+    named |= {"learning_rate": runs.learning_rate, "seed": runs.seed}
+    ends = {"diverged": runs.diverged, "evaluations": runs.evaluations}
     ends |= {f"test_{name}": values for name, values in runs.test.items()}
     curves = {"loss": runs.loss}
     curves |= {f"validation_{name}": values for name, values in runs.validation.items()}
@@ -104,66 +121,69 @@ def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[pa.Table, pa.Tabl
     return pa.table(named | ends), pa.table(repeated | flat)
 
 
-Read = tuple[
-    dict[str, Any],
-    Int[np.ndarray, " E"],
-    list[Runs],
-    dict[str, str],
-    dict[str, dict[str, float]],
-    dict[str, str],
-]
+def _parquet(tables: Sequence[Any]) -> bytes:
+    pa = _arrow()
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(pa.concat_tables(tables, promote_options="default"), sink)
+    return sink.getvalue().to_pybytes()
 
 
-def read(folder: Path) -> Read:
-    """Give what `write` wrote, in the order that it takes it.
-
-    Raises:
-        InputError: a folder without all of it.
-    """
+def _columns(content: bytes, path: Path) -> dict[str, Shaped[np.ndarray, " K"]]:
+    """Give the columns of a table; what holds nothing for a row is nan there."""
+    pa = _arrow()
     try:
-        record = json.loads((folder / _RESULT).read_text("utf-8"))
-        ends, curves = (parquet.read_table(folder / f"{name}.parquet") for name in _TABLES)
+        table = pa.parquet.read_table(pa.BufferReader(content))
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"folder: wanted a finished comparison; got {folder}: {error}") from error
-    try:
-        return _read(record, ends, curves)
-    except KeyError as error:
         raise InputError(
-            f"folder: wanted a finished comparison of this version; {folder} has no {error}; make "
-            "it again"
+            f"{path}: wanted a table of Parquet; got {error}; make it again"
         ) from error
+    return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def _read(record: dict[str, Any], ends: pa.Table, curves: pa.Table) -> Read:
-    steps, runs, first = np.array(record["steps"]), [], 0
-    kinds = list(zip(ends["optimizer"].to_pylist(), ends["phase"].to_pylist(), strict=True))
-    for optimizer, phase in dict.fromkeys(kinds):
-        count = kinds.count((optimizer, phase))
-        mine = _columns(ends.slice(first, count))
-        along = _columns(curves.slice(first * len(steps), count * len(steps)))
-        along = {name: values.reshape(count, -1) for name, values in along.items()}
-        first += count
+def _steps(
+    ends: Mapping[str, np.ndarray], curves: Mapping[str, np.ndarray]
+) -> Int[np.ndarray, " E"]:
+    """Give the steps that all runs were measured at; refuse tables of other runs."""
+    for table, more in ((ends, ("diverged", "evaluations")), (curves, ("step", "loss"))):
+        for name in (*_NAMED, *more, *table):
+            kind = table[name].dtype.kind if name in table else "none"
+            if kind != _KINDS.get(name, "f"):
+                raise InputError(f"runs: wanted {name} of kind {_KINDS.get(name, 'f')}; got {kind}")
+    count, total = len(ends["seed"]), len(curves["step"])
+    steps = curves["step"][: total // max(count, 1)]
+    alike = (np.array_equal(np.repeat(ends[n], len(steps)), curves[n]) for n in _NAMED)
+    if not (len(steps) and all(alike) and np.array_equal(np.tile(steps, count), curves["step"])):
+        raise InputError("runs: wanted measurements of each run at the same steps; got others")
+    return steps
+
+
+def _runs(
+    ends: Mapping[str, np.ndarray], curves: Mapping[str, np.ndarray], measured: int
+) -> list[Runs]:
+    kinds = list(zip(ends["optimizer"].tolist(), ends["phase"].tolist(), strict=True))
+    runs = []
+    for kind in dict.fromkeys(kinds):
+        mine = np.array([each == kind for each in kinds])
+        end = {name: values[mine] for name, values in ends.items()}
+        along = {name: v.reshape(-1, measured)[mine] for name, v in curves.items()}
         runs.append(
             Runs(
-                optimizer,
-                phase,
+                optimizer=kind[0],
+                phase=kind[1],
+                learning_rate=end["learning_rate"],
+                seed=end["seed"],
+                diverged=end["diverged"],
+                evaluations=end["evaluations"],
                 loss=along["loss"],
                 validation=_under("validation_", along),
-                test=_under("test_", mine),
-                **{name: mine[name] for name in (*_NAMED, *_COUNTED)},
+                # Runs that tune are not scored, and have nothing there.
+                test={} if kind[1] == "tuning" else _under("test_", end),
             )
         )
-    told = (record[name] for name in ("provenance", "seconds", "reasons"))
-    return record["protocol"], steps, runs, *told
+    return runs
 
 
-def _columns(table: pa.Table) -> dict[str, np.ndarray]:
-    return {
-        name: table[name].to_numpy() for name in table.column_names if not table[name].null_count
-    }
-
-
-def _under(prefix: str, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _under(prefix: str, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {
         name.removeprefix(prefix): values
         for name, values in columns.items()

@@ -13,11 +13,9 @@ from sklearn import neighbors
 
 from experiments import classifier, mnist1d, optimizers, precision, regression
 from experiments.benchmark import notebooks
-from jaxnet import losses
+from jaxnet import compare, losses, report
 from jaxnet import optimizers as library
-from jaxnet.compare import comparison
 from jaxnet.errors import InputError
-from jaxnet.report import report
 
 ROOT = pathlib.Path(__file__).parents[2]
 DATA = pathlib.Path(__file__).parents[1] / "data"
@@ -118,7 +116,7 @@ def test_everything_at_once(tmp_path):
         "optimizers",
         "regression.png",
     ]
-    found = comparison.load(tmp_path / "optimizers")
+    found = compare.load(tmp_path / "optimizers")
     assert found.answers[0].optimizer == "sgd"
     assert found.answers[0].metrics["accuracy"].estimate > 0.8
 
@@ -185,7 +183,7 @@ def test_momentum_is_the_sgd_of_that_momentum():
 @pytest.mark.usefixtures("unchecked")
 def test_every_optimizer_goes_by_all(monkeypatch):
     asked = {}
-    monkeypatch.setattr(comparison, "compare", lambda *given, **more: asked.update(given=given[3]))
+    monkeypatch.setattr(compare, "compare", lambda *given, **more: asked.update(given=given[3]))
     optimizers.run(optimizers.notebook("regression"), ("all",))
     assert set(asked["given"]) == set(library.names())
 
