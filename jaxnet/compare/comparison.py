@@ -12,11 +12,11 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from jaxnet import devices, losses
+from jaxnet import losses
 from jaxnet._guards import checks
 from jaxnet.compare import inputs, phases, statistics, store, sweep, verdicts
 from jaxnet.compare.protocol import LEVEL, Judging, Part, Protocol, Search, Tuning
-from jaxnet.compare.runs import Log, Record
+from jaxnet.compare.runs import Record
 from jaxnet.compare.verdicts import Answer
 from jaxnet.storage import fingerprints
 
@@ -108,8 +108,9 @@ def compare(
     entries = inputs.entries(optimizers)
     fewest = statistics.fewest_seeds(max(1, len(entries) - 1), LEVEL)
     seeds = max(10, fewest + 2) if seeds is None else seeds
-    counts = {"epochs": epochs, "tuning_seeds": tuning_seeds, "seeds": seeds}
-    inputs.check_settings(counts, {"title": title, "command": command}, budget, target)
+    seeded = {"tuning_seeds": tuning_seeds, "seeds": seeds}
+    words = {"title": title, "command": command}
+    inputs.check_settings({"epochs": epochs, **seeded}, words, budget, target)
     rates = inputs.rates(entries, learning_rates, budget)
     problem = inputs.Problem(
         loss=loss,
@@ -127,23 +128,11 @@ def compare(
     task = task._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
     searches = {e.name: Search(tuple(rates[e.name]), e.default, e.note) for e in entries}
-    tuned_on = "training" if validation is None else "validation"
-    tuning = Tuning(tuned_on, tuple(range(tuning_seeds)))
-    fresh = tuple(range(tuning_seeds, tuning_seeds + seeds))
-    judging = Judging(tuned_on if test is None else "test", fresh, fewest, target=target)
-    protocol = _protocol(task, searches, tuning, judging)
+    protocol = _protocol(task, searches, **seeded, fewest=fewest, target=target)
     bench = phases.bench(task, protocol, folder and Path(folder), on_progress)
     phases.compile_all(bench, entries, protocol)
     runs = [each for entry in entries for each in phases.run(bench, entry, protocol)]
-    log = Log(
-        title=title,
-        command=command,
-        provenance=devices.provenance(runs[0].loss.dtype),
-        verified=bench.verified,
-        seconds=bench.seconds,
-        reasons=bench.reasons,
-        unable=programs.unable,
-    )
+    log = bench.log(title, command, programs.unable)
     comparison = of_record(Record(protocol, log, task.measured, runs))
     if folder:
         save(comparison, Path(folder))
@@ -151,14 +140,23 @@ def compare(
 
 
 def _protocol(
-    task: sweep.Task, searches: Mapping[str, Search], tuning: Tuning, judging: Judging
+    task: sweep.Task,
+    searches: Mapping[str, Search],
+    *,
+    tuning_seeds: int,
+    seeds: int,
+    fewest: int,
+    target: float | None,
 ) -> Protocol:
     """State all that is decided before the first run."""
     parts = _parts(task)
+    tuned_on = "training" if task.validation is None else "validation"
+    judged: Part = tuned_on if task.test is None else "test"
+    fresh = tuple(range(tuning_seeds, tuning_seeds + seeds))
     return Protocol(
         optimizers=searches,
-        tuning=tuning,
-        judging=judging,
+        tuning=Tuning(tuned_on, tuple(range(tuning_seeds))),
+        judging=Judging(judged, fresh, fewest, target=target),
         epochs=task.epochs,
         batch_size=task.batch_size,
         steps=task.steps,

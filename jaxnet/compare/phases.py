@@ -1,15 +1,15 @@
 """The phases of a comparison: each optimizer is tuned, then run on fresh seeds to be judged."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jaxnet import optimizers
+from jaxnet import devices, optimizers
 from jaxnet.compare import inputs, store, sweep
 from jaxnet.compare.protocol import Judging, Protocol, Search, Tuning
-from jaxnet.compare.runs import Runs, Seconds
+from jaxnet.compare.runs import Log, Runs, Seconds
 
 OnProgress = Callable[[str, int, int], None]
 """Told what is under way, how many runs are done and how many are planned."""
@@ -24,7 +24,8 @@ class Bench:
         folder: where finished tiles are kept; nowhere where None.
         on_progress: told after each tile. planned: how many runs there are to be.
         verified: what was held against NumPy, in words.
-        done: how many there are. seconds: by optimizer. reasons: by optimizer, why one diverged.
+        dtype: of the losses. done: how many there are.
+        seconds: by optimizer. reasons: by optimizer, why one of its runs diverged.
     """
 
     task: sweep.Task
@@ -33,6 +34,7 @@ class Bench:
     on_progress: OnProgress | None
     planned: int
     verified: str
+    dtype: str = ""
     done: int = 0
     seconds: dict[str, Seconds] = dataclasses.field(default_factory=dict)
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -54,6 +56,7 @@ class Bench:
             on_progress=told,
         )
         self.done += len(runs)
+        self.dtype = str(swept.loss.dtype)
         self._time(entry.name, seconds)
         seed, rate = (np.array(column) for column in zip(*runs, strict=True))
         return Runs(entry.name, phase, rate, seed, **swept._asdict())
@@ -64,6 +67,18 @@ class Bench:
             seed, rate = int(tuned.seed[run]), float(tuned.learning_rate[run])
             if why := sweep.cause(self.task, entry, (seed, rate)):
                 self.reasons[entry.name] = f"seed {seed}: {why}"
+
+    def log(self, title: str, command: str, unable: Mapping[str, str]) -> Log:
+        """Give what was met on the way, under the name of the comparison."""
+        return Log(
+            title=title,
+            command=command,
+            provenance=devices.provenance(self.dtype),
+            verified=self.verified,
+            seconds=self.seconds,
+            reasons=self.reasons,
+            unable=unable,
+        )
 
     def _time(self, name: str, seconds: sweep.Seconds) -> None:
         # The fastest: the first tile of a process warms it up for all that follow.

@@ -113,11 +113,18 @@ class Protocol:
         """Refuse what contradicts itself."""
         names, parts = list(self.optimizers), list(self.rows)
         _check("baseline", self.baseline == names[0] if names else False, "the first", names)
-        _check("tuning.data", self.tuning.data in parts, "a part with rows", self.tuning.data)
-        _check("judging.data", self.judging.data in parts, "a part with rows", self.judging.data)
+        tuned_on = "validation" if "validation" in parts else "training"
+        judged = "test" if "test" in parts else tuned_on
+        _check("tuning.data", self.tuning.data == tuned_on, tuned_on, self.tuning.data)
+        _check("judging.data", self.judging.data == judged, judged, self.judging.data)
         both = set(self.tuning.seeds) & set(self.judging.seeds)
         _check("judging.seeds", not both, "seeds that did not tune", sorted(both))
-        _check("rows", min(self.rows.values()) > 0 and "training" in parts, "rows", self.rows)
+        _check(
+            "rows",
+            min(self.rows.values(), default=0) > 0 and "training" in parts,
+            "rows",
+            self.rows,
+        )
         fits = self.epochs > 0 and 0 < self.batch_size <= self.rows["training"]
         _check("batch_size", fits, "1 to the rows of an epoch", self.batch_size)
         steps = self.epochs * (self.rows["training"] // self.batch_size)

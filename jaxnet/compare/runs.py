@@ -126,6 +126,12 @@ class Seconds:
     run: float
     step: float
 
+    def __post_init__(self) -> None:
+        """Refuse times below zero."""
+        for name, seconds in vars(self).items():
+            if seconds < 0:
+                raise InputError(f"{name}: wanted no time below zero; got {seconds}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Log:
@@ -190,6 +196,10 @@ class Record:
         along = measured if "validation" in protocol.rows else set()
         ended = measured if "test" in protocol.rows and fresh else set()
         name = f"{runs.phase} runs of {runs.optimizer}"
+        search, rates = protocol.optimizers[runs.optimizer], set(runs.learning_rate.tolist())
+        stated = {"tuning": set(search.learning_rates), "default": {search.customary_rate}}
+        if not stated.get(runs.phase, set()) <= rates:
+            raise InputError(f"{name}: wanted {stated[runs.phase]}; got the rates {rates}")
         if got != (list(wanted) if fresh else set(wanted)):
             raise InputError(f"{name}: wanted the seeds {list(wanted)}; got {runs.seed}")
         if (set(runs.validation), set(runs.test)) != (along, ended):

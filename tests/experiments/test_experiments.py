@@ -164,8 +164,8 @@ SMALL = {"budget": 3, "tuning_seeds": 1, "seeds": 2, "epochs": 4}
 def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
     task = optimizers.notebook(name)
     found = optimizers.run(task, ("momentum",), tmp_path, **SMALL)
-    assert found.protocol["judged"] == "training"
-    assert found.protocol["rows"] == {"training": {"classifier": 2, "regression": 1}[name]}
+    assert found.protocol.judging.data == "training"
+    assert found.protocol.rows == {"training": {"classifier": 2, "regression": 1}[name]}
     assert [answer.optimizer for answer in found.answers] == ["sgd", "momentum"]
     sizes = {"classifier": [(4, 3), (4, 4)], "regression": [(2, 3), (1, 2)]}[name]
     assert [layer.weight.shape for layer in task.init(jax.random.key(0))] == sizes
