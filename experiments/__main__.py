@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from experiments import classifier, command, regression, tasks
-from jaxnet import devices
+from jaxnet import devices, report
 from jaxnet.commands import compare, settings
-from jaxnet.report import report
 
 
 def main(output: Path = Path("results")) -> None:

@@ -4,6 +4,7 @@ Its hand-derived gradients are wrong. They are kept here as a pure function, `no
 run through the same compiled loop as autodiff.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,9 @@ import optax
 from jaxtyping import Array, Float
 
 from experiments import Dtype, command, precision, print_trace
-from jaxnet import batches, devices, losses, network, optimizers, training
+from jaxnet import batches, devices, losses, network, optimizers, report, training
 from jaxnet.audit import gradients
 from jaxnet.commands import _run
-from jaxnet.report import report
 
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 4"]]
 
@@ -113,7 +113,7 @@ def run(
     order, rate = batches.full_batch(2, epochs), {"learning_rate": learning_rate}
     settings = {"optimizer": optimizer, "learning_rate": str(learning_rate), "epochs": str(epochs)}
     with precision(dtype):
-        provenance = devices.provenance(dtype) | settings
+        provenance = dataclasses.asdict(devices.provenance(dtype)) | settings
         params, data = set_up(dtype)
         problem = (make, params, data, order)
         _, (notebook, grads) = training.train(

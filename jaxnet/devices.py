@@ -1,6 +1,7 @@
 """The device a run is on, and what a result must say of where it was made."""
 
 import contextlib
+import dataclasses
 import os
 import platform
 from collections.abc import Callable
@@ -120,18 +121,32 @@ def batch_sharding(count: int | None = None) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh("batch", count), spec)
 
 
-def provenance(dtype: Any) -> dict[str, str]:
-    """Record what a result depends on: device, dtype and the versions that computed it."""
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """What a result depends on: device, dtype and the versions that computed it."""
+
+    device: str
+    dtype: str
+    jaxnet: str
+    jax: str
+    jaxlib: str
+    numpy: str
+    optax: str
+    python: str
+
+
+def provenance(dtype: Any) -> Provenance:
+    """Record what a result depends on."""
     device, count = first(), jax.local_device_count()
     kind = f" ({device.device_kind})" if device.device_kind != device.platform else ""
-    return {
-        "device": f"{device.platform}{kind}, {count} device{'s' if count > 1 else ''}",
-        "dtype": str(np.dtype(dtype)),
+    return Provenance(
+        device=f"{device.platform}{kind}, {count} device{'s' if count > 1 else ''}",
+        dtype=str(np.dtype(dtype)),
         **releases(),
-        "numpy": np.__version__,
-        "optax": optax.__version__,
-        "python": platform.python_version(),
-    }
+        numpy=np.__version__,
+        optax=optax.__version__,
+        python=platform.python_version(),
+    )
 
 
 def releases() -> dict[str, str]:

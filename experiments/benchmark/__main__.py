@@ -25,9 +25,8 @@ from experiments.benchmark import (
 )
 from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import Size, size
-from jaxnet import devices
+from jaxnet import devices, report
 from jaxnet.errors import InputError
-from jaxnet.report import report
 
 Name = Literal[
     "machine",

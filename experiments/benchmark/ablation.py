@@ -100,7 +100,7 @@ def _wide() -> sweep.Task:
 
 def flax_convolution() -> sweep.Task:
     """Give a convolution of Flax NNX on small images: 3x3, pooled, and a linear layer."""
-    from flax import nnx  # may be missing
+    from flax import nnx
 
     class Network(nnx.Module):
         def __init__(self, rngs: Any) -> None:
@@ -128,7 +128,7 @@ def flax_convolution() -> sweep.Task:
 
 def equinox_gru() -> sweep.Task:
     """Give a recurrent network of Equinox on sequences of 12, and a linear layer."""
-    import equinox as eqx  # may be missing
+    import equinox as eqx
 
     class Network(eqx.Module):
         cell: Any

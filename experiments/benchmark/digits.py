@@ -33,7 +33,7 @@ def single_ways(given: Work) -> tuple[dict[str, Way], list[str]]:
     """Give the ways to make one run, ours last, and what is to be said of those left out."""
     compiled, notes = {}, []
     if machine.installed("torch"):
-        from experiments.benchmark import pytorch  # may be missing
+        from experiments.benchmark import pytorch
 
         notes = [why] if (why := pytorch.why_not_compiled()) else []
         if not why:

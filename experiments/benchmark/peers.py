@@ -48,7 +48,7 @@ def left_out(packages: Sequence[str]) -> list[str]:
 
 def pytorch(work: Work) -> dict[str, Way]:
     """Give PyTorch's eager loop, on one thread and on all of them."""
-    from experiments.benchmark.pytorch import eager  # may be missing
+    from experiments.benchmark.pytorch import eager
 
     return {f"PyTorch eager, threads: {count}": eager(work, count) for count in threads()}
 
@@ -76,7 +76,7 @@ def plain_step(work: Work) -> dict[str, Way]:
 
 def equinox(work: Work) -> dict[str, Way]:
     """Give Equinox's `filter_jit` of a step of its MLP, called in a Python loop."""
-    import equinox as eqx  # may be missing
+    import equinox as eqx
 
     params, order, rate = work.first
     data, optimizer = jax.device_put(work.data), _optax(work.optimizer, rate)
@@ -112,7 +112,7 @@ def equinox(work: Work) -> dict[str, Way]:
 
 def flax(work: Work) -> dict[str, Way]:
     """Give Flax NNX's jitted step, its modules traversed at each call or cached."""
-    from flax import nnx  # may be missing
+    from flax import nnx
 
     params, order, rate = work.first
     # One for all runs: what is compiled is compiled for it.
@@ -194,7 +194,7 @@ def jaxnet_fit(work: Work) -> dict[str, Way]:
 
 def torch_func(work: Work) -> dict[str, Way]:
     """Give `torch.func.vmap` over as many models."""
-    from experiments.benchmark.pytorch import ensemble  # may be missing
+    from experiments.benchmark.pytorch import ensemble
 
     return {"torch.func vmap": ensemble(work)}
 
@@ -237,7 +237,7 @@ def scikit_learn(
     task: str, hidden: Sequence[int], batch_size: int, epochs: int, **more: Any
 ) -> Any:
     """Make scikit-learn's network with the settings of ours, and none of its own stopping."""
-    from sklearn import neural_network  # takes a second
+    from sklearn import neural_network
 
     make = {
         "classification": neural_network.MLPClassifier,
@@ -321,7 +321,7 @@ def scikit_learn_runs(work: Work, together: bool = False) -> dict[str, Way]:
 
     ways: dict[str, Way] = {"scikit-learn": run}
     if together and installed("joblib"):
-        import joblib  # may be missing
+        import joblib
         from joblib.externals import loky
 
         count = threads()[-1]

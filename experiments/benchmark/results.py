@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 
 from experiments.benchmark import targets
 from experiments.benchmark.timing import Group, Section, number, shown
+from jaxnet import report
 from jaxnet.errors import InputError
-from jaxnet.report import report
+from jaxnet.report import style
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 _KINDS = ("family", "model", "stepping")
@@ -188,7 +189,7 @@ def bars(path: Path, found: Found) -> None:
     """Save the picture of the whole: a panel a group, a bar for each library's best way."""
     groups = found.groups
     heights = [len(_best(group)) + 1.6 for group in groups]
-    with mpl.rc_context(report.STYLE):
+    with mpl.rc_context(style.STYLE):
         figure = Figure(figsize=(8, 0.24 * sum(heights) + 0.8), layout="constrained")
         figure.suptitle(
             "Time of jaxnet and of others, logarithmic; times ours",
@@ -200,14 +201,14 @@ def bars(path: Path, found: Found) -> None:
         axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)
         for group, ax in zip(groups, axes[:, 0], strict=True):
             _bars(group, ax)
-        figure.supxlabel(machine_words(found.hardware), fontsize=8, color=report.MUTED)
+        figure.supxlabel(machine_words(found.hardware), fontsize=8, color=style.MUTED)
         figure.savefig(path, dpi=150)
 
 
 def _bars(group: Group, ax: Axes) -> None:
     best = _best(group)
     seconds = np.array([group.timings[way].median for way in best.values()])
-    colours = [report.COLOURS[0] if w == group.ours else report.FAINT for w in best.values()]
+    colours = [style.COLOURS[0] if w == group.ours else style.FAINT for w in best.values()]
     ax.barh(range(len(best)), seconds, color=colours, height=0.7)
     for row, (way, median) in enumerate(zip(best.values(), seconds, strict=True)):
         ours = way == group.ours

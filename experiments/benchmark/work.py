@@ -158,7 +158,7 @@ def crossed(seeds: int, rates: Sequence[float]) -> list[sweep.Run]:
 
 def digits_task() -> sweep.Task:
     """Give what runs on digits train: 64-64-10 on as many rows as fill 44 batches an epoch."""
-    from sklearn import datasets  # takes a second
+    from sklearn import datasets
 
     x, y = datasets.load_digits(return_X_y=True)
     data = (x[:DIGITS_ROWS] / 16).astype(np.float32), y[:DIGITS_ROWS].astype(np.int32)

@@ -11,12 +11,11 @@ import jax
 import optax
 from jaxtyping import PyTree
 
-from jaxnet import devices, losses, network, optimizers
+from jaxnet import devices, losses, network, optimizers, report
 from jaxnet._guards import checks, sizes
 from jaxnet.commands import _run, fields
 from jaxnet.commands.settings import Compare, Trials
-from jaxnet.compare import comparison
-from jaxnet.report import answers, page, report
+from jaxnet.compare import comparison, phases
 from jaxnet.storage import models
 from jaxnet.tables import tables
 
@@ -72,7 +71,8 @@ def run(
     settings: Trials,
     task: Task,
     folder: Path | None = None,
-    on_progress: comparison.OnProgress | None = None,
+    on_progress: phases.OnProgress | None = None,
+    command: str = "",
 ) -> comparison.Comparison:
     """Compare the optimizers of the settings on a task.
 
@@ -80,7 +80,7 @@ def run(
         settings: what is tried; `hidden` and `output` are the task's and the command's.
         task: from `table`, or another.
         folder: where what is done is kept; the same call then goes on from there.
-        on_progress: told after each tile of runs.
+        on_progress: told after each tile of runs. command: what made them, for the report.
 
     Raises:
         InputError: a name that is not known, more runs than this machine can do, or what
@@ -110,6 +110,7 @@ def run(
         budget=settings.budget,
         seeds=settings.seeds,
         tuning_seeds=settings.tuning_seeds,
+        command=command,
         folder=folder,
         on_progress=on_progress,
     )
@@ -145,23 +146,20 @@ def compare(settings: Trials, make: Callable[[], Task], folder: Path, command: s
     task = make()
     try:
         with report.progress("run") as told:
-            result = run(settings, task, folder, told)
+            result = run(settings, task, folder, told, command)
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
         return _run.STOPPED
-    result.protocol["command"] = command
-    comparison.save(result, folder)
     show(result, folder)
     return 0
 
 
 def show(result: comparison.Comparison, folder: Path) -> None:
     """Write the report and its pictures into the folder, and print the answers."""
-    page.write(result, folder / "report.html")
-    print(result.protocol["title"])
-    print(f"{_run.describe(result.provenance)}\n")
-    answers.show(result)
-    print(f"\nReport: {folder / 'report.html'}; every run: {folder / 'runs.parquet'}")
+    report.write_page(result, folder / "report.html")
+    print(f"{_run.describe(dataclasses.asdict(result.log.provenance))}\n")
+    report.show(result)
+    print(f"\nReport: {folder / 'report.html'}\nEvery run: {folder / 'runs.parquet'}")
 
 
 def cache() -> None:

@@ -17,12 +17,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnet import devices, fitting, losses, network, optimizers
+from jaxnet import devices, fitting, losses, network, optimizers, report
 from jaxnet._guards import sizes
 from jaxnet.commands import _run, fields
 from jaxnet.commands.settings import Train
 from jaxnet.errors import InputError
-from jaxnet.report import report
 from jaxnet.storage import checkpoints, files, fingerprints, models
 from jaxnet.tables import tables
 
@@ -236,7 +235,7 @@ def show(settings: Train, result: Result) -> None:
         f"learning rate {settings.learning_rate}, batch {settings.batch_size}, "
         f"seed {settings.seed}"
     )
-    print(_run.describe(devices.provenance(np.float32)))
+    print(_run.describe(dataclasses.asdict(devices.provenance(np.float32))))
     epochs, best = int(fit.progress.epoch), int(fit.progress.best_epoch)
     print(f"{fit.outcome} after {epochs} epochs in {result.seconds:.1f} s; best epoch {best}")
     for message in (fit.message, *result.skipped):
@@ -259,7 +258,7 @@ def keep(settings: Train, result: Result, folder: Path) -> None:
         "encoder": result.split.encoder.to_json(),
         "scores": result.scores,
         "outcome": result.fit.outcome,
-        "provenance": devices.provenance(np.float32)
+        "provenance": dataclasses.asdict(devices.provenance(np.float32))
         | {"seed": str(settings.seed), "verified": result.fit.verified},
     }
     models.write(folder / "model", jax.device_get(result.fit.params), about)

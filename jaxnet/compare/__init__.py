@@ -1,1 +1,27 @@
 """Does an optimizer beat plain SGD? A fair protocol, thousands of runs, an honest answer."""
+
+from jaxnet.compare.comparison import Comparison, compare, load, save
+from jaxnet.compare.protocol import Judging, Protocol, Search, Tuning
+from jaxnet.compare.runs import Log, Record, Runs, Seconds
+from jaxnet.compare.statistics import Interval, Paired, paired
+from jaxnet.compare.verdicts import WITHIN, Answer
+
+__all__ = [
+    "WITHIN",
+    "Answer",
+    "Comparison",
+    "Interval",
+    "Judging",
+    "Log",
+    "Paired",
+    "Protocol",
+    "Record",
+    "Runs",
+    "Search",
+    "Seconds",
+    "Tuning",
+    "compare",
+    "load",
+    "paired",
+    "save",
+]

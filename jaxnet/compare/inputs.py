@@ -1,9 +1,10 @@
 """What is given to a comparison: refused where it cannot be compared, before anything compiles."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +14,21 @@ from jaxtyping import PyTree
 from jaxnet import losses, optimizers, training
 from jaxnet._guards import checks, versions
 from jaxnet.compare import sweep
+from jaxnet.compare.protocol import BASELINE
 from jaxnet.errors import FunctionError, InputError
 from jaxnet.storage import fingerprints
 
-BASELINE = "sgd"
 Metrics = Mapping[str, Callable[[Any, Any], Any]]
 
 
-def check_settings(budget: int, target: float | None, title: str, **counts: int) -> None:
+def check_settings(
+    counts: Mapping[str, int], words: Mapping[str, str], budget: int, target: float | None
+) -> None:
     """Refuse settings, each by its name.
 
     Raises:
         InputError: counts that are not whole numbers or below one, a single learning rate, a
-            target that is not finite, a title that is not words.
+            target that is not finite, a title or a command that is not words.
     """
     checks.at_least_one(budget=budget, **counts)
     if budget == 1:
@@ -34,8 +37,9 @@ def check_settings(budget: int, target: float | None, title: str, **counts: int)
         raise InputError(
             f"target: wanted a finite loss; got {target!r}; None takes plain SGD's own at its end"
         )
-    if not isinstance(title, str):
-        raise InputError(f"title: wanted words; got {title!r}")
+    for name, said in words.items():
+        if not isinstance(said, str):
+            raise InputError(f"{name}: wanted words; got {said!r}")
 
 
 def entries(given: Sequence[str] | Mapping[str, Any]) -> list[optimizers.Entry]:
@@ -122,72 +126,99 @@ def _rising(name: str, given: Any) -> list[float]:
     return rates.tolist()
 
 
-def task(
-    entries: list[optimizers.Entry],
-    loss: losses.Loss,
-    init: Callable[[Any], PyTree],
-    data: PyTree,
-    batch_size: int | None,
-    epochs: int,
-    validation: PyTree | None,
-    test: PyTree | None,
-    metrics: Metrics | None,
-    fast: bool | None,
-) -> tuple[sweep.Task, dict[str, str]]:
-    """Give the task that the optimizers share, the fingerprint that of all their programs.
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What is to be trained, as it was given; the fields are arguments of `compare`."""
 
-    Returns:
-        The task; and why, by name, of those that cannot step from these parameters.
+    loss: losses.Loss
+    init: Callable[[Any], PyTree]
+    data: PyTree
+    validation: PyTree | None
+    test: PyTree | None
+    metrics: Metrics
+    epochs: int
+    batch_size: int | None
+    fast: bool | None
+
+    @property
+    def parts(self) -> dict[str, PyTree]:
+        """The parts of the data that there are, by the names of their arguments."""
+        parts = {"data": self.data, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+def task(problem: Problem) -> sweep.Task:
+    """Give the task that the optimizers share.
 
     Raises:
-        InputError: functions or data that cannot be trained on, plain SGD or all others among
-            them.
+        InputError: functions or data that cannot be trained on.
     """
     versions.check()
-    path = sweep.fast(fast)
-    parts = {"data": data, "validation": validation, "test": test}
-    parts = {name: part for name, part in parts.items() if part is not None}
-    metrics = {} if metrics is None else metrics
-    _check_functions(loss, init, metrics, measured=len(parts) > 1)
-    if batch_size is not None:
-        checks.at_least_one(batch_size=batch_size)
+    path = sweep.fast(problem.fast)
+    parts, size = problem.parts, problem.batch_size
+    _check_functions(problem)
+    if size is not None:
+        checks.at_least_one(batch_size=size)
     rows = {name: checks.data(part, name) for name, part in parts.items()}["data"]
-    if batch_size is not None and batch_size > rows:
+    if size is not None and size > rows:
         raise InputError(
-            f"batch_size: wanted 1 to the {rows} rows of data; got {batch_size}; None takes all"
+            f"batch_size: wanted 1 to the {rows} rows of data; got {size}; None takes all"
         )
-    params = _started(init)
-    if (batch_size or rows) == rows and _equal(params, init(jax.random.key(1))):
+    params = _started(problem.init)
+    if (size or rows) == rows and _equal(params, problem.init(jax.random.key(1))):
         raise InputError(
             "init: wanted another start for each key, as every batch is all rows and nothing else "
             "tells seeds apart; got the same; draw in init, or give a batch_size"
         )
     for name, part in parts.items():
-        _check_alike(name, part, data)
-        for what, function in {"loss": loss, **metrics}.items():
+        _check_alike(name, part, problem.data)
+        for what, function in {"loss": problem.loss, **problem.metrics}.items():
             _check_scalar(what, function, params, name, part)
-        if isinstance(loss, losses.BatchLoss):
-            _check_labels(loss, params, name, part)
-    named = tuple(metrics.items())
-    size = batch_size or rows
-    found = sweep.Task(loss, init, data, size, epochs, validation, test, named)
-    programs, unable = [], {}
+        if isinstance(problem.loss, losses.BatchLoss):
+            _check_labels(problem.loss, params, name, part)
+    return sweep.Task(
+        loss=problem.loss,
+        init=problem.init,
+        data=problem.data,
+        batch_size=size or rows,
+        epochs=problem.epochs,
+        validation=problem.validation,
+        test=problem.test,
+        metrics=tuple(problem.metrics.items()),
+        fast=path,
+    )
+
+
+class Programs(NamedTuple):
+    """The fingerprint of all programs; why, by name, optimizers cannot step from a start."""
+
+    fingerprint: str
+    unable: dict[str, str]
+
+
+def programs(task: sweep.Task, entries: Sequence[optimizers.Entry]) -> Programs:
+    """Trace a step of every optimizer.
+
+    Raises:
+        InputError: plain SGD or all others cannot step.
+    """
+    texts, unable = [], {}
     for entry in entries:
         try:
-            programs.append(_program(entry, found))
+            texts.append(_program(entry, task))
         except FunctionError as error:
             # Where it is the only one there is nothing to hold against plain SGD.
             if entry.name == BASELINE or len(entries) == 2 + len(unable):
                 raise
             unable[entry.name] = f"a step from init(key) raised {_said(error.__cause__)}"
-    made = fingerprints.of_record(programs)
-    return found._replace(fingerprint=made, fast=path), unable
+    return Programs(fingerprints.of_record(texts), unable)
 
 
-def _check_functions(loss: Any, init: Any, metrics: Any, measured: bool) -> None:
+def _check_functions(problem: Problem) -> None:
+    metrics = problem.metrics
     if not isinstance(metrics, Mapping):
         raise InputError(f"metrics: wanted a dict of functions by name; got {metrics!r}")
-    if metrics and not measured:
+    if metrics and len(problem.parts) == 1:
         raise InputError(
             "metrics: wanted validation or test data to measure them on; got neither; give some"
         )
@@ -195,7 +226,8 @@ def _check_functions(loss: Any, init: Any, metrics: Any, measured: bool) -> None
         raise InputError(
             "metrics: wanted names other than loss, which is reported anyway; got loss; rename it"
         )
-    for name, function in {"loss": loss, "init": init, **metrics}.items():
+    functions = {"loss": problem.loss, "init": problem.init, **metrics}
+    for name, function in functions.items():
         if not callable(function) or not isinstance(function, Hashable):
             raise InputError(
                 f"{name}: wanted a function, whose programs are kept by it; got {function!r}; wrap "

@@ -3,10 +3,19 @@
 Shapes: R runs, E measurements along a run, L learning rates.
 """
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
+
+from jaxnet.compare.protocol import Protocol
+from jaxnet.devices import Provenance
+from jaxnet.errors import InputError
+
+PHASES = ("tuning", "tuned", "default")
 
 
 class Runs(NamedTuple):
@@ -93,3 +102,113 @@ class Runs(NamedTuple):
         apart = (rates[-1] / rates[0]) ** (1 / (len(rates) - 1))
         apart = apart if edge == "highest" else 1 / apart
         return [best * apart**further for further in range(1, count + 1)]
+
+    def map(self, function: Callable[..., Any], *others: "Runs") -> "Runs":
+        """Apply a function to each array, with the same one of other runs after it."""
+        arrays = {
+            name: jax.tree.map(function, *(getattr(runs, name) for runs in (self, *others)))
+            for name in Runs._fields[2:]
+        }
+        return self._replace(**arrays)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seconds:
+    """What the runs of an optimizer took.
+
+    Attributes:
+        compile: to trace and compile its program, once.
+        run: all of its runs, tuning included.
+        step: one step of one run, at its fastest.
+    """
+
+    compile: float
+    run: float
+    step: float
+
+    def __post_init__(self) -> None:
+        """Refuse times below zero."""
+        for name, seconds in vars(self).items():
+            if seconds < 0:
+                raise InputError(f"{name}: wanted no time below zero; got {seconds}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """What goes with a comparison and was no decision: its name, and what was met on the way.
+
+    Attributes:
+        title: of the report. command: that repeats it, where there is one.
+        provenance: device, dtype, versions.
+        verified: what was held against NumPy, in words.
+        seconds: by optimizer.
+        reasons: by optimizer, where and why one of its runs at the tuned rate diverged.
+        unable: by name, why an optimizer cannot step from these parameters.
+    """
+
+    title: str
+    command: str
+    provenance: Provenance
+    verified: str
+    seconds: Mapping[str, Seconds]
+    reasons: Mapping[str, str]
+    unable: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """All that a comparison leaves, of which its answers are.
+
+    Attributes:
+        protocol: what was decided. log: what was met.
+        steps: shape [E], steps done at each measurement.
+        runs: all of them, one of each optimizer and phase.
+
+    Raises:
+        InputError: runs that are not those of the protocol.
+    """
+
+    protocol: Protocol
+    log: Log
+    steps: Int[np.ndarray, " E"]
+    runs: list[Runs]
+
+    def __post_init__(self) -> None:
+        """Refuse runs that are not those of the protocol."""
+        names = list(self.protocol.optimizers)
+        kinds = sorted((runs.optimizer, runs.phase) for runs in self.runs)
+        if kinds != sorted((name, phase) for name in names for phase in PHASES):
+            raise InputError(
+                f"runs: wanted {', '.join(PHASES)} of each of {', '.join(names)}; got {kinds}"
+            )
+        if sorted(self.log.seconds) != sorted(names):
+            raise InputError(f"seconds: wanted those of {names}; got {sorted(self.log.seconds)}")
+        if list(self.steps[-1:]) != [self.protocol.steps]:
+            raise InputError(f"steps: wanted {self.protocol.steps} at the end; got {self.steps}")
+        for runs in self.runs:
+            self._check(runs)
+
+    def _check(self, runs: Runs) -> None:
+        protocol, fresh = self.protocol, runs.phase != "tuning"
+        wanted = protocol.judging.seeds if fresh else protocol.tuning.seeds
+        got = runs.seed.tolist() if fresh else set(runs.seed.tolist())
+        measured = {"loss", *protocol.metrics}
+        along = measured if "validation" in protocol.rows else set()
+        ended = measured if "test" in protocol.rows and fresh else set()
+        name = f"{runs.phase} runs of {runs.optimizer}"
+        search, rates = protocol.optimizers[runs.optimizer], set(runs.learning_rate.tolist())
+        stated = {"tuning": set(search.learning_rates), "default": {search.customary_rate}}
+        if not stated.get(runs.phase, set()) <= rates:
+            raise InputError(f"{name}: wanted {stated[runs.phase]}; got the rates {rates}")
+        if got != (list(wanted) if fresh else set(wanted)):
+            raise InputError(f"{name}: wanted the seeds {list(wanted)}; got {runs.seed}")
+        if (set(runs.validation), set(runs.test)) != (along, ended):
+            raise InputError(
+                f"{name}: wanted {sorted(along)} of the validation and {sorted(ended)} of the test "
+                f"data; got {sorted(runs.validation)} and {sorted(runs.test)}"
+            )
+
+    def phase(self, name: str) -> dict[str, Runs]:
+        """Give the runs of a phase by optimizer, in the order of the protocol."""
+        runs = {runs.optimizer: runs for runs in self.runs if runs.phase == name}
+        return {name: runs[name] for name in self.protocol.optimizers}

@@ -6,6 +6,7 @@ run that did not; it ranks last and is never averaged. What it would make infini
 Shapes: S seeds, E measurements along a run, L learning rates, K of anything else.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -14,10 +15,6 @@ from jaxtyping import Float, Int
 
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
-
-checks.extra("compare", "scipy")
-
-from scipy import stats  # noqa: E402
 
 _RESAMPLES = 9999
 _MOST_SEEDS = 100_000
@@ -69,7 +66,7 @@ def interquartile_mean(values: Float[np.ndarray, " S"], level: float = 0.95) -> 
     Reference: Agarwal, Schwarzer, Castro, Courville & Bellemare (2021), Deep Reinforcement
         Learning at the Edge of the Statistical Precipice.
     """
-    return _bootstrap(lambda x, axis: stats.trim_mean(x, 0.25, axis=axis), values, level)
+    return _bootstrap(lambda x, axis: _scipy().trim_mean(x, 0.25, axis=axis), values, level)
 
 
 def paired(
@@ -154,7 +151,8 @@ def seeds_needed(
         return None
     # How much likelier than not the mean of two differences has the sign that most have.
     lean = abs(np.sign(_sums_of_pairs(differences, 1)).mean()) / 2
-    deviates = stats.norm.isf(level / tests / 2) + stats.norm.isf(1 - power)
+    normal = _scipy().norm
+    deviates = normal.isf(level / tests / 2) + normal.isf(1 - power)
     if 3 * _MOST_SEEDS * lean**2 < deviates**2:
         return None
     return math.ceil(deviates**2 / (3 * lean**2))
@@ -189,7 +187,7 @@ def steps_to_target(
     # censored before, the Kaplan-Meier curve is the share of runs yet to reach the target, and
     # its median is that of the ordered times with the censored ones last.
     times = np.sort(np.where(reached, steps[reaches.argmax(axis=1)], np.inf))
-    bounds = stats.quantile_test(times, p=0.5).confidence_interval(level)
+    bounds = _scipy().quantile_test(times, p=0.5).confidence_interval(level)
     middle = times[(len(times) - 1) // 2]
     return Times(_interval(middle, bounds.low, bounds.high), int(reached.sum()), len(times))
 
@@ -205,7 +203,7 @@ def best_of(values: Float[np.ndarray, " L"]) -> Float[np.ndarray, " L"]:
     values = np.sort(_checked("values", values))
     draws = np.arange(1, len(values) + 1)
     # Row i: the probability that none of the i lowest is among the k drawn.
-    none = stats.hypergeom.pmf(0, len(values), np.arange(len(values) + 1)[:, None], draws)
+    none = _scipy().hypergeom.pmf(0, len(values), np.arange(len(values) + 1)[:, None], draws)
     lowest = -np.diff(none, axis=0)
     finite = np.isfinite(values)
     expected = np.where(finite, values, 0.0) @ lowest
@@ -249,6 +247,15 @@ def profile(
     }
 
 
+@functools.cache
+def _scipy() -> Any:
+    """Import SciPy's statistics, which takes as long as JAX does."""
+    checks.extra("compare", "scipy")
+    from scipy import stats
+
+    return stats
+
+
 def _bootstrap(statistic: Any, values: Float[np.ndarray, " S"], level: float) -> Interval:
     """Widen the percentile interval as Student's t is wider than the normal distribution.
 
@@ -263,6 +270,7 @@ def _bootstrap(statistic: Any, values: Float[np.ndarray, " S"], level: float) ->
     estimate = statistic(values, axis=0)
     if len(values) == 1:
         return _interval(estimate, np.nan, np.nan)
+    stats = _scipy()
     tail = stats.norm.sf(stats.t.isf((1 - level) / 2, len(values) - 1))
     rows = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
     with np.errstate(invalid="ignore"):

@@ -1,100 +1,112 @@
 """What is kept of a comparison on disk: its protocol, what is done of it, and all its runs.
 
-Shapes: E measurements along a run.
+Shapes: R runs, E measurements along a run.
 """
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
-from jaxnet._guards import checks
-from jaxnet.compare.runs import Runs
+from jaxnet._guards import checks, records
+from jaxnet.compare.protocol import Protocol
+from jaxnet.compare.runs import Log, Record, Runs
 from jaxnet.errors import InputError
 from jaxnet.storage import files, fingerprints
 
-checks.extra("compare", "pyarrow")
-
-import pyarrow as pa  # noqa: E402
-from pyarrow import parquet  # noqa: E402
-
-_PROTOCOL, _RESULT = "protocol.json", "comparison.json"
-_TABLES = ("runs", "curves")
-# The columns of both tables, and those of the runs alone.
-_NAMED, _COUNTED = ("learning_rate", "seed"), ("diverged", "evaluations")
+_PROTOCOL, _LOG = "protocol.json", "comparison.json"
+_TABLES = ("runs.parquet", "curves.parquet")
+# What names a run in both tables; and the kinds of NumPy's of all that is not a loss or a metric.
+_NAMED = ("optimizer", "phase", "learning_rate", "seed")
+_KINDS = {"optimizer": "O", "phase": "O", "seed": "i", "diverged": "i", "evaluations": "i"}
+_KINDS |= {"step": "i"}
 
 
-def keep(folder: Path, protocol: dict[str, Any]) -> Path:
-    """Give the folder of finished tiles; refuse one that holds another comparison.
+def keep(folder: Path, protocol: Protocol) -> Path:
+    """Write a protocol, once; give the folder of its finished tiles.
 
     Raises:
-        InputError: naming what differs.
+        InputError: a folder of another comparison, naming what differs; no place to write to.
+        ImportError: what is needed to write the runs is missing.
     """
-    path, written = folder / _PROTOCOL, json.loads(files.to_json(protocol, "protocol"))
-    if path.exists():
-        try:
-            found, _ = files.read_record(path)
-        except InputError as error:
-            raise InputError(f"folder: wanted the protocol of a comparison; got {error}") from error
-        named = (written | found).keys() - {"title"}
-        differ = sorted(name for name in named if written.get(name) != found.get(name))
+    _arrow()
+    if (folder / _PROTOCOL).exists():
+        differ = protocol.differences(_protocol(folder))
         if differ:
             raise InputError(
                 f"folder: wanted a folder of its own; {folder} holds a comparison with another "
                 f"{', '.join(differ)}; give another folder, or delete this one"
             )
     # Named by the protocol, by which a tile tells whose it is.
-    whose = fingerprints.of_record(
-        [[name, written[name]] for name in sorted(written.keys() - {"title"})]
-    )
+    whose = fingerprints.of_record(records.plain(protocol))
     tiles = folder / "tiles" / whose[:24]
     try:
         tiles.mkdir(parents=True, exist_ok=True)
         files.clear(tiles)
-        files.write_record(path, protocol, {})
+        if not (folder / _PROTOCOL).exists():
+            files.write_record(folder / _PROTOCOL, records.plain(protocol), {})
     except OSError as error:
         raise InputError(f"folder: wanted a place to write to; got {folder}: {error}") from error
     return tiles
 
 
-def write(
-    folder: Path,
-    protocol: dict[str, Any],
-    steps: Int[np.ndarray, " E"],
-    runs: list[Runs],
-    provenance: dict[str, str],
-    seconds: dict[str, dict[str, float]],
-    reasons: dict[str, str],
-) -> None:
-    """Write all that the answers are of: two tables, and then what else there is, as JSON.
+def write(folder: Path, record: Record) -> None:
+    """Write all that the answers are of; JSON comes last: where it is, all is there.
 
     Raises:
+        InputError: a folder of another comparison.
         OSError: a place that cannot be written to.
     """
-    contents: dict[str, bytes] = {}
-    ends, curves = zip(*(_tables(each, steps) for each in runs), strict=True)
-    for name, tables in zip(_TABLES, (ends, curves), strict=True):
-        sink = pa.BufferOutputStream()
-        parquet.write_table(pa.concat_tables(tables, promote_options="default"), sink)
-        contents[f"{name}.parquet"] = sink.getvalue().to_pybytes()
-    record = {
-        "protocol": protocol,
-        "provenance": provenance,
-        "seconds": seconds,
-        "reasons": reasons,
-        "steps": steps.tolist(),
-    }
-    files.write_record(folder / _RESULT, record, contents)
+    keep(folder, record.protocol)
+    tables = zip(*(_tables(runs, record.steps) for runs in record.runs), strict=True)
+    contents = {name: _parquet(parts) for name, parts in zip(_TABLES, tables, strict=True)}
+    files.write_record(folder / _LOG, records.plain(record.log), contents)
 
 
-def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[pa.Table, pa.Table]:
+def read(folder: Path) -> Record:
+    """Give what `write` wrote.
+
+    Raises:
+        InputError: a folder without all of it, or with what is not as it was written.
+    """
+    protocol = _protocol(folder)
+    log, contents = _sealed(folder / _LOG)
+    kept = records.rebuilt(Log, log, folder / _LOG)
+    ends, curves = (_columns(contents.get(name, b""), folder / name) for name in _TABLES)
+    try:
+        steps = _steps(ends, curves)
+        return Record(protocol, kept, steps, _runs(ends, curves, len(steps)))
+    except InputError as error:
+        raise InputError(f"{folder}: {error}; make it again") from error
+
+
+def _protocol(folder: Path) -> Protocol:
+    record, _ = _sealed(folder / _PROTOCOL)
+    return records.rebuilt(Protocol, record, folder / _PROTOCOL)
+
+
+def _sealed(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    try:
+        return files.read_record(path)
+    except InputError as error:
+        raise InputError(f"folder: wanted a finished comparison; got {error}") from error
+
+
+def _arrow() -> Any:
+    checks.extra("compare", "pyarrow")
+    import pyarrow.parquet
+
+    return pyarrow
+
+
+def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[Any, Any]:
     """Give a row for each run, and a row for each measurement of a run."""
-    count = len(runs.seed)
+    pa, count = _arrow(), len(runs.seed)
     named = {"optimizer": [runs.optimizer] * count, "phase": [runs.phase] * count}
-    named |= {name: getattr(runs, name) for name in _NAMED}
-    ends = {name: getattr(runs, name) for name in _COUNTED}
+    named |= {"learning_rate": runs.learning_rate, "seed": runs.seed}
+    ends = {"diverged": runs.diverged, "evaluations": runs.evaluations}
     ends |= {f"test_{name}": values for name, values in runs.test.items()}
     curves = {"loss": runs.loss}
     curves |= {f"validation_{name}": values for name, values in runs.validation.items()}
@@ -104,68 +116,69 @@ def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[pa.Table, pa.Tabl
     return pa.table(named | ends), pa.table(repeated | flat)
 
 
-Read = tuple[
-    dict[str, Any],
-    Int[np.ndarray, " E"],
-    list[Runs],
-    dict[str, str],
-    dict[str, dict[str, float]],
-    dict[str, str],
-]
+def _parquet(tables: Sequence[Any]) -> bytes:
+    pa = _arrow()
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(pa.concat_tables(tables, promote_options="default"), sink)
+    return sink.getvalue().to_pybytes()
 
 
-def read(folder: Path) -> Read:
-    """Give what `write` wrote, in the order that it takes it.
-
-    Raises:
-        InputError: a folder without all of it.
-    """
+def _columns(content: bytes, path: Path) -> dict[str, Shaped[np.ndarray, " K"]]:
+    """Give the columns of a table; what holds nothing for a row is nan there."""
+    pa = _arrow()
     try:
-        record, contents = files.read_record(folder / _RESULT)
-    except InputError as error:
-        raise InputError(f"folder: wanted a finished comparison; got {error}") from error
-    try:
-        ends, curves = (
-            parquet.read_table(pa.BufferReader(contents[f"{name}.parquet"])) for name in _TABLES
-        )
-        return _read(record, ends, curves)
-    except KeyError as error:
+        table = pa.parquet.read_table(pa.BufferReader(content))
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(
-            f"folder: wanted a finished comparison of this version; {folder} has no {error}; make "
-            "it again"
+            f"{path}: wanted a table of Parquet; got {error}; make it again"
         ) from error
+    return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def _read(record: dict[str, Any], ends: pa.Table, curves: pa.Table) -> Read:
-    steps, runs, first = np.array(record["steps"]), [], 0
-    kinds = list(zip(ends["optimizer"].to_pylist(), ends["phase"].to_pylist(), strict=True))
-    for optimizer, phase in dict.fromkeys(kinds):
-        count = kinds.count((optimizer, phase))
-        mine = _columns(ends.slice(first, count))
-        along = _columns(curves.slice(first * len(steps), count * len(steps)))
-        along = {name: values.reshape(count, -1) for name, values in along.items()}
-        first += count
+def _steps(
+    ends: Mapping[str, np.ndarray], curves: Mapping[str, np.ndarray]
+) -> Int[np.ndarray, " E"]:
+    """Give the steps that all runs were measured at; refuse tables of other runs."""
+    for table, more in ((ends, ("diverged", "evaluations")), (curves, ("step", "loss"))):
+        for name in (*_NAMED, *more, *table):
+            kind = table[name].dtype.kind if name in table else "none"
+            if kind != _KINDS.get(name, "f"):
+                raise InputError(f"runs: wanted {name} of kind {_KINDS.get(name, 'f')}; got {kind}")
+    count, total = len(ends["seed"]), len(curves["step"])
+    steps = curves["step"][: total // max(count, 1)]
+    alike = (np.array_equal(np.repeat(ends[n], len(steps)), curves[n]) for n in _NAMED)
+    if not (len(steps) and all(alike) and np.array_equal(np.tile(steps, count), curves["step"])):
+        raise InputError("runs: wanted measurements of each run at the same steps; got others")
+    return steps
+
+
+def _runs(
+    ends: Mapping[str, np.ndarray], curves: Mapping[str, np.ndarray], measured: int
+) -> list[Runs]:
+    kinds = list(zip(ends["optimizer"].tolist(), ends["phase"].tolist(), strict=True))
+    runs = []
+    for kind in dict.fromkeys(kinds):
+        mine = np.array([each == kind for each in kinds])
+        end = {name: values[mine] for name, values in ends.items()}
+        along = {name: v.reshape(-1, measured)[mine] for name, v in curves.items()}
         runs.append(
             Runs(
-                optimizer,
-                phase,
+                optimizer=kind[0],
+                phase=kind[1],
+                learning_rate=end["learning_rate"],
+                seed=end["seed"],
+                diverged=end["diverged"],
+                evaluations=end["evaluations"],
                 loss=along["loss"],
                 validation=_under("validation_", along),
-                test=_under("test_", mine),
-                **{name: mine[name] for name in (*_NAMED, *_COUNTED)},
+                # Runs that tune are not scored, and have nothing there.
+                test={} if kind[1] == "tuning" else _under("test_", end),
             )
         )
-    told = (record[name] for name in ("provenance", "seconds", "reasons"))
-    return record["protocol"], steps, runs, *told
+    return runs
 
 
-def _columns(table: pa.Table) -> dict[str, np.ndarray]:
-    return {
-        name: table[name].to_numpy() for name in table.column_names if not table[name].null_count
-    }
-
-
-def _under(prefix: str, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _under(prefix: str, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {
         name.removeprefix(prefix): values
         for name, values in columns.items()

@@ -1,26 +1,27 @@
-"""What a comparison says of one optimizer, of its runs and those of plain SGD.
+"""What a comparison says of each optimizer, of its runs and those of plain SGD.
 
 Shapes: E measurements along a run, S seeds, L learning rates.
 """
 
-import collections
+import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxnet.compare import statistics
-from jaxnet.compare.runs import Runs
-from jaxnet.compare.statistics import Interval
+from jaxnet.compare.protocol import Protocol
+from jaxnet.compare.runs import PHASES, Record, Runs
+from jaxnet.compare.statistics import Interval, Paired
 
-LEVEL = 0.05
 # A learning rate forgives if its loss is within this factor of the best rate's.
 WITHIN = 1.1
+_NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
-class Answer(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Answer:
     """What the comparison says of one optimizer, of its runs at the tuned rate on fresh seeds.
 
     A run that diverged counts as worse than every run that did not; a figure that it would make
@@ -49,74 +50,88 @@ class Answer(NamedTuple):
     """
 
     optimizer: str
-    learning_rate: float
-    at_edge: str
-    rates: int
-    trials: int
-    diverged: int
-    median: Interval
-    mean: Interval
-    best: Interval
-    metrics: dict[str, Interval]
-    default_rate: float
-    default: Interval
-    difference: Interval | None
-    p_value: float
-    adjusted: float
-    verdict: str
-    seeds_needed: int | None
-    sentence: str
-    steps_to_target: Interval
-    reached: int
-    forgiving: float
-    best_of: Float[np.ndarray, " L"]
-    evaluations: float
-    compile_seconds: float
-    run_seconds: float
-    step_seconds: float
+    verdict: str = "baseline"
+    sentence: str = ""
+    learning_rate: float = math.nan
+    at_edge: str = ""
+    rates: int = 0
+    trials: int = 0
+    diverged: int = 0
+    median: Interval = _NOTHING
+    mean: Interval = _NOTHING
+    best: Interval = _NOTHING
+    metrics: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
+    default_rate: float = math.nan
+    default: Interval = _NOTHING
+    difference: Interval | None = None
+    p_value: float = math.nan
+    adjusted: float = math.nan
+    seeds_needed: int | None = None
+    steps_to_target: Interval = _NOTHING
+    reached: int = 0
+    forgiving: float = math.nan
+    best_of: Float[np.ndarray, " L"] = dataclasses.field(default_factory=lambda: np.zeros(0))
+    evaluations: float = math.nan
+    compile_seconds: float = math.nan
+    run_seconds: float = math.nan
+    step_seconds: float = math.nan
 
 
-def answer(
-    protocol: dict[str, Any],
-    steps: Int[np.ndarray, " E"],
-    runs: Mapping[str, Runs],
-    baseline: Float[np.ndarray, " S"],
-    against: tuple[statistics.Paired, float] | None,
-    target: float,
-    seconds: dict[str, float],
-    reasons: Mapping[str, str],
-) -> Answer:
-    """Say what the runs of an optimizer say.
+def target(record: Record) -> float:
+    """Give the loss that steps to it are counted to; nan where there is none."""
+    protocol = record.protocol
+    if protocol.judging.target is not None:
+        return protocol.judging.target
+    plain = record.phase("tuned")[protocol.baseline]
+    middle = float(np.median(plain.final(protocol.tuning.data)))
+    # Where half of its runs diverged there is none to reach.
+    return middle if math.isfinite(middle) else math.nan
+
+
+def answers(record: Record, target: float) -> list[Answer]:
+    """Answer for each optimizer: figures, then what the test says of them, then words.
 
     Args:
-        protocol: as of a comparison.
-        steps: shape [E], steps done at each measurement.
-        runs: its own, by phase.
-        baseline: shape [S], the final losses of plain SGD.
-        against: the optimizer paired with plain SGD, and the adjusted p-value; None of SGD itself.
-        target: the loss that steps to it are counted to; nan where there is none.
-        seconds: to "compile", to "run" all of it, and of a "step" of one run.
-        reasons: by optimizer, why one of its runs diverged.
+        record: runs, and what is known of them.
+        target: the loss that steps to it are counted to.
+
+    Returns:
+        Plain SGD's, the others' best first, and last those that cannot run.
     """
-    tuning, tuned, judged = runs["tuning"], runs["tuned"], protocol["judged"]
-    final, curves = tuned.final(judged), tuned.curves(steps)
+    protocol, log = record.protocol, record.log
+    finals = {
+        name: runs.final(protocol.judging.data) for name, runs in record.phase("tuned").items()
+    }
+    baseline = finals[protocol.baseline]
+    pairs = {
+        name: statistics.paired(final, baseline)
+        for name, final in finals.items()
+        if name != protocol.baseline
+    }
+    adjusted = statistics.holm(np.array([each.p_value for each in pairs.values()]))
+    figures = {name: _figures(record, name, target) for name in finals}
+    for (name, pair), p_value in zip(pairs.items(), adjusted.tolist(), strict=True):
+        answer = _tested(figures[name], pair, p_value, protocol)
+        if answer.verdict == "not told apart" and pair.difference.estimate:
+            needed = _seeds_needed(finals[name], baseline, protocol)
+            answer = dataclasses.replace(answer, seeds_needed=needed)
+        figures[name] = answer
+    first, *others = (_worded(answer, record) for answer in figures.values())
+    others.sort(key=lambda each: (math.isnan(each.mean.estimate), each.mean.estimate))
+    return [first, *others, *(_unable(name, why) for name, why in log.unable.items())]
+
+
+def _figures(record: Record, name: str, target: float) -> Answer:
+    """Give what the runs of an optimizer say, beside no other's."""
+    protocol, seconds = record.protocol, record.log.seconds[name]
+    tuning, tuned, default = (record.phase(phase)[name] for phase in PHASES)
+    judged = protocol.judging.data
+    final, curves = tuned.final(judged), tuned.curves(record.steps)
     rate, edge = tuning.best_rate()
     tried = tuning.by_rate()[1]
-    last = {name: values[:, -1] for name, values in tuned.validation.items()}
-    metrics = {
-        name: statistics.interquartile_mean(np.where(np.isfinite(values), values, np.inf))
-        for name, values in (tuned.test if judged == "test" else last).items()
-        if name != "loss"
-    }
-    times = statistics.steps_to_target(curves, steps, target)
-    difference, p_value, adjusted, verdict, needed = None, math.nan, math.nan, "baseline", None
-    if against:
-        (difference, p_value, _), adjusted = against
-        verdict = statistics.verdict(adjusted, against[0], LEVEL)
-        if verdict == "not told apart" and difference.estimate:
-            needed = _seeds_needed(final, baseline, len(protocol["optimizers"]) - 1)
-    wordless = Answer(
-        optimizer=tuned.optimizer,
+    times = statistics.steps_to_target(curves, record.steps, target)
+    return Answer(
+        optimizer=name,
         learning_rate=rate,
         at_edge=edge,
         rates=len(tried),
@@ -125,93 +140,84 @@ def answer(
         median=statistics.median(final),
         mean=statistics.interquartile_mean(final),
         best=statistics.interquartile_mean(curves.min(axis=1)),
-        metrics=metrics,
-        default_rate=protocol["optimizers"][tuned.optimizer]["customary_rate"],
-        default=statistics.interquartile_mean(runs["default"].final(judged)),
-        difference=difference,
-        p_value=p_value,
-        adjusted=adjusted,
-        verdict=verdict,
-        seeds_needed=needed,
-        sentence="",
+        metrics=_metrics(tuned, judged),
+        default_rate=protocol.optimizers[name].customary_rate,
+        default=statistics.interquartile_mean(default.final(judged)),
         steps_to_target=times.median,
         reached=times.reached,
         forgiving=statistics.share_within(tried, WITHIN),
         best_of=statistics.best_of(tried),
         evaluations=float(np.median(tuned.evaluations)),
-        compile_seconds=seconds["compile"],
-        run_seconds=seconds["run"],
-        step_seconds=seconds["step"],
+        compile_seconds=seconds.compile,
+        run_seconds=seconds.run,
+        step_seconds=seconds.step,
     )
-    best = float(np.min(tried))
-    said = _sentence(wordless, protocol, len(final), math.isfinite(best))
-    why = reasons.get(tuned.optimizer)
-    return wordless._replace(sentence=f"{said} Of one, {why}." if why else said)
 
 
-def unable(name: str, why: str) -> Answer:
+def _metrics(tuned: Runs, judged: str) -> dict[str, Interval]:
+    last = {name: values[:, -1] for name, values in tuned.validation.items()}
+    return {
+        name: statistics.interquartile_mean(np.where(np.isfinite(values), values, np.inf))
+        for name, values in (tuned.test if judged == "test" else last).items()
+        if name != "loss"
+    }
+
+
+def _tested(answer: Answer, pair: Paired, adjusted: float, protocol: Protocol) -> Answer:
+    return dataclasses.replace(
+        answer,
+        difference=pair.difference,
+        p_value=pair.p_value,
+        adjusted=adjusted,
+        verdict=statistics.verdict(adjusted, pair, protocol.judging.level),
+    )
+
+
+def _unable(name: str, why: str) -> Answer:
     """Say that an optimizer cannot step from these parameters, and why."""
-    nothing = Interval(math.nan, math.nan, math.nan)
-    return Answer(
-        optimizer=name,
-        learning_rate=math.nan,
-        at_edge="",
-        rates=0,
-        trials=0,
-        diverged=0,
-        median=nothing,
-        mean=nothing,
-        best=nothing,
-        metrics=collections.defaultdict(lambda: nothing),
-        default_rate=math.nan,
-        default=nothing,
-        difference=None,
-        p_value=math.nan,
-        adjusted=math.nan,
-        verdict="cannot run",
-        seeds_needed=None,
-        sentence=f"{name} cannot run on these parameters: {why}.",
-        steps_to_target=nothing,
-        reached=0,
-        forgiving=math.nan,
-        best_of=np.zeros(0),
-        evaluations=math.nan,
-        compile_seconds=math.nan,
-        run_seconds=math.nan,
-        step_seconds=math.nan,
-    )
+    said = f"{name} cannot run on these parameters: {why}."
+    return Answer(optimizer=name, verdict="cannot run", sentence=said)
 
 
 def _seeds_needed(
-    final: Float[np.ndarray, " S"], baseline: Float[np.ndarray, " S"], tests: int
+    final: Float[np.ndarray, " S"], baseline: Float[np.ndarray, " S"], protocol: Protocol
 ) -> int | None:
     """Foresee how many seeds would tell; the fewest that can, where every seed leans one way."""
+    tests, level = len(protocol.optimizers) - 1, protocol.judging.level
     if not (np.isfinite(final).all() and np.isfinite(baseline).all()):
         return None
     if len(final) > 2 and abs(np.sign(final - baseline).sum()) == len(final):
-        return statistics.fewest_seeds(tests, LEVEL)
-    return statistics.seeds_needed(final - baseline, LEVEL, tests=tests)
+        return statistics.fewest_seeds(tests, level)
+    return statistics.seeds_needed(final - baseline, level, tests=tests)
 
 
-def _sentence(answer: Answer, protocol: dict[str, Any], seeds: int, ends: bool) -> str:
-    """Say in words what an answer says in figures; `ends`: whether it does at any rate tried."""
+def _worded(answer: Answer, record: Record) -> Answer:
+    ended = math.isfinite(record.phase("tuning")[answer.optimizer].by_rate()[1].min())
+    said = _sentence(answer, record.protocol, ended)
+    why = record.log.reasons.get(answer.optimizer)
+    return dataclasses.replace(answer, sentence=f"{said} Of one, {why}." if why else said)
+
+
+def _sentence(answer: Answer, protocol: Protocol, ended: bool) -> str:
+    """Say in words what an answer says in figures; `ended`: whether any rate tried did."""
+    seeds, fewest = len(protocol.judging.seeds), protocol.judging.fewest_seeds
     many, name, apart = f"{seeds} seed{'s' if seeds > 1 else ''}", answer.optimizer, ""
     difference, p = answer.difference, f"p = {answer.adjusted:.2g} corrected for all comparisons"
     unsure = answer.verdict == "not told apart"
     lost = math.isnan(answer.mean.estimate) and unsure
     if difference and not (lost or math.isnan(difference.estimate)):
-        apart = f": {protocol['judged']} loss {_apart(difference)}"
+        apart = f": {protocol.judging.data} loss {_apart(difference)}"
     if difference is None:
         said = f"Plain SGD, at its tuned rate {answer.learning_rate:.3g}, is the baseline."
     elif unsure:
         said = f"{name} and plain SGD are not told apart by {many}{apart}, {p}."
-        if seeds < protocol["fewest_seeds"]:
-            said += f" So few cannot tell: give at least {protocol['fewest_seeds']}."
+        if seeds < fewest:
+            said += f" So few cannot tell: give at least {fewest}."
         if answer.seeds_needed:
             said += f" About {answer.seeds_needed} seeds would tell a difference as large."
     else:
         said = f"{name} is {answer.verdict} than plain SGD{apart}, {p}, {many}."
-    if answer.at_edge and ends:
+    if answer.at_edge and ended:
         said += (
             f" Its best rate is still the {answer.at_edge} tried, so it may do better beyond: "
             "give it a range of its own."

@@ -1,1 +1,20 @@
-"""Results for people: the terminal, pictures and a page."""
+"""Results for people: the terminal, pictures and a page (extra `experiments`)."""
+
+from jaxnet.report.page import write_page
+from jaxnet.report.panels import Curve, Panel, check_picture, loss_curves, picture
+from jaxnet.report.pictures import plots, save_plot
+from jaxnet.report.terminal import progress, show, table
+
+__all__ = [
+    "Curve",
+    "Panel",
+    "check_picture",
+    "loss_curves",
+    "picture",
+    "plots",
+    "progress",
+    "save_plot",
+    "show",
+    "table",
+    "write_page",
+]

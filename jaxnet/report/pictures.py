@@ -8,26 +8,25 @@ import itertools
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxnet._guards import checks
-from jaxnet.compare import statistics
-from jaxnet.compare.comparison import Comparison
-from jaxnet.report.report import COLOURS, DASHES, FAINT, INK, MUTED, PAPER, STYLE
+from jaxnet.compare import Comparison, statistics
+from jaxnet.report import style
+from jaxnet.report.style import COLOURS, DASHES, FAINT, INK, MUTED, PAPER
 
-checks.extra("experiments", "matplotlib")
-
-import matplotlib as mpl  # noqa: E402
-from matplotlib import ticker  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.lines import Line2D  # noqa: E402
+# Matplotlib is imported where it is used.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+else:
+    Axes = Figure = Line2D = Any
 
 # Small enough for a telephone; a name is a name, dollars and all.
-_STYLE: dict[Any, Any] = STYLE | {
+_STYLE = style.STYLE | {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.titlesize": 9,
@@ -87,12 +86,12 @@ def _short(name: str) -> str:
 
 def plots(comparison: Comparison) -> list[Plot]:
     """Draw a comparison: what tells it best comes first."""
-    with mpl.rc_context(_STYLE):
+    with style.drawing(_STYLE):
         drawn = (_differences, _curves, _sensitivity, _profile, _best_of)
         return [plot for draw in drawn for plot in draw(comparison)]
 
 
-def save(plot: Plot, path: Path) -> None:
+def save_plot(plot: Plot, path: Path) -> None:
     """Save one picture of a comparison under its title: .png, .svg or .pdf."""
     _write(plot.figure, path, path.suffix[1:], plot.title)
 
@@ -106,7 +105,7 @@ def svg(plot: Plot) -> str:
 
 def _write(figure: Figure, file: Path | io.StringIO, kind: str, title: str) -> None:
     bare = dict.fromkeys(("Creator", "Date", "Format", "Type")) if kind == "svg" else None
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with style.drawing(_STYLE), warnings.catch_warnings():
         # A name in letters that the font lacks: a browser finds another.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -115,13 +114,14 @@ def _write(figure: Figure, file: Path | io.StringIO, kind: str, title: str) -> N
 
 def _differences(comparison: Comparison) -> Iterator[Plot]:
     """A forest plot: the shapes say what the colours say."""
+    from matplotlib import ticker
+
     told = [(each, each.difference) for each in comparison.answers if each.difference]
     if not told:
         return
     told.sort(key=lambda pair: (np.isnan(pair[1].estimate), pair[1].estimate))
     low, high = _bulk(np.array([tuple(difference) for _, difference in told]))
-    figure = Figure(figsize=(4.4, 1.0 + 0.18 * len(told)), layout="constrained")
-    ax = figure.subplots()
+    figure, ax = _axes((4.4, 1.0 + 0.18 * len(told)))
     ax.axvline(0, color=INK, linewidth=1)
     for row, (answer, difference) in enumerate(told):
         colour, marker, face = _VERDICT_LOOKS[answer.verdict]
@@ -186,10 +186,12 @@ def _bulk(bounds: Float[np.ndarray, "K 3"]) -> tuple[float, float]:
 
 
 def _curves(comparison: Comparison) -> Iterator[Plot]:
+    from matplotlib import ticker
+
     looks = _looks(comparison)
     front = _front(looks)
-    data = comparison.runs[0].tuned_on
-    figure, ax = _axes(f"{data} loss", "step")
+    data = comparison.protocol.tuning.data
+    figure, ax = _labelled(f"{data} loss", "step")
     quartiles = {
         name: _quartiles(runs.curves(comparison.steps))
         for name, runs in comparison.phase("tuned").items()
@@ -231,7 +233,7 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
     chosen = {answer.optimizer: answer for answer in comparison.answers}
     front = _front(looks)
     rows = -(-len(front) // 2)
-    figure = Figure(figsize=(4.4, 0.5 + 1.2 * rows), layout="constrained")
+    figure = _figure((4.4, 0.5 + 1.2 * rows))
     grid = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).ravel()
     rates = np.concatenate([rates for rates, _ in tried.values()])
     best = [np.min(losses) for name, (_, losses) in tried.items() if name in front]
@@ -273,9 +275,11 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
 
 
 def _profile(comparison: Comparison) -> Iterator[Plot]:
+    from matplotlib import ticker
+
     looks = _looks(comparison)
     front = _front(looks)
-    judged = comparison.protocol["judged"]
+    judged = comparison.protocol.judging.data
     final = {name: runs.final(judged) for name, runs in comparison.phase("tuned").items()}
     best = np.min(list(final.values()), axis=0)
     usual = np.isfinite(best) & (best > 0)
@@ -283,7 +287,7 @@ def _profile(comparison: Comparison) -> Iterator[Plot]:
     end = np.clip(1.02 * np.max(behind, initial=1.0, where=np.isfinite(behind)), 1.01, 10)
     ratios = np.geomspace(1, end, 200)
     shares = statistics.profile(final, ratios)
-    figure, ax = _axes(
+    figure, ax = _labelled(
         "share of seeds", f"{comparison.loss_name}, as a multiple of the seed's best"
     )
     lines = {name: _line_of(ax, ratios, share, looks[name]) for name, share in shares.items()}
@@ -311,9 +315,11 @@ def _profile(comparison: Comparison) -> Iterator[Plot]:
 
 
 def _best_of(comparison: Comparison) -> Iterator[Plot]:
+    from matplotlib import ticker
+
     looks = _looks(comparison)
     front = _front(looks)
-    figure, ax = _axes("expected final loss of the best", "learning rates tried")
+    figure, ax = _labelled("expected final loss of the best", "learning rates tried")
     curves = {answer.optimizer: answer.best_of for answer in comparison.ran}
     for name, losses in curves.items():
         _line_of(ax, np.arange(1, len(losses) + 1), losses, looks[name], marker=".")
@@ -334,9 +340,19 @@ def _best_of(comparison: Comparison) -> Iterator[Plot]:
     )
 
 
-def _axes(y_label: str, x_label: str) -> tuple[Figure, Axes]:
-    figure = Figure(layout="constrained")
-    ax = figure.subplots()
+def _figure(size: tuple[float, float] | None = None) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def _axes(size: tuple[float, float] | None = None) -> tuple[Figure, Axes]:
+    figure = _figure(size)
+    return figure, figure.subplots()
+
+
+def _labelled(y_label: str, x_label: str) -> tuple[Figure, Axes]:
+    figure, ax = _axes()
     ax.set(xlabel=x_label)
     # Above the axis it takes no width, of which a telephone has little.
     ax.set_title(y_label)
@@ -354,6 +370,8 @@ def _line_of(ax: Axes, x: np.ndarray, y: np.ndarray, look: _Look, marker: str = 
 
 def _limits(ax: Axes, side: str, values: np.ndarray, most: float = np.inf) -> None:
     """Limits to what is finite, at most `most`; logarithmic, in plain figures, where positive."""
+    from matplotlib import ticker
+
     found = values[np.isfinite(values) & (values <= most)]
     low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
     axis = getattr(ax, f"{side}axis")

@@ -4,8 +4,13 @@
 are `arrays` in sealed `files`. `fingerprints` tell whether data are those they were.
 """
 
-from jaxnet.storage import arrays as arrays
-from jaxnet.storage import files as files
-from jaxnet.storage import fingerprints as fingerprints
-from jaxnet.storage import models as models
-from jaxnet.storage.checkpoints import Checkpoints as Checkpoints
+from jaxnet.storage import arrays, files, fingerprints, models
+from jaxnet.storage.checkpoints import Checkpoints
+
+__all__ = [
+    "Checkpoints",
+    "arrays",
+    "files",
+    "fingerprints",
+    "models",
+]

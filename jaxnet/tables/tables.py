@@ -317,7 +317,7 @@ def stream(
 
 
 def _bundled(name: str) -> pa.Table:
-    from sklearn import datasets  # takes a second
+    from sklearn import datasets
 
     data: Any = getattr(datasets, f"load_{name}")()
     target = data.target_names[data.target] if "target_names" in data else data.target

@@ -1,5 +1,7 @@
 """Evidence for comparisons: the protocol is kept, and the answers are those of the runs."""
 
+import dataclasses
+import functools
 import math
 from collections import Counter
 
@@ -8,13 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from jaxnet import batches, losses, network, optimizers
-from jaxnet._guards import verify
-from jaxnet.compare import comparison, inputs, statistics, sweep
-from jaxnet.compare.runs import Runs
+from jaxnet._guards import checks, records, verify
+from jaxnet.compare import comparison, inputs, phases, statistics, sweep
+from jaxnet.compare.protocol import Judging, Protocol, Search, Tuning
+from jaxnet.compare.runs import Log, Record, Runs, Seconds
+from jaxnet.devices import Provenance
 from jaxnet.errors import InputError
 from jaxnet.report import page
 from jaxnet.storage import files
@@ -85,6 +90,8 @@ def same(a, b):
         return a == b or (math.isnan(a) and math.isnan(b))
     if isinstance(a, np.ndarray):
         return a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    if dataclasses.is_dataclass(a):
+        return same(vars(a), vars(b))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, tuple | list):
@@ -92,18 +99,24 @@ def same(a, b):
     return a == b
 
 
+NO_TIME = Seconds(0.0, 0.0, 0.0)
+
+
 def without_times(found):
     times = {"compile_seconds": 0.0, "run_seconds": 0.0, "step_seconds": 0.0}
-    return found._replace(answers=[each._replace(**times) for each in found.answers], seconds={})
+    answers = [dataclasses.replace(each, **times) for each in found.answers]
+    seconds = dict.fromkeys(found.log.seconds, NO_TIME)
+    log = dataclasses.replace(found.log, seconds=seconds)
+    return dataclasses.replace(found, answers=answers, log=log)
 
 
 def test_the_protocol_is_stated_and_kept(found):
     """Seeds that tune do not judge; every optimizer gets the same number of rates and runs."""
     stated = found.protocol
-    assert set(stated["tuning_seeds"]).isdisjoint(stated["seeds"])
-    assert (len(stated["tuning_seeds"]), len(stated["seeds"])) == (2, 7)
-    assert (stated["judged"], stated["tuned_on"], stated["steps"]) == ("test", "validation", 12)
-    assert stated["rows"] == {"training": 7, "validation": 3, "test": 4}
+    assert set(stated.tuning.seeds).isdisjoint(stated.judging.seeds)
+    assert (len(stated.tuning.seeds), len(stated.judging.seeds)) == (2, 7)
+    assert (stated.judging.data, stated.tuning.data, stated.steps) == ("test", "validation", 12)
+    assert stated.rows == {"training": 7, "validation": 3, "test": 4}
     assert found.answers[0].optimizer == "sgd"
     assert found.steps.tolist() == [3, 6, 9, 12]
     for name in ("sgd", *OWN):
@@ -116,19 +129,19 @@ def test_the_protocol_is_stated_and_kept(found):
         assert set(rates) >= {0.05, 0.2, 0.8}
         assert set(tuning.seed) == {0, 1}
         for runs in (tuned, default):
-            assert runs.seed.tolist() == stated["seeds"]
+            assert tuple(runs.seed) == stated.judging.seeds
             assert set(runs.test) == {"loss", "size"}
         answer = answer_of(found, name)
         assert set(tuned.learning_rate) == {answer.learning_rate} <= set(rates)
         assert set(default.learning_rate) == {answer.default_rate}
-        assert stated["optimizers"][name]["customary_rate"] == answer.default_rate
+        assert stated.optimizers[name].customary_rate == answer.default_rate
         assert (answer.rates, answer.trials) == (len(rates), len(tuning.seed))
 
 
 def test_the_same_seed_has_the_same_start_and_batches(found, x64):
     """Seen by an optimizer that goes nowhere, and by plain SGD itself: NumPy, batch by batch."""
     for seed, ours, theirs in zip(
-        found.protocol["seeds"],
+        found.protocol.judging.seeds,
         runs_of(found, "still", "tuned").loss,
         runs_of(found, "sgd", "default").loss,
         strict=True,
@@ -225,13 +238,13 @@ def test_the_test_data_takes_no_part_in_tuning(validation):
 
 def test_without_a_test_the_data_tuned_on_judges():
     found = compare(own=["sgd"], test=None)
-    assert found.protocol["judged"] == "validation"
+    assert found.protocol.judging.data == "validation"
     assert runs_of(found, "sgd", "tuned").test == {}
     ended = runs_of(found, "sgd", "tuned").validation
     assert answer_of(found, "sgd").median.estimate == np.median(ended["loss"][:, -1])
     assert answer_of(found, "sgd").metrics.keys() == {"size"}
     bare = compare(own=["sgd"], test=None, validation=None, metrics=None)
-    assert bare.protocol["judged"] == "training"
+    assert bare.protocol.judging.data == "training"
     assert not runs_of(bare, "sgd", "tuned").validation
     assert answer_of(bare, "sgd").metrics == {}
 
@@ -270,15 +283,30 @@ def answered(ends, tuning=(2.0, 1.0, 1.05), target=None, seeds=SEEDS):
         runs.append(made(name, "tuning", tuned_on, rates, tries))
         runs.append(made(name, "tuned", final, seeds=seeds))
         runs.append(made(name, "default", np.full(len(final), 9.0), 0.01, seeds))
-    protocol = {
-        "judged": "training",
-        "optimizers": {name: {"customary_rate": 0.01} for name in ends},
-        "steps": 10,
-        "target": target,
-        "fewest_seeds": statistics.fewest_seeds(max(1, len(ends) - 1)),
-    }
-    seconds = {name: {"compile": 2.0, "run": 5.0, "step": 1e-6} for name in ends}
-    return comparison.of_runs(protocol, np.array([5, 10]), runs, {}, seconds)
+    fewest = statistics.fewest_seeds(max(1, len(ends) - 1))
+    protocol = Protocol(
+        optimizers={name: Search((0.1, 0.2, 0.4), 0.01) for name in ends},
+        tuning=Tuning("training", (0, 1, 2)),
+        judging=Judging("training", tuple(int(seed) for seed in seeds), fewest, target=target),
+        epochs=2,
+        batch_size=1,
+        steps=10,
+        rows={"training": 5},
+        metrics=(),
+        data="",
+        start="",
+        program="",
+    )
+    log = Log(
+        title="by hand",
+        command="",
+        provenance=Provenance(*[""] * 8),
+        verified="",
+        seconds=dict.fromkeys(ends, Seconds(2.0, 5.0, 1e-6)),
+        reasons={},
+        unable={},
+    )
+    return comparison.of_record(Record(protocol, log, np.array([5, 10]), runs))
 
 
 def test_answers_worked_by_hand():
@@ -358,10 +386,10 @@ def test_both_diverged_is_no_difference():
 
 
 def test_seeds_are_as_many_as_it_takes_to_tell():
-    assert len(compare(own=["sgd"], seeds=None).protocol["seeds"]) == 10
+    assert len(compare(own=["sgd"], seeds=None).protocol.judging.seeds) == 10
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "fewest_seeds", lambda tests, level: 11)
-        assert len(compare(own=["sgd"], seeds=None).protocol["seeds"]) == 13
+        assert len(compare(own=["sgd"], seeds=None).protocol.judging.seeds) == 13
 
 
 def test_a_changed_closure_is_another_program():
@@ -465,15 +493,143 @@ def test_half_a_comparison_is_none(missing, found, tmp_path):
         comparison.load(tmp_path)
 
 
-@pytest.mark.parametrize("missing", ["protocol", "steps", "seconds"])
-def test_a_comparison_without_a_part_is_named(missing, found, tmp_path):
-    comparison.save(found, tmp_path)
-    path = tmp_path / "comparison.json"
+def damaged(path, *fields, value=None):
+    """Set a field of a JSON file, or take it away."""
     record, contents = files.read_record(path)
-    del record[missing]
+    inner = functools.reduce(lambda each, name: each[name], fields[:-1], record)
+    if value is None:
+        del inner[fields[-1]]
+    else:
+        inner[fields[-1]] = value
     files.write_record(path, record, contents)
-    with pytest.raises(InputError, match=f"has no '{missing}'; make it again"):
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "value", "words"),
+    [
+        ("protocol", ["steps"], None, "steps: wanted optimizers, .*; got none"),
+        ("protocol", ["more"], 1, "more: wanted optimizers, .*; got a field that is not known"),
+        ("protocol", ["steps"], 12.0, "steps: wanted a whole number; got 12.0"),
+        ("protocol", ["steps"], True, "steps: wanted a whole number; got True"),
+        ("protocol", ["steps"], 11, "steps: wanted 12; got 11"),
+        ("protocol", ["epochs"], -4, "batch_size: wanted .*; got"),
+        ("protocol", ["batch_size"], 0, "batch_size: wanted .*; got 0"),
+        ("protocol", ["rows"], {}, "tuning.data: wanted training; got validation"),
+        ("protocol", ["rows", "training"], None, "rows: wanted rows; got"),
+        ("protocol", ["rows"], [], "rows: wanted an object; got .."),
+        ("protocol", ["rows", "test"], "4", "rows.test: wanted a whole number; got '4'"),
+        ("protocol", ["metrics"], "size", "metrics: wanted a list; got 'size'"),
+        ("protocol", ["metrics"], ["other"], "wanted .*'other'.* of the validation"),
+        ("protocol", ["optimizers"], {}, "baseline: wanted the first"),
+        ("protocol", ["optimizers", "sgd"], 3, "optimizers.sgd: wanted an object; got 3"),
+        (
+            "protocol",
+            ["optimizers", "twin", "learning_rates"],
+            [0.1, math.nan],
+            r"optimizers.twin.learning_rates\[1\]: wanted a finite number; got nan",
+        ),
+        (
+            "protocol",
+            ["optimizers", "twin", "learning_rates"],
+            [],
+            "optimizers.twin.learning_rates: wanted rates above zero",
+        ),
+        ("protocol", ["optimizers", "twin", "customary_rate"], 10**400, "customary_rate: wanted a"),
+        ("protocol", ["judging", "data"], "train", "judging.data: wanted training or .*; got"),
+        ("protocol", ["judging", "data"], "validation", "judging.data: wanted test; got"),
+        ("protocol", ["judging", "seeds"], [2, 2], "judging.seeds: wanted seeds, each once"),
+        ("protocol", ["judging", "seeds"], [9, 10], "wanted the seeds .9, 10.; got"),
+        ("protocol", ["judging", "level"], 2, "judging.level: wanted a number between 0 and 1"),
+        ("protocol", ["tuning", "seeds"], [], "tuning.seeds: wanted seeds"),
+        ("protocol", ["tuning"], [[[]]], "tuning: wanted an object"),
+        ("comparison", ["seconds"], None, "seconds: wanted title, .*; got none"),
+        ("comparison", ["seconds", "sgd"], None, "seconds: wanted those of .*sgd"),
+        ("comparison", ["seconds", "sgd", "run"], "1", "seconds.sgd.run: wanted a finite number"),
+        ("comparison", ["seconds", "sgd", "run"], -1, "seconds.sgd.run: wanted no time below"),
+        ("protocol", ["optimizers", "sgd", "customary_rate"], 0.5, "default runs of sgd: wanted"),
+        ("protocol", ["optimizers", "sgd", "learning_rates"], [0.3], "tuning runs of sgd: wanted"),
+        ("comparison", ["title"], 3, "title: wanted words; got 3"),
+        ("comparison", ["provenance", "jax"], None, "provenance.jax: wanted device, .*; got none"),
+        ("comparison", ["reasons"], {"sgd": []}, "reasons.sgd: wanted words"),
+    ],
+)
+def test_a_damaged_record_is_refused_by_file_and_field(file, fields, value, words, found, tmp_path):
+    comparison.save(found, tmp_path)
+    damaged(tmp_path / f"{file}.json", *fields, value=value)
+    with pytest.raises(InputError, match=words) as refused:
         comparison.load(tmp_path)
+    assert str(tmp_path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("file", ["protocol", "comparison"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff", b"[" * 10**5, b"9" * 5000])
+def test_what_is_no_record_is_refused(content, file, found, tmp_path):
+    comparison.save(found, tmp_path)
+    (tmp_path / f"{file}.json").write_bytes(content)
+    with pytest.raises(InputError, match=rf"{file}\.json: (record: )?wanted (JSON|an object); got"):
+        comparison.load(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["runs", "curves"])
+def test_tables_that_are_not_of_the_record_are_refused(file, found, tmp_path):
+    comparison.save(found, tmp_path)
+    path = tmp_path / f"{file}.parquet"
+    table = parquet.read_table(path)
+    faults = [
+        table.slice(1),
+        table.slice(0, 0),
+        table.drop_columns("seed"),
+        table.set_column(3, "seed", [["x"] * table.num_rows]),
+        table.set_column(0, "optimizer", [["sgd"] * table.num_rows]),
+        pa.concat_tables([table, table]),
+    ]
+    for fault in faults:
+        parquet.write_table(fault, path)
+        with pytest.raises(InputError, match=f"^{tmp_path}: .*; make it again"):
+            comparison.load(tmp_path)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=f"{file}.parquet: wanted a table of Parquet"):
+        comparison.load(tmp_path)
+
+
+def test_a_protocol_is_written_once_and_never_changed(found, tmp_path):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.protocol.steps = 3
+    comparison.save(found, tmp_path)
+    path = tmp_path / "protocol.json"
+    content, written = path.read_bytes(), path.stat().st_mtime_ns
+    assert records.rebuilt(Protocol, files.read_record(path)[0], path) == found.protocol
+    comparison.save(found, tmp_path)
+    assert compare(folder=tmp_path, title="another").log.title == "another"
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (content, written)
+    assert comparison.load(tmp_path).log.title == "another"
+    other = dataclasses.replace(found, protocol=dataclasses.replace(found.protocol, data="x"))
+    with pytest.raises(InputError, match="holds a comparison with another data; give"):
+        comparison.save(other, tmp_path)
+
+
+@pytest.mark.parametrize(("module", "folder"), [("scipy", None), ("pyarrow", "out")])
+def test_a_missing_extra_is_named_before_anything_compiles(
+    module, folder, tmp_path, monkeypatch, uncompiled
+):
+    find = checks.importlib.util.find_spec
+
+    def find_spec(name):
+        return None if name == module else find(name)
+
+    monkeypatch.setattr(checks.importlib.util, "find_spec", find_spec)
+    with pytest.raises(ImportError, match=rf"{module} missing; install .*\[compare\]"):
+        compare(folder=folder and tmp_path / folder)
+
+
+def test_hyperparameters_may_be_called_as_the_arguments_are():
+    def make(learning_rate, data, epochs, seeds, loss, title):
+        return optax.sgd(learning_rate * data * epochs * seeds * loss, momentum=title)
+
+    named = dict.fromkeys(("data", "epochs", "seeds", "loss"), 1.0)
+    theirs = compare(own={"own": functools.partial(make, title=0.5, **named), "momentum": momentum})
+    assert same(runs_of(theirs, "own", "tuned")[1:], runs_of(theirs, "momentum", "tuned")[1:])
 
 
 def test_a_damaged_comparison_is_refused(found, tmp_path):
@@ -500,15 +656,15 @@ def test_the_time_of_a_step_is_of_the_fastest_tile():
     ticks = iter([9.0, 3.0])
     task = sweep.Task(None, None, (np.zeros(8),), 4, 5)
     shape = sweep.Tile(2, 2)
-    bench = comparison._Bench(task, shape, None, None, 0)
+    bench = phases.Bench(task, shape, None, None, planned=0, verified="")
     empty = np.zeros((1, 5))
     swept = sweep.Swept(empty, {}, {}, np.array([-1]), np.array([10]))
     taken = [sweep.Seconds(0.5, np.array([next(ticks)])) for _ in range(2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "run", lambda *a, **k: (swept, taken.pop(0)))
         for phase in ("tuning", "fresh seeds"):
-            bench._train(optimizers.entry("sgd"), phase, [(0, 0.1)])
-    assert bench.seconds["sgd"] == {"compile": 0.5, "run": 12.0, "step": 3 / (shape.runs * 10)}
+            bench.train(optimizers.entry("sgd"), phase, [(0, 0.1)])
+    assert bench.seconds["sgd"] == Seconds(0.5, 12.0, 3 / (shape.runs * 10))
 
 
 def test_plain_sgd_differs_from_itself_no_more_often_than_the_level_says():
@@ -526,7 +682,7 @@ def test_plain_sgd_differs_from_itself_no_more_often_than_the_level_says():
     assert covered == 1 - differs
 
 
-class Stop(Exception):  # noqa: N818 (no error)
+class StopError(Exception):
     pass
 
 
@@ -539,9 +695,9 @@ def test_an_interrupted_comparison_goes_on_where_it_was(after, found, tmp_path):
         if not doing.startswith("compiling"):
             calls.append((doing, done, planned))
         if len(calls) == after:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         compare(folder=tmp_path, on_progress=interrupt)
     assert not (tmp_path / "comparison.json").exists()
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
@@ -566,32 +722,32 @@ def squared(params, batch):
     [
         ("data", {"data": POINTS + 1}),
         ("epochs, steps", {"epochs": 5}),
-        ("seeds", {"seeds": 8}),
+        ("judging.seeds", {"seeds": 8}),
         ("program", {"loss": squared}),
         ("program", {"own": {"momentum": lambda learning_rate: optax.sgd(learning_rate, 0.9)}}),
         ("metrics, program", {"metrics": {}}),
         ("start", {"begin": lambda key: 4 + jax.random.normal(key)}),
         ("optimizers", {"learning_rates": [0.05, 0.2]}),
-        ("target", {"target": 0.5}),
+        ("judging.target", {"target": 0.5}),
     ],
 )
 def test_a_folder_of_another_comparison_is_refused(differs, changed, tmp_path, uncompiled):
     given = {"own": {"momentum": momentum}, "folder": tmp_path}
-    with pytest.raises(Compiled):
+    with pytest.raises(CompiledError):
         compare(**given)
     with pytest.raises(InputError, match=f"^folder: .* another {differs}; give another folder"):
         compare(**(given | changed))
-    with pytest.raises(Compiled):
+    with pytest.raises(CompiledError):
         compare(**given)
     (tmp_path / "protocol.json").write_text("{")
-    with pytest.raises(InputError, match=r"^folder: wanted the protocol of a comparison; got .+"):
+    with pytest.raises(InputError, match=r"protocol.json: wanted JSON; got .+"):
         compare(**given)
 
 
 # Bad input.
 
 
-class Compiled(Exception):  # noqa: N818 (no error)
+class CompiledError(Exception):
     pass
 
 
@@ -600,7 +756,7 @@ def uncompiled(monkeypatch):
     """Have whatever comes as far as to compile a tile raise."""
 
     def refuse(*_):
-        raise Compiled
+        raise CompiledError
 
     for name in ("compiled", "compile_all"):
         monkeypatch.setattr(sweep, name, refuse)
@@ -855,12 +1011,11 @@ def test_equinox_models_are_compared(ours):
     def begin(key):
         model = eqx.nn.MLP(3, 2, 4, 1, key=key, dtype=jnp.float64)
         (w, b), (v, c) = network.init(key, [3, 4, 2])
-        places = lambda model: [  # noqa: E731
-            model.layers[0].weight,
-            model.layers[0].bias,
-            model.layers[1].weight,
-            model.layers[1].bias,
-        ]
+
+        def places(model):
+            hidden, output = model.layers
+            return [hidden.weight, hidden.bias, output.weight, output.bias]
+
         return eqx.filter(eqx.tree_at(places, model, [w, b, v, c]), eqx.is_inexact_array)
 
     assert_same_runs(compare_models(loss, begin), ours)
@@ -897,11 +1052,11 @@ def test_what_cannot_run_is_a_row_and_what_diverged_says_why(tmp_path, standard_
     assert len(found.ran) == 3
     assert "of params['offset']: the optimizer adds the gradient" in answers["climbing"].sentence
     assert "beyond" not in answers["climbing"].sentence
-    assert list(found.reasons) == ["climbing"]
+    assert list(found.log.reasons) == ["climbing"]
     again = comparison.load(tmp_path)
     assert [a.sentence for a in again.answers] == [a.sentence for a in found.answers]
-    assert found.provenance["verified"] == verify.AGREES
-    page.write(found, tmp_path / "report.html")
+    assert found.log.verified == verify.AGREES
+    page.write_page(found, tmp_path / "report.html")
     assert "cannot run" in (tmp_path / "report.html").read_text()
     with pytest.raises(InputError, match=r"wanted sm3 to be made of .* IndexError"):
         comparison.compare(loss, init, (x, 2 * x), ["sm3"], epochs=1, batch_size=4)

@@ -1,6 +1,7 @@
 """Evidence for the devices: what a result says of them, and what is said when one is missing."""
 
 import contextlib
+import dataclasses
 import os
 import platform
 import subprocess
@@ -22,7 +23,7 @@ def test_first_is_the_device_jax_selects():
 
 @pytest.mark.parametrize("dtype", ["float32", np.float64, jax.numpy.bfloat16])
 def test_provenance_says_what_a_result_depends_on(dtype):
-    said = devices.provenance(dtype)
+    said = dataclasses.asdict(devices.provenance(dtype))
     assert said.pop("device").startswith(jax.devices()[0].platform)
     assert said == {
         "dtype": np.dtype(dtype).name,
@@ -47,7 +48,7 @@ def test_provenance_describes_the_devices(platform, kind, count, expected, monke
     device = type("Device", (), {"platform": platform, "device_kind": kind})()
     monkeypatch.setattr(jax, "devices", lambda: [device])
     monkeypatch.setattr(jax, "local_device_count", lambda: count)
-    assert devices.provenance("float32")["device"] == expected
+    assert devices.provenance("float32").device == expected
     assert devices.float64_is_native()
 
 

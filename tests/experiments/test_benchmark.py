@@ -308,7 +308,7 @@ def test_a_step_of_another_optimizer_is_refused(monkeypatch):
 
 def test_a_pytorch_of_another_update_is_refused(monkeypatch):
     torch = pytest.importorskip("torch")
-    from experiments.benchmark import pytorch  # may be missing
+    from experiments.benchmark import pytorch
 
     right = pytorch.update
     monkeypatch.setattr(pytorch, "update", lambda name, params, r: right(name, params, 1.02 * r))
@@ -373,7 +373,7 @@ def test_what_is_not_installed_is_named_and_left_out(monkeypatch):
 
 def test_a_compiler_that_fails_is_named(monkeypatch):
     torch = pytest.importorskip("torch")
-    from experiments.benchmark import pytorch  # may be missing
+    from experiments.benchmark import pytorch
 
     def fails(function):
         raise RuntimeError("no compiler\nmore of it")

@@ -14,13 +14,12 @@ from sklearn import neighbors
 from experiments import classifier, precision, regression, tasks
 from experiments.benchmark import notebooks
 from experiments.tasks import mnist1d
-from jaxnet import losses
+from jaxnet import losses, report
 from jaxnet import optimizers as library
 from jaxnet.commands import compare
 from jaxnet.commands.settings import Trials
 from jaxnet.compare import comparison
 from jaxnet.errors import InputError
-from jaxnet.report import report
 
 ROOT = pathlib.Path(__file__).parents[2]
 DATA = pathlib.Path(__file__).parents[1] / "data"
@@ -121,7 +120,7 @@ def test_everything_at_once(tmp_path):
         "optimizers",
         "regression.png",
     ]
-    found = comparison.load(tmp_path / "optimizers")
+    found = compare.load(tmp_path / "optimizers")
     assert found.answers[0].optimizer == "sgd"
     assert found.answers[0].metrics["accuracy"].estimate > 0.8
 
@@ -169,8 +168,8 @@ SMALL = {"budget": 3, "tuning_seeds": 1, "seeds": 2, "epochs": 4}
 def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
     task = tasks.notebook(name)
     found = compare.run(Trials(optimizers=("momentum",), **SMALL), task, tmp_path)
-    assert found.protocol["judged"] == "training"
-    assert found.protocol["rows"] == {"training": {"classifier": 2, "regression": 1}[name]}
+    assert found.protocol.judging.data == "training"
+    assert found.protocol.rows == {"training": {"classifier": 2, "regression": 1}[name]}
     assert [answer.optimizer for answer in found.answers] == ["sgd", "momentum"]
     sizes = {"classifier": [(4, 3), (4, 4)], "regression": [(2, 3), (1, 2)]}[name]
     assert [layer.weight.shape for layer in task.init(jax.random.key(0))] == sizes

@@ -1,48 +1,19 @@
-"""Results for people: tables in the terminal and pictures in a file (extra `experiments`).
+"""Curves in panels, as one picture in a file (extra `experiments`).
 
 Shapes: K points of a curve.
 """
 
-import contextlib
-import importlib
 import itertools
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxnet._guards import checks
 from jaxnet.errors import InputError
-
-checks.extra("experiments", "matplotlib", "rich")
-
-from rich.console import Console  # noqa: E402
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
-from rich.table import Table  # noqa: E402
-
-# Okabe and Ito's colours, which those who see colours differently can tell apart.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-DASHES = ("-", "--", ":", "-.")
-# Words and plain SGD; what is beside the point; the crowd; the lines to read figures off; paper.
-INK, MUTED, FAINT, GRID, PAPER = "#1f2933", "#66717c", "#c3cad1", "#e6e6e6", "#ffffff"
-STYLE: dict[Any, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "font.size": 10,
-    "lines.linewidth": 2.0,
-    "svg.hashsalt": "jaxnet",
-}
-
+from jaxnet.report import style
 
 # Points of a line between which a reader should not guess.
 _FEW = 10
@@ -73,27 +44,6 @@ class Panel(NamedTuple):
     log: str = ""
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: the first column reads as text, the others as figures."""
-    console = terminal()
-    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for index, column in enumerate(columns):
-        grid.add_column(column, justify="right" if index else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(encodable(console, cell) for cell in row))
-    console.print(grid)
-
-
-def terminal() -> Console:
-    """Give a terminal that prints words as they are: a user's names may look like markup."""
-    return Console(markup=False, emoji=False, highlight=False)
-
-
-def encodable(console: Console, words: str) -> str:
-    """Give the words with what the terminal cannot show as "?"."""
-    return words.encode(console.encoding, "replace").decode(console.encoding)
-
-
 def check_picture(path: Path) -> None:
     """Refuse a path that no picture can be saved at, and make the folder it goes to.
 
@@ -122,16 +72,9 @@ def loss_curves(
     picture(path, title, [[Panel("", "epoch", y_label, curves, log)]])
 
 
-def drawing() -> Any:
-    """Import Matplotlib, which takes over half a second."""
-    importlib.import_module("matplotlib.figure")
-    return importlib.import_module("matplotlib")
-
-
 def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
     """Save rows of panels as one picture."""
-    mpl = drawing()
-    with mpl.rc_context(STYLE):
+    with style.drawing(style.STYLE) as mpl:
         size = (6.4 * len(panels[0]), 3.8 * len(panels) + 0.4)
         figure = mpl.figure.Figure(figsize=size, layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
@@ -144,7 +87,7 @@ def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
 
 
 def _draw(panel: Panel, ax: Any) -> None:
-    looks = zip(itertools.cycle(COLOURS), itertools.cycle(DASHES), strict=False)
+    looks = zip(itertools.cycle(style.COLOURS), itertools.cycle(style.DASHES), strict=False)
     for curve, (colour, dashes) in zip(panel.curves, looks, strict=False):
         shown = np.where(np.isfinite(curve.y), curve.y, np.nan)
         ax.plot(curve.x, shown, dashes, color=colour, label=curve.label)
@@ -160,27 +103,3 @@ def _draw(panel: Panel, ax: Any) -> None:
         ax.locator_params("x", integer=True)
     ax.set_yscale("log" if "y" in panel.log else "linear")
     ax.legend(frameon=False)
-
-
-@contextlib.contextmanager
-def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Draw a bar of epochs or runs on the terminal, quiet where there is none.
-
-    Gives a function of what is under way, how many are done, and how many there are to be.
-    """
-    # A picture comes at the end; what draws it is imported while XLA compiles.
-    threading.Thread(target=drawing, daemon=True).start()
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(f"{unit} {{task.completed}} of {{task.total}}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-
-        def draw(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        yield draw

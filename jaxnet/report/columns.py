@@ -1,4 +1,4 @@
-"""What a comparison found, as tables in the terminal and in words (extra `experiments`)."""
+"""What a comparison says of every optimizer: as columns of a table, and in words."""
 
 import math
 from collections.abc import Callable
@@ -6,10 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.compare import statistics
-from jaxnet.compare.comparison import Comparison
-from jaxnet.compare.verdicts import WITHIN, Answer
-from jaxnet.report import report
+from jaxnet.compare import WITHIN, Answer, Comparison, Interval
 
 
 class Cell(NamedTuple):
@@ -28,47 +25,17 @@ class Column(NamedTuple):
     cells: list[Cell]
 
 
-def show(comparison: Comparison) -> None:
-    """Print what a comparison found: as few tables as the terminal's width allows, then words."""
-    console = report.terminal()
-    names = [answer.optimizer for answer in comparison.answers]
-    room = console.width - max(len("optimizer"), *map(len, names)) - 4
-    title = report.encodable(console, comparison.protocol["title"])
-    for group in _packed(columns(comparison), room):
-        rows = zip(names, *(map(_line, column.cells) for column in group), strict=True)
-        report.table(title, ("optimizer", *(column.name for column in group)), rows)
-        title = ""
-    # The answer comes last, where a terminal shows it.
-    for words in (*(answer.sentence for answer in comparison.answers), headline(comparison)):
-        console.print(report.encodable(console, f"\n{words}"))
+class _Said(NamedTuple):
+    """A column to be: what it is called, what it tells, and its cell of an answer."""
+
+    name: str
+    note: str
+    cell: Callable[[Answer], Cell]
 
 
-def _line(cell: Cell) -> str:
+def line(cell: Cell) -> str:
+    """Give a figure and what stands beside it as one line."""
     return f"{cell.text} {cell.detail}".strip()
-
-
-def _packed(columns: list[Column], room: int) -> list[list[Column]]:
-    """Share columns out among as few tables as fit the room, of widths as even as can be."""
-    widths = [
-        3 + max(len(line) for line in (column.name, *map(_line, column.cells)))
-        for column in columns
-    ]
-
-    def share_out(room: int) -> list[list[Column]]:
-        groups: list[list[Column]] = []
-        left = 0
-        for column, width in zip(columns, widths, strict=True):
-            if not groups or width > left:
-                groups.append([])
-                left = room
-            groups[-1].append(column)
-            left -= width
-        return groups
-
-    fewest = len(share_out(room))
-    return next(
-        groups for less in range(max(room, 0) + 1) if len(groups := share_out(less)) <= fewest
-    )
 
 
 def headline(comparison: Comparison) -> str:
@@ -76,7 +43,7 @@ def headline(comparison: Comparison) -> str:
     loss = comparison.loss_name
     others = comparison.answers[1:]
     if not others:
-        return f"Plain SGD ran alone: {_line(_interval(comparison.answers[0].mean))} {loss}."
+        return f"Plain SGD ran alone: {line(_interval(comparison.answers[0].mean))} {loss}."
     counts = {name: sum(each.verdict == name for each in others) for name in _VERDICTS}
     found = (
         f"Of {len(others)} optimizer{'s' * (len(others) > 1)} tuned like plain SGD and judged by "
@@ -95,58 +62,70 @@ def headline(comparison: Comparison) -> str:
 
 def columns(comparison: Comparison) -> list[Column]:
     """Give what a comparison says of every optimizer, the weightiest first."""
-    loss = comparison.loss_name
-    baseline = comparison.answers[0]
-    seeds = {name: len(runs.seed) for name, runs in comparison.phase("tuned").items()}
+    said = (
+        *_tested(comparison),
+        *_losses(comparison),
+        *_rates(comparison),
+        *_ends(comparison),
+        *_costs(comparison),
+    )
+    answers = comparison.answers
+    return [Column(each.name, each.note, [each.cell(a) for a in answers]) for each in said]
 
-    def column(name: str, note: str, cell: Callable[[Answer], Cell]) -> Column:
-        return Column(name, note, [cell(answer) for answer in comparison.answers])
 
-    def share(answer: Answer, count: int) -> Cell:
-        return (
-            Cell(f"{count} of {seeds[answer.optimizer]}", "", count) if answer.rates else Cell("-")
-        )
-
+def _tested(comparison: Comparison) -> list[_Said]:
     return [
-        column(
+        _Said(
             "verdict",
             "What the paired test says, at the corrected p.",
             lambda each: Cell(each.verdict, "", _ORDER.index(each.verdict)),
         ),
-        column(
+        _Said(
             "difference to SGD",
-            f"In {loss}, paired by seed, with its 95% interval; below zero is better.",
+            f"In {comparison.loss_name}, paired by seed, with its 95% interval; below zero is "
+            "better.",
             lambda each: _interval(each.difference) if each.difference else Cell("-"),
         ),
-        column(
+        _Said(
             "adjusted p",
             "Of the paired test, corrected for the number of optimizers (Holm).",
             lambda each: _probability(each.adjusted),
         ),
-        column(
+    ]
+
+
+def _losses(comparison: Comparison) -> list[_Said]:
+    loss = comparison.loss_name
+    return [
+        _Said(
             loss,
             "Interquartile mean over seeds at the tuned rate, with its 95% interval.",
             lambda each: _interval(each.mean),
         ),
-        column(
+        _Said(
             "median",
             f"Of the {loss} over the same runs, with its 95% interval.",
             lambda each: _interval(each.median),
         ),
-        column(
+        _Said(
             "best on the way",
             "Lowest loss measured along a run, on the data tuned on.",
             lambda each: _interval(each.best),
         ),
         *(
-            column(
+            _Said(
                 name,
                 "Interquartile mean over seeds at the end, with its 95% interval.",
-                lambda each, name=name: _interval(each.metrics[name]),
+                lambda each, name=name: _interval(each.metrics[name]) if each.rates else Cell("-"),
             )
-            for name in baseline.metrics
+            for name in comparison.answers[0].metrics
         ),
-        column(
+    ]
+
+
+def _rates(comparison: Comparison) -> list[_Said]:
+    return [
+        _Said(
             "tuned rate",
             "The learning rate chosen; (lowest) or (highest) where it is still the end of the "
             "rates tried, so that a better one may lie beyond.",
@@ -154,57 +133,73 @@ def columns(comparison: Comparison) -> list[Column]:
                 detail=f"({each.at_edge})" if each.at_edge else ""
             ),
         ),
-        column(
+        _Said(
             "rates tried",
-            f"Learning rates, {len(comparison.protocol['tuning_seeds'])} runs each.",
+            f"Learning rates, {len(comparison.protocol.tuning.seeds)} runs each.",
             lambda each: _figure(each.rates),
         ),
-        column(
+        _Said(
             "forgiving",
             f"Share of the rates tried whose loss is within {WITHIN:g} times the best rate's.",
             lambda each: _figure(each.forgiving, ".0%"),
         ),
-        column(
+        _Said(
             "customary rate",
-            f"The {loss} at the customary learning rate, which stands beside it.",
+            f"The {comparison.loss_name} at the customary learning rate, which stands beside it.",
             lambda each: _interval(each.default)._replace(
                 detail=f"at {each.default_rate:.3g}" if each.rates else ""
             ),
         ),
-        column(
+    ]
+
+
+def _ends(comparison: Comparison) -> list[_Said]:
+    seeds = len(comparison.protocol.judging.seeds)
+
+    def share(answer: Answer, count: int) -> Cell:
+        return Cell(f"{count} of {seeds}", "", count) if answer.rates else Cell("-")
+
+    return [
+        _Said(
             "steps to target",
             "Median over seeds with its 95% interval; a dash where over half never get there.",
             lambda each: _interval(each.steps_to_target),
         ),
-        column(
+        _Said(
             "reached",
             f"Runs that reach the target, {comparison.target:.3g}.",
             lambda each: share(each, each.reached),
         ),
-        column(
+        _Said(
             "diverged",
             "Runs at the tuned rate whose loss ceased to be finite.",
             lambda each: share(each, each.diverged),
         ),
-        column(
+    ]
+
+
+def _costs(comparison: Comparison) -> list[_Said]:
+    plain = comparison.answers[0].step_seconds or math.nan
+    return [
+        _Said(
             "evaluations",
             "Gradients of a whole batch that one run computed, the median.",
             lambda each: _figure(each.evaluations, ".6g"),
         ),
-        column(
+        _Said(
             "compile s",
             "Seconds to trace and compile its program, side by side with the others.",
             lambda each: _figure(each.compile_seconds, ".3g"),
         ),
-        column(
+        _Said(
             "run s",
             "Seconds for all its runs, tuning included.",
             lambda each: _figure(each.run_seconds, ".3g"),
         ),
-        column(
+        _Said(
             "step / SGD's",
             "Time of one step of one run, at its fastest, as a multiple of plain SGD's.",
-            lambda each: _figure(each.step_seconds / (baseline.step_seconds or math.nan), ".2f"),
+            lambda each: _figure(each.step_seconds / plain, ".2f"),
         ),
     ]
 
@@ -222,7 +217,7 @@ def _probability(value: float) -> Cell:
     return cell._replace(text="<0.001") if value < 0.001 else cell
 
 
-def _interval(interval: statistics.Interval) -> Cell:
+def _interval(interval: Interval) -> Cell:
     estimate, low, high = interval
     if not np.isfinite(estimate):
         return Cell("-")
@@ -231,7 +226,7 @@ def _interval(interval: statistics.Interval) -> Cell:
     return Cell(f"{estimate:{shape}}", bounds, estimate)
 
 
-def _shape(interval: statistics.Interval) -> str:
+def _shape(interval: Interval) -> str:
     """Give the format of two figures of the interval's width: more would be noise."""
     estimate, low, high = interval
     if not np.isfinite(high - low):

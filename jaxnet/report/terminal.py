@@ -1,0 +1,118 @@
+"""Results in the terminal: tables, words and a bar of progress (extra `experiments`)."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxnet._guards import checks
+from jaxnet.compare import Answer, Comparison
+from jaxnet.report import columns, style
+
+# Between two columns, and the least that names are folded to.
+_GAP, _NAME = 2, 12
+
+
+def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: the first column reads as text, the others as figures."""
+    console = _console()
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for index, head in enumerate(heads):
+        grid.add_column(head, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(_encodable(console, cell) for cell in row))
+    console.print(grid)
+
+
+def show(comparison: Comparison) -> None:
+    """Print what a comparison says: one table, which fits 80 columns, and the answer in words."""
+    console = _console()
+    from rich import box
+    from rich.table import Table
+
+    names, *figures = _brief(comparison, console.width)
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    # Names are followed by a blank that closes no gap: the one at the end of the lines.
+    room = console.width - sum(_wide(column) + _GAP for column in figures) - 1
+    grid.add_column(names[0], overflow="fold", max_width=max(room, _NAME))
+    for index, (head, *_) in enumerate(figures):
+        grid.add_column(head, justify="right" if index else "left", overflow="fold")
+    for row in zip(names[1:], *(column[1:] for column in figures), strict=True):
+        grid.add_row(*(_encodable(console, cell) for cell in row))
+    console.print(_encodable(console, comparison.log.title) + "\n", style="bold")
+    console.print(grid)
+    if any(answer.at_edge for answer in comparison.answers):
+        console.print("* an end of the rates tried: a better one may lie beyond")
+    console.print(_encodable(console, f"\n{columns.headline(comparison)}"))
+
+
+def _brief(comparison: Comparison, width: int) -> list[list[str]]:
+    """Give the columns that answer, heads first; an interval that has no room below its figure."""
+    chosen = {column.name: column for column in columns.columns(comparison)}
+    answers, seeds = comparison.answers, len(comparison.protocol.judging.seeds)
+    brief = [
+        ["optimizer", *(answer.optimizer for answer in answers)],
+        ["verdict", *(cell.text for cell in chosen["verdict"].cells)],
+        ["difference to SGD", *map(columns.line, chosen["difference to SGD"].cells)],
+        ["p", *(cell.text for cell in chosen["adjusted p"].cells)],
+        ["rate", *(_rate(answer) for answer in answers)],
+        ["failed", *(f"{each.diverged}/{seeds}" if each.rates else "-" for each in answers)],
+    ]
+    named = min(_wide(brief[0]), _NAME)
+    if sum(_wide(column) + _GAP for column in brief[1:]) + named >= width:
+        brief[2] = [cell.replace(" [", "\n[") for cell in brief[2]]
+    return brief
+
+
+def _rate(answer: Answer) -> str:
+    rate = f"{answer.learning_rate:.3g}" if np.isfinite(answer.learning_rate) else "-"
+    return rate + "*" * bool(answer.at_edge)
+
+
+def _wide(column: Sequence[str]) -> int:
+    return max(len(line) for cell in column for line in cell.splitlines())
+
+
+def _console() -> Any:
+    """Give a terminal that prints words as they are: a user's names may look like markup."""
+    checks.extra("experiments", "rich")
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def _encodable(console: Any, words: str) -> str:
+    """Give the words with what the terminal cannot show as "?"."""
+    return words.encode(console.encoding, "replace").decode(console.encoding)
+
+
+@contextlib.contextmanager
+def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Draw a bar of epochs or runs on the terminal, quiet where there is none.
+
+    Gives a function of what is under way, how many are done, and how many there are to be.
+    """
+    checks.extra("experiments", "matplotlib", "rich")
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    # A picture comes at the end; what draws it is imported while XLA compiles.
+    threading.Thread(target=style.matplotlib, daemon=True).start()
+    console = Console(stderr=True)
+    parts = (
+        TextColumn(f"{unit} {{task.completed}} of {{task.total}}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*parts, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def draw(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield draw
