@@ -26,8 +26,8 @@ from experiments.benchmark import (
 from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import Size, size
 from jaxnet import devices, report
-from jaxnet.errors import InputError
 
+README = Path(__file__).with_name("README.md")
 Name = Literal[
     "machine",
     "notebook",
@@ -92,7 +92,7 @@ def main(
     only: tuple[Name, ...] = (),
     quick: bool = False,
     output: Path | None = None,
-    readme: Path | None = None,
+    readme: bool = False,
 ) -> None:
     """Hold jaxnet against what it replaces, interleaved, medians with quartiles.
 
@@ -101,15 +101,13 @@ def main(
         quick: Fewer rounds and smaller sizes, without what takes minutes.
         output: The folder of results.json and pictures; on a GPU one of the card's name unless
             told otherwise.
-        readme: A file whose lines between two markers are written anew.
+        readme: Write the table in the README beside this file anew.
     """
     # Processes share a card only if none takes all its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     devices.first()
-    if readme is not None:
-        if not readme.is_file():
-            raise InputError(f"readme: wanted a file with the two markers; got {readme}")
-        results.rewrite(readme.read_text(), "")
+    if readme:
+        results.rewrite(README.read_text(), "")
     chosen, hardware = size(jax.default_backend(), quick), machine.hardware()
     if output is None and "card" in hardware:
         output = Path(__file__).parents[1] / "results" / hardware["card"].replace(" ", "-")
@@ -136,8 +134,8 @@ def main(
         )
     if output is not None:
         write(found, output)
-    if readme is not None:
-        readme.write_text(results.rewrite(readme.read_text(), results.block(found)))
+    if readme:
+        README.write_text(results.rewrite(README.read_text(), results.block(found)))
 
 
 def write(found: results.Found, folder: Path) -> None:

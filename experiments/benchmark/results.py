@@ -1,4 +1,4 @@
-"""Results for people: the README's block and the pictures, made from what the parts found."""
+"""Results for people: the table of this README and the pictures, made from what the parts found."""
 
 import re
 import textwrap
@@ -19,7 +19,7 @@ from jaxnet.report import style
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 _KINDS = ("family", "model", "stepping")
-# Claims that a row of the README is made of, with its words and unit.
+# Claims that a row of the table is made of, with its words and unit.
 _ALONE = {
     ("start", "cold start, s"): ("from a cold start of `jaxnet train` to a model", "s"),
     ("everything", "all optimizers on digits, s"): ("all optimizers of optax on digits, cold", "s"),
@@ -144,7 +144,7 @@ def _wrapped(words: str) -> str:
 
 
 def block(found: Found) -> str:
-    """Write the README's table, between its two markers."""
+    """Write the table of this README, between its two markers."""
     lines = [
         BEGIN,
         _wrapped(

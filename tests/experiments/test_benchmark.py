@@ -95,6 +95,13 @@ def test_what_agrees_is_timed_though_rounding_is_all_that_is_left_of_it():
 
 
 @pytest.fixture
+def readme(monkeypatch, tmp_path):
+    """A README of the benchmark's that it may write to."""
+    monkeypatch.setattr(benchmark, "README", tmp_path / "README.md")
+    return benchmark.README
+
+
+@pytest.fixture
 def clock(monkeypatch):
     """A clock that the ways set forward themselves."""
     clock = types.SimpleNamespace(now=0.0)
@@ -745,16 +752,16 @@ def test_a_block_takes_the_place_of_the_one_there_was():
         f"{results.BEGIN} {results.END} {results.BEGIN} {results.END}",
     ],
 )
-def test_a_readme_without_its_place_is_refused_before_anything_runs(text, tmp_path):
-    (tmp_path / "README.md").write_text(text)
+def test_a_readme_without_its_place_is_refused_before_anything_runs(text, readme):
+    readme.write_text(text)
     with pytest.raises(InputError, match=r"^readme: wanted one"):
-        benchmark.main(readme=tmp_path / "README.md")
-    assert (tmp_path / "README.md").read_text() == text
+        benchmark.main(readme=True)
+    assert readme.read_text() == text
 
 
-def test_a_readme_that_is_missing_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(InputError, match=r"^readme: wanted a file with the two markers; got "):
-        benchmark.main(readme=tmp_path / "README.md")
+def test_the_readme_has_its_place():
+    block = results.block(made_up())
+    assert block in results.rewrite(benchmark.README.read_text(), block)
 
 
 def test_results_are_written_whole(tmp_path):
@@ -799,7 +806,7 @@ def test_pictures_show_the_best_way_of_each_library(monkeypatch):
 # --- the command
 
 
-def test_every_part_runs_in_a_process_new_with_the_devices_it_wants(monkeypatch, capsys, tmp_path):
+def test_every_part_runs_in_a_process_new_with_the_devices_it_wants(monkeypatch, capsys, readme):
     started = []
 
     def fresh(with_memory, make, size, cores):
@@ -807,9 +814,8 @@ def test_every_part_runs_in_a_process_new_with_the_devices_it_wants(monkeypatch,
         return timing.Section(notes=["said"]), 1
 
     monkeypatch.setattr(machine, "fresh", fresh)
-    readme = tmp_path / "README.md"
     readme.write_text(f"{results.BEGIN}{results.END}")
-    benchmark.main(only=("notebooks", "digits"), readme=readme)
+    benchmark.main(only=("notebooks", "digits"), readme=True)
     assert started == [(digits.one_run, False, 1), (notebooks.many_runs, False, None)][::-1]
     assert "said" in capsys.readouterr().out
     assert "Targets met" in readme.read_text()
