@@ -16,15 +16,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+import jaxnet
 from experiments import Dtype, command, precision, print_trace
-from jaxnet import batches, devices, losses, network, optimizers, report, training
-from jaxnet.audit import gradients
+from jaxnet import devices, optimizers, report
+from jaxnet.audit import Audit, audit
 from jaxnet.commands import _run
 
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 4"]]
 
-LOSS = losses.BatchLoss(
-    functools.partial(network.forward, activation=jnp.tanh), optax.losses.softmax_cross_entropy
+LOSS = jaxnet.BatchLoss(
+    functools.partial(jaxnet.forward, activation=jnp.tanh), optax.losses.softmax_cross_entropy
 )
 
 
@@ -41,19 +42,19 @@ class Result(NamedTuple):
 
     notebook: Float[np.ndarray, " T"]
     autodiff: Float[np.ndarray, " T"]
-    grads: tuple[network.Layer, ...]
-    audit: gradients.Audit
+    grads: tuple[jaxnet.Layer, ...]
+    audit: Audit
     provenance: dict[str, str]
 
 
-def set_up(dtype: Dtype = "float64") -> tuple[tuple[network.Layer, ...], Batch]:
+def set_up(dtype: Dtype = "float64") -> tuple[tuple[jaxnet.Layer, ...], Batch]:
     """Give the notebook's parameters and data."""
     with precision(dtype):
-        hidden = network.Layer(
+        hidden = jaxnet.Layer(
             jnp.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9], [0.2, 0.3, 0.1]], dtype),
             jnp.array([0.1, 0.2, 0.3, 0.1], dtype),
         )
-        output = network.Layer(
+        output = jaxnet.Layer(
             jnp.array(
                 [
                     [0.5, 0.4, 0.3, 0.2],
@@ -71,30 +72,30 @@ def set_up(dtype: Dtype = "float64") -> tuple[tuple[network.Layer, ...], Batch]:
 
 
 def notebook_rule(
-    params: tuple[network.Layer, ...], batch: Batch
-) -> tuple[Float[Array, ""], tuple[network.Layer, ...]]:
+    params: tuple[jaxnet.Layer, ...], batch: Batch
+) -> tuple[Float[Array, ""], tuple[jaxnet.Layer, ...]]:
     """Give the loss and the gradients as the notebook derives them, mistakes and all.
 
     The notebook guards its logarithm by adding 1e-10, which changes no digit it prints.
     """
     hidden, output = params
 
-    def example(x: Float[Array, "3"], y: Float[Array, "4"]) -> tuple[network.Layer, network.Layer]:
+    def example(x: Float[Array, "3"], y: Float[Array, "4"]) -> tuple[jaxnet.Layer, jaxnet.Layer]:
         h = jnp.tanh(hidden.weight @ x + hidden.bias)
         delta = jax.nn.softmax(output.weight @ h + output.bias) - y
         signal = 1 - jnp.tanh(delta @ output.weight) ** 2
         return (
-            network.Layer(jnp.outer(signal, x), signal),
-            network.Layer(jnp.outer(h, delta), delta),
+            jaxnet.Layer(jnp.outer(signal, x), signal),
+            jaxnet.Layer(jnp.outer(h, delta), delta),
         )
 
     layers = jax.vmap(example)(*batch)
-    grads = tuple(network.Layer(each.weight.sum(0), each.bias.mean(0)) for each in layers)
+    grads = tuple(jaxnet.Layer(each.weight.sum(0), each.bias.mean(0)) for each in layers)
     return LOSS(params, batch), grads
 
 
 @jax.jit
-def _notebook_gradients(params: tuple[network.Layer, ...], batch: Batch) -> tuple[Any, ...]:
+def _notebook_gradients(params: tuple[jaxnet.Layer, ...], batch: Batch) -> tuple[Any, ...]:
     return notebook_rule(params, batch)[1]
 
 
@@ -110,22 +111,22 @@ def run(
         InputError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
     """
     make = optimizers.by_name(optimizer)
-    order, rate = batches.full_batch(2, epochs), {"learning_rate": learning_rate}
+    order, rate = jaxnet.full_batch(2, epochs), {"learning_rate": learning_rate}
     settings = {"optimizer": optimizer, "learning_rate": str(learning_rate), "epochs": str(epochs)}
     with precision(dtype):
         provenance = dataclasses.asdict(devices.provenance(dtype)) | settings
         params, data = set_up(dtype)
         problem = (make, params, data, order)
-        _, (notebook, grads) = training.train(
-            losses.Rule(notebook_rule), *problem, record=_loss_and_grads, hyperparameters=rate
+        _, (notebook, grads) = jaxnet.train(
+            jaxnet.Rule(notebook_rule), *problem, record=_loss_and_grads, hyperparameters=rate
         )
-        _, autodiff = training.train(LOSS, *problem, hyperparameters=rate)
-        audit = gradients.audit(LOSS, params, data, _notebook_gradients)
+        _, autodiff = jaxnet.train(LOSS, *problem, hyperparameters=rate)
+        verdicts = audit(LOSS, params, data, _notebook_gradients)
         notebook, autodiff, grads = jax.device_get((notebook, autodiff, grads))
-    return Result(notebook, autodiff, grads, audit, provenance)
+    return Result(notebook, autodiff, grads, verdicts, provenance)
 
 
-def _loss_and_grads(step: training.Step) -> tuple[Array, tuple[network.Layer, ...]]:
+def _loss_and_grads(step: jaxnet.Step) -> tuple[Array, tuple[jaxnet.Layer, ...]]:
     return step.value, step.grads
 
 

@@ -15,14 +15,15 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+import jaxnet
 from experiments import Dtype, command, precision, print_trace
-from jaxnet import batches, devices, losses, network, optimizers, report, training
-from jaxnet.audit import gradients
+from jaxnet import devices, optimizers, report
+from jaxnet.audit import Audit, audit
 from jaxnet.commands import _run
 
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 1"]]
 
-LOSS = losses.BatchLoss(network.forward, optax.losses.l2_loss)
+LOSS = jaxnet.BatchLoss(jaxnet.forward, optax.losses.l2_loss)
 
 
 class Epoch(NamedTuple):
@@ -39,8 +40,8 @@ class Epoch(NamedTuple):
     activations: Float[Array, "*T 2"]
     prediction: Float[Array, "*T 1"]
     loss: Float[Array, "*T"]
-    grads: tuple[network.Layer, ...]
-    params: tuple[network.Layer, ...]
+    grads: tuple[jaxnet.Layer, ...]
+    params: tuple[jaxnet.Layer, ...]
 
 
 class Result(NamedTuple):
@@ -55,24 +56,24 @@ class Result(NamedTuple):
 
     epochs: Epoch
     notebook: Float[np.ndarray, " T"]
-    audit: gradients.Audit
+    audit: Audit
     provenance: dict[str, str]
 
 
-def set_up(dtype: Dtype = "float64") -> tuple[tuple[network.Layer, ...], Batch]:
+def set_up(dtype: Dtype = "float64") -> tuple[tuple[jaxnet.Layer, ...], Batch]:
     """Give the notebook's parameters and data."""
     with precision(dtype):
-        hidden = network.Layer(
+        hidden = jaxnet.Layer(
             jnp.array([[0.1, -0.2, 0.4], [-0.5, 0.3, 0.2]], dtype), jnp.array([0.0, 0.05], dtype)
         )
-        output = network.Layer(jnp.array([[0.3, -0.7]], dtype), jnp.array([0.1], dtype))
+        output = jaxnet.Layer(jnp.array([[0.3, -0.7]], dtype), jnp.array([0.1], dtype))
         x, y = jnp.array([[-1.0, 2.0, 1.5]], dtype), jnp.array([[1.0]], dtype)
     return (hidden, output), (x, y)
 
 
 def notebook_rule(
-    params: tuple[network.Layer, ...], batch: Batch
-) -> tuple[Float[Array, ""], tuple[network.Layer, ...]]:
+    params: tuple[jaxnet.Layer, ...], batch: Batch
+) -> tuple[Float[Array, ""], tuple[jaxnet.Layer, ...]]:
     """Give the loss and the gradients as the notebook derives them, for its one example."""
     hidden, output = params
     x, y = batch[0][0], batch[1][0]
@@ -81,14 +82,14 @@ def notebook_rule(
     error = output.weight @ h + output.bias - y
     signal = error * output.weight[0] * (z > 0).astype(z.dtype)
     grads = (
-        network.Layer(jnp.outer(signal, x), signal),
-        network.Layer(jnp.outer(error, h), error),
+        jaxnet.Layer(jnp.outer(signal, x), signal),
+        jaxnet.Layer(jnp.outer(error, h), error),
     )
     return jnp.sum(error**2 / 2), grads
 
 
 @jax.jit
-def _notebook_gradients(params: tuple[network.Layer, ...], batch: Batch) -> tuple[Any, ...]:
+def _notebook_gradients(params: tuple[jaxnet.Layer, ...], batch: Batch) -> tuple[Any, ...]:
     return notebook_rule(params, batch)[1]
 
 
@@ -104,23 +105,23 @@ def run(
         InputError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
     """
     make = optimizers.by_name(optimizer)
-    order, rate = batches.full_batch(1, epochs), {"learning_rate": learning_rate}
+    order, rate = jaxnet.full_batch(1, epochs), {"learning_rate": learning_rate}
     settings = {"optimizer": optimizer, "learning_rate": str(learning_rate), "epochs": str(epochs)}
     with precision(dtype):
         provenance = dataclasses.asdict(devices.provenance(dtype)) | settings
         params, data = set_up(dtype)
         problem = (make, params, data, order)
-        _, record = training.train(LOSS, *problem, record=_epoch, hyperparameters=rate)
-        _, notebook = training.train(losses.Rule(notebook_rule), *problem, hyperparameters=rate)
-        audit = gradients.audit(LOSS, params, data, _notebook_gradients)
+        _, record = jaxnet.train(LOSS, *problem, record=_epoch, hyperparameters=rate)
+        _, notebook = jaxnet.train(jaxnet.Rule(notebook_rule), *problem, hyperparameters=rate)
+        verdicts = audit(LOSS, params, data, _notebook_gradients)
         record, notebook = jax.device_get((record, notebook))
-    return Result(record, notebook, audit, provenance)
+    return Result(record, notebook, verdicts, provenance)
 
 
-def _epoch(step: training.Step) -> Epoch:
+def _epoch(step: jaxnet.Step) -> Epoch:
     params, x = step.before.params, step.batch[0][0]
     activations = jax.nn.relu(params[0].weight @ x + params[0].bias)
-    prediction = network.forward(params, x)
+    prediction = jaxnet.forward(params, x)
     return Epoch(activations, prediction, step.value, step.grads, step.after.params)
 
 

@@ -16,6 +16,15 @@ import optax
 from jaxnet._guards import versions
 from jaxnet.errors import InputError
 
+__all__ = [
+    "batch_sharding",
+    "first",
+    "float64_error",
+    "float64_is_native",
+    "mesh",
+    "provenance",
+    "use_all_cores",
+]
 _SWITCH = "JAXNET_FAST"
 
 

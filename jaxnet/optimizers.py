@@ -16,6 +16,7 @@ from jaxtyping import Array, Int32, Key, PyTree
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
 
+__all__ = ["Entry", "PerExample", "by_name", "entry", "join", "names"]
 MakeOptimizer = Callable[..., optax.GradientTransformation]
 Optimizer = optax.GradientTransformation | MakeOptimizer
 

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
+import jaxnet
 from experiments import classifier, regression
 from experiments.benchmark import machine, notebooks, peers
 from experiments.benchmark.timing import Group, Section, Table, Way, compare, number, ratio
@@ -26,7 +27,7 @@ from experiments.benchmark.work import (
     ensemble,
     loss,
 )
-from jaxnet import losses, network, optimizers
+from jaxnet import optimizers
 from jaxnet.compare import sweep
 
 WHOLE, PLAIN, VMAP = "fast path", "plain path", "plain vmap"
@@ -94,7 +95,7 @@ def cases(size: Size) -> tuple[list[Case], list[str]]:
 def _wide() -> sweep.Task:
     rng = np.random.default_rng(0)
     data = rng.random((2048, 784), np.float32), rng.integers(0, 10, 2048).astype(np.int32)
-    init = functools.partial(network.init, sizes=(784, 128, 10))
+    init = functools.partial(jaxnet.init, sizes=(784, 128, 10))
     return sweep.Task(loss(Model()), init, data, 64, 1)
 
 
@@ -162,7 +163,7 @@ def _task(
     data: tuple[np.ndarray, np.ndarray],
     epochs: int,
 ) -> sweep.Task:
-    return sweep.Task(losses.BatchLoss(forward, example_loss), init, data, 32, epochs)
+    return sweep.Task(jaxnet.BatchLoss(forward, example_loss), init, data, 32, epochs)
 
 
 def paths() -> dict[str, sweep.Fast]:

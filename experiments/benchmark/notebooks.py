@@ -11,11 +11,12 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
+import jaxnet
 from experiments import Dtype, classifier, precision, regression
 from experiments.benchmark import peers
 from experiments.benchmark.timing import Section, Way, compare
 from experiments.benchmark.work import Model, Size, Work, crossed, ensemble, single
-from jaxnet import losses, network, optimizers, training
+from jaxnet import losses, optimizers
 from jaxnet.compare import sweep
 
 EPOCHS, LEARNING_RATE = 100, 0.03
@@ -29,7 +30,7 @@ RATES = {
 }
 
 
-def work(name: str, dtype: Dtype, loss: losses.Loss | losses.Rule) -> Work:
+def work(name: str, dtype: Dtype, loss: losses.Loss | jaxnet.Rule) -> Work:
     """Give a notebook's run, by its own rule or by autodiff."""
     setting, epochs, rate = {
         "classifier": (classifier, EPOCHS, LEARNING_RATE),
@@ -40,10 +41,10 @@ def work(name: str, dtype: Dtype, loss: losses.Loss | losses.Rule) -> Work:
     return single(params, data, "sgd", rate, epochs, rows, MODELS[name], loss)
 
 
-def task(name: str, loss: losses.Loss | losses.Rule) -> sweep.Task:
+def task(name: str, loss: losses.Loss | jaxnet.Rule) -> sweep.Task:
     """Give a notebook as a task, from starts drawn by seed."""
     given = work(name, "float32", loss)
-    init = functools.partial(network.init, sizes=SIZES[name])
+    init = functools.partial(jaxnet.init, sizes=SIZES[name])
     return sweep.Task(loss, init, given.data, len(given.data[0]), given.epochs)
 
 
@@ -94,15 +95,15 @@ def _loop(loop: Callable[[Work], np.ndarray] | None, given: Work) -> dict[str, W
 
 
 def _jitted(given: Work) -> dict[str, Way]:
-    """Give `training.run`, jitted by hand."""
+    """Give `jaxnet.run`, jitted by hand."""
     params, order, rate = jax.device_put(given.first)
     data, make = jax.device_put(given.data), optimizers.by_name(given.optimizer)
 
     @jax.jit
     def program(params: PyTree, rate: jax.Array) -> jax.Array:
         optimizer = make(rate)
-        state = training.start(optimizer, params)
-        return training.run(given.loss, optimizer, state, data, order)[1]
+        state = jaxnet.start(optimizer, params)
+        return jaxnet.run(given.loss, optimizer, state, data, order)[1]
 
     return {"jaxnet, jitted run": lambda: given.curves(np.asarray(program(params, rate)))}
 
@@ -116,7 +117,7 @@ class _Setting(NamedTuple):
 
     title: str
     name: str
-    loss: losses.Loss | losses.Rule
+    loss: losses.Loss | jaxnet.Rule
     loop: Callable[[Work], np.ndarray] | None
     packages: tuple[str, ...]
 
@@ -125,7 +126,7 @@ _SETTINGS = (
     _Setting(
         "the classifier notebook, its own gradients",
         "classifier",
-        losses.Rule(classifier.notebook_rule),
+        jaxnet.Rule(classifier.notebook_rule),
         numpy_classifier,
         (),
     ),

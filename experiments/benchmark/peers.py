@@ -14,10 +14,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
+import jaxnet
 from experiments.benchmark.machine import PACKAGES, installed, threads
 from experiments.benchmark.timing import Way, refuse_to_time
 from experiments.benchmark.work import ACTIVATIONS, EXAMPLE_LOSSES, RATES_TOGETHER, Optimizer, Work
-from jaxnet import batches, fitting, losses, network, optimizers, training
+from jaxnet import batches, losses, network, optimizers
 from jaxnet.compare import sweep
 
 SWEEP, FIT, TRAIN = "jaxnet, sweep", "jaxnet, fit", "jaxnet, train"
@@ -166,7 +167,7 @@ def jaxnet_single(work: Work) -> dict[str, Way]:
 
     def run() -> Float[np.ndarray, "1 E"]:
         given = (work.loss, make, params, data, order)
-        values = training.train(*given, hyperparameters={"learning_rate": rate})[1]
+        values = jaxnet.train(*given, hyperparameters={"learning_rate": rate})[1]
         return work.curves(np.asarray(values, np.float64))
 
     return {TRAIN: run}
@@ -178,7 +179,7 @@ def jaxnet_fit(work: Work) -> dict[str, Way]:
     data, make = jax.device_put(work.data), optimizers.by_name(work.optimizer)
 
     def run() -> Float[np.ndarray, "1 E"]:
-        fit = fitting.fit(
+        fit = jaxnet.fit(
             work.loss,
             make,
             params,
@@ -200,12 +201,12 @@ def torch_func(work: Work) -> dict[str, Way]:
 
 
 def plain_vmap(work: Work) -> dict[str, Way]:
-    """Give one `jax.vmap` of `training.run`, jitted, on one device."""
+    """Give one `jax.vmap` of `jaxnet.run`, jitted, on one device."""
     make = optimizers.by_name(work.optimizer)
 
     def one(params: PyTree, order: Array, learning_rate: Array, data: PyTree) -> Array:
         made = make(learning_rate)
-        return training.run(work.loss, made, training.start(made, params), data, order)[1]
+        return jaxnet.run(work.loss, made, jaxnet.start(made, params), data, order)[1]
 
     shared = len(work.order) == 1
     program = jax.jit(jax.vmap(one, in_axes=(0, None if shared else 0, 0, None)))
@@ -280,7 +281,7 @@ def scikit_learn_start(
     missing = outputs - len(bias)
     output = np.pad(weight, ((0, 0), (missing, 0))), np.pad(bias, (missing, 0))
     return tuple(
-        network.Layer(jnp.asarray(weight.T, jnp.float32), jnp.asarray(bias, jnp.float32))
+        jaxnet.Layer(jnp.asarray(weight.T, jnp.float32), jnp.asarray(bias, jnp.float32))
         for weight, bias in (*hidden, output)
     )
 

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 
 from experiments.benchmark import targets
 from experiments.benchmark.timing import Group, Section, number, shown
-from jaxnet import report
-from jaxnet.errors import InputError
+from jaxnet import InputError, report
 from jaxnet.report import style
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"

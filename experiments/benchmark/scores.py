@@ -8,11 +8,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+import jaxnet
 from experiments.benchmark import peers
 from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import BATCH_SIZE, Model, Size, loss
-from jaxnet import fitting, network
-from jaxnet.tables import tables
+from jaxnet import network, tables
 
 TABLES = ("digits", "wine", "breast_cancer", "iris", "diabetes")
 HIDDEN, EPOCHS, RATE = (64, 64), 50, 1e-3
@@ -21,7 +21,7 @@ _LOSSES = {"classification": "labels", "regression": "numbers"}
 
 @jax.jit
 def _outputs(params: network.Params, x: Array) -> Float[Array, "N O"]:
-    return jax.vmap(network.forward, in_axes=(None, 0))(params, x)
+    return jax.vmap(jaxnet.forward, in_axes=(None, 0))(params, x)
 
 
 def both(name: str, seed: int) -> tuple[float, float]:
@@ -34,7 +34,7 @@ def both(name: str, seed: int) -> tuple[float, float]:
         ),
         data.train,
     )
-    fit = fitting.fit(
+    fit = jaxnet.fit(
         loss(Model(loss=_LOSSES[task])),
         optax.adam,
         peers.scikit_learn_start(theirs, data.train, data.encoder.outputs),

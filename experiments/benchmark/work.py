@@ -14,7 +14,8 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int32
 
-from jaxnet import batches, devices, losses, network
+import jaxnet
+from jaxnet import devices, losses, network
 from jaxnet.compare import sweep
 
 Optimizer = Literal["sgd", "adam"]
@@ -50,8 +51,8 @@ class Model(NamedTuple):
 @functools.cache
 def loss(model: Model) -> losses.Loss:
     """Give ours, one for each model, so that later runs find their program compiled."""
-    forward = functools.partial(network.forward, activation=ACTIVATIONS[model.activation])
-    return losses.BatchLoss(forward, EXAMPLE_LOSSES[model.loss])
+    forward = functools.partial(jaxnet.forward, activation=ACTIVATIONS[model.activation])
+    return jaxnet.BatchLoss(forward, EXAMPLE_LOSSES[model.loss])
 
 
 class Work(NamedTuple):
@@ -68,7 +69,7 @@ class Work(NamedTuple):
     """
 
     model: Model
-    loss: losses.Loss | losses.Rule
+    loss: losses.Loss | jaxnet.Rule
     optimizer: Optimizer
     params: network.Params
     rates: Float[np.ndarray, " R"]
@@ -106,14 +107,14 @@ def single(
     epochs: int,
     batch_size: int,
     model: Model = Model(),  # noqa: B008 (immutable)
-    own: losses.Loss | losses.Rule | None = None,
+    own: losses.Loss | jaxnet.Rule | None = None,
 ) -> Work:
     """Give one run, its rows in the order of seed 0 of `fit`, or all in every step."""
     rows = len(data[0])
     order = (
-        batches.full_batch(rows, epochs)
+        jaxnet.full_batch(rows, epochs)
         if batch_size == rows
-        else batches.shuffled(rows, batch_size, epochs, 0)
+        else jaxnet.shuffled(rows, batch_size, epochs, 0)
     )
     return Work(
         model,
@@ -134,10 +135,10 @@ def ensemble(
     seeds, rates = zip(*pairs, strict=True)
     start = devices.program(sweep.start, "init")(task.init, np.array(seeds, np.int32))
     if task.batch_size == task.rows:
-        order = batches.full_batch(task.rows, task.epochs)[None]
+        order = jaxnet.full_batch(task.rows, task.epochs)[None]
     else:
         cut = (task.rows, task.batch_size, task.epochs)
-        shuffles = {seed: batches.shuffled(*cut, seed) for seed in set(seeds)}
+        shuffles = {seed: jaxnet.shuffled(*cut, seed) for seed in set(seeds)}
         order = np.stack([shuffles[seed] for seed in seeds])
     return Work(
         model,
@@ -162,7 +163,7 @@ def digits_task() -> sweep.Task:
 
     x, y = datasets.load_digits(return_X_y=True)
     data = (x[:DIGITS_ROWS] / 16).astype(np.float32), y[:DIGITS_ROWS].astype(np.int32)
-    init = functools.partial(network.init, sizes=DIGITS)
+    init = functools.partial(jaxnet.init, sizes=DIGITS)
     return sweep.Task(loss(Model()), init, data, BATCH_SIZE, DIGITS_EPOCHS)
 
 
@@ -173,7 +174,7 @@ def random_work(
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows, sizes[0]), np.float32)
     y = rng.integers(0, sizes[-1], rows).astype(np.int32)
-    params = network.init(jax.random.key(0), list(sizes))
+    params = jaxnet.init(jax.random.key(0), list(sizes))
     return single(params, (x, y), optimizer, rate, 1, batch_size)
 
 

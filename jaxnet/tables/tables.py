@@ -277,10 +277,10 @@ def split(
     return Split(train, held, tested, encoder, rows)
 
 
-def stream(
+def read_batches(
     source: str | Path, encoder: Encoder, batch_size: int, seed: int = 0
 ) -> Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]:
-    """Make a stream of a Parquet file's encoded rows for `fit`, a row group at a time.
+    """Read a Parquet file's encoded rows as a stream for `jaxnet.fit`, a row group at a time.
 
     Every epoch reads the row groups in another order, and the rows of each in another: a shuffle
     as wide as a row group, in as little memory.

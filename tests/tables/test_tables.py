@@ -604,7 +604,7 @@ def test_a_parquet_file_streams_every_row_once_in_whole_batches(tmp_path):
     pa.parquet.write_table(table, path, row_group_size=25)
     encoder = tables.split(table, "t", source=str(path)).encoder
     whole = encoder.features(table, str(path)), encoder.targets(table, str(path))
-    stream = tables.stream(path, encoder, 10, seed=3)
+    stream = tables.read_batches(path, encoder, 10, seed=3)
     epochs = [list(stream(epoch)) for epoch in (0, 1, 0)]
     assert [len(x) for x, _ in epochs[0]] == [10] * 10 + [7]
     for epoch in epochs:
@@ -621,7 +621,7 @@ def test_a_stream_of_no_parquet_file_is_refused(tmp_path):
     path.write_bytes(b"PAR1 not really")
     encoder = tables.split(tables.read("iris"), "target").encoder
     with pytest.raises(InputError, match=r"rows.parquet: wanted a sound .parquet file"):
-        tables.stream(path, encoder, 10)
+        tables.read_batches(path, encoder, 10)
     pa.parquet.write_table(tables.read("iris"), path)
     with pytest.raises(InputError, match="batch_size: wanted 1 to the 150 rows"):
-        tables.stream(path, encoder, 151)
+        tables.read_batches(path, encoder, 151)

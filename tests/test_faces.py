@@ -1,0 +1,145 @@
+"""The public names: each by one path, each documented, and the reference that is made of them."""
+
+import ast
+import contextlib
+import importlib
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+import types
+from collections import Counter
+
+import pytest
+from pdoc import doc
+from test_structure import EXPERIMENTS, ROOT
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+# The package, two modules whose names are read with theirs, and every room that is a library.
+ROOMS = {path.parent.name for path in (ROOT / "jaxnet").glob("*/__init__.py")} - {"commands"}
+MODULES = {"devices", "optimizers", *(name for name in ROOMS if not name.startswith("_"))}
+FACES = ["jaxnet", *(f"jaxnet.{name}" for name in sorted(MODULES))]
+
+
+def names(face):
+    """The public names of a face."""
+    return getattr(importlib.import_module(face), "__all__", ())
+
+
+def undocumented(module):
+    """The public names of a module that the reference would show without a word."""
+    members = doc.Module(module).members
+    return [name for name in module.__all__ if not (name in members and members[name].docstring)]
+
+
+def taken(source):
+    """Every dotted name that a source imports, or reads off what it imports."""
+    tree, bound = ast.parse(source), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            bound |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+        elif isinstance(node, ast.Import):
+            bound |= {
+                each.asname or each.name.split(".")[0]: each.name if each.asname else ""
+                for each in node.names
+            }
+    paths = {path for path in bound.values() if path}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            first, _, rest = ast.unparse(node).partition(".")
+            if first in bound:
+                paths.add(f"{bound[first] or first}.{rest}")
+    return paths
+
+
+def strays(source):
+    """Public names that a source takes by another path than their own."""
+    own = {
+        id(getattr(importlib.import_module(face), name)): face
+        for face in FACES
+        for name in names(face)
+    }
+    stray = set()
+    for path in taken(source):
+        room = path.rpartition(".")[0]
+        if room.split(".")[0] == "jaxnet":
+            # What is read off a value is no path.
+            with contextlib.suppress(AttributeError, ImportError, ValueError):
+                stray |= {path} if own.get(id(pkgutil.resolve_name(path)), room) != room else set()
+    return stray
+
+
+def code(path):
+    """The Python of a file; of Markdown, its blocks."""
+    text = (ROOT / path).read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    return "\n".join(blocks) if path.endswith(".md") else text
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_face_says_what_is_public(face):
+    assert names(face)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_what_is_public_is_documented(face):
+    assert undocumented(importlib.import_module(face)) == []
+
+
+def test_the_reader_of_the_reference_misses_none(monkeypatch):
+    source = "__all__ = ['f', 'g', 'limit']\ndef f():\n  'Said.'\ndef g(): ...\nlimit = 3"
+    face = types.ModuleType("face")
+    exec(source, vars(face))
+    monkeypatch.setitem(sys.modules, "face", face)
+    assert undocumented(face) == ["g", "limit"]
+
+
+def test_a_public_name_has_one_path():
+    counts = Counter(name for face in FACES for name in names(face))
+    assert {name for name, count in counts.items() if count > 1} == set()
+
+
+def test_strays_are_found():
+    source = """
+import jaxnet, jaxnet.losses as lifts
+from jaxnet import training
+from jaxnet.network import init
+from jaxnet.audit import audit, gradients
+training.train(lifts.BatchLoss, jaxnet.fit, jaxnet.fitting.Fit.params, gradients.audit, init.x)
+"""
+    assert strays(source) == {
+        "jaxnet.network.init",
+        "jaxnet.losses.BatchLoss",
+        "jaxnet.training.train",
+        "jaxnet.fitting.Fit",
+        "jaxnet.audit.gradients.audit",
+    }
+
+
+@pytest.mark.parametrize(
+    "path", [*(str(p.relative_to(ROOT)) for p in EXPERIMENTS.values()), "README.md"]
+)
+def test_public_names_are_taken_by_their_path(path):
+    assert strays(code(path)) == set()
+
+
+def test_the_reference_is_made_by_one_command_and_has_every_name(tmp_path):
+    line = re.search(r"^\.venv/bin/pdoc .*$", CONTRIBUTING.replace("\\\n", ""), re.M)[0]
+    _, *arguments = shlex.split(line)
+    assert arguments[-len(FACES) :] == FACES
+    folder = arguments[arguments.index("-o") + 1]
+    assert f"{folder.split('/')[0]}/" in (ROOT / ".gitignore").read_text().split()
+    arguments[arguments.index("-o") + 1] = str(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pdoc", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warn" not in done.stderr, done.stderr
+    for face in FACES:
+        page = (tmp_path / f"{face.replace('.', '/')}.html").read_text()
+        assert [name for name in names(face) if f'id="{name}"' not in page] == []
