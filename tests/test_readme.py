@@ -2,10 +2,15 @@
 
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from test_structure import ARROWS
+
+from experiments import classifier, regression
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -47,9 +52,14 @@ def test_the_comparison_of_blocks_can_fail():
     assert not same("error 1e-2", "error 1e-9")
 
 
-def test_running_code_comes_before_line_20():
-    assert README.split("```text")[0].count("\n") < 25
-    assert BLOCKS[0][1].strip()
+def test_running_code_and_its_numbers_come_before_line_20():
+    before = README[: README.index(BLOCKS[0][1])] + BLOCKS[0][1]
+    assert NUMBER.search(BLOCKS[0][1])
+    assert before.count("\n") < 20
+
+
+def test_it_is_short():
+    assert README.count("\n") <= 150
 
 
 @pytest.mark.parametrize("words", ["-m experiments", "-m pytest"])
@@ -62,3 +72,59 @@ def test_continuous_integration_runs_the_test_command():
     script = (ROOT / ".ci" / "run").read_text()
     pattern = re.search(r"grep -x '(.*)' README.md", script)[1]
     assert sum(bool(re.fullmatch(pattern, line)) for line in README.splitlines()) == 1
+
+
+def test_commands_do_what_is_shown(tmp_path):
+    """In the order of the README, in one folder; the comparison with fewer runs than it has."""
+    rng = np.random.default_rng(0)
+    area = rng.uniform(50, 200, 60)
+    rows = [f"{each:.1f},{rng.choice(['old', 'new'])},{2 * each:.1f}" for each in area]
+    (tmp_path / "houses.csv").write_text("\n".join(["area,age,price", *rows]))
+    (tmp_path / "mine.py").write_text(next(block for block, _ in BLOCKS if "audit(" in block))
+    fewer = {"compare": shlex.split("--optimizers adam --budget 2 --seeds 6 --tuning-seeds 1")}
+    codes, printed = {}, {}
+    for name, words in re.findall(r"\.venv/bin/jaxnet (\w+) ([^\n`]*)", README):
+        command = [sys.executable, "-m", "jaxnet", name, *shlex.split(words), *fewer.get(name, [])]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+        codes[name], printed[name] = done.returncode, done.stdout + done.stderr
+    assert codes == {"audit": 1, "train": 0, "predict": 0, "compare": 0}, printed
+    assert "activation derivative missing" in printed["audit"]
+    assert (tmp_path / "predictions.csv").read_text().count("\n") == 61
+
+
+def test_the_map_is_the_table_of_arrows():
+    rows = re.findall(r"^\| `jaxnet\.(\w+)` \|.*\| (.*) \|$", README, re.M)
+    rooms = {name for name, _ in rows}
+    assert rooms == {name for name in ARROWS if (ROOT / "jaxnet" / name).is_dir()} - {"_guards"}
+    for name, told in rows:
+        outer = ARROWS[name] & rooms
+        core = ARROWS[name] - rooms - {"errors", "_guards"}
+        knows = ["the core"] * bool(core) + [f"`{each}`" for each in sorted(outer)]
+        everything = outer == rooms - {name} and core
+        assert told == ("all of them" if everything else ", ".join(knows) or "none of these")
+
+
+def test_figures_of_speed_are_the_benchmark_s():
+    found = (ROOT / "experiments" / "benchmark" / "README.md").read_text()
+    section = README.split("## How fast")[1].split("##")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    assert len(rows) == 5
+    assert [row for row in rows if row not in found.splitlines()] == []
+    where = re.search(r"On (.*) of an (.*), Python (.*), jax (.*), ([-\d]*)\.", section).groups()
+    assert [fact for fact in where if fact not in found] == []
+
+
+def test_what_is_said_of_the_notebooks_is_what_they_do():
+    said, replayed = README.split("## 给中文读者")[1], classifier.run()
+    losses = replayed.notebook[0], replayed.notebook[-1], replayed.autodiff[-1]
+    assert [f"{loss:.4f}" for loss in losses] == re.findall(r"\d\.\d{4}", said)
+    assert [row.verdict for row in replayed.audit.rows] == ["wrong", "wrong", "wrong", "right"]
+    assert regression.run().audit.right
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", "CONTRIBUTING.md", "experiments/benchmark/README.md"]
+)
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\(([^)#:]*)\)", (ROOT / path).read_text())
+    assert [link for link in links if not (ROOT / path).parent.joinpath(link).is_file()] == []
