@@ -6,6 +6,7 @@ devices, `jaxnet.tables` reads tables, `jaxnet.storage` keeps results, `jaxnet.r
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 # Where each name is found once it is asked for: the command's help need not wait for JAX.
@@ -55,8 +56,13 @@ else:
         home = next((home for home, names in _HOMES.items() if name in names), None)
         if home is None:
             raise AttributeError(f"module 'jaxnet' has no attribute {name!r}")
-        return getattr(importlib.import_module(f"jaxnet.{home}"), name)
+        globals()[name] = getattr(importlib.import_module(f"jaxnet.{home}"), name)
+        return globals()[name]
 
     def __dir__() -> list[str]:
         """List what there is, loaded or not."""
         return sorted({*globals(), *__all__, *_ROOMS})
+
+    if "EAGER_IMPORT" in os.environ:  # what reads modules without asking, such as pdoc
+        for each in __all__:
+            __getattr__(each)

@@ -28,7 +28,7 @@ __all__ = [
 _SWITCH = "JAXNET_FAST"
 
 
-def options() -> dict[str, Any]:
+def options() -> dict[str, str | int]:
     """Give the compile options that make products of a few numbers fast in many runs at once.
 
     Of each JAX those that are right on it, and earn their keep; none on another platform.
@@ -87,7 +87,8 @@ def first() -> Any:
     Raises:
         InputError: naming the platforms wanted and available.
     """
-    wanted = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
+    config: Any = jax.config
+    wanted = config.jax_platforms
     try:
         return jax.devices()[0]
     except (RuntimeError, AssertionError) as error:  # the latter where CUDA is not installed

@@ -83,7 +83,7 @@ def _beginning(optimizer: Optimizer) -> Callable[[PyTree, dict[str, float]], Pro
     def first(params: PyTree, numbers: dict[str, Array]) -> Progress:
         made = Plan(lambda params, batch: params, optimizer).made(numbers)
         run, none = training.begin(made, params), jnp.int32(0)
-        progress = Progress(run, params, run.total + jnp.inf, none, none, none)
+        progress = Progress(run, params, run.total + jnp.inf, none, epoch=none, steps=none)
         # As a chunk gives them back: a weakly typed leaf would compile the second chunk anew.
         return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), progress)
 
@@ -147,8 +147,8 @@ def fit(
         optimizers.check(optimizer, hyperparameters),
         jax.device_put(validation),
         _Layout(batch_size or 0, drop_last, sharding),
-        epochs,
-        _FOREVER if patience is None else patience,
+        epochs=epochs,
+        patience=_FOREVER if patience is None else patience,
     )
     if callable(data):
         chunks = _streamed(job, now.progress, cast(streams.Stream, data))
@@ -349,7 +349,7 @@ def _in_memory(
             whole = size == rows
             orders[i] = np.arange(rows) if whole else batches.shuffle(rows, seed, done + i)
         began = time.monotonic()
-        yield job, _Chunk(on_device, orders, 0, count, steps, True)
+        yield job, _Chunk(on_device, orders, 0, count, stop=steps, ends=True)
         done += count
         if time.monotonic() - began < 0.15:
             together = min(2 * together, most)
@@ -365,7 +365,7 @@ def _streamed(job: _Job, progress: Progress, data: streams.Stream) -> Iterator[t
             raise InputError(f"data: wanted batches in epoch {epoch}; got none")
         while ahead:
             (rows, order, count), ahead = ahead, next(stacks, None)
-            chunk = _Chunk(rows, order.reshape(1, -1), steps, 1, count, ahead is None)
+            chunk = _Chunk(rows, order.reshape(1, -1), steps, 1, stop=count, ends=ahead is None)
             yield job.sized(order.shape[1]), chunk
             steps += count
         steps = 0

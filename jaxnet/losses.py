@@ -86,6 +86,10 @@ class Rule:
 
     value_and_grad: ValueAndGrad
 
+    def __call__(self, params: PyTree, batch: PyTree) -> Float[Array, ""]:
+        """Give the loss of a batch."""
+        return self.value_and_grad(params, batch)[0]
+
 
 def value_and_grad(loss: Loss | Rule) -> ValueAndGrad:
     """Give the rule of a loss's gradient: its own, or autodiff's."""

@@ -45,7 +45,7 @@ def init(
     Raises:
         InputError: fewer than two sizes, or a size that is not a whole number of at least one.
     """
-    checks.sizes(sizes)
+    checks.layers(sizes)
     dtype = dtype or jnp.zeros(()).dtype
     return _draw(key, tuple(sizes), initializer, dtype)
 

@@ -112,7 +112,7 @@ def step(
         # What is subtracted is zero, to the bit, or nan.
         params = jax.tree.map(lambda leaf, grad: leaf - 0 * jnp.abs(grad), params, grads)
     after = State(params, opt_state)
-    return after, record(Step(state, batch, value, grads, updates, after))
+    return after, record(Step(state, batch, value, grads, updates=updates, after=after))
 
 
 def _each(loss: Loss | Rule, params: PyTree, batch: PyTree) -> PyTree:
@@ -124,7 +124,7 @@ def _each(loss: Loss | Rule, params: PyTree, batch: PyTree) -> PyTree:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _value(loss: Loss | Rule, params: PyTree, batch: PyTree) -> Array:
     """Give the loss, differentiable by the very rule the steps follow."""
-    return losses.value_and_grad(loss)(params, batch)[0]
+    return loss(params, batch)
 
 
 def _backward(loss: Loss | Rule, grads: PyTree, cotangent: Array) -> tuple[PyTree, None]:
@@ -243,7 +243,7 @@ def measure(plan: Plan, run: Run, validation: PyTree | None) -> tuple[Run, dict[
 
 def judge(loss: Loss | Rule, metrics: Metrics, params: PyTree, data: PyTree) -> dict[str, Array]:
     """Give the loss of data as one batch, and each metric."""
-    values = {"loss": losses.value_and_grad(loss)(params, data)[0]}
+    values = {"loss": loss(params, data)}
     return values | {name: jnp.asarray(metric(params, data)) for name, metric in metrics}
 
 
@@ -381,7 +381,7 @@ def at_start(plan: Plan, spread: Callable[[PyTree], PyTree] = lambda batch: batc
 
     def measured(
         params: PyTree, data: PyTree, orders: tuple[Array, ...], validation: PyTree | None
-    ) -> dict[str, Any]:
+    ) -> dict[str, PyTree]:
         values = {}
         for name, rows in zip(("batch", "last batch"), orders, strict=False):
             batch = spread(batches.take(data, rows))
@@ -400,9 +400,7 @@ def check(loss: Loss | Rule, params: PyTree, data: PyTree | Callable[..., Any]) 
     """
     versions.check()
     checks.params(params)
-    if callable(data):
-        return None
-    rows = checks.data(data)
-    if isinstance(loss, losses.BatchLoss):
+    rows = None if callable(data) else checks.data(data)
+    if rows and isinstance(loss, losses.BatchLoss):
         loss.check(params, data)
     return rows

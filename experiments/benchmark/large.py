@@ -1,8 +1,9 @@
 """Part: a wide and a deep network, an epoch of SGD, as a share of the machine's own peak."""
 
 import contextlib
+import importlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -42,7 +43,7 @@ PRECISIONS = {
 def computing(precision: Precision) -> Iterator[None]:
     """Compute matrix products so, in JAX and in PyTorch where it is installed."""
     if machine.installed("torch"):
-        import torch  # pyright: ignore[reportMissingImports]
+        torch: Any = importlib.import_module("torch")
 
         torch.set_float32_matmul_precision(precision.torch)
     with jax.default_matmul_precision(precision.matmul):

@@ -105,7 +105,7 @@ def products(dtype: str = "float32") -> dict[str, Callable[[], object]]:
         _PRODUCTS[0]: lambda: [multiply(a, a).block_until_ready() for _ in range(PRODUCTS)]
     }
     if installed("torch"):
-        import torch  # pyright: ignore[reportMissingImports]
+        torch: Any = importlib.import_module("torch")
 
         b = torch.from_numpy(square).to(torch_device(), getattr(torch, dtype))
         ways[_PRODUCTS[1]] = functools.partial(_torch_products, torch, b)
@@ -133,7 +133,7 @@ def copies() -> dict[str, Callable[[], object]]:
 
 def torch_device() -> str:
     """Give where PyTorch is to compute: where JAX does, if it can."""
-    import torch  # pyright: ignore[reportMissingImports]
+    torch: Any = importlib.import_module("torch")
 
     return "cuda" if on_gpu() and torch.cuda.is_available() else "cpu"
 

@@ -1,10 +1,10 @@
 """The same runs in PyTorch: its eager loop, `torch.compile`, and `torch.func` over many models."""
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch  # pyright: ignore[reportMissingImports]
 from jaxtyping import Float
 
 from experiments.benchmark.machine import threads, torch_device
@@ -12,6 +12,7 @@ from experiments.benchmark.timing import Way
 from experiments.benchmark.work import Optimizer, Work
 from jaxnet import network
 
+torch: Any = importlib.import_module("torch")
 _ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
 
 

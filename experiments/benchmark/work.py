@@ -48,6 +48,9 @@ class Model(NamedTuple):
     loss: str = "labels"
 
 
+_LABELS = Model()
+
+
 @functools.cache
 def loss(model: Model) -> losses.Loss:
     """Give ours, one for each model, so that later runs find their program compiled."""
@@ -106,7 +109,7 @@ def single(
     rate: float,
     epochs: int,
     batch_size: int,
-    model: Model = Model(),  # noqa: B008 (immutable)
+    model: Model = _LABELS,
     own: losses.Loss | jaxnet.Rule | None = None,
 ) -> Work:
     """Give one run, its rows in the order of seed 0 of `fit`, or all in every step."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxnet._guards import sizes
 from jaxnet.errors import InputError
 
 
@@ -197,7 +198,7 @@ def batch(pair_of: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def sizes(counts: Any) -> None:
+def layers(counts: Any) -> None:
     """Refuse what are no sizes of layers.
 
     Raises:
@@ -209,6 +210,7 @@ def sizes(counts: Any) -> None:
             "sizes: wanted the inputs, any hidden layers and the outputs, each at least 1, "
             f"such as [3, 4, 4]; got {counts}"
         )
+    sizes.check_network(counts)
 
 
 def chain(params: Any, x: Any) -> None:

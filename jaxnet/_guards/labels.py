@@ -190,6 +190,7 @@ def _takes_targets(example_loss: ExampleLoss, prediction: Any) -> bool:
 
 
 def refusal(wanted: tuple[int, ...]) -> InputError:
+    """Give the error of labels for a loss of targets, which are of that shape."""
     way = "one-hot encode them (jax.nn.one_hot)"
     if wanted[-1] == 1:
         way = "give y[:, None], of floats"

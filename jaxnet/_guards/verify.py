@@ -104,13 +104,13 @@ def differences(pending: Pending) -> list[Difference]:
         raise UnverifiedError(said) from error
 
 
-def _differences(pending: Pending, got: dict[str, Any]) -> list[Difference]:
+def _differences(pending: Pending, got: dict[str, PyTree]) -> list[Difference]:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(pending.arguments)]
     evaluate = functools.partial(pending.reference.result().evaluate, pending.operations)
     tree = jax.tree.structure(got)
 
     @functools.cache
-    def noise() -> list[dict[str, Any]]:
+    def noise() -> list[dict[str, PyTree]]:
         """Other values that rounding might have given."""
         random = np.random.default_rng(0)
         near = ([_near(leaf, random) for leaf in leaves] for _ in range(_DRAWS))

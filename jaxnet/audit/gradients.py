@@ -118,11 +118,15 @@ def _wrap(text: str, indent: str = "") -> list[str]:
     return textwrap.wrap(text, 88, initial_indent=indent, subsequent_indent=indent)
 
 
+def _gradient_of(rule: losses.Rule, params: PyTree, batch: PyTree) -> PyTree:
+    return rule.value_and_grad(params, batch)[1]
+
+
 def audit(
     loss: losses.Loss,
     params: PyTree[Float[Array | np.ndarray, "..."]],
     batch: PyTree[Shaped[Array | np.ndarray, "N ..."]],
-    claimed: PyTree | Callable[[Any, Any], PyTree],
+    claimed: PyTree | Callable[[Any, Any], PyTree] | losses.Rule,
 ) -> Audit:
     """Compare a claimed gradient with the true one; name the mistake that explains a wrong leaf.
 
@@ -135,7 +139,7 @@ def audit(
         params: where the gradient is claimed; a pytree of real floating-point arrays.
         batch: N examples, a pytree of arrays whose first axis is N.
         claimed: a pytree of the structure of `params`, leaves of any shape, or a function
-            `(params, batch)` that gives one.
+            `(params, batch)` that gives one, or a `Rule` of value and gradient.
 
     Raises:
         InputError: params or batch that are not finite, empty or not numbers; a loss
@@ -146,6 +150,8 @@ def audit(
     checks.params(params)
     rows = checks.data(batch, "batch")
     tree = jax.tree.structure(params)
+    if isinstance(claimed, losses.Rule):
+        claimed = functools.partial(_gradient_of, claimed)
     # An Equinox module is a pytree that can be called: what has the structure is the gradient.
     ask = claimed if callable(claimed) and jax.tree.structure(claimed) != tree else None
     case = _case(loss, params, batch, ask(params, batch) if ask else claimed)

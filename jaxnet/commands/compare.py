@@ -163,7 +163,12 @@ def show(result: comparison.Comparison, folder: Path) -> None:
 
 
 def cache() -> None:
-    """Keep compiled programs for the next time, where the environment does not say where."""
+    """Keep compiled programs for the next time, where the environment does not say where.
+
+    JAX before 0.11 prints pages of warnings where it finds one again: there none are kept.
+    """
+    if jax.__version_info__ < (0, 11):
+        return
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(home) / "jaxnet"))

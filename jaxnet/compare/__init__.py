@@ -4,10 +4,9 @@ from jaxnet.compare.comparison import Comparison, compare, load, save
 from jaxnet.compare.protocol import Judging, Protocol, Search, Tuning
 from jaxnet.compare.runs import Log, Record, Runs, Seconds
 from jaxnet.compare.statistics import Interval, Paired, paired
-from jaxnet.compare.verdicts import WITHIN, Answer
+from jaxnet.compare.verdicts import Answer
 
 __all__ = [
-    "WITHIN",
     "Answer",
     "Comparison",
     "Interval",

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet import losses, optimizers, training
-from jaxnet._guards import checks, versions
+from jaxnet._guards import checks, sizes, versions
 from jaxnet.compare import sweep
 from jaxnet.compare.protocol import BASELINE
 from jaxnet.errors import FunctionError, InputError
@@ -31,6 +31,7 @@ def check_settings(
             target that is not finite, a title or a command that is not words.
     """
     checks.at_least_one(budget=budget, **counts)
+    sizes.check_runs(1, budget, counts["tuning_seeds"], counts.get("seeds", 1))
     if budget == 1:
         raise InputError("budget: wanted at least 2 learning rates to choose from; got 1")
     if target is not None and not (isinstance(target, int | float) and math.isfinite(target)):
@@ -164,6 +165,7 @@ def task(problem: Problem) -> sweep.Task:
         raise InputError(
             f"batch_size: wanted 1 to the {rows} rows of data; got {size}; None takes all"
         )
+    sizes.check_steps(problem.epochs, rows, size or rows)
     params = _started(problem.init)
     if (size or rows) == rows and _equal(params, problem.init(jax.random.key(1))):
         raise InputError(
@@ -307,7 +309,7 @@ def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
 
     def step(rate: Any, key: Any, params: PyTree, batch: PyTree) -> Any:
         noise = {"key": key} if entry.random else {}
-        optimizer = entry.make(rate, **noise)
+        optimizer = entry.make(learning_rate=rate, **noise)
         start = training.start(optimizer, params)
         state, loss = training.step(task.loss, optimizer, start, batch)
         judged = entry.evaluate(state.opt_state, state.params)

@@ -470,7 +470,7 @@ def _measure(
     order: Int[Array, "K B"] | None,
     data: PyTree,
     parts: dict[str, PyTree | None],
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
     """Give the loss and gradient of the first batches, and all that is judged, axes K, L first."""
     del seeds, rates
     rule = losses.value_and_grad(functions.loss)
@@ -492,11 +492,11 @@ def _measure_plainly(
     order: Int[Array, "K B"] | None,
     data: PyTree,
     parts: dict[str, PyTree | None],
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
     """Give the same of each item once: at the start its runs are alike."""
     del seeds
 
-    def one(params: PyTree, rows: Array | None) -> dict[str, Any]:
+    def one(params: PyTree, rows: Array | None) -> dict[str, PyTree]:
         batch = data if rows is None else batches.take(data, rows)
         loss, grads = losses.value_and_grad(functions.loss)(params, batch)
         judged = _judge_all(functions, parts, lambda judge: judge(params))
@@ -553,7 +553,7 @@ def _train(
     order: Int[Array, "K T B"] | None,
     data: PyTree,
     validation: PyTree | None,
-) -> tuple[dict[str, Any], PyTree]:
+) -> tuple[dict[str, PyTree], PyTree]:
     """Train a tile's runs; give what was measured of them and their last parameters to be judged.
 
     Both have the axes K, L first.
@@ -747,7 +747,8 @@ def _inputs(
 
 def _settings() -> tuple[Any, ...]:
     """Give the settings of JAX that decide what a seed draws."""
-    return jnp.result_type(float), getattr(jax.config, "jax_threefry_partitionable")  # noqa: B009
+    config: Any = jax.config
+    return jnp.result_type(float), config.jax_threefry_partitionable
 
 
 @functools.lru_cache(maxsize=8)

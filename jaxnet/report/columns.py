@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.compare import WITHIN, Answer, Comparison, Interval
+from jaxnet.compare import Answer, Comparison, Interval
+from jaxnet.compare.verdicts import WITHIN
 
 
 class Cell(NamedTuple):

@@ -24,7 +24,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
@@ -32,10 +32,11 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
 
-checks.extra("tables", "pyarrow", "sklearn")
+if not TYPE_CHECKING:
+    checks.extra("tables", "pyarrow", "sklearn")
 
-import pyarrow as pa  # noqa: E402
-from pyarrow import csv, parquet  # noqa: E402
+import pyarrow as pa
+from pyarrow import csv, parquet
 
 Kind = Literal["numeric", "boolean", "categorical"]
 Task = Literal["classification", "regression"]

@@ -198,7 +198,6 @@ def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, 
         pytest.fail("allocated")
 
     monkeypatch.setattr(network, "_draw", started)
-    monkeypatch.setattr(network, "_draw_once", started)
     if "batch" not in command:
         monkeypatch.setattr(comparison, "compare", started)
     monkeypatch.setattr(network, "init", started if "batch" not in command else network.init)

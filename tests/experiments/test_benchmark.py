@@ -403,7 +403,7 @@ def test_numpy_loops_train_by_the_rules_of_the_notebooks(name):
         "regression": (regression, notebooks.numpy_regression),
     }[name]
     with precision("float64"):
-        given = notebooks.work(name, "float64", setting.notebook_rule)
+        given = notebooks.work(name, "float64", losses.Rule(setting.notebook_rule))
         ours = peers.jaxnet_single(given)[peers.TRAIN]()
         assert np.allclose(given.curves(loop(given)), ours, rtol=1e-9, atol=0)
 
@@ -411,7 +411,7 @@ def test_numpy_loops_train_by_the_rules_of_the_notebooks(name):
 @pytest.mark.parametrize("setting", notebooks._SETTINGS[::2], ids=lambda setting: setting.title)
 def test_notebook_runs_by_the_thousand_are_those_of_the_loops(setting):
     pairs = work.crossed(3, notebooks.RATES[setting.name][::8])
-    task = notebooks.task(setting.name, setting.value_and_grad)
+    task = notebooks.task(setting.name, setting.loss)
     given = work.ensemble(task, notebooks.MODELS[setting.name], "sgd", pairs)
     ours = peers.sweeping(task, "sgd", pairs)()
     assert ours.shape == (6, given.epochs)

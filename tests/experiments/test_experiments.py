@@ -120,7 +120,7 @@ def test_everything_at_once(tmp_path):
         "optimizers",
         "regression.png",
     ]
-    found = compare.load(tmp_path / "optimizers")
+    found = comparison.load(tmp_path / "optimizers")
     assert found.answers[0].optimizer == "sgd"
     assert found.answers[0].metrics["accuracy"].estimate > 0.8
 

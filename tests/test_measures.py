@@ -1,0 +1,121 @@
+"""How large the house is, counted: lines, functions, floors, suppressions, `Any`."""
+
+import ast
+import io
+import re
+import statistics
+import tokenize
+
+import pytest
+from test_structure import _CORE, _GROUND, ARROWS, EVERYTHING, JAXNET, room
+
+CORE = [f"jaxnet.{name}" for name in ("network", "losses", "batches", "training", "fitting")]
+_TEXT = (ast.Module, ast.ClassDef, ast.FunctionDef)
+_SILENT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+
+
+def code(source):
+    """The numbers of the lines that hold code: no docstring, no comment, nothing blank."""
+    texts = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, _TEXT) and ast.get_docstring(node)
+        for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)
+    }
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    spans = [(each.start[0], each.end[0]) for each in tokens if each.type not in _SILENT]
+    return {line for first, last in spans[:-1] for line in range(first, last + 1)} - texts
+
+
+def functions(source):
+    """Every function's name and how many lines of code it has."""
+    lines = code(source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, len(lines & set(range(node.lineno, node.end_lineno + 1)))
+
+
+def long_calls(source):
+    """The lines of calls with more than five arguments by position."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [call.lineno for call in calls if len(call.args) > 5]
+
+
+def dicts_of_any(source):
+    """The functions that others call and that take or give a dict of anything."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            hints = [each.annotation for each in (*node.args.args, *node.args.kwonlyargs)]
+            said = [ast.unparse(hint) for hint in (*hints, node.returns) if hint]
+            if any("dict[str, Any]" in each for each in said):
+                yield node.name
+
+
+def suppressions(source):
+    """The comments that silence a linter or a type checker."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = (each.string for each in tokens if each.type == tokenize.COMMENT)
+    return [each for each in comments if re.search(r"noqa|(pyright|type|ruff): *\w|fmt:", each)]
+
+
+def floor(room, arrows, together):
+    """How many floors stand on each other, with this room on top; some rooms share one."""
+    below = {each for each in arrows[room] if all({room, each} - rooms for rooms in together)}
+    return 1 + max((floor(each, arrows, together) for each in below), default=0)
+
+
+def test_the_counting_counts():
+    source = '''"""Said."""
+import a  # why
+
+
+def f(x: dict[str, Any]):
+    """Said
+    twice."""
+    # nothing
+    return g(1, 2, 3, 4, 5, 6)  # noqa: X
+
+class C:
+    y = """
+    data"""
+'''
+    assert code(source) == {2, 5, 9, 11, 12, 13}
+    assert list(functions(source)) == [("f", 2)]
+    assert long_calls(source) == [9]
+    assert list(dicts_of_any(source)) == ["f"]
+    assert suppressions(source) == ["# noqa: X"]
+    rooms = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"c"}}
+    assert floor("d", rooms, []) == 4
+    assert floor("d", rooms, [{"b", "c"}]) == 3
+
+
+def test_the_core_is_read_in_one_sitting():
+    sources = [JAXNET[name].read_text() for name in CORE]
+    assert sum(len(code(source)) for source in sources) <= 600
+    sizes = [size for source in sources for _, size in functions(source)]
+    assert statistics.median(sizes) <= 8
+    assert not [line for source in sources for line in long_calls(source)]
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_no_function_needs_scrolling(name):
+    sizes = dict(functions(EVERYTHING[name].read_text()))
+    assert not {function: size for function, size in sizes.items() if size > 60}
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_nothing_is_silenced(name):
+    assert suppressions(EVERYTHING[name].read_text()) == []
+
+
+@pytest.mark.parametrize("name", JAXNET)
+def test_dicts_of_anything_stay_where_json_is_written_and_read(name):
+    edge = room(name) in ("storage", "tables") or name.endswith((".fields", ".records"))
+    assert edge or not list(dicts_of_any(JAXNET[name].read_text()))
+
+
+def test_the_house_has_few_floors_and_few_doors():
+    inside = ARROWS.keys() - {"jaxnet", "__main__"}
+    assert max(floor(name, ARROWS, [_GROUND, _CORE]) for name in inside) <= 6
+    packages = {name.rpartition(".")[0] for name in JAXNET}
+    assert len([name for name in JAXNET if name.count(".") == 1 and name not in packages]) <= 12
