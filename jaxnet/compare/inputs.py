@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -325,17 +324,3 @@ def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
             f"from init(key); it raised {_said(error)}; a schedule must be one "
             "of peak 1 multiplied by the rate, a choice one of jnp.where"
         ) from error
-
-
-def check_memory(needed: int) -> None:
-    """Refuse runs that need more bytes than most of the machine's memory.
-
-    Raises:
-        InputError: with what is there and what is needed.
-    """
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > 0.8 * there:
-        raise InputError(
-            f"memory: wanted runs that fit the machine's {there / 1e9:.0f} GB; got about "
-            f"{needed / 1e9:.0f} GB; compare fewer seeds, rates or optimizers at once"
-        )

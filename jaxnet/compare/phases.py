@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxnet import devices, optimizers
-from jaxnet.compare import inputs, store, sweep
+from jaxnet._guards import sizes
+from jaxnet.compare import store, sweep
 from jaxnet.compare.protocol import Judging, Protocol, Search, Tuning
 from jaxnet.compare.runs import Log, Runs, Seconds
 
@@ -102,7 +103,8 @@ def bench(
     # Two: a fresh seed has the tuned rate and the customary one.
     shape = sweep.tile(task, planned // len(searches), rates=2)
     needed = sweep.memory(task, shape, planned)
-    inputs.check_memory(needed)
+    cure = "compare fewer seeds, rates or optimizers at once"
+    sizes.check_bytes("memory", needed, "runs", cure)
     if on_progress:
         on_progress(f"compiling, to run in about {needed / 1e9:.2g} GB", 0, planned)
     tiles = store.keep(folder, protocol) if folder else None

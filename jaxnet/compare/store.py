@@ -40,8 +40,7 @@ def keep(folder: Path, protocol: Protocol) -> Path:
                 f"{', '.join(differ)}; give another folder, or delete this one"
             )
     # Named by the protocol, by which a tile tells whose it is.
-    whose = fingerprints.of_record(records.plain(protocol))
-    tiles = folder / "tiles" / whose[:24]
+    tiles = folder / "tiles" / _whose(protocol)[:24]
     try:
         tiles.mkdir(parents=True, exist_ok=True)
         files.clear(tiles)
@@ -62,7 +61,8 @@ def write(folder: Path, record: Record) -> None:
     keep(folder, record.protocol)
     tables = zip(*(_tables(runs, record.steps) for runs in record.runs), strict=True)
     contents = {name: _parquet(parts) for name, parts in zip(_TABLES, tables, strict=True)}
-    files.write_record(folder / _LOG, records.plain(record.log), contents)
+    log = {"protocol": _whose(record.protocol), **records.plain(record.log)}
+    files.write_record(folder / _LOG, log, contents)
 
 
 def read(folder: Path) -> Record:
@@ -73,6 +73,11 @@ def read(folder: Path) -> Record:
     """
     protocol = _protocol(folder)
     log, contents = _sealed(folder / _LOG)
+    if log.pop("protocol", "") != _whose(protocol):
+        raise InputError(
+            f"folder: wanted a finished comparison; got {folder / _PROTOCOL}: expected the "
+            f"protocol of {_LOG}, got another; make it again"
+        )
     kept = records.rebuilt(Log, log, folder / _LOG)
     ends, curves = (_columns(contents.get(name, b""), folder / name) for name in _TABLES)
     try:
@@ -80,6 +85,11 @@ def read(folder: Path) -> Record:
         return Record(protocol, kept, steps, _runs(ends, curves, len(steps)))
     except InputError as error:
         raise InputError(f"{folder}: {error}; make it again") from error
+
+
+def _whose(protocol: Protocol) -> str:
+    """Give what a protocol is known by."""
+    return fingerprints.of_record(records.plain(protocol))
 
 
 def _protocol(folder: Path) -> Protocol:

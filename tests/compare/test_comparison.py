@@ -15,14 +15,14 @@ import pytest
 from pyarrow import parquet
 
 from jaxnet import batches, losses, network, optimizers
-from jaxnet._guards import checks, records, verify
-from jaxnet.compare import comparison, inputs, phases, statistics, sweep
+from jaxnet._guards import checks, records, sizes, verify
+from jaxnet.compare import comparison, phases, statistics, sweep
 from jaxnet.compare.protocol import Judging, Protocol, Search, Tuning
 from jaxnet.compare.runs import Log, Record, Runs, Seconds
 from jaxnet.devices import Provenance
 from jaxnet.errors import InputError
 from jaxnet.report import page
-from jaxnet.storage import files
+from jaxnet.storage import files, fingerprints
 
 POINTS = np.random.default_rng(0).normal(size=7)
 HELD, UNSEEN = POINTS[:3] + 0.5, POINTS[3:] - 0.5
@@ -502,6 +502,10 @@ def damaged(path, *fields, value=None):
     else:
         inner[fields[-1]] = value
     files.write_record(path, record, contents)
+    if path.stem == "protocol":  # as one who alters it knowingly would
+        log, contents = files.read_record(path.with_name("comparison.json"))
+        whose = {"protocol": fingerprints.of_record(record)}
+        files.write_record(path.with_name("comparison.json"), log | whose, contents)
 
 
 @pytest.mark.parametrize(
@@ -649,10 +653,8 @@ def test_a_damaged_comparison_is_refused(found, tmp_path):
     others = {path.name: [path.read_bytes()] for path in theirs}
     kinds = []
     for kind, path in damage.drawn(tmp_path / "ours", tmp_path / "copy", others):
-        named = (
-            r"folder: wanted a finished comparison; got .*(protocol|runs|curves|comparison)\.\w+: expected"
-        )
-        with pytest.raises(InputError, match=named):
+        named = r"(protocol|runs|curves|comparison)\.\w+: expected"
+        with pytest.raises(InputError, match=rf"wanted a finished comparison; got .*{named}"):
             comparison.load(path.parent)
         kinds.append(kind)
     print(Counter(kinds))
@@ -888,9 +890,9 @@ def test_bad_input_is_refused_before_anything_compiles(given, words):
 
 @pytest.mark.usefixtures("uncompiled")
 def test_more_than_the_memory_holds_is_refused(monkeypatch):
-    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1}
-    monkeypatch.setattr(inputs.os, "sysconf", pages.get)
-    words = "^memory: wanted runs that fit the machine's 0 GB; got about 0 GB; compare fewer"
+    # What the runs keep fits it; a tile of them does not.
+    monkeypatch.setattr(sizes, "memory", lambda: 60_000)
+    words = "^memory: wanted what fits the machine's 60,000 bytes of memory; got runs, which take"
     with pytest.raises(InputError, match=words):
         compare()
 
