@@ -890,9 +890,12 @@ def test_bad_input_is_refused_before_anything_compiles(given, words):
 
 @pytest.mark.usefixtures("uncompiled")
 def test_more_than_the_memory_holds_is_refused(monkeypatch):
-    # What the runs keep fits it; a tile of them does not.
-    monkeypatch.setattr(sizes, "memory", lambda: 60_000)
-    words = "^memory: wanted what fits the machine's 60,000 bytes of memory; got runs, which take"
+    monkeypatch.setattr(sizes, "memory", lambda: 4096)
+    with pytest.raises(InputError, match="^budget: wanted what fits .* 4,096 bytes .* got 38 runs"):
+        compare()
+    # What the runs keep fits it; what computes them does not.
+    monkeypatch.setattr(sizes, "check_runs", lambda *_: 0)
+    words = "^memory: wanted what fits the machine's 4,096 bytes of memory; got runs, which take"
     with pytest.raises(InputError, match=words):
         compare()
 
