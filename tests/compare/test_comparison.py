@@ -891,7 +891,8 @@ def test_bad_input_is_refused_before_anything_compiles(given, words):
 @pytest.mark.usefixtures("uncompiled")
 def test_more_than_the_memory_holds_is_refused(monkeypatch):
     monkeypatch.setattr(sizes, "memory", lambda: 4096)
-    with pytest.raises(InputError, match="^budget: wanted what fits .* 4,096 bytes .* got 38 runs"):
+    words = r"^budget: wanted what fits .* 4,096 bytes .* got 38 runs"
+    with pytest.raises(InputError, match=words):
         compare()
     # What the runs keep fits it; what computes them does not.
     monkeypatch.setattr(sizes, "check_runs", lambda *_: 0)
