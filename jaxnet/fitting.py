@@ -81,8 +81,7 @@ def begin(
 @functools.lru_cache(maxsize=64)
 def _beginning(optimizer: Optimizer) -> Callable[[PyTree, dict[str, float]], Progress]:
     def first(params: PyTree, numbers: dict[str, Array]) -> Progress:
-        made = Plan(lambda params, batch: params, optimizer).made(numbers)
-        run, none = training.begin(made, params), jnp.int32(0)
+        run, none = training.begin(optimizers.make(optimizer, numbers), params), jnp.int32(0)
         progress = Progress(run, params, run.total + jnp.inf, none, epoch=none, steps=none)
         # As a chunk gives them back: a weakly typed leaf would compile the second chunk anew.
         return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), progress)
@@ -356,18 +355,18 @@ def _in_memory(
 
 
 def _streamed(job: _Job, progress: Progress, data: streams.Stream) -> Iterator[tuple[_Job, _Chunk]]:
-    """Give chunks of batches; the last of an epoch ends it."""
+    """Give chunks of batches, and after those of an epoch one without, which ends it."""
     steps = int(progress.steps)
     for epoch in range(int(progress.epoch), job.epochs):
-        stacks = streams.stacked(itertools.islice(data(epoch), steps, None))
-        ahead = next(stacks, None)
-        if ahead is None:
-            raise InputError(f"data: wanted batches in epoch {epoch}; got none")
-        while ahead:
-            (rows, order, count), ahead = ahead, next(stacks, None)
-            chunk = _Chunk(rows, order.reshape(1, -1), steps, 1, stop=count, ends=ahead is None)
-            yield job.sized(order.shape[1]), chunk
+        sized = chunk = None
+        for rows, order, count in streams.stacked(itertools.islice(data(epoch), steps, None)):
+            sized = job.sized(order.shape[1])
+            chunk = _Chunk(rows, order.reshape(1, -1), steps, 1, stop=count, ends=False)
+            yield sized, chunk
             steps += count
+        if sized is None or chunk is None:
+            raise InputError(f"data: wanted batches in epoch {epoch}; got none")
+        yield sized, chunk._replace(offset=steps, stop=0, ends=True)
         steps = 0
 
 
@@ -381,7 +380,9 @@ def _results(progress: Progress, chunks: Iterator[tuple[_Job, _Chunk]]) -> Itera
         ahead = None if chunk.ends else next(chunks)
         now = _settled(job, chunk, progress, result)
         progress = now.progress
-        yield now._replace(verified=verified)
+        # An epoch whose batches are through is first judged.
+        if now.outcome == "diverged" or not (ahead and ahead[1].ends):
+            yield now._replace(verified=verified)
 
 
 def _settled(job: _Job, chunk: _Chunk, before: Progress, result: Any) -> Fit:

@@ -205,13 +205,13 @@ def _traced_once(loss: Loss | Rule) -> Rule:
     return Rule(jax.jit(losses.value_and_grad(loss), inline=True))
 
 
-def begin(plan: Plan, params: PyTree) -> Run:
-    """Give a run before its first step, of a plan that is made."""
+def begin(optimizer: optax.GradientTransformation, params: PyTree) -> Run:
+    """Give a run before its first step."""
     kind = jnp.result_type(*jax.tree.leaves(params))
     # Sums of many numbers want more digits than half precision has.
     kind = jnp.float32 if jnp.finfo(kind).bits < 32 else kind
     zero = jnp.zeros((), jnp.int32)
-    return Run(start(plan.optimizer, params), jnp.zeros((), kind), zero, zero - 1)
+    return Run(start(optimizer, params), jnp.zeros((), kind), zero, zero - 1)
 
 
 def advance(
@@ -302,7 +302,7 @@ def train(
         InputError: input that cannot be trained on, named, before anything compiles; a loss that
             this JAX does not compile to what it says.
     """
-    checks.order(order, check(loss, params, data) or 0)
+    checks.order(order, check(loss, params, data))
     numbers, plan = optimizers.check(optimizer, hyperparameters), Plan(loss, optimizer)
     program = _program(plan, record)
     at_start, like = (params, data, (order[0],), None), (params, data, order)
@@ -359,7 +359,7 @@ def _program(plan: Plan, record: Record) -> verify.Program:
             run, new = at(t, carry[0])
             return run, jax.tree.map(lambda all, one: all.at[t].set(one), carry[1], new)
 
-        first = begin(made, params)
+        first = begin(made.optimizer, params)
         shapes = jax.eval_shape(at, 0, first)[1]
         records = jax.tree.map(lambda one: _unrecorded(len(order), one), shapes)
         run, records = jax.lax.fori_loop(0, steps, body, (first, records))

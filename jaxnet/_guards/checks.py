@@ -261,7 +261,8 @@ def batch_size(size: int | None, rows: int | None) -> None:
         return
     if rows is None:
         raise InputError(f"batch_size: wanted none, a stream brings its own batches; got {size}")
-    if not 1 <= size <= rows:
+    at_least_one(batch_size=size)
+    if size > rows:
         raise InputError(f"batch_size: wanted 1 to the {rows} rows of data; got {size}")
 
 
@@ -280,12 +281,16 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
         )
 
 
-def order(array: Any, rows: int) -> None:
+def order(array: Any, rows: int | None) -> None:
     """Refuse an order that is not `[T, B]` integers within the rows of the data.
+
+    A stream, which has no rows, has no order either.
 
     Raises:
         InputError: not integers; not two axes, empty, or a row outside the data.
     """
+    if rows is None:
+        raise InputError("data: wanted arrays; got a function; jaxnet.fit takes streams")
     array = np.asarray(array)
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"order: wanted integer rows; got {array.dtype}")

@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 
 def plain(record: Any) -> dict[str, Any]:
-    """Give a dataclass as JSON has it."""
-    return json.loads(json.dumps(dataclasses.asdict(record)))
+    """Give a dataclass as JSON has it, numbers of NumPy as numbers."""
+    return json.loads(json.dumps(dataclasses.asdict(record), default=lambda value: value.item()))
 
 
 def rebuilt(kind: type[T], record: Any, path: Path) -> T:

@@ -402,9 +402,9 @@ def _leaving_nothing(folder: Path) -> Iterator[None]:
 
 def _record(settings: Train, folder: Path) -> None:
     """Write what the run is, once it was accepted."""
-    path = folder / _RECORD
-    if not path.exists():
-        files.write(path, json.dumps(_kept(settings), indent=1).encode())
+    path, content = folder / _RECORD, json.dumps(_kept(settings), indent=1).encode()
+    if not path.exists() or path.read_bytes() != content:
+        files.write(path, content)
 
 
 def _kept(settings: Train) -> dict[str, Any]:

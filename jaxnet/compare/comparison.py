@@ -13,7 +13,7 @@ import jax
 from jaxtyping import PyTree
 
 from jaxnet import losses
-from jaxnet._guards import checks
+from jaxnet._guards import checks, records, sizes
 from jaxnet.compare import inputs, phases, statistics, store, sweep, verdicts
 from jaxnet.compare.protocol import LEVEL, Judging, Part, Protocol, Search, Tuning
 from jaxnet.compare.runs import Record
@@ -112,6 +112,8 @@ def compare(
     words = {"title": title, "command": command}
     inputs.check_settings({"epochs": epochs, **seeded}, words, budget, target)
     rates = inputs.rates(entries, learning_rates, budget)
+    tried = max(map(len, rates.values()))
+    runs = sizes.check_runs(len(entries), tried, tuning_seeds, seeds)
     problem = inputs.Problem(
         loss=loss,
         init=init,
@@ -124,6 +126,7 @@ def compare(
         fast=fast,
     )
     task = inputs.task(problem)
+    sizes.check_steps(epochs, task.rows, task.batch_size, runs)
     programs = inputs.programs(task, entries)
     task = task._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
@@ -131,9 +134,9 @@ def compare(
     protocol = _protocol(task, searches, **seeded, fewest=fewest, target=target)
     bench = phases.bench(task, protocol, folder and Path(folder), on_progress)
     phases.compile_all(bench, entries, protocol)
-    runs = [each for entry in entries for each in phases.run(bench, entry, protocol)]
+    results = [each for entry in entries for each in phases.run(bench, entry, protocol)]
     log = bench.log(title, command, programs.unable)
-    comparison = of_record(Record(protocol, log, task.measured, runs))
+    comparison = of_record(Record(protocol, log, task.measured, results))
     if folder:
         save(comparison, Path(folder))
     return comparison
@@ -153,7 +156,7 @@ def _protocol(
     tuned_on = "training" if task.validation is None else "validation"
     judged: Part = tuned_on if task.test is None else "test"
     fresh = tuple(range(tuning_seeds, tuning_seeds + seeds))
-    return Protocol(
+    protocol = Protocol(
         optimizers=searches,
         tuning=Tuning(tuned_on, tuple(range(tuning_seeds))),
         judging=Judging(judged, fresh, fewest, target=target),
@@ -166,6 +169,8 @@ def _protocol(
         start=fingerprints.of_data(jax.device_get(task.init(jax.random.key(0)))),
         program=task.fingerprint,
     )
+    # As it is read again: a whole number may be a float.
+    return records.rebuilt(Protocol, records.plain(protocol), Path("protocol"))
 
 
 def _parts(task: sweep.Task) -> dict[Part, PyTree]:

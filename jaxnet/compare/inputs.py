@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet import losses, optimizers, training
-from jaxnet._guards import checks, sizes, versions
+from jaxnet._guards import checks, versions
 from jaxnet.compare import sweep
 from jaxnet.compare.protocol import BASELINE
 from jaxnet.errors import FunctionError, InputError
@@ -30,10 +30,10 @@ def check_settings(
             target that is not finite, a title or a command that is not words.
     """
     checks.at_least_one(budget=budget, **counts)
-    sizes.check_runs(1, budget, counts["tuning_seeds"], counts.get("seeds", 1))
     if budget == 1:
         raise InputError("budget: wanted at least 2 learning rates to choose from; got 1")
-    if target is not None and not (isinstance(target, int | float) and math.isfinite(target)):
+    real = isinstance(target, int | float | np.floating | np.integer)
+    if target is not None and not (real and math.isfinite(target)):
         raise InputError(
             f"target: wanted a finite loss; got {target!r}; None takes plain SGD's own at its end"
         )
@@ -164,7 +164,6 @@ def task(problem: Problem) -> sweep.Task:
         raise InputError(
             f"batch_size: wanted 1 to the {rows} rows of data; got {size}; None takes all"
         )
-    sizes.check_steps(problem.epochs, rows, size or rows)
     params = _started(problem.init)
     if (size or rows) == rows and _equal(params, problem.init(jax.random.key(1))):
         raise InputError(
@@ -203,16 +202,16 @@ def programs(task: sweep.Task, entries: Sequence[optimizers.Entry]) -> Programs:
     Raises:
         InputError: plain SGD or all others cannot step.
     """
-    texts, unable = [], {}
+    texts, unable = {}, {}
     for entry in entries:
         try:
-            texts.append(_program(entry, task))
+            texts[entry.name] = _program(entry, task)
         except FunctionError as error:
             # Where it is the only one there is nothing to hold against plain SGD.
             if entry.name == BASELINE or len(entries) == 2 + len(unable):
                 raise
             unable[entry.name] = f"a step from init(key) raised {_said(error.__cause__)}"
-    return Programs(fingerprints.of_record(texts), unable)
+    return Programs(fingerprints.of_record(dict(sorted(texts.items()))), unable)
 
 
 def _check_functions(problem: Problem) -> None:

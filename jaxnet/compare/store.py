@@ -43,7 +43,8 @@ def keep(folder: Path, protocol: Protocol) -> Path:
     tiles = folder / "tiles" / _whose(protocol)[:24]
     try:
         tiles.mkdir(parents=True, exist_ok=True)
-        files.clear(tiles)
+        for each in (folder, tiles):
+            files.clear(each)
         if not (folder / _PROTOCOL).exists():
             files.write_record(folder / _PROTOCOL, records.plain(protocol), {})
     except OSError as error:

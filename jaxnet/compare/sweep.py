@@ -565,7 +565,7 @@ def _train(
         numbers["key"] = _repeated(keys, rates.shape[1])
 
     def begin(params: PyTree, numbers: dict[str, Array]) -> tuple[training.Run, Array]:
-        return training.begin(plan.made(numbers), params), jnp.zeros((), jnp.int32)
+        return training.begin(plan.made(numbers).optimizer, params), jnp.zeros((), jnp.int32)
 
     def advance(t: Array, carry: Any, batch: PyTree | None) -> tuple[training.Run, Array]:
         (run, evaluations), numbers = carry

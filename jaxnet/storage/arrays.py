@@ -53,6 +53,8 @@ def pack(name: str, arrays: Mapping[str, np.ndarray], record: Any) -> bytearray:
     header: dict[str, Any] = {"__metadata__": metadata | {"dtypes": json.dumps(dtypes)}}
     blocks, end = [], 0
     for key, array in arrays.items():
+        if key == "__metadata__":
+            raise InputError(f"arrays: expected other names than {key}, got it; rename that array")
         kept, shape = _NAMES.get(dtypes[key]), list(array.shape)
         if not (kept or jnp.issubdtype(array.dtype, jnp.number)):
             raise InputError(

@@ -134,6 +134,9 @@ class Checkpoints:
             except InputError as error:
                 passed.append(str(error))
                 continue
+            if not (isinstance(record, dict) and {"description", *_TOLD} <= record.keys()):
+                passed.append(f"{path}: expected a checkpoint, got another file of jaxnet's")
+                continue
             _refuse_another("description", self._description, record["description"], path)
             return (path, leaves, record), passed
         return None, passed

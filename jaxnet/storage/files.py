@@ -92,8 +92,6 @@ def read(path: Path) -> bytes:
 def write_record(path: Path, record: Mapping[str, Any], contents: Mapping[str, Content]) -> None:
     """Write files side by side and, after them, a JSON record sealed over itself and all of them.
 
-    What killed processes left half written beside them is removed.
-
     Args:
         path: of the record.
         record: what JSON can hold, under other names than "sha256" and "files".
@@ -103,7 +101,6 @@ def write_record(path: Path, record: Mapping[str, Any], contents: Mapping[str, C
         InputError: a record that is not plain JSON, nan and infinity among it.
         OSError: as `write`.
     """
-    clear(path.parent)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     text = to_json({"sha256": BLANK, "files": digests, **record}, indent=1)
     beside = {path.with_name(name): content for name, content in contents.items()}

@@ -92,6 +92,7 @@ def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
         for index, layer in enumerate(params)
         for name, leaf in layer._asdict().items()
     }
+    files.clear(folder)
     digest = fingerprints.of_data(tensors)
     name = _WEIGHTS.format(digest[:16])
     weights = arrays.pack(name, tensors, None)
@@ -111,6 +112,8 @@ def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
         record, contents = files.read_record(folder / _RECORD)
     except InputError as error:
         raise InputError(f"folder: expected a model in {folder}; {error}") from error
+    if "about" not in record or len(contents) != 1:
+        raise InputError(f"folder: expected a model in {folder}, got another record of jaxnet's")
     (weights,) = contents.values()
     tensors, _ = arrays.unpack(weights)
     layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(len(tensors) // 2)]

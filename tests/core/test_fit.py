@@ -419,7 +419,8 @@ def test_what_on_progress_raises_ends_the_run(x64):
     ("settings", "words"),
     [
         ({"epochs": 0}, "epochs: wanted at least 1; got 0"),
-        ({"batch_size": 0}, "batch_size: wanted 1 to the 23 rows of data; got 0"),
+        ({"batch_size": 0}, "batch_size: wanted at least 1; got 0"),
+        ({"batch_size": 2.5}, "batch_size: wanted a whole number; got 2.5"),
         ({"batch_size": 24}, "batch_size: wanted 1 to the 23 rows of data; got 24"),
         ({"patience": 3}, "validation: wanted data, to measure"),
         ({"metrics": {"zero": lambda p, b: 0.0}}, "validation: wanted data, to measure"),

@@ -721,7 +721,7 @@ def test_a_loop_of_advance_is_run_to_the_bit():
     params, data = problem((3, 4, 2))
     order = jnp.asarray(batches.shuffled(6, 2, epochs=3, seed=0))
     plan = training.Plan(SQUARES, optax.sgd).made({"learning_rate": 0.1, "momentum": 0.9})
-    start, first = training.start(plan.optimizer, params), training.begin(plan, params)
+    start, first = training.start(plan.optimizer, params), training.begin(plan.optimizer, params)
     assert_same(first.state, start)
 
     def record(step):
@@ -753,7 +753,7 @@ def test_a_measurement_is_the_mean_of_the_examples_since_the_last(x64):
         *(SQUARES, optax.sgd, metrics),
         judged=lambda opt_state, params: jax.tree.map(lambda leaf: leaf / 2, params),
     ).made({"learning_rate": 0.1})
-    run, params = training.begin(half, layers(start)), start
+    run, params = training.begin(half.optimizer, layers(start)), start
     for _ in range(2):
         expected = 0.0
         for rows in (np.arange(3), np.arange(3, 4)):
@@ -785,7 +785,7 @@ def test_a_plan_says_what_a_step_counts():
     parts = np.full(1, 1, np.float32), np.full(3, 4, np.float32)
     for weight, expected in ((batches.count, 13 / 4), (lambda batch: 1, 5 / 2)):
         plan = training.Plan(rule, optax.sgd(1.0), weight=weight)
-        run = training.begin(plan, np.zeros(2, np.float32))
+        run = training.begin(plan.optimizer, np.zeros(2, np.float32))
         for batch in parts:
             run, _ = training.advance(plan, run, batch, t=0)
         assert training.measure(plan, run, None)[1]["loss"] == np.float32(expected)
@@ -800,7 +800,7 @@ def test_a_run_keeps_the_first_step_that_failed(goes_on):
 
     sgd = optax.sgd(1.0)
     plan = training.Plan(losses.Rule(planted), optax.apply_if_finite(sgd, 9) if goes_on else sgd)
-    run, failed = training.begin(plan, np.zeros(1, np.float32)), []
+    run, failed = training.begin(plan.optimizer, np.zeros(1, np.float32)), []
     for t, row in enumerate(np.float32([0, 1, 2, 3, 0])):
         run, _ = training.advance(plan, run, row[None], t=t)
         failed.append(int(run.failed))
@@ -813,7 +813,7 @@ def test_a_run_keeps_the_first_step_that_failed(goes_on):
 def test_losses_of_a_half_are_summed_and_measured_in_float32(kind):
     one = losses.Rule(lambda params, batch: (jnp.ones((), kind), params * 0))
     plan = training.Plan(one, optax.sgd(1.0), (("one", lambda params, batch: params + 1),))
-    run, batch = training.begin(plan, np.zeros((), kind)), np.ones(4099, kind)
+    run, batch = training.begin(plan.optimizer, np.zeros((), kind)), np.ones(4099, kind)
     run, _ = training.advance(plan, run, batch, t=0)
     run, values = training.measure(plan, run, batch)
     assert {name: (value.dtype, float(value)) for name, value in values.items()} == dict.fromkeys(
@@ -827,3 +827,10 @@ def test_a_trained_program_and_an_epoch_share_the_trace_of_the_loss():
     training.train(loss, optax.sgd(0.1), params, data, batches.full_batch(6, 2))
     fitting.fit(loss, optax.sgd(0.1, momentum=0.9), params, data, epochs=2)
     assert len(executions) == 1
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_stream_is_for_fit():
+    params, data = problem()
+    with pytest.raises(InputError, match=r"data: wanted arrays; got a function; jaxnet\.fit takes"):
+        training.train(SQUARES, optax.sgd(0.1), params, lambda epoch: [data], [[0, 1]])

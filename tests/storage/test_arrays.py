@@ -85,3 +85,8 @@ def test_a_file_under_another_name_is_refused(tmp_path):
     (tmp_path / "1.safetensors").rename(tmp_path / "2.safetensors")
     with pytest.raises(InputError, match=r"2\.safetensors: expected .* another under its name"):
         arrays.read(tmp_path / "2.safetensors")
+
+
+def test_the_name_of_the_record_is_no_name_of_an_array(tmp_path):
+    with pytest.raises(InputError, match="arrays: expected other names than __metadata__"):
+        arrays.write(tmp_path / "a", {"__metadata__": np.ones(2)}, None)

@@ -20,7 +20,7 @@ import pytest
 
 from jaxnet import fitting, losses, network, streams, training
 from jaxnet.errors import InputError
-from jaxnet.storage import checkpoints, fingerprints
+from jaxnet.storage import arrays, checkpoints, fingerprints
 
 ROOT = Path(__file__).parents[2]
 # How often the run that is killed is killed.
@@ -488,6 +488,15 @@ def test_descriptions_that_look_alike_are_told_apart(other, tmp_path):
 def test_a_description_that_is_not_json_is_refused(bad, tmp_path):
     with pytest.raises(InputError, match="description: expected plain JSON"):
         checkpoints.Checkpoints(tmp_path, bad)
+
+
+def test_another_file_under_the_name_of_a_checkpoint_is_passed_over(tmp_path):
+    now = begun(optax.sgd(0.1), problem()[0])
+    save(tmp_path, now)
+    arrays.write(tmp_path / f"1{SUFFIX}", {"a": np.ones(2)}, {"x": 1})
+    found, passed = restored(tmp_path, now)
+    assert same(found, now)
+    assert "another file of jaxnet's" in passed[0]
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import subprocess
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -132,3 +133,15 @@ def test_a_record_that_is_not_json_is_refused(bad, tmp_path):
     with pytest.raises(InputError, match="record: expected plain JSON, got"):
         files.write_record(tmp_path / "r.json", {"a": bad}, {})
     assert not list(tmp_path.iterdir())
+
+
+def test_records_written_at_once_into_one_folder_are_all_there(tmp_path):
+    def write(name):
+        for count in range(30):
+            files.write_record(tmp_path / f"{name}.json", {"count": count}, {f"{name}.bin": b"x"})
+
+    with futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, "abc"))
+    for name in "abc":
+        record, contents = files.read_record(tmp_path / f"{name}.json")
+        assert (record, contents) == ({"count": 29}, {f"{name}.bin": b"x"})

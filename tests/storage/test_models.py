@@ -63,3 +63,9 @@ def test_a_model_of_an_older_version_is_refused(tmp_path):
     (tmp_path / "model.json").write_text(old)
     with pytest.raises(InputError, match=r"of an older version or damaged; make it again"):
         models.read(tmp_path)
+
+
+def test_another_sealed_record_is_no_model(tmp_path):
+    files.write_record(tmp_path / "model.json", {"about": {}}, {})
+    with pytest.raises(InputError, match=r"folder: expected a model in .*another record"):
+        models.read(tmp_path)
