@@ -162,10 +162,10 @@ def fit(
             name: np.concatenate([now.history.get(name, np.zeros(0, value.dtype)), value])
             for name, value in more.history.items()
         }
-        now = more._replace(history=history or now.history)
+        now = more._replace(history=history)
         if on_progress and now.outcome == "running":
             on_progress(now)
-    idle = divergence.untrained(params, now.progress.run.state) if now.history else ""
+    idle = divergence.untrained(params, now.progress.run.state) if now.progress.epoch else ""
     return now._replace(message=now.message or idle)
 
 
@@ -389,7 +389,7 @@ def _settled(job: _Job, chunk: _Chunk, before: Progress, result: Any) -> Fit:
     """Give where a call of the program came, and the values of the epochs that it finished."""
     progress, history, finite = jax.block_until_ready(result)
     through = int(progress.epoch) - int(before.epoch)
-    history = {name: np.asarray(value)[:through] for name, value in history.items() if through}
+    history = {name: np.asarray(value)[:through] for name, value in history.items()}
     if finite:
         return Fit(progress, history, "running")
     failed = chunk._replace(orders=np.roll(chunk.orders, -through, axis=0), count=1, ends=False)

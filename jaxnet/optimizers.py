@@ -51,7 +51,22 @@ def check(optimizer: Any, hyperparameters: Mapping[str, Any] | None) -> dict[str
             "optimizer: wanted an optimizer of optax, or a function that makes one, such as "
             f"optax.sgd; got {optimizer!r}; jaxnet.optimizers.by_name takes names"
         )
+    else:
+        _check_arguments(optimizer, hyperparameters or {})
     return {name: checks.number(name, value) for name, value in (hyperparameters or {}).items()}
+
+
+def _check_arguments(make: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(make).bind(**hyperparameters)
+    except TypeError as error:
+        name = getattr(make, "__name__", repr(make))
+        raise InputError(
+            f"hyperparameters: wanted those of {name}; got {dict(hyperparameters)}: {error}; such "
+            'as hyperparameters={"learning_rate": 0.01}'
+        ) from error
+    except ValueError:  # a function that does not say what it takes
+        return
 
 
 def _is_made(optimizer: Any) -> bool:

@@ -244,7 +244,7 @@ def measure(plan: Plan, run: Run, validation: PyTree | None) -> tuple[Run, dict[
 def judge(loss: Loss | Rule, metrics: Metrics, params: PyTree, data: PyTree) -> dict[str, Array]:
     """Give the loss of data as one batch, and each metric."""
     values = {"loss": loss(params, data)}
-    return values | {name: jnp.asarray(metric(params, data)) for name, metric in metrics}
+    return values | {name: checks.scalar(name, metric(params, data)) for name, metric in metrics}
 
 
 def _judged(plan: Plan, params: PyTree, validation: PyTree | None) -> dict[str, Array]:
@@ -302,7 +302,7 @@ def train(
         InputError: input that cannot be trained on, named, before anything compiles; a loss that
             this JAX does not compile to what it says.
     """
-    checks.order(order, check(loss, params, data))
+    order = checks.order(order, check(loss, params, data))
     numbers, plan = optimizers.check(optimizer, hyperparameters), Plan(loss, optimizer)
     program = _program(plan, record)
     at_start, like = (params, data, (order[0],), None), (params, data, order)

@@ -99,6 +99,7 @@ def data(tree: PyTree, name: str = "data") -> int:
     return rows
 
 
+_MOST_EPOCHS = 2**31 - 1
 _SCALAR = "loss: wanted a real scalar"
 
 
@@ -273,6 +274,8 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
         InputError: a count below one; metrics or patience without validation data.
     """
     at_least_one(epochs=epochs, **({} if patience is None else {"patience": patience}))
+    if epochs > _MOST_EPOCHS:
+        raise InputError(f"epochs: wanted at most {_MOST_EPOCHS}, of int32; got {epochs}")
     if validation is not None:
         data(validation, "validation")
     elif metrics or patience is not None:
@@ -281,8 +284,22 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
         )
 
 
-def order(array: Any, rows: int | None) -> None:
-    """Refuse an order that is not `[T, B]` integers within the rows of the data.
+def scalar(name: str, value: Any) -> Any:
+    """Give what a metric gives as an array; also while tracing.
+
+    Raises:
+        InputError: not one number.
+    """
+    if jnp.shape(value) != ():
+        raise InputError(
+            f"metrics: {name}: wanted one number, of shape []; got {list(jnp.shape(value))}; "
+            "reduce it, as by jnp.mean"
+        )
+    return jnp.asarray(value)
+
+
+def order(order: Any, rows: int | None) -> Any:
+    """Give an order as an array: `[T, B]` integers within the rows of the data.
 
     A stream, which has no rows, has no order either.
 
@@ -291,7 +308,7 @@ def order(array: Any, rows: int | None) -> None:
     """
     if rows is None:
         raise InputError("data: wanted arrays; got a function; jaxnet.fit takes streams")
-    array = np.asarray(array)
+    array = np.asarray(order)
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"order: wanted integer rows; got {array.dtype}")
     if array.ndim != 2 or array.size == 0:
@@ -305,6 +322,7 @@ def order(array: Any, rows: int | None) -> None:
             f"order: wanted rows 0 to {rows - 1}, the rows of the data; got row {row} in step "
             f"{np.argwhere(array == row)[0][0]}"
         )
+    return order if isinstance(order, jax.Array) else array
 
 
 def _finite(name: str, tree: PyTree, index: int, leaf: Any) -> None:

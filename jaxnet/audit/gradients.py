@@ -153,7 +153,8 @@ def audit(
     if isinstance(claimed, losses.Rule):
         claimed = functools.partial(_gradient_of, claimed)
     # An Equinox module is a pytree that can be called: what has the structure is the gradient.
-    ask = claimed if callable(claimed) and jax.tree.structure(claimed) != tree else None
+    own = jax.tree.structure(claimed) == tree and not jax.tree_util.treedef_is_leaf(tree)
+    ask = claimed if callable(claimed) and not own else None
     case = _case(loss, params, batch, ask(params, batch) if ask else claimed)
     differences, refuted = finite.referee(case)
     judged = [_judge(case, index) for index in range(len(case.true))]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -44,6 +45,8 @@ def main(settings: Predict) -> None:
     output = settings.output
     if output.suffix != ".csv" or output.is_dir():
         raise InputError(f"output: wanted a file ending in .csv; got {output}")
+    if output.exists() and Path(settings.data).exists() and output.samefile(settings.data):
+        raise InputError(f"output: wanted another file than the table; got {output}; rename it")
     predicted = run(settings)
     table = io.StringIO(newline="")
     writer = csv.writer(table)

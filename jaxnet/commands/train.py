@@ -256,7 +256,7 @@ def keep(settings: Train, result: Result, folder: Path) -> None:
         "settings": _kept(settings),
         "activation": settings.activation,
         "encoder": result.split.encoder.to_json(),
-        "scores": result.scores,
+        "scores": {part: _finite(scores) for part, scores in result.scores.items()},
         "outcome": result.fit.outcome,
         "provenance": dataclasses.asdict(devices.provenance(np.float32))
         | {"seed": str(settings.seed), "verified": result.fit.verified},
@@ -268,7 +268,7 @@ def keep(settings: Train, result: Result, folder: Path) -> None:
         ",".join([str(epoch + 1), *(repr(float(value)) for value in values)])
         for epoch, values in enumerate(zip(*history.values(), strict=True))
     ]
-    (folder / "history.csv").write_text("\n".join(lines) + "\n")
+    files.write(folder / "history.csv", ("\n".join(lines) + "\n").encode())
     curves = {
         {"loss": "training", "validation_loss": "validation"}[name]: values
         for name, values in history.items()
@@ -276,6 +276,11 @@ def keep(settings: Train, result: Result, folder: Path) -> None:
     }
     title = f"{Path(_data(settings)).name}: learning curves"
     report.loss_curves(folder / "curves.png", title, curves, "loss", log="y")
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float | None]:
+    """Give scores as JSON can hold them: None where there is none."""
+    return {name: score if np.isfinite(score) else None for name, score in scores.items()}
 
 
 def main(settings: Train) -> int:
@@ -338,7 +343,7 @@ def _train(settings: Train, folder: Path) -> int:
     keep(settings, result, folder)
     show(settings, result)
     print(f"\nModel, history and curves: {folder}")
-    return 0
+    return int(result.fit.outcome == "diverged")
 
 
 def _said(fit: fitting.Fit) -> tuple[str, int]:

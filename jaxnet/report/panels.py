@@ -102,4 +102,5 @@ def _draw(panel: Panel, ax: Any) -> None:
         # Epochs and devices are whole.
         ax.locator_params("x", integer=True)
     ax.set_yscale("log" if "y" in panel.log else "linear")
-    ax.legend(frameon=False)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False)

@@ -650,3 +650,16 @@ def test_labels_outside_the_outputs_are_refused():
     x, y = np.ones((2, 3), np.float32), np.array([0, 4])
     with pytest.raises(InputError, match=r"class labels 0 to 3.*got 4 in row 1"):
         gradients.audit(loss, params, (x, y), params)
+
+
+@pytest.mark.parametrize("rule", [False, True])
+def test_parameters_may_be_one_array(rule):
+    def loss(params, batch):
+        return jnp.mean((batch[0] @ params - batch[1]) ** 2)
+
+    batch = np.eye(3, dtype=np.float32), np.ones(3, np.float32)
+    claimed = losses.Rule(jax.value_and_grad(loss)) if rule else jax.grad(loss)
+    params = np.full(3, 0.5, np.float32)
+    assert [row.verdict for row in gradients.audit(loss, params, batch, claimed).rows] == ["right"]
+    wrong = gradients.audit(loss, params, batch, lambda p, b: -jax.grad(loss)(p, b))
+    assert [row.verdict for row in wrong.rows] == ["wrong"]

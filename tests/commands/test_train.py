@@ -71,6 +71,13 @@ def test_a_run_beats_the_mean_and_predicts_in_the_targets_units(houses, trained,
     assert {path.name for path in trained.iterdir()} >= {"run.json", "history.csv", "curves.png"}
 
 
+def test_predictions_do_not_replace_the_table(houses, trained):
+    before = houses.read_bytes()
+    with pytest.raises(InputError, match="output: wanted another file than the table"):
+        predict.main(Predict(trained, str(houses), houses))
+    assert houses.read_bytes() == before
+
+
 def test_another_program_reads_the_model(houses, trained):
     """safetensors, JSON and plain NumPy give the same predictions."""
     kept = json.loads((trained / "model" / "model.json").read_text())

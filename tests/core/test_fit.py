@@ -449,3 +449,24 @@ def test_bad_streams_are_refused(x64):
 def test_more_devices_than_there_are_is_refused():
     with pytest.raises(InputError, match="devices: wanted 1 to the 4 local devices; got 5"):
         devices.batch_sharding(5)
+
+
+def test_a_metric_that_is_no_number_is_named(x64):
+    params, data = problem()
+    for metric in (lambda p, b: b[1][:, 0], lambda p, b: jnp.ones(1)):
+        with pytest.raises(InputError, match=r"metrics: many: wanted one number, of shape \[\]; got"):
+            sgd(params, data, epochs=1, batch_size=5, validation=data, metrics={"many": metric})
+
+
+def test_a_run_that_diverged_at_once_has_a_history_of_nothing(x64):
+    params, data = problem()
+    run = fitting.fit(LOSS, optax.sgd(1e300), params, data, epochs=3, batch_size=5)
+    assert run.outcome == "diverged"
+    assert run.history["loss"].shape == (0,)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_more_epochs_than_are_counted_are_refused(x64):
+    params, data = problem()
+    with pytest.raises(InputError, match="epochs: wanted at most 2147483647"):
+        sgd(params, data, epochs=10**10, batch_size=5)

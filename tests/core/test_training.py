@@ -834,3 +834,19 @@ def test_a_stream_is_for_fit():
     params, data = problem()
     with pytest.raises(InputError, match=r"data: wanted arrays; got a function; jaxnet\.fit takes"):
         training.train(SQUARES, optax.sgd(0.1), params, lambda epoch: [data], [[0, 1]])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_arguments_of_another_optimizer_are_named():
+    params, data = problem()
+    order = [[0, 1, 2]]
+    for given in (None, {"lr": 0.1}, {"learning_rate": 0.1, "decay": 2.0}):
+        with pytest.raises(InputError, match="hyperparameters: wanted those of sgd; got .*such as"):
+            training.train(SQUARES, optax.sgd, params, data, order, hyperparameters=given)
+    # An order may be a list, and an optimizer that says nothing of its arguments is called.
+    rate = {"learning_rate": 0.1}
+    listed = training.train(SQUARES, optax.sgd, params, data, order, hyperparameters=rate)
+    ordered = training.train(
+        SQUARES, optax.sgd, params, data, np.array(order), hyperparameters=rate
+    )
+    assert_same(listed, ordered)
