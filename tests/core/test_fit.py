@@ -454,7 +454,7 @@ def test_more_devices_than_there_are_is_refused():
 def test_a_metric_that_is_no_number_is_named(x64):
     params, data = problem()
     for metric in (lambda p, b: b[1][:, 0], lambda p, b: jnp.ones(1)):
-        with pytest.raises(InputError, match=r"metrics: many: wanted one number, of shape \[\]; got"):
+        with pytest.raises(InputError, match=r"metrics: many: wanted one number, of shape"):
             sgd(params, data, epochs=1, batch_size=5, validation=data, metrics={"many": metric})
 
 
