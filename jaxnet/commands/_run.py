@@ -36,9 +36,18 @@ def enter(work: Callable[[], int | None]) -> NoReturn:
     sys.unraisablehook = _unraisable
     try:
         code = outcome(work)
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        code = ended.code or 0
     finally:
         # Else the interpreter looks through all that was ever imported, for half a second.
         gc.freeze()
+    if code >= STOPPED - signal.SIGINT:
+        # What still compiles in other threads would crash as the interpreter is taken down.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     raise SystemExit(code)
 
 
