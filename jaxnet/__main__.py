@@ -12,7 +12,8 @@ from jaxnet.errors import InputError
 _ABOUT = """Train networks on tables, compare optimizers, audit gradients.
 
 jaxnet COMMAND --help explains each command; jaxnet --version gives the version.
-Exit codes: 0, 1 where an audited gradient is not right, 2 bad input, 130 Ctrl-C."""
+Exit codes: 0, 1 where an audited gradient is not right or training diverged, 2 bad
+input, 130 Ctrl-C."""
 
 
 def main() -> NoReturn:

@@ -23,7 +23,7 @@ def run(settings: Audit) -> gradients.Audit:
 
     Raises:
         InputError: no Python file, one that does not define the four names, or what
-            `gradients.audit` refuses.
+            `jaxnet.audit.audit` refuses.
     """
     fields.check(settings)
     module = _load(settings.file)
