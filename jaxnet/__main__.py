@@ -44,7 +44,7 @@ def _settings(arguments: list[str]) -> object:
         import tyro
     except ModuleNotFoundError as error:
         raise InputError(
-            "tyro: wanted this package, which reads the command line; got none; run pip install "
+            "tyro: expected this package, which reads the command line, got none; run pip install "
             "'jaxnet-lab[commands]'"
         ) from error
     from jaxnet.commands import fields, settings

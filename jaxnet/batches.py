@@ -48,7 +48,7 @@ def shuffle(rows: int, seed: int, epoch: int) -> Int32[np.ndarray, " N"]:
         InputError: a negative seed.
     """
     if seed < 0:
-        raise InputError(f"seed: wanted at least 0; got {seed}")
+        raise InputError(f"seed: expected at least 0, got {seed}")
     return np.random.default_rng([seed, epoch]).permutation(rows).astype(np.int32)
 
 
@@ -71,4 +71,4 @@ def check_size(rows: int, batch_size: int) -> None:
         InputError: or of less than a row.
     """
     if not 1 <= batch_size <= rows:
-        raise InputError(f"batch_size: wanted 1 to the {rows} rows of the data; got {batch_size}")
+        raise InputError(f"batch_size: expected 1 to the {rows} rows of the data, got {batch_size}")

@@ -63,12 +63,12 @@ def is_fast(asked: bool | None) -> bool:
     """
     unknown = [name for name in os.environ if name.startswith("JAXNET_") and name != _SWITCH]
     if unknown:
-        raise InputError(f"{unknown[0]}: wanted {_SWITCH}, the one variable there is; rename it")
+        raise InputError(f"{unknown[0]}: expected {_SWITCH}, the one variable there is; rename it")
     said = os.environ.get(_SWITCH, "1")
     if said not in ("0", "1"):
-        raise InputError(f"{_SWITCH}: wanted 1 or 0; got {said!r}; unset it for 1")
+        raise InputError(f"{_SWITCH}: expected 1 or 0, got {said!r}; unset it for 1")
     if not isinstance(asked, bool | None):
-        raise InputError(f"fast: wanted True or False, or None for {_SWITCH}; got {asked!r}")
+        raise InputError(f"fast: expected True or False, or None for {_SWITCH}, got {asked!r}")
     return said == "1" if asked is None else asked
 
 
@@ -85,10 +85,10 @@ def first() -> Any:
     """Give the device JAX selects by itself, or by the environment variable JAX_PLATFORMS.
 
     Raises:
-        InputError: naming the platforms wanted and available.
+        InputError: naming the platforms expected and available.
     """
     config: Any = jax.config
-    wanted = config.jax_platforms
+    expected = config.jax_platforms
     try:
         return jax.devices()[0]
     except (RuntimeError, AssertionError) as error:  # the latter where CUDA is not installed
@@ -98,9 +98,9 @@ def first() -> Any:
             jax.config.update("jax_platforms", None)
             available = ", ".join(sorted(backend.backends()))
         finally:
-            jax.config.update("jax_platforms", wanted)
+            jax.config.update("jax_platforms", expected)
         raise InputError(
-            f"JAX_PLATFORMS: wanted {wanted}; available here: {available}; install that "
+            f"JAX_PLATFORMS: expected {expected}; available here: {available}; install that "
             "platform's extra (jaxnet-lab[cuda], jaxnet-lab[tpu]) or unset JAX_PLATFORMS"
         ) from error
 
@@ -124,7 +124,7 @@ def batch_sharding(count: int | None = None) -> jax.sharding.NamedSharding:
     local = jax.local_devices()
     if count is not None and not 1 <= count <= len(local):
         raise InputError(
-            f"devices: wanted 1 to the {len(local)} local devices; got {count}; CPU cores become "
+            f"devices: expected 1 to the {len(local)} local devices, got {count}; CPU cores become "
             "devices by jax.config.update('jax_num_cpu_devices', ...) before JAX is first used"
         )
     spec = jax.sharding.PartitionSpec("batch")

@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """What was given cannot be used; its text says what was wanted, what came and what to do."""
+    """What was given cannot be used; its text says what was expected, what came and what to do."""
 
 
 class FunctionError(InputError):

@@ -43,13 +43,14 @@ def check(optimizer: Any, hyperparameters: Mapping[str, Any] | None) -> dict[str
     if _is_made(optimizer):
         if hyperparameters:
             raise InputError(
-                f"optimizer: wanted a function of {', '.join(hyperparameters)}, such as optax.sgd; "
+                f"optimizer: expected a function of {', '.join(hyperparameters)}, such as "
+                "optax.sgd, "
                 "got an optimizer already made"
             )
     elif not callable(optimizer):
         raise InputError(
-            "optimizer: wanted an optimizer of optax, or a function that makes one, such as "
-            f"optax.sgd; got {optimizer!r}; jaxnet.optimizers.by_name takes names"
+            "optimizer: expected an optimizer of optax, or a function that makes one, such as "
+            f"optax.sgd, got {optimizer!r}; jaxnet.optimizers.by_name takes names"
         )
     else:
         _check_arguments(optimizer, hyperparameters or {})
@@ -62,7 +63,8 @@ def _check_arguments(make: Callable[..., Any], hyperparameters: Mapping[str, Any
     except TypeError as error:
         name = getattr(make, "__name__", repr(make))
         raise InputError(
-            f"hyperparameters: wanted those of {name}; got {dict(hyperparameters)}: {error}; such "
+            f"hyperparameters: expected those of {name}, got {dict(hyperparameters)}: {error}; "
+            "such "
             'as hyperparameters={"learning_rate": 0.01}'
         ) from error
     except ValueError:  # a function that does not say what it takes
@@ -85,13 +87,13 @@ def make(optimizer: Any, hyperparameters: Mapping[str, Any]) -> optax.GradientTr
         result = optimizer(**hyperparameters)
     except jax.errors.ConcretizationTypeError as error:
         raise InputError(
-            f"optimizer: wanted hyperparameters it can be traced over; got "
+            f"optimizer: expected hyperparameters it can be traced over, got "
             f"{', '.join(hyperparameters)}, of which it asks one for its value; bind that one with "
             "functools.partial"
         ) from error
     if not _is_made(result):
         raise InputError(
-            f"optimizer: wanted a function that makes an optimizer; it gave {result!r}"
+            f"optimizer: expected a function that makes an optimizer; it gave {result!r}"
         )
     return result
 
@@ -154,7 +156,7 @@ def entry(name: str) -> Entry:
     if name not in _entries():
         near = difflib.get_close_matches(name, names(), 3, 0.4)
         known = f"the nearest are {', '.join(near)}" if near else f"known: {', '.join(names())}"
-        raise InputError(f"optimizer: wanted an optimizer of optax; got {name!r}; {known}")
+        raise InputError(f"optimizer: expected an optimizer of optax, got {name!r}; {known}")
     return _entries()[name]
 
 
@@ -186,7 +188,7 @@ def join(name: str, optimizer: Any) -> Entry:
         return Entry(name, _multiplied(optimizer), (1e-2, 1e2), 1.0, note=note)
     if "learning_rate" not in _parameters(optimizer):
         raise InputError(
-            f"{name}: wanted a function of learning_rate, an optimizer of optax or an Entry; got "
+            f"{name}: expected a function of learning_rate, an optimizer of optax or an Entry, got "
             f"{optimizer!r}; such as lambda learning_rate: optax.adam(learning_rate, b1=0.8); a "
             "schedule goes inside, as lambda t: learning_rate * schedule(t); of optax.MultiSteps "
             "give its gradient_transformation()"

@@ -60,8 +60,8 @@ def memory(size: Size) -> Section:
     figures = {made: _peak(tiny_runs, size.many_seeds)}
     claims = {f"{tiny:,} tiny runs, GB": figures[made] / 1e9}
     one, together = ({}, {}) if size.quick else (_ONE, _MANY)
-    wanted = [p for p in one.values() if p in machine.PACKAGES]
-    missing = [package for package in wanted if not machine.installed(package)]
+    expected = [p for p in one.values() if p in machine.PACKAGES]
+    missing = [package for package in expected if not machine.installed(package)]
     for way, package in one.items():
         if package not in missing:
             figures[f"one run on digits, {way}"] = _peak(one_run, package, cores=1)

@@ -180,7 +180,7 @@ def rewrite(text: str, written: str) -> str:
     """
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.S)
     if text.count(BEGIN) != 1 or text.count(END) != 1 or not pattern.search(text):
-        raise InputError(f"readme: wanted one {BEGIN} and one {END} after it")
+        raise InputError(f"readme: expected one {BEGIN} and one {END} after it")
     return pattern.sub(lambda _: written, text)
 
 

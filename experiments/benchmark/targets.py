@@ -153,7 +153,7 @@ def table(judged: list[Verdict]) -> Table:
         )
         for verdict in judged
     ]
-    return Table("Targets", ("", "found", "wanted", ""), rows)
+    return Table("Targets", ("", "found", "expected", ""), rows)
 
 
 def shortfalls(judged: list[Verdict]) -> list[str]:
@@ -161,7 +161,7 @@ def shortfalls(judged: list[Verdict]) -> list[str]:
     together: dict[tuple[str, str], list[str]] = {}
     for target, value in judged:
         if value is not None and not target.met(value):
-            said = f"{target.claim}: {value:.3g} ({target.kind} {target.bound:g} wanted)"
+            said = f"{target.claim}: {value:.3g} ({target.kind} {target.bound:g} expected)"
             together.setdefault((target.part, target.reason), []).append(said)
     return [
         f"{part}, {'; '.join(missed)}. The reason: {reason}."

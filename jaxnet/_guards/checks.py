@@ -26,7 +26,7 @@ def extra(name: str, *modules: str) -> None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise ImportError(
-            f"wanted the modules {', '.join(modules)}; {', '.join(missing)} missing; install "
+            f"expected the modules {', '.join(modules)}; {', '.join(missing)} missing; install "
             f"jaxnet with its extra: pip install 'jaxnet-lab[{name}]'"
         )
 
@@ -39,19 +39,20 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
     """
     found = jax.tree.leaves(tree)
     if not found:
-        raise InputError(f"{name}: wanted at least one array; got an empty pytree")
+        raise InputError(f"{name}: expected at least one array, got an empty pytree")
     for index, leaf in enumerate(found):
         dtype = getattr(leaf, "dtype", None)
         # The kinds that NumPy knows first: this is on the way of every run.
         known = getattr(dtype, "kind", None) in tuple("biufc")
         if isinstance(leaf, jax.core.Tracer):
             raise InputError(
-                f"{path(name, tree, index)}: wanted concrete arrays, whose values can be checked; "
+                f"{path(name, tree, index)}: expected concrete arrays, whose values can be "
+                "checked, "
                 "got a tracer; inside jax.jit or jax.vmap call jaxnet.run instead"
             )
         if dtype is None or not (known or jnp.issubdtype(dtype, jnp.number)):
             got = type(leaf).__name__ if dtype is None else dtype
-            raise InputError(f"{path(name, tree, index)}: wanted an array of numbers; got {got}")
+            raise InputError(f"{path(name, tree, index)}: expected an array of numbers, got {got}")
     return found
 
 
@@ -69,7 +70,7 @@ def params(tree: PyTree, name: str = "params") -> None:
     for index, leaf in enumerate(leaves(name, tree)):
         if not (leaf.dtype.kind == "f" or jnp.issubdtype(leaf.dtype, jnp.floating)):
             raise InputError(
-                f"{path(name, tree, index)}: wanted floating-point parameters; got {leaf.dtype}; "
+                f"{path(name, tree, index)}: expected floating-point parameters, got {leaf.dtype}; "
                 "cast them, or keep what is not trained out of the pytree"
             )
         _finite(name, tree, index, leaf)
@@ -86,12 +87,12 @@ def data(tree: PyTree, name: str = "data") -> int:
     for index, leaf in enumerate(found):
         if np.ndim(leaf) == 0 or len(leaf) == 0:
             raise InputError(
-                f"{path(name, tree, index)}: wanted at least one row along the first axis; got "
+                f"{path(name, tree, index)}: expected at least one row along the first axis, got "
                 f"shape {list(leaf.shape)}"
             )
         if len(leaf) != rows:
             raise InputError(
-                f"{path(name, tree, index)}: wanted {rows} rows, as {path(name, tree, 0)} has; "
+                f"{path(name, tree, index)}: expected {rows} rows, as {path(name, tree, 0)} has, "
                 f"got {len(leaf)}"
             )
         if leaf.dtype.kind not in "biu":
@@ -100,7 +101,7 @@ def data(tree: PyTree, name: str = "data") -> int:
 
 
 _MOST_EPOCHS = 2**31 - 1
-_SCALAR = "loss: wanted a real scalar"
+_SCALAR = "loss: expected a real scalar"
 
 
 def not_scalar(error: TypeError) -> None:
@@ -125,24 +126,24 @@ def value_and_grads(params: PyTree, pair: Any) -> tuple[Any, PyTree]:
     scalar = jax.tree.structure(0)
     if not isinstance(pair, tuple) or len(pair) != 2 or jax.tree.structure(pair[0]) != scalar:
         raise InputError(
-            f"{_SCALAR} and gradients, (loss, grads), of a Rule; got {jax.tree.structure(pair)}"
+            f"{_SCALAR} and gradients, (loss, grads), of a Rule, got {jax.tree.structure(pair)}"
         )
     value, grads = jnp.asarray(pair[0]), pair[1]
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise InputError(
-            f"{_SCALAR}; got {value.dtype} of shape {list(value.shape)}; reduce it, as by jnp.mean"
+            f"{_SCALAR}, got {value.dtype} of shape {list(value.shape)}; reduce it, as by jnp.mean"
         )
     if jax.tree.structure(params) != jax.tree.structure(grads):
         raise InputError(
-            f"loss: wanted grads of the structure of params, {jax.tree.structure(params)}; got "
+            f"loss: expected grads of the structure of params, {jax.tree.structure(params)}, got "
             f"{jax.tree.structure(grads)}"
         )
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(grads), strict=True)
     for index, (leaf, grad) in enumerate(pairs):
         if jnp.shape(grad) != leaf.shape or jnp.result_type(grad) != leaf.dtype:
             raise InputError(
-                f"{path('grads', params, index)}: wanted the gradient of a parameter "
-                f"{leaf.dtype}{list(leaf.shape)}; got {jnp.result_type(grad)}"
+                f"{path('grads', params, index)}: expected the gradient of a parameter "
+                f"{leaf.dtype}{list(leaf.shape)}, got {jnp.result_type(grad)}"
                 f"{list(jnp.shape(grad))}"
             )
     return value, jax.tree.map(jnp.asarray, grads)
@@ -157,7 +158,7 @@ def number(name: str, value: Any) -> float:
     known = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
     if isinstance(value, bool) or not known or np.ndim(value) or np.iscomplexobj(value):
         raise InputError(
-            f"{name}: wanted one number, which is traced; got {value!r}; bind schedules and "
+            f"{name}: expected one number, which is traced, got {value!r}; bind schedules and "
             "other settings to the optimizer with functools.partial, and sweep numbers with "
             "jax.vmap over jaxnet.run"
         )
@@ -166,7 +167,7 @@ def number(name: str, value: Any) -> float:
     except OverflowError:
         finite = False
     if not finite:
-        raise InputError(f"{name}: wanted a finite number; got {value}")
+        raise InputError(f"{name}: expected a finite number, got {value}")
     return float(value)
 
 
@@ -177,10 +178,10 @@ def pair(batch: Any) -> tuple[Any, Any]:
         InputError: not a pair of arrays.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise InputError(f"batch: wanted a pair (x, y); got {jax.tree.structure(batch)}")
+        raise InputError(f"batch: expected a pair (x, y), got {jax.tree.structure(batch)}")
     for name, part in zip("xy", batch, strict=True):
         if not hasattr(part, "dtype"):
-            raise InputError(f"{name}: wanted an array; got {type(part).__name__}")
+            raise InputError(f"{name}: expected an array, got {type(part).__name__}")
     return batch[0], batch[1]
 
 
@@ -193,7 +194,7 @@ def batch(pair_of: Any) -> tuple[Any, Any]:
     x, y = pair(pair_of)
     if jnp.shape(x)[:1] != jnp.shape(y)[:1] or jnp.shape(x)[:1] in ((), (0,)):
         raise InputError(
-            "batch: wanted x [B, ...] and y [B, ...] with the same B, at least 1; got x "
+            "batch: expected x [B, ...] and y [B, ...] with the same B, at least 1, got x "
             f"{list(jnp.shape(x))} and y {list(jnp.shape(y))}"
         )
     return x, y
@@ -208,8 +209,8 @@ def layers(counts: Any) -> None:
     whole = isinstance(counts, Sequence) and all(isinstance(size, int) for size in counts)
     if not whole or len(counts) < 2 or min(counts) < 1:
         raise InputError(
-            "sizes: wanted the inputs, any hidden layers and the outputs, each at least 1, "
-            f"such as [3, 4, 4]; got {counts}"
+            "sizes: expected the inputs, any hidden layers and the outputs, each at least 1, "
+            f"such as [3, 4, 4], got {counts}"
         )
     sizes.check_network(counts)
 
@@ -221,19 +222,19 @@ def chain(params: Any, x: Any) -> None:
         InputError: shapes that do not chain from `x` through every layer.
     """
     if not params:
-        raise InputError("params: wanted at least one Layer; got none")
+        raise InputError("params: expected at least one Layer, got none")
     inputs = jnp.shape(x)
     if len(inputs) != 1:
         raise InputError(
-            f"x: wanted one example of shape [{jnp.shape(params[0].weight)[-1]}]; got shape "
+            f"x: expected one example of shape [{jnp.shape(params[0].weight)[-1]}], got shape "
             f"{list(inputs)}; lift over a batch with jax.vmap or losses.BatchLoss"
         )
     for index, (weight, bias) in enumerate(params):
         outputs = jnp.shape(weight)[:1]
         if jnp.shape(weight) != outputs + inputs or jnp.shape(bias) != outputs:
             raise InputError(
-                f"params[{index}]: wanted weight [O, {inputs[0]}] and bias [O] to follow "
-                f"{inputs[0]} inputs; got weight {list(jnp.shape(weight))} and bias "
+                f"params[{index}]: expected weight [O, {inputs[0]}] and bias [O] to follow "
+                f"{inputs[0]} inputs, got weight {list(jnp.shape(weight))} and bias "
                 f"{list(jnp.shape(bias))}"
             )
         inputs = outputs
@@ -247,9 +248,9 @@ def at_least_one(**counts: int) -> None:
     """
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int | np.integer):
-            raise InputError(f"{name}: wanted a whole number; got {count!r}")
+            raise InputError(f"{name}: expected a whole number, got {count!r}")
         if count < 1:
-            raise InputError(f"{name}: wanted at least 1; got {count}")
+            raise InputError(f"{name}: expected at least 1, got {count}")
 
 
 def batch_size(size: int | None, rows: int | None) -> None:
@@ -261,10 +262,10 @@ def batch_size(size: int | None, rows: int | None) -> None:
     if size is None:
         return
     if rows is None:
-        raise InputError(f"batch_size: wanted none, a stream brings its own batches; got {size}")
+        raise InputError(f"batch_size: expected none, a stream brings its own batches, got {size}")
     at_least_one(batch_size=size)
     if size > rows:
-        raise InputError(f"batch_size: wanted 1 to the {rows} rows of data; got {size}")
+        raise InputError(f"batch_size: expected 1 to the {rows} rows of data, got {size}")
 
 
 def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) -> None:
@@ -275,12 +276,12 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
     """
     at_least_one(epochs=epochs, **({} if patience is None else {"patience": patience}))
     if epochs > _MOST_EPOCHS:
-        raise InputError(f"epochs: wanted at most {_MOST_EPOCHS}, of int32; got {epochs}")
+        raise InputError(f"epochs: expected at most {_MOST_EPOCHS}, of int32, got {epochs}")
     if validation is not None:
         data(validation, "validation")
     elif metrics or patience is not None:
         raise InputError(
-            "validation: wanted data, to measure metrics and early stopping on; got none"
+            "validation: expected data, to measure metrics and early stopping on, got none"
         )
 
 
@@ -292,7 +293,7 @@ def scalar(name: str, value: Any) -> Any:
     """
     if jnp.shape(value) != ():
         raise InputError(
-            f"metrics: {name}: wanted one number, of shape []; got {list(jnp.shape(value))}; "
+            f"metrics: {name}: expected one number, of shape [], got {list(jnp.shape(value))}; "
             "reduce it, as by jnp.mean"
         )
     return jnp.asarray(value)
@@ -307,19 +308,19 @@ def order(order: Any, rows: int | None) -> Any:
         InputError: not integers; not two axes, empty, or a row outside the data.
     """
     if rows is None:
-        raise InputError("data: wanted arrays; got a function; jaxnet.fit takes streams")
+        raise InputError("data: expected arrays, got a function; jaxnet.fit takes streams")
     array = np.asarray(order)
     if not np.issubdtype(array.dtype, np.integer):
-        raise InputError(f"order: wanted integer rows; got {array.dtype}")
+        raise InputError(f"order: expected integer rows, got {array.dtype}")
     if array.ndim != 2 or array.size == 0:
         raise InputError(
-            "order: wanted shape [T, B], T steps of B rows, neither zero; got shape "
+            "order: expected shape [T, B], T steps of B rows, neither zero, got shape "
             f"{list(array.shape)}"
         )
     if array.min() < 0 or array.max() >= rows:
         row = array.min() if array.min() < 0 else array.max()
         raise InputError(
-            f"order: wanted rows 0 to {rows - 1}, the rows of the data; got row {row} in step "
+            f"order: expected rows 0 to {rows - 1}, the rows of the data, got row {row} in step "
             f"{np.argwhere(array == row)[0][0]}"
         )
     return order if isinstance(order, jax.Array) else array
@@ -330,7 +331,7 @@ def _finite(name: str, tree: PyTree, index: int, leaf: Any) -> None:
     if not finite.all():
         where = [int(i) for i in np.argwhere(~finite)[0]]
         raise InputError(
-            f"{path(name, tree, index)}: wanted finite values; got "
+            f"{path(name, tree, index)}: expected finite values, got "
             f"{np.asarray(leaf)[tuple(where)]} at {where}, {finite.size - finite.sum()} of "
             f"{finite.size} in all"
         )

@@ -18,8 +18,8 @@ ExampleLoss = Callable[[Any, Any], Any]
 
 def is_label(prediction: Any, y: Any) -> bool:
     """Tell whether a target is an integer label: an axis short of the prediction."""
-    wanted, got = jnp.shape(prediction), jnp.shape(y)
-    return jnp.issubdtype(y.dtype, jnp.integer) and got == wanted[:-1] != wanted
+    expected, got = jnp.shape(prediction), jnp.shape(y)
+    return jnp.issubdtype(y.dtype, jnp.integer) and got == expected[:-1] != expected
 
 
 class Labels(NamedTuple):
@@ -47,12 +47,12 @@ def check_target(example_loss: ExampleLoss, prediction: Any, y: Any) -> None:
     Raises:
         InputError: with what to do.
     """
-    wanted, got = jnp.shape(prediction), jnp.shape(y)
-    if got != wanted and not is_label(prediction, y):
+    expected, got = jnp.shape(prediction), jnp.shape(y)
+    if got != expected and not is_label(prediction, y):
         explain(example_loss, prediction, y)
         raise InputError(
-            f"y: wanted targets of the prediction's shape {list(wanted)}, or integer class "
-            f"labels, per example; got {y.dtype} of shape {list(got)}; give y as many "
+            f"y: expected targets of the prediction's shape {list(expected)}, or integer class "
+            f"labels, per example, got {y.dtype} of shape {list(got)}; give y as many "
             "columns as the prediction has, such as y[:, None] for one"
         )
 
@@ -63,13 +63,13 @@ def check_loss(example_loss: ExampleLoss, prediction: Any, y: Any, shape: tuple[
     Raises:
         InputError: with what to do.
     """
-    wanted, label = jnp.shape(prediction), is_label(prediction, y)
-    if label and (shape == wanted or (shape == () and of(example_loss, prediction).broadcast)):
-        raise refusal(wanted)
-    if shape not in ((), () if label else wanted):
+    expected, label = jnp.shape(prediction), is_label(prediction, y)
+    if label and (shape == expected or (shape == () and of(example_loss, prediction).broadcast)):
+        raise refusal(expected)
+    if shape not in ((), () if label else expected):
         raise InputError(
-            f"example_loss: wanted a loss of shape [] or {list(wanted)} per example, without "
-            f"broadcasting; got {list(shape)} from a prediction {list(wanted)} and y "
+            f"example_loss: expected a loss of shape [] or {list(expected)} per example, without "
+            f"broadcasting, got {list(shape)} from a prediction {list(expected)} and y "
             f"{list(jnp.shape(y))}"
         )
 
@@ -88,13 +88,13 @@ def check_range(example_loss: ExampleLoss, prediction: Any, labels: np.ndarray) 
     row = int(np.argmax((labels < 0) | (labels >= classes)))
     if classes == 1:
         raise InputError(
-            "y: wanted class labels of a network with an output for each class; got "
+            "y: expected class labels of a network with an output for each class, got "
             f"one output, and {labels[row]} in row {row}; give it more, or choose a "
             "loss of one output"
         )
     raise InputError(
-        f"y: wanted class labels 0 to {classes - 1}, one for each of the network's "
-        f"{classes} outputs; got {labels[row]} in row {row}"
+        f"y: expected class labels 0 to {classes - 1}, one for each of the network's "
+        f"{classes} outputs, got {labels[row]} in row {row}"
     )
 
 
@@ -102,20 +102,20 @@ def explain(
     example_loss: ExampleLoss, prediction: Any, y: Any, error: Exception | None = None
 ) -> None:
     """Refuse labels where the loss takes targets, and targets where it takes labels."""
-    wanted, got = jnp.shape(prediction), jnp.shape(y)
+    expected, got = jnp.shape(prediction), jnp.shape(y)
     if is_label(prediction, y):
         if _takes_targets(example_loss, prediction):
-            raise refusal(wanted) from error
-    elif wanted and of(example_loss, prediction).pick:
+            raise refusal(expected) from error
+    elif expected and of(example_loss, prediction).pick:
         ways = {
-            wanted[:-1]: "cast them to integers, such as y.astype(int)",
-            (*wanted[:-1], 1): "give the column as integers, such as y[:, 0].astype(int)",
-            wanted: "of one-hot rows give y.argmax(-1)",
+            expected[:-1]: "cast them to integers, such as y.astype(int)",
+            (*expected[:-1], 1): "give the column as integers, such as y[:, 0].astype(int)",
+            expected: "of one-hot rows give y.argmax(-1)",
         }
         if got in ways:
             raise InputError(
-                f"y: wanted integer class labels of shape {list(wanted[:-1])} per example, "
-                f"which the example loss takes; got {y.dtype} of shape {list(got)}; {ways[got]}"
+                f"y: expected integer class labels of shape {list(expected[:-1])} per example, "
+                f"which the example loss takes, got {y.dtype} of shape {list(got)}; {ways[got]}"
             ) from error
 
 
@@ -189,13 +189,13 @@ def _takes_targets(example_loss: ExampleLoss, prediction: Any) -> bool:
         return False
 
 
-def refusal(wanted: tuple[int, ...]) -> InputError:
+def refusal(expected: tuple[int, ...]) -> InputError:
     """Give the error of labels for a loss of targets, which are of that shape."""
     way = "one-hot encode them (jax.nn.one_hot)"
-    if wanted[-1] == 1:
+    if expected[-1] == 1:
         way = "give y[:, None], of floats"
     return InputError(
-        f"y: wanted targets of the prediction's shape {list(wanted)}, which the example loss "
-        f"takes; got integer class labels, which it would broadcast; {way}, or choose a loss of "
+        f"y: expected targets of the prediction's shape {list(expected)}, which the example loss "
+        f"takes, got integer class labels, which it would broadcast; {way}, or choose a loss of "
         "integer labels"
     )

@@ -27,7 +27,7 @@ def rebuilt(kind: type[T], record: Any, path: Path) -> T:
     dataclasses, whose own checks hold here too.
 
     Raises:
-        InputError: naming the file, and the field that is not as wanted.
+        InputError: naming the file, and the field that is not as expected.
     """
     try:
         return _value(kind, record, "")
@@ -69,7 +69,7 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     for name in [*names, *value]:
         if (name in value) != (name in names):
             got = "none" if name in names else "a field that is not known"
-            raise InputError(f"{_under(where, name)}: wanted {', '.join(names)}; got {got}")
+            raise InputError(f"{_under(where, name)}: expected {', '.join(names)}, got {got}")
     fields = {name: _value(hints[name], value[name], _under(where, name)) for name in names}
     try:
         return kind(**fields)
@@ -81,5 +81,5 @@ def _under(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-def _wrong(where: str, wanted: str, got: Any) -> InputError:
-    return InputError(f"{where or 'record'}: wanted {wanted}; got {reprlib.repr(got)}")
+def _wrong(where: str, expected: str, got: Any) -> InputError:
+    return InputError(f"{where or 'record'}: expected {expected}, got {reprlib.repr(got)}")

@@ -66,9 +66,9 @@ def evaluate(
     Raises:
         InputError: inputs of other shapes than were traced.
     """
-    shapes, wanted = [np.shape(each) for each in arrays], [each.shape for each in closed.in_avals]
-    if shapes != wanted:
-        raise InputError(f"wanted arrays of shapes {wanted}, as they were traced; got {shapes}")
+    shapes, expected = [np.shape(each) for each in arrays], [each.shape for each in closed.in_avals]
+    if shapes != expected:
+        raise InputError(f"expected arrays of shapes {expected}, as they were traced, got {shapes}")
     interpreter = _Interpreter(wide, random)
     with np.errstate(all="ignore"):
         given = [

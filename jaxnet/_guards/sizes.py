@@ -35,7 +35,7 @@ def check_network(sizes: Sequence[int], name: str = "sizes") -> None:
         InputError: with the figures.
     """
     if len(sizes) > _MOST_LAYERS:
-        raise InputError(f"{name}: wanted at most {_MOST_LAYERS} layers; got {len(sizes) - 1}")
+        raise InputError(f"{name}: expected at most {_MOST_LAYERS} layers, got {len(sizes) - 1}")
     parameters = sum((i + 1) * o for i, o in itertools.pairwise(sizes))
     check_bytes(
         name,
@@ -57,7 +57,7 @@ def check_steps(epochs: int, rows: int, batch_size: int, runs: int = 1) -> None:
     steps = epochs * -(-rows // batch_size) * runs
     if steps > _MOST_STEPS:
         raise InputError(
-            f"epochs: wanted at most {_about(_MOST_STEPS)} steps in all; got {_about(epochs)} "
+            f"epochs: expected at most {_about(_MOST_STEPS)} steps in all, got {_about(epochs)} "
             f"epochs, {_about(steps)} steps; give fewer epochs{' or runs' * (runs > 1)}"
         )
     # The losses of training and validation and a metric, held while one more is joined to them.
@@ -81,7 +81,7 @@ def check_runs(optimizers: int, rates: int, tuning_seeds: int, seeds: int) -> in
         ("seeds", seeds, _MOST_SEEDS),
     ):
         if count > most:
-            raise InputError(f"{name}: wanted at most {most}; got {_about(count)}; give fewer")
+            raise InputError(f"{name}: expected at most {most}, got {_about(count)}; give fewer")
     runs = optimizers * (rates * tuning_seeds + 2 * seeds)
     cure = "give a smaller budget, fewer seeds or optimizers"
     check_bytes("budget", runs * _RUN_BYTES, f"{_about(runs)} runs", cure)
@@ -97,7 +97,8 @@ def check_bytes(name: str, needed: int, what: str, cure: str) -> None:
     there = memory()
     if needed > 0.8 * there:
         raise InputError(
-            f"{name}: wanted what fits the machine's {_about(there)} bytes of memory; got {what}, "
+            f"{name}: expected what fits the machine's {_about(there)} bytes of memory, got "
+            f"{what}, "
             f"which take about {_about(needed)}; {cure}"
         )
 

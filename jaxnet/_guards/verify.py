@@ -117,11 +117,11 @@ def _differences(pending: Pending, got: dict[str, PyTree]) -> list[Difference]:
         drawn = [evaluate(leaves, wide=True), *(evaluate(each, random=random) for each in near)]
         return [jax.tree.unflatten(tree, each) for each in drawn]
 
-    wanted = jax.tree.unflatten(tree, evaluate(leaves))
+    expected = jax.tree.unflatten(tree, evaluate(leaves))
     found = []
     for name, value in got.items():
         others = functools.partial(lambda name: [each[name] for each in noise()], name)
-        found += [d for d in [_difference(name, value, wanted[name], others)] if d]
+        found += [d for d in [_difference(name, value, expected[name], others)] if d]
     return sorted(found, key=lambda each: -each.error)
 
 
@@ -166,10 +166,10 @@ def _exactly(tree: PyTree, like: PyTree) -> list[np.ndarray]:
 
 
 def _difference(
-    name: str, got: PyTree, wanted: PyTree, others: Callable[[], Sequence[PyTree]]
+    name: str, got: PyTree, expected: PyTree, others: Callable[[], Sequence[PyTree]]
 ) -> Difference | None:
     """Compare leaf by leaf, each by its own size; one of zeros alone by that of all."""
-    leaves = _exactly(wanted, got)
+    leaves = _exactly(expected, got)
     whole = max((_norm(leaf[np.isfinite(leaf)]) for leaf in leaves), default=0.0)
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(got)]
     for index, (dtype, a, b) in enumerate(zip(dtypes, _exactly(got, got), leaves, strict=True)):

@@ -40,7 +40,7 @@ def check() -> None:
     A bare checkout has no metadata: nothing is refused.
 
     Raises:
-        InputError: naming the versions wanted, the one imported and the command that mends it.
+        InputError: naming the versions expected, the one imported and the command that mends it.
     """
     try:
         requirements = metadata.requires(DISTRIBUTION) or []
@@ -48,18 +48,19 @@ def check() -> None:
         return
     found = (re.fullmatch(r"(jax|jaxlib)([<>=!][^;]*)", each) for each in requirements)
     # Metadata sorts the exceptions before the bound that they are exceptions from.
-    wanted = {
+    expected = {
         each[1]: sorted(each[2].split(","), key=lambda clause: clause.startswith("!="))
         for each in found
         if each
     }
-    for name, clauses in wanted.items():
+    for name, clauses in expected.items():
         version = importlib.import_module(name).__version__
         if not all(_holds(version, clause) for clause in clauses):
             fault = f", which {FAULTS[version]}" if version in FAULTS else ""
-            mend = " ".join(f"'{each}{','.join(wanted[each])}'" for each in wanted)
+            mend = " ".join(f"'{each}{','.join(expected[each])}'" for each in expected)
             raise InputError(
-                f"{name}: wanted {', '.join(clauses)}; got {version}{fault}; run pip install {mend}"
+                f"{name}: expected {', '.join(clauses)}, got {version}{fault}; run pip install "
+                f"{mend}"
             )
 
 

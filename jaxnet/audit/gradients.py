@@ -181,12 +181,12 @@ def audit(
 
 def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> Case:
     """Widen everything to float64, differentiate, and measure what rounding may hide."""
-    wanted, got = jax.tree.structure(params), jax.tree.structure(claimed)
-    if wanted != got:
-        raise InputError(f"claimed: wanted the structure of params, {wanted}; got {got}")
+    expected, got = jax.tree.structure(params), jax.tree.structure(claimed)
+    if expected != got:
+        raise InputError(f"claimed: expected the structure of params, {expected}, got {got}")
     leaves = checks.leaves("claimed", claimed)
     if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
-        raise InputError("claimed: wanted real gradients; got complex ones; take their real part")
+        raise InputError("claimed: expected real gradients, got complex ones; take their real part")
     kinds = [np.dtype(leaf.dtype) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     dtype = max(kinds, key=_epsilon, default=np.dtype(np.float64))
     narrow = jax.tree.map(lambda leaf: _cast(leaf, dtype), (params, batch))
@@ -198,7 +198,7 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
             loss.check(params, batch)
         value = jax.eval_shape(loss, params, batch)
         if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
-            raise InputError(f"loss: wanted a real scalar; got {value}")
+            raise InputError(f"loss: expected a real scalar, got {value}")
         epsilon = max(_epsilon(dtype), _epsilon(value.dtype))
 
         def draws(leaf: np.ndarray) -> np.ndarray:
@@ -211,7 +211,7 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
         drawn = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(drawn)]
         if not all(np.isfinite(leaf).all() for leaf in (values, *drawn)):
             raise InputError(
-                f"loss: wanted a loss and a gradient that are finite at params; got {values[0]}, "
+                f"loss: expected a loss and a gradient that are finite at params, got {values[0]}, "
                 "or a gradient that is not; audit where the loss is finite and smooth"
             )
     rounding = []
@@ -354,8 +354,8 @@ def _unexplained(case: Case, index: int) -> str:
     if bad:
         return f"not finite in {bad} of {claimed.size} entries"
     if claimed.shape != true.shape:
-        got, wanted = list(claimed.shape), list(true.shape)
-        return f"shape {got} where {wanted} is wanted; no known mistake explains it"
+        got, expected = list(claimed.shape), list(true.shape)
+        return f"shape {got} where {expected} is expected; no known mistake explains it"
     if _is_true(case, index, coarsely=True):
         return "agrees to float32 rounding, and may have been computed in it"
     if _can_be_explained(case, index):

@@ -185,13 +185,13 @@ def _out_of_box(text: str) -> str:
     )
     words = " ".join(" ".join(inside).split()).rstrip(".")
     words = re.sub(r"^Error parsing (-\S+): ", r"\1: ", words)
-    for python, wanted in _NUMBERS.items():
+    for python, expected in _NUMBERS.items():
         pattern = rf"^(-\S+): .*?{python}: ('.*?').*"
-        words = re.sub(pattern, rf"\1: wanted {wanted}; got \2", words)
+        words = re.sub(pattern, rf"\1: expected {expected}, got \2", words)
     return words
 
 
-# What Python says of text that is no number, and what was wanted.
+# What Python says of text that is no number, and what was expected.
 _NUMBERS = {
     r"invalid literal for int\(\) with base 10": "a whole number",
     "could not convert string to float": "a number",

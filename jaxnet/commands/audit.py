@@ -30,7 +30,8 @@ def run(settings: Audit) -> gradients.Audit:
     missing = [name for name in _NAMES if not hasattr(module, name)]
     if missing:
         raise InputError(
-            f"{settings.file}: wanted {', '.join(_NAMES)}; got no {', no '.join(missing)}; define "
+            f"{settings.file}: expected {', '.join(_NAMES)}, got no {', no '.join(missing)}; "
+            "define "
             "each at the file's top level"
         )
     loss, gradient, params, batch = (vars(module)[name] for name in _NAMES)
@@ -40,7 +41,7 @@ def run(settings: Audit) -> gradients.Audit:
 def _function(loss: Any, path: Path) -> Any:
     if not callable(loss):
         got = type(loss).__name__
-        raise InputError(f"{path}: wanted loss, a function of (params, batch); got {got}")
+        raise InputError(f"{path}: expected loss, a function of (params, batch), got {got}")
     return loss
 
 
@@ -63,11 +64,11 @@ def main(settings: Audit) -> int:
 def _load(path: Path) -> ModuleType:
     if path.suffix != ".py" or not path.is_file():
         got = "no such file" if path.suffix == ".py" else "another name"
-        raise InputError(f"{path}: wanted a Python file, ending in .py; got {got}")
+        raise InputError(f"{path}: expected a Python file, ending in .py, got {got}")
     path = path.absolute()
     spec = importlib.util.spec_from_file_location(_MODULE, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path}: wanted a Python file; got one that cannot be loaded")
+        raise InputError(f"{path}: expected a Python file, got one that cannot be loaded")
     # Its neighbours are imported as where it is run by Python itself.
     sys.path.insert(0, str(path.parent))
     module = sys.modules[_MODULE] = importlib.util.module_from_spec(spec)
@@ -93,4 +94,4 @@ def _blame(error: BaseException, frames: list[traceback.FrameSummary], path: Pat
     if not isinstance(error, SyntaxError):  # which says itself where it is
         lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames), *lines]
     print("".join(lines), end="", file=sys.stderr)
-    return _run.refused(f"{path}: wanted code that runs; it raised {type(error).__name__}, above")
+    return _run.refused(f"{path}: expected code that runs; it raised {type(error).__name__}, above")

@@ -65,17 +65,17 @@ def read(kind: type[Settings], path: Path, without: tuple[str, ...] = ()) -> Set
         record = _parsed(path)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: wanted the settings of a run as JSON; got {_first_line(error)}"
+            f"{path}: expected the settings of a run as JSON, got {_first_line(error)}"
         ) from error
     hints = {name: hint for name, hint in _hints(kind).items() if name not in without}
     if not isinstance(record, dict):
-        raise InputError(f"{path}: wanted settings by name; got {_shown(record)}")
+        raise InputError(f"{path}: expected settings by name, got {_shown(record)}")
     for name in hints:
         if name not in record:
-            raise InputError(f"{path}: {name}: wanted a value; got none")
+            raise InputError(f"{path}: {name}: expected a value, got none")
     for name in record:
         if name not in hints:
-            raise InputError(f"{path}: {_shown(name)}: wanted one of {', '.join(hints)}")
+            raise InputError(f"{path}: {_shown(name)}: expected one of {', '.join(hints)}")
     try:
         return kind(**{name: _value(name, hints[name], record[name]) for name in hints})
     except InputError as error:
@@ -169,9 +169,9 @@ def _check_bounds(name: str, value: int | float, bounds: Bounds) -> None:
     _refuse_unless(value <= bounds.high, name, f"at most {bounds.high}", value)
 
 
-def _refuse_unless(fine: bool, name: str, wanted: str, given: Any) -> None:
+def _refuse_unless(fine: bool, name: str, expected: str, given: Any) -> None:
     if not fine:
-        raise InputError(f"{name}: wanted {wanted}; got {_shown(given)}")
+        raise InputError(f"{name}: expected {expected}, got {_shown(given)}")
 
 
 def _shown(given: Any) -> str:

@@ -29,7 +29,7 @@ def run(settings: Predict) -> dict[str, list[Any]]:
         activation, encoder = about["activation"], about["encoder"]
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"folder: wanted a run of jaxnet train; the model of {folder} has no {error}"
+            f"folder: expected a run of jaxnet train; the model of {folder} has no {error}"
         ) from error
     encoder = tables.Encoder.from_json(encoder)
     outputs = models.predict(params, activation, encoder.features(tables.read(data), data))
@@ -44,9 +44,9 @@ def main(settings: Predict) -> None:
     devices.first()
     output = settings.output
     if output.suffix != ".csv" or output.is_dir():
-        raise InputError(f"output: wanted a file ending in .csv; got {output}")
+        raise InputError(f"output: expected a file ending in .csv, got {output}")
     if output.exists() and Path(settings.data).exists() and output.samefile(settings.data):
-        raise InputError(f"output: wanted another file than the table; got {output}; rename it")
+        raise InputError(f"output: expected another file than the table, got {output}; rename it")
     predicted = run(settings)
     table = io.StringIO(newline="")
     writer = csv.writer(table)

@@ -115,7 +115,7 @@ def _split(settings: Train) -> tables.Split:
 
 def _data(settings: Train) -> str:
     if settings.data is None:
-        raise InputError("data: wanted a table, or --resume and the folder of a run; got neither")
+        raise InputError("data: expected a table, or --resume and the folder of a run, got neither")
     return settings.data
 
 
@@ -303,7 +303,8 @@ def _chosen(settings: Train) -> tuple[Train, Path]:
         others = [each.name for each in dataclasses.fields(Train) if _differ(begun, default, each)]
         if others:
             raise InputError(
-                f"resume: wanted nothing else, as a run goes on as it was; got {', '.join(others)}"
+                f"resume: expected nothing else, as a run goes on as it was, got "
+                f"{', '.join(others)}"
                 "; leave that out, or --resume"
             )
         kept = fields.read(Train, settings.resume / _RECORD, _PLACES)
@@ -312,7 +313,7 @@ def _chosen(settings: Train) -> tuple[Train, Path]:
     path = folder / _RECORD
     if path.exists() and _kept(fields.read(Train, path, _PLACES)) != _kept(settings):
         raise InputError(
-            f"output: wanted a folder of its own; {folder} holds another run; go on with it by "
+            f"output: expected a folder of its own; {folder} holds another run; go on with it by "
             f"--resume {folder}, or give another --output"
         )
     return settings, folder
@@ -386,7 +387,7 @@ def _start(count: int) -> None:
     """Make CPU cores devices, before JAX is first used, and see that there is a device."""
     cores = len(os.sched_getaffinity(0))
     if count > cores:
-        raise InputError(f"devices: wanted 1 to the {cores} cores of this machine; got {count}")
+        raise InputError(f"devices: expected 1 to the {cores} cores of this machine, got {count}")
     if count > 1:
         jax.config.update("jax_num_cpu_devices", count)
     devices.first()

@@ -31,15 +31,15 @@ def check_settings(
     """
     checks.at_least_one(budget=budget, **counts)
     if budget == 1:
-        raise InputError("budget: wanted at least 2 learning rates to choose from; got 1")
+        raise InputError("budget: expected at least 2 learning rates to choose from, got 1")
     real = isinstance(target, int | float | np.floating | np.integer)
     if target is not None and not (real and math.isfinite(target)):
         raise InputError(
-            f"target: wanted a finite loss; got {target!r}; None takes plain SGD's own at its end"
+            f"target: expected a finite loss, got {target!r}; None takes plain SGD's own at its end"
         )
     for name, said in words.items():
         if not isinstance(said, str):
-            raise InputError(f"{name}: wanted words; got {said!r}")
+            raise InputError(f"{name}: expected words, got {said!r}")
 
 
 def entries(given: Sequence[str] | Mapping[str, Any]) -> list[optimizers.Entry]:
@@ -50,25 +50,26 @@ def entries(given: Sequence[str] | Mapping[str, Any]) -> list[optimizers.Entry]:
     """
     if isinstance(given, str) or not isinstance(given, Sequence | Mapping):
         raise InputError(
-            f"optimizers: wanted a list of names, or a dict of your own by name; got {given!r}; "
+            f"optimizers: expected a list of names, or a dict of your own by name, got {given!r}; "
             'such as ["adam", "lion"]'
         )
     if not given:
         raise InputError(
-            'optimizers: wanted at least one to hold against plain SGD; got none; ["sgd"] runs it '
-            "alone"
+            "optimizers: expected at least one to hold against plain SGD, got none; "
+            '["sgd"] runs it alone'
         )
     nameless = [name for name in given if not isinstance(name, str)]
     if nameless:
         raise InputError(
-            f"optimizers: wanted each by a name; got {nameless[0]!r}; give your own as a dict, "
+            f"optimizers: expected each by a name, got {nameless[0]!r}; give your own as a dict, "
             'such as {"momentum": functools.partial(optax.sgd, momentum=0.9)}'
         )
     if not isinstance(given, Mapping):
         given = {name: name for name in given}
     if given.get(BASELINE, BASELINE) != BASELINE:
         raise InputError(
-            f"optimizers: wanted {BASELINE} to be plain SGD, the baseline; got one of your own of "
+            f"optimizers: expected {BASELINE} to be plain SGD, the baseline, got one of your "
+            "own of "
             "that name; rename it"
         )
     others = [
@@ -95,7 +96,7 @@ def rates(
     unknown = given.keys() - set(names)
     if unknown:
         raise InputError(
-            f"learning_rates: wanted names among {', '.join(names)}; got "
+            f"learning_rates: expected names among {', '.join(names)}, got "
             f"{', '.join(map(str, unknown))}; leave them out, or compare those optimizers too"
         )
     found = {
@@ -107,8 +108,9 @@ def rates(
     counts = {name: len(mine) for name, mine in found.items()}
     if len(set(counts.values())) > 1:
         raise InputError(
-            f"learning_rates: wanted as many for every optimizer, {BASELINE} included, to tune all "
-            f"alike; got {counts}; give as many for each, or set budget"
+            f"learning_rates: expected as many for every optimizer, {BASELINE} included, to "
+            "tune all "
+            f"alike, got {counts}; give as many for each, or set budget"
         )
     return found
 
@@ -120,7 +122,8 @@ def _rising(name: str, given: Any) -> list[float]:
         rates = np.empty(0)
     if not len(rates) or not np.isfinite(rates).all() or rates[0] <= 0:
         raise InputError(
-            f"learning_rates: wanted numbers for {name}, at least one, each above zero and finite; "
+            f"learning_rates: expected numbers for {name}, at least one, each above zero and "
+            "finite, "
             f"got {given}; such as [0.01, 0.1, 1.0]"
         )
     return rates.tolist()
@@ -162,13 +165,14 @@ def task(problem: Problem) -> sweep.Task:
     rows = {name: checks.data(part, name) for name, part in parts.items()}["data"]
     if size is not None and size > rows:
         raise InputError(
-            f"batch_size: wanted 1 to the {rows} rows of data; got {size}; None takes all"
+            f"batch_size: expected 1 to the {rows} rows of data, got {size}; None takes all"
         )
     params = _started(problem.init)
     if (size or rows) == rows and _equal(params, problem.init(jax.random.key(1))):
         raise InputError(
-            "init: wanted another start for each key, as every batch is all rows and nothing else "
-            "tells seeds apart; got the same; draw in init, or give a batch_size"
+            "init: expected another start for each key, as every batch is all rows and nothing "
+            "else "
+            "tells seeds apart, got the same; draw in init, or give a batch_size"
         )
     for name, part in parts.items():
         _check_alike(name, part, problem.data)
@@ -217,20 +221,21 @@ def programs(task: sweep.Task, entries: Sequence[optimizers.Entry]) -> Programs:
 def _check_functions(problem: Problem) -> None:
     metrics = problem.metrics
     if not isinstance(metrics, Mapping):
-        raise InputError(f"metrics: wanted a dict of functions by name; got {metrics!r}")
+        raise InputError(f"metrics: expected a dict of functions by name, got {metrics!r}")
     if metrics and len(problem.parts) == 1:
         raise InputError(
-            "metrics: wanted validation or test data to measure them on; got neither; give some"
+            "metrics: expected validation or test data to measure them on, got neither; give some"
         )
     if "loss" in metrics:
         raise InputError(
-            "metrics: wanted names other than loss, which is reported anyway; got loss; rename it"
+            "metrics: expected names other than loss, which is reported anyway, got loss; rename it"
         )
     functions = {"loss": problem.loss, "init": problem.init, **metrics}
     for name, function in functions.items():
         if not callable(function) or not isinstance(function, Hashable):
             raise InputError(
-                f"{name}: wanted a function, whose programs are kept by it; got {function!r}; wrap "
+                f"{name}: expected a function, whose programs are kept by it, got {function!r}; "
+                "wrap "
                 "one that cannot be hashed in a plain function"
             )
 
@@ -243,13 +248,13 @@ def _started(init: Callable[[Any], PyTree]) -> PyTree:
         jax.eval_shape(init, key)
     except Exception as error:
         raise FunctionError(
-            f"init: wanted a pure function of a jax.random.key that can be traced; it raised "
+            f"init: expected a pure function of a jax.random.key that can be traced; it raised "
             f"{_said(error)}; draw with jax.random alone"
         ) from error
     checks.params(params, "init(key)")
     if not _equal(params, init(key)):
         raise InputError(
-            "init: wanted the same start for the same key; got two; draw with jax.random alone"
+            "init: expected the same start for the same key, got two; draw with jax.random alone"
         )
     return params
 
@@ -265,10 +270,12 @@ def _said(error: BaseException | None) -> str:
 
 def _check_alike(name: str, part: PyTree, data: PyTree) -> None:
     """Refuse rows of another shape, which a loss might broadcast."""
-    wanted, got = ([np.shape(leaf)[1:] for leaf in jax.tree.leaves(tree)] for tree in (data, part))
-    if jax.tree.structure(part) != jax.tree.structure(data) or got != wanted:
+    expected, got = (
+        [np.shape(leaf)[1:] for leaf in jax.tree.leaves(tree)] for tree in (data, part)
+    )
+    if jax.tree.structure(part) != jax.tree.structure(data) or got != expected:
         raise InputError(
-            f"{name}: wanted rows as those of data, {_described(data)}; got {_described(part)}; "
+            f"{name}: expected rows as those of data, {_described(data)}, got {_described(part)}; "
             "prepare them alike"
         )
 
@@ -291,14 +298,14 @@ def _check_scalar(
         found = jax.eval_shape(function, params, part)
     except Exception as error:
         raise FunctionError(
-            f"{what}: wanted a function of (params, batch) that takes init(key) and {name}; it "
+            f"{what}: expected a function of (params, batch) that takes init(key) and {name}; it "
             f"raised {_said(error)}; bind whatever else it needs, as by "
             "functools.partial, and let init give the parameters it takes"
         ) from error
     real = what != "loss" or jnp.issubdtype(getattr(found, "dtype", object), jnp.floating)
     if getattr(found, "shape", None) != () or not real:
         raise InputError(
-            f"{what}: wanted one real number, of shape []; got {found}; reduce it, as by jnp.mean"
+            f"{what}: expected one real number, of shape [], got {found}; reduce it, as by jnp.mean"
         )
 
 
@@ -319,7 +326,7 @@ def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
         return jax.jit(step).lower(1.0, key, jax.eval_shape(task.init, key), batch).as_text()
     except Exception as error:
         raise FunctionError(
-            f"optimizers: wanted {entry.name} to be made of a traced learning rate and to step "
+            f"optimizers: expected {entry.name} to be made of a traced learning rate and to step "
             f"from init(key); it raised {_said(error)}; a schedule must be one "
             "of peak 1 multiplied by the rate, a choice one of jnp.where"
         ) from error

@@ -148,6 +148,6 @@ def _check_seeds(seeds: tuple[int, ...]) -> None:
     _check("seeds", min(seeds) >= 0 and max(seeds) < 2**31, "seeds of 31 bits", seeds)
 
 
-def _check(name: str, holds: bool, wanted: str, got: Any) -> None:
+def _check(name: str, holds: bool, expected: str, got: Any) -> None:
     if not holds:
-        raise InputError(f"{name}: wanted {wanted}; got {got}")
+        raise InputError(f"{name}: expected {expected}, got {got}")

@@ -130,7 +130,7 @@ class Seconds:
         """Refuse times below zero."""
         for name, seconds in vars(self).items():
             if seconds < 0:
-                raise InputError(f"{name}: wanted no time below zero; got {seconds}")
+                raise InputError(f"{name}: expected no time below zero, got {seconds}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,18 +179,18 @@ class Record:
         kinds = sorted((runs.optimizer, runs.phase) for runs in self.runs)
         if kinds != sorted((name, phase) for name in names for phase in PHASES):
             raise InputError(
-                f"runs: wanted {', '.join(PHASES)} of each of {', '.join(names)}; got {kinds}"
+                f"runs: expected {', '.join(PHASES)} of each of {', '.join(names)}, got {kinds}"
             )
         if sorted(self.log.seconds) != sorted(names):
-            raise InputError(f"seconds: wanted those of {names}; got {sorted(self.log.seconds)}")
+            raise InputError(f"seconds: expected those of {names}, got {sorted(self.log.seconds)}")
         if list(self.steps[-1:]) != [self.protocol.steps]:
-            raise InputError(f"steps: wanted {self.protocol.steps} at the end; got {self.steps}")
+            raise InputError(f"steps: expected {self.protocol.steps} at the end, got {self.steps}")
         for runs in self.runs:
             self._check(runs)
 
     def _check(self, runs: Runs) -> None:
         protocol, fresh = self.protocol, runs.phase != "tuning"
-        wanted = protocol.judging.seeds if fresh else protocol.tuning.seeds
+        expected = protocol.judging.seeds if fresh else protocol.tuning.seeds
         got = runs.seed.tolist() if fresh else set(runs.seed.tolist())
         measured = {"loss", *protocol.metrics}
         along = measured if "validation" in protocol.rows else set()
@@ -199,13 +199,14 @@ class Record:
         search, rates = protocol.optimizers[runs.optimizer], set(runs.learning_rate.tolist())
         stated = {"tuning": set(search.learning_rates), "default": {search.customary_rate}}
         if not stated.get(runs.phase, set()) <= rates:
-            raise InputError(f"{name}: wanted {stated[runs.phase]}; got the rates {rates}")
-        if got != (list(wanted) if fresh else set(wanted)):
-            raise InputError(f"{name}: wanted the seeds {list(wanted)}; got {runs.seed}")
+            raise InputError(f"{name}: expected {stated[runs.phase]}, got the rates {rates}")
+        if got != (list(expected) if fresh else set(expected)):
+            raise InputError(f"{name}: expected the seeds {list(expected)}, got {runs.seed}")
         if (set(runs.validation), set(runs.test)) != (along, ended):
             raise InputError(
-                f"{name}: wanted {sorted(along)} of the validation and {sorted(ended)} of the test "
-                f"data; got {sorted(runs.validation)} and {sorted(runs.test)}"
+                f"{name}: expected {sorted(along)} of the validation and {sorted(ended)} of the "
+                "test "
+                f"data, got {sorted(runs.validation)} and {sorted(runs.test)}"
             )
 
     def phase(self, name: str) -> dict[str, Runs]:

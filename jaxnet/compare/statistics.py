@@ -88,7 +88,7 @@ def paired(
     _between_0_and_1("level", level)
     if len(values) != len(baseline):
         raise InputError(
-            f"baseline: wanted a run for each of the {len(values)} seeds of values; got "
+            f"baseline: expected a run for each of the {len(values)} seeds of values, got "
             f"{len(baseline)}; run both on the same seeds"
         )
     with np.errstate(invalid="ignore"):
@@ -176,8 +176,8 @@ def steps_to_target(
     """
     if losses.ndim != 2 or losses.size == 0 or losses.shape[1:] != steps.shape:
         raise InputError(
-            "losses: wanted shape [S, E], a measurement of each run at each of the "
-            f"{len(steps)} steps; got shape {list(losses.shape)}"
+            "losses: expected shape [S, E], a measurement of each run at each of the "
+            f"{len(steps)} steps, got shape {list(losses.shape)}"
         )
     _between_0_and_1("level", level)
     reaches = np.logical_and.accumulate(np.isfinite(losses), axis=1) & (losses <= target)
@@ -237,7 +237,7 @@ def profile(
     checked = {name: _checked(f"values[{name!r}]", losses) for name, losses in values.items()}
     if len({len(losses) for losses in checked.values()}) != 1:
         raise InputError(
-            "values: wanted the same seeds for every optimizer; got "
+            "values: expected the same seeds for every optimizer, got "
             f"{ {name: len(losses) for name, losses in checked.items()} }"
         )
     best = np.min(list(checked.values()), axis=0)
@@ -302,18 +302,18 @@ def _interval(*figures: Any) -> Interval:
 def _checked(name: str, values: Any) -> Float[np.ndarray, " K"]:
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise InputError(f"{name}: wanted one loss of each run; got shape {list(values.shape)}")
+        raise InputError(f"{name}: expected one loss of each run, got shape {list(values.shape)}")
     if np.any(np.isnan(values) | (values == -np.inf)):
         wrong = values[np.isnan(values) | (values == -np.inf)][0]
-        raise InputError(f"{name}: wanted losses, inf for a diverged run; got {wrong}")
+        raise InputError(f"{name}: expected losses, inf for a diverged run, got {wrong}")
     return values
 
 
 def _between_0_and_1(name: str, share: float) -> None:
     if not 0 < share < 1:
-        raise InputError(f"{name}: wanted a number between 0 and 1; got {share}")
+        raise InputError(f"{name}: expected a number between 0 and 1, got {share}")
 
 
 def _factors(name: str, factors: Any) -> None:
     if not np.all(np.asarray(factors) >= 1):
-        raise InputError(f"{name}: wanted at least 1; got {factors}")
+        raise InputError(f"{name}: expected at least 1, got {factors}")

@@ -36,7 +36,7 @@ def keep(folder: Path, protocol: Protocol) -> Path:
         differ = protocol.differences(_protocol(folder))
         if differ:
             raise InputError(
-                f"folder: wanted a folder of its own; {folder} holds a comparison with another "
+                f"folder: expected a folder of its own; {folder} holds a comparison with another "
                 f"{', '.join(differ)}; give another folder, or delete this one"
             )
     # Named by the protocol, by which a tile tells whose it is.
@@ -48,7 +48,7 @@ def keep(folder: Path, protocol: Protocol) -> Path:
         if not (folder / _PROTOCOL).exists():
             files.write_record(folder / _PROTOCOL, records.plain(protocol), {})
     except OSError as error:
-        raise InputError(f"folder: wanted a place to write to; got {folder}: {error}") from error
+        raise InputError(f"folder: expected a place to write to, got {folder}: {error}") from error
     return tiles
 
 
@@ -76,7 +76,7 @@ def read(folder: Path) -> Record:
     log, contents = _sealed(folder / _LOG)
     if log.pop("protocol", "") != _whose(protocol):
         raise InputError(
-            f"folder: wanted a finished comparison; got {folder / _PROTOCOL}: expected the "
+            f"folder: expected a finished comparison, got {folder / _PROTOCOL}: expected the "
             f"protocol of {_LOG}, got another; make it again"
         )
     kept = records.rebuilt(Log, log, folder / _LOG)
@@ -102,7 +102,7 @@ def _sealed(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     try:
         return files.read_record(path)
     except InputError as error:
-        raise InputError(f"folder: wanted a finished comparison; got {error}") from error
+        raise InputError(f"folder: expected a finished comparison, got {error}") from error
 
 
 def _arrow() -> Any:
@@ -141,7 +141,7 @@ def _columns(content: bytes, path: Path) -> dict[str, Shaped[np.ndarray, " K"]]:
         table = pa.parquet.read_table(pa.BufferReader(content))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(
-            f"{path}: wanted a table of Parquet; got {error}; make it again"
+            f"{path}: expected a table of Parquet, got {error}; make it again"
         ) from error
     return {name: table[name].to_numpy() for name in table.column_names}
 
@@ -154,12 +154,14 @@ def _steps(
         for name in (*_NAMED, *more, *table):
             kind = table[name].dtype.kind if name in table else "none"
             if kind != _KINDS.get(name, "f"):
-                raise InputError(f"runs: wanted {name} of kind {_KINDS.get(name, 'f')}; got {kind}")
+                raise InputError(
+                    f"runs: expected {name} of kind {_KINDS.get(name, 'f')}, got {kind}"
+                )
     count, total = len(ends["seed"]), len(curves["step"])
     steps = curves["step"][: total // max(count, 1)]
     alike = (np.array_equal(np.repeat(ends[n], len(steps)), curves[n]) for n in _NAMED)
     if not (len(steps) and all(alike) and np.array_equal(np.tile(steps, count), curves["step"])):
-        raise InputError("runs: wanted measurements of each run at the same steps; got others")
+        raise InputError("runs: expected measurements of each run at the same steps, got others")
     return steps
 
 

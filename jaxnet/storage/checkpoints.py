@@ -219,14 +219,14 @@ def _kinds(leaves: dict[str, np.ndarray]) -> dict[str, str]:
     return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in leaves.items()}
 
 
-def _refuse_another(name: str, wanted: Any, got: Any, path: Path) -> None:
-    ours, theirs = _flat(wanted), _flat(got)
+def _refuse_another(name: str, expected: Any, got: Any, path: Path) -> None:
+    ours, theirs = _flat(expected), _flat(got)
     different = [
         f"{key}: expected {ours.get(key, 'nothing')}, got {theirs.get(key, 'nothing')}"
         for key in ours | theirs
         if ours.get(key) != theirs.get(key)
     ]
-    if different or wanted != got:
+    if different or expected != got:
         raise InputError(
             f"{name}: expected this run, got checkpoint {path} of another; go on with that run, or "
             "give another folder\n  " + "\n  ".join(different)

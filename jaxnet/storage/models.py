@@ -38,7 +38,9 @@ def forward(activation: str) -> losses.Forward:
         InputError: an activation not in `ACTIVATIONS`.
     """
     if activation not in ACTIVATIONS:
-        raise InputError(f"activation: wanted one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+        raise InputError(
+            f"activation: expected one of {', '.join(ACTIVATIONS)}, got {activation!r}"
+        )
     return functools.partial(network.forward, activation=ACTIVATIONS[activation])
 
 

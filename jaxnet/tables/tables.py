@@ -110,7 +110,8 @@ class Encoder:
         unknown = sorted(set(got) - {*names, self.target.name})
         if missing or unknown:
             raise InputError(
-                f"{source}: wanted the {len(names)} columns of the training table; got none named "
+                f"{source}: expected the {len(names)} columns of the training table, got none "
+                "named "
                 f"{_listed(missing)}, and unknown {_listed(unknown)}; rename, add or drop columns"
             )
         x = np.zeros((self.inputs, table.num_rows), np.float32)
@@ -145,7 +146,7 @@ class Encoder:
         checks.data(outputs, "outputs")
         if outputs.shape[1:] != (self.outputs,):
             raise InputError(
-                f"outputs: wanted shape [N, {self.outputs}]; got {list(outputs.shape)}"
+                f"outputs: expected shape [N, {self.outputs}], got {list(outputs.shape)}"
             )
         if self.target.kind == "classification":
             return [self.target.labels[place] for place in outputs.argmax(axis=1)]
@@ -167,7 +168,7 @@ class Encoder:
             target = {**value["target"], "labels": tuple(value["target"]["labels"])}
             return cls(tuple(Column(**column) for column in columns), Target(**target))
         except (KeyError, TypeError) as error:
-            raise InputError(f"encoder: wanted what to_json gave; got {error!r}") from error
+            raise InputError(f"encoder: expected what to_json gave, got {error!r}") from error
 
 
 class Split(NamedTuple):
@@ -204,13 +205,13 @@ def read(source: str | Path) -> pa.Table:
     parse = {".csv": _delimited, ".tsv": _delimited, ".parquet": _parquet, ".npz": _npz}
     if suffix not in parse or not path.is_file():
         raise InputError(
-            f"{source}: wanted a file ending in {', '.join(parse)}, or one of "
-            f"{', '.join(_BUNDLED)}; got {'no such file' if suffix in parse else 'another name'}"
+            f"{source}: expected a file ending in {', '.join(parse)}, or one of "
+            f"{', '.join(_BUNDLED)}, got {'no such file' if suffix in parse else 'another name'}"
         )
     try:
         table = parse[suffix](path)
     except (InputError, OSError) as error:
-        raise InputError(f"{source}: wanted a sound {suffix} file; got {error}") from error
+        raise InputError(f"{source}: expected a sound {suffix} file, got {error}") from error
     _check(table, str(source))
     return table
 
@@ -245,17 +246,17 @@ def split(
     """
     if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise InputError(
-            "validation, test: wanted shares of the rows, at least 0 and together below 1; got "
+            "validation, test: expected shares of the rows, at least 0 and together below 1, got "
             f"{validation} and {test}"
         )
     if seed < 0:
-        raise InputError(f"seed: wanted at least 0; got {seed}")
+        raise InputError(f"seed: expected at least 0, got {seed}")
     if task not in (None, "classification", "regression"):
-        raise InputError(f"task: wanted classification or regression; got {task!r}")
+        raise InputError(f"task: expected classification or regression, got {task!r}")
     _check(table, source, target)
     names = [name for name in table.column_names if name != target]
     if not names:
-        raise InputError(f"{source}: wanted columns to predict {target!r} from; got none")
+        raise InputError(f"{source}: expected columns to predict {target!r} from, got none")
     cells = _cells(table, target, source)
     labels = _labels(cells, task)
     groups = _places(cells, labels) if labels else np.zeros(table.num_rows, np.int64)
@@ -264,7 +265,8 @@ def split(
     for part, share in (("validation", validation), ("test", test)):
         if share and not rows[part].size:
             raise InputError(
-                f"{source}: wanted rows for {part}; got none, {share} of {len(groups)}; give more "
+                f"{source}: expected rows for {part}, got none, {share} of {len(groups)}; give "
+                "more "
                 "rows, a larger share, or 0"
             )
     columns = tuple(_fit(_cells(table, name, source), rows["train"]) for name in names)
@@ -293,10 +295,10 @@ def read_batches(
     try:
         file = parquet.ParquetFile(source)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{source}: wanted a sound .parquet file; got {error}") from error
+        raise InputError(f"{source}: expected a sound .parquet file, got {error}") from error
     rows = file.metadata.num_rows
     if not 1 <= batch_size <= rows:
-        raise InputError(f"batch_size: wanted 1 to the {rows} rows of {source}; got {batch_size}")
+        raise InputError(f"batch_size: expected 1 to the {rows} rows of {source}, got {batch_size}")
 
     def batches_of(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         random = np.random.default_rng([seed, epoch])
@@ -374,7 +376,7 @@ def _check_lines(data: bytes, delimiter: str) -> None:
             )
     others = [other for other in ",;\t|" if other in lines[0].decode()]
     if others and delimiter not in others:
-        raise InputError(f"a header with {others[0]!r} between names; wanted {delimiter!r}")
+        raise InputError(f"a header with {others[0]!r} between names; expected {delimiter!r}")
 
 
 def _parquet(path: Path) -> pa.Table:
@@ -403,26 +405,26 @@ def _npz(path: Path) -> pa.Table:
         return pa.table([column for _, column in columns], names=[name for name, _ in columns])
 
 
-def _check(table: pa.Table, source: str, *wanted: str) -> None:
-    """Refuse no rows, columns without a name of their own, and none of a wanted name."""
+def _check(table: pa.Table, source: str, *expected: str) -> None:
+    """Refuse no rows, columns without a name of their own, and none of a expected name."""
     names = table.column_names
     if not table.num_rows:
-        raise InputError(f"{source}: wanted at least one row; got none; add rows")
+        raise InputError(f"{source}: expected at least one row, got none; add rows")
     nameless = [place for place, name in enumerate(names, 1) if not name.strip()]
     if nameless:
         raise InputError(
-            f"{source}: wanted a name for each column; got none for column {nameless[0]}; name "
+            f"{source}: expected a name for each column, got none for column {nameless[0]}; name "
             "it, or drop it if it only numbers the rows"
         )
     if len(set(names)) < len(names):
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         raise InputError(
-            f"{source}: wanted each column's name once; got {_listed(twice)} more often; rename "
+            f"{source}: expected each column's name once, got {_listed(twice)} more often; rename "
             "or drop columns"
         )
-    for name in set(wanted) - set(names):
+    for name in set(expected) - set(names):
         near = difflib.get_close_matches(name, names, 3, 0.5)
-        raise InputError(f"{source}: wanted the column {name!r}; got {_listed(near or names)}")
+        raise InputError(f"{source}: expected the column {name!r}, got {_listed(near or names)}")
 
 
 class _Cells(NamedTuple):
@@ -440,14 +442,14 @@ def _cells(table: pa.Table, name: str, source: str) -> _Cells:
     return _Cells(values, name, source)
 
 
-def _refuse(cells: _Cells, wrong: Bool[np.ndarray, " N"], wanted: str) -> None:
+def _refuse(cells: _Cells, wrong: Bool[np.ndarray, " N"], expected: str) -> None:
     """Refuse the first row that is wrong."""
     if wrong.any():
         row = int(wrong.argmax())
         lines = Path(cells.source).suffix.lower() in _DELIMITERS
         raise InputError(
             f"{cells.source}, column {cells.name!r}, "
-            f"{f'line {row + 2}' if lines else f'row {row + 1}'}: wanted {wanted}; got "
+            f"{f'line {row + 2}' if lines else f'row {row + 1}'}: expected {expected}, got "
             f"{_shown(cells.values[row].as_py())}, the first of {wrong.sum()} such rows; correct "
             "it, or drop the row or the column"
         )
@@ -467,7 +469,7 @@ def _kind(cells: _Cells) -> Kind | None:
     if types.is_integer(values) or types.is_floating(values):
         return "categorical" if category else "numeric"
     raise InputError(
-        f"{cells.source}, column {cells.name!r}: wanted numbers, true and false, or text; got "
+        f"{cells.source}, column {cells.name!r}: expected numbers, true and false, or text, got "
         f"{found}; turn it into numbers, such as days, or drop the column"
     )
 
@@ -531,7 +533,7 @@ def _fit(cells: _Cells, train: Int64[np.ndarray, " train"]) -> Column:
         gaps = bool(missing[train].any())
         column = Column(name, kind or "numeric", *_moments(numbers[train]), missing=gaps)
     if missing.all():
-        raise InputError(f"{cells.source}, column {name!r}: wanted values; got none; drop it")
+        raise InputError(f"{cells.source}, column {name!r}: expected values, got none; drop it")
     return column
 
 
@@ -544,8 +546,8 @@ def _check_text(cells: _Cells, codes: Int64[np.ndarray, " N"], values: list[Any]
             _numbers(cells)
     if different > _MOST_CATEGORIES or (different > _FEW_VALUES and 2 * different > rows):
         raise InputError(
-            f"{cells.source}, column {cells.name!r}: wanted at most {_MOST_CATEGORIES} "
-            f"categories, each in several rows; got {different} in {rows} rows; group them, or "
+            f"{cells.source}, column {cells.name!r}: expected at most {_MOST_CATEGORIES} "
+            f"categories, each in several rows, got {different} in {rows} rows; group them, or "
             "drop the column if it names the rows"
         )
 
@@ -569,7 +571,7 @@ def _labels(cells: _Cells, task: Task | None) -> tuple[Label, ...]:
         _check_text(cells, codes, values)
     if len(used) < 2:
         raise InputError(
-            f"{cells.source}, column {cells.name!r}: wanted at least two values to tell apart; "
+            f"{cells.source}, column {cells.name!r}: expected at least two values to tell apart, "
             f"got only {_shown(used[0])}"
         )
     few = pa.types.is_integer(cells.values.type) and len(used) <= min(_FEW_VALUES, len(codes) / 5)
@@ -586,7 +588,7 @@ def _check_classes(
     if counts.min() < least:
         name = f"class {_shown(labels[int(counts.argmin())])}" if labels else "table"
         raise InputError(
-            f"{cells.source}, column {cells.name!r}: wanted at least {least} rows of the {name}; "
+            f"{cells.source}, column {cells.name!r}: expected at least {least} rows of the {name}, "
             f"got {counts.min()}; add rows, or merge or drop small classes"
         )
 
@@ -621,8 +623,8 @@ def _encode(column: Column, cells: _Cells, x: Float32[np.ndarray, "inputs N"]) -
         numbers = _numbers(cells)
         if kind not in (column.kind, "categorical", None):
             raise InputError(
-                f"{cells.source}, column {cells.name!r}: wanted {column.kind} values, as the "
-                f"training table has; got {kind} ones; write them the same way"
+                f"{cells.source}, column {cells.name!r}: expected {column.kind} values, as the "
+                f"training table has, got {kind} ones; write them the same way"
             )
         missing = np.isnan(numbers)
         x[0] = np.where(missing, 0, _standardise(column, cells, numbers))

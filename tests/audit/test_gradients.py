@@ -519,7 +519,7 @@ def any_pytree():
         (quadratic, lambda g: g.T, "transposed"),
         (quadratic, lambda g: g.T / 6, "transposed and averaged over the batch"),
         (quadratic, lambda g: g.reshape(12), "of shape [12] instead of [4, 3]"),
-        (quadratic, lambda g: g[:2], "shape [2, 3] where [4, 3] is wanted; no known mistake"),
+        (quadratic, lambda g: g[:2], "shape [2, 3] where [4, 3] is expected; no known mistake"),
         (quadratic, lambda g: g * np.nan, "not finite in 12 of 12 entries"),
     ],
 )
@@ -612,24 +612,28 @@ def test_summary_names_the_layer_where_the_signal_first_goes_wrong():
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"params": {"w": np.ones((2, 3), int)}}, InputError, "params['w']: wanted floating-point"),
-        ({"params": {"w": np.full((2, 3), np.inf)}}, InputError, "params['w']: wanted finite"),
-        ({"params": {}}, InputError, "params: wanted at least one array"),
-        ({"batch": np.ones((0, 3))}, InputError, "batch: wanted at least one row"),
-        ({"batch": np.full((2, 3), np.nan)}, InputError, "batch: wanted finite"),
-        ({"loss": lambda p, b: b @ p["w"].T}, InputError, "loss: wanted a real scalar"),
+        (
+            {"params": {"w": np.ones((2, 3), int)}},
+            InputError,
+            "params['w']: expected floating-point",
+        ),
+        ({"params": {"w": np.full((2, 3), np.inf)}}, InputError, "params['w']: expected finite"),
+        ({"params": {}}, InputError, "params: expected at least one array"),
+        ({"batch": np.ones((0, 3))}, InputError, "batch: expected at least one row"),
+        ({"batch": np.full((2, 3), np.nan)}, InputError, "batch: expected finite"),
+        ({"loss": lambda p, b: b @ p["w"].T}, InputError, "loss: expected a real scalar"),
         (
             {"loss": lambda p, b: jnp.log(-jnp.sum(b @ p["w"].T))},
             InputError,
-            "loss: wanted a loss and a gradient that are finite",
+            "loss: expected a loss and a gradient that are finite",
         ),
         (
             {"claimed": {"w": np.ones((2, 3), complex)}},
             InputError,
-            "claimed: wanted real gradients",
+            "claimed: expected real gradients",
         ),
-        ({"claimed": {"v": np.ones((2, 3))}}, InputError, "claimed: wanted the structure of"),
-        ({"claimed": {"w": "large"}}, InputError, "claimed['w']: wanted an array of numbers"),
+        ({"claimed": {"v": np.ones((2, 3))}}, InputError, "claimed: expected the structure of"),
+        ({"claimed": {"w": "large"}}, InputError, "claimed['w']: expected an array of numbers"),
     ],
 )
 def test_bad_input_is_refused(change, error, words):

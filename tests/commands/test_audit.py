@@ -93,21 +93,24 @@ def test_an_error_of_theirs_is_shown_as_theirs(call, code, line, last):
     assert last in shown
     # Theirs alone: no line of ours, of JAX or of what imports modules.
     assert all("mine.py" in each for each in shown.splitlines() if each.startswith('  File "'))
-    assert shown.splitlines()[-1].startswith("error: mine.py: wanted code that runs; it raised ")
+    assert shown.splitlines()[-1].startswith("error: mine.py: expected code that runs; it raised ")
 
 
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("", "mine.py: wanted loss, gradient, params, batch; got no loss, no gradient, no params"),
+        (
+            "",
+            "mine.py: expected loss, gradient, params, batch, got no loss, no gradient, no params",
+        ),
         (WHOLE.replace("def gradient", "def claimed"), "got no gradient; define each"),
-        (f"{WHOLE}\nloss = 3", "wanted loss, a function of (params, batch); got int"),
-        (f"{WHOLE}\nparams = {{}}", "params: wanted at least one array"),
-        (f"{WHOLE}\nbatch = np.full(3, np.nan)", "batch: wanted finite values"),
-        (f"{WHOLE}\ngradient = 1.0", "claimed: wanted the structure of params"),
+        (f"{WHOLE}\nloss = 3", "expected loss, a function of (params, batch), got int"),
+        (f"{WHOLE}\nparams = {{}}", "params: expected at least one array"),
+        (f"{WHOLE}\nbatch = np.full(3, np.nan)", "batch: expected finite values"),
+        (f"{WHOLE}\ngradient = 1.0", "claimed: expected the structure of params"),
         (
             f"from jaxnet import network\n{WHOLE}\nnetwork.init(jax.random.key(0), [0])",
-            "mine.py, line 20: sizes: wanted",
+            "mine.py, line 20: sizes: expected",
         ),
     ],
 )

@@ -73,54 +73,54 @@ def python(*arguments, cwd=ROOT, **environment):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("experiments --output file/results", "output: wanted a place to write to"),
-        ("experiments.classifier --epochs 0", "epochs: wanted at least 1"),
+        ("experiments --output file/results", "output: expected a place to write to"),
+        ("experiments.classifier --epochs 0", "epochs: expected at least 1"),
         ("experiments.classifier --optimizer adm", "nearest are adam"),
-        ("experiments.classifier --learning-rate nan", "learning_rate: wanted a finite"),
-        ("experiments.classifier --output curves.txt", "output: wanted a file ending"),
-        ("experiments.classifier --output file/curves.png", "output: wanted a place"),
-        ("experiments.regression --epochs -1", "epochs: wanted at least 1"),
+        ("experiments.classifier --learning-rate nan", "learning_rate: expected a finite"),
+        ("experiments.classifier --output curves.txt", "output: expected a file ending"),
+        ("experiments.classifier --output file/curves.png", "output: expected a place"),
+        ("experiments.regression --epochs -1", "epochs: expected at least 1"),
         ("experiments.regression --trace --optimizer adm", "nearest are adam"),
-        ("experiments.regression --output .", "output: wanted a file ending"),
+        ("experiments.regression --output .", "output: expected a file ending"),
         ("jaxnet compare iris --optimizers adm", "nearest are adam"),
-        ("jaxnet compare no.csv", "no.csv: wanted a file"),
-        ("jaxnet compare iris --target no", "wanted the column"),
-        ("experiments.tasks regression --budget 1", "budget: wanted at least 2"),
+        ("jaxnet compare no.csv", "no.csv: expected a file"),
+        ("jaxnet compare iris --target no", "expected the column"),
+        ("experiments.tasks regression --budget 1", "budget: expected at least 2"),
         ("experiments.tasks regression --learning-rates -1", "above zero"),
         ("experiments.tasks regression --output file/out", "a place to write to"),
-        ("jaxnet train", "data: wanted a table, or --resume"),
-        ("jaxnet train no.csv", "no.csv: wanted a file"),
-        ("jaxnet train broken.csv", "broken.csv: wanted a sound .csv file"),
-        ("jaxnet train broken.npz", "broken.npz: wanted a sound .npz file"),
-        ("jaxnet train broken.parquet", "broken.parquet: wanted a sound .parquet"),
-        ("jaxnet train iris --target no", "wanted the column"),
-        ("jaxnet train iris --activation rely", "activation: wanted one of"),
-        ("jaxnet train iris --devices 99", "devices: wanted 1 to"),
-        ("jaxnet train iris --devices 0", "devices: wanted at least 1"),
-        ("jaxnet train iris --batch-size 0", "batch_size: wanted at least 1"),
-        ("jaxnet train iris --seed -1", "seed: wanted"),
+        ("jaxnet train", "data: expected a table, or --resume"),
+        ("jaxnet train no.csv", "no.csv: expected a file"),
+        ("jaxnet train broken.csv", "broken.csv: expected a sound .csv file"),
+        ("jaxnet train broken.npz", "broken.npz: expected a sound .npz file"),
+        ("jaxnet train broken.parquet", "broken.parquet: expected a sound .parquet"),
+        ("jaxnet train iris --target no", "expected the column"),
+        ("jaxnet train iris --activation rely", "activation: expected one of"),
+        ("jaxnet train iris --devices 99", "devices: expected 1 to"),
+        ("jaxnet train iris --devices 0", "devices: expected at least 1"),
+        ("jaxnet train iris --batch-size 0", "batch_size: expected at least 1"),
+        ("jaxnet train iris --seed -1", "seed: expected"),
         ("jaxnet train iris --output file/run", "file/run"),
-        ("jaxnet train --resume no/run", "no/run/run.json: wanted the settings of a run"),
+        ("jaxnet train --resume no/run", "no/run/run.json: expected the settings of a run"),
         ("jaxnet predict no/run iris", "expected a model"),
-        ("jaxnet predict bare iris", "wanted a run of jaxnet train"),
+        ("jaxnet predict bare iris", "expected a run of jaxnet train"),
         ("jaxnet predict torn iris", "expected a model"),
-        ("jaxnet predict no/run iris --output p.txt", "output: wanted a file ending in .csv"),
+        ("jaxnet predict no/run iris --output p.txt", "output: expected a file ending in .csv"),
         ("experiments.benchmark --readme no.md", "Unrecognized options: no.md"),
-        ("experiments.benchmark --output file/results", "output: wanted a place"),
+        ("experiments.benchmark --output file/results", "output: expected a place"),
         ("jaxnet", "Expected one of {train, predict, compare, audit}; see jaxnet --help"),
         ("jaxnet learn", "Unrecognized options: learn; see jaxnet --help"),
         ("jaxnet train iris --epoch-count 3", "--epoch-count, 3; see jaxnet train --help"),
-        ("jaxnet train iris --epochs ten", "--epochs: wanted a whole number; got 'ten'"),
+        ("jaxnet train iris --epochs ten", "--epochs: expected a whole number, got 'ten'"),
         ("jaxnet train iris --task rank", "invalid choice 'rank' for argument '--task'"),
         ("jaxnet train iris wine", "Unrecognized options: wine"),
-        ("jaxnet train iris --resume no/run", "wanted nothing else"),
-        ("jaxnet train iris --validation nan", "validation: wanted a finite number; got nan"),
-        ("jaxnet train iris --test 2", "test: wanted at most 1; got 2"),
-        ("jaxnet train iris --learning-rate inf", "learning_rate: wanted a finite number"),
+        ("jaxnet train iris --resume no/run", "expected nothing else"),
+        ("jaxnet train iris --validation nan", "validation: expected a finite number, got nan"),
+        ("jaxnet train iris --test 2", "test: expected at most 1, got 2"),
+        ("jaxnet train iris --learning-rate inf", "learning_rate: expected a finite number"),
         ("jaxnet predict run", "Missing from jaxnet predict: DATA"),
-        ("jaxnet audit no.py", "no.py: wanted a Python file"),
-        ("jaxnet audit file", "file: wanted a Python file"),
-        ("experiments.tasks --epochs 0", "epochs: wanted at least 1"),
+        ("jaxnet audit no.py", "no.py: expected a Python file"),
+        ("jaxnet audit file", "file: expected a Python file"),
+        ("experiments.tasks --epochs 0", "epochs: expected at least 1"),
         ("experiments.tasks boston", "invalid choice 'boston'"),
         ("experiments.classifier --rate 1", "--rate, 1; see python -m experiments.classifier"),
     ],
@@ -228,7 +228,7 @@ def test_a_missing_platform_is_told_before_anything(command, platform, tmp_path)
     done = python(*command.split(), cwd=tmp_path, JAX_PLATFORMS=platform)
     assert is_one_line(done.returncode, done.stderr)
     assert done.stdout == ""
-    assert f"JAX_PLATFORMS: wanted {platform}; available here: " in done.stderr
+    assert f"JAX_PLATFORMS: expected {platform}; available here: " in done.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -236,7 +236,7 @@ def test_a_missing_platform_is_told_before_anything(command, platform, tmp_path)
 def test_no_platform_that_is_missing_ends_in_a_traceback(platform, tmp_path):
     done = python("jaxnet", "train", "iris", cwd=tmp_path, JAX_PLATFORMS=platform)
     assert is_one_line(done.returncode, done.stderr)
-    assert f"wanted {platform}" in done.stderr
+    assert f"expected {platform}" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

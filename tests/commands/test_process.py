@@ -96,7 +96,7 @@ def test_a_closed_pipe_is_quiet():
     assert (ended.returncode, ended.stderr) == (-signal.SIGPIPE, b"")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="wanted a device that is full")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="expected a device that is full")
 def test_a_full_disk_is_one_line():
     with open("/dev/full", "w") as full:
         ended = subprocess.run(

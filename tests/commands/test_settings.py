@@ -79,7 +79,7 @@ NAMED = {
     "one of the command alone": "output",
 }
 HOSTILE = [
-    ("no.csv: wanted a file", json.dumps(KEPT | {"data": "no.csv"}).encode()),
+    ("no.csv: expected a file", json.dumps(KEPT | {"data": "no.csv"}).encode()),
     *(
         (name, json.dumps(KEPT | {name: value}).encode())
         for name, v in DAMAGED.items()
@@ -156,7 +156,7 @@ def test_a_damaged_file_is_named_to_the_same_command(folder, capsys):
     (folder / "run").mkdir()
     (folder / "run" / "run.json").write_bytes(b"")
     assert _run.outcome(lambda: __main__.run(["train", "iris", "--output", "run"])) == 2
-    assert "run/run.json: wanted the settings of a run" in capsys.readouterr().err
+    assert "run/run.json: expected the settings of a run" in capsys.readouterr().err
 
 
 def test_all_that_a_run_is_goes_on_and_nothing_else_is_taken_beside_it(folder, capsys):
@@ -164,31 +164,31 @@ def test_all_that_a_run_is_goes_on_and_nothing_else_is_taken_beside_it(folder, c
     assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 0
     capsys.readouterr()
     assert _run.outcome(lambda: __main__.run(["train", "--resume", "run", "--epochs=9"])) == 2
-    assert "resume: wanted nothing else" in capsys.readouterr().err
+    assert "resume: expected nothing else" in capsys.readouterr().err
 
 
 IMPOSSIBLE = [
-    ("train iris --hidden 10000000000", "hidden: wanted what fits"),
+    ("train iris --hidden 10000000000", "hidden: expected what fits"),
     ("train iris --hidden 100000 100000 100000", "2e10 parameters"),
     ("train iris --hidden" + " 1" * 1001, "at most 1000 layers"),
-    ("train iris --epochs 100000000000000000000", "epochs: wanted at most 2147483647"),
-    ("train iris --epochs 1e20", "--epochs: wanted a whole number; got '1e20'"),
-    ("train iris --epochs 2147483647", "epochs: wanted"),
-    ("train iris --devices 1000000000", "devices: wanted 1 to the"),
-    ("train iris --learning-rate ten", "--learning-rate: wanted a number; got 'ten'"),
+    ("train iris --epochs 100000000000000000000", "epochs: expected at most 2147483647"),
+    ("train iris --epochs 1e20", "--epochs: expected a whole number, got '1e20'"),
+    ("train iris --epochs 2147483647", "epochs: expected"),
+    ("train iris --devices 1000000000", "devices: expected 1 to the"),
+    ("train iris --learning-rate ten", "--learning-rate: expected a number, got 'ten'"),
     ("train iris --hidden 8 x", "--hidden: Could not find valid parse for arguments: ['8', 'x']"),
-    ("train iris --patience 100000000000000000000", "patience: wanted at most"),
-    ("train iris --seed 100000000000000000000", "seed: wanted at most"),
-    ("train iris --batch-size 100000000000000000000", "batch_size: wanted at most"),
-    ("compare iris --hidden 10000000000", "hidden: wanted what fits"),
-    ("compare iris --seeds 1000000000", "seeds: wanted at most 2000; got 1e9"),
-    ("compare iris --seeds 1e9", "--seeds: wanted a whole number"),
-    ("compare iris --tuning-seeds 1000000000", "tuning_seeds: wanted at most"),
-    ("compare iris --budget 1000000", "budget: wanted at most 10000; got 1e6"),
-    ("compare iris --budget 1e6", "--budget: wanted a whole number"),
+    ("train iris --patience 100000000000000000000", "patience: expected at most"),
+    ("train iris --seed 100000000000000000000", "seed: expected at most"),
+    ("train iris --batch-size 100000000000000000000", "batch_size: expected at most"),
+    ("compare iris --hidden 10000000000", "hidden: expected what fits"),
+    ("compare iris --seeds 1000000000", "seeds: expected at most 2000, got 1e9"),
+    ("compare iris --seeds 1e9", "--seeds: expected a whole number"),
+    ("compare iris --tuning-seeds 1000000000", "tuning_seeds: expected at most"),
+    ("compare iris --budget 1000000", "budget: expected at most 10000, got 1e6"),
+    ("compare iris --budget 1e6", "--budget: expected a whole number"),
     ("compare iris --budget 10000 --tuning-seeds 2000", "runs, which take about"),
-    ("compare iris --epochs 2000000000", "epochs: wanted at most 1e12 steps"),
-    ("compare iris --batch-size 1000000000", "batch_size: wanted"),
+    ("compare iris --epochs 2000000000", "epochs: expected at most 1e12 steps"),
+    ("compare iris --batch-size 1000000000", "batch_size: expected"),
 ]
 
 
@@ -255,8 +255,8 @@ def test_the_front_page_names_every_command(capsys):
 
 
 def test_settings_from_python_are_checked_too():
-    with pytest.raises(InputError, match="epochs: wanted a whole number; got 'many'"):
+    with pytest.raises(InputError, match="epochs: expected a whole number, got 'many'"):
         train.run(Train("iris", epochs="many"))
     task = compare.table("iris", "target", (4,))
-    with pytest.raises(InputError, match="seeds: wanted at most 2000"):
+    with pytest.raises(InputError, match="seeds: expected at most 2000"):
         compare.run(settings.Trials(seeds=10**9), task)

@@ -73,7 +73,7 @@ def test_a_run_beats_the_mean_and_predicts_in_the_targets_units(houses, trained,
 
 def test_predictions_do_not_replace_the_table(houses, trained):
     before = houses.read_bytes()
-    with pytest.raises(InputError, match="output: wanted another file than the table"):
+    with pytest.raises(InputError, match="output: expected another file than the table"):
         predict.main(Predict(trained, str(houses), houses))
     assert houses.read_bytes() == before
 
@@ -171,21 +171,24 @@ def test_batches_over_devices_give_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, "data: wanted a table, or --resume"),
-        ({"data": "nothing.csv"}, "nothing.csv: wanted a file"),
+        ({}, "data: expected a table, or --resume"),
+        ({"data": "nothing.csv"}, "nothing.csv: expected a file"),
         ({"data": "iris", "target": "tagret"}, "tagret"),
-        ({"data": "iris", "activation": "rely"}, "activation: wanted one of relu, tanh"),
+        ({"data": "iris", "activation": "rely"}, "activation: expected one of relu, tanh"),
         ({"data": "iris", "optimizer": "adm"}, "the nearest are adam"),
-        ({"data": "iris", "epochs": 0}, "epochs: wanted at least 1; got 0"),
-        ({"data": "iris", "hidden": (0,)}, r"hidden\[0\]: wanted at least 1"),
-        ({"data": "iris", "learning_rate": float("nan")}, "learning_rate: wanted a finite number"),
+        ({"data": "iris", "epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"data": "iris", "hidden": (0,)}, r"hidden\[0\]: expected at least 1"),
+        (
+            {"data": "iris", "learning_rate": float("nan")},
+            "learning_rate: expected a finite number",
+        ),
         (
             {"data": "iris", "devices": 99},
-            "devices: wanted 1 to the .* cores of this machine; got 99",
+            "devices: expected 1 to the .* cores of this machine, got 99",
         ),
         (
             {"resume": pathlib.Path("no/such/run")},
-            "no/such/run/run.json: wanted the settings of a run",
+            "no/such/run/run.json: expected the settings of a run",
         ),
     ],
 )

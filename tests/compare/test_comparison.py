@@ -489,7 +489,7 @@ def test_runs_that_diverged_are_read_again(tmp_path):
 def test_half_a_comparison_is_none(missing, found, tmp_path):
     comparison.save(found, tmp_path)
     (tmp_path / missing).unlink()
-    with pytest.raises(InputError, match="folder: wanted a finished comparison; got"):
+    with pytest.raises(InputError, match="folder: expected a finished comparison, got"):
         comparison.load(tmp_path)
 
 
@@ -511,50 +511,65 @@ def damaged(path, *fields, value=None):
 @pytest.mark.parametrize(
     ("file", "fields", "value", "words"),
     [
-        ("protocol", ["steps"], None, "steps: wanted optimizers, .*; got none"),
-        ("protocol", ["more"], 1, "more: wanted optimizers, .*; got a field that is not known"),
-        ("protocol", ["steps"], 12.0, "steps: wanted a whole number; got 12.0"),
-        ("protocol", ["steps"], True, "steps: wanted a whole number; got True"),
-        ("protocol", ["steps"], 11, "steps: wanted 12; got 11"),
-        ("protocol", ["epochs"], -4, "batch_size: wanted .*; got"),
-        ("protocol", ["batch_size"], 0, "batch_size: wanted .*; got 0"),
-        ("protocol", ["rows"], {}, "tuning.data: wanted training; got validation"),
-        ("protocol", ["rows", "training"], None, "rows: wanted rows; got"),
-        ("protocol", ["rows"], [], "rows: wanted an object; got .."),
-        ("protocol", ["rows", "test"], "4", "rows.test: wanted a whole number; got '4'"),
-        ("protocol", ["metrics"], "size", "metrics: wanted a list; got 'size'"),
-        ("protocol", ["metrics"], ["other"], "wanted .*'other'.* of the validation"),
-        ("protocol", ["optimizers"], {}, "baseline: wanted the first"),
-        ("protocol", ["optimizers", "sgd"], 3, "optimizers.sgd: wanted an object; got 3"),
+        ("protocol", ["steps"], None, "steps: expected optimizers, .*, got none"),
+        ("protocol", ["more"], 1, "more: expected optimizers, .*, got a field that is not known"),
+        ("protocol", ["steps"], 12.0, "steps: expected a whole number, got 12.0"),
+        ("protocol", ["steps"], True, "steps: expected a whole number, got True"),
+        ("protocol", ["steps"], 11, "steps: expected 12, got 11"),
+        ("protocol", ["epochs"], -4, "batch_size: expected .*, got"),
+        ("protocol", ["batch_size"], 0, "batch_size: expected .*, got 0"),
+        ("protocol", ["rows"], {}, "tuning.data: expected training, got validation"),
+        ("protocol", ["rows", "training"], None, "rows: expected rows, got"),
+        ("protocol", ["rows"], [], "rows: expected an object, got .."),
+        ("protocol", ["rows", "test"], "4", "rows.test: expected a whole number, got '4'"),
+        ("protocol", ["metrics"], "size", "metrics: expected a list, got 'size'"),
+        ("protocol", ["metrics"], ["other"], "expected .*'other'.* of the validation"),
+        ("protocol", ["optimizers"], {}, "baseline: expected the first"),
+        ("protocol", ["optimizers", "sgd"], 3, "optimizers.sgd: expected an object, got 3"),
         (
             "protocol",
             ["optimizers", "twin", "learning_rates"],
             [0.1, "0.2"],
-            r"optimizers.twin.learning_rates\[1\]: wanted a finite number; got '0.2'",
+            r"optimizers.twin.learning_rates\[1\]: expected a finite number, got '0.2'",
         ),
         (
             "protocol",
             ["optimizers", "twin", "learning_rates"],
             [],
-            "optimizers.twin.learning_rates: wanted rates above zero",
+            "optimizers.twin.learning_rates: expected rates above zero",
         ),
-        ("protocol", ["optimizers", "twin", "customary_rate"], 10**400, "customary_rate: wanted a"),
-        ("protocol", ["judging", "data"], "train", "judging.data: wanted training or .*; got"),
-        ("protocol", ["judging", "data"], "validation", "judging.data: wanted test; got"),
-        ("protocol", ["judging", "seeds"], [2, 2], "judging.seeds: wanted seeds, each once"),
-        ("protocol", ["judging", "seeds"], [9, 10], "wanted the seeds .9, 10.; got"),
-        ("protocol", ["judging", "level"], 2, "judging.level: wanted a number between 0 and 1"),
-        ("protocol", ["tuning", "seeds"], [], "tuning.seeds: wanted seeds"),
-        ("protocol", ["tuning"], [[[]]], "tuning: wanted an object"),
-        ("comparison", ["seconds"], None, "seconds: wanted title, .*; got none"),
-        ("comparison", ["seconds", "sgd"], None, "seconds: wanted those of .*sgd"),
-        ("comparison", ["seconds", "sgd", "run"], "1", "seconds.sgd.run: wanted a finite number"),
-        ("comparison", ["seconds", "sgd", "run"], -1, "seconds.sgd.run: wanted no time below"),
-        ("protocol", ["optimizers", "sgd", "customary_rate"], 0.5, "default runs of sgd: wanted"),
-        ("protocol", ["optimizers", "sgd", "learning_rates"], [0.3], "tuning runs of sgd: wanted"),
-        ("comparison", ["title"], 3, "title: wanted words; got 3"),
-        ("comparison", ["provenance", "jax"], None, "provenance.jax: wanted device, .*; got none"),
-        ("comparison", ["reasons"], {"sgd": []}, "reasons.sgd: wanted words"),
+        (
+            "protocol",
+            ["optimizers", "twin", "customary_rate"],
+            10**400,
+            "customary_rate: expected a",
+        ),
+        ("protocol", ["judging", "data"], "train", "judging.data: expected training or .*, got"),
+        ("protocol", ["judging", "data"], "validation", "judging.data: expected test, got"),
+        ("protocol", ["judging", "seeds"], [2, 2], "judging.seeds: expected seeds, each once"),
+        ("protocol", ["judging", "seeds"], [9, 10], "expected the seeds .9, 10., got"),
+        ("protocol", ["judging", "level"], 2, "judging.level: expected a number between 0 and 1"),
+        ("protocol", ["tuning", "seeds"], [], "tuning.seeds: expected seeds"),
+        ("protocol", ["tuning"], [[[]]], "tuning: expected an object"),
+        ("comparison", ["seconds"], None, "seconds: expected title, .*, got none"),
+        ("comparison", ["seconds", "sgd"], None, "seconds: expected those of .*sgd"),
+        ("comparison", ["seconds", "sgd", "run"], "1", "seconds.sgd.run: expected a finite number"),
+        ("comparison", ["seconds", "sgd", "run"], -1, "seconds.sgd.run: expected no time below"),
+        ("protocol", ["optimizers", "sgd", "customary_rate"], 0.5, "default runs of sgd: expected"),
+        (
+            "protocol",
+            ["optimizers", "sgd", "learning_rates"],
+            [0.3],
+            "tuning runs of sgd: expected",
+        ),
+        ("comparison", ["title"], 3, "title: expected words, got 3"),
+        (
+            "comparison",
+            ["provenance", "jax"],
+            None,
+            "provenance.jax: expected device, .*, got none",
+        ),
+        ("comparison", ["reasons"], {"sgd": []}, "reasons.sgd: expected words"),
     ],
 )
 def test_a_damaged_record_is_refused_by_file_and_field(file, fields, value, words, found, tmp_path):
@@ -601,7 +616,7 @@ def test_tables_that_are_not_of_the_record_are_refused(file, found, tmp_path):
         with pytest.raises(InputError, match=f"^{tmp_path}: .*; make it again"):
             comparison.load(tmp_path)
     put(b"PAR1")
-    with pytest.raises(InputError, match=f"{file}.parquet: wanted a table of Parquet"):
+    with pytest.raises(InputError, match=f"{file}.parquet: expected a table of Parquet"):
         comparison.load(tmp_path)
 
 
@@ -671,7 +686,7 @@ def test_a_damaged_comparison_is_refused(found, tmp_path):
     kinds = []
     for kind, path in damage.drawn(tmp_path / "ours", tmp_path / "copy", others):
         named = r"(protocol|runs|curves|comparison)\.\w+: expected"
-        with pytest.raises(InputError, match=rf"wanted a finished comparison; got .*{named}"):
+        with pytest.raises(InputError, match=rf"expected a finished comparison, got .*{named}"):
             comparison.load(path.parent)
         kinds.append(kind)
     print(Counter(kinds))
@@ -824,80 +839,119 @@ LABELS_GIVEN = {
     [
         (
             {"own": ["adm"]},
-            "optimizer: wanted an optimizer of optax; got 'adm'; the nearest are ad",
+            "optimizer: expected an optimizer of optax, got 'adm'; the nearest are ad",
         ),
-        ({"own": {"mine": "adm"}}, "optimizer: wanted an optimizer of optax; got 'adm'; the near"),
-        ({"own": []}, "optimizers: wanted at least one to hold against plain SGD; got none; "),
-        ({"own": "adam"}, "optimizers: wanted a list of names, or a dict of .*; got 'adam'; such"),
-        ({"own": [optax.sgd(0.1)]}, "optimizers: wanted each by a name; got Gradient.*; give your"),
-        ({"own": {"adam": 3}}, "adam: wanted a function of learning_rate, .*; got 3; such as"),
-        ({"own": {"sgd": momentum}}, "optimizers: wanted sgd to be plain SGD, .*; got one of your"),
-        ({"own": {"mine": branching}}, "optimizers: wanted mine to be made of a traced .*; a sch"),
-        ({"own": {"mine": branching_later}}, "optimizers: wanted mine to be made of a traced .*; "),
-        ({"learning_rates": []}, r"learning_rates: wanted numbers for sgd, .*; got \[\]; such as"),
-        ({"learning_rates": [0.1, -1]}, r"learning_rates: wanted .*; got \[0.1, -1\]; such as"),
-        ({"learning_rates": [0.1, np.nan]}, r"learning_rates: .*; got \[0.1, nan\]; such as"),
-        ({"learning_rates": [0.1, np.inf]}, r"learning_rates: .*; got \[0.1, inf\]; such as"),
-        ({"learning_rates": [0.0]}, r"learning_rates: wanted .*; got \[0.0\]; such as"),
-        ({"learning_rates": "fast"}, "learning_rates: wanted numbers for sgd, .*; got fast; such"),
-        ({"learning_rates": {"twin": [-1]}}, "learning_rates: wanted numbers for twin, .*; got"),
+        (
+            {"own": {"mine": "adm"}},
+            "optimizer: expected an optimizer of optax, got 'adm'; the near",
+        ),
+        ({"own": []}, "optimizers: expected at least one to hold against plain SGD, got none; "),
+        (
+            {"own": "adam"},
+            "optimizers: expected a list of names, or a dict of .*, got 'adam'; such",
+        ),
+        (
+            {"own": [optax.sgd(0.1)]},
+            "optimizers: expected each by a name, got Gradient.*; give your",
+        ),
+        ({"own": {"adam": 3}}, "adam: expected a function of learning_rate, .*, got 3; such as"),
+        (
+            {"own": {"sgd": momentum}},
+            "optimizers: expected sgd to be plain SGD, .*, got one of your",
+        ),
+        (
+            {"own": {"mine": branching}},
+            "optimizers: expected mine to be made of a traced .*; a sch",
+        ),
+        (
+            {"own": {"mine": branching_later}},
+            "optimizers: expected mine to be made of a traced .*; ",
+        ),
+        (
+            {"learning_rates": []},
+            r"learning_rates: expected numbers for sgd, .*, got \[\]; such as",
+        ),
+        ({"learning_rates": [0.1, -1]}, r"learning_rates: expected .*, got \[0.1, -1\]; such as"),
+        ({"learning_rates": [0.1, np.nan]}, r"learning_rates: .*, got \[0.1, nan\]; such as"),
+        ({"learning_rates": [0.1, np.inf]}, r"learning_rates: .*, got \[0.1, inf\]; such as"),
+        ({"learning_rates": [0.0]}, r"learning_rates: expected .*, got \[0.0\]; such as"),
+        (
+            {"learning_rates": "fast"},
+            "learning_rates: expected numbers for sgd, .*, got fast; such",
+        ),
+        ({"learning_rates": {"twin": [-1]}}, "learning_rates: expected numbers for twin, .*, got"),
         (
             {"learning_rates": {"adam": [1]}},
-            "learning_rates: wanted names among sgd, twin, momentum, still; got adam; leave them",
+            "learning_rates: expected names among sgd, twin, momentum, still, got adam; leave them",
         ),
-        ({"loss": lambda params, batch, key: 0.0}, "loss: wanted a function of .* raised .*; bind"),
+        (
+            {"loss": lambda params, batch, key: 0.0},
+            "loss: expected a function of .* raised .*; bind",
+        ),
         (
             {"loss": lambda params, batch: params + batch},
-            r"loss: wanted one real number, .*; got .*",
+            r"loss: expected one real number, .*, got .*",
         ),
-        ({"loss": lambda params, batch: 1}, "loss: wanted one real number, .*; got .*; reduce it"),
-        ({"metrics": {"s": lambda params, batch: batch}}, "s: wanted one real number, .*; reduce"),
+        (
+            {"loss": lambda params, batch: 1},
+            "loss: expected one real number, .*, got .*; reduce it",
+        ),
+        (
+            {"metrics": {"s": lambda params, batch: batch}},
+            "s: expected one real number, .*; reduce",
+        ),
         (
             {"metrics": {"loss": size}},
-            "metrics: wanted names other than loss, .*; got loss; rename",
+            "metrics: expected names other than loss, .*, got loss; rename",
         ),
-        ({"begin": lambda key: np.ones(3)}, "loss: wanted a function of .* that takes init"),
+        ({"begin": lambda key: np.ones(3)}, "loss: expected a function of .* that takes init"),
         (
             {"begin": lambda key: np.ones((), int)},
-            r"init\(key\): wanted floating-point .*; got int64",
+            r"init\(key\): expected floating-point .*, got int64",
         ),
-        ({"begin": lambda key: np.array(np.nan)}, r"init\(key\): wanted finite values; got nan"),
-        ({"begin": lambda key: {}}, r"init\(key\): wanted at least one array; got an empty"),
+        ({"begin": lambda key: np.array(np.nan)}, r"init\(key\): expected finite values, got nan"),
+        ({"begin": lambda key: {}}, r"init\(key\): expected at least one array, got an empty"),
         (
             {"begin": lambda: np.ones(())},
-            "init: wanted a pure function of a jax.random.key .*; draw",
+            "init: expected a pure function of a jax.random.key .*; draw",
         ),
         (
             {"begin": by_numpy},
-            "init: wanted a pure function .* that can be traced; it raised .*; draw",
+            "init: expected a pure function .* that can be traced; it raised .*; draw",
         ),
-        ({"batch_size": 8}, "batch_size: wanted 1 to the 7 rows of data; got 8; None takes all"),
-        ({"batch_size": 0}, "batch_size: wanted at least 1; got 0"),
-        ({"epochs": 0}, "epochs: wanted at least 1; got 0"),
-        ({"epochs": 1.5}, "epochs: wanted a whole number; got 1.5"),
-        ({"budget": 0}, "budget: wanted at least 1; got 0"),
-        ({"seeds": 0}, "seeds: wanted at least 1; got 0"),
-        ({"tuning_seeds": 0}, "tuning_seeds: wanted at least 1; got 0"),
-        ({"target": math.nan}, "target: wanted a finite loss; got nan; None takes"),
+        ({"batch_size": 8}, "batch_size: expected 1 to the 7 rows of data, got 8; None takes all"),
+        ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
+        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"epochs": 1.5}, "epochs: expected a whole number, got 1.5"),
+        ({"budget": 0}, "budget: expected at least 1, got 0"),
+        ({"seeds": 0}, "seeds: expected at least 1, got 0"),
+        ({"tuning_seeds": 0}, "tuning_seeds: expected at least 1, got 0"),
+        ({"target": math.nan}, "target: expected a finite loss, got nan; None takes"),
         (
             {"validation": np.ones((3, 1))},
-            r"validation: wanted rows as those of data, \[7\]; got \[3",
+            r"validation: expected rows as those of data, \[7\], got \[3",
         ),
-        ({"test": (POINTS, POINTS)}, r"test: wanted rows as those of data, \[7\]; got .*; prepare"),
-        ({"test": np.zeros(0)}, r"test: wanted at least one row .*; got shape \[0\]"),
-        ({"data": np.full(7, np.nan)}, "data: wanted finite values; got nan at"),
-        ({"validation": np.full(7, np.inf)}, "validation: wanted finite values; got inf at"),
-        ({"data": [0.5, 0.7]}, "data.*: wanted an array of numbers; got float"),
+        (
+            {"test": (POINTS, POINTS)},
+            r"test: expected rows as those of data, \[7\], got .*; prepare",
+        ),
+        ({"test": np.zeros(0)}, r"test: expected at least one row .*, got shape \[0\]"),
+        ({"data": np.full(7, np.nan)}, "data: expected finite values, got nan at"),
+        ({"validation": np.full(7, np.inf)}, "validation: expected finite values, got inf at"),
+        ({"data": [0.5, 0.7]}, "data.*: expected an array of numbers, got float"),
         (
             LABELS_GIVEN | {"data": (X, LABELS + 1)},
-            "data: y: wanted class labels 0 to 1, .*; got 2",
+            "data: y: expected class labels 0 to 1, .*, got 2",
         ),
         (
             LABELS_GIVEN | {"test": (X, LABELS - 1)},
-            "test: y: wanted class labels 0 to 1, .*; got -1",
+            "test: y: expected class labels 0 to 1, .*, got -1",
         ),
-        (LABELS_GIVEN | {"test": (np.ones((4, 2)), LABELS)}, "test: wanted rows as those of data"),
-        (LABELS_GIVEN | {"data": (X[:3], LABELS)}, r"data\[1\]: wanted 3 rows, as .*; got 4"),
+        (
+            LABELS_GIVEN | {"test": (np.ones((4, 2)), LABELS)},
+            "test: expected rows as those of data",
+        ),
+        (LABELS_GIVEN | {"data": (X[:3], LABELS)}, r"data\[1\]: expected 3 rows, as .*, got 4"),
     ],
 )
 def test_bad_input_is_refused_before_anything_compiles(given, words):
@@ -908,12 +962,12 @@ def test_bad_input_is_refused_before_anything_compiles(given, words):
 @pytest.mark.usefixtures("uncompiled")
 def test_more_than_the_memory_holds_is_refused(monkeypatch):
     monkeypatch.setattr(sizes, "memory", lambda: 4096)
-    words = r"^budget: wanted what fits .* 4,096 bytes .* got 80 runs"
+    words = r"^budget: expected what fits .* 4,096 bytes .* got 80 runs"
     with pytest.raises(InputError, match=words):
         compare()
     # What the runs keep fits it; what computes them does not.
     monkeypatch.setattr(sizes, "check_runs", lambda *_: 0)
-    words = "^memory: wanted what fits the machine's 4,096 bytes of memory; got runs, which take"
+    words = "^memory: expected what fits the machine's 4,096 bytes of memory, got runs, which take"
     with pytest.raises(InputError, match=words):
         compare()
 
@@ -1090,5 +1144,5 @@ def test_what_cannot_run_is_a_row_and_what_diverged_says_why(tmp_path, standard_
     assert found.log.verified == verify.AGREES
     page.write_page(found, tmp_path / "report.html")
     assert "cannot run" in (tmp_path / "report.html").read_text()
-    with pytest.raises(InputError, match=r"wanted sm3 to be made of .* IndexError"):
+    with pytest.raises(InputError, match=r"expected sm3 to be made of .* IndexError"):
         comparison.compare(loss, init, (x, 2 * x), ["sm3"], epochs=1, batch_size=4)

@@ -39,11 +39,14 @@ def test_the_argument_comes_before_the_variable(asked, said, fast, monkeypatch):
 @pytest.mark.parametrize(
     ("variable", "value", "asked", "words"),
     [
-        *[("JAXNET_FAST", v, None, "JAXNET_FAST: wanted 1 or 0; got ") for v in ("", "yes", "01")],
-        ("JAXNET_FSAT", "0", None, "JAXNET_FSAT: wanted JAXNET_FAST"),
-        ("JAXNET_FAST_PATH", "0", True, "JAXNET_FAST_PATH: wanted JAXNET_FAST"),
-        ("JAXNET_FAST", "1", 1, "fast: wanted True or False"),
-        ("JAXNET_FAST", "1", "no", "fast: wanted True or False"),
+        *[
+            ("JAXNET_FAST", v, None, "JAXNET_FAST: expected 1 or 0, got ")
+            for v in ("", "yes", "01")
+        ],
+        ("JAXNET_FSAT", "0", None, "JAXNET_FSAT: expected JAXNET_FAST"),
+        ("JAXNET_FAST_PATH", "0", True, "JAXNET_FAST_PATH: expected JAXNET_FAST"),
+        ("JAXNET_FAST", "1", 1, "fast: expected True or False"),
+        ("JAXNET_FAST", "1", "no", "fast: expected True or False"),
     ],
 )
 def test_what_is_no_switch_is_refused(variable, value, asked, words, monkeypatch):

@@ -66,8 +66,10 @@ def test_gradients_through_loops_and_calls_are_the_same(function):
     random = np.random.default_rng(0)
     w, x = (random.normal(size=shape).astype(np.float32) for shape in ((3, 3), (4, 3)))
     plain = jax.value_and_grad(function)
-    found, wanted = products.expanded(plain)(w, x), plain(w, x)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, wanted)
+    found, expected = products.expanded(plain)(w, x), plain(w, x)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected
+    )
 
 
 def test_a_pytree_comes_back_as_it_was():

@@ -505,38 +505,41 @@ def test_single_precision_is_not_kept():
 @pytest.mark.parametrize(
     ("refused", "words"),
     [
-        (lambda: statistics.median(array()), r"values: .*one loss of each run; got shape \[0\]"),
-        (lambda: statistics.median(array([1, 2])), r"values: wanted .* got shape \[1, 2\]"),
-        (lambda: statistics.interquartile_mean(array(1, NAN)), "values: wanted losses, .* nan"),
-        (lambda: statistics.best_of(array(1, -INF)), "values: wanted losses, .*; got -inf"),
-        (lambda: statistics.median(array(1, 2), 95), "level: .* between 0 and 1; got 95"),
-        (lambda: statistics.paired(array(1), array(NAN)), "baseline: wanted losses"),
+        (lambda: statistics.median(array()), r"values: .*one loss of each run, got shape \[0\]"),
+        (lambda: statistics.median(array([1, 2])), r"values: expected .* got shape \[1, 2\]"),
+        (lambda: statistics.interquartile_mean(array(1, NAN)), "values: expected losses, .* nan"),
+        (lambda: statistics.best_of(array(1, -INF)), "values: expected losses, .*, got -inf"),
+        (lambda: statistics.median(array(1, 2), 95), "level: .* between 0 and 1, got 95"),
+        (lambda: statistics.paired(array(1), array(NAN)), "baseline: expected losses"),
         (
             lambda: statistics.paired(array(1, 2), array(1)),
-            "baseline: wanted a run for each of the 2 seeds of values; got 1; run both",
+            "baseline: expected a run for each of the 2 seeds of values, got 1; run both",
         ),
         (lambda: statistics.paired(array(1), array(1), 1.0), "level: .* got 1.0"),
         (lambda: statistics.seeds_needed(array(1, 2, 3), 5), "level: .* got 5"),
         (lambda: statistics.seeds_needed(array(1, 2, 3), power=80), "power: .* got 80"),
         (
             lambda: statistics.steps_to_target(array([1, 2, 3]), np.arange(2), 0.0),
-            r"losses: wanted shape \[S, E\], .* each of the 2 steps; got shape \[1, 3\]",
+            r"losses: expected shape \[S, E\], .* each of the 2 steps, got shape \[1, 3\]",
         ),
         (
             lambda: statistics.steps_to_target(array(1, 2), np.arange(2), 0.0),
-            r"losses: wanted shape \[S, E\]",
+            r"losses: expected shape \[S, E\]",
         ),
         (
             lambda: statistics.steps_to_target(array([1, 2]), np.arange(2), 0.0, 1.5),
             "level: .* got 1.5",
         ),
-        (lambda: statistics.share_within(array(1), 0.9), "factor: wanted at least 1; got 0.9"),
-        (lambda: statistics.profile({"a": array(1)}, array(0.5)), "ratios: wanted at least 1"),
+        (lambda: statistics.share_within(array(1), 0.9), "factor: expected at least 1, got 0.9"),
+        (lambda: statistics.profile({"a": array(1)}, array(0.5)), "ratios: expected at least 1"),
         (
             lambda: statistics.profile({"a": array(1), "b": array(1, 2)}, array(1)),
-            "values: wanted the same seeds for every optimizer; got {'a': 1, 'b': 2}",
+            "values: expected the same seeds for every optimizer, got {'a': 1, 'b': 2}",
         ),
-        (lambda: statistics.profile({"a": array(NAN)}, array(1)), r"values\['a'\]: wanted losses"),
+        (
+            lambda: statistics.profile({"a": array(NAN)}, array(1)),
+            r"values\['a'\]: expected losses",
+        ),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

@@ -67,8 +67,8 @@ def test_single_precision_would_be_noticed(monkeypatch):
     assert 1e-8 < devices.float64_error() < 1e-5
 
 
-@pytest.mark.parametrize("wanted", ["tpu", "no_such_platform"])
-def test_a_missing_platform_is_named_with_those_there_are(wanted):
+@pytest.mark.parametrize("expected", ["tpu", "no_such_platform"])
+def test_a_missing_platform_is_named_with_those_there_are(expected):
     """In a process of its own; the setting is left as it was."""
     script = """
 import jax
@@ -81,12 +81,12 @@ except InputError as error:
     print(error)
 print(jax.config.jax_platforms)
 """
-    environment = os.environ | {"JAX_PLATFORMS": wanted}
+    environment = os.environ | {"JAX_PLATFORMS": expected}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     message, setting = done.stdout.splitlines()
-    assert message.startswith(f"JAX_PLATFORMS: wanted {wanted}; available here: ")
+    assert message.startswith(f"JAX_PLATFORMS: expected {expected}; available here: ")
     assert "cpu" in message.split("available here: ")[1].split("; ")[0].split(", ")
     assert message.endswith("or unset JAX_PLATFORMS")
-    assert setting == wanted
+    assert setting == expected

@@ -418,14 +418,17 @@ def test_what_on_progress_raises_ends_the_run(x64):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"epochs": 0}, "epochs: wanted at least 1; got 0"),
-        ({"batch_size": 0}, "batch_size: wanted at least 1; got 0"),
-        ({"batch_size": 2.5}, "batch_size: wanted a whole number; got 2.5"),
-        ({"batch_size": 24}, "batch_size: wanted 1 to the 23 rows of data; got 24"),
-        ({"patience": 3}, "validation: wanted data, to measure"),
-        ({"metrics": {"zero": lambda p, b: 0.0}}, "validation: wanted data, to measure"),
-        ({"validation": (np.zeros((0, 3)), np.zeros((0, 2)))}, "validation[0]: wanted at least"),
-        ({"validation": (np.full((1, 3), np.nan), np.zeros((1, 2)))}, "validation[0]: wanted fin"),
+        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size: expected a whole number, got 2.5"),
+        ({"batch_size": 24}, "batch_size: expected 1 to the 23 rows of data, got 24"),
+        ({"patience": 3}, "validation: expected data, to measure"),
+        ({"metrics": {"zero": lambda p, b: 0.0}}, "validation: expected data, to measure"),
+        ({"validation": (np.zeros((0, 3)), np.zeros((0, 2)))}, "validation[0]: expected at least"),
+        (
+            {"validation": (np.full((1, 3), np.nan), np.zeros((1, 2)))},
+            "validation[0]: expected fin",
+        ),
     ],
 )
 def test_bad_input_is_refused(x64, settings, words):
@@ -436,25 +439,25 @@ def test_bad_input_is_refused(x64, settings, words):
 
 def test_bad_streams_are_refused(x64):
     params, data = problem()
-    with pytest.raises(InputError, match="batch_size: wanted none"):
+    with pytest.raises(InputError, match="batch_size: expected none"):
         sgd(params, streams.stream(data, 4, 0), epochs=1, batch_size=4)
-    with pytest.raises(InputError, match="data: wanted batches in epoch 0; got none"):
+    with pytest.raises(InputError, match="data: expected batches in epoch 0, got none"):
         sgd(params, lambda epoch: [], epochs=1)
-    with pytest.raises(InputError, match=r"data\[0\]: wanted finite"):
+    with pytest.raises(InputError, match=r"data\[0\]: expected finite"):
         sgd(params, lambda epoch: [(np.full((2, 3), np.inf), np.zeros((2, 2)))], epochs=1)
-    with pytest.raises(InputError, match="batch_size: wanted 1 to the 23 rows"):
+    with pytest.raises(InputError, match="batch_size: expected 1 to the 23 rows"):
         streams.stream(data, 24, 0)
 
 
 def test_more_devices_than_there_are_is_refused():
-    with pytest.raises(InputError, match="devices: wanted 1 to the 4 local devices; got 5"):
+    with pytest.raises(InputError, match="devices: expected 1 to the 4 local devices, got 5"):
         devices.batch_sharding(5)
 
 
 def test_a_metric_that_is_no_number_is_named(x64):
     params, data = problem()
     for metric in (lambda p, b: b[1][:, 0], lambda p, b: jnp.ones(1)):
-        with pytest.raises(InputError, match=r"metrics: many: wanted one number, of shape"):
+        with pytest.raises(InputError, match=r"metrics: many: expected one number, of shape"):
             sgd(params, data, epochs=1, batch_size=5, validation=data, metrics={"many": metric})
 
 
@@ -468,5 +471,5 @@ def test_a_run_that_diverged_at_once_has_a_history_of_nothing(x64):
 @pytest.mark.usefixtures("unchecked")
 def test_more_epochs_than_are_counted_are_refused(x64):
     params, data = problem()
-    with pytest.raises(InputError, match="epochs: wanted at most 2147483647"):
+    with pytest.raises(InputError, match="epochs: expected at most 2147483647"):
         sgd(params, data, epochs=10**10, batch_size=5)

@@ -152,21 +152,31 @@ def outer(prediction, y):
 @pytest.mark.parametrize(
     ("example_loss", "y", "error", "words"),
     [
-        (L2, jnp.zeros(6), InputError, r"^y: wanted .*\[1\].* got float32 of shape \[\]; .*\[:, N"),
-        (squares, jnp.zeros(6), InputError, r"^y: wanted .*\[1\].* got float32 of shape \[\]"),
-        (L2, jnp.zeros((6, 2)), InputError, r"^y: wanted .*\[1\].* got float32 of shape \[2\]"),
-        (squares, jnp.zeros((6, 2)), InputError, r"^y: wanted .*\[1\].* got float32 of shape"),
-        (squares, jnp.zeros((6, 1, 1)), InputError, r"^y: wanted .* of shape \[1, 1\]"),
-        (squares, jnp.zeros((6, 2), int), InputError, r"^y: wanted .*got int32 of shape \[2\]"),
-        (squares, jnp.zeros((6, 0)), InputError, r"^y: wanted .* of shape \[0\]"),
-        (outer, jnp.zeros((6, 1)), InputError, r"^example_loss: wanted .*\[1\].*got \[1, 1\]"),
+        (
+            L2,
+            jnp.zeros(6),
+            InputError,
+            r"^y: expected .*\[1\].* got float32 of shape \[\]; .*\[:, N",
+        ),
+        (squares, jnp.zeros(6), InputError, r"^y: expected .*\[1\].* got float32 of shape \[\]"),
+        (L2, jnp.zeros((6, 2)), InputError, r"^y: expected .*\[1\].* got float32 of shape \[2\]"),
+        (squares, jnp.zeros((6, 2)), InputError, r"^y: expected .*\[1\].* got float32 of shape"),
+        (squares, jnp.zeros((6, 1, 1)), InputError, r"^y: expected .* of shape \[1, 1\]"),
+        (squares, jnp.zeros((6, 2), int), InputError, r"^y: expected .*got int32 of shape \[2\]"),
+        (squares, jnp.zeros((6, 0)), InputError, r"^y: expected .* of shape \[0\]"),
+        (outer, jnp.zeros((6, 1)), InputError, r"^example_loss: expected .*\[1\].*got \[1, 1\]"),
         (
             lambda prediction, y: prediction * y,
             jnp.zeros(6, jnp.int32),
             InputError,
-            r"^y: wanted targets of the prediction's shape \[1\].*y\[:, None\], of floats",
+            r"^y: expected targets of the prediction's shape \[1\].*y\[:, None\], of floats",
         ),
-        (L2, jnp.zeros(6, jnp.int32), InputError, r"^y: wanted targets .*y\[:, None\], of floats"),
+        (
+            L2,
+            jnp.zeros(6, jnp.int32),
+            InputError,
+            r"^y: expected targets .*y\[:, None\], of floats",
+        ),
     ],
 )
 def test_nothing_is_broadcast_against_one_output(
@@ -185,10 +195,10 @@ def test_nothing_is_broadcast_against_one_output(
 @pytest.mark.parametrize(
     ("y", "error", "words"),
     [
-        (jnp.zeros(4), InputError, r"^y: wanted .*\[4\].*got float32 of shape \[\]"),
-        (jnp.zeros((4, 1)), InputError, r"^y: wanted .*\[4\].*got float32 of shape \[1\]"),
-        (jnp.zeros((4, 3)), InputError, r"^y: wanted .*\[4\].*got float32 of shape \[3\]"),
-        (jnp.zeros((4, 4, 4)), InputError, r"^y: wanted .*got float32 of shape \[4, 4\]"),
+        (jnp.zeros(4), InputError, r"^y: expected .*\[4\].*got float32 of shape \[\]"),
+        (jnp.zeros((4, 1)), InputError, r"^y: expected .*\[4\].*got float32 of shape \[1\]"),
+        (jnp.zeros((4, 3)), InputError, r"^y: expected .*\[4\].*got float32 of shape \[3\]"),
+        (jnp.zeros((4, 4, 4)), InputError, r"^y: expected .*got float32 of shape \[4, 4\]"),
     ],
 )
 def test_nothing_is_broadcast_against_many_outputs(y, error, words):
@@ -203,12 +213,12 @@ def test_nothing_is_broadcast_against_many_outputs(y, error, words):
     [
         ((jnp.ones((6, 3)), jnp.ones((5, 1))), InputError, r"got x \[6, 3\] and y \[5, 1\]$"),
         ((jnp.ones((6, 3)), jnp.ones((1, 1))), InputError, r"got x \[6, 3\] and y \[1, 1\]$"),
-        ((jnp.ones((0, 3)), jnp.ones((0, 1))), InputError, r"at least 1; got x \[0, 3\]"),
+        ((jnp.ones((0, 3)), jnp.ones((0, 1))), InputError, r"at least 1, got x \[0, 3\]"),
         ((jnp.ones(()), jnp.ones(())), InputError, r"got x \[\] and y \[\]$"),
-        ((jnp.ones((6, 3)),), InputError, r"wanted a pair \(x, y\)"),
-        ((jnp.ones((6, 3)),) * 3, InputError, r"wanted a pair \(x, y\)"),
-        (jnp.ones((2, 3)), InputError, r"wanted a pair \(x, y\)"),
-        ({"x": jnp.ones((6, 3)), "y": jnp.ones((6, 1))}, InputError, r"wanted a pair .*'x'"),
+        ((jnp.ones((6, 3)),), InputError, r"expected a pair \(x, y\)"),
+        ((jnp.ones((6, 3)),) * 3, InputError, r"expected a pair \(x, y\)"),
+        (jnp.ones((2, 3)), InputError, r"expected a pair \(x, y\)"),
+        ({"x": jnp.ones((6, 3)), "y": jnp.ones((6, 1))}, InputError, r"expected a pair .*'x'"),
     ],
 )
 def test_a_batch_is_two_arrays_of_as_many_rows(batch, error, words, unchecked):
@@ -226,7 +236,7 @@ def test_labels_stay_within_the_outputs(label, row, array):
     loss.check(params, (x, array(y)))
     y[row] = label
     with pytest.raises(
-        InputError, match=rf"^y: .* 0 to 2, .* 3 outputs; got {label} in row {row}$"
+        InputError, match=rf"^y: .* 0 to 2, .* 3 outputs, got {label} in row {row}$"
     ):
         loss.check(params, (x, array(y)))
 
@@ -530,7 +540,7 @@ def test_a_loss_that_broadcasts_labels_is_refused(name, outputs, transform):
     loss = losses.BatchLoss(network.forward, BROADCASTING[name])
     with (
         jax.numpy_rank_promotion("allow"),
-        pytest.raises(InputError, match=r"^y: wanted targets .*would broadcast; one-hot encode"),
+        pytest.raises(InputError, match=r"^y: expected targets .*would broadcast; one-hot encode"),
     ):
         transform(loss)(params, batch)
 
@@ -595,7 +605,7 @@ def test_one_label_for_each_position():
 def test_what_is_no_label_is_told_how_to_become_one(example_loss, y, words, unchecked):
     params = (network.Layer(jnp.ones((3, 2)), jnp.ones(3)),)
     with pytest.raises(
-        InputError, match=r"^y: wanted integer class labels of shape \[\].*" + words
+        InputError, match=r"^y: expected integer class labels of shape \[\].*" + words
     ):
         losses.BatchLoss(network.forward, example_loss)(params, (jnp.ones((3, 2)), jnp.asarray(y)))
 
@@ -614,7 +624,7 @@ def test_bits_for_one_output_are_a_column_or_a_loss_of_it():
         assert scalar(params, batch) == column
     classes = losses.BatchLoss(network.forward, LABELS)
     with pytest.raises(
-        InputError, match="wanted class labels of a network with an output for each"
+        InputError, match="expected class labels of a network with an output for each"
     ):
         classes.check(params, batch)
 
@@ -625,7 +635,7 @@ def test_counts_have_no_range_where_a_loss_tells_them_apart():
     for name in ("Gaussian", "count of the sum", "Poisson of the first"):
         losses.BatchLoss(network.forward, OF_LABELS[name][0]).check(params, data)
     for name in ("optax", "one-hot product", "class weights", "cumulative links", "where"):
-        with pytest.raises(InputError, match="wanted class labels 0 to 2"):
+        with pytest.raises(InputError, match="expected class labels 0 to 2"):
             losses.BatchLoss(network.forward, OF_LABELS[name][0]).check(params, data)
 
 
@@ -633,5 +643,5 @@ def test_targets_that_are_no_array_are_named(unchecked):
     params, y = (network.Layer(jnp.ones((1, 2)), jnp.ones(1)),), {"y": jnp.ones((3, 1))}
     loss = losses.BatchLoss(network.forward, L2)
     for call in (loss, loss.check):
-        with pytest.raises(InputError, match=r"^y: wanted an array; got dict"):
+        with pytest.raises(InputError, match=r"^y: expected an array, got dict"):
             call(params, (jnp.ones((3, 2)), y))

@@ -100,7 +100,7 @@ def test_initializer_sees_inputs_by_outputs():
 
 @pytest.mark.parametrize("sizes", [[], [3], [3, 0], [0, 3], [3, -1, 2]])
 def test_init_refuses_sizes_of_no_network(sizes):
-    with pytest.raises(InputError, match=r"^sizes: wanted .* at least 1.*; got \[") as caught:
+    with pytest.raises(InputError, match=r"^sizes: expected .* at least 1.*, got \[") as caught:
         network.init(KEY, sizes)
     assert str(caught.value).endswith(f"got {sizes}")
 
@@ -135,17 +135,21 @@ def test_relu_is_the_default_and_the_output_stays_linear():
 @pytest.mark.parametrize(
     ("params", "x", "words"),
     [
-        ((), jnp.zeros(3), "params: wanted at least one Layer; got none"),
-        ([linear((2, 3))], jnp.zeros(()), r"x: wanted one example of shape \[3\]; got shape \[\]"),
+        ((), jnp.zeros(3), "params: expected at least one Layer, got none"),
+        (
+            [linear((2, 3))],
+            jnp.zeros(()),
+            r"x: expected one example of shape \[3\], got shape \[\]",
+        ),
         (
             [linear((2, 3))],
             jnp.zeros((4, 3)),
-            r"x: wanted one example of shape \[3\]; got shape \[4, 3\]; .*jax.vmap",
+            r"x: expected one example of shape \[3\], got shape \[4, 3\]; .*jax.vmap",
         ),
         (
             [linear((2, 3))],
             jnp.zeros(4),
-            r"params\[0\]: wanted weight \[O, 4\] and bias \[O\].* got weight \[2, 3\]",
+            r"params\[0\]: expected weight \[O, 4\] and bias \[O\].* got weight \[2, 3\]",
         ),
         # A weight of one input would broadcast nowhere; a bias of one output would.
         (
@@ -156,7 +160,7 @@ def test_relu_is_the_default_and_the_output_stays_linear():
         (
             [linear((2, 3)), linear((4, 3))],
             jnp.zeros(3),
-            r"params\[1\]: wanted weight \[O, 2\] .* 2 inputs; got weight \[4, 3\]",
+            r"params\[1\]: expected weight \[O, 2\] .* 2 inputs, got weight \[4, 3\]",
         ),
         (
             [linear((2, 3)), network.Layer(jnp.zeros(2), jnp.zeros(()))],

@@ -439,7 +439,7 @@ def test_a_schedule_joins_as_one_of_peak_one_multiplied(name, x64, standard_prom
     ids=lambda given: type(given).__name__,
 )
 def test_what_is_no_optimizer_does_not_join(wrong):
-    with pytest.raises(InputError, match=r"^mine: wanted a function of learning_rate, .*; got "):
+    with pytest.raises(InputError, match=r"^mine: expected a function of learning_rate, .*, got "):
         optimizers.join("mine", wrong)
 
 
@@ -458,7 +458,7 @@ def test_what_is_no_optimizer_does_not_join(wrong):
 )
 def test_an_unknown_name_lists_the_nearest(name, near):
     with pytest.raises(
-        InputError, match=r"^optimizer: wanted an optimizer of optax; got "
+        InputError, match=r"^optimizer: expected an optimizer of optax, got "
     ) as caught:
         optimizers.by_name(name)
     assert f"got '{name}'; the nearest are " in str(caught.value)
@@ -467,7 +467,7 @@ def test_an_unknown_name_lists_the_nearest(name, near):
 
 @pytest.mark.parametrize("name", ["zzzzqqq", "", "chain", "scale_by_adam", "apply_updates"])
 def test_what_is_no_optimizer_is_refused(name):
-    with pytest.raises(InputError, match=f"^optimizer: wanted .*; got '{name}'; "):
+    with pytest.raises(InputError, match=f"^optimizer: expected .*, got '{name}'; "):
         optimizers.entry(name)
 
 

@@ -536,57 +536,69 @@ def rates(change):
         ),
         ({"params": changed(NETWORK[0].weight * np.nan)}, InputError, r"params\[0\].weight: .*nan"),
         ({"params": changed(NETWORK[0].weight * 1j)}, InputError, r"params\[0\].weight: .*complex"),
-        ({"params": ()}, InputError, "params: wanted at least one array; got an empty pytree"),
+        ({"params": ()}, InputError, "params: expected at least one array, got an empty pytree"),
         ({"data": (X, HOLED)}, InputError, r"data\[1\]: .* got nan at \[3, 1\], 1 of 12"),
-        ({"data": (X * np.inf, Y)}, InputError, r"data\[0\]: wanted finite values; got -?inf"),
-        ({"data": (X, Y[:5])}, InputError, r"data\[1\]: wanted 6 rows, as data\[0\] has; got 5"),
-        ({"data": (X[:0], Y[:0])}, InputError, r"data\[0\]: .* row.*; got shape \[0, 3\]"),
-        ({"data": (X, 1.0)}, InputError, r"data\[1\]: wanted an array of numbers; got float"),
-        ({"data": (X,)}, InputError, r"batch: wanted a pair \(x, y\)"),
-        ({"order": ORDER + 1}, InputError, "order: wanted rows 0 to 5, .* got row 6 in step 0"),
-        ({"order": ORDER - 1}, InputError, "order: wanted rows 0 to 5, .* got row -1 in step 0"),
-        ({"order": ORDER[0]}, InputError, r"order: wanted shape \[T, B\], .* got shape \[6\]"),
-        ({"order": ORDER[:0]}, InputError, r"order: wanted shape \[T, B\], .* got shape \[0, 6\]"),
-        ({"order": ORDER[:, :0]}, InputError, r"order: wanted shape .* got shape \[2, 0\]"),
-        ({"order": ORDER.astype(float)}, InputError, "order: wanted integer rows; got float64"),
+        ({"data": (X * np.inf, Y)}, InputError, r"data\[0\]: expected finite values, got -?inf"),
+        ({"data": (X, Y[:5])}, InputError, r"data\[1\]: expected 6 rows, as data\[0\] has, got 5"),
+        ({"data": (X[:0], Y[:0])}, InputError, r"data\[0\]: .* row.*, got shape \[0, 3\]"),
+        ({"data": (X, 1.0)}, InputError, r"data\[1\]: expected an array of numbers, got float"),
+        ({"data": (X,)}, InputError, r"batch: expected a pair \(x, y\)"),
+        ({"order": ORDER + 1}, InputError, "order: expected rows 0 to 5, .* got row 6 in step 0"),
+        ({"order": ORDER - 1}, InputError, "order: expected rows 0 to 5, .* got row -1 in step 0"),
+        ({"order": ORDER[0]}, InputError, r"order: expected shape \[T, B\], .* got shape \[6\]"),
+        (
+            {"order": ORDER[:0]},
+            InputError,
+            r"order: expected shape \[T, B\], .* got shape \[0, 6\]",
+        ),
+        ({"order": ORDER[:, :0]}, InputError, r"order: expected shape .* got shape \[2, 0\]"),
+        ({"order": ORDER.astype(float)}, InputError, "order: expected integer rows, got float64"),
         (
             rates({"learning_rate": np.inf}),
             InputError,
-            "learning_rate: wanted a finite number; got inf",
+            "learning_rate: expected a finite number, got inf",
         ),
         (
             rates({"learning_rate": np.nan}),
             InputError,
-            "learning_rate: wanted a finite number; got nan",
+            "learning_rate: expected a finite number, got nan",
         ),
         (
             rates({"learning_rate": True}),
             InputError,
-            "learning_rate: wanted one number, .*; got True",
+            "learning_rate: expected one number, .*, got True",
         ),
-        (rates({"learning_rate": np.bool_(True)}), InputError, "learning_rate: wanted one number"),
+        (
+            rates({"learning_rate": np.bool_(True)}),
+            InputError,
+            "learning_rate: expected one number",
+        ),
         (
             rates({"learning_rate": [0.1]}),
             InputError,
-            r"learning_rate: wanted one number, .* got \[0.1\]",
+            r"learning_rate: expected one number, .* got \[0.1\]",
         ),
         (
             rates({"learning_rate": np.ones(2)}),
             InputError,
-            "learning_rate: wanted one .*; .*jax.vmap",
+            "learning_rate: expected one .*; .*jax.vmap",
         ),
-        (rates({"nesterov": True}), InputError, "nesterov: wanted one number, .*functools.partial"),
+        (
+            rates({"nesterov": True}),
+            InputError,
+            "nesterov: expected one number, .*functools.partial",
+        ),
         (
             {"optimizer": optax.sgd(0.1)},
             InputError,
-            "optimizer: wanted a function of learning_rate",
+            "optimizer: expected a function of learning_rate",
         ),
         *(
             (rates({"learning_rate": rate}), InputError, "learning_rate: ")
             for rate in ("0.1", "fast", None, 0.1j)
         ),
-        (rates({"learning_rate": 10**400}), InputError, "learning_rate: wanted a finite number"),
-        ({"optimizer": "sgd"}, InputError, "optimizer: wanted .*; got 'sgd'"),
+        (rates({"learning_rate": 10**400}), InputError, "learning_rate: expected a finite number"),
+        ({"optimizer": "sgd"}, InputError, "optimizer: expected .*, got 'sgd'"),
     ],
 )
 def test_bad_input_is_named_before_anything_is_traced(
@@ -617,7 +629,7 @@ def test_labels_outside_the_network_are_refused_before_a_run_compiles(compilatio
     y = np.array([0, 1, 1, 0, 1, 0], np.int32)
     rate = {"learning_rate": 0.1}
     train = functools.partial(training.train, LABELS, optax.sgd, NETWORK, hyperparameters=rate)
-    with pytest.raises(InputError, match=r"^y: .* 0 to 1, .*; got 2 in row 1$"):
+    with pytest.raises(InputError, match=r"^y: .* 0 to 1, .*, got 2 in row 1$"):
         train((X, y + 1), ORDER)
     assert not run_is_compiled()
     _, values = train((X, y), ORDER)
@@ -639,8 +651,8 @@ def replaced(change):
     return losses.Rule(rule)
 
 
-SCALAR = "^loss: wanted a real scalar"
-STRUCTURE = "^loss: wanted grads of the structure of params, .*; got "
+SCALAR = "^loss: expected a real scalar"
+STRUCTURE = "^loss: expected grads of the structure of params, .*, got "
 # Said where a loss gives more than a number.
 GOES = "a function that gives the gradient as well goes in jaxnet.Rule"
 
@@ -655,27 +667,27 @@ GOES = "a function that gives the gradient as well goes in jaxnet.Rule"
         (lambda p, b: (SQUARES(p, b), b), rf"{SCALAR}.*{GOES}"),
         (jax.value_and_grad(SQUARES), rf"{SCALAR}.*{GOES}"),
         (imaginary, SCALAR),
-        (losses.Rule(lambda p, b: (b[0], p)), rf"{SCALAR}; got float32 of shape \[6, 3\]"),
-        (losses.Rule(lambda p, b: (1, p)), rf"{SCALAR}; got int32 of shape \[\]"),
-        (losses.Rule(lambda p, b: (imaginary(p, b), p)), f"{SCALAR}; got complex64"),
+        (losses.Rule(lambda p, b: (b[0], p)), rf"{SCALAR}, got float32 of shape \[6, 3\]"),
+        (losses.Rule(lambda p, b: (1, p)), rf"{SCALAR}, got int32 of shape \[\]"),
+        (losses.Rule(lambda p, b: (imaginary(p, b), p)), f"{SCALAR}, got complex64"),
         (replaced(list), STRUCTURE),
         (replaced(lambda g: ()), STRUCTURE),
         (replaced(lambda g: (g[0]._replace(bias=None),)), STRUCTURE),
         (
             replaced(lambda g: (g[0]._replace(weight=g[0].weight.T),)),
-            r"^grads\[0\].weight: wanted the gradient of .* float32\[2, 3\]; got float32\[3, 2\]",
+            r"^grads\[0\].weight: expected the gradient of .* float32\[2, 3\], got float32\[3, 2\]",
         ),
         (
             replaced(lambda g: (g[0]._replace(bias=jnp.ones(1)),)),
-            r"^grads\[0\].bias: .* float32\[2\]; got float32\[1\]",
+            r"^grads\[0\].bias: .* float32\[2\], got float32\[1\]",
         ),
         (
             replaced(lambda g: jax.tree.map(lambda leaf: leaf.astype(jnp.float16), g)),
-            r"^grads\[0\].weight: .* float32\[2, 3\]; got float16\[2, 3\]",
+            r"^grads\[0\].weight: .* float32\[2, 3\], got float16\[2, 3\]",
         ),
         (
             replaced(lambda g: (g[0]._replace(bias=0.0),)),
-            r"^grads\[0\].bias: .* float32\[2\]; got ",
+            r"^grads\[0\].bias: .* float32\[2\], got ",
         ),
         *(
             (losses.Rule(rule), SCALAR)
@@ -832,7 +844,9 @@ def test_a_trained_program_and_an_epoch_share_the_trace_of_the_loss():
 @pytest.mark.usefixtures("unchecked")
 def test_a_stream_is_for_fit():
     params, data = problem()
-    with pytest.raises(InputError, match=r"data: wanted arrays; got a function; jaxnet\.fit takes"):
+    with pytest.raises(
+        InputError, match=r"data: expected arrays, got a function; jaxnet\.fit takes"
+    ):
         training.train(SQUARES, optax.sgd(0.1), params, lambda epoch: [data], [[0, 1]])
 
 
@@ -841,7 +855,7 @@ def test_arguments_of_another_optimizer_are_named():
     params, data = problem()
     order = [[0, 1, 2]]
     for given in (None, {"lr": 0.1}, {"learning_rate": 0.1, "decay": 2.0}):
-        with pytest.raises(InputError, match="hyperparameters: wanted those of sgd; got "):
+        with pytest.raises(InputError, match="hyperparameters: expected those of sgd, got "):
             training.train(SQUARES, optax.sgd, params, data, order, hyperparameters=given)
     # An order may be a list, and an optimizer that says nothing of its arguments is called.
     rate = {"learning_rate": 0.1}

@@ -496,9 +496,9 @@ def test_targets_name_what_the_ablation_claims():
     cases, _ = ablation.cases(work.size("cpu", False))
     made = {f"{case.title}, sgd: plain vmap / jaxnet" for case in cases}
     made.add("sgd, the least of plain path / fast path")
-    wanted = {t.claim for t in targets.TARGETS if t.part == "ablation" and "sgd" in t.claim}
-    assert wanted
-    assert wanted <= made
+    expected = {t.claim for t in targets.TARGETS if t.part == "ablation" and "sgd" in t.claim}
+    assert expected
+    assert expected <= made
 
 
 @pytest.mark.usefixtures("standard_promotion")
@@ -660,7 +660,7 @@ def test_a_target_is_met_at_its_bound_and_on_its_side(kind, value, met):
     judged = [targets.Verdict(target, value)]
     said = ("part: it", f"{value:.3g}", f"{kind} 5", "met" if met else "not met")
     assert targets.table(judged).rows == [said]
-    missed = [f"part, it: {value:.3g} ({kind} 5 wanted). The reason: it is slow."]
+    missed = [f"part, it: {value:.3g} ({kind} 5 expected). The reason: it is slow."]
     assert targets.shortfalls(judged) == ([] if met else missed)
 
 
@@ -669,8 +669,8 @@ def test_what_is_missed_for_one_reason_is_said_together():
     other = one._replace(claim="that", reason="it is far")
     judged = [targets.Verdict(each, 1.0) for each in (one, other, one._replace(claim="this"))]
     assert targets.shortfalls(judged) == [
-        "part, it: 1 (at least 5 wanted); this: 1 (at least 5 wanted). The reason: it is slow.",
-        "part, that: 1 (at least 5 wanted). The reason: it is far.",
+        "part, it: 1 (at least 5 expected); this: 1 (at least 5 expected). The reason: it is slow.",
+        "part, that: 1 (at least 5 expected). The reason: it is far.",
     ]
 
 
@@ -732,7 +732,7 @@ def test_the_block_says_what_was_found_where_and_what_is_missed():
     assert "Targets met: 0 of 3." in lines
     missed = " ".join(lines).split("- Not met: ")[1:]
     assert missed[0].startswith("digits, PyTorch eager / jaxnet: 3 (at least")
-    assert missed[1].startswith("start, cold start, s: 7.25 (at most 6 wanted)")
+    assert missed[1].startswith("start, cold start, s: 7.25 (at most 6 expected)")
 
 
 def test_a_block_takes_the_place_of_the_one_there_was():
@@ -754,7 +754,7 @@ def test_a_block_takes_the_place_of_the_one_there_was():
 )
 def test_a_readme_without_its_place_is_refused_before_anything_runs(text, readme):
     readme.write_text(text)
-    with pytest.raises(InputError, match=r"^readme: wanted one"):
+    with pytest.raises(InputError, match=r"^readme: expected one"):
         benchmark.main(readme=True)
     assert readme.read_text() == text
 

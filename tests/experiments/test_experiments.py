@@ -129,9 +129,9 @@ def test_everything_at_once(tmp_path):
     ("arguments", "words"),
     [
         (["--optimizer", "adm"], "the nearest are adam"),
-        (["--epochs", "0"], "epochs: wanted at least 1; got 0"),
-        (["--learning-rate", "inf"], "learning_rate: wanted a finite number; got inf"),
-        (["--output", "curves.txt"], "output: wanted a file ending in .png, .svg or .pdf"),
+        (["--epochs", "0"], "epochs: expected at least 1, got 0"),
+        (["--learning-rate", "inf"], "learning_rate: expected a finite number, got inf"),
+        (["--output", "curves.txt"], "output: expected a file ending in .png, .svg or .pdf"),
     ],
 )
 def test_bad_input_ends_with_a_message(arguments, words):
@@ -144,7 +144,7 @@ def test_bad_input_ends_with_a_message(arguments, words):
 def test_a_missing_platform_is_named():
     done = python("experiments.regression", JAX_PLATFORMS="tpu")
     assert done.returncode == 2
-    assert "JAX_PLATFORMS: wanted tpu; available here: cpu" in done.stderr.decode()
+    assert "JAX_PLATFORMS: expected tpu; available here: cpu" in done.stderr.decode()
 
 
 def test_help_explains_every_setting():
@@ -230,7 +230,7 @@ def test_an_unknown_optimizer_is_refused_with_the_nearest():
 @pytest.mark.usefixtures("unchecked")
 def test_a_picture_goes_where_it_can_be_written(tmp_path):
     for path in (tmp_path, tmp_path / "x.jpeg", pathlib.Path("/proc/nothing/x.png")):
-        with pytest.raises(InputError, match="output: wanted"):
+        with pytest.raises(InputError, match="output: expected"):
             report.check_picture(path)
     report.check_picture(tmp_path / "a" / "x.png")
     assert not (tmp_path / "a" / "x.png").exists()

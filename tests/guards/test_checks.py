@@ -1,4 +1,4 @@
-"""Evidence for the checks: bad input is named, with what was wanted and what came."""
+"""Evidence for the checks: bad input is named, with what was expected and what came."""
 
 import jax
 import jax.numpy as jnp
@@ -30,14 +30,14 @@ def holed(value, *where, dtype=np.float32):
 def test_a_leaf_that_is_no_array_of_numbers_is_refused(check, leaf, got):
     with pytest.raises(InputError) as caught:
         check(leaf, "these")
-    assert str(caught.value).startswith("these: wanted ")
+    assert str(caught.value).startswith("these: expected ")
     assert f"got {got}" in str(caught.value) or "got an empty pytree" in str(caught.value)
 
 
 @pytest.mark.parametrize("check", [checks.params, checks.data])
 @pytest.mark.parametrize("tree", [{}, (), [], {"a": ()}])
 def test_a_pytree_without_leaves_is_refused(check, tree):
-    with pytest.raises(InputError, match=r"^it: wanted at least one array; got an empty pytree$"):
+    with pytest.raises(InputError, match=r"^it: expected at least one array, got an empty pytree$"):
         check(tree, "it")
 
 
@@ -47,7 +47,7 @@ def test_a_pytree_without_leaves_is_refused(check, tree):
 def test_a_value_that_is_not_finite_is_found(check, array, value, word):
     tree = {"w": array(holed(value, 2, 1)), "b": array(np.ones((4, 2), np.float32))}
     with pytest.raises(
-        InputError, match=rf"^t\['w'\]: wanted finite values; got {word} at \[2, 1\]"
+        InputError, match=rf"^t\['w'\]: expected finite values, got {word} at \[2, 1\]"
     ):
         check(tree, "t")
 
@@ -57,14 +57,14 @@ def test_values_that_are_not_finite_are_counted():
         checks.data(holed(np.nan, slice(None), 2))
     with pytest.raises(InputError, match=r"got nan at \[\], 1 of 1 in all$"):
         checks.params(np.float32(np.nan))
-    with pytest.raises(InputError, match=r"^data: wanted finite values; got .*nan.* at \[1, 1\]"):
+    with pytest.raises(InputError, match=r"^data: expected finite values, got .*nan.* at \[1, 1\]"):
         checks.data(holed(np.nan, 1, 1, dtype=np.complex64))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ml_dtypes.bfloat16])
 def test_every_real_floating_dtype_is_a_parameter(dtype):
     checks.params([np.ones((2, 3), dtype), {"scalar": np.ones((), dtype)}])
-    with pytest.raises(InputError, match=r"^params: wanted finite values; got nan at \[0, 0\]"):
+    with pytest.raises(InputError, match=r"^params: expected finite values, got nan at \[0, 0\]"):
         checks.params(holed(np.nan, 0, 0, dtype=dtype))
 
 
@@ -72,7 +72,9 @@ def test_every_real_floating_dtype_is_a_parameter(dtype):
 def test_other_dtypes_are_data_and_no_parameters(dtype):
     array = np.ones((4, 2), dtype)
     assert checks.data(array) == 4
-    with pytest.raises(InputError, match=rf"^params\[1\]: wanted floating-point .*; got {dtype}; "):
+    with pytest.raises(
+        InputError, match=rf"^params\[1\]: expected floating-point .*, got {dtype}; "
+    ):
         checks.params((np.ones(2, np.float32), array))
 
 
@@ -98,17 +100,17 @@ def test_data_gives_its_rows():
 @pytest.mark.parametrize(
     ("tree", "words"),
     [
-        (np.float32(1), r"data: wanted at least one row along the first axis; got shape \[\]"),
-        ((np.ones(3), jnp.ones(())), r"data\[1\]: wanted at least one row .*; got shape \[\]"),
-        ((np.ones((3, 1)), np.ones(4)), r"data\[1\]: wanted 3 rows, as data\[0\] has; got 4"),
+        (np.float32(1), r"data: expected at least one row along the first axis, got shape \[\]"),
+        ((np.ones(3), jnp.ones(())), r"data\[1\]: expected at least one row .*, got shape \[\]"),
+        ((np.ones((3, 1)), np.ones(4)), r"data\[1\]: expected 3 rows, as data\[0\] has, got 4"),
         (
             {"x": np.ones((1, 2)), "y": np.ones((3, 2))},
-            r"data\['y'\]: wanted 1 rows, as data\['x'\] has; got 3",
+            r"data\['y'\]: expected 1 rows, as data\['x'\] has, got 3",
         ),
-        (np.ones((0, 2)), r"data: wanted at least one row .*; got shape \[0, 2\]"),
+        (np.ones((0, 2)), r"data: expected at least one row .*, got shape \[0, 2\]"),
         (
             (np.ones((0, 2)), np.ones(0)),
-            r"data\[0\]: wanted at least one row .*; got shape \[0, 2\]",
+            r"data\[0\]: expected at least one row .*, got shape \[0, 2\]",
         ),
     ],
 )
@@ -125,16 +127,16 @@ def test_an_order_within_the_rows_passes(array):
 @pytest.mark.parametrize(
     ("order", "error", "words"),
     [
-        (np.zeros((2, 3)), InputError, "wanted integer rows; got float64"),
-        (np.zeros((2, 3), bool), InputError, "wanted integer rows; got bool"),
-        (None, InputError, "wanted integer rows; got object"),
-        (np.zeros(3, int), InputError, r"wanted shape \[T, B\], .*; got shape \[3\]"),
-        (np.zeros((1, 2, 3), int), InputError, r"wanted shape .*; got shape \[1, 2, 3\]"),
-        (np.zeros((), int), InputError, r"wanted shape .*; got shape \[\]"),
-        (np.zeros((0, 3), int), InputError, r"neither zero; got shape \[0, 3\]"),
-        (np.zeros((3, 0), int), InputError, r"neither zero; got shape \[3, 0\]"),
-        (np.array([[0, 1], [5, 2]]), InputError, "wanted rows 0 to 4, .*; got row 5 in step 1"),
-        (np.array([[0, 1], [2, -1]]), InputError, "wanted rows 0 to 4, .*; got row -1 in step 1"),
+        (np.zeros((2, 3)), InputError, "expected integer rows, got float64"),
+        (np.zeros((2, 3), bool), InputError, "expected integer rows, got bool"),
+        (None, InputError, "expected integer rows, got object"),
+        (np.zeros(3, int), InputError, r"expected shape \[T, B\], .*, got shape \[3\]"),
+        (np.zeros((1, 2, 3), int), InputError, r"expected shape .*, got shape \[1, 2, 3\]"),
+        (np.zeros((), int), InputError, r"expected shape .*, got shape \[\]"),
+        (np.zeros((0, 3), int), InputError, r"neither zero, got shape \[0, 3\]"),
+        (np.zeros((3, 0), int), InputError, r"neither zero, got shape \[3, 0\]"),
+        (np.array([[0, 1], [5, 2]]), InputError, "expected rows 0 to 4, .*, got row 5 in step 1"),
+        (np.array([[0, 1], [2, -1]]), InputError, "expected rows 0 to 4, .*, got row -1 in step 1"),
         (np.array([[0, 2**40]]), InputError, f"got row {2**40} in step 0"),
     ],
 )
@@ -148,6 +150,6 @@ def test_a_missing_extra_is_named():
     with pytest.raises(ImportError) as caught:
         checks.extra("experiments", "json", "no_such_module", "numpy")
     assert str(caught.value) == (
-        "wanted the modules json, no_such_module, numpy; no_such_module missing; install jaxnet "
+        "expected the modules json, no_such_module, numpy; no_such_module missing; install jaxnet "
         "with its extra: pip install 'jaxnet-lab[experiments]'"
     )

@@ -52,9 +52,9 @@ def numbers(dtype, *shape, low=-2.0, high=2.0, seed=0):
     return np.asarray(rng.uniform(low, high, shape)).astype(dtype)
 
 
-def near(found, wanted, tolerance=None):
+def near(found, expected, tolerance=None):
     """Hold arrays against each other, to a few roundings of their dtype."""
-    for ours, theirs in zip(found, map(np.asarray, wanted), strict=True):
+    for ours, theirs in zip(found, map(np.asarray, expected), strict=True):
         assert type(ours) is np.ndarray
         assert ours.shape == theirs.shape
         if tolerance is None:
@@ -82,8 +82,8 @@ def held(function, *arguments, tolerance=None):
     assert not any(np.shares_memory(one, leaf) for one in found for leaf in flat)
     wide = reference.evaluate(closed, flat, wide=True)
     for one, other in zip(wide, found, strict=True):
-        wanted = {"c": np.complex128, "f": np.float64, "V": np.float64}
-        assert one.dtype == wanted.get(other.dtype.kind, other.dtype)
+        expected = {"c": np.complex128, "f": np.float64, "V": np.float64}
+        assert one.dtype == expected.get(other.dtype.kind, other.dtype)
     return found
 
 
@@ -436,9 +436,9 @@ def whole(function, *arguments, wide=1e-6):
     closed = jax.make_jaxpr(function)(*arguments)
     with jax.enable_x64(True):
         double = [np.asarray(x, np.float64) if x.dtype == np.float32 else x for x in flat]
-        wanted = jax.tree.leaves(jax.jit(function)(*jax.tree.unflatten(tree, double)))
-    near(reference.evaluate(closed, flat), wanted, 3e-5)
-    near(reference.evaluate(closed, flat, wide=True), wanted, wide)
+        expected = jax.tree.leaves(jax.jit(function)(*jax.tree.unflatten(tree, double)))
+    near(reference.evaluate(closed, flat), expected, 3e-5)
+    near(reference.evaluate(closed, flat, wide=True), expected, wide)
 
 
 def perceptron(params, x, labels, activation):
@@ -558,7 +558,7 @@ def test_what_is_left_to_jax_is_computed_at_once_under_a_trace():
 def test_other_shapes_are_refused():
     closed = jax.make_jaxpr(jnp.add)(np.ones(2), np.ones(2))
     for given_ in ([np.ones(2)], [np.ones(2), np.ones(3)]):
-        with pytest.raises(InputError, match=r"wanted arrays of shapes \[\(2,\), \(2,\)\]"):
+        with pytest.raises(InputError, match=r"expected arrays of shapes \[\(2,\), \(2,\)\]"):
             reference.evaluate(closed, given_)
 
 

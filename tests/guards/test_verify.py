@@ -444,10 +444,10 @@ def test_a_fast_path_that_is_wrong_is_left_for_the_plain_one(fault, monkeypatch)
     agree(found)
     (warning,) = said
     assert warning.category is RuntimeWarning
-    wanted = ["ValueError: no such product"]
+    expected = ["ValueError: no such product"]
     if fault is too_large:
-        wanted = ["of a batch: ", "compiled, it is off", jax.__version__, jaxlib.__version__]
-    for part in ("sweep: the fast path is left", *wanted):
+        expected = ["of a batch: ", "compiled, it is off", jax.__version__, jaxlib.__version__]
+    for part in ("sweep: the fast path is left", *expected):
         assert part in str(warning.message)
 
 

@@ -64,11 +64,11 @@ def test_any_other_is_refused_in_one_line(package, version, why, planted):
     planted.setattr(package, "__version__", version)
     with pytest.raises(InputError) as caught:
         versions.check()
-    wanted = (
-        f"{package.__name__}: wanted >=0.10.1, !=0.10.2, !=0.11.0; got {version}{why}; run pip "
+    expected = (
+        f"{package.__name__}: expected >=0.10.1, !=0.10.2, !=0.11.0, got {version}{why}; run pip "
         "install 'jax>=0.10.1,!=0.10.2,!=0.11.0' 'jaxlib>=0.10.1,!=0.10.2,!=0.11.0'"
     )
-    assert re.fullmatch(re.escape(wanted).replace(r"\.\*", ".*"), str(caught.value))
+    assert re.fullmatch(re.escape(expected).replace(r"\.\*", ".*"), str(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_command_ends_in_one_line_before_anything(planted, capsys, run):
     assert _run.outcome(run) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("error: jax: wanted >=0.10.1, ")
+    assert said.err.startswith("error: jax: expected >=0.10.1, ")
     assert said.err.count("\n") == 1
 
 

@@ -254,7 +254,7 @@ def test_ids_are_unique_and_every_reference_finds_one(made):
     reader = read(made[1])
     ids = [attrs["id"] for _, attrs, _ in reader.tags if "id" in attrs]
     assert len(ids) == len(set(ids)) > 0
-    wanted = {
+    expected = {
         name
         for _, attrs, _ in reader.tags
         for key, value in attrs.items()
@@ -264,8 +264,8 @@ def test_ids_are_unique_and_every_reference_finds_one(made):
         )
         for name in ([name] if isinstance(name, str) else filter(None, name))
     }
-    assert wanted <= set(ids)
-    assert {"verdicts"} < wanted
+    assert expected <= set(ids)
+    assert {"verdicts"} < expected
 
 
 def test_nothing_is_loaded_from_elsewhere(made):

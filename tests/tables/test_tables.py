@@ -316,7 +316,7 @@ REFUSED = {
     "money": ([["$1,000", *row[1:]] for row in sound()], r"'age', line 2: .*plain number.*1,000"),
     "names": ([[f"id {k}", *r[1:]] for k, r in enumerate(sound())], r"'age': .*60 in 60 .*drop"),
     "one class": ([[*row[:4], "a"] for row in sound()], r"column 'kind': .*two values.*'a'"),
-    "tiny class": (edited(8, "kind", "z"), r"'kind': .*at least 2 rows of the class 'z'; got 1"),
+    "tiny class": (edited(8, "kind", "z"), r"'kind': .*at least 2 rows of the class 'z', got 1"),
     "all missing": ([["", *row[1:]] for row in sound()], r"column 'age': .*got none; drop it"),
 }
 
@@ -346,7 +346,7 @@ TEXTS = {
     "no rows": (b"a,b\n", "at least one row"),
     "nothing": (b"", "an empty file"),
     "semicolons": (b"a;b\n1,5;2\n", "header with ';'"),
-    "same names": (b"a,b,a\n1,2,3\n", "once; got 'a' more often"),
+    "same names": (b"a,b,a\n1,2,3\n", "once, got 'a' more often"),
     "no name": (b",b\n1,2\n", "none for column 1"),
 }
 
@@ -369,18 +369,18 @@ def test_another_table_is_refused_by_how_it_differs():
 
     refused("none named 'b', and unknown 'B'", a=[1], B=["u"])
     refused("none named none, and unknown 'c', 'd'", a=[1], b=["u"], c=[1], d=[1])
-    refused("column 'a', line 3: .*plain number; got 'two'", a=["1", "two"], b=["u", "v"])
-    refused("column 'a': wanted numeric values.* got boolean", a=[True], b=["u"])
-    refused("column 'b', line 2: wanted one of 'u', 'v'; got 3", a=[1], b=[3])
-    with pytest.raises(InputError, match=r"column 'y', line 3: .*labels 'p', 'q'; got 'r'"):
+    refused("column 'a', line 3: .*plain number, got 'two'", a=["1", "two"], b=["u", "v"])
+    refused("column 'a': expected numeric values.* got boolean", a=[True], b=["u"])
+    refused("column 'b', line 2: expected one of 'u', 'v', got 3", a=[1], b=[3])
+    with pytest.raises(InputError, match=r"column 'y', line 3: .*labels 'p', 'q', got 'r'"):
         split.encoder.targets(pa.table({"y": ["p", "r"]}), "new.csv")
-    with pytest.raises(InputError, match="column 'y'; got 'why'"):
+    with pytest.raises(InputError, match="column 'y', got 'why'"):
         split.encoder.targets(pa.table({"why": ["p"]}), "new.csv")
-    with pytest.raises(InputError, match=r"wanted shape \[N, 2\]; got \[1, 3\]"):
+    with pytest.raises(InputError, match=r"expected shape \[N, 2\], got \[1, 3\]"):
         split.encoder.decode(np.zeros((1, 3)))
     with pytest.raises(InputError, match="finite"):
         split.encoder.decode(np.full((1, 2), np.nan))
-    with pytest.raises(InputError, match="encoder: wanted what to_json gave"):
+    with pytest.raises(InputError, match="encoder: expected what to_json gave"):
         tables.Encoder.from_json({"columns": []})
 
 
@@ -388,16 +388,16 @@ def test_another_table_is_refused_by_how_it_differs():
 def test_bad_arguments_are_refused():
     table = pa.table({"x": np.arange(20.0), "price": np.arange(20.0)})
     for arguments, message in (
-        ({"target": "prise"}, "column 'prise'; got 'price'"),
+        ({"target": "prise"}, "column 'prise', got 'price'"),
         ({"target": "price", "test": 0.9}, "together below 1"),
         ({"target": "price", "validation": np.nan}, "together below 1"),
-        ({"target": "price", "task": "cluster"}, "task: wanted"),
-        ({"target": "price", "seed": -1}, "seed: wanted at least 0; got -1"),
-        ({"target": "price", "test": 0.001, "seed": 1}, "rows for test; got none"),
+        ({"target": "price", "task": "cluster"}, "task: expected"),
+        ({"target": "price", "seed": -1}, "seed: expected at least 0, got -1"),
+        ({"target": "price", "test": 0.001, "seed": 1}, "rows for test, got none"),
     ):
         with pytest.raises(InputError, match=message):
             tables.split(table, **arguments)
-    with pytest.raises(InputError, match="columns to predict 'x' from; got none"):
+    with pytest.raises(InputError, match="columns to predict 'x' from, got none"):
         tables.split(table.select(["x"]), "x")
     with pytest.raises(InputError, match="no such file"):
         tables.read("nowhere.csv")
@@ -620,8 +620,8 @@ def test_a_stream_of_no_parquet_file_is_refused(tmp_path):
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1 not really")
     encoder = tables.split(tables.read("iris"), "target").encoder
-    with pytest.raises(InputError, match=r"rows.parquet: wanted a sound .parquet file"):
+    with pytest.raises(InputError, match=r"rows.parquet: expected a sound .parquet file"):
         tables.read_batches(path, encoder, 10)
     pa.parquet.write_table(tables.read("iris"), path)
-    with pytest.raises(InputError, match="batch_size: wanted 1 to the 150 rows"):
+    with pytest.raises(InputError, match="batch_size: expected 1 to the 150 rows"):
         tables.read_batches(path, encoder, 151)
