@@ -19,7 +19,7 @@ _HOMES = {
     "streams": ("stream",),
     "training": ("State", "Step", "run", "start", "step", "train"),
 }
-_ROOMS = ("audit", "compare", "devices", "optimizers", "report", "storage", "tables")
+_ROOMS = ("audit", "compare", "devices", "optimizers", "report", "spaces", "storage", "tables")
 
 if TYPE_CHECKING:
     from jaxnet.batches import full_batch as full_batch

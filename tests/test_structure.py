@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 # What each room may import of the others, ground floor first: whoever adds one finds its place.
 _GROUND = {"errors", "_guards"}
 _CORE = {"network", "losses", "batches", "streams", "training", "fitting", "optimizers", "devices"}
+_CORE |= {"spaces"}
 ARROWS = {
     "errors": set(),
     "_guards": {"errors"},
@@ -18,7 +19,8 @@ ARROWS = {
     "losses": _GROUND,
     "batches": _GROUND,
     "devices": _GROUND,
-    "optimizers": _GROUND,
+    "spaces": {"errors"},
+    "optimizers": {"spaces", *_GROUND},
     "streams": {"batches", *_GROUND},
     "training": {"batches", "losses", "optimizers", *_GROUND},
     "fitting": {"batches", "losses", "optimizers", "streams", "training", *_GROUND},
