@@ -1,14 +1,22 @@
-"""What runs over several seeds say, and how sure it is (extra `compare`).
+"""What the replicates of a comparison say, and how sure it is (extra `compare`).
 
-Values are losses, one of each run: lower is better. A run that diverged is +inf, worse than every
-run that did not; it ranks last and is never averaged. What it would make infinite is nan.
+Values are judged ones, one of each replicate: lower is better. A replicate that failed, because it
+diverged or never reached a target, is +inf.
 
-Shapes: S seeds, E measurements along a run, L learning rates, K of anything else.
+Two optimizers are compared pair by pair, by two exact tests of one hypothesis: that the two of any
+pair could be exchanged. One asks whether one of them fails more often, the other whether it does
+better where both lasted. They share one level, so that a verdict is wrong no more often than the
+level says; `spent` divides that over looks at a growing comparison, and the caller divides it over
+the optimizers compared (Bonferroni), which makes the intervals simultaneous.
+
+Shapes: R replicates, E measurements along a run, K of anything else.
 """
 
+import bisect
 import functools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,12 +24,28 @@ from jaxtyping import Float, Int
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
 
-_RESAMPLES = 9999
-_MOST_SEEDS = 100_000
+Scale = Literal["ratio", "difference"]
+Verdict = Literal[
+    "better",
+    "worse",
+    "as good",
+    "fails more often",
+    "fails less often",
+    "not told apart",
+    "baseline",
+    "cannot run",
+]
+
+# Up to here the distribution of the signed-rank statistic is exact. Beyond, the normal one gives
+# p-values that are too large: by 0.2% at p = 0.05, by 4% at 0.001 and by 8% at 0.0001.
+_MOST_EXACT = 400
 
 
 class Interval(NamedTuple):
-    """An estimate and its confidence interval; nan where there is none."""
+    """An estimate and its confidence interval.
+
+    A bound that failures make infinite is infinite; too few replicates to have any give nan.
+    """
 
     estimate: float
     low: float
@@ -29,84 +53,222 @@ class Interval(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """A comparison with a baseline, paired by seed.
+    """A comparison with a baseline, pair by pair.
 
     Attributes:
-        difference: values minus baseline, so below zero is better.
-        p_value: of no difference, two-sided. The interval holds zero if and only if this is above
-            one minus its level.
-        sign: of the difference, -1 or 1, also where divergence leaves no finite estimate; 0 where
-            as much speaks for as against.
+        difference: values over the baseline's on the scale of ratios, below 1 is better, or values
+            minus the baseline's, below 0 is better; of the pairs that lasted.
+        p_value: of no difference in these, two-sided. It is at most the alpha of the interval if
+            and only if the interval excludes 1 or 0.
+        only: in how many pairs these values alone failed, and in how many the baseline alone.
+        p_failures: of failing equally often, two-sided.
+        lasted: in how many pairs neither failed.
     """
 
     difference: Interval
     p_value: float
-    sign: int
+    only: tuple[int, int]
+    p_failures: float
+    lasted: int
 
 
-class Times(NamedTuple):
-    """Steps to a target: the median over all runs, and how many of them reached it."""
-
-    median: Interval
-    reached: int
-    total: int
+def scale_of(values: Iterable[Float[np.ndarray, " R"]]) -> Scale:
+    """Compare as ratios where every value that is finite is above zero, else as differences."""
+    above = all(np.all(each > 0) for each in map(np.asarray, values))
+    return "ratio" if above else "difference"
 
 
-def median(values: Float[np.ndarray, " S"], level: float = 0.95) -> Interval:
-    """Estimate the median with a bootstrap interval, expanded as for `interquartile_mean`."""
-    return _bootstrap(np.median, values, level)
+def location(values: Float[np.ndarray, " R"], alpha: float, scale: Scale) -> Interval:
+    """Estimate where values lie: their Hodges-Lehmann pseudo-median, and the interval around it.
 
+    It is the median of the means of every two values, each with itself as well; of the geometric
+    means on the scale of ratios. Failures count as +inf. The interval inverts Wilcoxon's
+    signed-rank test, for values that lie symmetrically on their scale.
 
-def interquartile_mean(values: Float[np.ndarray, " S"], level: float = 0.95) -> Interval:
-    """Estimate the mean without the quarter at either end, with an expanded bootstrap interval.
+    Args:
+        values: shape [R].
+        alpha: one minus the level of the interval.
+        scale: that the means are taken on.
 
-    Below six seeds the interval is little more than the range of the values and covers less than
-    its level says: 94% for five seeds, 88% for four, 75% for three.
+    Raises:
+        InputError: no values, a nan, or one not above zero on the scale of ratios.
 
-    Reference: Agarwal, Schwarzer, Castro, Courville & Bellemare (2021), Deep Reinforcement
-        Learning at the Edge of the Statistical Precipice.
+    Reference: Hollander, Wolfe & Chicken (2014), Nonparametric Statistical Methods, 3.2 and 3.3.
     """
-    return _bootstrap(lambda x, axis: _scipy().trim_mean(x, 0.25, axis=axis), values, level)
+    values = _checked("values", values, scale)
+    _between_0_and_1("alpha", alpha)
+    return _back(_pseudo_median(np.log(values) if scale == "ratio" else values, alpha), scale)
 
 
 def paired(
-    values: Float[np.ndarray, " S"], baseline: Float[np.ndarray, " S"], level: float = 0.95
+    values: Float[np.ndarray, " R"],
+    baseline: Float[np.ndarray, " R"],
+    alpha: float,
+    scale: Scale,
 ) -> Paired:
-    """Compare by Wilcoxon's exact signed-rank test, its estimate and the interval it inverts to.
+    """Compare by two exact tests: of how often each fails, and of the pairs where both lasted.
 
-    Both are read off the Walsh averages of the differences. One that is tied with zero counts
-    against either verdict: any way of breaking the tie gives a valid test, and this is the most
-    cautious of them. A diverged run differs infinitely from one that did not, and not at all
-    from another. Too few seeds to ever tell a difference give bounds of nan.
+    Failures: McNemar's test of the pairs where only one failed. The others: Wilcoxon's signed-rank
+    test, its estimate and the interval that it inverts to, all read off the mean of every two
+    differences. One that is tied with zero counts against either verdict: any way of breaking the
+    tie gives a valid test, and this is the most cautious of them.
+
+    The two tests share alpha. Half each, but all of it where the other test has too few pairs to
+    tell anything; how many there are is the same whichever of the two is called the baseline, so
+    this choice costs nothing. The interval is at the level of the test of losses.
+
+    Args:
+        values: shape [R], of an optimizer.
+        baseline: shape [R], of the baseline in the same replicates.
+        alpha: how often a verdict may be given where there is no difference.
+        scale: of the difference.
 
     Raises:
-        InputError: lengths that differ, no seeds, a nan, or a level not between 0 and 1.
+        InputError: lengths that differ, no values, a nan, or one not above zero on the scale of
+            ratios.
 
     Reference: Hollander, Wolfe & Chicken (2014), Nonparametric Statistical Methods, 3.1 to 3.3.
     """
-    values, baseline = _checked("values", values), _checked("baseline", baseline)
-    _between_0_and_1("level", level)
-    if len(values) != len(baseline):
-        raise InputError(
-            f"baseline: expected a run for each of the {len(values)} seeds of values, got "
-            f"{len(baseline)}; run both on the same seeds"
-        )
-    with np.errstate(invalid="ignore"):
-        difference = np.where(values == baseline, 0.0, values - baseline)
-        walsh = _sums_of_pairs(difference) / 2
-        # nan: diverged here on one seed and there on another, which cancel in the estimate.
-        estimate = np.nanmedian(walsh)
-    not_worse, not_better = np.count_nonzero(~(walsh > 0)), np.count_nonzero(~(walsh < 0))
-    p_values = np.minimum(1, 2 * _signed_rank_cdf(len(values)))
-    low = high = np.nan
-    if rejecting := np.count_nonzero(p_values <= 1 - level):
-        low = np.sort(np.where(np.isnan(walsh), -np.inf, walsh))[rejecting - 1]
-        high = np.sort(np.where(np.isnan(walsh), np.inf, walsh))[-rejecting]
+    differences, only = _pairs(values, baseline, scale)
+    _between_0_and_1("alpha", alpha)
+    alpha_losses, _ = _shares(len(differences), sum(only), alpha)
     return Paired(
-        _interval(estimate, low, high),
-        float(p_values[min(not_worse, not_better)]),
-        int(np.sign(not_better - not_worse)),
+        _back(_pseudo_median(differences, alpha_losses), scale),
+        _signed_rank(differences),
+        only,
+        min(1.0, 2 * float(_scipy().stats.binom.cdf(min(only), sum(only), 0.5))),
+        len(differences),
     )
+
+
+def verdict(pair: Paired, alpha: float, margin: float, scale: Scale, size: float) -> Verdict:
+    """Say in two words what a comparison says.
+
+    What fails more often is called that even if it is better where it lasts: it is of no use to
+    whom it fails. "as good" takes an interval within the margin, and no more failures than the
+    baseline has.
+
+    Args:
+        pair: the comparison; alpha and scale: as it was made with.
+        margin: what difference does not matter, as a share of the baseline's value.
+        size: the baseline's value, that the margin is a share of on the scale of differences.
+    """
+    _, alpha_failures = _shares(pair.lasted, sum(pair.only), alpha)
+    if pair.p_failures <= alpha_failures:
+        return "fails more often" if pair.only[0] > pair.only[1] else "fails less often"
+    _, low, high = pair.difference
+    if scale == "ratio":
+        same, least, most = 1.0, 1 / (1 + margin), 1 + margin
+    else:
+        most = margin * abs(size) if math.isfinite(size) else math.nan
+        same, least = 0.0, -most
+    if high < same:
+        return "better"
+    if low > same:
+        return "worse"
+    if least <= low and high <= most and pair.only[0] <= pair.only[1]:
+        return "as good"
+    return "not told apart"
+
+
+def spent(look: int, level: float) -> float:
+    """Give what a look at a growing comparison may spend of the level: 4/5 the first, then halves.
+
+    Each further look spends half of what is left, so that any number of them spends less than the
+    level.
+    """
+    checks.at_least_one(look=look)
+    _between_0_and_1("level", level)
+    return level * (0.8 if look == 1 else 0.2 / 2 ** (look - 1))
+
+
+def fewest(alpha: float) -> int:
+    """Give the pairs below which neither test can tell anything: where 2**(1 - n) exceeds alpha."""
+    _between_0_and_1("alpha", alpha)
+    return 2 - math.frexp(alpha)[1]
+
+
+def power_of(effect: float, pairs: int, alpha: float) -> float:
+    """Give the chance that the signed-rank test tells a shift of normal differences.
+
+    The statistic has its exact mean and variance under the shift, and its exact chance of being
+    the highest; the rest is taken for a beta distribution.
+
+    Args:
+        effect: the shift, in standard deviations of the paired differences.
+        pairs: how many there are.
+        alpha: of the two-sided test.
+
+    Reference: Lehmann (1975), Nonparametrics: Statistical Methods Based on Ranks, 4.2.
+    """
+    checks.at_least_one(pairs=pairs)
+    _between_0_and_1("alpha", alpha)
+    rejecting, sums = _rejecting(pairs, alpha), pairs * (pairs + 1) / 2
+    if not rejecting:
+        return 0.0
+    special, shift = _scipy().special, math.sqrt(2) * abs(effect)
+    # That a difference is above zero, that the sum of two is, that both sums of one with two are.
+    one, two = special.ndtr(abs(effect)), special.ndtr(shift)
+    both = two - 2 * special.owens_t(shift, math.sqrt(1 / 3))
+    mean = pairs * one + pairs * (pairs - 1) / 2 * two
+    variance = (
+        pairs * (pairs - 1) * (pairs - 2) * (both - two**2)
+        + pairs * (pairs - 1) / 2 * (2 * (one - two) ** 2 + 3 * two * (1 - two))
+        + pairs * one * (1 - one)
+    )
+    highest = one**pairs
+    if rejecting == 1 or highest > 0.9999:
+        return float(highest)
+    # Of the statistic below its highest value.
+    below = (sums - mean) / (1 - highest)
+    variance = variance / (1 - highest) - highest * below**2
+    share = 1 - (below - 0.5) / sums
+    counts = share * (1 - share) * sums**2 / variance - 1
+    tail = special.betaincc(share * counts, (1 - share) * counts, 1 - (rejecting - 1) / sums)
+    return float(highest + (1 - highest) * tail)
+
+
+def detectable(pairs: int, alpha: float, power: float = 0.8) -> float:
+    """Give the shift that the signed-rank test tells with a power, as `power_of` has it.
+
+    It is in standard deviations of the paired differences, inf where so few pairs never tell.
+    """
+    _between_0_and_1("power", power)
+    if pairs < fewest(alpha):
+        return math.inf
+    return _scipy().optimize.brentq(lambda effect: power_of(effect, pairs, alpha) - power, 0, 8)
+
+
+def smallest_told(
+    values: Float[np.ndarray, " R"],
+    baseline: Float[np.ndarray, " R"],
+    alpha: float,
+    scale: Scale,
+    power: float = 0.8,
+) -> float:
+    """Give the smallest difference that pairs like these would have told, with a power.
+
+    The half width of the interval is a difference that is told every other time. It is scaled as
+    `detectable` is from there to the power.
+
+    Args:
+        values, baseline, alpha, scale: as of `paired`.
+        power: the chance that it is told.
+
+    Returns:
+        A ratio above 1, or a difference above 0; inf where so few pairs never tell.
+    """
+    _between_0_and_1("power", power)
+    differences, only = _pairs(values, baseline, scale)
+    alpha_losses, _ = _shares(len(differences), sum(only), alpha)
+    low, high = _bounds(differences, alpha_losses)
+    if math.isnan(low):
+        return math.inf
+    as_often_as_not, often = (
+        detectable(len(differences), alpha_losses, chance) for chance in (0.5, power)
+    )
+    told = (high - low) / 2 * often / as_often_as_not
+    return _ratio(told) if scale == "ratio" else told
 
 
 def holm(p_values: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
@@ -122,78 +284,27 @@ def holm(p_values: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
     return adjusted
 
 
-def verdict(adjusted: float, comparison: Paired, level: float = 0.05) -> str:
-    """Say "better", "worse" or "not told apart" of a comparison whose p-value was adjusted."""
-    if adjusted <= level:
-        return "better" if comparison.sign < 0 else "worse"
-    return "not told apart"
-
-
-def fewest_seeds(tests: int, level: float = 0.05) -> int:
-    """Give the seeds below which `paired`, corrected for so many tests, can tell no difference."""
-    return math.ceil(1 + math.log2(tests / level))
-
-
-def seeds_needed(
-    differences: Float[np.ndarray, " S"], level: float = 0.05, power: float = 0.8, tests: int = 1
-) -> int | None:
-    """Foresee how many seeds `paired` needs to tell a difference as large as the one seen.
-
-    It is none for differences that lean to neither side, that are fewer than three or not finite,
-    and where it would be over 100,000. The level is shared out over the tests.
-
-    Reference: Noether (1987), Sample Size Determination for Some Common Nonparametric Tests.
-    """
-    _between_0_and_1("level", level)
-    _between_0_and_1("power", power)
-    differences = np.asarray(differences, np.float64)
-    if len(differences) < 3 or not np.isfinite(differences).all():
-        return None
-    # How much likelier than not the mean of two differences has the sign that most have.
-    lean = abs(np.sign(_sums_of_pairs(differences, 1)).mean()) / 2
-    normal = _scipy().norm
-    deviates = normal.isf(level / tests / 2) + normal.isf(1 - power)
-    if 3 * _MOST_SEEDS * lean**2 < deviates**2:
-        return None
-    return math.ceil(deviates**2 / (3 * lean**2))
-
-
 def steps_to_target(
-    losses: Float[np.ndarray, "S E"],
-    steps: Int[np.ndarray, " E"],
-    target: float,
-    level: float = 0.95,
-) -> Times:
-    """Find the median of the first measured step whose loss is at or below the target.
+    losses: Float[np.ndarray, "R E"], steps: Int[np.ndarray, " E"], target: float
+) -> Float[np.ndarray, " R"]:
+    """Give the first measured step whose loss is at or below the target, inf where there is none.
 
-    The median is nan where over half of the runs never reach the target. The interval inverts
-    the sign test; below six seeds it has no bounds.
+    Nothing that follows a loss that is not finite counts: such a run never reaches the target.
 
     Raises:
         InputError: shapes that do not match.
-
-    Reference: Brookmeyer & Crowley (1982), A Confidence Interval for the Median Survival Time.
     """
     if losses.ndim != 2 or losses.size == 0 or losses.shape[1:] != steps.shape:
         raise InputError(
-            "losses: expected shape [S, E], a measurement of each run at each of the "
+            "losses: expected shape [R, E], a measurement of each run at each of the "
             f"{len(steps)} steps, got shape {list(losses.shape)}"
         )
-    _between_0_and_1("level", level)
     reaches = np.logical_and.accumulate(np.isfinite(losses), axis=1) & (losses <= target)
-    reached = reaches.any(axis=1)
-    # A run that diverged is not lost to follow-up: whatever its budget it never reaches the
-    # target, so it is censored at the end, as every run that did not reach it. Nothing being
-    # censored before, the Kaplan-Meier curve is the share of runs yet to reach the target, and
-    # its median is that of the ordered times with the censored ones last.
-    times = np.sort(np.where(reached, steps[reaches.argmax(axis=1)], np.inf))
-    bounds = _scipy().quantile_test(times, p=0.5).confidence_interval(level)
-    middle = times[(len(times) - 1) // 2]
-    return Times(_interval(middle, bounds.low, bounds.high), int(reached.sum()), len(times))
+    return np.where(reaches.any(axis=1), steps[reaches.argmax(axis=1)], np.inf)
 
 
-def best_of(values: Float[np.ndarray, " L"]) -> Float[np.ndarray, " L"]:
-    """Expect the lowest of k values drawn without replacement, for k = 1 to L.
+def best_of(values: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
+    """Expect the lowest of k values drawn without replacement, for k = 1 to K.
 
     It is nan where all k may be diverged runs.
 
@@ -203,14 +314,14 @@ def best_of(values: Float[np.ndarray, " L"]) -> Float[np.ndarray, " L"]:
     values = np.sort(_checked("values", values))
     draws = np.arange(1, len(values) + 1)
     # Row i: the probability that none of the i lowest is among the k drawn.
-    none = _scipy().hypergeom.pmf(0, len(values), np.arange(len(values) + 1)[:, None], draws)
+    none = _scipy().stats.hypergeom.pmf(0, len(values), np.arange(len(values) + 1)[:, None], draws)
     lowest = -np.diff(none, axis=0)
     finite = np.isfinite(values)
     expected = np.where(finite, values, 0.0) @ lowest
     return np.where(draws > np.sum(~finite), expected, np.nan)
 
 
-def share_within(values: Float[np.ndarray, " L"], factor: float = 1.1) -> float:
+def share_within(values: Float[np.ndarray, " K"], factor: float = 1.1) -> float:
     """Give the share of losses within a factor of the lowest; a diverged run never is.
 
     Where the lowest is negative a loss is within the factor if it is at most the lowest divided
@@ -222,7 +333,7 @@ def share_within(values: Float[np.ndarray, " L"], factor: float = 1.1) -> float:
 
 
 def profile(
-    values: dict[str, Float[np.ndarray, " S"]], ratios: Float[np.ndarray, " K"]
+    values: dict[str, Float[np.ndarray, " R"]], ratios: Float[np.ndarray, " K"]
 ) -> dict[str, Float[np.ndarray, " K"]]:
     """Give the share of seeds on which each optimizer is within each ratio of the seed's best.
 
@@ -251,61 +362,152 @@ def profile(
 def _scipy() -> Any:
     """Import SciPy's statistics, which takes as long as JAX does."""
     checks.extra("compare", "scipy")
-    from scipy import stats
+    import scipy.stats
 
-    return stats
-
-
-def _bootstrap(statistic: Any, values: Float[np.ndarray, " S"], level: float) -> Interval:
-    """Widen the percentile interval as Student's t is wider than the normal distribution.
-
-    Hesterberg widens by sqrt(S / (S - 1)) more, as the bootstrap distribution of a mean is too
-    narrow by that. The ones of a median and of a trimmed mean are not; they would cover too much.
-
-    Reference: Hesterberg (2015), What Teachers Should Know About the Bootstrap, 5.3 (expanded
-        percentile interval).
-    """
-    values = _checked("values", values)
-    _between_0_and_1("level", level)
-    estimate = statistic(values, axis=0)
-    if len(values) == 1:
-        return _interval(estimate, np.nan, np.nan)
-    stats = _scipy()
-    tail = stats.norm.sf(stats.t.isf((1 - level) / 2, len(values) - 1))
-    rows = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
-    with np.errstate(invalid="ignore"):
-        low, high = np.quantile(statistic(values[rows], axis=1), [tail, 1 - tail])
-    return _interval(estimate, low, high)
+    return scipy
 
 
-def _sums_of_pairs(values: Float[np.ndarray, " S"], diagonal: int = 0) -> Float[np.ndarray, " K"]:
-    return (values[:, None] + values)[np.triu_indices(len(values), diagonal)]
+def _pairs(
+    values: Float[np.ndarray, " R"], baseline: Float[np.ndarray, " R"], scale: Scale
+) -> tuple[Float[np.ndarray, " K"], tuple[int, int]]:
+    """Give the differences of the pairs that lasted, in order, and how many failed on one side."""
+    values, baseline = _checked("values", values, scale), _checked("baseline", baseline, scale)
+    if len(values) != len(baseline):
+        raise InputError(
+            f"baseline: expected a value for each of the {len(values)} replicates of values, got "
+            f"{len(baseline)}; judge both in the same replicates"
+        )
+    lasts, baseline_lasts = np.isfinite(values), np.isfinite(baseline)
+    a, b = values[lasts & baseline_lasts], baseline[lasts & baseline_lasts]
+    with np.errstate(over="ignore"):
+        differences = a - b
+        if scale == "ratio":
+            # The larger over the smaller: exchanging the two changes the sign and nothing else.
+            differences = np.copysign(np.log(np.maximum(a, b) / np.minimum(a, b)), differences)
+    only = int(np.sum(baseline_lasts & ~lasts)), int(np.sum(lasts & ~baseline_lasts))
+    return np.sort(differences), only
 
 
-def _signed_rank_cdf(seeds: int) -> Float[np.ndarray, " K"]:
-    """Give the distribution of Wilcoxon's statistic, 0 to S (S + 1) / 2, without ties."""
+def _shares(lasted: int, failed: int, alpha: float) -> tuple[float, float]:
+    """Share alpha out over the test of losses and the one of failures."""
+    enough = fewest(alpha / 2)
+    if failed < enough:
+        return alpha, 0.0
+    if lasted < enough:
+        return 0.0, alpha
+    return alpha / 2, alpha / 2
+
+
+def _pseudo_median(values: Float[np.ndarray, " K"], alpha: float) -> Interval:
+    if not len(values):
+        return Interval(math.nan, math.nan, math.nan)
+    values = np.sort(values)
+    half = (len(values) * (len(values) + 1) // 2 + 1) // 2
+    estimate = (_walsh_average(values, half) - _walsh_average(-values[::-1], half)) / 2
+    return Interval(estimate, *_bounds(values, alpha))
+
+
+def _bounds(values: Float[np.ndarray, " K"], alpha: float) -> tuple[float, float]:
+    """Give the bounds of the pseudo-median of sorted values, nan where they are too few."""
+    if not (rejecting := _rejecting(len(values), alpha)):
+        return math.nan, math.nan
+    return _walsh_average(values, rejecting), -_walsh_average(-values[::-1], rejecting)
+
+
+def _signed_rank(differences: Float[np.ndarray, " K"]) -> float:
+    """Give the p-value of no difference, two-sided."""
+    if not len(differences):
+        return 1.0
+    either = (differences, -differences[::-1])
+    statistic = min(_sums_up_to(each, 0.0) for each in either)
+    return min(1.0, 2 * _cdf(len(differences), statistic))
+
+
+def _rejecting(pairs: int, alpha: float) -> int:
+    """Count the values of the signed-rank statistic, from 0 on, whose p-value is at most alpha."""
+    values = range(pairs * (pairs + 1) // 2 + 1)
+    return bisect.bisect_right(values, alpha, key=lambda value: 2 * _cdf(pairs, value))
+
+
+def _cdf(pairs: int, statistic: int) -> float:
+    if pairs <= _MOST_EXACT:
+        return float(_exact_cdf(pairs)[statistic])
+    mean = pairs * (pairs + 1) / 4
+    deviation = math.sqrt(mean * (2 * pairs + 1) / 6)
+    return float(_scipy().special.ndtr((statistic + 0.5 - mean) / deviation))
+
+
+@functools.lru_cache(64)
+def _exact_cdf(pairs: int) -> Float[np.ndarray, " K"]:
+    """Give the distribution of Wilcoxon's statistic, 0 to R (R + 1) / 2, without ties."""
     probability = np.ones(1)
-    for rank in range(1, seeds + 1):
+    for rank in range(1, pairs + 1):
         shift = np.zeros(rank)
         probability = np.r_[probability, shift] / 2 + np.r_[shift, probability] / 2
     return probability.cumsum()
+
+
+def _walsh_average(values: Float[np.ndarray, " K"], rank: int) -> float:
+    """Give one of the means of every two sorted values, the lowest for rank 1.
+
+    All of them would be many. The sum is found by halving, over the integers that floats are in
+    order, so that it is exact, and above zero just where so many sums are that the test rejects.
+    """
+    low, high = _order(2 * values[0]), _order(2 * values[-1])
+    while low < high:
+        middle = (low + high) // 2
+        if _sums_up_to(values, _float(middle)) >= rank:
+            high = middle
+        else:
+            low = middle + 1
+    return _float(low) / 2
+
+
+def _sums_up_to(values: Float[np.ndarray, " K"], most: float) -> int:
+    """Count the sums of every two sorted values, each with itself as well, that are at most so."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Infinity minus infinity is nan, and sorts where it should: after all.
+        twice = np.searchsorted(values, most - values, side="right").sum()
+        return int(twice + np.searchsorted(2 * values, most, side="right")) // 2
+
+
+def _order(number: float) -> int:
+    magnitude = int(np.abs(np.float64(number)).view(np.int64))
+    return -magnitude if number < 0 else magnitude
+
+
+def _float(order: int) -> float:
+    return math.copysign(float(np.int64(abs(order)).view(np.float64)), order)
+
+
+def _back(interval: Interval, scale: Scale) -> Interval:
+    return Interval(*map(_ratio, interval)) if scale == "ratio" else interval
+
+
+def _ratio(logarithm: float) -> float:
+    """Give a ratio that is 1 only where its logarithm is 0."""
+    with np.errstate(over="ignore"):
+        ratio = float(np.exp(logarithm))
+    return math.nextafter(1, math.inf * logarithm) if ratio == 1 and logarithm else ratio
 
 
 def _within(losses: Any, best: Any, factor: Any) -> Any:
     return np.isfinite(losses) & (losses <= np.maximum(best * factor, best / factor))
 
 
-def _interval(*figures: Any) -> Interval:
-    return Interval(*(float(figure) if np.isfinite(figure) else math.nan for figure in figures))
-
-
-def _checked(name: str, values: Any) -> Float[np.ndarray, " K"]:
+def _checked(name: str, values: Any, scale: Scale = "difference") -> Float[np.ndarray, " K"]:
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise InputError(f"{name}: expected one loss of each run, got shape {list(values.shape)}")
-    if np.any(np.isnan(values) | (values == -np.inf)):
-        wrong = values[np.isnan(values) | (values == -np.inf)][0]
-        raise InputError(f"{name}: expected losses, inf for a diverged run, got {wrong}")
+        raise InputError(
+            f"{name}: expected one value of each replicate, got shape {list(values.shape)}"
+        )
+    if np.any(wrong := np.isnan(values) | (values == -np.inf)):
+        raise InputError(f"{name}: expected numbers, inf for a failure, got {values[wrong][0]}")
+    if scale == "ratio" and values.min() <= 0:
+        raise InputError(
+            f"{name}: expected values above zero, to compare as ratios, got {values.min()}; "
+            "compare as differences"
+        )
     return values
 
 
