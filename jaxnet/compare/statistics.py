@@ -39,6 +39,8 @@ Verdict = Literal[
 # Up to here the distribution of the signed-rank statistic is exact. Beyond, the normal one gives
 # p-values that are too large: by 0.2% at p = 0.05, by 4% at 0.001 and by 8% at 0.0001.
 _MOST_EXACT = 400
+_MOST_LISTED = 20_000
+_LARGEST = np.finfo(np.float64).max
 
 
 class Interval(NamedTuple):
@@ -385,7 +387,7 @@ def _pairs(
             # The larger over the smaller: exchanging the two changes the sign and nothing else.
             differences = np.copysign(np.log(np.maximum(a, b) / np.minimum(a, b)), differences)
     only = int(np.sum(baseline_lasts & ~lasts)), int(np.sum(lasts & ~baseline_lasts))
-    return np.sort(differences), only
+    return np.sort(np.clip(differences, -_LARGEST, _LARGEST)), only
 
 
 def _shares(lasted: int, failed: int, alpha: float) -> tuple[float, float]:
@@ -418,9 +420,11 @@ def _signed_rank(differences: Float[np.ndarray, " K"]) -> float:
     """Give the p-value of no difference, two-sided."""
     if not len(differences):
         return 1.0
-    either = (differences, -differences[::-1])
-    statistic = min(_sums_up_to(each, 0.0) for each in either)
-    return min(1.0, 2 * _cdf(len(differences), statistic))
+    index = np.arange(len(differences))
+    not_above, not_below = (
+        int((_ends(each, 0.0) - index).sum()) for each in (differences, -differences[::-1])
+    )
+    return min(1.0, 2 * _cdf(len(differences), min(not_above, not_below)))
 
 
 def _rejecting(pairs: int, alpha: float) -> int:
@@ -447,28 +451,39 @@ def _exact_cdf(pairs: int) -> Float[np.ndarray, " K"]:
     return probability.cumsum()
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def _walsh_average(values: Float[np.ndarray, " K"], rank: int) -> float:
     """Give one of the means of every two sorted values, the lowest for rank 1.
 
-    All of them would be many. The sum is found by halving, over the integers that floats are in
-    order, so that it is exact, and above zero just where so many sums are that the test rejects.
+    Sums are listed once few are left between two bounds, which are brought together by halving
+    over the integers that floats are in order. It is above zero just where so few sums are not
+    that the test rejects, whatever is rounded.
     """
+    index = np.arange(len(values))
+    first, last = index, np.full(len(values), len(values))
     low, high = _order(2 * values[0]), _order(2 * values[-1])
-    while low < high:
+    while (last - first).sum() > _MOST_LISTED:
+        if low == high:
+            return _float(low) / 2
         middle = (low + high) // 2
-        if _sums_up_to(values, _float(middle)) >= rank:
-            high = middle
+        ends = _ends(values, _float(middle))
+        if (ends - index).sum() >= rank:
+            high, last = middle, ends
         else:
-            low = middle + 1
-    return _float(low) / 2
+            low, first = middle + 1, ends
+    counts, rank = last - first, rank - int((first - index).sum())
+    rows = np.repeat(index, counts)
+    columns = np.arange(len(rows)) + np.repeat(last - counts.cumsum(), counts)
+    return float(np.partition(values[rows] + values[columns], rank - 1)[rank - 1]) / 2
 
 
-def _sums_up_to(values: Float[np.ndarray, " K"], most: float) -> int:
-    """Count the sums of every two sorted values, each with itself as well, that are at most so."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        # Infinity minus infinity is nan, and sorts where it should: after all.
-        twice = np.searchsorted(values, most - values, side="right").sum()
-        return int(twice + np.searchsorted(2 * values, most, side="right")) // 2
+def _ends(values: Float[np.ndarray, " K"], most: float) -> Int[np.ndarray, " K"]:
+    """Give, of each sorted value, where those end that it sums with to at most so.
+
+    They begin at itself, so that no sum is counted twice.
+    """
+    # Infinity minus infinity is nan, and sorts where it should: after all.
+    return np.maximum(values.searchsorted(most - values, side="right"), np.arange(len(values)))
 
 
 def _order(number: float) -> int:
