@@ -1,20 +1,23 @@
-"""Optax's optimizers by name, each with how it is meant to be used."""
+"""Optax's optimizers by name, each with how it is meant to be used and where it is searched."""
 
 import dataclasses
 import difflib
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 import optax.contrib
-from jaxtyping import Array, Int32, Key, PyTree
+from jaxtyping import Array, Float, Int32, Key, PyTree
 
+from jaxnet import spaces
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
+from jaxnet.spaces import Axis, Space
 
 __all__ = ["Entry", "PerExample", "by_name", "entry", "join", "names"]
 MakeOptimizer = Callable[..., optax.GradientTransformation]
@@ -25,6 +28,8 @@ _PUBLIC: dict[str, Any] = vars(optax.contrib) | vars(optax)
 _DEPRECATED = {"optimistic_adam"}
 # Steps of sophia from one look at the Hessian to the next, as optax has it.
 _PROBED_EVERY = 10
+# What is put around an optimizer, and the values that change nothing.
+_AROUND = {"schedule": 0.0, "warmup": 0.0, "clip": math.inf}
 
 
 class PerExample(optax.GradientTransformation):
@@ -114,32 +119,168 @@ def _evaluations(opt_state: PyTree) -> Int32[Array, ""]:
     return jnp.asarray(1 + sum(steps for _, steps in searched), jnp.int32)
 
 
+class _Scheduled(NamedTuple):
+    """The state of an optimizer under a schedule, and the steps that it has taken."""
+
+    state: PyTree
+    steps: Int32[Array, ""]
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """How one optimizer is meant to be used.
+    """How one optimizer is meant to be used, and where its hyperparameters are searched.
+
+    Three hyperparameters are put around any optimizer, whatever it is made of:
+
+    - "schedule": what the updates are multiplied by; 0 one, 1 a cosine and 2 a line, both from
+      one down to zero at the last step.
+    - "warmup": the share of the steps, rounded to whole ones, in which that rises from zero by a
+      line; the schedule takes the others.
+    - "clip": the largest norm that all gradients together may have before the optimizer sees
+      them, those of each example where it takes these; infinity for any.
 
     Attributes:
         name: what it is called.
-        make: gives the optimizer of its `learning_rate`, and where `random` of a `key`; both may
+        make: gives the optimizer of its hyperparameters, and where `random` of a `key`; all may
             be traced.
-        learning_rates: the range worth searching, lowest and highest.
-        default: its customary rate, of optax or of those who proposed it.
+        space: an axis for each hyperparameter worth searching, "learning_rate" among them.
+        customary: a value for each of these, of optax or of those who proposed it.
         random: whether it draws noise of its own, from `key`, which each run should have one of.
         evaluate: `(opt_state, params) -> params`, those to be judged; unless told otherwise the
             averages of a schedule-free optimizer and the parameters themselves of any other.
         evaluations: `opt_state -> []`, whole-batch gradients that the last step spent; unless
             told otherwise one, and one for each step of its line search.
         note: what its reader must know.
+
+    Raises:
+        InputError: a space without a learning rate, or whose names are not those of `customary`.
     """
 
     name: str
     make: MakeOptimizer
-    learning_rates: tuple[float, float]
-    default: float
+    space: Space = dataclasses.field(hash=False)
+    customary: Mapping[str, float] = dataclasses.field(hash=False)
     random: bool = False
     evaluate: Callable[[PyTree, PyTree], PyTree] = _evaluate
     evaluations: Callable[[PyTree], Int32[Array, ""]] = _evaluations
     note: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be searched."""
+        if "learning_rate" not in self.space or set(self.space) != set(self.customary):
+            raise InputError(
+                f"{self.name}: expected a customary value for each axis, learning_rate among "
+                f"them, got axes of {', '.join(self.space)} and values of "
+                f"{', '.join(self.customary)}"
+            )
+
+    def axes(self, tune: Literal["rate", "all"] | Mapping[str, Axis | float]) -> Space:
+        """Give the axes to search.
+
+        Args:
+            tune: "rate", the learning rate alone; "all", the whole space; or axes of your own
+                by the names of hyperparameters, where a number fixes one and the learning rate,
+                unless among them, is searched as ever. What is not among them is as `make` has
+                it.
+
+        Raises:
+            InputError: another word, a hyperparameter that it does not have, with the nearest it
+                has, or a value that is neither an axis nor a number.
+        """
+        rate = {"learning_rate": self.space["learning_rate"]}
+        if isinstance(tune, str):
+            words: Mapping[str, Space] = {"rate": rate, "all": self.space}
+            if tune not in words:
+                raise InputError(f'tune: expected "rate", "all" or axes by name, got {tune!r}')
+            return words[tune]
+        for name in tune:
+            self._check(name)
+        return rate | {
+            name: axis if isinstance(axis, Axis) else spaces.choice(checks.number(name, axis))
+            for name, axis in tune.items()
+        }
+
+    def _check(self, name: str) -> None:
+        taken = {*_parameters(self.make), *self.space} - {"key"} - (_AROUND.keys() - self.space)
+        if name not in taken:
+            near = difflib.get_close_matches(str(name), taken, 3, 0.4) or sorted(taken)
+            raise InputError(
+                f"tune: expected hyperparameters of {self.name}, got {name!r}; the nearest are "
+                f"{', '.join(near)}"
+            )
+
+    def build(
+        self,
+        setting: Mapping[str, Float[Array, ""] | float],
+        steps: int,
+        key: Key[Array, ""] | None = None,
+    ) -> optax.GradientTransformation:
+        """Make the optimizer of a setting whose values may all be traced: one program for all.
+
+        Hyperparameters that the setting leaves out are as `make` has them; a schedule, a warm-up
+        and a clip are none where it leaves them out.
+
+        Args:
+            setting: values by name, those of `learning_rate` and of any hyperparameters.
+            steps: of the run, after which a schedule is at zero.
+            key: where `random`, what its noise is drawn from; as `make` has it where None.
+
+        Raises:
+            InputError: hyperparameters that it cannot be traced over.
+        """
+        own = {name: value for name, value in setting.items() if name not in _AROUND}
+        optimizer = make(self.make, own if key is None else {**own, "key": key})
+        if "clip" in setting:
+            optimizer = _clipped(optimizer, setting["clip"])
+        if "schedule" in setting or "warmup" in setting:
+            around = _AROUND | dict(setting)
+            optimizer = _scheduled(optimizer, around["schedule"], around["warmup"], steps)
+        return optimizer
+
+
+def _clipped(optimizer: optax.GradientTransformation, norm: Any) -> optax.GradientTransformation:
+    """Clip the gradients to a norm that may be traced, those of each example by themselves."""
+
+    def clip(grads: PyTree) -> PyTree:
+        size = optax.tree.norm(grads)
+        scale = jnp.where(size > norm, norm / size, 1.0)
+        return jax.tree.map(lambda grad: grad * scale.astype(grad.dtype), grads)
+
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None, **more: Any
+    ) -> tuple[PyTree, PyTree]:
+        each = isinstance(optimizer, PerExample)
+        return optimizer.update((jax.vmap(clip) if each else clip)(updates), state, params, **more)
+
+    return optimizer._replace(update=update)
+
+
+def _scheduled(
+    optimizer: optax.GradientTransformation, schedule: Any, warmup: Any, steps: int
+) -> optax.GradientTransformation:
+    """Multiply the updates by a schedule of peak one whose kind and warm-up may be traced."""
+
+    def init(params: PyTree) -> _Scheduled:
+        return _Scheduled(optimizer.init(params), jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: PyTree, scheduled: _Scheduled, params: PyTree = None, **more: Any
+    ) -> tuple[PyTree, _Scheduled]:
+        updates, state = optimizer.update(updates, scheduled.state, params, **more)
+        factor = _factor(scheduled.steps, schedule, jnp.round(warmup * steps), steps)
+        updates = jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), updates)
+        return updates, _Scheduled(state, scheduled.steps + 1)
+
+    return optimizer._replace(init=init, update=update)
+
+
+def _factor(step: Int32[Array, ""], schedule: Any, rising: Any, steps: int) -> Array:
+    """Give a schedule at a step, of which so many rise."""
+    at = step.astype(jnp.float32)
+    left = 1 - jnp.clip((at - rising) / jnp.maximum(steps - rising, 1), 0, 1)
+    falling = jnp.where(schedule == 1, (1 - jnp.cos(jnp.pi * left)) / 2, left)
+    after = jnp.where(schedule == 0, 1, falling)
+    return jnp.where(at < rising, at / jnp.maximum(rising, 1), after)
 
 
 def names() -> tuple[str, ...]:
@@ -173,8 +314,11 @@ def join(name: str, optimizer: Any) -> Entry:
     """Say how an optimizer of your own is used, to stand beside optax's under its name.
 
     An `Entry` says all of it. A function of `learning_rate`, and of `key` if it draws noise, is
-    searched over the rates of most optimizers. One that is made already has its updates
-    multiplied by the rate. A schedule is one of peak 1, multiplied by the rate:
+    searched over the rates of most optimizers, and over its other arguments that are numbers
+    unless told otherwise and have the name of a hyperparameter of optax, such as `b1`; bind those
+    that are to stay with functools.partial. One that is made already has its updates multiplied by the rate. Both may be searched over what is put
+    around any optimizer (see `Entry`), which is wrong for a schedule-free one: give an `Entry`
+    of it. A schedule of your own is one of peak 1, multiplied by the rate:
     `lambda learning_rate: optax.adamw(lambda t: learning_rate * schedule(t))`; optax's
     `warmup_cosine_decay_schedule` and `sgdr_schedule` cannot be traced over another.
 
@@ -185,7 +329,7 @@ def join(name: str, optimizer: Any) -> Entry:
         return dataclasses.replace(optimizer, name=name)
     if isinstance(optimizer, optax.GradientTransformation):
         note = "made already: the rate multiplies its updates"
-        return Entry(name, _multiplied(optimizer), (1e-2, 1e2), 1.0, note=note)
+        return _row(name, _multiplied(optimizer), (1e-2, 1e2), 1.0, _WRAP, note=note)
     if "learning_rate" not in _parameters(optimizer):
         raise InputError(
             f"{name}: expected a function of learning_rate, an optimizer of optax or an Entry, got "
@@ -197,7 +341,31 @@ def join(name: str, optimizer: Any) -> Entry:
 
 
 def _usual(name: str, make: MakeOptimizer, note: str) -> Entry:
-    return Entry(name, make, (1e-4, 1e0), 1e-3, random="key" in _parameters(make), note=note)
+    bound = make.keywords if isinstance(make, functools.partial) else {}
+    free = {each.name for each in _parameters(make).values() if _is_number(each.default)}
+    known = {each: axis for each, axis in _KNOWN.items() if each in free - bound.keys()}
+    return _row(name, make, (1e-4, 1e0), 1e-3, known | _WRAP, note=note)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
+
+
+def _row(
+    name: str,
+    make: MakeOptimizer,
+    rates: tuple[float, float],
+    rate: float,
+    axes: Space,
+    **more: Any,
+) -> Entry:
+    """Give an entry whose customary values are those that its maker has unless told otherwise."""
+    space = {"learning_rate": spaces.log(*rates), **axes}
+    parameters = _parameters(make)
+    values = {each: parameters[each].default for each in space if each in parameters}
+    values |= _AROUND | {"learning_rate": rate}
+    customary = {each: float(values[each] or 0) for each in space}
+    return Entry(name, make, space, customary, random="key" in parameters, **more)
 
 
 def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
@@ -242,27 +410,42 @@ def _multiplied(optimizer: optax.GradientTransformation) -> MakeOptimizer:
     return make
 
 
-def _polyak_sgd(learning_rate: Any) -> optax.GradientTransformation:
-    return optax.polyak_sgd(max_learning_rate=learning_rate)
+def _polyak_sgd(learning_rate: Any, scaling: Any = 1.0) -> optax.GradientTransformation:
+    return optax.polyak_sgd(learning_rate, scaling)
 
 
-def _noisy_sgd(learning_rate: Any, key: Any = 0) -> optax.GradientTransformation:
-    return optax.noisy_sgd(learning_rate, key=key)
+def _noisy_sgd(
+    learning_rate: Any, eta: Any = 0.01, gamma: Any = 0.55, key: Any = 0
+) -> optax.GradientTransformation:
+    return optax.noisy_sgd(learning_rate, eta, gamma, key=key)
 
 
-def _dpsgd(learning_rate: Any, key: Any = 0) -> optax.GradientTransformation:
+def _dpsgd(
+    learning_rate: Any, momentum: Any = None, l2_norm_clip: Any = 1.0, key: Any = 0
+) -> optax.GradientTransformation:
     """Give `optax.contrib.dpsgd`, which would warn of its own use of a seed."""
     private = optax.contrib.differentially_private_aggregate(
-        l2_norm_clip=1.0, noise_multiplier=1.12, key=key
+        l2_norm_clip=l2_norm_clip, noise_multiplier=1.12, key=key
     )
-    chain = optax.chain(private, optax.scale_by_learning_rate(learning_rate))
-    return PerExample(*chain)
+    return PerExample(*optax.chain(private, optax.sgd(learning_rate, momentum)))
 
 
-def _sophia(learning_rate: Any, key: Key[Array, ""] | None = None) -> optax.GradientTransformation:
-    probe = optax.contrib.hutchinson_estimator_diag_hessian(key)
+def _sophia(
+    learning_rate: Any,
+    b1: Any = 0.965,
+    b2: Any = 0.99,
+    weight_decay: Any = 1e-4,
+    gamma: Any = 0.01,
+    key: Key[Array, ""] | None = None,
+) -> optax.GradientTransformation:
     made = optax.contrib.sophia(
-        learning_rate, update_interval=_PROBED_EVERY, hessian_diagonal_fn=probe
+        learning_rate,
+        b1,
+        b2,
+        weight_decay=weight_decay,
+        gamma=gamma,
+        update_interval=_PROBED_EVERY,
+        hessian_diagonal_fn=optax.contrib.hutchinson_estimator_diag_hessian(key),
     )
 
     def update(
@@ -271,6 +454,21 @@ def _sophia(learning_rate: Any, key: Key[Array, ""] | None = None) -> optax.Grad
         return made.update(updates, state, params, obj_fn=more["value_fn"])
 
     return optax.GradientTransformationExtraArgs(made.init, update)
+
+
+def _with_betas(make: MakeOptimizer) -> MakeOptimizer:
+    """Take betas as others do, one by one."""
+
+    def made(
+        learning_rate: Any,
+        b1: Any = 0.9,
+        b2: Any = 0.999,
+        weight_decay: Any = 0.0,
+        estim_lr0: Any = 1e-6,
+    ) -> optax.GradientTransformation:
+        return make(learning_rate, (b1, b2), weight_decay=weight_decay, estim_lr0=estim_lr0)
+
+    return made
 
 
 def _sophia_evaluations(opt_state: PyTree) -> Int32[Array, ""]:
@@ -292,166 +490,268 @@ _LAYERS = "scales each array by its own norms: one flat vector of parameters tra
 _MATRICES = "only 2-D parameters get"
 _AVERAGES = "judged at its averages, not at the parameters it trains"
 
+# The axes that optimizers share. Momentum and betas of zero are none; a decay of the weights at
+# the low end is as good as none.
+_B1 = {"b1": spaces.one_minus(0.0, 0.99)}
+_B2 = {"b2": spaces.one_minus(0.9, 0.9999)}
+_BETA = {"beta": spaces.one_minus(0.0, 0.99)}
+_MOMENTUM = {"momentum": spaces.one_minus(0.0, 0.99)}
+_EPS = {"eps": spaces.log(1e-8, 1e-2)}
+_DECAY = {"weight_decay": spaces.log(1e-5, 1e0)}
+_SCHEDULE = {
+    "schedule": spaces.choice(0.0, 1.0, 2.0),
+    "warmup": spaces.choice(0.0, 0.05, 0.1, 0.2),
+}
+_CLIP = {"clip": spaces.choice(0.1, 1.0, math.inf)}
+_WRAP = _SCHEDULE | _CLIP
+_ADAM = _B1 | _B2 | _EPS | _WRAP
+# Those of a few.
+_ADAN = _ADAM | _DECAY | {"b2": spaces.one_minus(0.5, 0.99), "b3": spaces.one_minus(0.9, 0.9999)}
+_AVERAGED = {"b1": spaces.one_minus(0.5, 0.99)}  # divides by it
+_COINS = {"alpha": spaces.log(1e1, 1e3)}
+_ETAS = {"eta_minus": spaces.linear(0.2, 0.8), "eta_plus": spaces.linear(1.05, 1.5)}
+_FACTORS = {
+    "decay_rate": spaces.linear(0.5, 0.99),
+    "weight_decay_rate": spaces.log(1e-6, 1e-2),  # is not multiplied by the learning rate
+}
+_FADE = {"decay": spaces.one_minus(0.5, 0.999)}
+_FIRST = {"estim_lr0": spaces.log(1e-8, 1e-3)}
+_GAMMA = {"gamma": spaces.log(1e-3, 1e-1)}
+_LOW_B2 = {"b2": spaces.one_minus(0.0, 0.99)}
+_NOISE = {"eta": spaces.log(1e-4, 1e0), "gamma": spaces.linear(0.1, 1.0)}
+_NORM = {"l2_norm_clip": spaces.log(1e-1, 1e1)}
+_OPTIMISM = {"beta": spaces.linear(0.0, 1.0)}
+_RHO = {"rho": spaces.one_minus(0.5, 0.999)}
+_SCALING = {"scaling": spaces.log(1e-1, 1e1)}
+_SLOW = {"b3": spaces.one_minus(0.99, 0.99999), "alpha": spaces.linear(0.0, 10.0)}
+_START = {"initial_accumulator_value": spaces.log(1e-4, 1e0)}
+_SUM = {"b1": spaces.one_minus(0.9, 0.999), "alpha": spaces.linear(0.0, 100.0)}
+_TINY = {"eps": spaces.log(1e-16, 1e-4)}
+# What an optimizer of one's own is searched over, where it takes it.
+_KNOWN = _B1 | _B2 | _BETA | _MOMENTUM | _EPS | _DECAY | _FADE | _RHO
+
 # Each range is four decades around the best rates seen on small networks, so that one count of
-# rates is one resolution for all. Beside each: who proposed it; the default is theirs, or optax's.
+# trials is one resolution for all. Beside each: who proposed it; the rate is theirs, or optax's.
+# Without a schedule are those whose steps, made smaller, are no longer what they count on: a line
+# search, rprop's sizes and steps from the loss go by the point that they led to, learning-rate-free
+# ones measure how far they came, madgrad steps towards a point of its own, and schedule-free
+# ones average instead. Without a clip are those that it changes nothing of (signs and norms alone),
+# dpsgd, which has its own, and those that hold the gradient against the loss.
 _TABLE = (
     # Gradient descent, with momentum, signs or noise.
-    Entry("sgd", optax.sgd, (1e-3, 1e1), 1e-2),  # Robbins & Monro 1951; the rate: Keras
-    Entry(  # Neelakantan et al. 2015
+    _row(  # Robbins & Monro 1951; the rate: Keras
+        "sgd", optax.sgd, (1e-3, 1e1), 1e-2, _MOMENTUM | _WRAP
+    ),
+    _row(  # Neelakantan et al. 2015
         "noisy_sgd",
         _noisy_sgd,
         (1e-3, 1e1),
         1e-2,
-        random=True,
+        _NOISE | _WRAP,
     ),
-    Entry(  # Abadi et al. 2016; settings: the first of TensorFlow Privacy's tutorial
+    _row(  # Abadi et al. 2016; settings: the first of TensorFlow Privacy's tutorial
         "dpsgd",
         _dpsgd,
         (1e-3, 1e1),
         0.08,
-        random=True,
+        _MOMENTUM | _NORM | _SCHEDULE,
         evaluations=_dpsgd_evaluations,
         note="clips the gradient of each example to norm 1 and adds noise of 1.12 times that: "
         "privacy is paid for in loss",
     ),
     # Mokhtari et al. 2019
-    Entry("optimistic_gradient_descent", optax.optimistic_gradient_descent, (1e-3, 1e1), 1e-2),
-    Entry("sign_sgd", optax.sign_sgd, (1e-5, 1e-1), 1e-4),  # Bernstein et al. 2018
-    Entry("signum", optax.signum, (1e-5, 1e-1), 1e-4),  # Bernstein et al. 2018
-    Entry("lion", optax.lion, (1e-5, 1e-1), 1e-4),  # Chen et al. 2023
-    Entry(  # Riedmiller & Braun 1993
+    _row(
+        "optimistic_gradient_descent",
+        optax.optimistic_gradient_descent,
+        (1e-3, 1e1),
+        1e-2,
+        _OPTIMISM | _WRAP,
+    ),
+    _row("sign_sgd", optax.sign_sgd, (1e-5, 1e-1), 1e-4, _SCHEDULE),  # Bernstein et al. 2018
+    _row(  # Bernstein et al. 2018
+        "signum", optax.signum, (1e-5, 1e-1), 1e-4, _BETA | _WRAP
+    ),
+    _row(  # Chen et al. 2023
+        "lion", optax.lion, (1e-5, 1e-1), 1e-4, _B1 | _B2 | _DECAY | _WRAP
+    ),
+    _row(  # Riedmiller & Braun 1993
         "rprop",
         optax.rprop,
         (1e-4, 1e0),
         0.1,
+        _ETAS,
         note="wants full batches; the rate is its first step alone",
     ),
     # Adam and its kin.
-    Entry("adam", optax.adam, (1e-4, 1e0), 1e-3),  # Kingma & Ba 2014
-    Entry("adamw", optax.adamw, (1e-4, 1e0), 1e-3),  # Loshchilov & Hutter 2017
-    Entry("adamax", optax.adamax, (1e-3, 1e1), 2e-3),  # Kingma & Ba 2014
-    Entry("adamaxw", optax.adamaxw, (1e-3, 1e1), 2e-3),  # Loshchilov & Hutter 2017
-    Entry("nadam", optax.nadam, (1e-4, 1e0), 2e-3),  # Dozat 2016
-    Entry("nadamw", optax.nadamw, (1e-4, 1e0), 2e-3),  # Dozat 2016
-    Entry("amsgrad", optax.amsgrad, (1e-3, 1e1), 1e-3),  # Reddi et al. 2018
-    Entry("radam", optax.radam, (1e-3, 1e1), 1e-3),  # Liu et al. 2019
-    Entry("adabelief", optax.adabelief, (1e-4, 1e0), 1e-3),  # Zhuang et al. 2020
-    Entry("adan", optax.adan, (1e-4, 1e0), 1e-3),  # Xie et al. 2022
-    Entry("yogi", optax.yogi, (1e-4, 1e0), 1e-2),  # Zaheer et al. 2018
+    _row("adam", optax.adam, (1e-4, 1e0), 1e-3, _ADAM),  # Kingma & Ba 2014
+    _row("adamw", optax.adamw, (1e-4, 1e0), 1e-3, _ADAM | _DECAY),  # Loshchilov & Hutter 2017
+    _row("adamax", optax.adamax, (1e-3, 1e1), 2e-3, _ADAM),  # Kingma & Ba 2014
+    _row("adamaxw", optax.adamaxw, (1e-3, 1e1), 2e-3, _ADAM | _DECAY),  # Loshchilov & Hutter 2017
+    _row("nadam", optax.nadam, (1e-4, 1e0), 2e-3, _ADAM),  # Dozat 2016
+    _row("nadamw", optax.nadamw, (1e-4, 1e0), 2e-3, _ADAM | _DECAY),  # Dozat 2016
+    _row("amsgrad", optax.amsgrad, (1e-3, 1e1), 1e-3, _ADAM),  # Reddi et al. 2018
+    _row("radam", optax.radam, (1e-3, 1e1), 1e-3, _ADAM),  # Liu et al. 2019
+    _row("adabelief", optax.adabelief, (1e-4, 1e0), 1e-3, _ADAM | _TINY),  # Zhuang et al. 2020
+    _row("adan", optax.adan, (1e-4, 1e0), 1e-3, _ADAN),  # Xie et al. 2022
+    _row("yogi", optax.yogi, (1e-4, 1e0), 1e-2, _ADAM),  # Zaheer et al. 2018
     # Daskalakis et al. 2017; the rate: Adam's
-    Entry("optimistic_adam_v2", optax.optimistic_adam_v2, (1e-4, 1e0), 1e-3),
-    Entry("ademamix", optax.contrib.ademamix, (1e-4, 1e0), 1e-3),  # Pagliardini et al. 2024
-    Entry(  # Morwani et al. 2025; the rate: Adam's times 1 - b1, which its formula asks for
+    _row("optimistic_adam_v2", optax.optimistic_adam_v2, (1e-4, 1e0), 1e-3, _ADAM | _OPTIMISM),
+    _row(  # Pagliardini et al. 2024
+        "ademamix", optax.contrib.ademamix, (1e-4, 1e0), 1e-3, _ADAM | _DECAY | _SLOW
+    ),
+    _row(  # Morwani et al. 2025; the rate: Adam's times 1 - b1, which its formula asks for
         "simplified_ademamix",
         optax.contrib.simplified_ademamix,
         (1e-6, 1e-2),
         1e-5,
+        _ADAM | _DECAY | _SUM,
         note="its momentum is a sum: its rates are a hundredth of Adam's",
     ),
-    Entry("adopt", optax.contrib.adopt, (1e-4, 1e0), 1e-3),  # Taniguchi et al. 2024
-    Entry(  # Zhuang et al. 2021
+    _row("adopt", optax.contrib.adopt, (1e-4, 1e0), 1e-3, _ADAM),  # Taniguchi et al. 2024
+    _row(  # Zhuang et al. 2021
         "acprop",
         optax.contrib.acprop,
         (1e-5, 1e-1),
         1e-3,
+        _ADAM | _DECAY | _TINY,
         note="explodes where a gradient follows zeros, as of inputs that are seldom on",
     ),
     # Other steps of their own for each parameter.
-    Entry("adagrad", optax.adagrad, (1e-3, 1e1), 1e-2),  # Duchi et al. 2011; the rate: PyTorch
-    Entry("adadelta", optax.adadelta, (1e-2, 1e2), 1.0),  # Zeiler 2012
-    Entry("rmsprop", optax.rmsprop, (1e-4, 1e0), 1e-3),  # Hinton 2012
-    Entry("sm3", optax.sm3, (1e-3, 1e1), 0.1),  # Anil et al. 2019
-    Entry("madgrad", optax.contrib.madgrad, (1e-4, 1e0), 1e-2),  # Defazio & Jelassi 2021
-    Entry(  # Shazeer & Stern 2018
+    _row(  # Duchi et al. 2011; the rate: PyTorch
+        "adagrad", optax.adagrad, (1e-3, 1e1), 1e-2, _START | _EPS | _WRAP
+    ),
+    _row(  # Zeiler 2012
+        "adadelta", optax.adadelta, (1e-2, 1e2), 1.0, _RHO | _EPS | _DECAY | _WRAP
+    ),
+    _row(  # Hinton 2012
+        "rmsprop", optax.rmsprop, (1e-4, 1e0), 1e-3, _FADE | _EPS | _MOMENTUM | _WRAP
+    ),
+    _row("sm3", optax.sm3, (1e-3, 1e1), 0.1, _MOMENTUM | _WRAP),  # Anil et al. 2019
+    _row(  # Defazio & Jelassi 2021
+        "madgrad", optax.contrib.madgrad, (1e-4, 1e0), 1e-2, _MOMENTUM | _EPS | _DECAY | _CLIP
+    ),
+    _row(  # Shazeer & Stern 2018
         "adafactor",
         optax.adafactor,
         (1e-4, 1e0),
         1e-2,
+        _FACTORS | _MOMENTUM | _WRAP,
         note="the rate is relative to the size of each array; factors only sides of 128 and more",
     ),
     # Norms of layers, and matrices.
-    Entry(  # You et al. 2017; the rate: SimCLR's (Chen et al. 2020) for a batch of 256
+    _row(  # You et al. 2017; the rate: SimCLR's (Chen et al. 2020) for a batch of 256
         "lars",
         optax.lars,
         (1e-2, 1e2),
         0.3,
+        _MOMENTUM | _DECAY | _WRAP,
         note=f"{_LAYERS}; one of zeros, such as a fresh bias, takes its step at the whole rate",
     ),
-    Entry("lamb", optax.lamb, (1e-4, 1e0), 1e-3, note=_LAYERS),  # You et al. 2019
-    Entry("fromage", optax.fromage, (1e-4, 1e0), 1e-2, note=_LAYERS),  # Bernstein et al. 2020
-    Entry("novograd", optax.novograd, (1e-4, 1e0), 1e-2, note=_LAYERS),  # Ginsburg et al. 2019
-    Entry(  # Jordan et al. 2024
+    _row("lamb", optax.lamb, (1e-4, 1e0), 1e-3, _ADAM | _DECAY, note=_LAYERS),  # You et al. 2019
+    _row(
+        "fromage", optax.fromage, (1e-4, 1e0), 1e-2, _SCHEDULE, note=_LAYERS
+    ),  # Bernstein et al. 2020
+    _row(  # Ginsburg et al. 2019
+        "novograd",
+        optax.novograd,
+        (1e-4, 1e0),
+        1e-2,
+        _B1 | _LOW_B2 | _DECAY | _WRAP,
+        note=_LAYERS,
+    ),
+    _row(  # Jordan et al. 2024
         "muon",
         optax.contrib.muon,
         (1e-4, 1e0),
         2e-2,
+        _BETA | _DECAY | _WRAP,
         note=f"{_MATRICES} Muon, the others AdamW at the same rate",
     ),
-    Entry(  # Zhao et al. 2024
+    _row(  # Zhao et al. 2024
         "galore",
         optax.contrib.galore,
         (1e-3, 1e1),
         1e-2,
+        _DECAY | _WRAP,
         note=f"{_MATRICES} GaLore, of rank 128: full, and no saving, where a side is no longer",
     ),
     # Curvature.
-    Entry(  # Liu & Nocedal 1989
+    _row(  # Liu & Nocedal 1989
         "lbfgs",
         optax.lbfgs,
         (1e-2, 1e2),
         1.0,
+        {},
         note="wants full batches; the rate scales the first step its line search tries",
     ),
-    Entry(  # Liu et al. 2023
+    _row(  # Liu et al. 2023
         "sophia",
         _sophia,
         (1e-5, 1e-1),
         1e-4,
-        random=True,
+        _B1 | _B2 | _DECAY | _GAMMA | _WRAP,
         evaluations=_sophia_evaluations,
         note="looks at the Hessian of the batch, along a random direction, every tenth step",
     ),
     # Steps from the value of the loss.
-    Entry("polyak_sgd", _polyak_sgd, (1e-1, 1e3), 1.0, note=_BOUND),  # Loizou et al. 2020
-    Entry("momo", optax.contrib.momo, (1e-1, 1e3), 1.0, note=_BOUND),  # Schaipp et al. 2023
-    Entry("momo_adam", optax.contrib.momo_adam, (1e-3, 1e1), 1e-2, note=_BOUND),  # the same
+    _row("polyak_sgd", _polyak_sgd, (1e-1, 1e3), 1.0, _SCALING, note=_BOUND),  # Loizou et al. 2020
+    _row(  # Schaipp et al. 2023
+        "momo", optax.contrib.momo, (1e-1, 1e3), 1.0, _BETA | _DECAY, note=_BOUND
+    ),
+    _row(  # the same
+        "momo_adam",
+        optax.contrib.momo_adam,
+        (1e-3, 1e1),
+        1e-2,
+        _B1 | _B2 | _EPS | _DECAY,
+        note=_BOUND,
+    ),
     # Learning-rate-free.
-    Entry(  # Orabona & Tommasi 2017
+    _row(  # Orabona & Tommasi 2017
         "cocob",
         optax.contrib.cocob,
         (1e-2, 1e2),
         1.0,
+        _COINS | _DECAY | _CLIP,
         note="learning-rate-free: the rate scales the gradients, which cancels; it changes nothing",
     ),
-    Entry(  # Defazio & Mishchenko 2023
+    _row(  # Defazio & Mishchenko 2023
         "dadapt_adamw",
-        optax.contrib.dadapt_adamw,
+        _with_betas(optax.contrib.dadapt_adamw),
         (1e-2, 1e2),
         1.0,
+        _B1 | _B2 | _DECAY | _FIRST | _CLIP,
         note=_FREE_NAN,
     ),
-    Entry(  # Mishchenko & Defazio 2023
+    _row(  # Mishchenko & Defazio 2023
         "prodigy",
-        optax.contrib.prodigy,
+        _with_betas(optax.contrib.prodigy),
         (1e-2, 1e2),
         1.0,
+        _B1 | _B2 | _DECAY | _FIRST | _CLIP,
         note=_FREE_NAN,
     ),
-    Entry("dog", optax.contrib.dog, (1e-2, 1e2), 1.0, note=_FREE),  # Ivgi et al. 2023
-    Entry("dowg", optax.contrib.dowg, (1e-2, 1e2), 1.0, note=_FREE),  # Khaled et al. 2023
+    _row(  # Ivgi et al. 2023
+        "dog", optax.contrib.dog, (1e-2, 1e2), 1.0, _DECAY | _CLIP, note=_FREE
+    ),
+    _row(  # Khaled et al. 2023
+        "dowg", optax.contrib.dowg, (1e-2, 1e2), 1.0, _DECAY | _CLIP, note=_FREE
+    ),
     # Schedule-free: Defazio et al. 2024.
-    Entry(
+    _row(
         "schedule_free_sgd",
         optax.contrib.schedule_free_sgd,
         (1e-2, 1e2),
         1.0,
+        _AVERAGED | _DECAY | _CLIP,
         note=_AVERAGES,
     ),
-    Entry(
+    _row(
         "schedule_free_adamw",
         optax.contrib.schedule_free_adamw,
         (1e-3, 1e1),
         2.5e-3,
+        _AVERAGED | _B2 | _EPS | _DECAY | _CLIP,
         note=_AVERAGES,
     ),
 )

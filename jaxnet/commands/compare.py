@@ -20,9 +20,13 @@ from jaxnet.storage import models
 from jaxnet.tables import tables
 
 # Not of optax by name, and what most people mean by SGD.
+_SGD = optimizers.entry("sgd")
 MOMENTUM = {
     "momentum": dataclasses.replace(
-        optimizers.entry("sgd"), make=functools.partial(optax.sgd, momentum=0.9)
+        _SGD,
+        make=functools.partial(optax.sgd, momentum=0.9),
+        space={name: axis for name, axis in _SGD.space.items() if name != "momentum"},
+        customary={name: value for name, value in _SGD.customary.items() if name != "momentum"},
     )
 }
 

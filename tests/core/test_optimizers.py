@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib.metadata
+import math
 
 import jax
 import jax.numpy as jnp
@@ -159,7 +160,8 @@ COARSE = {"madgrad": 1e-7}
 def test_each_among_many_is_each_alone(name, x64, standard_promotion):
     """Three rates by two seeds, of which three runs are repeated; all descend at the default."""
     entry = optimizers.entry(name)
-    rates = [entry.default / 3, entry.default, 2 * entry.default]
+    default = entry.customary["learning_rate"]
+    rates = [default / 3, default, 2 * default]
     found = together(entry, rates)
     data, _, starts = problem()
     step = plain(name)
@@ -167,7 +169,7 @@ def test_each_among_many_is_each_alone(name, x64, standard_promotion):
         run = jax.tree.map(lambda leaf, i=index: leaf[i], found)
         if index in (0, 3, 4):
             assert_close(run, alone(name, step, rate, seed, starts[seed]), COARSE.get(name, 1e-9))
-        if rate == entry.default:
+        if rate == default:
             assert loss(run[2], data) < loss(starts[seed], data)
 
 
@@ -241,7 +243,7 @@ def test_evaluations_are_those_that_an_objective_counts(name, standard_promotion
     """In batches of 4. A derivative of a gradient, the second half of a probe, is none it sees."""
     data, order, (params, _) = problem()
     entry, seen = optimizers.entry(name), []
-    optimizer = entry.make(entry.default)
+    optimizer = entry.make(entry.customary["learning_rate"])
     step = jax.jit(functools.partial(training.step, counted(seen), optimizer), **FAST)
     state, counts, said = training.start(optimizer, params), [], []
     for rows in order:
@@ -304,7 +306,8 @@ def test_a_later_optax_may_bring_more(novel, offered, monkeypatch):
         assert ("novel" in optimizers.names()) == offered
         if offered:
             entry = optimizers.entry("novel")
-            assert (entry.make, entry.random, entry.default) == (novel, False, 1e-3)
+            assert (entry.make, entry.random) == (novel, False)
+            assert entry.customary["learning_rate"] == 1e-3
             assert "newer" in entry.note
     finally:
         optimizers._entries.cache_clear()
@@ -317,11 +320,11 @@ def test_a_row_of_the_table_makes_sense(name):
     assert entry.name == name
     assert entry is optimizers.entry(name)
     assert optimizers.by_name(name) is entry.make
-    low, high = entry.learning_rates
+    low, high = entry.space["learning_rate"].values
     np.testing.assert_allclose(high / low, 1e4, err_msg="one resolution for all")
-    assert low <= entry.default <= high
+    assert low <= entry.customary["learning_rate"] <= high
     public = vars(optax.contrib) | vars(optax)
-    assert entry.make is public[name] or name in {*NOISY, "polyak_sgd"}
+    assert entry.make is public[name] or name in {*NOISY, "polyak_sgd", "dadapt_adamw", "prodigy"}
 
 
 def test_another_word_for_the_learning_rate_is_translated():
@@ -350,8 +353,7 @@ def test_a_function_of_the_learning_rate_joins():
     make = functools.partial(optax.sgd, momentum=0.9)
     entry = optimizers.join("heavy ball", make)
     assert (entry.name, entry.make, entry.random) == ("heavy ball", make, False)
-    low, high = entry.learning_rates
-    assert low <= entry.default <= high
+    assert set(entry.space) == {"learning_rate", "schedule", "warmup", "clip"}
     np.testing.assert_allclose(after_one_step(entry.make(0.1)), [0.9, -1.8], rtol=1e-6)
 
 
@@ -377,18 +379,18 @@ def test_a_function_that_takes_a_key_is_given_one():
 def test_one_already_made_has_its_updates_multiplied(made):
     """A quadratic's Polyak step is 1/2 too."""
     entry = optimizers.join("made", made)
-    assert entry.default == 1.0
-    assert entry.learning_rates[0] * entry.learning_rates[1] == pytest.approx(1.0)
+    assert entry.customary["learning_rate"] == 1.0
+    assert math.prod(entry.space["learning_rate"].values) == pytest.approx(1.0)
     for rate in (1.0, 0.2):
         expected = np.array([1.0, -2.0]) * (1 - 0.5 * rate)
         found = jax.jit(lambda rate: after_one_step(entry.make(rate)))(rate)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
-    np.testing.assert_array_equal(after_one_step(entry.make(entry.default)), after_one_step(made))
+    np.testing.assert_array_equal(after_one_step(entry.make(1.0)), after_one_step(made))
 
 
 def test_an_entry_joins_under_the_name_given():
     adam = optimizers.entry("adam")
-    slow = dataclasses.replace(adam, default=1e-4)
+    slow = dataclasses.replace(adam, customary={**adam.customary, "learning_rate": 1e-4})
     assert optimizers.join("adam", adam) == adam
     assert optimizers.join("slow adam", slow) == dataclasses.replace(slow, name="slow adam")
 
