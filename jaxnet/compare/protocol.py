@@ -1,84 +1,78 @@
 """All that is decided of a comparison before its first run.
 
-Shapes: L learning rates, S seeds.
+Shapes: R replicates, S tuning seeds of each.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import Int
+
+from jaxnet.compare.search import Search
 from jaxnet.errors import InputError
 
 BASELINE = "sgd"
 LEVEL = 0.05
+MARGIN = 0.05
+REPLICATES = 20
+TUNING_SEEDS = 3
 Part = Literal["training", "validation", "test"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Search:
-    """Where one optimizer is looked for at its best.
-
-    Attributes:
-        learning_rates: shape [L], those to try, rising.
-        customary_rate: the one it usually has, which is run beside the tuned one.
-        note: what its reader must know.
-    """
-
-    learning_rates: tuple[float, ...]
-    customary_rate: float
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse rates that are none."""
-        rates = self.learning_rates
-        rising = list(rates) == sorted(set(rates)) and min(rates, default=0) > 0
-        _check("learning_rates", rising, "rates above zero, rising", rates)
-        _check("customary_rate", self.customary_rate > 0, "a rate above zero", self.customary_rate)
+# Seeds that one `seed` has: those of another never meet them.
+_BLOCK = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """The first phase: every rate on the same seeds, of which the lowest median loss is taken.
+    """How a replicate picks a setting: by the lowest mean loss over seeds of its own.
 
     Attributes:
         data: the part whose loss decides.
-        seeds: shape [S].
-        extensions: where an end of the range is best it is extended, at most so often,
-        extended_by: by so many rates.
+        seeds: how many each trial is trained on, the same for all trials of a replicate.
     """
 
     data: Literal["training", "validation"]
-    seeds: tuple[int, ...]
-    extensions: int = 2
-    extended_by: int = 4
+    seeds: int = TUNING_SEEDS
 
     def __post_init__(self) -> None:
         """Refuse seeds that are none."""
-        _check_seeds(self.seeds)
+        _check("tuning_seeds", self.seeds > 0, "at least 1", self.seeds)
 
 
 @dataclasses.dataclass(frozen=True)
 class Judging:
-    """The second phase: fresh seeds, each at the tuned rate and at the customary one.
+    """How the settings picked are judged: each on one seed of its replicate's own.
 
     Attributes:
-        data: the part whose loss is judged.
-        seeds: shape [S], none of which tuned.
-        fewest_seeds: that could tell so many optimizers apart.
-        level: of the tests, corrected for all the optimizers.
-        target: the loss that steps to it are counted to; plain SGD's own at its end where None.
+        data: the part whose loss or metric is judged.
+        by: "loss", the name of a metric, or "steps", "evaluations" or "seconds", those to the
+            target.
+        maximised: whether more of it is better.
+        target: the loss that steps to it are counted to, on the data tuned on; None for the
+            baseline's own at its end.
+        pairs: what is compared: every other optimizer with the baseline, or all with each other.
+        level: of all tests together, at all looks.
+        margin: the share of the baseline's value within which another is as good.
+        looks: how many replicates there were at each look, this one last.
     """
 
     data: Part
-    seeds: tuple[int, ...]
-    fewest_seeds: int
-    level: float = LEVEL
+    by: str = "loss"
+    maximised: bool = False
     target: float | None = None
+    pairs: Literal["baseline", "all"] = "baseline"
+    level: float = LEVEL
+    margin: float = MARGIN
+    looks: tuple[int, ...] = (REPLICATES,)
 
     def __post_init__(self) -> None:
-        """Refuse seeds and a level that are none."""
-        _check_seeds(self.seeds)
+        """Refuse a level, a margin or looks that are none."""
         _check("level", 0 < self.level < 1, "a number between 0 and 1", self.level)
+        _check("margin", self.margin >= 0, "at least 0", self.margin)
+        growing = all(a < b for a, b in itertools.pairwise((0, *self.looks)))
+        _check("looks", bool(self.looks) and growing, "replicates, more at each look", self.looks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,53 +80,77 @@ class Protocol:
     """All that is decided beforehand: what is compared on what, how it is tuned, how it is judged.
 
     Attributes:
-        optimizers: by name, in the order that they run, plain SGD first.
-        tuning: the first phase. judging: the second.
-        epochs: of each run. batch_size: B. steps: of each run.
+        optimizers: by name, in the order that they run, the baseline first.
+        tuning: how a setting is picked. judging: how it is judged.
+        seed: that all draws hang on; another one makes a replication.
+        steps: of each run. batch_size: B; 0 where there is no data.
         rows: of each part of the data that there is.
         metrics: names of what is measured beside the loss.
         data: the fingerprint of all parts. start: that of a start. program: that of what the
             functions do.
-        baseline: the optimizer that the others are held against.
     """
 
     optimizers: Mapping[str, Search]
     tuning: Tuning
     judging: Judging
-    epochs: int
-    batch_size: int
+    seed: int
     steps: int
+    batch_size: int
     rows: Mapping[Part, int]
     metrics: tuple[str, ...]
     data: str
     start: str
     program: str
-    baseline: str = BASELINE
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
-        names, parts = list(self.optimizers), list(self.rows)
-        _check("baseline", self.baseline == names[0] if names else False, "the first", names)
+        _check("optimizers", bool(self.optimizers), "at least one", self.optimizers)
+        parts = list(self.rows)
         tuned_on = "validation" if "validation" in parts else "training"
         judged = "test" if "test" in parts else tuned_on
         _check("tuning.data", self.tuning.data == tuned_on, tuned_on, self.tuning.data)
         _check("judging.data", self.judging.data == judged, judged, self.judging.data)
-        both = set(self.tuning.seeds) & set(self.judging.seeds)
-        _check("judging.seeds", not both, "seeds that did not tune", sorted(both))
-        _check(
-            "rows",
-            min(self.rows.values(), default=0) > 0 and "training" in parts,
-            "rows",
-            self.rows,
-        )
-        fits = self.epochs > 0 and 0 < self.batch_size <= self.rows["training"]
-        _check("batch_size", fits, "1 to the rows of an epoch", self.batch_size)
-        steps = self.epochs * (self.rows["training"] // self.batch_size)
-        _check("steps", self.steps == steps, str(steps), self.steps)
+        known = ("loss", *TIMES, *self.metrics)
+        _check("judging.by", self.judging.by in known, " or ".join(known), self.judging.by)
+        rows = all(count > 0 for count in self.rows.values())
+        _check("rows", rows and ("training" in parts or not parts), "rows to train on", self.rows)
+        least, most = (1, self.rows["training"]) if parts else (0, 0)
+        _check("batch_size", least <= self.batch_size <= most, f"{least} to {most}", self.batch_size)
+        _check("steps", self.steps > 0, "at least 1", self.steps)
+        _check("seed", 0 <= self.seed < 2**31 // _BLOCK, f"0 to {2**31 // _BLOCK - 1}", self.seed)
+        most = _BLOCK // (1 + self.tuning.seeds)
+        _check("replicates", self.replicates <= most, f"at most {most}", self.replicates)
+
+    @property
+    def baseline(self) -> str:
+        """The optimizer that the others are held against."""
+        return next(iter(self.optimizers))
+
+    @property
+    def replicates(self) -> int:
+        """How many replicates there are, R."""
+        return self.judging.looks[-1]
+
+    @property
+    def comparisons(self) -> list[tuple[str, str]]:
+        """The pairs of optimizers that are tested, the one held against the other second."""
+        names = list(self.optimizers)
+        if self.judging.pairs == "all":
+            return [(b, a) for a, b in itertools.combinations(names, 2)]
+        return [(name, names[0]) for name in names[1:]]
+
+    def seeds(self) -> Int[np.ndarray, "R 1+S"]:
+        """Give the seeds of each replicate: the one that judges, then those that tune."""
+        each = 1 + self.tuning.seeds
+        seeds = self.seed * _BLOCK + np.arange(self.replicates * each)
+        return seeds.reshape(self.replicates, each).astype(np.int32)
 
     def differences(self, other: "Protocol") -> list[str]:
         """Name the decisions that differ, those of a phase under its name."""
         return list(_differing(dataclasses.asdict(self), dataclasses.asdict(other)))
+
+
+TIMES = ("steps", "evaluations", "seconds")
 
 
 def _differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> Any:
@@ -141,11 +159,6 @@ def _differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> Any:
             yield from (f"{name}.{each}" for each in _differing(mine, those[name]))
         elif mine != those[name]:
             yield name
-
-
-def _check_seeds(seeds: tuple[int, ...]) -> None:
-    _check("seeds", len(set(seeds)) == len(seeds) > 0, "seeds, each once", seeds)
-    _check("seeds", min(seeds) >= 0 and max(seeds) < 2**31, "seeds of 31 bits", seeds)
 
 
 def _check(name: str, holds: bool, expected: str, got: Any) -> None:

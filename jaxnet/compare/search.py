@@ -1,0 +1,169 @@
+"""How settings are drawn, refined around the best, and chosen: in each replicate by itself.
+
+A replicate starts with a lattice over all axes, shifted and ordered at random for each of them.
+Then, a few trials at a time, it draws between the neighbours of its best trial, so that it closes
+in where the best lies inside and goes on where it lies at an end. Draws hang on the seed, the
+replicate and the name of a hyperparameter alone: optimizers share what they have in common.
+
+Shapes: R replicates, K trials of each, H hyperparameters. A trial is a point, one number on each
+axis of the space.
+"""
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxnet.errors import InputError
+from jaxnet.spaces import Space
+
+# Trials of a stage after the first: few and often told plain SGD from itself least, where its
+# best rate lies at an end of the range and where it does not.
+_TOGETHER = 2
+# How far to go on beyond an end, in distances of the first trials.
+_BEYOND = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """Where one optimizer is looked for at its best, and how often.
+
+    Attributes:
+        axes: by hyperparameter; those that are not here are as the optimizer has them.
+        customary: the value that each usually has, which is run beside the tuned one.
+        trials: settings tried in each replicate. note: what its reader must know.
+    """
+
+    axes: Space
+    customary: Mapping[str, float]
+    trials: int
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be searched."""
+        if "learning_rate" not in self.axes or set(self.axes) != set(self.customary):
+            raise InputError(
+                f"axes: expected a customary value for each, learning_rate among them, got axes "
+                f"of {', '.join(self.axes)} and values of {', '.join(self.customary)}"
+            )
+        if self.trials < 1:
+            raise InputError(f"trials: expected at least 1, got {self.trials}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hyperparameters, in the order of the coordinates of points."""
+        return tuple(sorted(self.axes))
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """How many trials are made at once, one stage after the other."""
+        if all(axis.scale == "choice" for axis in self.axes.values()):
+            return (self.trials,)
+        first = min(self.trials, max(2, math.ceil(self.trials / 3)))
+        further, rest = divmod(self.trials - first, _TOGETHER)
+        return (first, *[_TOGETHER] * further, *[rest] * bool(rest))
+
+    def values(self, points: Float[np.ndarray, "R K H"]) -> dict[str, Float[np.ndarray, "R K"]]:
+        """Give the value of each hyperparameter at points."""
+        return {name: self.axes[name].at(points[..., h]) for h, name in enumerate(self.names)}
+
+    def first(self, seed: int, replicates: Sequence[int]) -> Float[np.ndarray, "R K H"]:
+        """Draw the trials of the first stage."""
+        count = self.stages[0]
+        drawn = [_lattice(_random(seed, each, 0, self.names), count) for each in replicates]
+        return np.stack(drawn)
+
+    def further(
+        self,
+        seed: int,
+        replicates: Sequence[int],
+        points: Float[np.ndarray, "R K H"],
+        losses: Float[np.ndarray, "R K"],
+        stage: int,
+    ) -> Float[np.ndarray, "R L H"]:
+        """Draw the trials of a further stage between the neighbours of each replicate's best."""
+        count = self.stages[stage]
+        centres = best(points, losses)
+        below, above = self._reach(points, centres)
+        moves = np.empty((len(replicates), count, len(self.names)))
+        stays = np.empty(moves.shape, bool)
+        for row, each in enumerate(replicates):
+            random = _random(seed, each, stage, self.names)
+            moves[row] = _lattice(random, count)
+            stays[row] = np.stack([each.random(count) < 0.5 for each in random], axis=1)
+        drawn = (centres - below)[:, None] + (below + above)[:, None] * moves
+        chosen = np.array([self.axes[name].scale == "choice" for name in self.names])
+        # Between choices nothing lies: each is kept or drawn anew.
+        drawn = np.where(chosen, np.where(stays, centres[:, None], moves), drawn)
+        rate = np.array([name == "learning_rate" for name in self.names])
+        return np.where(rate, drawn, np.clip(drawn, 0.0, 1.0))
+
+    def _reach(
+        self, points: Float[np.ndarray, "R K H"], centres: Float[np.ndarray, "R H"]
+    ) -> tuple[Float[np.ndarray, "R H"], Float[np.ndarray, "R H"]]:
+        """Tell how far the trials beside the best are on each axis, below it and above.
+
+        Those beside it are the next ones on a single axis. On several, where most others are far
+        off on another axis, more of them are passed by: all but the box that holds as many as an
+        axis alone would have between.
+        """
+        count, axes = points.shape[1:]
+        passed = math.ceil(count ** (1 - 1 / axes)) - 1
+        beyond = _BEYOND / self.stages[0]
+        apart = points - centres[:, None]
+        reaches = []
+        for side in (-1, 1):
+            distances = np.sort(np.where(side * apart > 0, np.abs(apart), np.inf), axis=1)
+            reach = distances[:, min(passed, count - 1)]
+            reaches.append(np.where(np.isfinite(reach), reach, beyond))
+        return reaches[0], reaches[1]
+
+    def recommended(self, picks: Float[np.ndarray, "R H"]) -> Float[np.ndarray, " H"]:
+        """Give the setting in the middle of what the replicates picked.
+
+        That is, the choices made most often one after the other, and of the replicates that made
+        them the median on every other axis.
+        """
+        kept = np.ones(len(picks), bool)
+        middle = np.empty(picks.shape[1])
+        for h, name in enumerate(self.names):
+            if self.axes[name].scale == "choice":
+                values = self.axes[name].at(picks[:, h])
+                options, counts = np.unique(values[kept], return_counts=True)
+                taken = options[np.argmax(counts)]
+                kept &= values == taken
+                middle[h] = self.axes[name].point(np.asarray(taken))
+        for h, name in enumerate(self.names):
+            if self.axes[name].scale != "choice":
+                middle[h] = np.median(picks[kept, h])
+        return middle
+
+    def at_end(self, picks: Float[np.ndarray, "R H"]) -> Bool[np.ndarray, " R"]:
+        """Tell where the learning rate picked lies beyond its axis."""
+        rates = picks[:, self.names.index("learning_rate")]
+        return (rates < 0) | (rates > 1)
+
+
+def best(
+    points: Float[np.ndarray, "R K H"], losses: Float[np.ndarray, "R K"]
+) -> Float[np.ndarray, "R H"]:
+    """Give each replicate's trial of the lowest loss; of equals the first."""
+    return points[np.arange(len(points)), np.argmin(losses, axis=1)]
+
+
+def _random(
+    seed: int, replicate: int, stage: int, names: Sequence[str]
+) -> list[np.random.Generator]:
+    """Give the generator of each hyperparameter by its name."""
+    return [
+        np.random.default_rng([seed, replicate, stage, zlib.crc32(name.encode())])
+        for name in names
+    ]
+
+
+def _lattice(random: Sequence[np.random.Generator], count: int) -> Float[np.ndarray, "K H"]:
+    """Draw points of which each axis has one in each of `count` equal pieces, evenly apart."""
+    return np.stack([(r.permutation(count) + r.random()) / count for r in random], axis=1)
