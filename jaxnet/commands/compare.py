@@ -11,13 +11,12 @@ import jax
 import optax
 from jaxtyping import PyTree
 
-from jaxnet import devices, losses, network, optimizers, report
+from jaxnet import devices, losses, network, optimizers, report, tables
 from jaxnet._guards import checks, sizes
 from jaxnet.commands import _run, fields
 from jaxnet.commands.settings import Compare, Trials
 from jaxnet.compare import comparison, phases
 from jaxnet.storage import models
-from jaxnet.tables import tables
 
 # Not of optax by name, and what most people mean by SGD.
 MOMENTUM = {

@@ -8,12 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnet import devices
+from jaxnet import devices, tables
 from jaxnet.commands import fields
 from jaxnet.commands.settings import Predict
 from jaxnet.errors import InputError
 from jaxnet.storage import files, models
-from jaxnet.tables import tables
 
 
 def run(settings: Predict) -> dict[str, list[Any]]:

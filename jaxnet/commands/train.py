@@ -17,13 +17,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnet import devices, fitting, losses, network, optimizers, report
+from jaxnet import devices, fitting, losses, network, optimizers, report, tables
 from jaxnet._guards import sizes
 from jaxnet.commands import _run, fields
 from jaxnet.commands.settings import Train
 from jaxnet.errors import InputError
 from jaxnet.storage import checkpoints, files, fingerprints, models
-from jaxnet.tables import tables
 
 # Settings of where a run is and not of what it is: with the others, the table and the device the
 # same it gives the same numbers.

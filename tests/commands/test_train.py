@@ -16,10 +16,10 @@ import oracles
 import pytest
 import safetensors.numpy
 
+from jaxnet import tables
 from jaxnet.commands import fields, predict, train
 from jaxnet.commands.settings import Predict, Train
 from jaxnet.errors import InputError
-from jaxnet.tables import tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("standard_promotion")

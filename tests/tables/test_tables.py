@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from sklearn import datasets
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from jaxnet import tables
 from jaxnet.errors import InputError
-from jaxnet.tables import tables
 
 PARTS = ("train", "validation", "test")
 HEADER = ["age", "member", "colour", "price", "kind"]
