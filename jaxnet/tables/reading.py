@@ -1,7 +1,9 @@
 """A user's file in: CSV, TSV, Parquet, NPZ, or one of scikit-learn's sets, as a table."""
 
 import contextlib
+import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ _BUNDLED = ("digits", "wine", "breast_cancer", "iris", "diabetes")
 def read(source: str | Path) -> pa.Table:
     """Read a .csv, .tsv, .parquet or .npz file, or one of scikit-learn's sets by its name.
 
-    CSV and TSV are UTF-8 with a header and one line for each row; empty lines at the end do not
-    count. In an NPZ file arrays `[N]` are columns, and an array `x [N, K]` is the columns x0, x1,
-    ... The sets are digits, wine, breast_cancer, iris and diabetes; their column to predict is
-    called target.
+    CSV and TSV are UTF-8 with a header, each row on a line of its own but for line breaks within
+    quoted values; empty lines at the end do not count. In an NPZ file arrays `[N]` are columns, and
+    an array `x [N, K]` is the columns x0, x1, ... The sets are digits, wine, breast_cancer, iris
+    and diabetes; their column to predict is called target.
 
     Raises:
         InputError: no such file or set, one that cannot be parsed, no rows, or columns without a
@@ -61,29 +63,33 @@ def _reading() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        got = str(error).replace("Row #", "line ")[:300] or type(error).__name__
-        raise InputError(got) from error
+        raise InputError(str(error)[:300] or type(error).__name__) from error
 
 
 def _delimited(path: Path) -> pa.Table:
     data = path.read_bytes().rstrip(b"\r\n") + b"\n"
     delimiter = DELIMITERS[path.suffix.lower()]
-    _check_lines(data, delimiter)
-    with _reading():
-        table = csv.read_csv(
-            pa.BufferReader(data),
-            # One thread, for then pyarrow knows the line of an error.
-            csv.ReadOptions(use_threads=False, block_size=2**22),
-            csv.ParseOptions(delimiter=delimiter, ignore_empty_lines=False),
-            csv.ConvertOptions(strings_can_be_null=True),
-        )
-    if table.num_rows != len(data.splitlines()) - 1:
-        raise InputError("a quote that is not closed on its line; close or double it")
+    starts = _starts(_lines(data, delimiter))
+    try:
+        with _reading():
+            table = csv.read_csv(
+                pa.BufferReader(data),
+                # One thread, for then pyarrow knows the row of an error.
+                csv.ReadOptions(use_threads=False, block_size=2**22),
+                csv.ParseOptions(
+                    delimiter=delimiter, ignore_empty_lines=False, newlines_in_values=True
+                ),
+                csv.ConvertOptions(strings_can_be_null=True),
+            )
+    except InputError as error:
+        raise InputError(re.sub(r"Row #(\d+)", partial(_line, starts), str(error))) from error
+    if table.num_rows != len(starts) - 1:
+        raise InputError("a quote within a value; quote that value whole, and double its quotes")
     return table
 
 
-def _check_lines(data: bytes, delimiter: str) -> None:
-    """Refuse what pyarrow would read otherwise than it was meant."""
+def _lines(data: bytes, delimiter: str) -> list[bytes]:
+    """Give the lines of a file; refuse what pyarrow would read otherwise than it was meant."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -93,18 +99,37 @@ def _check_lines(data: bytes, delimiter: str) -> None:
         raise InputError("an empty file")
     lines = data.splitlines()
     for number, line in enumerate(lines, 1):
-        if not line:
-            raise InputError(f"an empty line {number}; delete it, or write NA for a missing value")
         if b"\0" in line:
             raise InputError(f"a NUL byte in line {number}; save the file as UTF-8 text")
-        if b'"' in line and line.count(b'"') % 2:
-            raise InputError(
-                f"a quote that is not closed in line {number}; close it there, or double it "
-                "within a quoted value"
-            )
     others = [other for other in ",;\t|" if other in lines[0].decode()]
     if others and delimiter not in others:
         raise InputError(f"a header with {others[0]!r} between names; expected {delimiter!r}")
+    return lines
+
+
+def _starts(lines: list[bytes]) -> list[int]:
+    """Give the line, from 1, that each row begins on: a quoted value may go on over several."""
+    starts, opened = [], 0
+    for number, line in enumerate(lines, 1):
+        if not opened:
+            if not line:
+                raise InputError(
+                    f"an empty line {number}; delete it, or write NA for a missing value"
+                )
+            starts.append(number)
+        if line.count(b'"') % 2:
+            opened = 0 if opened else number
+    if opened:
+        raise InputError(
+            f"a quote that is not closed from line {opened} on; close it, or double it within a "
+            "quoted value"
+        )
+    return starts
+
+
+def _line(starts: list[int], row: re.Match[str]) -> str:
+    """Name the line of a row that pyarrow counts; a stray quote may make it see more of them."""
+    return f"line {starts[min(int(row[1]), len(starts)) - 1]}"
 
 
 def _parquet(path: Path) -> pa.Table:

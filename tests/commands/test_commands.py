@@ -155,7 +155,7 @@ def test_a_fault_of_our_own_keeps_its_traceback(call, monkeypatch, command, kind
     ("place", "command"),
     [
         ("jaxnet.network.Layer.__new__", "jaxnet train iris --epochs 1"),
-        ("jaxnet.tables.reading._check_lines", "jaxnet train table.csv"),
+        ("jaxnet.tables.reading._lines", "jaxnet train table.csv"),
         ("jaxnet.storage.fingerprints.of_array", "jaxnet train iris --epochs 1"),
         ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1"),
         ("jaxnet.losses.BatchLoss.example", "experiments.tasks regression"),
