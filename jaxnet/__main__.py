@@ -47,7 +47,8 @@ def _settings(arguments: list[str]) -> object:
             "tyro: expected this package, which reads the command line, got none; run pip install "
             "'jaxnet-lab[commands]'"
         ) from error
-    from jaxnet.commands import fields, settings
+    from jaxnet._guards import records
+    from jaxnet.commands import settings
 
     kinds = (settings.Train, settings.Predict, settings.Compare, settings.Audit)
     names = [kind.__name__.lower() for kind in kinds]
@@ -58,7 +59,7 @@ def _settings(arguments: list[str]) -> object:
     made = _run.parse(
         functools.reduce(operator.or_, commands), "jaxnet", arguments, help_of, description=_ABOUT
     )
-    fields.check(made)
+    records.check(made)
     return made
 
 

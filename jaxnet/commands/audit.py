@@ -9,8 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from jaxnet import devices
+from jaxnet._guards import records
 from jaxnet.audit import gradients
-from jaxnet.commands import _run, fields
+from jaxnet.commands import _run
 from jaxnet.commands.settings import Audit
 from jaxnet.errors import InputError
 
@@ -25,7 +26,7 @@ def run(settings: Audit) -> gradients.Audit:
         InputError: no Python file, one that does not define the four names, or what
             `jaxnet.audit.audit` refuses.
     """
-    fields.check(settings)
+    records.check(settings)
     module = _load(settings.file)
     missing = [name for name in _NAMES if not hasattr(module, name)]
     if missing:

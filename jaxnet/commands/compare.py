@@ -11,13 +11,12 @@ import jax
 import optax
 from jaxtyping import PyTree
 
-from jaxnet import devices, losses, network, optimizers, report
-from jaxnet._guards import checks, sizes
-from jaxnet.commands import _run, fields
+from jaxnet import devices, losses, network, optimizers, report, tables
+from jaxnet._guards import checks, records, sizes
+from jaxnet.commands import _run
 from jaxnet.commands.settings import Compare, Trials
 from jaxnet.compare import comparison, phases
 from jaxnet.storage import models
-from jaxnet.tables import tables
 
 # Not of optax by name, and what most people mean by SGD.
 _SGD = optimizers.entry("sgd")
@@ -90,7 +89,7 @@ def run(
         InputError: a name that is not known, more runs than this machine can do, or what
             `comparison.compare` refuses.
     """
-    fields.check(settings)
+    records.check(settings)
     names = [
         each
         for name in settings.optimizers

@@ -8,12 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnet import devices
-from jaxnet.commands import fields
+from jaxnet import devices, tables
+from jaxnet._guards import records
 from jaxnet.commands.settings import Predict
 from jaxnet.errors import InputError
 from jaxnet.storage import files, models
-from jaxnet.tables import tables
 
 
 def run(settings: Predict) -> dict[str, list[Any]]:
@@ -22,7 +21,7 @@ def run(settings: Predict) -> dict[str, list[Any]]:
     Raises:
         InputError: no model there, or a table whose columns are not those it was trained on.
     """
-    fields.check(settings)
+    records.check(settings)
     folder, data = settings.folder, settings.data
     params, about = models.read(folder / "model")
     try:

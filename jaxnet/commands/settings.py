@@ -1,6 +1,6 @@
 """The settings of each command: declared here once, for the command line, for Python and for disk.
 
-tyro makes the command's arguments and its help of these classes, `fields` checks them, and a run
+tyro makes the command's arguments and its help of these classes, `records` checks them, and a run
 keeps them as `run.json`.
 """
 
@@ -11,14 +11,15 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxnet.commands.fields import Bounds
+from jaxnet._guards.records import Bounds
 
 Count = Annotated[int, Bounds(1, 2**31 - 1), arg(metavar="N")]
 Seed = Annotated[int, Bounds(0, 2**32 - 1), arg(metavar="N")]
 Share = Annotated[float, Bounds(0, 1), arg(metavar="SHARE")]
 Rate = Annotated[float, arg(metavar="RATE")]
 Sizes = Annotated[tuple[Annotated[int, Bounds(1, math.inf)], ...], arg(metavar="[N ...]")]
-Name = Annotated[str, arg(metavar="NAME")]
+Text = Annotated[str, Bounds(1, 4096)]
+Name = Annotated[Text, arg(metavar="NAME")]
 
 
 def _of(metavar: str) -> Any:
@@ -58,7 +59,7 @@ class Train:
         resume: The folder of a run to go on with, in place of data: all else is as it was.
     """
 
-    data: Annotated[str | None, Positional, _optional("[DATA]")] = None
+    data: Annotated[Text | None, Positional, _optional("[DATA]")] = None
     target: Name = "target"
     task: Annotated[
         Literal["classification", "regression"] | None, _optional("{classification,regression}")
@@ -89,7 +90,7 @@ class Predict:
     """
 
     folder: Annotated[Path, Positional, _of("FOLDER")]
-    data: Annotated[str, Positional, _of("DATA")]
+    data: Annotated[Text, Positional, _of("DATA")]
     output: Annotated[Path, _of("FILE.csv")] = Path("predictions.csv")
 
 
@@ -109,7 +110,7 @@ class Trials:
         output: The folder of results; results/ and the name of the data where not given.
     """
 
-    optimizers: Annotated[tuple[str, ...], _of("[NAME ...]")] = (
+    optimizers: Annotated[tuple[Text, ...], _of("[NAME ...]")] = (
         *("momentum", "adam", "adamw", "rmsprop", "lion", "muon"),
     )
     learning_rates: Annotated[tuple[float, ...] | None, _optional("[RATE ...]")] = None
@@ -133,7 +134,7 @@ class Compare(Trials):
         target: The column to predict.
     """
 
-    data: Annotated[str, Positional, _of("DATA")]
+    data: Annotated[Text, Positional, _of("DATA")]
     target: Name = "target"
 
 

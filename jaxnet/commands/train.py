@@ -17,13 +17,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnet import devices, fitting, losses, network, optimizers, report
-from jaxnet._guards import sizes
-from jaxnet.commands import _run, fields
+from jaxnet import devices, fitting, losses, network, optimizers, report, tables
+from jaxnet._guards import records, sizes
+from jaxnet.commands import _run
 from jaxnet.commands.settings import Train
 from jaxnet.errors import InputError
 from jaxnet.storage import checkpoints, files, fingerprints, models
-from jaxnet.tables import tables
 
 # Settings of where a run is and not of what it is: with the others, the table and the device the
 # same it gives the same numbers.
@@ -73,7 +72,7 @@ def run(
         InputError: settings, a table or a checkpoint that cannot be trained on.
         StoppedError: `stop` said so.
     """
-    fields.check(settings)
+    records.check(settings)
     split = _split(settings)
     layers = _layers(settings, split)
     sizes.check_network(layers, "hidden")
@@ -307,11 +306,11 @@ def _chosen(settings: Train) -> tuple[Train, Path]:
                 f"{', '.join(others)}"
                 "; leave that out, or --resume"
             )
-        kept = fields.read(Train, settings.resume / _RECORD, _PLACES)
+        kept = records.read(Train, settings.resume / _RECORD, _PLACES)
         return dataclasses.replace(kept, resume=settings.resume), settings.resume
     folder = settings.output or Path("runs") / Path(_data(settings)).stem
     path = folder / _RECORD
-    if path.exists() and _kept(fields.read(Train, path, _PLACES)) != _kept(settings):
+    if path.exists() and _kept(records.read(Train, path, _PLACES)) != _kept(settings):
         raise InputError(
             f"output: expected a folder of its own; {folder} holds another run; go on with it by "
             f"--resume {folder}, or give another --output"
@@ -414,4 +413,4 @@ def _record(settings: Train, folder: Path) -> None:
 
 
 def _kept(settings: Train) -> dict[str, Any]:
-    return fields.to_json(settings, _PLACES)
+    return records.plain(settings, _PLACES)

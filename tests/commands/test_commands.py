@@ -11,11 +11,10 @@ import jax
 import pytest
 
 import experiments
-from jaxnet import __main__, network
+from jaxnet import __main__, network, tables
 from jaxnet.commands import _run
 from jaxnet.errors import FunctionError
 from jaxnet.storage import models
-from jaxnet.tables import tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = {
@@ -156,7 +155,7 @@ def test_a_fault_of_our_own_keeps_its_traceback(call, monkeypatch, command, kind
     ("place", "command"),
     [
         ("jaxnet.network.Layer.__new__", "jaxnet train iris --epochs 1"),
-        ("jaxnet.tables.tables._check_lines", "jaxnet train table.csv"),
+        ("jaxnet.tables.reading._lines", "jaxnet train table.csv"),
         ("jaxnet.storage.fingerprints.of_array", "jaxnet train iris --epochs 1"),
         ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1"),
         ("jaxnet.losses.BatchLoss.example", "experiments.tasks regression"),

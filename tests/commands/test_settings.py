@@ -10,15 +10,15 @@ import jax
 import pytest
 
 from jaxnet import __main__, network
-from jaxnet._guards import sizes
-from jaxnet.commands import _run, compare, fields, settings, train
+from jaxnet._guards import records, sizes
+from jaxnet.commands import _run, compare, settings, train
 from jaxnet.commands.settings import Compare, Predict, Train
 from jaxnet.compare import comparison
 from jaxnet.errors import InputError
 from jaxnet.storage import files, models
 
 pytestmark = pytest.mark.usefixtures("standard_promotion", "unchecked")
-KEPT = fields.to_json(Train("iris", epochs=1), ("output", "resume"))
+KEPT = records.plain(Train("iris", epochs=1), ("output", "resume"))
 
 
 @pytest.fixture(autouse=True)
@@ -121,8 +121,8 @@ def test_settings_come_back_as_they_were(folder):
     begun = Train(
         "x.csv", "price", "regression", (3, 4), learning_rate=1, patience=7, seed=2**32 - 1
     )
-    (folder / "run.json").write_text(json.dumps(fields.to_json(begun, ("output", "resume"))))
-    back = fields.read(Train, folder / "run.json", ("output", "resume"))
+    (folder / "run.json").write_text(json.dumps(records.plain(begun, ("output", "resume"))))
+    back = records.read(Train, folder / "run.json", ("output", "resume"))
     assert back == begun
     assert (type(back.hidden), type(back.learning_rate)) == (tuple, float)
 

@@ -16,10 +16,11 @@ import oracles
 import pytest
 import safetensors.numpy
 
-from jaxnet.commands import fields, predict, train
+from jaxnet import tables
+from jaxnet._guards import records
+from jaxnet.commands import predict, train
 from jaxnet.commands.settings import Predict, Train
 from jaxnet.errors import InputError
-from jaxnet.tables import tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -207,7 +208,7 @@ def test_a_folder_of_another_run_is_not_written_over(houses, trained):
 def test_a_changed_table_is_not_resumed(houses, trained, tmp_path):
     changed = tmp_path / "houses.csv"
     changed.write_text(houses.read_text().replace("Ulm", "Kiel"))
-    settings = fields.read(Train, trained / "run.json", ("output", "resume"))
+    settings = records.read(Train, trained / "run.json", ("output", "resume"))
     with pytest.raises(InputError, match="table"):
         train.run(dataclasses.replace(settings, data=str(changed)), trained)
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from sklearn import datasets
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from jaxnet import tables
 from jaxnet.errors import InputError
-from jaxnet.tables import tables
 
 PARTS = ("train", "validation", "test")
 HEADER = ["age", "member", "colour", "price", "kind"]
@@ -340,8 +340,11 @@ TEXTS = {
     "latin 1": (b"a,b\n1,2\n3,caf\xe9\n", "not UTF-8 in line 3"),
     "utf 16": ("a,b\n1,2\n".encode("utf-16"), "not UTF-8 in line 1"),
     "nul": (b"a,b\n1,2\n3,\0\n", "NUL byte in line 3"),
-    "open quote": (b'a,b\n1,"x\n2,y\n', "quote that is not closed in line 2"),
-    "stray quote": (b'a,b\n1"2,"x\n2,y\n', "quote"),
+    "open quote": (b'a,b\n1,"x\n2,y\n', "quote that is not closed from line 2 on"),
+    "open late": (b'a,b\n1,"x\ny"\n2,"y\n', "quote that is not closed from line 4 on"),
+    "stray quote": (b'a,b\n1"2,"x\n2,y\n', "a quote within a value"),
+    "inches": (b"a,b\n1,5'11\"\n2,6'1\"\n", "a quote within a value"),
+    "ragged late": (b'a,b\n1,"x\n\ny"\n3\n', "line 5: Expected 2 columns, got 1"),
     "empty line": (b"a,b\n1,2\n\n3,4\n", "empty line 3"),
     "no rows": (b"a,b\n", "at least one row"),
     "nothing": (b"", "an empty file"),
@@ -358,6 +361,31 @@ def test_broken_text_is_refused_by_line(tmp_path, name):
     path.write_bytes(data)
     with pytest.raises(InputError, match=rf"people\.csv.*{message}"):
         tables.read(path)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_line_breaks_within_quoted_values_are_read_as_the_csv_module_does(tmp_path, newline):
+    """And an error still names the line that its row begins on."""
+    path = tmp_path / "people.csv"
+    values = ["plain", "two\nlines", "an\n\nempty one", 'a "quote"\n', "a,b\n"]
+    rows = [[row, values[row % 5], "pq"[row % 2]] for row in range(40)]
+    with path.open("w", encoding="utf-8", newline=newline) as file:
+        csv.writer(file, lineterminator="\n").writerows([["a\nb", "text", "kind"], *rows])
+    with path.open(encoding="utf-8", newline=newline) as file:
+        expected = [*csv.DictReader(file)]
+    table = tables.read(path)
+    assert [[*map(str, row.values())] for row in table.to_pylist()] == [
+        [*row.values()] for row in expected
+    ]
+    split = tables.split(table, "kind", source=str(path))
+    texts = {row["text"] for row in expected}
+    assert split.encoder.columns[1].categories == tuple(sorted(texts))
+    with path.open(encoding="utf-8", newline=newline) as file:
+        reader = csv.reader(file)
+        line = next(reader.line_num + 1 for row in reader if row[0] == "30")
+    path.write_bytes(path.read_bytes().replace(b"31,", b"inf,"))
+    with pytest.raises(InputError, match=rf"people.csv, column 'a.+b', line {line}: .*finite"):
+        tables.split(tables.read(path), "kind", source=str(path))
 
 
 def test_another_table_is_refused_by_how_it_differs():
