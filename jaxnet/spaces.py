@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from jaxnet._guards.records import Extended
 from jaxnet.errors import InputError
 
 __all__ = ["Axis", "Space", "choice", "linear", "log", "one_minus"]
@@ -29,7 +30,7 @@ class Axis:
     """
 
     scale: Literal["log", "one minus", "linear", "choice"]
-    values: tuple[float, ...]
+    values: tuple[Extended, ...]
 
     def __post_init__(self) -> None:
         """Refuse what is no axis."""

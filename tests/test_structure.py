@@ -19,7 +19,7 @@ ARROWS = {
     "losses": _GROUND,
     "batches": _GROUND,
     "devices": _GROUND,
-    "spaces": {"errors"},
+    "spaces": _GROUND,
     "optimizers": {"spaces", *_GROUND},
     "streams": {"batches", *_GROUND},
     "training": {"batches", "losses", "optimizers", *_GROUND},

@@ -39,6 +39,10 @@ _WORDS = {
 }
 
 
+Extended = Annotated[float, "or infinite"]
+"""A number that may be infinite, which JSON has as text."""
+
+
 class Bounds(NamedTuple):
     """The lowest and the highest that a number may be; of a text, how long."""
 
@@ -49,7 +53,7 @@ class Bounds(NamedTuple):
 def plain(record: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """Give a dataclass as JSON has it, but for the fields left out; NumPy's numbers as numbers."""
     fields = {k: v for k, v in dataclasses.asdict(record).items() if k not in without}
-    return json.loads(json.dumps(fields, default=_plain))
+    return json.loads(json.dumps(_finite(fields), default=_plain))
 
 
 def check(record: Any) -> None:
@@ -108,6 +112,15 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value.item()
 
 
+def _finite(value: Any) -> Any:
+    """Give infinities as text."""
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
 def _parsed(path: Path) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         record = dict(pairs)
@@ -132,6 +145,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, where)
+    if kind == Extended and value in ("inf", "-inf"):
+        return float(value)
     if origin is Annotated:
         inner = _value(arguments[0], value, where)
         for bounds in arguments[1:]:

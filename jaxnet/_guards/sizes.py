@@ -13,9 +13,7 @@ _FLOAT = 4
 _MOST_LAYERS = 1000
 # At a microsecond each, which the smallest take, eleven days.
 _MOST_STEPS = 10**12
-# The exact test takes the cube of the seeds in time and the square in memory.
-_MOST_SEEDS = 2000
-_MOST_RATES = 10_000
+_MOST_TRIALS = 10_000
 _RUN_BYTES = 1024
 
 
@@ -65,27 +63,32 @@ def check_steps(epochs: int, rows: int, batch_size: int, runs: int = 1) -> None:
     check_bytes("epochs", held * runs, f"the history of {_about(epochs)}", "give fewer epochs")
 
 
-def check_runs(optimizers: int, rates: int, tuning_seeds: int, seeds: int) -> int:
-    """Refuse a comparison of more runs than can be kept and judged; give how many they are.
+def check_comparison(
+    optimizers: int, trials: int, tuning_seeds: int, replicates: int, steps: int
+) -> None:
+    """Refuse a comparison of more runs than can be kept, or done in weeks.
 
     Args:
-        optimizers: how many. rates: tried of each. tuning_seeds: that each is tried on.
-        seeds: fresh ones, which judge.
+        optimizers: how many. trials: of each in each replicate. tuning_seeds: that each trial is
+            trained on. replicates: how many. steps: of each run.
 
     Raises:
         InputError: with the figures.
     """
-    for name, count, most in (
-        ("budget", rates, _MOST_RATES),
-        ("tuning_seeds", tuning_seeds, _MOST_SEEDS),
-        ("seeds", seeds, _MOST_SEEDS),
-    ):
-        if count > most:
-            raise InputError(f"{name}: expected at most {most}, got {_about(count)}; give fewer")
-    runs = optimizers * (rates * tuning_seeds + 2 * seeds)
-    cure = "give a smaller budget, fewer seeds or optimizers"
+    counts = {"budget": trials, "tuning_seeds": tuning_seeds, "replicates": replicates}
+    for name, count in counts.items():
+        if count > _MOST_TRIALS:
+            raise InputError(
+                f"{name}: expected at most {_about(_MOST_TRIALS)}, got {_about(count)}; give fewer"
+            )
+    runs = optimizers * replicates * (trials * tuning_seeds + 3)
+    cure = "give a smaller budget, fewer replicates or optimizers"
     check_bytes("budget", runs * _RUN_BYTES, f"{_about(runs)} runs", cure)
-    return runs
+    if runs * steps > _MOST_STEPS:
+        raise InputError(
+            f"budget: expected at most {_about(_MOST_STEPS)} steps in all, got {_about(runs)} "
+            f"runs of {_about(steps)} steps; {cure}, or shorter runs"
+        )
 
 
 def check_bytes(name: str, needed: int, what: str, cure: str) -> None:

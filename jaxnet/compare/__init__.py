@@ -1,10 +1,12 @@
 """Does an optimizer beat plain SGD? A fair protocol, thousands of runs, an honest answer."""
 
 from jaxnet.compare.comparison import Comparison, compare, load, save
-from jaxnet.compare.protocol import Judging, Protocol, Search, Tuning
+from jaxnet.compare.inputs import Problem
+from jaxnet.compare.protocol import Judging, Protocol, Tuning
 from jaxnet.compare.runs import Log, Record, Runs, Seconds
+from jaxnet.compare.search import Search
 from jaxnet.compare.statistics import Interval, Paired, paired
-from jaxnet.compare.verdicts import Answer
+from jaxnet.compare.verdicts import Answer, Pair
 
 __all__ = [
     "Answer",
@@ -12,7 +14,9 @@ __all__ = [
     "Interval",
     "Judging",
     "Log",
+    "Pair",
     "Paired",
+    "Problem",
     "Protocol",
     "Record",
     "Runs",

@@ -1,24 +1,40 @@
-"""Compare optimizers with plain SGD: a fair protocol, thousands of runs, an honest answer.
+"""Compare optimizers: a fair protocol, thousands of runs, an honest answer.
 
-The protocol is fixed beforehand and stated in the result: every optimizer is tuned alike, on
-seeds and data that do not judge it, and then held against plain SGD seed by seed.
+The protocol is fixed beforehand and stated in the result. Tuning is part of what is compared: each
+replicate searches settings of every optimizer by itself, on seeds and data that do not judge, and
+is judged at what it picked, all optimizers on the same seed.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet import losses
 from jaxnet._guards import checks, records, sizes
-from jaxnet.compare import inputs, phases, statistics, store, sweep, verdicts
-from jaxnet.compare.protocol import LEVEL, Judging, Part, Protocol, Search, Tuning
+from jaxnet.compare import inputs, phases, store, sweep, verdicts
+from jaxnet.compare.protocol import (
+    BASELINE,
+    LEVEL,
+    MARGIN,
+    REPLICATES,
+    TUNING_SEEDS,
+    Judging,
+    Part,
+    Protocol,
+    Tuning,
+)
 from jaxnet.compare.runs import Record
-from jaxnet.compare.verdicts import Answer
+from jaxnet.compare.search import Search
+from jaxnet.compare.verdicts import Answer, Pair
 from jaxnet.storage import fingerprints
+
+# A look at more replicates is at so many times as many: fewer would tell little more.
+_GROWTH = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,73 +42,93 @@ class Comparison(Record):
     """A comparison that is done: its record, and what that says.
 
     Attributes:
-        answers: one of each optimizer, plain SGD first, the others best first, and last those
+        answers: one of each optimizer, the baseline first, the others best first, and last those
             that cannot step from these parameters.
+        pairs: what was tested, with its figures.
         target: the loss that steps to it are counted to; nan where there is none.
     """
 
     answers: list[Answer]
+    pairs: list[Pair]
     target: float
 
     @property
     def ran(self) -> list[Answer]:
         """The answers of the optimizers that could be run."""
-        return [answer for answer in self.answers if answer.rates]
+        return [answer for answer in self.answers if answer.trials]
 
     @property
-    def loss_name(self) -> str:
-        """What the loss that decides is called."""
-        return f"{self.protocol.judging.data} loss"
+    def judged_by(self) -> str:
+        """What is judged, in words."""
+        return verdicts.judged_by(self.protocol)
 
 
 def compare(
-    loss: losses.Loss,
+    loss: losses.Loss | losses.Rule,
     init: Callable[[Any], PyTree],
     data: PyTree,
     optimizers: Sequence[str] | Mapping[str, Any],
     *,
-    epochs: int,
+    epochs: int | None = None,
+    steps: int | None = None,
     batch_size: int | None = None,
     validation: PyTree | None = None,
     test: PyTree | None = None,
     metrics: inputs.Metrics | None = None,
-    learning_rates: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
-    budget: int = 12,
-    tuning_seeds: int = 3,
-    seeds: int | None = None,
+    tune: Literal["rate", "all"] | Mapping[str, inputs.Tune] = "rate",
+    budget: int | None = None,
+    tuning_seeds: int = TUNING_SEEDS,
+    replicates: int = REPLICATES,
+    until: int | None = None,
+    seed: int = 0,
+    baseline: str = BASELINE,
+    pairs: Literal["baseline", "all"] = "baseline",
+    by: str = "loss",
+    maximised: bool = False,
     target: float | None = None,
+    level: float = LEVEL,
+    margin: float = MARGIN,
     title: str = "",
     command: str = "",
     folder: Path | None = None,
     on_progress: phases.OnProgress | None = None,
     fast: bool | None = None,
 ) -> Comparison:
-    """Tune each optimizer alike, run it on fresh seeds, and hold it against plain SGD.
+    """Hold optimizers against plain SGD, or another baseline, with the tuning of each included.
 
-    Every optimizer gets the same number of learning rates on the same tuning seeds, and the one
-    with the lowest median loss is taken; where it is an end of the range, the range is extended
-    beyond it, twice at most. Then fresh seeds are run at that rate and at the customary one, and
-    the test data is scored once. Seed s has the same start and the same batches everywhere.
+    A replicate is the whole procedure: it draws settings of every optimizer by itself, trains
+    each on `tuning_seeds` seeds of its own, goes on where the best of them lies, picks the one
+    with the lowest mean loss, and is judged at it on one more seed. What two optimizers have in
+    common they share within a replicate: draws, starts and batches. Verdicts are of the
+    replicates, so that the luck of tuning is in them.
 
     Args:
         loss: `(params, batch) -> []`, pure; a mean over the batch.
         init: `key -> params`, pure: the start of each seed.
-        data: N rows to train on, a pytree of arrays.
+        data: N rows to train on, a pytree of arrays; None for a loss without data.
         optimizers: names of optax's, or a dict of names and your own, as `optimizers.join` takes.
-        epochs: of each run.
+        epochs: of each run. steps: of each run, in place of epochs.
         batch_size: B, all rows where None; rows that do not fill a last batch sit out their
             epoch, others in the next.
         validation: rows to tune on; the training loss where None.
         test: rows to judge on; those tuned on where None.
-        metrics: by name, `(params, batch) -> []`, reported beside the loss, which decides.
-        learning_rates: to try, for all or by name, as many for each; where None, and for names
-            left out, `budget` of them over each optimizer's own range.
-        budget: how many.
-        tuning_seeds: how many to tune on.
-        seeds: how many others to judge; where None 10, or two more than the fewest that can tell
-            so many optimizers apart.
-        target: a loss to time the runs to, on the data tuned on; plain SGD's own median at its
-            end where None.
+        metrics: by name, `(params, batch) -> []`, measured on both.
+        tune: "rate", the learning rate alone; "all", the whole space of each optimizer; or by
+            optimizer either of these or axes of your own, as `jaxnet.spaces` makes, a number to
+            fix one; learning rates of optimizers left out.
+        budget: trials of each optimizer in each replicate; 12, or 36 where several
+            hyperparameters are searched.
+        tuning_seeds: that each trial is trained on.
+        replicates: how many. A folder that holds fewer goes on from them.
+        until: replicates at most, to go on to where not all is told, four times as many each time.
+        seed: that every draw hangs on; another makes a true replication.
+        baseline: what the others are held against. pairs: "all" to hold all against each other.
+        by: what is judged: "loss", a metric by name, or "steps", "evaluations" or "seconds" to
+            the target. maximised: whether more of it is better.
+        target: the loss that they are counted to, on the data tuned on; the baseline's own median
+            at its end where None.
+        level: how often any verdict may be given in a comparison without a difference, at all
+            looks together. margin: the share within which another is as good.
         title: of the report.
         command: that repeats it, for the report to say.
         folder: where what is done is kept; the same call then goes on from there.
@@ -105,67 +141,85 @@ def compare(
         ImportError: the extra `compare` is not installed.
     """
     checks.extra("compare", "scipy")
-    entries = inputs.entries(optimizers)
-    fewest = statistics.fewest_seeds(max(1, len(entries) - 1), LEVEL)
-    seeds = max(10, fewest + 2) if seeds is None else seeds
-    seeded = {"tuning_seeds": tuning_seeds, "seeds": seeds}
-    words = {"title": title, "command": command}
-    inputs.check_settings({"epochs": epochs, **seeded}, words, budget, target)
-    rates = inputs.rates(entries, learning_rates, budget)
-    tried = max(map(len, rates.values()))
-    runs = sizes.check_runs(len(entries), tried, tuning_seeds, seeds)
+    entries = inputs.entries(optimizers, baseline)
+    counts = {"tuning_seeds": tuning_seeds, "replicates": replicates}
+    checks.at_least_one(**counts, until=replicates if until is None else until)
+    inputs.check_words({"title": title, "command": command})
+    inputs.check_target(target)
+    searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
         loss=loss,
         init=init,
         data=data,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
         validation=validation,
         test=test,
         metrics={} if metrics is None else metrics,
-        epochs=epochs,
-        batch_size=batch_size,
-        fast=fast,
     )
-    task = inputs.task(problem)
-    sizes.check_steps(epochs, task.rows, task.batch_size, runs)
-    programs = inputs.programs(task, entries)
+    task = inputs.task(problem, fast)
+    trials = max(search.trials for search in searches.values())
+    most = max(replicates, until or 0)
+    sizes.check_comparison(len(entries), trials, tuning_seeds, most, task.steps)
+    programs = inputs.programs(task, entries, searches)
     task = task._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
-    searches = {e.name: Search(tuple(rates[e.name]), e.default, e.note) for e in entries}
-    protocol = _protocol(task, searches, **seeded, fewest=fewest, target=target)
-    bench = phases.bench(task, protocol, folder and Path(folder), on_progress)
-    phases.compile_all(bench, entries, protocol)
-    results = [each for entry in entries for each in phases.run(bench, entry, protocol)]
-    log = bench.log(title, command, programs.unable)
-    comparison = of_record(Record(protocol, log, task.measured, results))
-    if folder:
-        save(comparison, Path(folder))
-    return comparison
+    judging = Judging(
+        data=_judged_part(task),
+        by=by,
+        maximised=maximised,
+        target=target,
+        pairs=pairs,
+        level=level,
+        margin=margin,
+        looks=(replicates,),
+    )
+    protocol = _protocol(
+        task, {e.name: searches[e.name] for e in entries}, tuning_seeds, judging, seed
+    )
+    folder = folder and Path(folder)
+    protocol = store.grown(folder, protocol) if folder else protocol
+    while True:
+        bench = phases.bench(task, protocol, folder, on_progress)
+        phases.compile_all(bench, entries, protocol)
+        results = [each for entry in entries for each in phases.run(bench, entry, protocol)]
+        log = bench.log(title, command, programs.unable)
+        comparison = of_record(Record(protocol, log, np.array(task.measured), results))
+        if folder:
+            save(comparison, folder)
+        more = protocol.replicates * _GROWTH
+        told = all(pair.verdict != "not told apart" for pair in comparison.pairs)
+        if told or until is None or more > until:
+            return comparison
+        protocol = protocol.at(more)
+
+
+def _judged_part(task: sweep.Task) -> Part:
+    if task.test is not None:
+        return "test"
+    return "training" if task.validation is None else "validation"
 
 
 def _protocol(
     task: sweep.Task,
     searches: Mapping[str, Search],
-    *,
     tuning_seeds: int,
-    seeds: int,
-    fewest: int,
-    target: float | None,
+    judging: Judging,
+    seed: int,
 ) -> Protocol:
     """State all that is decided before the first run."""
     parts = _parts(task)
-    tuned_on = "training" if task.validation is None else "validation"
-    judged: Part = tuned_on if task.test is None else "test"
-    fresh = tuple(range(tuning_seeds, tuning_seeds + seeds))
     protocol = Protocol(
         optimizers=searches,
-        tuning=Tuning(tuned_on, tuple(range(tuning_seeds))),
-        judging=Judging(judged, fresh, fewest, target=target),
-        epochs=task.epochs,
-        batch_size=task.batch_size,
+        tuning=Tuning("training" if task.validation is None else "validation", tuning_seeds),
+        judging=judging,
+        seed=seed,
         steps=task.steps,
+        batch_size=task.batch_size if parts else 0,
         rows={name: len(jax.tree.leaves(part)[0]) for name, part in parts.items()},
         metrics=tuple(name for name, _ in task.metrics),
-        data=fingerprints.of_data(parts),
+        data=fingerprints.of_data(parts) if parts else "",
         start=fingerprints.of_data(jax.device_get(task.init(jax.random.key(0)))),
         program=task.fingerprint,
     )
@@ -186,7 +240,13 @@ def _parts(task: sweep.Task) -> dict[Part, PyTree]:
 def of_record(record: Record) -> Comparison:
     """Answer what the runs say, all of it from the record alone."""
     target = verdicts.target(record)
-    return Comparison(**vars(record), answers=verdicts.answers(record, target), target=target)
+    pairs = verdicts.pairs(record, target)
+    return Comparison(
+        **vars(record),
+        answers=verdicts.answers(record, target, pairs),
+        pairs=pairs,
+        target=target,
+    )
 
 
 def save(comparison: Comparison, folder: Path) -> None:

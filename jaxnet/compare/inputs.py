@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,137 +11,51 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet import losses, optimizers, training
-from jaxnet._guards import checks, versions
+from jaxnet._guards import checks, sizes, versions
 from jaxnet.compare import sweep
-from jaxnet.compare.protocol import BASELINE
+from jaxnet.compare.protocol import BASELINE, TIMES
+from jaxnet.compare.search import Search
 from jaxnet.errors import FunctionError, InputError
+from jaxnet.spaces import Axis, Space
 from jaxnet.storage import fingerprints
 
 Metrics = Mapping[str, Callable[[Any, Any], Any]]
-
-
-def check_settings(
-    counts: Mapping[str, int], words: Mapping[str, str], budget: int, target: float | None
-) -> None:
-    """Refuse settings, each by its name.
-
-    Raises:
-        InputError: counts that are not whole numbers or below one, a single learning rate, a
-            target that is not finite, a title or a command that is not words.
-    """
-    checks.at_least_one(budget=budget, **counts)
-    if budget == 1:
-        raise InputError("budget: expected at least 2 learning rates to choose from, got 1")
-    real = isinstance(target, int | float | np.floating | np.integer)
-    if target is not None and not (real and math.isfinite(target)):
-        raise InputError(
-            f"target: expected a finite loss, got {target!r}; None takes plain SGD's own at its end"
-        )
-    for name, said in words.items():
-        if not isinstance(said, str):
-            raise InputError(f"{name}: expected words, got {said!r}")
-
-
-def entries(given: Sequence[str] | Mapping[str, Any]) -> list[optimizers.Entry]:
-    """Give the entries to compare, plain SGD first whether it was asked for or not.
-
-    Raises:
-        InputError: not optimizers by name; a name not known, none, another `sgd`.
-    """
-    if isinstance(given, str) or not isinstance(given, Sequence | Mapping):
-        raise InputError(
-            f"optimizers: expected a list of names, or a dict of your own by name, got {given!r}; "
-            'such as ["adam", "lion"]'
-        )
-    if not given:
-        raise InputError(
-            "optimizers: expected at least one to hold against plain SGD, got none; "
-            '["sgd"] runs it alone'
-        )
-    nameless = [name for name in given if not isinstance(name, str)]
-    if nameless:
-        raise InputError(
-            f"optimizers: expected each by a name, got {nameless[0]!r}; give your own as a dict, "
-            'such as {"momentum": functools.partial(optax.sgd, momentum=0.9)}'
-        )
-    if not isinstance(given, Mapping):
-        given = {name: name for name in given}
-    if given.get(BASELINE, BASELINE) != BASELINE:
-        raise InputError(
-            f"optimizers: expected {BASELINE} to be plain SGD, the baseline, got one of your "
-            "own of "
-            "that name; rename it"
-        )
-    others = [
-        optimizers.join(name, optimizers.entry(each) if isinstance(each, str) else each)
-        for name, each in given.items()
-        if name != BASELINE
-    ]
-    return [optimizers.entry(BASELINE), *others]
-
-
-def rates(
-    entries: list[optimizers.Entry],
-    given: Sequence[float] | Mapping[str, Sequence[float]] | None,
-    budget: int,
-) -> dict[str, list[float]]:
-    """Give each optimizer's rates to try, rising; over its own range those not given.
-
-    Raises:
-        InputError: not positive numbers, as many for each, of optimizers that are compared.
-    """
-    names = [entry.name for entry in entries]
-    if not isinstance(given, Mapping):
-        given = {} if given is None else dict.fromkeys(names, given)
-    unknown = given.keys() - set(names)
-    if unknown:
-        raise InputError(
-            f"learning_rates: expected names among {', '.join(names)}, got "
-            f"{', '.join(map(str, unknown))}; leave them out, or compare those optimizers too"
-        )
-    found = {
-        entry.name: _rising(
-            entry.name, given.get(entry.name, np.geomspace(*entry.learning_rates, budget))
-        )
-        for entry in entries
-    }
-    counts = {name: len(mine) for name, mine in found.items()}
-    if len(set(counts.values())) > 1:
-        raise InputError(
-            f"learning_rates: expected as many for every optimizer, {BASELINE} included, to "
-            "tune all "
-            f"alike, got {counts}; give as many for each, or set budget"
-        )
-    return found
-
-
-def _rising(name: str, given: Any) -> list[float]:
-    try:
-        rates = np.unique(np.asarray(given, np.float64))
-    except (TypeError, ValueError):
-        rates = np.empty(0)
-    if not len(rates) or not np.isfinite(rates).all() or rates[0] <= 0:
-        raise InputError(
-            f"learning_rates: expected numbers for {name}, at least one, each above zero and "
-            "finite, "
-            f"got {given}; such as [0.01, 0.1, 1.0]"
-        )
-    return rates.tolist()
+Tune = Literal["rate", "all"] | Mapping[str, Axis | float]
+"""What is searched of one optimizer: its learning rate, its whole space, or axes of your own."""
+# Trials of a replicate unless told otherwise.
+_TRIALS, _TRIALS_OF_MANY = 12, 36
+# A run is measured no more often.
+_MEASURED = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What is to be trained, as it was given; the fields are arguments of `compare`."""
+    """What is to be trained and how long; the fields are arguments of `compare`.
 
-    loss: losses.Loss
+    Attributes:
+        loss: `(params, batch) -> []`, pure; a mean over the batch.
+        init: `key -> params`, pure: the start of each seed.
+        data: N rows to train on, a pytree of arrays; None for a loss without data, whose batch
+            is None.
+        epochs: of each run. steps: of each run, in place of epochs.
+        batch_size: B, all rows where None; rows that do not fill a last batch sit out their
+            epoch, others in the next.
+        validation: rows to tune on; the training loss where None.
+        test: rows to judge on; those tuned on where None.
+        metrics: by name, `(params, batch) -> []`, measured on both.
+        name: of the problem, for tables and the report.
+    """
+
+    loss: losses.Loss | losses.Rule
     init: Callable[[Any], PyTree]
-    data: PyTree
-    validation: PyTree | None
-    test: PyTree | None
-    metrics: Metrics
-    epochs: int
-    batch_size: int | None
-    fast: bool | None
+    data: PyTree = None
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    validation: PyTree = None
+    test: PyTree = None
+    metrics: Metrics = dataclasses.field(default_factory=dict)
+    name: str = ""
 
     @property
     def parts(self) -> dict[str, PyTree]:
@@ -150,31 +64,134 @@ class Problem:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-def task(problem: Problem) -> sweep.Task:
+def check_words(words: Mapping[str, str]) -> None:
+    """Refuse what is no text.
+
+    Raises:
+        InputError: by its name.
+    """
+    for name, text in words.items():
+        if not isinstance(text, str):
+            raise InputError(f"{name}: expected words, got {text!r}")
+
+
+def check_target(target: float | None) -> None:
+    """Refuse a target that no loss can reach.
+
+    Raises:
+        InputError: one that is not a finite number.
+    """
+    real = isinstance(target, int | float | np.floating | np.integer)
+    if target is not None and not (real and math.isfinite(target)):
+        raise InputError(
+            f"target: expected a finite loss, got {target!r}; None takes the baseline's own at "
+            "its end"
+        )
+
+
+def entries(
+    optimizers_: Sequence[str] | Mapping[str, Any], baseline: str
+) -> list[optimizers.Entry]:
+    """Give the entries to compare, the baseline first whether it was asked for or not.
+
+    Raises:
+        InputError: not optimizers by name; a name not known, none, another `sgd`.
+    """
+    if isinstance(optimizers_, str) or not isinstance(optimizers_, Sequence | Mapping):
+        raise InputError(
+            f"optimizers: expected a list of names, or a dict of your own by name, got "
+            f'{optimizers_!r}; such as ["adam", "lion"]'
+        )
+    if not optimizers_:
+        raise InputError(
+            "optimizers: expected at least one to hold against the baseline, got none; "
+            '["sgd"] runs it alone'
+        )
+    nameless = [name for name in (*optimizers_, baseline) if not isinstance(name, str)]
+    if nameless:
+        raise InputError(
+            f"optimizers: expected each by a name, got {nameless[0]!r}; give your own as a dict, "
+            'such as {"momentum": functools.partial(optax.sgd, momentum=0.9)}'
+        )
+    named = (
+        optimizers_ if isinstance(optimizers_, Mapping) else {name: name for name in optimizers_}
+    )
+    if named.get(BASELINE, BASELINE) != BASELINE:
+        raise InputError(
+            f"optimizers: expected {BASELINE} to be plain SGD, got one of your own of that name; "
+            "rename it"
+        )
+    ordered = {baseline: named.get(baseline, baseline), **named}
+    return [
+        optimizers.join(name, optimizers.entry(each) if isinstance(each, str) else each)
+        for name, each in ordered.items()
+    ]
+
+
+def searches(
+    entries: Sequence[optimizers.Entry],
+    tune: Literal["rate", "all"] | Mapping[str, Tune],
+    budget: int | None,
+) -> dict[str, Search]:
+    """Give the search of each optimizer, all with as many trials but where fewer are all there are.
+
+    Raises:
+        InputError: a budget below 2, axes of optimizers that are not compared or do not have
+            them.
+    """
+    names = [entry.name for entry in entries]
+    if not isinstance(tune, str | Mapping):
+        raise InputError(f'tune: expected "rate", "all" or a dict by optimizer, got {tune!r}')
+    own: Mapping[str, Tune] = dict.fromkeys(names, tune) if isinstance(tune, str) else tune
+    if unknown := own.keys() - set(names):
+        raise InputError(
+            f"tune: expected names among {', '.join(names)}, got {', '.join(map(str, unknown))}; "
+            "leave them out, or compare those optimizers too"
+        )
+    axes = {entry.name: entry.axes(own.get(entry.name, "rate")) for entry in entries}
+    if budget is None:
+        searched = max(
+            sum(len(axis.values) > 1 for axis in each.values()) for each in axes.values()
+        )
+        budget = _TRIALS if searched < 2 else _TRIALS_OF_MANY
+    checks.at_least_one(budget=budget)
+    if budget == 1:
+        raise InputError("budget: expected at least 2 trials to choose from, got 1")
+    return {entry.name: _search(entry, axes[entry.name], budget) for entry in entries}
+
+
+def _search(entry: optimizers.Entry, axes: Space, budget: int) -> Search:
+    middle = np.array(0.5)
+    customary = {
+        name: float(axis.at(middle))
+        if name not in entry.customary or len(axis.values) == 1
+        else entry.customary[name]
+        for name, axis in axes.items()
+    }
+    if all(axis.scale == "choice" for axis in axes.values()):
+        budget = min(budget, math.prod(len(axis.values) for axis in axes.values()))
+    return Search(axes, customary, budget, entry.note)
+
+
+def task(problem: Problem, fast: bool | None) -> sweep.Task:
     """Give the task that the optimizers share.
 
     Raises:
-        InputError: functions or data that cannot be trained on.
+        InputError: functions, data or a length of runs that cannot be trained on.
     """
     versions.check()
-    path = sweep.fast(problem.fast)
-    parts, size = problem.parts, problem.batch_size
+    path = sweep.fast(fast)
     _check_functions(problem)
-    if size is not None:
-        checks.at_least_one(batch_size=size)
-    rows = {name: checks.data(part, name) for name, part in parts.items()}["data"]
-    if size is not None and size > rows:
-        raise InputError(
-            f"batch_size: expected 1 to the {rows} rows of data, got {size}; None takes all"
-        )
+    rows = {name: checks.data(part, name) for name, part in problem.parts.items()}.get("data", 1)
+    size = _batch_size(problem, rows)
+    steps, measured = _length(problem, rows // size)
     params = _started(problem.init)
-    if (size or rows) == rows and _equal(params, problem.init(jax.random.key(1))):
+    if size == rows and _equal(params, problem.init(jax.random.key(1))):
         raise InputError(
             "init: expected another start for each key, as every batch is all rows and nothing "
-            "else "
-            "tells seeds apart, got the same; draw in init, or give a batch_size"
+            "else tells seeds apart, got the same; draw in init, or give a batch_size"
         )
-    for name, part in parts.items():
+    for name, part in (problem.parts or {"data": None}).items():
         _check_alike(name, part, problem.data)
         for what, function in {"loss": problem.loss, **problem.metrics}.items():
             _check_scalar(what, function, params, name, part)
@@ -184,13 +201,45 @@ def task(problem: Problem) -> sweep.Task:
         loss=problem.loss,
         init=problem.init,
         data=problem.data,
-        batch_size=size or rows,
-        epochs=problem.epochs,
+        batch_size=size,
+        steps=steps,
+        measured=measured,
         validation=problem.validation,
         test=problem.test,
         metrics=tuple(problem.metrics.items()),
         fast=path,
     )
+
+
+def _batch_size(problem: Problem, rows: int) -> int:
+    size = problem.batch_size
+    if size is None:
+        return rows
+    if problem.data is None:
+        raise InputError(f"batch_size: expected None where there is no data, got {size}")
+    checks.at_least_one(batch_size=size)
+    if size > rows:
+        raise InputError(
+            f"batch_size: expected 1 to the {rows} rows of data, got {size}; None takes all"
+        )
+    return size
+
+
+def _length(problem: Problem, epoch: int) -> tuple[int, tuple[int, ...]]:
+    """Give the steps of a run, and after how many it is measured."""
+    epochs, steps = problem.epochs, problem.steps
+    if (epochs is None) == (steps is None):
+        raise InputError(
+            f"epochs: expected either epochs or steps, got epochs = {epochs}, steps = {steps}"
+        )
+    if problem.data is None and steps is None:
+        raise InputError("steps: expected them where there is no data to pass over, got epochs")
+    name, count, each = ("epochs", epochs, epoch) if steps is None else ("steps", steps, 1)
+    count = count or 0
+    checks.at_least_one(**{name: count})
+    sizes.check_steps(count, each, 1)
+    ends = np.linspace(0, count, min(count, _MEASURED) + 1)[1:].round().astype(int) * each
+    return int(ends[-1]), tuple(ends.tolist())
 
 
 class Programs(NamedTuple):
@@ -200,19 +249,21 @@ class Programs(NamedTuple):
     unable: dict[str, str]
 
 
-def programs(task: sweep.Task, entries: Sequence[optimizers.Entry]) -> Programs:
-    """Trace a step of every optimizer.
+def programs(
+    task: sweep.Task, entries: Sequence[optimizers.Entry], searches: Mapping[str, Search]
+) -> Programs:
+    """Trace a step of every optimizer, the baseline first.
 
     Raises:
-        InputError: plain SGD or all others cannot step.
+        InputError: the baseline or all others cannot step.
     """
     texts, unable = {}, {}
     for entry in entries:
         try:
-            texts[entry.name] = _program(entry, task)
+            texts[entry.name] = _program(entry, searches[entry.name], task)
         except FunctionError as error:
-            # Where it is the only one there is nothing to hold against plain SGD.
-            if entry.name == BASELINE or len(entries) == 2 + len(unable):
+            # Where it is the only one there is nothing to hold against the baseline.
+            if entry is entries[0] or len(entries) == 2 + len(unable):
                 raise
             unable[entry.name] = f"a step from init(key) raised {_said(error.__cause__)}"
     return Programs(fingerprints.of_record(dict(sorted(texts.items()))), unable)
@@ -222,21 +273,22 @@ def _check_functions(problem: Problem) -> None:
     metrics = problem.metrics
     if not isinstance(metrics, Mapping):
         raise InputError(f"metrics: expected a dict of functions by name, got {metrics!r}")
-    if metrics and len(problem.parts) == 1:
+    if metrics and problem.validation is None and problem.test is None:
         raise InputError(
             "metrics: expected validation or test data to measure them on, got neither; give some"
         )
-    if "loss" in metrics:
+    if taken := {"loss", *TIMES} & set(metrics):
         raise InputError(
-            "metrics: expected names other than loss, which is reported anyway, got loss; rename it"
+            f"metrics: expected names other than {min(taken)}, which is reported anyway; rename it"
         )
+    if problem.data is None and len(problem.parts):
+        raise InputError("data: expected rows beside validation or test rows, got None")
     functions = {"loss": problem.loss, "init": problem.init, **metrics}
     for name, function in functions.items():
         if not callable(function) or not isinstance(function, Hashable):
             raise InputError(
                 f"{name}: expected a function, whose programs are kept by it, got {function!r}; "
-                "wrap "
-                "one that cannot be hashed in a plain function"
+                "wrap one that cannot be hashed in a plain function"
             )
 
 
@@ -309,12 +361,11 @@ def _check_scalar(
         )
 
 
-def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
+def _program(entry: optimizers.Entry, search: Search, task: sweep.Task) -> str:
     """Give the program of a step and what is measured; refuse an optimizer that has none."""
 
-    def step(rate: Any, key: Any, params: PyTree, batch: PyTree) -> Any:
-        noise = {"key": key} if entry.random else {}
-        optimizer = entry.make(learning_rate=rate, **noise)
+    def step(setting: Any, key: Any, params: PyTree, batch: PyTree) -> Any:
+        optimizer = entry.build(setting, task.steps, key if entry.random else None)
         start = training.start(optimizer, params)
         state, loss = training.step(task.loss, optimizer, start, batch)
         judged = entry.evaluate(state.opt_state, state.params)
@@ -322,11 +373,12 @@ def _program(entry: optimizers.Entry, task: sweep.Task) -> str:
         return loss, judged, measured, entry.evaluations(state.opt_state)
 
     key, batch = jax.random.key(0), jax.tree.map(lambda leaf: leaf[: task.batch_size], task.data)
+    setting = dict(search.customary)
     try:
-        return jax.jit(step).lower(1.0, key, jax.eval_shape(task.init, key), batch).as_text()
+        return jax.jit(step).lower(setting, key, jax.eval_shape(task.init, key), batch).as_text()
     except Exception as error:
         raise FunctionError(
-            f"optimizers: expected {entry.name} to be made of a traced learning rate and to step "
+            f"optimizers: expected {entry.name} to be made of traced hyperparameters and to step "
             f"from init(key); it raised {_said(error)}; a schedule must be one "
             "of peak 1 multiplied by the rate, a choice one of jnp.where"
         ) from error

@@ -1,19 +1,28 @@
-"""The phases of a comparison: each optimizer is tuned, then run on fresh seeds to be judged."""
+"""The phases of a comparison: each replicate searches a setting, and is judged at what it picked.
+
+Shapes: R replicates, K trials of each, S tuning seeds, H hyperparameters, N runs.
+"""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxnet import devices, optimizers
 from jaxnet._guards import sizes
+from jaxnet.compare import search as searching
 from jaxnet.compare import store, sweep
-from jaxnet.compare.protocol import Judging, Protocol, Search, Tuning
+from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Log, Runs, Seconds
+from jaxnet.compare.search import Search
 
 OnProgress = Callable[[str, int, int], None]
 """Told what is under way, how many runs are done and how many are planned."""
+# Settings that share a seed's batch: the trials of a stage, or the two that a seed judges.
+_TOGETHER = 2
 
 
 @dataclasses.dataclass
@@ -40,34 +49,33 @@ class Bench:
     seconds: dict[str, Seconds] = dataclasses.field(default_factory=dict)
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def train(self, entry: optimizers.Entry, phase: str, runs: list[sweep.Run]) -> Runs:
-        """Train an optimizer from seeds at learning rates."""
+    def train(self, entry: optimizers.Entry, phase: str, trials: sweep.Trials) -> sweep.Swept:
+        """Train an optimizer from seeds at settings."""
 
-        def told(count: int) -> None:
+        def tell(count: int) -> None:
             if self.on_progress:
                 self.on_progress(f"{entry.name}, {phase}", self.done + count, self.planned)
 
         swept, seconds = sweep.run(
             self.task,
             entry,
-            runs,
+            trials,
             self.shape,
             test=phase != "tuning" and self.task.test is not None,
             folder=self.folder,
-            on_progress=told,
+            on_progress=tell,
         )
-        self.done += len(runs)
+        self.done += len(trials.seeds)
         self.dtype = str(swept.loss.dtype)
         self._time(entry.name, seconds)
-        seed, rate = (np.array(column) for column in zip(*runs, strict=True))
-        return Runs(entry.name, phase, rate, seed, **swept._asdict())
+        return swept
 
     def explain(self, entry: optimizers.Entry, tuned: Runs) -> None:
         """Find out where and why the first run that diverged did."""
         for run in np.flatnonzero(tuned.diverged >= 0)[:1]:
-            seed, rate = int(tuned.seed[run]), float(tuned.learning_rate[run])
-            if why := sweep.cause(self.task, entry, (seed, rate)):
-                self.reasons[entry.name] = f"seed {seed}: {why}"
+            setting = {name: float(values[run]) for name, values in tuned.settings.items()}
+            if why := sweep.cause(self.task, entry, int(tuned.seed[run]), setting):
+                self.reasons[entry.name] = f"seed {tuned.seed[run]}: {why}"
 
     def log(self, title: str, command: str, unable: Mapping[str, str]) -> Log:
         """Give what was met on the way, under the name of the comparison."""
@@ -86,7 +94,8 @@ class Bench:
         step = float(seconds.running.min()) / (self.shape.runs * self.task.steps)
         before = self.seconds.get(name, Seconds(0.0, 0.0, step))
         run = before.run + float(seconds.running.sum())
-        self.seconds[name] = Seconds(seconds.compiling, run, min(before.step, step))
+        compile = max(before.compile, seconds.compiling)
+        self.seconds[name] = Seconds(compile, run, min(before.step, step))
 
 
 def bench(
@@ -97,14 +106,16 @@ def bench(
     Raises:
         InputError: too little memory; a folder of another comparison; what XLA compiles is wrong.
     """
-    tuning, fresh = len(protocol.tuning.seeds), len(protocol.judging.seeds)
-    searches = protocol.optimizers.values()
-    planned = sum(len(each.learning_rates) * tuning + 2 * fresh for each in searches)
-    # Two: a fresh seed has the tuned rate and the customary one.
-    shape = sweep.tile(task, planned // len(searches), rates=2)
+    searches, seeds = protocol.optimizers.values(), protocol.tuning.seeds
+    # Three judge: at the setting picked, the recommended and the customary one.
+    planned = protocol.replicates * sum(each.trials * seeds + 3 for each in searches)
+    # Of the first look, so that later ones find its tiles.
+    stage = protocol.judging.looks[0] * max(each.stages[0] for each in searches) * seeds
+    shape = sweep.tile(task, stage, settings=_TOGETHER)
     needed = sweep.memory(task, shape, planned)
-    cure = "compare fewer seeds, rates or optimizers at once"
-    sizes.check_bytes("memory", needed, "runs", cure)
+    sizes.check_bytes(
+        "memory", needed, "runs", "compare fewer replicates, trials or optimizers at once"
+    )
     if on_progress:
         on_progress(f"compiling, to run in about {needed / 1e9:.2g} GB", 0, planned)
     tiles = store.keep(folder, protocol) if folder else None
@@ -120,49 +131,127 @@ def bench(
 
 
 def compile_all(bench: Bench, entries: Sequence[optimizers.Entry], protocol: Protocol) -> None:
-    """Compile the tiles of all whose tuning is not kept already, side by side."""
+    """Compile the tiles of all whose first trials are not kept already, side by side."""
     task, shape, folder = bench.task, bench.shape, bench.folder
 
     def kept(entry: optimizers.Entry) -> bool:
-        rates = protocol.optimizers[entry.name].learning_rates
-        runs = _pairs(rates, protocol.tuning.seeds)
-        return folder is not None and sweep.is_kept(task, entry, runs, shape, folder)
+        search, replicates = protocol.optimizers[entry.name], range(protocol.judging.looks[0])
+        points = search.first(protocol.seed, replicates)
+        trials = _trials(search, protocol.seeds()[replicates, 1:], points)
+        return folder is not None and sweep.is_kept(task, entry, trials, shape, folder)
 
-    sweep.compile_all(task, [entry for entry in entries if not kept(entry)], shape)
+    named = [(e, protocol.optimizers[e.name].names) for e in entries if not kept(e)]
+    sweep.compile_all(task, named, shape)
 
 
 def run(bench: Bench, entry: optimizers.Entry, protocol: Protocol) -> list[Runs]:
-    """Put one optimizer through all phases."""
-    search = protocol.optimizers[entry.name]
-    tuning = tune(bench, entry, search, protocol.tuning)
-    rates = [tuning.best_rate()[0], search.customary_rate]
-    return [tuning, *judge(bench, entry, rates, protocol.judging)]
+    """Put one optimizer through all phases, the replicates of one look after those before it."""
+    search, looks = protocol.optimizers[entry.name], (0, *protocol.judging.looks)
+    tuning, tuned, picks = [], [], []
+    for first, end in itertools.pairwise(looks):
+        runs, picked = tune(bench, entry, protocol, range(first, end))
+        tuning.append(runs)
+        picks.append(picked)
+        judges = protocol.seeds()[first:end, :1]
+        tuned.append(_judged(bench, entry, search, ("tuned",), judges, picked[:, None], first)[0])
+    at_picks = tuned[0].joined(*tuned[1:])
+    bench.explain(entry, at_picks)
+    points = np.stack([search.recommended(np.concatenate(picks)), search.customary_point])
+    both = np.broadcast_to(points, (looks[-1], *points.shape))
+    judges = protocol.seeds()[:, :1]
+    ends = _judged(bench, entry, search, ("recommended", "customary"), judges, both, 0)
+    return [tuning[0].joined(*tuning[1:]), at_picks, *ends]
 
 
-def tune(bench: Bench, entry: optimizers.Entry, search: Search, tuning: Tuning) -> Runs:
-    """Run every rate; where the best is an end of the range, go on beyond it."""
-    runs = bench.train(entry, "tuning", _pairs(search.learning_rates, tuning.seeds))
-    for _ in range(tuning.extensions):
-        more = runs.beyond(tuning.extended_by)
-        if not more:
-            break
-        bench.planned += len(more) * len(tuning.seeds)
-        further = bench.train(entry, "tuning", _pairs(more, tuning.seeds))
-        runs = runs.map(lambda a, b: np.concatenate([a, b]), further)
-    return runs
+def tune(
+    bench: Bench, entry: optimizers.Entry, protocol: Protocol, replicates: range
+) -> tuple[Runs, Float[np.ndarray, "R H"]]:
+    """Let each replicate search on its own; give all trials, and the points picked."""
+    search, seeds = protocol.optimizers[entry.name], protocol.seeds()[replicates, 1:]
+    drawn = search.first(protocol.seed, replicates)
+    points, parts = drawn, [_try(bench, entry, search, seeds, drawn, (replicates.start, 0))]
+    scores = _scores(parts[0], drawn.shape)
+    for stage in range(1, len(search.stages)):
+        drawn = search.further(protocol.seed, replicates, points, scores, stage)
+        at = replicates.start, points.shape[1]
+        parts.append(_try(bench, entry, search, seeds, drawn, at))
+        points = np.concatenate([points, drawn], axis=1)
+        scores = np.concatenate([scores, _scores(parts[-1], drawn.shape)], axis=1)
+    return parts[0].joined(*parts[1:]), searching.best(points, scores)
 
 
-def judge(
-    bench: Bench, entry: optimizers.Entry, rates: Sequence[float], judging: Judging
+def _scores(runs: Runs, shape: tuple[int, ...]) -> Float[np.ndarray, "R K"]:
+    """Give the mean loss of each trial over its seeds, of runs in the order of `_trials`."""
+    return runs.final(runs.tuned_on).reshape(shape[0], -1, shape[1]).mean(axis=1)
+
+
+def _trials(
+    search: Search, seeds: Int[np.ndarray, "R S"], points: Float[np.ndarray, "R K H"]
+) -> sweep.Trials:
+    """Give each seed of a replicate at each of its points: axes R, S, K."""
+    shape = *seeds.shape, points.shape[1]
+    values = {
+        name: np.broadcast_to(each[:, None], shape).reshape(-1)
+        for name, each in search.values(points).items()
+    }
+    return sweep.Trials(np.broadcast_to(seeds[..., None], shape).reshape(-1), values)
+
+
+def _try(
+    bench: Bench,
+    entry: optimizers.Entry,
+    search: Search,
+    seeds: Int[np.ndarray, "R S"],
+    points: Float[np.ndarray, "R K H"],
+    at: tuple[int, int],
+) -> Runs:
+    """Run trials of a stage; `at` is the first replicate and the first trial among them."""
+    trials = _trials(search, seeds, points)
+    replicate, _, trial = np.indices((*seeds.shape, points.shape[1])).reshape(3, -1)
+    swept = bench.train(entry, "tuning", trials)
+    return Runs(
+        optimizer=entry.name,
+        phase="tuning",
+        replicate=replicate + at[0],
+        trial=trial + at[1],
+        seed=trials.seeds,
+        settings=dict(trials.settings),
+        diverged=swept.diverged,
+        evaluations=swept.evaluations,
+        loss=swept.loss[:, -1:],
+        validation={name: values[:, -1:] for name, values in swept.validation.items()},
+        test={},
+    )
+
+
+def _judged(
+    bench: Bench,
+    entry: optimizers.Entry,
+    search: Search,
+    phases: Sequence[str],
+    judges: Int[np.ndarray, "R 1"],
+    points: Float[np.ndarray, "R K H"],
+    first: int,
 ) -> list[Runs]:
-    """Run fresh seeds at the tuned rate and at the customary one."""
-    # Together: the two of a seed share its batches.
-    both = bench.train(entry, "fresh seeds", _pairs(rates, judging.seeds))
-    tuned, default = (both.map(lambda column, at=at: column[at::2]) for at in (0, 1))
-    bench.explain(entry, tuned)
-    return [tuned._replace(phase="tuned"), default._replace(phase="default")]
-
-
-def _pairs(rates: Sequence[float], seeds: Sequence[int]) -> list[sweep.Run]:
-    """Give each seed at each rate."""
-    return [(seed, rate) for seed in seeds for rate in rates]
+    """Run the seed of each replicate at as many points as there are phases."""
+    trials, count = _trials(search, judges, points), len(phases)
+    swept = bench.train(entry, "judging", trials)
+    parts = []
+    for at, phase in enumerate(phases):
+        one = slice(at, None, count)
+        parts.append(
+            Runs(
+                optimizer=entry.name,
+                phase=phase,
+                replicate=np.arange(first, first + len(judges)),
+                trial=np.zeros(len(judges), int),
+                seed=trials.seeds[one],
+                settings={name: values[one] for name, values in trials.settings.items()},
+                diverged=swept.diverged[one],
+                evaluations=swept.evaluations[one],
+                loss=swept.loss[one],
+                validation={name: values[one] for name, values in swept.validation.items()},
+                test={name: values[one] for name, values in swept.test.items()},
+            )
+        )
+    return parts

@@ -115,7 +115,9 @@ class Protocol:
         rows = all(count > 0 for count in self.rows.values())
         _check("rows", rows and ("training" in parts or not parts), "rows to train on", self.rows)
         least, most = (1, self.rows["training"]) if parts else (0, 0)
-        _check("batch_size", least <= self.batch_size <= most, f"{least} to {most}", self.batch_size)
+        _check(
+            "batch_size", least <= self.batch_size <= most, f"{least} to {most}", self.batch_size
+        )
         _check("steps", self.steps > 0, "at least 1", self.steps)
         _check("seed", 0 <= self.seed < 2**31 // _BLOCK, f"0 to {2**31 // _BLOCK - 1}", self.seed)
         most = _BLOCK // (1 + self.tuning.seeds)
@@ -144,6 +146,11 @@ class Protocol:
         each = 1 + self.tuning.seeds
         seeds = self.seed * _BLOCK + np.arange(self.replicates * each)
         return seeds.reshape(self.replicates, each).astype(np.int32)
+
+    def at(self, replicates: int) -> "Protocol":
+        """Give the protocol of one more look, at more replicates."""
+        looks = (*self.judging.looks, replicates)
+        return dataclasses.replace(self, judging=dataclasses.replace(self.judging, looks=looks))
 
     def differences(self, other: "Protocol") -> list[str]:
         """Name the decisions that differ, those of a phase under its name."""

@@ -1,11 +1,11 @@
-"""The runs of a comparison, and what they say of the learning rates tried.
+"""The runs of a comparison, and what they say of the settings tried.
 
-Shapes: R runs, E measurements along a run, L learning rates.
+Shapes: R replicates, K trials of each, N runs, E measurements along a run.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ from jaxnet.compare.protocol import Protocol
 from jaxnet.devices import Provenance
 from jaxnet.errors import InputError
 
-PHASES = ("tuning", "tuned", "default")
+PHASES = ("tuning", "tuned", "recommended", "customary")
 
 
 class Runs(NamedTuple):
@@ -23,90 +23,79 @@ class Runs(NamedTuple):
 
     Attributes:
         optimizer: its name.
-        phase: "tuning", "tuned" (the chosen rate, fresh seeds) or "default" (the customary rate,
-            the same fresh seeds).
-        learning_rate: shape [R]. seed: shape [R].
-        diverged: shape [R], the step, from 0, whose loss was the first not finite; -1 where none.
-        evaluations: shape [R], gradients of a whole batch that the run computed.
-        loss: shape [R, E], the training loss, a mean over the steps since the measurement before.
-        validation: by name, "loss" and each metric, shape [R, E]; empty without validation data.
-        test: by name, "loss" and each metric, shape [R]; empty while tuning and without test data.
+        phase: "tuning"; or, on the seeds that judge, "tuned" (the setting that the replicate
+            picked), "recommended" (the one to use in the end) or "customary".
+        replicate: shape [N]. trial: shape [N], of the replicate, 0 where it does not tune.
+        seed: shape [N]. settings: by hyperparameter, shape [N].
+        diverged: shape [N], the step, from 0, whose loss was the first not finite; -1 where none.
+        evaluations: shape [N], gradients of a whole batch that the run computed.
+        loss: shape [N, E], the training loss, a mean over the steps since the measurement before.
+        validation: by name, "loss" and each metric, shape [N, E]; empty without validation data.
+            Runs that tune keep the last measurement alone, E = 1, of both.
+        test: by name, "loss" and each metric, shape [N]; empty while tuning and without test data.
     """
 
     optimizer: str
     phase: str
-    learning_rate: Float[np.ndarray, " R"]
-    seed: Int[np.ndarray, " R"]
-    diverged: Int[np.ndarray, " R"]
-    evaluations: Int[np.ndarray, " R"]
-    loss: Float[np.ndarray, "R E"]
-    validation: dict[str, Float[np.ndarray, "R E"]]
-    test: dict[str, Float[np.ndarray, " R"]]
+    replicate: Int[np.ndarray, " N"]
+    trial: Int[np.ndarray, " N"]
+    seed: Int[np.ndarray, " N"]
+    settings: dict[str, Float[np.ndarray, " N"]]
+    diverged: Int[np.ndarray, " N"]
+    evaluations: Int[np.ndarray, " N"]
+    loss: Float[np.ndarray, "N E"]
+    validation: dict[str, Float[np.ndarray, "N E"]]
+    test: dict[str, Float[np.ndarray, " N"]]
 
     @property
     def tuned_on(self) -> str:
-        """The data that learning rates are chosen by: "validation" or "training"."""
+        """The data that settings are chosen by: "validation" or "training"."""
         return "validation" if self.validation else "training"
 
-    def final(self, data: str) -> Float[np.ndarray, " R"]:
-        """Give the loss of each run at its end, infinite where it diverged.
+    def final(self, data: str, measure: str = "loss") -> Float[np.ndarray, " N"]:
+        """Give the loss or a metric of each run at its end, infinite where it diverged.
 
         Args:
             data: "training", "validation" or "test".
+            measure: "loss" or the name of a metric.
         """
-        losses = self.test["loss"] if data == "test" else self._along(data)[:, -1]
-        lasted = (self.diverged < 0) & np.isfinite(losses)
-        return np.where(lasted, losses, np.inf).astype(np.float64)
+        if data == "training":
+            values = self.loss[:, -1]
+        else:
+            values = self.test[measure] if data == "test" else self.validation[measure][:, -1]
+        lasted = (self.diverged < 0) & np.isfinite(values)
+        return np.where(lasted, values, np.inf).astype(np.float64)
 
-    def curves(self, steps: Int[np.ndarray, " E"]) -> Float[np.ndarray, "R E"]:
+    def curves(self, steps: Int[np.ndarray, " E"]) -> Float[np.ndarray, "N E"]:
         """Give the losses along the runs on the data tuned on, infinite once a run diverged.
 
         Args:
             steps: how many were done at each measurement.
         """
-        losses, diverged = self._along(self.tuned_on), self.diverged[:, None]
+        losses = self.validation["loss"] if self.validation else self.loss
+        diverged = self.diverged[:, None]
         lasts = (diverged < 0) | (steps <= diverged)
         return np.where(lasts & np.isfinite(losses), losses, np.inf)
 
-    def _along(self, data: str) -> Float[np.ndarray, "R E"]:
-        return self.validation["loss"] if data == "validation" else self.loss
+    def scores(self) -> Float[np.ndarray, "R K"]:
+        """Give what each trial of each replicate is chosen by: its mean loss over seeds."""
+        shape = self.replicate[-1] + 1, self.trial.max() + 1, -1
+        order = np.lexsort((self.seed, self.trial, self.replicate))
+        return self.final(self.tuned_on)[order].reshape(shape).mean(axis=-1)
 
-    def by_rate(self) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " L"]]:
-        """Give the rates tried, rising, and the median over seeds of the loss tuned by.
+    def tried(self) -> dict[str, Float[np.ndarray, "R K"]]:
+        """Give the setting of each trial of each replicate."""
+        shape = self.replicate[-1] + 1, self.trial.max() + 1, -1
+        order = np.lexsort((self.seed, self.trial, self.replicate))
+        return {name: v[order].reshape(shape)[..., 0] for name, v in self.settings.items()}
 
-        It is infinite where half of the seeds or more diverged.
-        """
-        losses = self.final(self.tuned_on)
-        rates = np.unique(self.learning_rate)
-        middle = [
-            np.quantile(losses[self.learning_rate == rate], 0.5, method="higher") for rate in rates
-        ]
-        return rates, np.array(middle)
-
-    def best_rate(self) -> tuple[float, str]:
-        """Give the best rate, and the end of the range it is: "lowest", "highest" or "".
-
-        Of equals it is the lowest, also where all diverge; a single rate is no end.
-        """
-        rates, losses = self.by_rate()
-        best = int(np.argmin(losses))
-        ends = {0: "lowest", len(rates) - 1: "highest"} if len(rates) > 1 else {}
-        return float(rates[best]), ends.get(best, "")
-
-    def beyond(self, count: int) -> list[float]:
-        """Give rates beyond the end that is best, as far apart as those tried; none elsewhere."""
-        rates = self.by_rate()[0]
-        best, edge = self.best_rate()
-        if not edge:
-            return []
-        apart = (rates[-1] / rates[0]) ** (1 / (len(rates) - 1))
-        apart = apart if edge == "highest" else 1 / apart
-        return [best * apart**further for further in range(1, count + 1)]
-
-    def map(self, function: Callable[..., Any], *others: "Runs") -> "Runs":
-        """Apply a function to each array, with the same one of other runs after it."""
+    def joined(self, *others: "Runs") -> "Runs":
+        """Give these runs and others of the same optimizer and phase, one after the other."""
+        every = (self, *others)
         arrays = {
-            name: jax.tree.map(function, *(getattr(runs, name) for runs in (self, *others)))
+            name: jax.tree.map(
+                lambda *each: np.concatenate(each), *(getattr(runs, name) for runs in every)
+            )
             for name in Runs._fields[2:]
         }
         return self._replace(**arrays)
@@ -142,7 +131,7 @@ class Log:
         provenance: device, dtype, versions.
         verified: what was held against NumPy, in words.
         seconds: by optimizer.
-        reasons: by optimizer, where and why one of its runs at the tuned rate diverged.
+        reasons: by optimizer, where and why one of its runs at a setting picked diverged.
         unable: by name, why an optimizer cannot step from these parameters.
     """
 
@@ -190,23 +179,36 @@ class Record:
 
     def _check(self, runs: Runs) -> None:
         protocol, fresh = self.protocol, runs.phase != "tuning"
-        expected = protocol.judging.seeds if fresh else protocol.tuning.seeds
-        got = runs.seed.tolist() if fresh else set(runs.seed.tolist())
+        search, seeds = protocol.optimizers[runs.optimizer], protocol.seeds()
+        judges, tunes = seeds[:, :1], seeds[:, 1:]
+        replicates, trials = len(seeds), 1 if fresh else search.trials
+        expected = sorted(
+            (r, k, int(s))
+            for r, own in enumerate(judges if fresh else tunes)
+            for k in range(trials)
+            for s in own
+        )
+        got = sorted(
+            zip(runs.replicate.tolist(), runs.trial.tolist(), runs.seed.tolist(), strict=True)
+        )
+        name = f"{runs.phase} runs of {runs.optimizer}"
+        if got != expected:
+            raise InputError(
+                f"{name}: expected {trials} of each of {replicates} replicates on its own seeds, "
+                "got others"
+            )
+        if set(runs.settings) != set(search.axes):
+            raise InputError(
+                f"{name}: expected values of {', '.join(search.axes)}, got those of "
+                f"{', '.join(runs.settings)}"
+            )
         measured = {"loss", *protocol.metrics}
         along = measured if "validation" in protocol.rows else set()
         ended = measured if "test" in protocol.rows and fresh else set()
-        name = f"{runs.phase} runs of {runs.optimizer}"
-        search, rates = protocol.optimizers[runs.optimizer], set(runs.learning_rate.tolist())
-        stated = {"tuning": set(search.learning_rates), "default": {search.customary_rate}}
-        if not stated.get(runs.phase, set()) <= rates:
-            raise InputError(f"{name}: expected {stated[runs.phase]}, got the rates {rates}")
-        if got != (list(expected) if fresh else set(expected)):
-            raise InputError(f"{name}: expected the seeds {list(expected)}, got {runs.seed}")
         if (set(runs.validation), set(runs.test)) != (along, ended):
             raise InputError(
                 f"{name}: expected {sorted(along)} of the validation and {sorted(ended)} of the "
-                "test "
-                f"data, got {sorted(runs.validation)} and {sorted(runs.test)}"
+                f"test data, got {sorted(runs.validation)} and {sorted(runs.test)}"
             )
 
     def phase(self, name: str) -> dict[str, Runs]:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxnet._guards.records import Extended
 from jaxnet.errors import InputError
 from jaxnet.spaces import Space
 
@@ -38,7 +39,7 @@ class Search:
     """
 
     axes: Space
-    customary: Mapping[str, float]
+    customary: Mapping[str, Extended]
     trials: int
     note: str = ""
 
@@ -65,6 +66,12 @@ class Search:
         first = min(self.trials, max(2, math.ceil(self.trials / 3)))
         further, rest = divmod(self.trials - first, _TOGETHER)
         return (first, *[_TOGETHER] * further, *[rest] * bool(rest))
+
+    @property
+    def customary_point(self) -> Float[np.ndarray, " H"]:
+        """The point of the customary setting."""
+        points = [self.axes[name].point(np.asarray(self.customary[name])) for name in self.names]
+        return np.array(points, float)
 
     def values(self, points: Float[np.ndarray, "R K H"]) -> dict[str, Float[np.ndarray, "R K"]]:
         """Give the value of each hyperparameter at points."""
@@ -159,8 +166,7 @@ def _random(
 ) -> list[np.random.Generator]:
     """Give the generator of each hyperparameter by its name."""
     return [
-        np.random.default_rng([seed, replicate, stage, zlib.crc32(name.encode())])
-        for name in names
+        np.random.default_rng([seed, replicate, stage, zlib.crc32(name.encode())]) for name in names
     ]
 
 

@@ -173,6 +173,18 @@ def verdict(pair: Paired, alpha: float, margin: float, scale: Scale, size: float
     return "not told apart"
 
 
+def adjusted(pair: Paired, alpha: float, level: float) -> float:
+    """Give one p-value of both tests, corrected so that at most `level` is a verdict.
+
+    Args:
+        pair: the comparison; alpha: as it was made with.
+        level: of all comparisons, of which alpha is the share of this one.
+    """
+    shares = _shares(pair.lasted, sum(pair.only), alpha)
+    both = zip((pair.p_value, pair.p_failures), shares, strict=True)
+    return min(1.0, *(level * p_value / share for p_value, share in both if share > 0))
+
+
 def spent(look: int, level: float) -> float:
     """Give what a look at a growing comparison may spend of the level: 4/5 the first, then halves.
 

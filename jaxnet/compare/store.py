@@ -3,6 +3,7 @@
 Shapes: R runs, E measurements along a run.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,43 @@ from jaxnet.storage import files, fingerprints
 
 _PROTOCOL, _LOG = "protocol.json", "comparison.json"
 _TABLES = ("runs.parquet", "curves.parquet")
-# What names a run in both tables; and the kinds of NumPy's of all that is not a loss or a metric.
-_NAMED = ("optimizer", "phase", "learning_rate", "seed")
-_KINDS = {"optimizer": "O", "phase": "O", "seed": "i", "diverged": "i", "evaluations": "i"}
-_KINDS |= {"step": "i"}
+# What names a run in both tables; and the kinds of NumPy's of all that is not a number of its own.
+_NAMED = ("optimizer", "phase", "replicate", "trial", "seed")
+_KINDS = {"optimizer": "O", "phase": "O", "replicate": "i", "trial": "i", "seed": "i"}
+_KINDS |= {"diverged": "i", "evaluations": "i", "step": "i"}
+_SETTING = "setting_"
+
+
+def grown(folder: Path, protocol: Protocol) -> Protocol:
+    """Give the protocol as one more look at what a folder holds, where it holds fewer replicates.
+
+    Raises:
+        InputError: a folder that holds more, or another comparison.
+    """
+    if not (folder / _PROTOCOL).exists():
+        return protocol
+    held = _protocol(folder)
+    _refuse_another(folder, held, protocol)
+    before, replicates = held.judging.looks, protocol.replicates
+    if replicates < before[-1]:
+        raise InputError(
+            f"replicates: expected at least the {before[-1]} that {folder} holds, got {replicates}"
+        )
+    if replicates > before[-1]:
+        # Those that are not judged yet were never looked at.
+        looked = before if (folder / _LOG).exists() else before[:-1]
+        before = (*looked, replicates)
+    judging = dataclasses.replace(protocol.judging, looks=before)
+    return dataclasses.replace(protocol, judging=judging)
+
+
+def _refuse_another(folder: Path, held: Protocol, protocol: Protocol) -> None:
+    differ = [name for name in held.differences(protocol) if name != "judging.looks"]
+    if differ:
+        raise InputError(
+            f"folder: expected a folder of its own; {folder} holds a comparison with another "
+            f"{', '.join(differ)}; give another folder, or delete this one"
+        )
 
 
 def keep(folder: Path, protocol: Protocol) -> Path:
@@ -33,14 +67,9 @@ def keep(folder: Path, protocol: Protocol) -> Path:
     """
     _arrow()
     if (folder / _PROTOCOL).exists():
-        differ = protocol.differences(_protocol(folder))
-        if differ:
-            raise InputError(
-                f"folder: expected a folder of its own; {folder} holds a comparison with another "
-                f"{', '.join(differ)}; give another folder, or delete this one"
-            )
-    # Named by the protocol, by which a tile tells whose it is.
-    tiles = folder / "tiles" / _whose(protocol)[:24]
+        _refuse_another(folder, _protocol(folder), protocol)
+    # Named by all that the runs hang on, by which a tile tells whose it is.
+    tiles = folder / "tiles" / _whose(_first_look(protocol))[:24]
     try:
         tiles.mkdir(parents=True, exist_ok=True)
         for each in (folder, tiles):
@@ -60,6 +89,7 @@ def write(folder: Path, record: Record) -> None:
         OSError: a place that cannot be written to.
     """
     keep(folder, record.protocol)
+    files.write_record(folder / _PROTOCOL, records.plain(record.protocol), {})
     tables = zip(*(_tables(runs, record.steps) for runs in record.runs), strict=True)
     contents = {name: _parquet(parts) for name, parts in zip(_TABLES, tables, strict=True)}
     log = {"protocol": _whose(record.protocol), **records.plain(record.log)}
@@ -82,10 +112,15 @@ def read(folder: Path) -> Record:
     kept = records.rebuilt(Log, log, folder / _LOG)
     ends, curves = (_columns(contents.get(name, b""), folder / name) for name in _TABLES)
     try:
-        steps = _steps(ends, curves)
-        return Record(protocol, kept, steps, _runs(ends, curves, len(steps)))
+        return Record(protocol, kept, *_runs(ends, curves))
     except InputError as error:
         raise InputError(f"{folder}: {error}; make it again") from error
+
+
+def _first_look(protocol: Protocol) -> Protocol:
+    """Give what all looks at growing replicates have in common."""
+    judging = dataclasses.replace(protocol.judging, looks=protocol.judging.looks[:1])
+    return dataclasses.replace(protocol, judging=judging)
 
 
 def _whose(protocol: Protocol) -> str:
@@ -116,13 +151,15 @@ def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[Any, Any]:
     """Give a row for each run, and a row for each measurement of a run."""
     pa, count = _arrow(), len(runs.seed)
     named = {"optimizer": [runs.optimizer] * count, "phase": [runs.phase] * count}
-    named |= {"learning_rate": runs.learning_rate, "seed": runs.seed}
-    ends = {"diverged": runs.diverged, "evaluations": runs.evaluations}
+    named |= {name: getattr(runs, name) for name in ("replicate", "trial", "seed")}
+    ends = {f"{_SETTING}{name}": values for name, values in runs.settings.items()}
+    ends |= {"diverged": runs.diverged, "evaluations": runs.evaluations}
     ends |= {f"test_{name}": values for name, values in runs.test.items()}
     curves = {"loss": runs.loss}
     curves |= {f"validation_{name}": values for name, values in runs.validation.items()}
-    repeated = {name: np.repeat(values, len(steps)) for name, values in named.items()}
-    repeated["step"] = np.tile(steps, count)
+    at = steps[-runs.loss.shape[1] :]
+    repeated = {name: np.repeat(values, len(at)) for name, values in named.items()}
+    repeated["step"] = np.tile(at, count)
     flat = {name: values.reshape(-1) for name, values in curves.items()}
     return pa.table(named | ends), pa.table(repeated | flat)
 
@@ -146,10 +183,8 @@ def _columns(content: bytes, path: Path) -> dict[str, Shaped[np.ndarray, " K"]]:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def _steps(
-    ends: Mapping[str, np.ndarray], curves: Mapping[str, np.ndarray]
-) -> Int[np.ndarray, " E"]:
-    """Give the steps that all runs were measured at; refuse tables of other runs."""
+def _check_kinds(ends: Mapping[str, np.ndarray], curves: Mapping[str, np.ndarray]) -> None:
+    """Refuse tables of other columns."""
     for table, more in ((ends, ("diverged", "evaluations")), (curves, ("step", "loss"))):
         for name in (*_NAMED, *more, *table):
             kind = table[name].dtype.kind if name in table else "none"
@@ -157,38 +192,52 @@ def _steps(
                 raise InputError(
                     f"runs: expected {name} of kind {_KINDS.get(name, 'f')}, got {kind}"
                 )
-    count, total = len(ends["seed"]), len(curves["step"])
-    steps = curves["step"][: total // max(count, 1)]
-    alike = (np.array_equal(np.repeat(ends[n], len(steps)), curves[n]) for n in _NAMED)
-    if not (len(steps) and all(alike) and np.array_equal(np.tile(steps, count), curves["step"])):
-        raise InputError("runs: expected measurements of each run at the same steps, got others")
-    return steps
 
 
 def _runs(
-    ends: Mapping[str, np.ndarray], curves: Mapping[str, np.ndarray], measured: int
-) -> list[Runs]:
+    ends: Mapping[str, np.ndarray], curves: Mapping[str, np.ndarray]
+) -> tuple[Int[np.ndarray, " E"], list[Runs]]:
+    """Give the runs, and the steps that all but those that tune were measured at."""
+    _check_kinds(ends, curves)
     kinds = list(zip(ends["optimizer"].tolist(), ends["phase"].tolist(), strict=True))
-    runs = []
+    along = list(zip(curves["optimizer"].tolist(), curves["phase"].tolist(), strict=True))
+    runs, steps = [], np.zeros(0, int)
     for kind in dict.fromkeys(kinds):
-        mine = np.array([each == kind for each in kinds])
+        mine, own = (np.array([each == kind for each in all]) for all in (kinds, along))
         end = {name: values[mine] for name, values in ends.items()}
-        along = {name: v.reshape(-1, measured)[mine] for name, v in curves.items()}
-        runs.append(
-            Runs(
-                optimizer=kind[0],
-                phase=kind[1],
-                learning_rate=end["learning_rate"],
-                seed=end["seed"],
-                diverged=end["diverged"],
-                evaluations=end["evaluations"],
-                loss=along["loss"],
-                validation=_under("validation_", along),
-                # Runs that tune are not scored, and have nothing there.
-                test={} if kind[1] == "tuning" else _under("test_", end),
+        curve = {name: values[own] for name, values in curves.items()}
+        count = len(end["seed"])
+        at = curve["step"][: len(curve["step"]) // count]
+        if kind[1] != "tuning":
+            steps = at
+        alike = (np.array_equal(np.repeat(end[n], len(at)), curve[n]) for n in _NAMED)
+        if not (len(at) and all(alike) and np.array_equal(np.tile(at, count), curve["step"])):
+            raise InputError(
+                "runs: expected measurements of each run at the same steps, got others"
             )
-        )
-    return runs
+        runs.append(_of(kind, end, {name: v.reshape(count, -1) for name, v in curve.items()}))
+    return steps, runs
+
+
+def _of(
+    kind: tuple[str, str], end: Mapping[str, np.ndarray], along: Mapping[str, np.ndarray]
+) -> Runs:
+    settings = _under(_SETTING, end)
+    return Runs(
+        optimizer=kind[0],
+        phase=kind[1],
+        replicate=end["replicate"],
+        trial=end["trial"],
+        seed=end["seed"],
+        # What another optimizer alone has is nothing in all of its rows.
+        settings={name: v for name, v in settings.items() if not np.isnan(v).all()},
+        diverged=end["diverged"],
+        evaluations=end["evaluations"],
+        loss=along["loss"],
+        validation=_under("validation_", along),
+        # Runs that tune are not scored, and have nothing there.
+        test={} if kind[1] == "tuning" else _under("test_", end),
+    )
 
 
 def _under(prefix: str, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

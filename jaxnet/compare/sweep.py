@@ -1,12 +1,12 @@
 """Thousands of runs of one optimizer in one compiled program.
 
 A sweep is cut into tiles: a fixed number of runs on each device, in which all of them take the
-step of `training` at once, mapped over seeds and over the learning rates of each, which share its
-batch: one large product with it. A tile's parameters fit the cache, every
-tile is the same program, and a tile that is done can be kept on disk.
+step of `training` at once, mapped over seeds and over the settings of each, which share its batch:
+one large product with it. A tile's parameters fit the cache, every tile is the same program, and a
+tile that is done can be kept on disk.
 
-Shapes: D devices, K items of a tile on each, L learning rates of an item, E measurements along a
-run, T steps of B rows, N rows of data.
+Shapes: D devices, K items of a tile on each, L settings of an item, H hyperparameters of a setting,
+E measurements along a run, T steps of B rows, N rows of data, R runs.
 """
 
 import functools
@@ -15,7 +15,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,8 +39,17 @@ _TILE_BYTES = {"cpu": 2**20}
 _DEVICE_TILE_BYTES = 2**30
 # Multiplications of all runs that one device has done before more of them have begun.
 _ALONE = 2**21
-Run = tuple[int, float]
-"""A seed and a learning rate."""
+
+
+class Trials(NamedTuple):
+    """What is to be run: a seed and a setting of each run.
+
+    Attributes:
+        seeds: shape [R]. settings: by hyperparameter, shape [R].
+    """
+
+    seeds: Int[np.ndarray, " R"]
+    settings: Mapping[str, Float[np.ndarray, " R"]]
 
 
 class Fast(NamedTuple):
@@ -69,12 +78,14 @@ def fast(asked: bool | None = None) -> Fast:
 
 
 class Task(NamedTuple):
-    """What every run trains: seed s has the same start and batches at every learning rate.
+    """What every run trains: seed s has the same start and batches at every setting.
 
     Attributes:
         loss: `(params, batch) -> []`, or a `Rule` of its value and gradient.
         init: `key -> params`, pure; a run of seed s starts from `init(jax.random.key(s))`.
-        data: N rows. batch_size: B. epochs: of `N // B` steps each.
+        data: N rows, or None, which every batch then is.
+        batch_size: B; all rows, as they are, where it is N. steps: of each run, T.
+        measured: shape [E], after how many steps a run is measured, T the last.
         validation: data to measure along the runs; none where None. test: to score at their end.
         metrics: names and functions `(params, batch) -> []` measured there beside the loss.
         fingerprint: of what the functions do; another one makes another program.
@@ -85,7 +96,8 @@ class Task(NamedTuple):
     init: Callable[[Array], PyTree]
     data: PyTree
     batch_size: int
-    epochs: int
+    steps: int
+    measured: tuple[int, ...]
     validation: PyTree | None = None
     test: PyTree | None = None
     metrics: training.Metrics = ()
@@ -94,25 +106,13 @@ class Task(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many rows of data there are, N."""
-        return len(jax.tree.leaves(self.data)[0])
-
-    @property
-    def steps(self) -> int:
-        """How many steps a run takes, T."""
-        return self.epochs * (self.rows // self.batch_size)
-
-    @property
-    def measured(self) -> Int[np.ndarray, " E"]:
-        """After how many steps a run is measured: each epoch, or a hundred times where more."""
-        ends = np.arange(1, self.epochs + 1)
-        if self.epochs > 100:
-            ends = np.linspace(0, self.epochs, 101)[1:].round().astype(int)
-        return ends * (self.steps // self.epochs)
+        """How many rows of data there are, N; of none, one."""
+        leaves = jax.tree.leaves(self.data)
+        return len(leaves[0]) if leaves else 1
 
 
 class Swept(NamedTuple):
-    """Runs that are done; axis R, or the items and learning rates of a tile, first.
+    """Runs that are done; axis R, or the items and settings of a tile, first.
 
     Attributes:
         loss: shape [R, E], the mean training loss since the measurement before.
@@ -137,33 +137,33 @@ class Seconds(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """How many items each device takes at once, and how many learning rates each item has.
+    """How many items each device takes at once, and how many settings each item has.
 
     All local devices take part where `devices` is None, else the first so many.
     """
 
     items: int
-    rates: int
+    settings: int
     devices: int | None = None
 
     @property
     def runs(self) -> int:
         """Runs of one call of the program, on all devices."""
-        return self.items * self.rates * _count(self.devices)
+        return self.items * self.settings * _count(self.devices)
 
 
 def _count(asked: int | None) -> int:
     return jax.local_device_count() if asked is None else asked
 
 
-def tile(task: Task, runs: int, rates: int, count: int | None = None) -> Tile:
+def tile(task: Task, runs: int, settings: int, count: int | None = None) -> Tile:
     """Choose a tile for so many runs: as many as fit the cache, and no more than are needed.
 
     Args:
         task: what is trained.
         runs: how many.
-        rates: learning rates that share their seed's batch, and one large product with it. An
-            item with fewer to run is filled up, at the cost of the full one.
+        settings: those that share their seed's batch, and one large product with it. An item
+            with fewer to run is filled up, at the cost of the full one.
         count: how many local devices take part; where None all of them, or one for runs so short
             that handing them out would take longer.
     """
@@ -174,10 +174,10 @@ def tile(task: Task, runs: int, rates: int, count: int | None = None) -> Tile:
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     if count is None and runs * task.steps * task.batch_size * size < _ALONE:
         count = 1
-    needed = -(-runs // (rates * _count(count)))
+    needed = -(-runs // (settings * _count(count)))
     # As many calls as the cache asks for, all of them as full.
-    calls = -(-needed // max(1, room // run // rates))
-    return Tile(-(-needed // calls), rates, count)
+    calls = -(-needed // max(1, room // run // settings))
+    return Tile(-(-needed // calls), settings, count)
 
 
 def memory(task: Task, shape: Tile, runs: int) -> int:
@@ -188,7 +188,7 @@ def memory(task: Task, shape: Tile, runs: int) -> int:
     results = 8 * runs * (len(task.measured) * measures + 8)
     whole = task.batch_size == task.rows
     row = sum(leaf.nbytes for leaf in jax.tree.leaves(task.data)) // task.rows
-    items = 0 if whole else shape.runs // shape.rates * task.batch_size
+    items = 0 if whole else shape.runs // shape.settings * task.batch_size
     gathered = items * (4 * task.steps + row)
     data = sum(
         np.size(leaf) * leaf.dtype.itemsize
@@ -223,21 +223,25 @@ class Program(NamedTuple):
     seconds: float
 
 
-def compiled(task: Task, entry: Entry, shape: Tile) -> Program:
+def compiled(task: Task, entry: Entry, names: Sequence[str], shape: Tile) -> Program:
     """Compile the tile of an optimizer; the same one for a task of the same functions and shapes.
+
+    Args:
+        task: what is trained. entry: the optimizer. shape: of the tile.
+        names: of the hyperparameters that settings have; a value for each of them compiles nothing.
 
     Raises:
         InputError: an optimizer or a loss that cannot be traced.
     """
-    return _compile(*_statics(task, entry, shape))
+    return _compile(*_statics(task, entry, names, shape))
 
 
-def compile_all(task: Task, entries: Sequence[Entry], shape: Tile) -> None:
+def compile_all(task: Task, named: Sequence[tuple[Entry, Sequence[str]]], shape: Tile) -> None:
     """Compile the tiles of optimizers side by side, one to a core, to be found compiled later."""
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = []
-        for entry in entries:
-            statics = _statics(task, entry, shape)
+        for entry, names in named:
+            statics = _statics(task, entry, names, shape)
             # Traced here, under the settings of this thread.
             _lower(*statics)
             waiting.append(pool.submit(_compile, *statics))
@@ -286,73 +290,84 @@ def _one(batch: PyTree) -> int:
 def _multiplies_few(loss: Loss | Rule, shapes: _Shapes) -> bool:
     """Tell whether a gradient has products to expand."""
     params, _, _, order, data, _ = shapes.unflatten()
-    rows = len(jax.tree.leaves(data)[0]) if order is None else order.shape[-1]
 
     def shaped(tree: PyTree, *first: int) -> PyTree:
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((*first, *leaf.shape[1:]), leaf.dtype), tree
         )
 
-    return products.are_small(losses.value_and_grad(loss), shaped(params), shaped(data, rows))
+    batch = data if order is None else shaped(data, order.shape[-1])
+    return products.are_small(losses.value_and_grad(loss), shaped(params), batch)
 
 
-def _shapes(task: Task, shape: Tile) -> _Shapes:
-    """Give the shapes of parameters, rates, seeds, orders, data and validation of a tile."""
+def _shapes(task: Task, width: int, shape: Tile) -> _Shapes:
+    """Give the shapes of parameters, settings, seeds, orders, data and validation of a tile."""
     cut = None if task.batch_size == task.rows else (task.steps, task.batch_size)
     # Constants are traced as JAX's default dtype.
     told_apart = task.fingerprint, jnp.result_type(float)
     given = verify.signature((task.data, task.validation))
-    return _shaped(task.init, shape, cut, told_apart, given)
+    return _shaped(task.init, (shape, width), cut, told_apart, given)
 
 
 @functools.lru_cache(maxsize=64)
 def _shaped(
     init: Callable[[Array], PyTree],
-    shape: Tile,
+    sizes: tuple[Tile, int],
     cut: tuple[int, int] | None,
     told_apart: tuple[Any, ...],
     given: tuple[Any, ...],
 ) -> _Shapes:
-    count, (tree, kinds, _) = shape.runs // shape.rates, given
+    (shape, width), (tree, kinds, _) = sizes, given
+    count = shape.runs // shape.settings
     seeds = jax.ShapeDtypeStruct((count,), np.int32)
     params = _starting(init).eval_shape(seeds)
-    rates = jax.ShapeDtypeStruct((count, shape.rates), _kind(params))
+    settings = jax.ShapeDtypeStruct((count, shape.settings, width), _kind(params))
     order = cut and jax.ShapeDtypeStruct((count, *cut), np.int32)
     # Wider numbers come as JAX takes them, or it would warn of every one.
     taken = jax.dtypes.canonicalize_dtype
     held = [jax.ShapeDtypeStruct(size, taken(dtype)) for size, dtype in kinds]
-    inputs = params, rates, seeds, order, *jax.tree.unflatten(tree, held)
+    inputs = params, settings, seeds, order, *jax.tree.unflatten(tree, held)
     leaves, tree = jax.tree.flatten(inputs)
     kinds = tuple((leaf.shape, taken(leaf.dtype)) for leaf in leaves)
     return _Shapes(tree, kinds, devices.mesh("runs", shape.devices), told_apart)
 
 
-def _statics(task: Task, entry: Entry, shape: Tile) -> tuple[Any, ...]:
+class _Steps(NamedTuple):
+    """What the runs of a program do at each step: which optimizer, and when they are measured."""
+
+    entry: Entry
+    names: tuple[str, ...]
+    measured: tuple[int, ...]
+
+
+def _statics(
+    task: Task, entry: Entry, names: Sequence[str], shape: Tile
+) -> tuple[_Functions, _Steps, _Shapes]:
     """Give what makes a tile's program."""
-    shapes = _shapes(task, shape)
-    return _functions(task, shapes), entry, tuple(task.measured.tolist()), shapes
+    shapes = _shapes(task, len(names), shape)
+    return _functions(task, shapes), _Steps(entry, tuple(names), task.measured), shapes
 
 
 @functools.lru_cache(maxsize=256)
-def _compile(*statics: Any) -> Program:
-    lowered, mesh, tracing = _lower(*statics)
+def _compile(functions: _Functions, taken: _Steps, shapes: _Shapes) -> Program:
+    lowered, mesh, tracing = _lower(functions, taken, shapes)
     began = time.perf_counter()
     return Program(lowered.compile(), mesh, tracing + time.perf_counter() - began)
 
 
 @functools.lru_cache(maxsize=256)
 def _lower(
-    functions: _Functions, entry: Entry, measured: tuple[int, ...], shapes: _Shapes
+    functions: _Functions, taken: _Steps, shapes: _Shapes
 ) -> tuple[Any, jax.sharding.Mesh, float]:
     began = time.perf_counter()
     try:
-        lowered = _lowered(functions, entry, measured, shapes)
+        lowered = _lowered(functions, taken, shapes)
     except Exception as error:
         if functions.fast == PLAIN:
             raise
-        lowered = _lowered(functions._replace(fast=PLAIN), entry, measured, shapes)
+        lowered = _lowered(functions._replace(fast=PLAIN), taken, shapes)
         # What is wrong with the functions themselves has been raised by now.
-        _step_aside(f"{type(error).__name__}: {error}", entry.name)
+        _step_aside(f"{type(error).__name__}: {error}", taken.entry.name)
     return *lowered, time.perf_counter() - began
 
 
@@ -365,9 +380,9 @@ def _step_aside(why: str, name: str) -> None:
 
 
 def _lowered(
-    functions: _Functions, entry: Entry, measured: tuple[int, ...], shapes: _Shapes
+    functions: _Functions, taken: _Steps, shapes: _Shapes
 ) -> tuple[Any, jax.sharding.Mesh]:
-    items = functools.partial(_train, _arranged(functions), entry, np.array(measured))
+    items = functools.partial(_train, _arranged(functions), taken)
     options, mesh, given = functions.fast.options, shapes.mesh, shapes.unflatten()
     lowered = _spread(items, mesh, options).lower(*given)
     if _waits(lowered, mesh):
@@ -431,20 +446,21 @@ def verified(task: Task, shape: Tile) -> tuple[Task, str]:
 
 def _held(task: Task, shape: Tile) -> tuple[verify.Difference | None, str]:
     """Hold a task on its path against NumPy, once; give the difference, and that in words."""
-    shapes = _shapes(task, shape)
+    shapes = _shapes(task, 1, shape)
     functions = _functions(task, shapes)
     parts = {"validation": task.validation, "test": task.test}
     program, known = _probing(functions, shapes), verify.signature(parts)
     if known not in program.found:
-        seeds = np.arange(shape.runs // shape.rates, dtype=np.int32)
+        seeds = np.arange(shape.runs // shape.settings, dtype=np.int32)
         params = _starting(task.init)(seeds)
         order = None
         if task.batch_size < task.rows:
-            firsts = [_order(task.rows, task.batch_size, 1, int(seed))[0] for seed in seeds]
-            order = np.stack(firsts)
-        rates = np.zeros((len(seeds), shape.rates), _kind(params))
+            order = np.stack(
+                [_order(task.rows, task.batch_size, 1, int(seed))[0] for seed in seeds]
+            )
+        settings = np.zeros((len(seeds), shape.settings, 1), _kind(params))
         # Each run has its own, or those of an item would be computed once.
-        given = _repeated(params, shape.rates), rates, seeds, order, task.data, parts
+        given = _repeated(params, shape.settings), settings, seeds, order, task.data, parts
         if _waits(program.probe.lower(*given), shapes.mesh):
             program.probe = _probe(functions, devices.mesh("runs", 1))
         program.verify(given, parts)
@@ -465,14 +481,14 @@ def _probe(functions: _Functions, mesh: jax.sharding.Mesh) -> Any:
 def _measure(
     functions: _Functions,
     params: PyTree,
-    rates: Float[Array, "K L"],
+    settings: Float[Array, "K L H"],
     seeds: Int[Array, " K"],
     order: Int[Array, "K B"] | None,
     data: PyTree,
     parts: dict[str, PyTree | None],
 ) -> dict[str, PyTree]:
     """Give the loss and gradient of the first batches, and all that is judged, axes K, L first."""
-    del seeds, rates
+    del seeds, settings
     rule = losses.value_and_grad(functions.loss)
     batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order)
 
@@ -487,7 +503,7 @@ def _measure(
 def _measure_plainly(
     functions: _Functions,
     params: PyTree,
-    rates: Float[Array, "K L"],
+    settings: Float[Array, "K L H"],
     seeds: Int[Array, " K"],
     order: Int[Array, "K B"] | None,
     data: PyTree,
@@ -503,7 +519,7 @@ def _measure_plainly(
         return {"loss of a batch": loss, "gradient of a batch": grads} | judged
 
     firsts = jax.tree.map(lambda leaf: leaf[:, 0], params)
-    return _repeated(jax.vmap(one)(firsts, order), rates.shape[1])
+    return _repeated(jax.vmap(one)(firsts, order), settings.shape[1])
 
 
 def _judge_all(
@@ -535,20 +551,23 @@ def _over_runs(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _repeated(
-    items: PyTree[Shaped[Array, "K ..."]], rates: int
+    items: PyTree[Shaped[Array, "K ..."]], settings: int
 ) -> PyTree[Shaped[Array, "K L ..."]]:
-    """Repeat what an item has for each of its learning rates."""
+    """Repeat what an item has for each of its settings."""
     return jax.tree.map(
-        lambda leaf: jnp.broadcast_to(leaf[:, None], (len(leaf), rates, *leaf.shape[1:])), items
+        lambda leaf: jnp.broadcast_to(leaf[:, None], (len(leaf), settings, *leaf.shape[1:])), items
     )
+
+
+def _build(entry: Entry, steps: int, *, key: Any = None, **setting: Any) -> Any:
+    return entry.build(setting, steps, key)
 
 
 def _train(
     functions: _Functions,
-    entry: Entry,
-    measured: Int[np.ndarray, " E"],
+    taken: _Steps,
     params: PyTree,
-    rates: Float[Array, "K L"],
+    settings: Float[Array, "K L H"],
     seeds: Int[Array, " K"],
     order: Int[Array, "K T B"] | None,
     data: PyTree,
@@ -558,11 +577,13 @@ def _train(
 
     Both have the axes K, L first.
     """
-    plan = training.Plan(functions.loss, entry.make, functions.metrics, _one, entry.evaluate)
-    numbers = {"learning_rate": rates}
+    entry, measured = taken.entry, np.array(taken.measured)
+    build = functools.partial(_build, entry, taken.measured[-1])
+    plan = training.Plan(functions.loss, build, functions.metrics, _one, entry.evaluate)
+    numbers = {name: settings[..., h] for h, name in enumerate(taken.names)}
     if entry.random:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), seeds)
-        numbers["key"] = _repeated(keys, rates.shape[1])
+        numbers["key"] = _repeated(keys, settings.shape[1])
 
     def begin(params: PyTree, numbers: dict[str, Array]) -> tuple[training.Run, Array]:
         return training.begin(plan.made(numbers).optimizer, params), jnp.zeros((), jnp.int32)
@@ -588,7 +609,7 @@ def _train(
         return (run, evaluations), values
 
     windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
-    carry = _nested(begin)(_repeated(params, rates.shape[1]), numbers)
+    carry = _nested(begin)(_repeated(params, settings.shape[1]), numbers)
     (run, evaluations), values = jax.lax.scan(measure, carry, tuple(windows))
     # The last update, which no loss has seen.
     lost = (run.failed < 0) & ~_nested(training.is_finite)(run.state.params)
@@ -601,7 +622,7 @@ def _train(
 def run(
     task: Task,
     entry: Entry,
-    runs: Sequence[Run],
+    trials: Trials,
     shape: Tile,
     *,
     test: bool = False,
@@ -613,19 +634,19 @@ def run(
     Args:
         task: what is trained.
         entry: the optimizer.
-        runs: seeds and learning rates.
+        trials: seeds and settings.
         shape: from `tile`; every call of it is the same program.
         test: whether to score the test data at the end of each run.
         folder: where finished tiles are kept and found again; nowhere where None.
         on_progress: called with the number of runs done after each tile.
     """
-    places, items = _items(tuple(runs), shape.rates)
-    task = verified(task, shape)[0]
-    program = functools.cache(lambda: compiled(task, entry, shape))
+    places, items = _items(trials, shape.settings)
+    task, names = verified(task, shape)[0], tuple(sorted(trials.settings))
+    program = functools.cache(lambda: compiled(task, entry, names, shape))
     tiles, end = [], 0
     for chosen in _cut(items, shape):
-        end += chosen.rates.size
-        path = folder and folder / _name(task, entry, test, chosen, shape)
+        end += chosen.settings.shape[0] * chosen.settings.shape[1]
+        path = folder and folder / _name(task, (entry.name, *names), test, chosen, shape)
         done = path and _read(path)
         if not done:
             done = _call(task, program(), shape, chosen, test)
@@ -652,66 +673,63 @@ def run(
     return swept, Seconds(float(compiling.max()), running)
 
 
-def is_kept(task: Task, entry: Entry, runs: Sequence[Run], shape: Tile, folder: Path) -> bool:
+def is_kept(task: Task, entry: Entry, trials: Trials, shape: Tile, folder: Path) -> bool:
     """Tell whether all tiles of the runs are kept already, not scored on the test data."""
-    tiles = _cut(_items(tuple(runs), shape.rates)[1], shape)
-    return all((folder / _name(task, entry, False, each, shape)).exists() for each in tiles)
+    tiles = _cut(_items(trials, shape.settings)[1], shape)
+    whose = entry.name, *sorted(trials.settings)
+    return all((folder / _name(task, whose, False, each, shape)).exists() for each in tiles)
 
 
-def cause(task: Task, entry: Entry, run: Run) -> str:
+def cause(task: Task, entry: Entry, seed: int, setting: Mapping[str, float]) -> str:
     """Say where and why a run met a number that is not finite, by running it alone."""
-    seed, rate = run
-    key = jax.random.fold_in(jax.random.key(0), seed)
-    make = functools.partial(entry.make, key=key) if entry.random else entry.make
+    key = jax.random.fold_in(jax.random.key(0), seed) if entry.random else None
+    make = functools.partial(_build, entry, task.steps, key=key)
     order = (
-        batches.full_batch(task.rows, task.epochs)
+        batches.full_batch(task.rows, task.steps)
         if task.batch_size == task.rows
-        else _order(task.rows, task.batch_size, task.epochs, seed)
+        else _order(task.rows, task.batch_size, task.steps, seed)
     )
     params = task.init(jax.random.key(seed))
     plan = training.Plan(task.loss, make)
-    return training.attempt(
-        plan, {"learning_rate": rate}, (params, task.data, order), training.value
-    )[2]
+    return training.attempt(plan, setting, (params, task.data, order), training.value)[2]
 
 
 class _Items(NamedTuple):
-    """Seeds and the learning rates of each."""
+    """Seeds and the settings of each, the hyperparameters in the order of their names."""
 
     seeds: Int[np.ndarray, " K"]
-    rates: Float[np.ndarray, "K L"]
+    settings: Float[np.ndarray, "K L H"]
 
 
-def _name(task: Task, entry: Entry, test: bool, items: _Items, shape: Tile) -> str:
+def _name(task: Task, whose: tuple[str, ...], test: bool, items: _Items, shape: Tile) -> str:
     """Name a tile by all that its numbers depend on beside the protocol: also by what made it."""
-    pairs = list(zip(items.seeds.tolist(), items.rates.tolist(), strict=True))
     made = devices.releases(), task.fast or fast(), jax.local_device_count()
-    said = json.dumps([entry.name, test, pairs, shape, made])
-    return f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.safetensors"
+    said = json.dumps([whose, test, items.settings.shape, shape, made]).encode()
+    digest = hashlib.sha256(said + items.seeds.tobytes() + items.settings.tobytes())
+    return f"{digest.hexdigest()[:24]}.safetensors"
 
 
-@functools.lru_cache(maxsize=8)
-def _items(runs: tuple[Run, ...], together: int) -> tuple[Int[np.ndarray, " R"], _Items]:
-    """Group runs of one seed into items of so many rates, the last of a seed filled up.
+def _items(trials: Trials, together: int) -> tuple[Int[np.ndarray, " R"], _Items]:
+    """Group runs of one seed into items of so many settings, the last of a seed filled up.
 
-    Gives also the place of each run among all the rates of all items.
+    Gives also the place of each run among all the settings of all items.
     """
-    seeds = np.array([seed for seed, _ in runs], np.int32)
-    rates = np.array([rate for _, rate in runs], float)
+    seeds = np.asarray(trials.seeds, np.int32)
+    named = [np.asarray(trials.settings[name], float) for name in sorted(trials.settings)]
     by_seed = np.argsort(seeds, kind="stable")
-    seeds, rates = seeds[by_seed], rates[by_seed]
-    offset = (np.arange(len(runs)) - np.searchsorted(seeds, seeds)) % together
+    seeds, settings = seeds[by_seed], np.stack(named, axis=-1)[by_seed]
+    offset = (np.arange(len(seeds)) - np.searchsorted(seeds, seeds)) % together
     (firsts,) = np.nonzero(offset == 0)
-    lasts = np.append(firsts[1:], len(runs)) - 1
+    lasts = np.append(firsts[1:], len(seeds)) - 1
     filled = np.minimum(firsts[:, None] + np.arange(together), lasts[:, None])
-    places = np.empty(len(runs), int)
+    places = np.empty(len(seeds), int)
     places[by_seed] = (np.cumsum(offset == 0) - 1) * together + offset
-    return places, _Items(seeds[firsts], rates[filled])
+    return places, _Items(seeds[firsts], settings[filled])
 
 
 def _cut(items: _Items, shape: Tile) -> Iterator[_Items]:
     """Cut items into those of each tile."""
-    count = shape.runs // shape.rates
+    count = shape.runs // shape.settings
     for first in range(0, len(items.seeds), count):
         yield _Items(*(each[first : first + count] for each in items))
 
@@ -720,29 +738,36 @@ def _call(
     task: Task, program: Program, shape: Tile, items: _Items, test: bool
 ) -> dict[str, np.ndarray]:
     """Run one tile; give each measurement with the tile's runs along the first axis."""
-    filled = np.minimum(np.arange(shape.runs // shape.rates), len(items.seeds) - 1)
-    placed = _inputs(task, items.seeds[filled], items.rates[filled], program.mesh)
+    filled = np.minimum(np.arange(shape.runs // shape.settings), len(items.seeds) - 1)
+    placed = _inputs(task, items.seeds[filled], items.settings[filled], program.mesh)
     inputs = *placed, task.data, task.validation
     began = time.perf_counter()
     values, params = jax.block_until_ready(program.call(*inputs))
     running = time.perf_counter() - began
     if test:
-        scores = _scoring(_functions(task, _shapes(task, shape)))(params, task.test)
+        shapes = _shapes(task, items.settings.shape[-1], shape)
+        scores = _scoring(_functions(task, shapes))(params, task.test)
         values |= {f"test_{name}": value for name, value in scores.items()}
+    count = items.settings.shape[0] * items.settings.shape[1]
     arrays = {
-        name: np.asarray(value).reshape(-1, *value.shape[2:])[: items.rates.size]
+        name: np.asarray(value).reshape(-1, *value.shape[2:])[:count]
         for name, value in values.items()
     }
     return arrays | {"seconds": np.array([program.seconds, running])}
 
 
 def _inputs(
-    task: Task, seeds: Int[np.ndarray, " K"], rates: Float[np.ndarray, "K L"], mesh: Any
+    task: Task, seeds: Int[np.ndarray, " K"], settings: Float[np.ndarray, "K L H"], mesh: Any
 ) -> tuple[Any, ...]:
-    """Give parameters, learning rates, seeds and orders of items, each with the items first."""
-    cut = None if task.batch_size == task.rows else (task.rows, task.batch_size, task.epochs)
-    items = seeds.tobytes(), rates.tobytes()
-    return _placed(task.init, items, rates.shape, cut, mesh, _settings())
+    """Give parameters, settings, seeds and orders of items, each with the items first."""
+    cut = None if task.batch_size == task.rows else (task.rows, task.batch_size, task.steps)
+    params, order = _drawn(task.init, seeds.tobytes(), cut, mesh, _settings())
+    placed = jax.device_put(settings.astype(_kind(params)), _spread_over(mesh))
+    return params, placed, seeds, order
+
+
+def _spread_over(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("runs"))
 
 
 def _settings() -> tuple[Any, ...]:
@@ -752,24 +777,21 @@ def _settings() -> tuple[Any, ...]:
 
 
 @functools.lru_cache(maxsize=8)
-def _placed(
+def _drawn(
     init: Callable[[Array], PyTree],
-    items: tuple[bytes, bytes],
-    shape: tuple[int, int],
+    packed: bytes,
     cut: tuple[int, int, int] | None,
     mesh: jax.sharding.Mesh,
     settings: Any,
-) -> tuple[Any, ...]:
-    """Draw them and move them to their devices, which takes as long as short runs do.
+) -> tuple[Any, Any]:
+    """Draw starts and orders and move them to their devices, which takes as long as short runs do.
 
     There is no order where every batch is all of the data, as it is.
     """
     del settings
-    seeds, rates = np.frombuffer(items[0], np.int32), np.frombuffer(items[1]).reshape(shape)
-    params = _starting(init)(seeds)
+    seeds = np.frombuffer(packed, np.int32)
     order = None if cut is None else np.stack([_order(*cut, seed) for seed in seeds.tolist()])
-    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("runs"))
-    return jax.device_put((params, rates.astype(_kind(params)), seeds, order), spread)
+    return jax.device_put((_starting(init)(seeds), order), _spread_over(mesh))
 
 
 def _kind(params: PyTree) -> Any:
@@ -790,8 +812,9 @@ def _starting(init: Callable[[Array], PyTree]) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _order(rows: int, batch_size: int, epochs: int, seed: int) -> Int[np.ndarray, "T B"]:
-    return batches.shuffled(rows, batch_size, epochs, seed)
+def _order(rows: int, batch_size: int, steps: int, seed: int) -> Int[np.ndarray, "T B"]:
+    epochs = -(-steps // (rows // batch_size))
+    return batches.shuffled(rows, batch_size, epochs, seed)[:steps]
 
 
 @functools.lru_cache(maxsize=64)

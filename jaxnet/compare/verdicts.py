@@ -1,76 +1,96 @@
-"""What a comparison says of each optimizer, of its runs and those of plain SGD.
+"""What a comparison says of each optimizer, of its replicates and those of the baseline.
 
-Shapes: E measurements along a run, S seeds, L learning rates.
+Shapes: R replicates, K trials of each, E measurements along a run.
 """
 
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxnet.compare import statistics
-from jaxnet.compare.protocol import Protocol
-from jaxnet.compare.runs import PHASES, Record, Runs
-from jaxnet.compare.statistics import Interval, Paired
+from jaxnet.compare.protocol import TIMES, Protocol
+from jaxnet.compare.runs import Record, Runs
+from jaxnet.compare.statistics import Interval, Scale, Verdict
 
-# A learning rate forgives if its loss is within this factor of the best rate's.
+# A setting forgives if its loss is within this factor of the best's.
 WITHIN = 1.1
+# Pieces of an axis whose losses are held against each other, to tell what it matters.
+_PIECES = 6
 _NOTHING = Interval(math.nan, math.nan, math.nan)
+
+
+class Pair(NamedTuple):
+    """One optimizer held against another, replicate by replicate.
+
+    Attributes:
+        optimizer, other: their names.
+        difference: how many times the other's value this one's is, or this minus the other's, of
+            the replicates where neither failed. scale: which of the two.
+        p_value: of both tests, of values and of failures, corrected for all pairs and looks: at
+            most the level where there is a verdict.
+        only: in how many replicates this one alone failed, and in how many the other.
+        smallest_told: the difference that such replicates tell in four of five comparisons.
+        verdict: in two words.
+    """
+
+    optimizer: str
+    other: str
+    difference: Interval
+    scale: Scale
+    p_value: float
+    only: tuple[int, int]
+    smallest_told: float
+    verdict: Verdict
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What the comparison says of one optimizer, of its runs at the tuned rate on fresh seeds.
+    """What the comparison says of one optimizer.
 
-    A run that diverged counts as worse than every run that did not; a figure that it would make
-    infinite is nan, and shown as a dash.
+    A run that diverged, or never reached the target where this is judged, is a failure; a figure
+    that failures make infinite is infinite.
 
     Attributes:
-        optimizer: its name.
-        learning_rate: the tuned one. at_edge: "", or "lowest" or "highest" where it is still the
-            end of its range after extending it. rates: how many rates were tried; trials: runs.
-        diverged: how many of the runs at the tuned rate.
-        median: final loss over seeds. mean: its interquartile mean. best: lowest loss on the way.
-        metrics: by name, the interquartile mean of each metric at the end.
-        default: interquartile mean of the final loss at the customary rate, `default_rate`.
-        difference: to plain SGD, paired by seed; below zero is better; None for SGD itself.
-        p_value: of the paired test; adjusted: corrected for all the optimizers (Holm).
-        verdict: "baseline", "better", "worse", "not told apart" or "cannot run".
-        seeds_needed: how many seeds would tell a difference as large as the one seen; None where
-            it is told already or cannot be foreseen.
-        sentence: all that, in words.
-        steps_to_target: median over seeds, runs that never reach it censored; nan where over half
-            never do. reached: how many runs do.
-        forgiving: share of the tried rates within a factor `WITHIN` of the best rate's loss.
-        best_of: shape [L], the expected final loss of the best of k rates tried, for k = 1 to L.
+        optimizer: what it is called. verdict, sentence: against the baseline, in words.
+        pair: the figures of that; None for the baseline.
+        setting: the one to use in the end, by hyperparameter. quartiles: of what the replicates
+            picked, by hyperparameter.
+        beyond: the share of replicates whose learning rate lies beyond its axis.
+        trials: settings tried in a replicate. failed: replicates.
+        value: what is judged, where replicates picked a setting each: what a user gets who tunes.
+        recommended: the same at `setting`. customary: at the customary setting.
+        metrics: by name, each at the settings picked.
+        best_of: shape [K], the lowest loss among the first k trials, the median replicate's.
+        forgiving: share of the first trials within a factor `WITHIN` of their replicate's best.
+        effects: by hyperparameter, the share of the differences between trials that its value
+            alone explains.
+        steps_to_target: of the replicates. reached: how many do.
         evaluations: of a run, median. compile_seconds: once. run_seconds: of all its runs.
         step_seconds: of one step of one run.
     """
 
     optimizer: str
-    verdict: str = "baseline"
+    verdict: Verdict = "baseline"
     sentence: str = ""
-    learning_rate: float = math.nan
-    at_edge: str = ""
-    rates: int = 0
+    pair: Pair | None = None
+    setting: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    quartiles: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
+    beyond: float = 0.0
     trials: int = 0
-    diverged: int = 0
-    median: Interval = _NOTHING
-    mean: Interval = _NOTHING
-    best: Interval = _NOTHING
+    failed: int = 0
+    value: Interval = _NOTHING
+    recommended: Interval = _NOTHING
+    customary: Interval = _NOTHING
     metrics: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
-    default_rate: float = math.nan
-    default: Interval = _NOTHING
-    difference: Interval | None = None
-    p_value: float = math.nan
-    adjusted: float = math.nan
-    seeds_needed: int | None = None
+    best_of: Float[np.ndarray, " K"] = dataclasses.field(default_factory=lambda: np.zeros(0))
+    forgiving: float = math.nan
+    effects: Mapping[str, float] = dataclasses.field(default_factory=dict)
     steps_to_target: Interval = _NOTHING
     reached: int = 0
-    forgiving: float = math.nan
-    best_of: Float[np.ndarray, " L"] = dataclasses.field(default_factory=lambda: np.zeros(0))
     evaluations: float = math.nan
     compile_seconds: float = math.nan
     run_seconds: float = math.nan
@@ -88,65 +108,143 @@ def target(record: Record) -> float:
     return middle if math.isfinite(middle) else math.nan
 
 
-def answers(record: Record, target: float) -> list[Answer]:
-    """Answer for each optimizer: figures, then what the test says of them, then words.
+def values(record: Record, phase: str, target: float) -> dict[str, Float[np.ndarray, " R"]]:
+    """Give what is judged of each optimizer in each replicate, lower better, infinite for failures.
+
+    Args:
+        record: of the runs. phase: "tuned", "recommended" or "customary".
+        target: the loss that times are counted to.
+    """
+    judging = record.protocol.judging
+    if judging.by not in TIMES:
+        sign = -1.0 if judging.maximised else 1.0
+        finals = {
+            name: runs.final(judging.data, judging.by) for name, runs in record.phase(phase).items()
+        }
+        return {name: np.where(np.isinf(v), np.inf, sign * v) for name, v in finals.items()}
+    return {name: _times(record, runs, target) for name, runs in record.phase(phase).items()}
+
+
+def _times(record: Record, runs: Runs, target: float) -> Float[np.ndarray, " R"]:
+    by = record.protocol.judging.by
+    steps = statistics.steps_to_target(runs.curves(record.steps), record.steps, target)
+    if by == "evaluations":
+        return steps * runs.evaluations / record.protocol.steps
+    return steps * record.log.seconds[runs.optimizer].step if by == "seconds" else steps
+
+
+def alpha(protocol: Protocol) -> float:
+    """Give the share of the level that each comparison has at this look."""
+    judging = protocol.judging
+    return statistics.spent(len(judging.looks), judging.level) / max(1, len(protocol.comparisons))
+
+
+def pairs(record: Record, target: float) -> list[Pair]:
+    """Hold optimizers against each other, as the protocol says."""
+    protocol = record.protocol
+    judging, share = protocol.judging, alpha(protocol)
+    judged = values(record, "tuned", target)
+    scale = statistics.scale_of([each[np.isfinite(each)] for each in judged.values()])
+    sizes = {n: statistics.location(v, share, scale).estimate for n, v in judged.items()}
+    told = []
+    for name, other in protocol.comparisons:
+        mine, others = judged[name], judged[other]
+        pair = statistics.paired(mine, others, share, scale)
+        told.append(
+            Pair(
+                optimizer=name,
+                other=other,
+                difference=_upright(pair.difference, protocol),
+                scale=scale,
+                p_value=statistics.adjusted(pair, share, judging.level),
+                only=pair.only,
+                smallest_told=statistics.smallest_told(mine, others, share, scale),
+                verdict=statistics.verdict(pair, share, judging.margin, scale, sizes[other]),
+            )
+        )
+    return told
+
+
+def _upright(interval: Interval, protocol: Protocol) -> Interval:
+    """Give an interval of what is judged as it is shown: what is maximised was turned round."""
+    estimate, low, high = interval
+    return Interval(-estimate, -high, -low) if protocol.judging.maximised else interval
+
+
+def answers(record: Record, target: float, pairs: list[Pair]) -> list[Answer]:
+    """Answer for each optimizer: figures, then what the tests say of them, in words.
 
     Args:
         record: runs, and what is known of them.
         target: the loss that steps to it are counted to.
+        pairs: from `pairs`.
 
     Returns:
-        Plain SGD's, the others' best first, and last those that cannot run.
+        The baseline's, the others' best first, and last those that cannot run.
     """
-    protocol, log = record.protocol, record.log
-    finals = {
-        name: runs.final(protocol.judging.data) for name, runs in record.phase("tuned").items()
+    protocol = record.protocol
+    against = {p.optimizer: p for p in pairs if p.other == protocol.baseline}
+    judged = {
+        phase: values(record, phase, target) for phase in ("tuned", "recommended", "customary")
     }
-    baseline = finals[protocol.baseline]
-    pairs = {
-        name: statistics.paired(final, baseline)
-        for name, final in finals.items()
-        if name != protocol.baseline
-    }
-    adjusted = statistics.holm(np.array([each.p_value for each in pairs.values()]))
-    figures = {name: _figures(record, name, target) for name in finals}
-    for (name, pair), p_value in zip(pairs.items(), adjusted.tolist(), strict=True):
-        answer = _tested(figures[name], pair, p_value, protocol)
-        if answer.verdict == "not told apart" and pair.difference.estimate:
-            needed = _seeds_needed(finals[name], baseline, protocol)
-            answer = dataclasses.replace(answer, seeds_needed=needed)
-        figures[name] = answer
-    first, *others = (_worded(answer, record) for answer in figures.values())
-    others.sort(key=lambda each: (math.isnan(each.mean.estimate), each.mean.estimate))
-    return [first, *others, *(_unable(name, why) for name, why in log.unable.items())]
+    scale = statistics.scale_of([v[np.isfinite(v)] for v in judged["tuned"].values()])
+    first, *others = (
+        _worded(
+            dataclasses.replace(
+                _figures(record, name, target),
+                **{
+                    field: _upright(_located(judged[phase][name], protocol, scale), protocol)
+                    for field, phase in _SHOWN.items()
+                },
+                failed=int(np.sum(np.isinf(judged["tuned"][name]))),
+                pair=against.get(name),
+                verdict=against[name].verdict if name in against else "baseline",
+            ),
+            record,
+        )
+        for name in protocol.optimizers
+    )
+    others.sort(key=lambda each: _rank(each, protocol))
+    return [first, *others, *(_unable(name, why) for name, why in record.log.unable.items())]
+
+
+_SHOWN = {"value": "tuned", "recommended": "recommended", "customary": "customary"}
+
+
+def _rank(answer: Answer, protocol: Protocol) -> tuple[bool, float]:
+    value = answer.value.estimate
+    return math.isnan(value), -value if protocol.judging.maximised else value
+
+
+def _located(values: Float[np.ndarray, " R"], protocol: Protocol, scale: Scale) -> Interval:
+    above = scale == "ratio" and statistics.scale_of([values[np.isfinite(values)]]) == "ratio"
+    return statistics.location(values, alpha(protocol), "ratio" if above else "difference")
 
 
 def _figures(record: Record, name: str, target: float) -> Answer:
     """Give what the runs of an optimizer say, beside no other's."""
     protocol, seconds = record.protocol, record.log.seconds[name]
-    tuning, tuned, default = (record.phase(phase)[name] for phase in PHASES)
-    judged = protocol.judging.data
-    final, curves = tuned.final(judged), tuned.curves(record.steps)
-    rate, edge = tuning.best_rate()
-    tried = tuning.by_rate()[1]
-    times = statistics.steps_to_target(curves, record.steps, target)
+    search, tuning, tuned = (
+        protocol.optimizers[name],
+        record.phase("tuning")[name],
+        record.phase("tuned")[name],
+    )
+    scores, picked = tuning.scores(), tuned.settings
+    first = scores[:, : search.stages[0]]
+    steps = statistics.steps_to_target(tuned.curves(record.steps), record.steps, target)
+    rates = search.axes["learning_rate"].point(picked["learning_rate"])
     return Answer(
         optimizer=name,
-        learning_rate=rate,
-        at_edge=edge,
-        rates=len(tried),
-        trials=len(tuning.seed),
-        diverged=int(np.sum(np.isinf(final))),
-        median=statistics.median(final),
-        mean=statistics.interquartile_mean(final),
-        best=statistics.interquartile_mean(curves.min(axis=1)),
-        metrics=_metrics(tuned, judged),
-        default_rate=protocol.optimizers[name].customary_rate,
-        default=statistics.interquartile_mean(default.final(judged)),
-        steps_to_target=times.median,
-        reached=times.reached,
-        forgiving=statistics.share_within(tried, WITHIN),
-        best_of=statistics.best_of(tried),
+        setting={n: float(v[0]) for n, v in record.phase("recommended")[name].settings.items()},
+        quartiles={n: Interval(*np.quantile(v, (0.5, 0.25, 0.75))) for n, v in picked.items()},
+        beyond=float(np.mean((rates < 0) | (rates > 1))),
+        trials=scores.shape[1],
+        metrics=_metrics(tuned, protocol),
+        best_of=np.median(np.minimum.accumulate(scores, axis=1), axis=0),
+        forgiving=_forgiving(first, scores.min(axis=1, keepdims=True)),
+        effects=_effects(tuning, record),
+        steps_to_target=_located(steps, protocol, "ratio"),
+        reached=int(np.isfinite(steps).sum()),
         evaluations=float(np.median(tuned.evaluations)),
         compile_seconds=seconds.compile,
         run_seconds=seconds.run,
@@ -154,81 +252,144 @@ def _figures(record: Record, name: str, target: float) -> Answer:
     )
 
 
-def _metrics(tuned: Runs, judged: str) -> dict[str, Interval]:
-    last = {name: values[:, -1] for name, values in tuned.validation.items()}
-    return {
-        name: statistics.interquartile_mean(np.where(np.isfinite(values), values, np.inf))
-        for name, values in (tuned.test if judged == "test" else last).items()
-        if name != "loss"
-    }
+def _forgiving(first: Float[np.ndarray, "R K"], best: Float[np.ndarray, "R 1"]) -> float:
+    close = np.isfinite(first) & (first <= np.maximum(best * WITHIN, best / WITHIN))
+    return float(close.mean())
 
 
-def _tested(answer: Answer, pair: Paired, adjusted: float, protocol: Protocol) -> Answer:
-    return dataclasses.replace(
-        answer,
-        difference=pair.difference,
-        p_value=pair.p_value,
-        adjusted=adjusted,
-        verdict=statistics.verdict(adjusted, pair, protocol.judging.level),
-    )
+def _metrics(tuned: Runs, protocol: Protocol) -> dict[str, Interval]:
+    located = {}
+    for name in protocol.metrics:
+        final = tuned.final(protocol.judging.data, name)
+        located[name] = _located(final, protocol, "difference")
+    return located
+
+
+def _effects(tuning: Runs, record: Record) -> dict[str, float]:
+    """Give the share of the variance of ranks within replicates that each axis explains alone."""
+    search = record.protocol.optimizers[tuning.optimizer]
+    scores = tuning.scores()
+    ranks = np.argsort(np.argsort(scores, axis=1), axis=1).astype(float).ravel()
+    spread = ranks.var()
+    shares = {}
+    for name, tried in tuning.tried().items():
+        points = search.axes[name].point(tried.ravel())
+        order = np.argsort(points, kind="stable")
+        pieces = (
+            [points == each for each in np.unique(points)]
+            if search.axes[name].scale == "choice"
+            else np.array_split(order, _PIECES)
+        )
+        within = sum(
+            ranks[piece].var() * len(ranks[piece]) for piece in pieces if ranks[piece].size
+        )
+        shares[name] = 1 - within / (spread * len(ranks)) if spread else 0.0
+    return shares
 
 
 def _unable(name: str, why: str) -> Answer:
     """Say that an optimizer cannot step from these parameters, and why."""
-    said = f"{name} cannot run on these parameters: {why}."
-    return Answer(optimizer=name, verdict="cannot run", sentence=said)
-
-
-def _seeds_needed(
-    final: Float[np.ndarray, " S"], baseline: Float[np.ndarray, " S"], protocol: Protocol
-) -> int | None:
-    """Foresee how many seeds would tell; the fewest that can, where every seed leans one way."""
-    tests, level = len(protocol.optimizers) - 1, protocol.judging.level
-    if not (np.isfinite(final).all() and np.isfinite(baseline).all()):
-        return None
-    if len(final) > 2 and abs(np.sign(final - baseline).sum()) == len(final):
-        return statistics.fewest_seeds(tests, level)
-    return statistics.seeds_needed(final - baseline, level, tests=tests)
+    sentence = f"{name} cannot run on these parameters: {why}."
+    return Answer(optimizer=name, verdict="cannot run", sentence=sentence)
 
 
 def _worded(answer: Answer, record: Record) -> Answer:
-    ended = math.isfinite(record.phase("tuning")[answer.optimizer].by_rate()[1].min())
-    said = _sentence(answer, record.protocol, ended)
+    sentence = _sentence(answer, record.protocol)
+    if crossing := _crossing(answer, record):
+        sentence += f" {crossing}"
     why = record.log.reasons.get(answer.optimizer)
-    return dataclasses.replace(answer, sentence=f"{said} Of one, {why}." if why else said)
+    return dataclasses.replace(answer, sentence=f"{sentence} Of one, {why}." if why else sentence)
 
 
-def _sentence(answer: Answer, protocol: Protocol, ended: bool) -> str:
-    """Say in words what an answer says in figures; `ended`: whether any rate tried did."""
-    seeds, fewest = len(protocol.judging.seeds), protocol.judging.fewest_seeds
-    many, name, apart = f"{seeds} seed{'s' if seeds > 1 else ''}", answer.optimizer, ""
-    difference, p = answer.difference, f"p = {answer.adjusted:.2g} corrected for all comparisons"
-    unsure = answer.verdict == "not told apart"
-    lost = math.isnan(answer.mean.estimate) and unsure
-    if difference and not (lost or math.isnan(difference.estimate)):
-        apart = f": {protocol.judging.data} loss {_apart(difference)}"
-    if difference is None:
-        said = f"Plain SGD, at its tuned rate {answer.learning_rate:.3g}, is the baseline."
-    elif unsure:
-        said = f"{name} and plain SGD are not told apart by {many}{apart}, {p}."
-        if seeds < fewest:
-            said += f" So few cannot tell: give at least {fewest}."
-        if answer.seeds_needed:
-            said += f" About {answer.seeds_needed} seeds would tell a difference as large."
-    else:
-        said = f"{name} is {answer.verdict} than plain SGD{apart}, {p}, {many}."
-    if answer.at_edge and ended:
-        said += (
-            f" Its best rate is still the {answer.at_edge} tried, so it may do better beyond: "
-            "give it a range of its own."
+def judged_by(protocol: Protocol) -> str:
+    """Say what is judged, in words."""
+    judging = protocol.judging
+    return f"{judging.by} to target" if judging.by in TIMES else f"{judging.data} {judging.by}"
+
+
+def _sentence(answer: Answer, protocol: Protocol) -> str:
+    """Say in words what an answer says in figures."""
+    name, pair, total = answer.optimizer, answer.pair, protocol.replicates
+    many = f"{total} replicate{'s' * (total > 1)}"
+    lost = f" {answer.failed} of {many} failed." if answer.failed else ""
+    if pair is None:
+        settled = ", ".join(f"{n} {v:.3g}" for n, v in answer.setting.items())
+        plain = "Plain SGD" if name == "sgd" else name
+        sentence = f"{plain}, the baseline, is best used with {settled}."
+    elif pair.verdict in ("better", "worse"):
+        sentence = f"{name} is {pair.verdict} than {pair.other}: {apart(pair, protocol)}."
+    elif pair.verdict == "as good":
+        sentence = (
+            f"{name} is as good as {pair.other}, within {protocol.judging.margin:.0%}: "
+            f"{apart(pair, protocol)}."
         )
-    return said + (f" {answer.diverged} of {many} diverged." if answer.diverged else "")
+    elif pair.verdict == "not told apart":
+        sentence = f"{name} and {pair.other} are not told apart by {many}{_told(pair, protocol)}."
+    else:
+        sentence = (
+            f"{name} {pair.verdict} than {pair.other}: in {pair.only[0]} of {many} it alone, in "
+            f"{pair.only[1]} {pair.other} alone."
+        )
+        if math.isfinite(pair.difference.estimate):
+            sentence += f" Where both lasted: {apart(pair, protocol)}."
+    if answer.beyond > 0.5:
+        sentence += (
+            f" {answer.beyond:.0%} of its replicates picked a learning rate beyond the range "
+            "searched: give it a wider one."
+        )
+    return sentence + lost
 
 
-def _apart(difference: Interval) -> str:
-    estimate, low, high = difference
-    side = "lower" if estimate < 0 else "higher"
-    said = f"{side} by {abs(estimate):.3g}" if estimate else "the same"
-    if math.isfinite(low) and math.isfinite(high):
-        said += f" (95% interval of the difference {low:+.3g} to {high:+.3g})"
-    return said
+def _told(pair: Pair, protocol: Protocol) -> str:
+    fewest = statistics.fewest(alpha(protocol))
+    if protocol.replicates < fewest:
+        return f", which are too few to tell anything: give at least {fewest}"
+    if not math.isfinite(pair.smallest_told):
+        return ""
+    least = (
+        f"of {pair.smallest_told - 1:.0%}"
+        if pair.scale == "ratio" and pair.smallest_told < 2
+        else f"{pair.smallest_told:.2g} times as large"
+        if pair.scale == "ratio"
+        else f"of {pair.smallest_told:.2g}"
+    )
+    return f"; they would have told a difference {least} in four of five comparisons"
+
+
+def apart(pair: Pair, protocol: Protocol) -> str:
+    """Say a difference in words, with its interval, in as many figures as that bears."""
+    estimate, low, high = pair.difference
+    shape = _digits(low, high)
+    level = 1 - statistics.spent(len(protocol.judging.looks), protocol.judging.level)
+    sure = f" ({100 * level:.4g}% interval {low:{shape}} to {high:{shape}})"
+    of = judged_by(protocol)
+    if pair.scale == "ratio":
+        return f"{of} {estimate:{shape}} times {pair.other}'s{sure}"
+    return f"{of} {estimate:+{shape}} from {pair.other}'s{sure}"
+
+
+def _digits(low: float, high: float) -> str:
+    """Give the format of two figures of an interval's width: more would be noise."""
+    width = high - low
+    if not math.isfinite(width) or width <= 0:
+        return ".3g"
+    decimals = int(np.clip(1 - math.floor(math.log10(width)), 0, 12))
+    return f".{decimals}f" if decimals < 7 else ".3g"
+
+
+def _crossing(answer: Answer, record: Record) -> str:
+    """Say where the median curves of an optimizer and the baseline cross, if it is for good."""
+    pair, protocol = answer.pair, record.protocol
+    if pair is None or pair.verdict not in ("better", "worse"):
+        return ""
+    tuned = record.phase("tuned")
+    mine, others = (tuned[name].curves(record.steps) for name in (pair.optimizer, pair.other))
+    with np.errstate(invalid="ignore"):
+        lead = np.sign(mine - others).mean(axis=0)
+    end = -1.0 if pair.verdict == "better" else 1.0
+    against = np.flatnonzero(end * lead < -0.5)
+    if not len(against) or end * lead[-1] < 0.5:
+        return ""
+    step = int(record.steps[against[-1]])
+    side = "behind" if pair.verdict == "better" else "ahead"
+    return f"It is {side} until step {step} of {protocol.steps}: shorter runs say the opposite."
