@@ -201,12 +201,13 @@ class Entry:
         }
 
     def _check(self, name: str) -> None:
-        taken = {*_parameters(self.make), *self.space} - {"key"} - (_AROUND.keys() - self.space)
+        own = {each.name for each in _parameters(self.make).values() if _may_be_number(each)}
+        taken = {*own, *self.space} - (_AROUND.keys() - self.space)
         if name not in taken:
             near = difflib.get_close_matches(str(name), taken, 3, 0.4) or sorted(taken)
             raise InputError(
-                f"tune: expected hyperparameters of {self.name}, got {name!r}; the nearest are "
-                f"{', '.join(near)}"
+                f"tune: expected hyperparameters of {self.name} that are numbers, got {name!r}; "
+                f"the nearest are {', '.join(near)}"
             )
 
     def build(
@@ -316,9 +317,10 @@ def join(name: str, optimizer: Any) -> Entry:
     An `Entry` says all of it. A function of `learning_rate`, and of `key` if it draws noise, is
     searched over the rates of most optimizers, and over its other arguments that are numbers
     unless told otherwise and have the name of a hyperparameter of optax, such as `b1`; bind those
-    that are to stay with functools.partial. One that is made already has its updates multiplied by the rate. Both may be searched over what is put
-    around any optimizer (see `Entry`), which is wrong for a schedule-free one: give an `Entry`
-    of it. A schedule of your own is one of peak 1, multiplied by the rate:
+    that are to stay with functools.partial. One that is made already has its updates multiplied
+    by the rate. Both may be searched over what is put around any optimizer (see `Entry`), of
+    which schedules are wrong for a schedule-free one: give an `Entry` of it. A schedule of your
+    own is one of peak 1, multiplied by the rate:
     `lambda learning_rate: optax.adamw(lambda t: learning_rate * schedule(t))`; optax's
     `warmup_cosine_decay_schedule` and `sgdr_schedule` cannot be traced over another.
 
@@ -349,6 +351,13 @@ def _usual(name: str, make: MakeOptimizer, note: str) -> Entry:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool)
+
+
+def _may_be_number(parameter: inspect.Parameter) -> bool:
+    default = parameter.default
+    return parameter.name != "key" and (
+        _is_number(default) or default is None or default is parameter.empty
+    )
 
 
 def _row(

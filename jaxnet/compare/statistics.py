@@ -155,6 +155,8 @@ def verdict(pair: Paired, alpha: float, margin: float, scale: Scale, size: float
         margin: what difference does not matter, as a share of the baseline's value.
         size: the baseline's value, that the margin is a share of on the scale of differences.
     """
+    if not margin >= 0:
+        raise InputError(f"margin: expected at least 0, got {margin}")
     _, alpha_failures = _shares(pair.lasted, sum(pair.only), alpha)
     if pair.p_failures <= alpha_failures:
         return "fails more often" if pair.only[0] > pair.only[1] else "fails less often"
@@ -248,6 +250,8 @@ def detectable(pairs: int, alpha: float, power: float = 0.8) -> float:
     It is in standard deviations of the paired differences, inf where so few pairs never tell.
     """
     _between_0_and_1("power", power)
+    if power <= alpha:
+        raise InputError(f"power: expected more than alpha, {alpha}, got {power}")
     if pairs < fewest(alpha):
         return math.inf
     return _scipy().optimize.brentq(lambda effect: power_of(effect, pairs, alpha) - power, 0, 8)
@@ -362,7 +366,7 @@ def profile(
     checked = {name: _checked(f"values[{name!r}]", losses) for name, losses in values.items()}
     if len({len(losses) for losses in checked.values()}) != 1:
         raise InputError(
-            "values: expected the same seeds for every optimizer, got "
+            "values: expected the same replicates for every optimizer, got "
             f"{ {name: len(losses) for name, losses in checked.items()} }"
         )
     best = np.min(list(checked.values()), axis=0)

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import importlib.metadata
+import inspect
+import itertools
 import math
 
 import jax
@@ -12,7 +14,7 @@ import optax
 import optax.contrib
 import pytest
 
-from jaxnet import batches, fitting, losses, optimizers, training
+from jaxnet import batches, fitting, losses, optimizers, spaces, training
 from jaxnet.errors import InputError
 
 KNOWN = {
@@ -70,27 +72,33 @@ def numbers(opt_state):
     return [x for x in jax.tree.leaves(opt_state) if jnp.issubdtype(x.dtype, jnp.floating)]
 
 
-def together(entry, rates):
-    """Every rate with every seed in one program, by the rule derived by hand.
+def together(entry, settings, seeds):
+    """Every setting with its seed in one program, by the rule derived by hand.
 
     Gives the losses, the parameters trained and judged, what the last step evaluated, and the
     numbers of the optimizer's state.
     """
     data, order, starts = problem()
 
-    def one(rate, seed, params):
-        key = {"key": jax.random.key(seed)} if entry.random else {}
-        optimizer = entry.make(rate, **key)
+    def one(setting, seed, params):
+        key = jax.random.key(seed) if entry.random else None
+        optimizer = entry.build(setting, STEPS, key)
         state = training.start(optimizer, params)
         state, values = training.run(BY_HAND, optimizer, state, data, order)
         judged = entry.evaluate(state.opt_state, state.params)
         evaluations = entry.evaluations(state.opt_state)
         return values, state.params, judged, evaluations, numbers(state.opt_state)
 
-    rates = np.repeat(rates, len(SEEDS))
-    seeds = np.tile(SEEDS, len(rates) // len(SEEDS))
+    settings = {name: np.array([each[name] for each in settings]) for name in settings[0]}
+    seeds = np.array(seeds)
     starts = jax.tree.map(lambda *leaves: np.stack(leaves)[seeds], *starts)
-    return jax.jit(jax.vmap(one), **FAST)(rates, seeds, starts)
+    return jax.jit(jax.vmap(one), **FAST)(settings, seeds, starts)
+
+
+def at(entry, point, **others):
+    """The setting at one point of every axis, but for some at others."""
+    points = dict.fromkeys(entry.space, point) | others
+    return {name: float(entry.space[name].at(np.array(x))) for name, x in points.items()}
 
 
 # Each optimizer as optax documents it: how it is made, and what else its update is given.
@@ -153,24 +161,45 @@ def assert_close(found, expected, rtol=1e-9):
 
 # Optax multiplies a rate that is a Python number in float32 there.
 COARSE = {"madgrad": 1e-7}
+# A momentum of zero keeps the gradient in a state that none has not.
+KEPT = ("adafactor", "dpsgd", "rmsprop", "sgd")
+# Off the centre, so that a cap and a clip are reached by some steps and not by all.
+OFF = {"polyak_sgd": {"learning_rate": 0.0}, "sophia": {"gamma": 3.0}}
+# The rate scales all gradients there, which cancels.
+CANCELS = {("cocob", "learning_rate")}
 
 
 @pytest.mark.filterwarnings('ignore:"seed" is deprecated:DeprecationWarning')
 @pytest.mark.parametrize("name", optimizers.names())
-def test_each_among_many_is_each_alone(name, x64, standard_promotion):
-    """Three rates by two seeds, of which three runs are repeated; all descend at the default."""
+def test_one_program_takes_every_setting(name, x64, standard_promotion):
+    """Three rates by two seeds, else customary, of which three runs are repeated as optax has them.
+
+    All descend at the customary rate; the ends and the centre of the space are finite, and from
+    there each axis by itself leads elsewhere.
+    """
     entry = optimizers.entry(name)
-    default = entry.customary["learning_rate"]
-    rates = [default / 3, default, 2 * default]
-    found = together(entry, rates)
+    rate = entry.customary["learning_rate"]
+    rates = [rate / 3, rate / 3, rate, rate, 2 * rate, 2 * rate]
+    settings = [dict(entry.customary) | {"learning_rate": each} for each in rates]
+    off = OFF.get(name, {})
+    settings += [at(entry, 0.0), at(entry, 1.0), at(entry, 0.5, **off)]
+    settings += [at(entry, 0.5, **off | {axis: 1.0}) for axis in entry.space]
+    seeds = [*SEEDS * 3, *[0] * (len(settings) - 6)]
+    every = together(entry, settings, seeds)
+    runs = [jax.tree.map(lambda leaf, i=i: leaf[i], every) for i in range(len(settings))]
     data, _, starts = problem()
     step = plain(name)
-    for index, (rate, seed) in enumerate((rate, seed) for rate in rates for seed in SEEDS):
-        run = jax.tree.map(lambda leaf, i=index: leaf[i], found)
-        if index in (0, 3, 4):
-            assert_close(run, alone(name, step, rate, seed, starts[seed]), COARSE.get(name, 1e-9))
-        if rate == default:
-            assert loss(run[2], data) < loss(starts[seed], data)
+    for index in (0, 3, 4):
+        expected = alone(name, step, rates[index], seeds[index], starts[seeds[index]])
+        told = slice(None, 4 if name in KEPT else None)
+        assert_close(runs[index][told], expected[told], COARSE.get(name, 1e-9))
+    for index in (2, 3):
+        assert loss(runs[index][2], data) < loss(starts[seeds[index]], data)
+    for run in runs[6:]:
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run))
+    for axis, run in zip(entry.space, runs[9:], strict=True):
+        moved = not np.allclose(run[0], runs[8][0], rtol=1e-7, atol=0)
+        assert moved == ((name, axis) not in CANCELS), axis
 
 
 @pytest.mark.parametrize("name", NOISY)
@@ -266,6 +295,162 @@ def test_evaluations_are_those_that_an_objective_counts(name, standard_promotion
     assert name != "lbfgs" or len(set(said)) > 1
 
 
+# What is put around an optimizer.
+
+KINDS = ("constant", "cosine", "linear")
+SHARES = (0.0, 0.1, 0.25)
+
+
+def schedule_of_optax(kind, share, peak, steps):
+    """Optax's own, of peak 1 and then multiplied: it multiplies Python numbers in float32."""
+    rising = round(share * steps)
+    falls = {
+        "constant": optax.constant_schedule(1.0),
+        "cosine": optax.cosine_decay_schedule(1.0, steps - rising),
+        "linear": optax.linear_schedule(1.0, 0.0, steps - rising),
+    }
+    if not rising:
+        joined = falls[kind]
+    elif kind == "cosine":
+        joined = optax.warmup_cosine_decay_schedule(0.0, 1.0, rising, steps)
+    else:
+        rise = optax.linear_schedule(0.0, 1.0, rising)
+        joined = optax.join_schedules([rise, falls[kind]], [rising])
+    return lambda t: peak * joined(t)
+
+
+def trained(optimizer, steps=30):
+    """The parameters at each of the steps of a quadratic, whose curvatures are 1 and 4."""
+    rule = losses.Rule(lambda p, _: (p @ (curved * p) / 2, curved * p))
+    curved = jnp.array([1.0, 4.0])
+
+    def body(state, _):
+        state, _ = training.step(rule, optimizer, state, np.zeros((1, 1)))
+        return state, state.params
+
+    state = training.start(optimizer, jnp.array([1.0, -2.0]))
+    return jax.lax.scan(body, state, length=steps)[1]
+
+
+def test_schedules_are_those_of_optax(standard_promotion):
+    """All in one program, which is AdamW's own of each of them."""
+    entry = optimizers.entry("adamw")
+    every = list(itertools.product(KINDS, SHARES))
+    settings = {
+        "learning_rate": np.full(len(every), 0.1),
+        "weight_decay": np.full(len(every), 0.2),
+        "schedule": np.array([float(KINDS.index(kind)) for kind, _ in every]),
+        "warmup": np.array([share for _, share in every]),
+    }
+    runs = jax.jit(jax.vmap(lambda setting: trained(entry.build(setting, 30))), **FAST)(settings)
+    plain = {
+        (kind, share): optax.adamw(schedule_of_optax(kind, share, 0.1, 30), weight_decay=0.2)
+        for kind, share in every
+    }
+    expected = jax.jit(lambda: [trained(plain[each]) for each in every], **FAST)()
+    for run, twin, each in zip(runs, expected, every, strict=True):
+        np.testing.assert_allclose(run, twin, rtol=1e-5, atol=1e-6, err_msg=str(each))
+    assert len({np.asarray(run).tobytes() for run in runs}) == len(every)
+
+
+def test_a_schedule_is_at_zero_after_the_last_step_and_stays_there():
+    entry = optimizers.entry("sgd")
+    for kind in (1.0, 2.0):
+        optimizer = entry.build({"learning_rate": 0.1, "schedule": kind}, 4)
+        path = trained(optimizer, 8)
+        assert np.all(path[3] != path[2])
+        np.testing.assert_allclose(path[4:], np.stack([path[3]] * 4), rtol=1e-6)
+
+
+def test_clips_are_those_of_optax(standard_promotion):
+    norms = np.array([0.1, 1.0, np.inf])
+    make = optimizers.entry("adam").build
+    clipped = jax.jit(
+        jax.vmap(lambda norm: trained(make({"learning_rate": 0.1, "clip": norm}, 30))), **FAST
+    )(norms)
+    for run, norm in zip(clipped, norms, strict=True):
+        around = [optax.clip_by_global_norm(norm)] if np.isfinite(norm) else []
+        expected = trained(optax.chain(*around, optax.adam(0.1)))
+        np.testing.assert_allclose(run, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", [0.1, np.inf])
+def test_a_clip_leaves_zeros_and_halves_as_they_are(norm):
+    optimizer = optimizers.entry("sgd").build({"learning_rate": 1.0, "clip": norm}, 1)
+    for grads in (jnp.zeros(2), jnp.array([0.03, 0.04], jnp.float16)):
+        updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
+        np.testing.assert_array_equal(updates, -grads)
+        assert updates.dtype == grads.dtype
+
+
+def test_the_gradients_of_each_example_are_clipped_by_themselves():
+    """By hand, of norms 5 and 0.5: their sum is told apart from one clip of all."""
+    made = optimizers.PerExample(
+        lambda params: (), lambda each, state, params=None: (-each.sum(axis=0), state)
+    )
+    entry = optimizers.join("each", made)
+    setting = {"learning_rate": 1.0, "clip": 1.0, "schedule": 0.0}
+    optimizer = entry.build(setting, 1)
+    assert isinstance(optimizer, optimizers.PerExample)
+    params = jnp.zeros(2)
+    updates, _ = optimizer.update(
+        jnp.array([[3.0, 4.0], [0.3, 0.4]]), optimizer.init(params), params
+    )
+    np.testing.assert_allclose(updates, [-0.9, -1.2], rtol=1e-6)
+
+
+# What is searched.
+
+
+def test_the_rate_alone_or_the_whole_space_or_axes_of_ones_own():
+    entry = optimizers.entry("adam")
+    rate = {"learning_rate": entry.space["learning_rate"]}
+    assert entry.axes("rate") == rate
+    assert entry.axes("all") == entry.space
+    own = {"b1": spaces.linear(0.5, 0.9), "eps_root": 0.1, "clip": 1.0}
+    assert entry.axes(own) == {
+        **rate,
+        "b1": own["b1"],
+        "eps_root": spaces.choice(0.1),
+        "clip": spaces.choice(1.0),
+    }
+    assert entry.axes({"learning_rate": 0.5}) == {"learning_rate": spaces.choice(0.5)}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("name", "tune", "says"),
+    [
+        ("adam", "rates", 'tune: expected "rate", "all" or axes by name, got '),
+        ("adam", {"b3": 0.5}, "of adam that are numbers, got 'b3'; the nearest are b"),
+        ("adam", {"momentm": 0.5}, "of adam that are numbers, got 'momentm'; the nearest are "),
+        ("adam", {"nesterov": 1.0}, "of adam that are numbers, got 'nesterov'; the nearest are "),
+        ("noisy_sgd", {"key": 0.5}, "of noisy_sgd that are numbers, got 'key'; the nearest are "),
+        (
+            "schedule_free_sgd",
+            {"schedule": 1.0},
+            "of schedule_free_sgd that are numbers, got 'schedule'",
+        ),
+        ("lbfgs", {"clip": 1.0}, "of lbfgs that are numbers, got 'clip'; the nearest are "),
+        ("adam", {"b1": "high"}, "b1: expected one number"),
+        ("adam", {"b1": np.nan}, "b1: expected a finite number"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(name, tune, says):
+    with pytest.raises(InputError) as caught:
+        optimizers.entry(name).axes(tune)
+    assert says in str(caught.value)
+
+
+def test_a_search_without_a_rate_or_customary_values_is_refused():
+    adam = optimizers.entry("adam")
+    for space in ({}, {"learning_rate": adam.space["learning_rate"]}):
+        with pytest.raises(InputError, match=r"^adam: expected a customary value for each axis"):
+            dataclasses.replace(adam, space=space)
+    with pytest.raises(InputError, match=r"learning_rate among them, got axes of  and values of $"):
+        dataclasses.replace(adam, space={}, customary={})
+
+
 # The table.
 
 
@@ -308,6 +493,7 @@ def test_a_later_optax_may_bring_more(novel, offered, monkeypatch):
             entry = optimizers.entry("novel")
             assert (entry.make, entry.random) == (novel, False)
             assert entry.customary["learning_rate"] == 1e-3
+            assert ("b1" in entry.space) == ("b1" in inspect.signature(novel).parameters)
             assert "newer" in entry.note
     finally:
         optimizers._entries.cache_clear()
@@ -355,6 +541,20 @@ def test_a_function_of_the_learning_rate_joins():
     assert (entry.name, entry.make, entry.random) == ("heavy ball", make, False)
     assert set(entry.space) == {"learning_rate", "schedule", "warmup", "clip"}
     np.testing.assert_allclose(after_one_step(entry.make(0.1)), [0.9, -1.8], rtol=1e-6)
+
+
+def test_a_function_is_searched_over_its_numbers_that_are_known():
+    """Not over those that are bound, nor over others."""
+
+    def mine(learning_rate, b1=0.8, b2=0.99, temperature=2.0, momentum=None, eps=True):
+        return optax.adam(learning_rate, b1, b2)
+
+    around = {"schedule": 0.0, "warmup": 0.0, "clip": np.inf}
+    entry = optimizers.join("mine", mine)
+    assert entry.customary == {"learning_rate": 1e-3, "b1": 0.8, "b2": 0.99, **around}
+    assert entry.space["b2"] == optimizers.entry("adam").space["b2"], "draws are shared"
+    bound = optimizers.join("mine", functools.partial(mine, b1=0.5))
+    assert bound.space.keys() == entry.space.keys() - {"b1"}
 
 
 def test_a_function_that_takes_a_key_is_given_one():
@@ -424,11 +624,11 @@ def test_a_schedule_joins_as_one_of_peak_one_multiplied(name, x64, standard_prom
     entry = optimizers.join(
         name, lambda learning_rate: optax.adamw(lambda t: learning_rate * schedule(t))
     )
-    found = together(entry, [0.1, 0.3])
+    found = together(entry, [{"learning_rate": rate} for rate in (0.1, 0.3)], [0, 0])
     for index, rate in enumerate((0.1, 0.3)):
         optimizer = optax.adamw(SCHEDULES[name](rate))
         state, values = training.train(BY_HAND, optimizer, starts[0], data, order)
-        run = jax.tree.map(lambda leaf, i=2 * index: leaf[i], found[:2])
+        run = jax.tree.map(lambda leaf, i=index: leaf[i], found[:2])
         # Optax multiplies in float32 where a peak is a Python number.
         assert_close(run, (values, state.params), 1e-6)
     with pytest.raises(jax.errors.TracerBoolConversionError):
