@@ -7,21 +7,21 @@ from experiments.tasks import mnist1d
 from jaxnet.commands import compare
 
 
-def notebook(name: str) -> compare.Task:
+def notebook(name: str) -> compare.Problem:
     """Give a notebook's set-up: its data in full batches, judged by the training loss."""
     setting, epochs = {"classifier": (classifier, 100), "regression": (regression, 10)}[name]
     params, data = setting.set_up("float32")
     layers = [params[0].weight.shape[1], *(len(layer.bias) for layer in params)]
     start = compare.starting(layers)
-    return compare.Task(f"the {name} notebook", setting.LOSS, start, data, epochs)
+    return compare.Problem(f"the {name} notebook", setting.LOSS, start, data, epochs)
 
 
-def digits(hidden: Sequence[int]) -> compare.Task:
+def digits(hidden: Sequence[int]) -> compare.Problem:
     """Give scikit-learn's digits as a task."""
     return compare.table("digits", "target", hidden)
 
 
-def signals(hidden: Sequence[int]) -> compare.Task:
+def signals(hidden: Sequence[int]) -> compare.Problem:
     """Give MNIST-1D as a task: 3200 signals to train on, 800 to tune on, 1000 to judge."""
     x, y = mnist1d.signals(5000)
     train, tune, judge = (

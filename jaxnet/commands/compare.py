@@ -3,19 +3,19 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import optax
 from jaxtyping import PyTree
 
-from jaxnet import devices, losses, network, optimizers, report, tables
-from jaxnet._guards import checks, records, sizes
+from jaxnet import devices, network, optimizers, report, spaces, tables
+from jaxnet._guards import records, sizes
 from jaxnet.commands import _run
 from jaxnet.commands.settings import Compare, Trials
-from jaxnet.compare import comparison, phases
+from jaxnet.compare import Problem, comparison, phases
 from jaxnet.storage import models
 
 # Not of optax by name, and what most people mean by SGD.
@@ -30,22 +30,8 @@ MOMENTUM = {
 }
 
 
-class Task(NamedTuple):
-    """What is to be trained, and how long unless told otherwise."""
-
-    name: str
-    loss: losses.Loss
-    init: Callable[[Any], PyTree]
-    data: PyTree
-    epochs: int
-    batch_size: int | None = None
-    validation: PyTree | None = None
-    test: PyTree | None = None
-    metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None
-
-
-def table(data: str, target: str, hidden: Sequence[int]) -> Task:
-    """Give a table as a task: 60% of its rows to train, 20% to tune on, 20% to judge.
+def table(data: str, target: str, hidden: Sequence[int]) -> Problem:
+    """Give a table as a problem: 60% of its rows to train, 20% to tune on, 20% to judge.
 
     Raises:
         InputError: a table that cannot be trained on, or a network too large for this machine.
@@ -55,14 +41,21 @@ def table(data: str, target: str, hidden: Sequence[int]) -> Task:
     return of_parts(Path(data).stem, kind, layers, (split.train, split.validation, split.test))
 
 
-def of_parts(name: str, kind: str, layers: Sequence[int], parts: tuple[Any, Any, Any]) -> Task:
-    """Give a task of the rows to train, to tune on and to judge, for a network of those layers."""
+def of_parts(name: str, kind: str, layers: Sequence[int], parts: tuple[Any, Any, Any]) -> Problem:
+    """Give a problem of rows to train, to tune on and to judge, for a network of those layers."""
     sizes.check_network(layers, "hidden")
     train, validation, test = parts
-    metrics = {"accuracy": models.accuracy("relu")} if kind == "classification" else None
-    batch_size = min(32, len(train[0]))
-    loss = models.loss(kind, "relu")
-    return Task(name, loss, starting(layers), train, 10, batch_size, validation, test, metrics)
+    return Problem(
+        name=name,
+        loss=models.loss(kind, "relu"),
+        init=starting(layers),
+        data=train,
+        epochs=10,
+        batch_size=min(32, len(train[0])),
+        validation=validation,
+        test=test,
+        metrics={"accuracy": models.accuracy("relu")} if kind == "classification" else {},
+    )
 
 
 def starting(layers: Sequence[int]) -> Callable[[Any], PyTree]:
@@ -72,16 +65,17 @@ def starting(layers: Sequence[int]) -> Callable[[Any], PyTree]:
 
 def run(
     settings: Trials,
-    task: Task,
+    problem: Problem,
     folder: Path | None = None,
     on_progress: phases.OnProgress | None = None,
     command: str = "",
 ) -> comparison.Comparison:
-    """Compare the optimizers of the settings on a task.
+    """Compare the optimizers of the settings on a problem.
 
     Args:
-        settings: what is tried; `hidden` and `output` are the task's and the command's.
-        task: from `table`, or another.
+        settings: what is tried; `hidden` and `output` are the problem's and the command's.
+        problem: from `table`, or another; its length and batch size hold where the settings say
+            nothing.
         folder: where what is done is kept; the same call then goes on from there.
         on_progress: told after each tile of runs. command: what made them, for the report.
 
@@ -95,61 +89,66 @@ def run(
         for name in settings.optimizers
         for each in (optimizers.names() if name == "all" else [name])
     ]
-    epochs = settings.epochs or task.epochs
-    batch_size = settings.batch_size or task.batch_size
-    _check_runs(settings, len(names) + 1, (epochs, checks.data(task.data), batch_size))
+    tune: Any = settings.tune
+    if settings.learning_rates is not None:
+        axis = spaces.choice(*settings.learning_rates)
+        tune = dict.fromkeys({settings.baseline, *names}, {"learning_rate": axis})
+    given = settings.epochs is not None or settings.steps is not None
+    lasting = settings if given else problem
     return comparison.compare(
-        task.loss,
-        task.init,
-        task.data,
-        {name: MOMENTUM.get(name, name) for name in names},
-        title=f"Optimizers against plain SGD on {task.name}",
-        epochs=epochs,
-        batch_size=batch_size,
-        validation=task.validation,
-        test=task.test,
-        metrics=task.metrics,
-        learning_rates=settings.learning_rates,
+        problem.loss,
+        problem.init,
+        problem.data,
+        {name: MOMENTUM.get(name, name) for name in (settings.baseline, *names)},
+        title=f"Optimizers against {settings.baseline} on {problem.name}",
+        epochs=lasting.epochs,
+        steps=lasting.steps,
+        batch_size=settings.batch_size or problem.batch_size,
+        validation=problem.validation,
+        test=problem.test,
+        metrics=problem.metrics,
+        tune=tune,
         budget=settings.budget,
-        seeds=settings.seeds,
         tuning_seeds=settings.tuning_seeds,
+        replicates=settings.replicates,
+        until=settings.until,
+        seed=settings.seed,
+        baseline=settings.baseline,
+        pairs=settings.pairs,
+        by=settings.by,
+        maximised=settings.maximised,
+        target=settings.to,
+        margin=settings.margin,
         command=command,
         folder=folder,
         on_progress=on_progress,
     )
 
 
-def _check_runs(settings: Trials, optimizers: int, one: tuple[int, int, int | None]) -> None:
-    rates = settings.budget if settings.learning_rates is None else len(settings.learning_rates)
-    runs = sizes.check_runs(optimizers, rates, settings.tuning_seeds, settings.seeds or 1)
-    epochs, rows, batch_size = one
-    sizes.check_steps(epochs, rows, batch_size or rows, runs)
-
-
 def main(settings: Compare) -> int:
     """Compare on a table; write the report and print the answer; give the exit code."""
     folder = settings.output or Path("results") / f"optimizers-{Path(settings.data).stem}"
 
-    def of_table() -> Task:
+    def of_table() -> Problem:
         return table(settings.data, settings.target, settings.hidden)
 
     return compare(settings, of_table, folder, _run.shown("jaxnet compare"))
 
 
-def compare(settings: Trials, make: Callable[[], Task], folder: Path, command: str) -> int:
-    """Make a task, compare on it and show what came out; give the exit code.
+def compare(settings: Trials, make: Callable[[], Problem], folder: Path, command: str) -> int:
+    """Make a problem, compare on it and show what came out; give the exit code.
 
     Args:
-        settings: what is tried. make: gives the task.
+        settings: what is tried. make: gives the problem.
         folder: of results. command: what made them, for the report.
     """
     devices.use_all_cores()
     devices.first()
     cache()
-    task = make()
+    problem = make()
     try:
         with report.progress("run") as told:
-            result = run(settings, task, folder, told, command)
+            result = run(settings, problem, folder, told, command)
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
         return _run.STOPPED

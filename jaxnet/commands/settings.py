@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from jaxnet._guards.defaults import BASELINE, MARGIN, REPLICATES, TUNING_SEEDS
 from jaxnet._guards.records import Bounds
 
 Count = Annotated[int, Bounds(1, 2**31 - 1), arg(metavar="N")]
@@ -100,11 +101,21 @@ class Trials:
 
     Args:
         optimizers: Any of optax and optax.contrib, `momentum`, or `all` of optax's.
-        learning_rates: To try for each optimizer; its own range where not given.
-        budget: How many learning rates to try over its own range.
-        seeds: Fresh seeds to judge on; 10, or more where so many optimizers take more.
-        tuning_seeds: Seeds to tune on.
+        baseline: What they are held against.
+        pairs: Hold each against the baseline, or all against each other.
+        tune: The learning rate alone, or all that is worth tuning.
+        learning_rates: To choose among in place of a range.
+        budget: Settings that each replicate tries; 12, or 36 of `all`.
+        tuning_seeds: Seeds that a replicate trains each setting on.
+        replicates: Searches of each optimizer, each judged on a seed of its own.
+        until: Go on to at most so many replicates while not all is told.
+        seed: Of all draws; another one makes a true replication.
+        by: What is judged: loss, accuracy, or steps, evaluations or seconds to a loss.
+        maximised: More of it is better.
+        to: That loss; the baseline's own at its end where not given.
+        margin: The share of the baseline's loss within which another is as good.
         epochs: Passes over the training rows in each run; the task's own where not given.
+        steps: Of each run, in place of epochs.
         batch_size: Rows of a step; the task's own where not given.
         hidden: Sizes of the hidden layers.
         output: The folder of results; results/ and the name of the data where not given.
@@ -113,11 +124,21 @@ class Trials:
     optimizers: Annotated[tuple[Text, ...], _of("[NAME ...]")] = (
         *("momentum", "adam", "adamw", "rmsprop", "lion", "muon"),
     )
+    baseline: Name = BASELINE
+    pairs: Literal["baseline", "all"] = "baseline"
+    tune: Literal["rate", "all"] = "rate"
     learning_rates: Annotated[tuple[float, ...] | None, _optional("[RATE ...]")] = None
-    budget: Count = 12
-    seeds: Annotated[Count | None, _optional("N")] = None
-    tuning_seeds: Count = 3
+    budget: Annotated[Count | None, _optional("N")] = None
+    tuning_seeds: Count = TUNING_SEEDS
+    replicates: Count = REPLICATES
+    until: Annotated[Count | None, _optional("N")] = None
+    seed: Seed = 0
+    by: Name = "loss"
+    maximised: bool = False
+    to: Annotated[float | None, _optional("LOSS")] = None
+    margin: Share = MARGIN
     epochs: Annotated[Count | None, _optional("N")] = None
+    steps: Annotated[Count | None, _optional("N")] = None
     batch_size: Annotated[Count | None, _optional("N")] = None
     hidden: Sizes = (64,)
     output: Folder = None
@@ -125,7 +146,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class Compare(Trials):
-    """Tune each optimizer alike, run it on fresh seeds, and hold it against plain SGD.
+    """Hold optimizers against plain SGD, with the tuning of each in what is compared.
 
     60% of the rows train, 20% tune, 20% judge. The same command goes on where it was stopped.
 

@@ -16,18 +16,9 @@ from jaxtyping import PyTree
 
 from jaxnet import losses
 from jaxnet._guards import checks, records, sizes
+from jaxnet._guards.defaults import BASELINE, LEVEL, MARGIN, REPLICATES, TUNING_SEEDS
 from jaxnet.compare import inputs, phases, store, sweep, verdicts
-from jaxnet.compare.protocol import (
-    BASELINE,
-    LEVEL,
-    MARGIN,
-    REPLICATES,
-    TUNING_SEEDS,
-    Judging,
-    Part,
-    Protocol,
-    Tuning,
-)
+from jaxnet.compare.protocol import Judging, Part, Protocol, Tuning
 from jaxnet.compare.runs import Record
 from jaxnet.compare.search import Search
 from jaxnet.compare.verdicts import Answer, Pair

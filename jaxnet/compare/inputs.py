@@ -12,8 +12,9 @@ from jaxtyping import PyTree
 
 from jaxnet import losses, optimizers, training
 from jaxnet._guards import checks, sizes, versions
+from jaxnet._guards.defaults import BASELINE
 from jaxnet.compare import sweep
-from jaxnet.compare.protocol import BASELINE, TIMES
+from jaxnet.compare.protocol import TIMES
 from jaxnet.compare.search import Search
 from jaxnet.errors import FunctionError, InputError
 from jaxnet.spaces import Axis, Space

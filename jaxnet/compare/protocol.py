@@ -11,15 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int
 
+from jaxnet._guards.defaults import LEVEL, MARGIN, REPLICATES, TUNING_SEEDS
 from jaxnet.compare.search import Search
 from jaxnet.errors import InputError
 
-BASELINE = "sgd"
-LEVEL = 0.05
-MARGIN = 0.05
-REPLICATES = 20
-TUNING_SEEDS = 3
 Part = Literal["training", "validation", "test"]
+TIMES = ("steps", "evaluations", "seconds")
 # Seeds that one `seed` has: those of another never meet them.
 _BLOCK = 2**16
 
@@ -155,9 +152,6 @@ class Protocol:
     def differences(self, other: "Protocol") -> list[str]:
         """Name the decisions that differ, those of a phase under its name."""
         return list(_differing(dataclasses.asdict(self), dataclasses.asdict(other)))
-
-
-TIMES = ("steps", "evaluations", "seconds")
 
 
 def _differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> Any:
