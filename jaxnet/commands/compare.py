@@ -92,7 +92,7 @@ def run(
     tune: Any = settings.tune
     if settings.learning_rates is not None:
         axis = spaces.choice(*settings.learning_rates)
-        tune = dict.fromkeys({settings.baseline, *names}, {"learning_rate": axis})
+        tune = {name: {"learning_rate": axis} for name in (settings.baseline, *names)}
     given = settings.epochs is not None or settings.steps is not None
     lasting = settings if given else problem
     return comparison.compare(

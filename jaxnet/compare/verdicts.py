@@ -359,7 +359,7 @@ def _told(pair: Pair, protocol: Protocol) -> str:
 def apart(pair: Pair, protocol: Protocol) -> str:
     """Say a difference in words, with its interval, in as many figures as that bears."""
     estimate, low, high = pair.difference
-    shape = _digits(low, high)
+    shape = digits(pair.difference)
     level = 1 - statistics.spent(len(protocol.judging.looks), protocol.judging.level)
     sure = f" ({100 * level:.4g}% interval {low:{shape}} to {high:{shape}})"
     of = judged_by(protocol)
@@ -368,13 +368,14 @@ def apart(pair: Pair, protocol: Protocol) -> str:
     return f"{of} {estimate:+{shape}} from {pair.other}'s{sure}"
 
 
-def _digits(low: float, high: float) -> str:
+def digits(interval: Interval) -> str:
     """Give the format of two figures of an interval's width: more would be noise."""
+    estimate, low, high = interval
     width = high - low
     if not math.isfinite(width) or width <= 0:
         return ".3g"
     decimals = int(np.clip(1 - math.floor(math.log10(width)), 0, 12))
-    return f".{decimals}f" if decimals < 7 else ".3g"
+    return f".{decimals}f" if decimals < 7 and abs(estimate) < 1e6 else ".3g"
 
 
 def _crossing(answer: Answer, record: Record) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.compare import Answer, Comparison, Interval
+from jaxnet.compare import Answer, Comparison, Interval, statistics, verdicts
 from jaxnet.compare.verdicts import WITHIN
 
 
@@ -26,7 +26,7 @@ class Column(NamedTuple):
     cells: list[Cell]
 
 
-class _Said(NamedTuple):
+class _Tells(NamedTuple):
     """A column to be: what it is called, what it tells, and its cell of an answer."""
 
     name: str
@@ -41,172 +41,235 @@ def line(cell: Cell) -> str:
 
 def headline(comparison: Comparison) -> str:
     """Say in words what a comparison found."""
-    loss = comparison.loss_name
-    others = comparison.answers[1:]
+    protocol, others = comparison.protocol, comparison.answers[1:]
+    baseline = "plain SGD" if protocol.baseline == "sgd" else protocol.baseline
     if not others:
-        return f"Plain SGD ran alone: {line(_interval(comparison.answers[0].mean))} {loss}."
-    counts = {name: sum(each.verdict == name for each in others) for name in _VERDICTS}
-    found = (
-        f"Of {len(others)} optimizer{'s' * (len(others) > 1)} tuned like plain SGD and judged by "
-        f"{loss}, {counts['better']} found better, {counts['worse']} worse, "
-        f"{counts['not told apart']} not told apart"
-        + (f", {unable} could not run." if (unable := len(others) - sum(counts.values())) else ".")
+        (alone,) = comparison.answers
+        return f"{protocol.baseline} ran alone: {_line(alone.value)} {comparison.judged_by}."
+    counts = {name: sum(each.verdict == name for each in others) for name in _ORDER}
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    words = (
+        f"Of {len(others)} optimizer{'s' * (len(others) > 1)} tuned and judged like {baseline}, "
+        f"by {comparison.judged_by} in {protocol.replicates} replicates: {told}."
     )
     best = next((each for each in others if each.verdict == "better"), None)
-    if best is None or best.difference is None or not np.isfinite(best.difference.estimate):
-        return found
-    estimate, low, high = best.difference
-    shape = _shape(best.difference)
-    sure = f" (95% interval {-high:{shape}} to {-low:{shape}})" if np.isfinite(high - low) else ""
-    return f"{found} The best, {best.optimizer}, ended lower by {-estimate:{shape}}{sure}."
+    if best is None or best.pair is None:
+        return f"{words} {_least(comparison)}".strip()
+    return f"{words} The best, {best.optimizer}: {verdicts.apart(best.pair, protocol)}."
+
+
+def _least(comparison: Comparison) -> str:
+    """Say of the first that is not told apart what would have been told."""
+    unsure = (each for each in comparison.answers if each.verdict == "not told apart")
+    return next((each.sentence for each in unsure), "")
 
 
 def columns(comparison: Comparison) -> list[Column]:
     """Give what a comparison says of every optimizer, the weightiest first."""
-    said = (
-        *_tested(comparison),
-        *_losses(comparison),
-        *_rates(comparison),
-        *_ends(comparison),
-        *_costs(comparison),
+    groups = (
+        _tested(comparison),
+        _values(comparison),
+        _settings(comparison),
+        _ends(comparison),
+        _costs(comparison),
     )
     answers = comparison.answers
-    return [Column(each.name, each.note, [each.cell(a) for a in answers]) for each in said]
-
-
-def _tested(comparison: Comparison) -> list[_Said]:
     return [
-        _Said(
+        Column(each.name, each.note, [each.cell(a) for a in answers])
+        for group in groups
+        for each in group
+    ]
+
+
+def difference_head(comparison: Comparison) -> str:
+    """Name the column of differences: how many times the baseline's, or how much from it."""
+    ratio = any(pair.scale == "ratio" for pair in comparison.pairs)
+    baseline = comparison.protocol.baseline
+    baseline = "SGD" if baseline == "sgd" else baseline
+    return f"times {baseline}'s" if ratio else f"difference to {baseline}"
+
+
+def _level(comparison: Comparison) -> str:
+    judging = comparison.protocol.judging
+    return f"{100 * (1 - statistics.spent(len(judging.looks), judging.level)):.4g}%"
+
+
+def _tested(comparison: Comparison) -> list[_Tells]:
+    level, many = _level(comparison), len(comparison.pairs)
+    return [
+        _Tells(
             "verdict",
-            "What the paired test says, at the corrected p.",
+            "What the tests say of values and of failures.",
             lambda each: Cell(each.verdict, "", _ORDER.index(each.verdict)),
         ),
-        _Said(
-            "difference to SGD",
-            f"In {comparison.loss_name}, paired by seed, with its 95% interval; below zero is "
-            "better.",
-            lambda each: _interval(each.difference) if each.difference else Cell("-"),
+        _Tells(
+            difference_head(comparison),
+            f"Of the {comparison.judged_by}, replicate by replicate where neither failed, with an "
+            f"interval that holds for all {many} comparisons at once in {level} of cases.",
+            lambda each: _interval(each.pair.difference) if each.pair else Cell("-"),
         ),
-        _Said(
-            "adjusted p",
-            "Of the paired test, corrected for the number of optimizers (Holm).",
-            lambda each: _probability(each.adjusted),
+        _Tells(
+            "p",
+            "Of both tests, corrected for all comparisons and looks.",
+            lambda each: _probability(each.pair.p_value) if each.pair else Cell("-"),
+        ),
+        _Tells(
+            "would tell",
+            "The smallest difference that such replicates tell in four of five comparisons.",
+            lambda each: _figure(each.pair.smallest_told, ".3g") if each.pair else Cell("-"),
         ),
     ]
 
 
-def _losses(comparison: Comparison) -> list[_Said]:
-    loss = comparison.loss_name
+def _values(comparison: Comparison) -> list[_Tells]:
+    by, level = comparison.judged_by, _level(comparison)
     return [
-        _Said(
-            loss,
-            "Interquartile mean over seeds at the tuned rate, with its 95% interval.",
-            lambda each: _interval(each.mean),
+        _Tells(
+            by,
+            "Where the replicates lie, each at the setting that it picked: what a user gets who "
+            f"tunes; with a {level} interval.",
+            lambda each: _interval(each.value),
         ),
-        _Said(
-            "median",
-            f"Of the {loss} over the same runs, with its 95% interval.",
-            lambda each: _interval(each.median),
+        _Tells(
+            "at the recommended setting",
+            f"The {by} of the same seeds at the one setting to use in the end.",
+            lambda each: _interval(each.recommended),
         ),
-        _Said(
-            "best on the way",
-            "Lowest loss measured along a run, on the data tuned on.",
-            lambda each: _interval(each.best),
+        _Tells(
+            "at the customary setting",
+            f"The {by} of the same seeds at the setting it usually has.",
+            lambda each: _interval(each.customary),
         ),
         *(
-            _Said(
+            _Tells(
                 name,
-                "Interquartile mean over seeds at the end, with its 95% interval.",
-                lambda each, name=name: _interval(each.metrics[name]) if each.rates else Cell("-"),
+                "At the settings picked, at the end.",
+                lambda each, name=name: _interval(each.metrics[name]) if each.trials else Cell("-"),
             )
-            for name in comparison.answers[0].metrics
+            for name in comparison.protocol.metrics
         ),
     ]
 
 
-def _rates(comparison: Comparison) -> list[_Said]:
+def setting(answer: Answer) -> str:
+    """Give the recommended setting in words, the learning rate first."""
+    names = sorted(answer.setting, key=lambda name: (name != "learning_rate", name))
+    return ", ".join(f"{_SHORT.get(name, name)} {answer.setting[name]:.3g}" for name in names)
+
+
+def _settings(comparison: Comparison) -> list[_Tells]:
+    seeds = comparison.protocol.tuning.seeds
+
+    def picked(answer: Answer) -> Cell:
+        if not answer.trials:
+            return Cell("-")
+        middle, low, high = answer.quartiles["learning_rate"]
+        return Cell(f"{middle:.2g}", f"[{low:.2g}, {high:.2g}]", middle)
+
     return [
-        _Said(
-            "tuned rate",
-            "The learning rate chosen; (lowest) or (highest) where it is still the end of the "
-            "rates tried, so that a better one may lie beyond.",
-            lambda each: _figure(each.learning_rate, ".3g")._replace(
-                detail=f"({each.at_edge})" if each.at_edge else ""
-            ),
+        _Tells(
+            "setting to use",
+            "The middle of what the replicates picked.",
+            lambda each: Cell(setting(each) or "-"),
         ),
-        _Said(
-            "rates tried",
-            f"Learning rates, {len(comparison.protocol.tuning.seeds)} runs each.",
-            lambda each: _figure(each.rates),
+        _Tells(
+            "rates picked",
+            "The learning rates picked by the replicates: the median, and the middle half.",
+            picked,
         ),
-        _Said(
+        _Tells(
+            "beyond",
+            "Share of replicates whose learning rate lies beyond the range searched.",
+            lambda each: _figure(each.beyond, ".0%") if each.trials else Cell("-"),
+        ),
+        _Tells(
+            "trials",
+            f"Settings tried in a replicate, on {seeds} seeds each.",
+            lambda each: _figure(each.trials),
+        ),
+        _Tells(
             "forgiving",
-            f"Share of the rates tried whose loss is within {WITHIN:g} times the best rate's.",
+            f"Share of the first trials whose loss is within {WITHIN:g} times the replicate's "
+            "best.",
             lambda each: _figure(each.forgiving, ".0%"),
         ),
-        _Said(
-            "customary rate",
-            f"The {comparison.loss_name} at the customary learning rate, which stands beside it.",
-            lambda each: _interval(each.default)._replace(
-                detail=f"at {each.default_rate:.3g}" if each.rates else ""
+        _Tells(
+            "what matters",
+            "The share of the differences between trials that each hyperparameter explains alone.",
+            lambda each: Cell(
+                ", ".join(
+                    f"{_SHORT.get(name, name)} {share:.0%}"
+                    for name, share in sorted(each.effects.items(), key=lambda one: -one[1])
+                )
+                or "-"
             ),
         ),
     ]
 
 
-def _ends(comparison: Comparison) -> list[_Said]:
-    seeds = len(comparison.protocol.judging.seeds)
+def _ends(comparison: Comparison) -> list[_Tells]:
+    total = comparison.protocol.replicates
 
     def share(answer: Answer, count: int) -> Cell:
-        return Cell(f"{count} of {seeds}", "", count) if answer.rates else Cell("-")
+        return Cell(f"{count} of {total}", "", count) if answer.trials else Cell("-")
 
     return [
-        _Said(
+        _Tells(
+            "failed",
+            "Replicates that diverged, or missed the target where it is judged.",
+            lambda each: share(each, each.failed),
+        ),
+        _Tells(
             "steps to target",
-            "Median over seeds with its 95% interval; a dash where over half never get there.",
+            "Where the replicates lie; a dash where too many never get there.",
             lambda each: _interval(each.steps_to_target),
         ),
-        _Said(
+        _Tells(
             "reached",
-            f"Runs that reach the target, {comparison.target:.3g}.",
+            f"Replicates that reach the target, {comparison.target:.3g}.",
             lambda each: share(each, each.reached),
-        ),
-        _Said(
-            "diverged",
-            "Runs at the tuned rate whose loss ceased to be finite.",
-            lambda each: share(each, each.diverged),
         ),
     ]
 
 
-def _costs(comparison: Comparison) -> list[_Said]:
-    plain = comparison.answers[0].step_seconds or math.nan
+def _costs(comparison: Comparison) -> list[_Tells]:
+    first = comparison.answers[0]
+    plain = first.step_seconds or math.nan
     return [
-        _Said(
+        _Tells(
             "evaluations",
             "Gradients of a whole batch that one run computed, the median.",
             lambda each: _figure(each.evaluations, ".6g"),
         ),
-        _Said(
+        _Tells(
             "compile s",
             "Seconds to trace and compile its program, side by side with the others.",
             lambda each: _figure(each.compile_seconds, ".3g"),
         ),
-        _Said(
+        _Tells(
             "run s",
             "Seconds for all its runs, tuning included.",
             lambda each: _figure(each.run_seconds, ".3g"),
         ),
-        _Said(
-            "step / SGD's",
-            "Time of one step of one run, at its fastest, as a multiple of plain SGD's.",
+        _Tells(
+            f"step / {first.optimizer}'s",
+            "Time of one step of one run, at its fastest, as a multiple of the baseline's.",
             lambda each: _figure(each.step_seconds / plain, ".2f"),
         ),
     ]
 
 
-_VERDICTS = ("better", "not told apart", "worse")
-_ORDER = (*_VERDICTS, "cannot run", "baseline")
+_ORDER = (
+    "better",
+    "fails less often",
+    "as good",
+    "not told apart",
+    "worse",
+    "fails more often",
+    "cannot run",
+    "baseline",
+)
+_SHORT = {"learning_rate": "rate", "weight_decay": "decay"}
 
 
 def _figure(value: int | float, shape: str = "") -> Cell:
@@ -218,22 +281,14 @@ def _probability(value: float) -> Cell:
     return cell._replace(text="<0.001") if value < 0.001 else cell
 
 
+def _line(interval: Interval) -> str:
+    return line(_interval(interval))
+
+
 def _interval(interval: Interval) -> Cell:
     estimate, low, high = interval
     if not np.isfinite(estimate):
         return Cell("-")
-    shape = _shape(interval)
-    bounds = f"[{low:{shape}}, {high:{shape}}]" if np.isfinite(high - low) else ""
+    shape = verdicts.digits(interval)
+    bounds = "" if math.isnan(low) else f"[{low:{shape}}, {high:{shape}}]"
     return Cell(f"{estimate:{shape}}", bounds, estimate)
-
-
-def _shape(interval: Interval) -> str:
-    """Give the format of two figures of the interval's width: more would be noise."""
-    estimate, low, high = interval
-    if not np.isfinite(high - low):
-        return ".4g"
-    # And as many as keep a bound on its side of zero.
-    least = min([abs(bound) for bound in (low, high) if bound] or [1.0])
-    width = min(high - low, 20 * least)
-    decimals = int(np.clip(1 - np.floor(np.log10(max(width, 1e-12))), 0, 12))
-    return f".{decimals}f" if decimals < 7 and abs(estimate) < 1e6 else ".3g"

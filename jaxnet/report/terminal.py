@@ -5,8 +5,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from jaxnet._guards import checks
 from jaxnet.compare import Answer, Comparison
 from jaxnet.report import columns, style
@@ -28,13 +26,17 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> No
     console.print(grid)
 
 
-def show(comparison: Comparison) -> None:
-    """Print what a comparison says: one table, which fits 80 columns, and the answer in words."""
+def show(comparison: Comparison, rows: int = 20) -> None:
+    """Print what a comparison says: one table, which fits 80 columns, and the answer in words.
+
+    Args:
+        comparison: to show. rows: at most so many optimizers, the best first.
+    """
     console = _console()
     from rich import box
     from rich.table import Table
 
-    names, *figures = _brief(comparison, console.width)
+    names, *figures = _brief(comparison, console.width, rows)
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     # Names are followed by a blank that closes no gap: the one at the end of the lines.
     room = console.width - sum(_wide(column) + _GAP for column in figures) - 1
@@ -45,22 +47,36 @@ def show(comparison: Comparison) -> None:
         grid.add_row(*(_encodable(console, cell) for cell in row))
     console.print(_encodable(console, comparison.log.title) + "\n", style="bold")
     console.print(grid)
-    if any(answer.at_edge for answer in comparison.answers):
-        console.print("* an end of the rates tried: a better one may lie beyond")
+    for note in _notes(comparison, rows):
+        console.print(_encodable(console, note))
     console.print(_encodable(console, f"\n{columns.headline(comparison)}"))
 
 
-def _brief(comparison: Comparison, width: int) -> list[list[str]]:
+def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
+    """Say what the table leaves out, and what costs more than it shows."""
+    if (left := len(comparison.answers) - rows) > 0:
+        yield f"and {left} more, which the report has"
+    if any(answer.beyond > 0.5 for answer in comparison.answers):
+        yield "* most replicates picked a rate beyond the range searched"
+    first, *others = comparison.ran
+    dear = [e for e in others if e.evaluations > 1.5 * first.evaluations]
+    if dear:
+        costs = (f"{e.optimizer} {e.evaluations / first.evaluations:.3g}" for e in dear)
+        yield f"gradients of a run, as a multiple of {first.optimizer}'s: {', '.join(costs)}"
+
+
+def _brief(comparison: Comparison, width: int, rows: int) -> list[list[str]]:
     """Give the columns that answer, heads first; an interval that has no room below its figure."""
-    chosen = {column.name: column for column in columns.columns(comparison)}
-    answers, seeds = comparison.answers, len(comparison.protocol.judging.seeds)
+    chosen = {column.name: column.cells[:rows] for column in columns.columns(comparison)}
+    answers, total = comparison.answers[:rows], comparison.protocol.replicates
+    head = columns.difference_head(comparison)
     brief = [
         ["optimizer", *(answer.optimizer for answer in answers)],
-        ["verdict", *(cell.text for cell in chosen["verdict"].cells)],
-        ["difference to SGD", *map(columns.line, chosen["difference to SGD"].cells)],
-        ["p", *(cell.text for cell in chosen["adjusted p"].cells)],
+        ["verdict", *(cell.text for cell in chosen["verdict"])],
+        [head, *map(columns.line, chosen[head])],
+        ["p", *(cell.text for cell in chosen["p"])],
         ["rate", *(_rate(answer) for answer in answers)],
-        ["failed", *(f"{each.diverged}/{seeds}" if each.rates else "-" for each in answers)],
+        ["failed", *(f"{each.failed}/{total}" if each.trials else "-" for each in answers)],
     ]
     named = min(_wide(brief[0]), _NAME)
     if sum(_wide(column) + _GAP for column in brief[1:]) + named >= width:
@@ -69,8 +85,8 @@ def _brief(comparison: Comparison, width: int) -> list[list[str]]:
 
 
 def _rate(answer: Answer) -> str:
-    rate = f"{answer.learning_rate:.3g}" if np.isfinite(answer.learning_rate) else "-"
-    return rate + "*" * bool(answer.at_edge)
+    rate = f"{answer.setting['learning_rate']:.2g}" if answer.trials else "-"
+    return rate + "*" * (answer.beyond > 0.5)
 
 
 def _wide(column: Sequence[str]) -> int:
