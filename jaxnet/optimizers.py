@@ -133,7 +133,7 @@ class Entry:
     Three hyperparameters are put around any optimizer, whatever it is made of:
 
     - "schedule": what the updates are multiplied by; 0 one, 1 a cosine and 2 a line, both from
-      one down to zero at the last step.
+      one at the first step down to zero after the last.
     - "warmup": the share of the steps, rounded to whole ones, in which that rises from zero by a
       line; the schedule takes the others.
     - "clip": the largest norm that all gradients together may have before the optimizer sees
@@ -244,7 +244,8 @@ def _clipped(optimizer: optax.GradientTransformation, norm: Any) -> optax.Gradie
 
     def clip(grads: PyTree) -> PyTree:
         size = optax.tree.norm(grads)
-        scale = jnp.where(size > norm, norm / size, 1.0)
+        most = jnp.asarray(norm, size.dtype)
+        scale = jnp.where(size > most, most / size, 1)
         return jax.tree.map(lambda grad: grad * scale.astype(grad.dtype), grads)
 
     def update(
@@ -268,16 +269,16 @@ def _scheduled(
         updates: PyTree, scheduled: _Scheduled, params: PyTree = None, **more: Any
     ) -> tuple[PyTree, _Scheduled]:
         updates, state = optimizer.update(updates, scheduled.state, params, **more)
-        factor = _factor(scheduled.steps, schedule, jnp.round(warmup * steps), steps)
+        factor = _factor(scheduled.steps, schedule, warmup, steps)
         updates = jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), updates)
         return updates, _Scheduled(state, scheduled.steps + 1)
 
     return optimizer._replace(init=init, update=update)
 
 
-def _factor(step: Int32[Array, ""], schedule: Any, rising: Any, steps: int) -> Array:
-    """Give a schedule at a step, of which so many rise."""
-    at = step.astype(jnp.float32)
+def _factor(step: Int32[Array, ""], schedule: Any, warmup: Any, steps: int) -> Array:
+    """Give a schedule at a step, of so many."""
+    at, rising = step.astype(jnp.float32), jnp.round(jnp.asarray(warmup, jnp.float32) * steps)
     left = 1 - jnp.clip((at - rising) / jnp.maximum(steps - rising, 1), 0, 1)
     falling = jnp.where(schedule == 1, (1 - jnp.cos(jnp.pi * left)) / 2, left)
     after = jnp.where(schedule == 0, 1, falling)

@@ -353,10 +353,12 @@ def test_schedules_are_those_of_optax(standard_promotion):
     assert len({np.asarray(run).tobytes() for run in runs}) == len(every)
 
 
-def test_a_schedule_is_at_zero_after_the_last_step_and_stays_there():
+def test_a_schedule_is_at_zero_after_the_last_step_and_stays_there(x64):
+    """Of numbers of another width than its own, with JAX strict about these."""
     entry = optimizers.entry("sgd")
     for kind in (1.0, 2.0):
-        optimizer = entry.build({"learning_rate": 0.1, "schedule": kind}, 4)
+        setting = {"learning_rate": 0.1, "schedule": kind, "warmup": 0.25}
+        optimizer = entry.build(jax.tree.map(jnp.asarray, setting), 4)
         path = trained(optimizer, 8)
         assert np.all(path[3] != path[2])
         np.testing.assert_allclose(path[4:], np.stack([path[3]] * 4), rtol=1e-6)
@@ -376,7 +378,7 @@ def test_clips_are_those_of_optax(standard_promotion):
 
 @pytest.mark.parametrize("norm", [0.1, np.inf])
 def test_a_clip_leaves_zeros_and_halves_as_they_are(norm):
-    optimizer = optimizers.entry("sgd").build({"learning_rate": 1.0, "clip": norm}, 1)
+    optimizer = optimizers.entry("sgd").build({"learning_rate": 1.0, "clip": jnp.array(norm)}, 1)
     for grads in (jnp.zeros(2), jnp.array([0.03, 0.04], jnp.float16)):
         updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
         np.testing.assert_array_equal(updates, -grads)
