@@ -109,6 +109,7 @@ def run(
         metrics=problem.metrics,
         tune=tune,
         budget=settings.budget,
+        budget_of=settings.budget_of,
         tuning_seeds=settings.tuning_seeds,
         replicates=settings.replicates,
         until=settings.until,

@@ -106,6 +106,7 @@ class Trials:
         tune: The learning rate alone, or all that is worth tuning.
         learning_rates: To choose among in place of a range.
         budget: Settings that each replicate tries; 12, or 36 of `all`.
+        budget_of: What is equal for all: trials, or the gradients or seconds they take.
         tuning_seeds: Seeds that a replicate trains each setting on.
         replicates: Searches of each optimizer, each judged on a seed of its own.
         until: Go on to at most so many replicates while not all is told.
@@ -129,6 +130,7 @@ class Trials:
     tune: Literal["rate", "all"] = "rate"
     learning_rates: Annotated[tuple[float, ...] | None, _optional("[RATE ...]")] = None
     budget: Annotated[Count | None, _optional("N")] = None
+    budget_of: Literal["trials", "evaluations", "seconds"] = "trials"
     tuning_seeds: Count = TUNING_SEEDS
     replicates: Count = REPLICATES
     until: Annotated[Count | None, _optional("N")] = None

@@ -18,7 +18,7 @@ from jaxnet import losses
 from jaxnet._guards import checks, records, sizes
 from jaxnet._guards.defaults import BASELINE, LEVEL, MARGIN, REPLICATES, TUNING_SEEDS
 from jaxnet.compare import inputs, phases, store, sweep, verdicts
-from jaxnet.compare.protocol import Judging, Part, Protocol, Tuning
+from jaxnet.compare.protocol import Budget, Judging, Part, Protocol, Tuning
 from jaxnet.compare.runs import Record
 from jaxnet.compare.search import Search
 from jaxnet.compare.verdicts import Answer, Pair
@@ -68,6 +68,7 @@ def compare(
     metrics: inputs.Metrics | None = None,
     tune: Literal["rate", "all"] | Mapping[str, inputs.Tune] = "rate",
     budget: int | None = None,
+    budget_of: Budget = "trials",
     tuning_seeds: int = TUNING_SEEDS,
     replicates: int = REPLICATES,
     until: int | None = None,
@@ -109,6 +110,8 @@ def compare(
             fix one; learning rates of optimizers left out.
         budget: trials of each optimizer in each replicate; 12, or 36 where several
             hyperparameters are searched.
+        budget_of: what is equal for all: "trials"; or the "evaluations" of gradients or "seconds"
+            that so many trials of the baseline take, however few or many others that makes.
         tuning_seeds: that each trial is trained on.
         replicates: how many. A folder that holds fewer goes on from them.
         until: replicates at most, to go on to where not all is told, four times as many each time.
@@ -166,9 +169,11 @@ def compare(
         margin=margin,
         looks=(replicates,),
     )
-    protocol = _protocol(
-        task, {e.name: searches[e.name] for e in entries}, tuning_seeds, judging, seed
+    tuning = Tuning("training" if validation is None else "validation", tuning_seeds, budget_of)
+    searches = phases.affordable(
+        task, entries, {e.name: searches[e.name] for e in entries}, budget_of, replicates
     )
+    protocol = _protocol(task, searches, tuning, judging, seed)
     folder = folder and Path(folder)
     protocol = store.grown(folder, protocol) if folder else protocol
     while True:
@@ -195,7 +200,7 @@ def _judged_part(task: sweep.Task) -> Part:
 def _protocol(
     task: sweep.Task,
     searches: Mapping[str, Search],
-    tuning_seeds: int,
+    tuning: Tuning,
     judging: Judging,
     seed: int,
 ) -> Protocol:
@@ -203,7 +208,7 @@ def _protocol(
     parts = _parts(task)
     protocol = Protocol(
         optimizers=searches,
-        tuning=Tuning("training" if task.validation is None else "validation", tuning_seeds),
+        tuning=tuning,
         judging=judging,
         seed=seed,
         steps=task.steps,

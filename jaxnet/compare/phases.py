@@ -5,7 +5,7 @@ Shapes: R replicates, K trials of each, S tuning seeds, H hyperparameters, N run
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from jaxtyping import Float, Int
 
 from jaxnet import devices, optimizers
 from jaxnet._guards import sizes
+from jaxnet._guards.defaults import TUNING_SEEDS
 from jaxnet.compare import search as searching
 from jaxnet.compare import store, sweep
-from jaxnet.compare.protocol import Protocol
+from jaxnet.compare.protocol import Budget, Protocol
 from jaxnet.compare.runs import Log, Runs, Seconds
 from jaxnet.compare.search import Search
 
@@ -98,6 +99,50 @@ class Bench:
         self.seconds[name] = Seconds(compile, run, min(before.step, step))
 
 
+def affordable(
+    task: sweep.Task,
+    entries: Sequence[optimizers.Entry],
+    searches: Mapping[str, Search],
+    budget: Budget,
+    replicates: int,
+) -> dict[str, Search]:
+    """Give each search as many trials as cost what those of the baseline do, at least one.
+
+    Args:
+        task: what is trained. entries: the baseline first. searches: with trials of equal number.
+        budget: what is equal for all: "trials", "evaluations" of gradients or "seconds", each as
+            a run at the customary setting takes them.
+        replicates: of the first look.
+    """
+    if budget == "trials":
+        return dict(searches)
+    shape = _shape(task, searches.values(), replicates)
+    sweep.compile_all(task, [(e, searches[e.name].names) for e in entries], shape)
+    costs = {e.name: _cost(task, e, searches[e.name], shape, budget) for e in entries}
+    first = costs[entries[0].name]
+    return {
+        name: dataclasses.replace(each, trials=max(1, round(each.trials * first / costs[name])))
+        for name, each in searches.items()
+    }
+
+
+def _cost(
+    task: sweep.Task, entry: optimizers.Entry, search: Search, shape: sweep.Tile, budget: Budget
+) -> float:
+    count = shape.runs
+    setting = {name: np.full(count, search.customary[name]) for name in search.names}
+    trials = sweep.Trials(np.arange(count, dtype=np.int32) // shape.settings, setting)
+    # The second time, as all after the first.
+    swept, seconds = [sweep.run(task, entry, trials, shape) for _ in range(2)][1]
+    return float(seconds.running.sum() if budget == "seconds" else np.median(swept.evaluations))
+
+
+def _shape(task: sweep.Task, searches: Iterable[Search], replicates: int) -> sweep.Tile:
+    # Of the first look, so that later ones find its tiles.
+    stage = replicates * max(each.stages[0] for each in searches) * TUNING_SEEDS
+    return sweep.tile(task, stage, settings=_TOGETHER)
+
+
 def bench(
     task: sweep.Task, protocol: Protocol, folder: Path | None, on_progress: OnProgress | None
 ) -> Bench:
@@ -109,9 +154,7 @@ def bench(
     searches, seeds = protocol.optimizers.values(), protocol.tuning.seeds
     # Three judge: at the setting picked, the recommended and the customary one.
     planned = protocol.replicates * sum(each.trials * seeds + 3 for each in searches)
-    # Of the first look, so that later ones find its tiles.
-    stage = protocol.judging.looks[0] * max(each.stages[0] for each in searches) * seeds
-    shape = sweep.tile(task, stage, settings=_TOGETHER)
+    shape = _shape(task, searches, protocol.judging.looks[0])
     needed = sweep.memory(task, shape, planned)
     sizes.check_bytes(
         "memory", needed, "runs", "compare fewer replicates, trials or optimizers at once"

@@ -6,7 +6,7 @@ Shapes: R replicates, S tuning seeds of each.
 import dataclasses
 import itertools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Int
@@ -16,6 +16,7 @@ from jaxnet.compare.search import Search
 from jaxnet.errors import InputError
 
 Part = Literal["training", "validation", "test"]
+Budget = Literal["trials", "evaluations", "seconds"]
 TIMES = ("steps", "evaluations", "seconds")
 # Seeds that one `seed` has: those of another never meet them.
 _BLOCK = 2**16
@@ -28,14 +29,18 @@ class Tuning:
     Attributes:
         data: the part whose loss decides.
         seeds: how many each trial is trained on, the same for all trials of a replicate.
+        budget: what of it is equal for all optimizers.
     """
 
     data: Literal["training", "validation"]
     seeds: int = TUNING_SEEDS
+    budget: Budget = "trials"
 
     def __post_init__(self) -> None:
         """Refuse seeds that are none."""
         _check("tuning_seeds", self.seeds > 0, "at least 1", self.seeds)
+        known = get_args(Budget)
+        _check("budget_of", self.budget in known, " or ".join(known), self.budget)
 
 
 @dataclasses.dataclass(frozen=True)

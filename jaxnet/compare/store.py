@@ -35,6 +35,13 @@ def grown(folder: Path, protocol: Protocol) -> Protocol:
     if not (folder / _PROTOCOL).exists():
         return protocol
     held = _protocol(folder)
+    if protocol.tuning.budget == "seconds" and set(held.optimizers) == set(protocol.optimizers):
+        # Measured then; they are not the same twice.
+        trials = {
+            name: dataclasses.replace(each, trials=held.optimizers[name].trials)
+            for name, each in protocol.optimizers.items()
+        }
+        protocol = dataclasses.replace(protocol, optimizers=trials)
     _refuse_another(folder, held, protocol)
     before, replicates = held.judging.looks, protocol.replicates
     if replicates < before[-1]:

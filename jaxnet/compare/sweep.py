@@ -690,7 +690,7 @@ def cause(task: Task, entry: Entry, seed: int, setting: Mapping[str, float]) -> 
         else _order(task.rows, task.batch_size, task.steps, seed)
     )
     params = task.init(jax.random.key(seed))
-    plan = training.Plan(task.loss, make)
+    plan = training.Plan(task.loss, make, weight=_one)
     return training.attempt(plan, setting, (params, task.data, order), training.value)[2]
 
 
