@@ -549,8 +549,9 @@ _KNOWN = _B1 | _B2 | _BETA | _MOMENTUM | _EPS | _DECAY | _FADE | _RHO
 # dpsgd, which has its own, and those that hold the gradient against the loss.
 _TABLE = (
     # Gradient descent, with momentum, signs or noise.
-    _row(  # Robbins & Monro 1951; the rate: Keras
-        "sgd", optax.sgd, (1e-3, 1e1), 1e-2, _MOMENTUM | _WRAP
+    _row("sgd", optax.sgd, (1e-3, 1e1), 1e-2, _WRAP),  # Robbins & Monro 1951; the rate: Keras
+    _row(  # Polyak 1964; the momentum: what most people mean by it
+        "momentum", functools.partial(optax.sgd, momentum=0.9), (1e-4, 1e0), 1e-2, _MOMENTUM | _WRAP
     ),
     _row(  # Neelakantan et al. 2015
         "noisy_sgd",

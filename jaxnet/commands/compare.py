@@ -1,14 +1,12 @@
 """Hold optax's optimizers against plain SGD, on a table."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import optax
 from jaxtyping import PyTree
 
 from jaxnet import devices, network, optimizers, report, spaces, tables
@@ -17,17 +15,6 @@ from jaxnet.commands import _run
 from jaxnet.commands.settings import Compare, Trials
 from jaxnet.compare import Problem, comparison, phases
 from jaxnet.storage import models
-
-# Not of optax by name, and what most people mean by SGD.
-_SGD = optimizers.entry("sgd")
-MOMENTUM = {
-    "momentum": dataclasses.replace(
-        _SGD,
-        make=functools.partial(optax.sgd, momentum=0.9),
-        space={name: axis for name, axis in _SGD.space.items() if name != "momentum"},
-        customary={name: value for name, value in _SGD.customary.items() if name != "momentum"},
-    )
-}
 
 
 def table(data: str, target: str, hidden: Sequence[int]) -> Problem:
@@ -99,7 +86,7 @@ def run(
         problem.loss,
         problem.init,
         problem.data,
-        {name: MOMENTUM.get(name, name) for name in (settings.baseline, *names)},
+        list(dict.fromkeys(names)),
         title=f"Optimizers against {settings.baseline} on {problem.name}",
         epochs=lasting.epochs,
         steps=lasting.steps,

@@ -47,7 +47,7 @@ def headline(comparison: Comparison) -> str:
         (alone,) = comparison.answers
         return f"{protocol.baseline} ran alone: {_line(alone.value)} {comparison.judged_by}."
     counts = {name: sum(each.verdict == name for each in others) for name in _ORDER}
-    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    told = ", ".join(f"{n} {_MANY.get(v, v) if n > 1 else v}" for v, n in counts.items() if n)
     words = (
         f"Of {len(others)} optimizer{'s' * (len(others) > 1)} tuned and judged like {baseline}, "
         f"by {comparison.judged_by} in {protocol.replicates} replicates: {told}."
@@ -269,6 +269,7 @@ _ORDER = (
     "cannot run",
     "baseline",
 )
+_MANY = {"fails less often": "fail less often", "fails more often": "fail more often"}
 _SHORT = {"learning_rate": "rate", "weight_decay": "decay"}
 
 
