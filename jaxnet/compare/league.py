@@ -67,8 +67,9 @@ class League:
         tasks: N names. optimizers: A names. baseline: one of them.
         scores: shape [N, A], judged values, lower is better; +inf failed, nan not run.
         verdicts: of each task and optimizer, against the baseline.
-        differences: shape [N, A], from the baseline, in margins: within -1 and 1 is as good, below
-            is better; infinite where one of the two failed, nan where one did not run.
+        differences: shape [N, A], logs of ratios to the baseline's loss, below zero is better;
+            infinite where one of the two failed, nan where one did not run.
+        margin: a ratio of at most 1 + margin, either way, is as good.
         level: of the test of the ranks and of the critical difference.
         average_ranks: shape [A], 1 is the best, over all tasks; nan for an optimizer that did not
             run on each of them, which is not ranked.
@@ -84,6 +85,7 @@ class League:
     scores: Float[np.ndarray, "N A"]
     verdicts: tuple[tuple[str, ...], ...]
     differences: Float[np.ndarray, "N A"]
+    margin: float
     level: float
     average_ranks: Float[np.ndarray, " A"]
     friedman: Friedman
@@ -114,6 +116,7 @@ def of(
     scores: Float[np.ndarray, "N A"],
     verdicts: Sequence[Sequence[str]],
     differences: Float[np.ndarray, "N A"],
+    margin: float = 0.05,
     level: float = 0.05,
 ) -> League:
     """Put the answers of many tasks together: arguments and shapes as in `League`.
@@ -121,11 +124,12 @@ def of(
     Raises:
         InputError: shapes that do not match the names, names that repeat, a baseline that is not
             an optimizer or did not run, a verdict that there is not, a score of -inf, fewer than
-            two optimizers, no task, or a level not between 0 and 1.
+            two optimizers, no task, a margin not above zero, or a level not between 0 and 1.
     """
     shape = (len(tasks), len(optimizers))
     _check_names(tasks, optimizers, baseline)
     _check_matrices(shape, scores, verdicts, differences)
+    _check_margin(margin)
     if not 0 < level < 1:
         raise InputError(f"level: expected a number between 0 and 1, got {level}")
     base = list(optimizers).index(baseline)
@@ -147,13 +151,17 @@ def of(
         scores=scores,
         verdicts=tuple(map(tuple, verdicts)),
         differences=differences,
+        margin=margin,
         level=level,
         average_ranks=average_ranks,
         friedman=friedman(scores[:, complete]),
         critical_difference=apart,
         groups=_groups(ranked, average_ranks[complete], apart),
         tallies=wins_losses_ties(verdicts),
-        odds=tuple(bayesian_signed_rank(column[~np.isnan(column)], 1.0) for column in others.T),
+        odds=tuple(
+            bayesian_signed_rank(column[~np.isnan(column)], math.log1p(margin))
+            for column in others.T
+        ),
     )
 
 
@@ -220,8 +228,7 @@ def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) ->
     """
     if np.isnan(differences).any():
         raise InputError("differences: expected numbers, got nan; leave out what did not run")
-    if not 0 < margin < math.inf:
-        raise InputError(f"margin: expected a number above zero, got {margin}")
+    _check_margin(margin)
     if not differences.size:
         return Odds(math.nan, math.nan, math.nan)
     finite = np.abs(differences[np.isfinite(differences)]).max(initial=margin)
@@ -267,6 +274,11 @@ def _scipy() -> Any:
     from scipy import stats
 
     return stats
+
+
+def _check_margin(margin: float) -> None:
+    if not 0 < margin < math.inf:
+        raise InputError(f"margin: expected a number above zero, got {margin}")
 
 
 def _check_names(tasks: Sequence[str], optimizers: Sequence[str], baseline: str) -> None:

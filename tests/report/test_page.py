@@ -324,7 +324,7 @@ def test_pictures_are_part_of_the_page_with_words_as_words(made):
 
 def test_a_colour_without_a_role_stays_as_it_is(monkeypatch):
     """Planted: the page is made, and nothing else of it is another."""
-    monkeypatch.setitem(pictures._STYLE, "text.color", "#123456")
+    monkeypatch.setitem(pictures.STYLE, "text.color", "#123456")
     done = MADE["alone"]()
     drawn = "".join(map(page._inline, report.plots(done)))
     assert "#123456" in drawn
