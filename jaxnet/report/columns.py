@@ -11,11 +11,15 @@ from jaxnet.compare.verdicts import WITHIN
 
 
 class Cell(NamedTuple):
-    """One figure: its text, what stands small beside it, and the number to sort by, or nan."""
+    """One figure: its text, what stands small beside it, and the number to sort by, or nan.
+
+    `word`: the verdict that it shows, if it shows one, to filter by.
+    """
 
     text: str
     detail: str = ""
     value: float = float("nan")
+    word: str = ""
 
 
 class Column(NamedTuple):
@@ -79,7 +83,7 @@ def _tested(comparison: Comparison) -> list[_Said]:
         _Said(
             "verdict",
             "What the paired test says, at the corrected p.",
-            lambda each: Cell(each.verdict, "", _ORDER.index(each.verdict)),
+            lambda each: verdict_cell(each.verdict),
         ),
         _Said(
             "difference to SGD",
@@ -130,19 +134,19 @@ def _rates(comparison: Comparison) -> list[_Said]:
             "tuned rate",
             "The learning rate chosen; (lowest) or (highest) where it is still the end of the "
             "rates tried, so that a better one may lie beyond.",
-            lambda each: _figure(each.learning_rate, ".3g")._replace(
+            lambda each: number_cell(each.learning_rate, ".3g")._replace(
                 detail=f"({each.at_edge})" if each.at_edge else ""
             ),
         ),
         _Said(
             "rates tried",
             f"Learning rates, {len(comparison.protocol.tuning.seeds)} runs each.",
-            lambda each: _figure(each.rates),
+            lambda each: number_cell(each.rates),
         ),
         _Said(
             "forgiving",
             f"Share of the rates tried whose loss is within {WITHIN:g} times the best rate's.",
-            lambda each: _figure(each.forgiving, ".0%"),
+            lambda each: number_cell(each.forgiving, ".0%"),
         ),
         _Said(
             "customary rate",
@@ -185,36 +189,45 @@ def _costs(comparison: Comparison) -> list[_Said]:
         _Said(
             "evaluations",
             "Gradients of a whole batch that one run computed, the median.",
-            lambda each: _figure(each.evaluations, ".6g"),
+            lambda each: number_cell(each.evaluations, ".6g"),
         ),
         _Said(
             "compile s",
             "Seconds to trace and compile its program, side by side with the others.",
-            lambda each: _figure(each.compile_seconds, ".3g"),
+            lambda each: number_cell(each.compile_seconds, ".3g"),
         ),
         _Said(
             "run s",
             "Seconds for all its runs, tuning included.",
-            lambda each: _figure(each.run_seconds, ".3g"),
+            lambda each: number_cell(each.run_seconds, ".3g"),
         ),
         _Said(
             "step / SGD's",
             "Time of one step of one run, at its fastest, as a multiple of plain SGD's.",
-            lambda each: _figure(each.step_seconds / plain, ".2f"),
+            lambda each: number_cell(each.step_seconds / plain, ".2f"),
         ),
     ]
 
 
 _VERDICTS = ("better", "not told apart", "worse")
-_ORDER = (*_VERDICTS, "cannot run", "baseline")
+_ORDER = (
+    *("better", "fails less often", "as good", "not told apart", "worse", "fails more often"),
+    *("cannot run", "baseline"),
+)
 
 
-def _figure(value: int | float, shape: str = "") -> Cell:
+def verdict_cell(verdict: str) -> Cell:
+    """Show a verdict, to be sorted from better to worse."""
+    return Cell(verdict, "", _ORDER.index(verdict), verdict)
+
+
+def number_cell(value: int | float, shape: str = "") -> Cell:
+    """Show a number in a format; a dash where it is not finite."""
     return Cell(f"{value:{shape}}" if np.isfinite(value) else "-", "", value)
 
 
 def _probability(value: float) -> Cell:
-    cell = _figure(value, ".3f")
+    cell = number_cell(value, ".3f")
     return cell._replace(text="<0.001") if value < 0.001 else cell
 
 

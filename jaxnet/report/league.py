@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxnet.compare.league import SURE, League
 from jaxnet.report import style
+from jaxnet.report.columns import Cell, Column, number_cell, verdict_cell
 from jaxnet.report.pictures import STYLE, Plot, short
 from jaxnet.report.style import COLOURS, INK, MUTED, PAPER
 
@@ -59,6 +60,73 @@ def headline(league: League) -> str:
 def order(league: League) -> list[int]:
     """Give the indices of the optimizers by average rank, the best first, the unranked last."""
     return np.argsort(league.average_ranks, kind="stable").tolist()
+
+
+def columns(league: League) -> list[Column]:
+    """Give what a league says of every optimizer, in `order`: over all tasks, then task by task."""
+    shown = order(league)
+    tallies = [league.tallies[index] for index in shown]
+    baseline, tasks = league.baseline, len(league.tasks)
+    over = [
+        Column(
+            "overall",
+            f"Against {baseline}: better, as good or worse where the odds of it are at least "
+            f"{SURE:.0%}.",
+            [verdict_cell(league.overall[index]) for index in shown],
+        ),
+        Column(
+            "average rank",
+            f"Over the {tasks} tasks, 1 is the best; a dash for what did not run on each.",
+            [number_cell(float(league.average_ranks[index]), ".1f") for index in shown],
+        ),
+        Column(
+            "wins",
+            f"Tasks on which it is better than {baseline} or fails less often.",
+            [number_cell(each.wins) for each in tallies],
+        ),
+        Column(
+            "as good",
+            f"Tasks on which it is within {league.margin:.0%} of {baseline}.",
+            [number_cell(each.ties) for each in tallies],
+        ),
+        Column(
+            "not told apart",
+            f"Tasks that do not tell it from {baseline}.",
+            [number_cell(each.untold) for each in tallies],
+        ),
+        Column(
+            "losses",
+            f"Tasks on which it is worse than {baseline} or fails more often.",
+            [number_cell(each.losses) for each in tallies],
+        ),
+        Column(
+            "odds: better",
+            "The probability that on most tasks like these it is better, as good or worse; "
+            "small: as good, then worse.",
+            [_chances(*league.odds[index]) for index in shown],
+        ),
+    ]
+    note = (
+        f"And the other tasks: the verdict against {baseline} (its sign as in the pictures), with "
+        "the ratio of the losses where a difference is told."
+    )
+    return over + [
+        Column(name, note if task == 0 else "", [_of_task(league, task, index) for index in shown])
+        for task, name in enumerate(league.tasks)
+    ]
+
+
+def caveats(league: League) -> list[str]:
+    """Give what a reader of a league should not conclude from it."""
+    few = len(league.groups) == 1
+    apart = f"{league.critical_difference:.2f}"
+    return [
+        "It is about these tasks, which were chosen: other tasks may rank the optimizers "
+        "otherwise.",
+        "An average rank says nothing of by how much, and depends on who else takes part.",
+        "The verdicts of a task are corrected for its number of optimizers, not for that of tasks.",
+        *([f"No two average ranks differ by the {apart} that it takes to be told apart."] * few),
+    ]
 
 
 def plots(league: League) -> list[Plot]:
@@ -182,6 +250,28 @@ def _odds(league: League) -> Plot:
 def _unranked(league: League) -> str:
     names = [league.optimizers[index] for index in order(league)[_ranked(league) :]]
     return f" Not ranked, as not run on every task: {', '.join(names)}." if names else ""
+
+
+def _chances(better: float, as_good: float, worse: float) -> Cell:
+    if math.isnan(better):
+        return Cell("-")
+    return Cell(_share(better), f"{_share(as_good)}, {_share(worse)}", better)
+
+
+def _share(value: float) -> str:
+    """Draws are not so many that none of them says never."""
+    return "<1%" if value < 0.005 else ">99%" if value > 0.995 else f"{value:.0%}"
+
+
+def _of_task(league: League, task: int, index: int) -> Cell:
+    """A verdict as its sign; infinite differences sort beyond all others."""
+    verdict, difference = league.verdicts[task][index], float(league.differences[task, index])
+    ratio = _ratio(math.exp(min(difference, 700))) if verdict in ("better", "worse") else ""
+    return Cell(ratio, "", float(np.clip(difference, -1e9, 1e9)), verdict)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if 0.1 <= value < 10 else f"{value:.2g}"
 
 
 def _p(value: float) -> str:
