@@ -1,4 +1,4 @@
-"""One HTML page of a comparison: it needs no network, and reads on a telephone and in print."""
+"""HTML pages of results: they need no network, and read on a telephone and in print."""
 
 import dataclasses
 import html
@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxnet.compare import Answer, Comparison
-from jaxnet.report import columns, pictures, style
+from jaxnet.compare import Comparison
+from jaxnet.compare.league import League
+from jaxnet.report import columns, league, pictures, style
 from jaxnet.storage import files
 
 _GROUPS = {
@@ -21,7 +22,18 @@ _GROUPS = {
     "cannot run": "Cannot run",
 }
 # So that the verdict does not hang on its colour.
-_SIGNS = {"better": "▼", "not told apart": "○", "worse": "▲", "cannot run": "-", "baseline": "·"}
+_SIGNS = {
+    "better": "▼",
+    "fails less often": "▽",
+    "as good": "◆",
+    "not told apart": "○",
+    "worse": "▲",
+    "fails more often": "△",
+    "cannot run": "-",
+    "baseline": "·",
+}
+# How a column of verdicts, or of what hangs on them, is marked.
+_WORD = ' class="word"'
 # The page repaints the pictures in the dark: how its style names each of their colours.
 _ROLES = {paint.light: role for role, paint in style.PAINTS.items()}
 
@@ -32,9 +44,32 @@ def write_page(comparison: Comparison, path: Path) -> None:
     Raises:
         OSError: a place that cannot be written to.
     """
-    template = importlib.resources.files("jaxnet.report").joinpath("page.html").read_text("utf-8")
-    page = string.Template(template).substitute(_parts(comparison))
+    _write("page.html", _parts(comparison), path)
+
+
+def write_league_page(each: League, path: Path, title: str, command: str = "") -> None:
+    """Write what many tasks say as one page: whole, or not at all.
+
+    Args:
+        each: the league. path: of the page. title: of the page. command: what made the league.
+
+    Raises:
+        OSError: a place that cannot be written to.
+    """
+    _write("league.html", _league_parts(each, title, command), path)
+
+
+def _write(template: str, parts: Mapping[str, str], path: Path) -> None:
+    """Fill a template with its parts, and with the looks and the script that all pages share."""
+    looks = _template("page.css").substitute(light=_paints(light=True), dark=_paints(light=False))
+    script = _template("page.js").template
+    page = _template(template).substitute(parts, style=looks, script=script)
     files.write(Path(path), page.encode())
+
+
+def _template(name: str) -> string.Template:
+    text = importlib.resources.files("jaxnet.report").joinpath(name).read_text("utf-8")
+    return string.Template(text)
 
 
 def _parts(comparison: Comparison) -> dict[str, str]:
@@ -42,32 +77,64 @@ def _parts(comparison: Comparison) -> dict[str, str]:
     log = comparison.log
     every = columns.columns(comparison)
     return {
-        "light": _paints(light=True),
-        "dark": _paints(light=False),
         "title": html.escape(log.title),
         "headline": html.escape(columns.headline(comparison)),
-        "groups": _lines(
-            _group(verdict, comparison.answers)
-            for verdict in _GROUPS
-            if verdict != "cannot run" or log.unable
-        ),
-        "head": _head(every),
-        "rows": _lines(
-            _row(answer, [column.cells[index] for column in every])
-            for index, answer in enumerate(comparison.answers)
-        ),
-        "notes": _lines(
-            f"<div>{_term(column.name, html.escape(column.note))}</div>" for column in every
-        ),
+        "groups": _groups(_GROUPS, {each.optimizer: each.verdict for each in comparison.answers}),
+        **_table({each.optimizer: each.verdict for each in comparison.answers}, every),
         "figures": _lines(map(_figure, pictures.plots(comparison))),
         "sentences": _lines(
             _term(answer.optimizer, html.escape(answer.sentence)) for answer in comparison.answers
         ),
-        "caveats": _lines(f"<li>{html.escape(words)}</li>" for words in caveats(comparison)),
+        "caveats": _items(caveats(comparison)),
         "protocol": _value(_protocol(comparison)),
         "provenance": _value(dataclasses.asdict(log.provenance) | {"verified": log.verified}),
-        "command": f"<pre><code>{html.escape(log.command)}</code></pre>" if log.command else "",
+        "command": _command(log.command),
     }
+
+
+def _league_parts(each: League, title: str, command: str) -> dict[str, str]:
+    shown = league.order(each)
+    overall = {each.optimizers[index]: each.overall[index] for index in shown}
+    groups = {
+        "better": f"Better than {each.baseline}",
+        "as good": "As good as it",
+        "not told apart": "Not told apart from it",
+        "worse": f"Worse than {each.baseline}",
+        "cannot run": "Cannot run",
+    }
+    return {
+        "title": html.escape(title),
+        "headline": html.escape(league.headline(each)),
+        "groups": _groups(groups, overall),
+        **_table(overall, league.columns(each)),
+        "figures": _lines(map(_figure, league.plots(each))),
+        "caveats": _items(league.caveats(each)),
+        "command": _command(command),
+    }
+
+
+def _table(verdicts: Mapping[str, str], every: list[columns.Column]) -> dict[str, str]:
+    """The parts of a table with a row for each optimizer, of a verdict."""
+    return {
+        "head": _head(every),
+        "rows": _lines(
+            _row(name, verdict, [column.cells[index] for column in every])
+            for index, (name, verdict) in enumerate(verdicts.items())
+        ),
+        "notes": _lines(
+            f"<div>{_term(column.name, html.escape(column.note))}</div>"
+            for column in every
+            if column.note
+        ),
+    }
+
+
+def _items(every: Iterable[str]) -> str:
+    return _lines(f"<li>{html.escape(words)}</li>" for words in every)
+
+
+def _command(command: str) -> str:
+    return f"<pre><code>{html.escape(command)}</code></pre>" if command else ""
 
 
 def _protocol(comparison: Comparison) -> dict[str, Any]:
@@ -93,25 +160,30 @@ def _term(name: str, meaning: str) -> str:
     return f"<dt>{html.escape(name)}</dt><dd>{meaning}</dd>"
 
 
-def _group(verdict: str, every: list[Answer]) -> str:
-    names = [answer.optimizer for answer in every if answer.verdict == verdict]
-    title = f"{_SIGNS[verdict]} {_GROUPS[verdict]}: {len(names)}"
-    return f'<div class="{verdict}">{_term(title, html.escape(", ".join(names)))}</div>'
+def _groups(titles: Mapping[str, str], verdicts: Mapping[str, str]) -> str:
+    """Who got each verdict; those that cannot run only where there are any."""
+    groups = []
+    for verdict, title in titles.items():
+        names = [name for name, own in verdicts.items() if own == verdict]
+        if names or verdict != "cannot run":
+            term = _term(f"{_SIGNS[verdict]} {title}: {len(names)}", html.escape(", ".join(names)))
+            groups.append(f'<div class="{verdict}">{term}</div>')
+    return _lines(groups)
 
 
 def _head(shown: list[columns.Column]) -> str:
-    verdict, *figures = (column.name for column in shown)
-    words = f'<th scope="col">optimizer</th><th scope="col" class="word">{verdict}</th>'
-    return words + "".join(f'<th scope="col">{html.escape(name)}</th>' for name in figures)
+    return '<th scope="col">optimizer</th>' + "".join(
+        f'<th scope="col"{_WORD * any(cell.word for cell in column.cells)}>'
+        f"{html.escape(column.name)}</th>"
+        for column in shown
+    )
 
 
-def _row(answer: Answer, cells: list[columns.Cell]) -> str:
-    name = html.escape(answer.optimizer)
-    verdict, *figures = cells
+def _row(name: str, verdict: str, cells: list[columns.Cell]) -> str:
+    name = html.escape(name)
     return (
-        f'<tr class="{answer.verdict}"><th scope="row" data-value="{name}">{name}</th>'
-        f'<td class="word" data-value="{verdict.value}">'
-        f"{_SIGNS[answer.verdict]} {verdict.text}</td>{''.join(map(_cell, figures))}</tr>"
+        f'<tr class="{verdict}"><th scope="row" data-value="{name}">{name}</th>'
+        f"{''.join(map(_cell, cells))}</tr>"
     )
 
 
@@ -121,7 +193,11 @@ def _cell(cell: columns.Cell) -> str:
     text, detail = (
         html.escape(words).replace("-", "\N{MINUS SIGN}") for words in (cell.text, cell.detail)
     )
-    return f"<td{value}>{text}{f'<small>{detail}</small>' if detail else ''}</td>"
+    small = f"<small>{detail}</small>" if detail else ""
+    if not cell.word:
+        return f"<td{value}>{text}{small}</td>"
+    word = f'{_WORD} title="{cell.word}" data-word="{cell.word}"'
+    return f"<td{word}{value}>{_SIGNS[cell.word]} {text}{small}</td>"
 
 
 def _figure(plot: pictures.Plot) -> str:

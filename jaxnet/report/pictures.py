@@ -26,7 +26,7 @@ else:
     Axes = Figure = Line2D = Any
 
 # Small enough for a telephone; a name is a name, dollars and all.
-_STYLE = style.STYLE | {
+STYLE = style.STYLE | {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.titlesize": 9,
@@ -80,13 +80,14 @@ def _others(looks: Mapping[str, _Look]) -> str:
     return f" Grey: {grey} more." if grey else ""
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """Give a name, cut where it would take too much of a picture."""
     return name if len(name) <= 18 else name[:17] + "…"
 
 
 def plots(comparison: Comparison) -> list[Plot]:
     """Draw a comparison: what tells it best comes first."""
-    with style.drawing(_STYLE):
+    with style.drawing(STYLE):
         drawn = (_differences, _curves, _sensitivity, _profile, _best_of)
         return [plot for draw in drawn for plot in draw(comparison)]
 
@@ -105,7 +106,7 @@ def svg(plot: Plot) -> str:
 
 def _write(figure: Figure, file: Path | io.StringIO, kind: str, title: str) -> None:
     bare = dict.fromkeys(("Creator", "Date", "Format", "Type")) if kind == "svg" else None
-    with style.drawing(_STYLE), warnings.catch_warnings():
+    with style.drawing(STYLE), warnings.catch_warnings():
         # A name in letters that the font lacks: a browser finds another.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -139,7 +140,7 @@ def _differences(comparison: Comparison) -> Iterator[Plot]:
     for verdict, (colour, marker, face) in _VERDICT_LOOKS.items():
         ax.plot([], [], marker, color=colour, markerfacecolor=face, label=verdict)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, handletextpad=0.2)
-    ax.set_yticks(range(len(told)), [_short(answer.optimizer) for answer, _ in told])
+    ax.set_yticks(range(len(told)), [short(answer.optimizer) for answer, _ in told])
     ax.tick_params("y", length=0)
     ax.set(xlim=(low, high), ylim=(len(told) - 0.4, -0.6))
     ax.xaxis.set_major_locator(ticker.MaxNLocator(5))
@@ -256,7 +257,7 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
         at = np.argmin(np.abs(rate - chosen[name].learning_rate))
         ax.plot(rate[at], loss[at], "o", color=colour, markeredgecolor=PAPER, zorder=5)
         ax.plot(chosen[name].default_rate, 0.03, "^", color=MUTED, markersize=4, transform=top)
-        ax.set_title(_short(name), color=INK, fontweight="bold")
+        ax.set_title(short(name), color=INK, fontweight="bold")
     for ax in grid[len(front) :]:
         ax.remove()
     for ax in grid[: len(front)][-2:]:
@@ -298,7 +299,7 @@ def _profile(comparison: Comparison) -> Iterator[Plot]:
     ranked = sorted(front, key=lambda name: -shares[name].mean())
     figure.legend(
         [lines[name] for name in ranked],
-        map(_short, ranked),
+        map(short, ranked),
         loc="outside right upper",
         frameon=False,
     )
@@ -401,7 +402,7 @@ def _label_ends(ax: Axes, ends: Mapping[str, float], looks: Mapping[str, _Look])
     for name, height, place in zip(names, heights, _apart(heights, 0.068), strict=True):
         line = {"arrowstyle": "-", "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 0}
         ax.annotate(
-            _short(name) + (" (diverged)" if not np.isfinite(ends[name]) else ""),
+            short(name) + (" (diverged)" if not np.isfinite(ends[name]) else ""),
             xy=(1, np.clip(height, 0, 1)),
             xytext=(1.06, place),
             xycoords="axes fraction",
