@@ -80,6 +80,7 @@ def run(
     if settings.learning_rates is not None:
         axis = spaces.choice(*settings.learning_rates)
         tune = {name: {"learning_rate": axis} for name in (settings.baseline, *names)}
+    baseline = "plain SGD" if settings.baseline == "sgd" else settings.baseline
     given = settings.epochs is not None or settings.steps is not None
     lasting = settings if given else problem
     return comparison.compare(
@@ -87,7 +88,7 @@ def run(
         problem.init,
         problem.data,
         list(dict.fromkeys(names)),
-        title=f"Optimizers against {settings.baseline} on {problem.name}",
+        title=f"Optimizers against {baseline} on {problem.name}",
         epochs=lasting.epochs,
         steps=lasting.steps,
         batch_size=settings.batch_size or problem.batch_size,

@@ -10,17 +10,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxnet.compare import Comparison
+from jaxnet.compare import Comparison, statistics, verdicts
 from jaxnet.compare.league import League
 from jaxnet.report import columns, league, pictures, style
 from jaxnet.storage import files
 
-_GROUPS = {
-    "better": "Better than plain SGD",
-    "not told apart": "Not told apart from it",
-    "worse": "Worse than plain SGD",
-    "cannot run": "Cannot run",
-}
+_ALWAYS = ("better", "not told apart", "worse")
 # So that the verdict does not hang on its colour.
 _SIGNS = {
     "better": "▼",
@@ -76,11 +71,12 @@ def _parts(comparison: Comparison) -> dict[str, str]:
     """What fills the template, every word of it escaped."""
     log = comparison.log
     every = columns.columns(comparison)
+    words = {each.optimizer: each.verdict for each in comparison.answers}
     return {
         "title": html.escape(log.title),
         "headline": html.escape(columns.headline(comparison)),
-        "groups": _groups(_GROUPS, {each.optimizer: each.verdict for each in comparison.answers}),
-        **_table({each.optimizer: each.verdict for each in comparison.answers}, every),
+        "groups": _groups(_titles(comparison.protocol.baseline), words),
+        **_table(words, every),
         "figures": _lines(map(_figure, pictures.plots(comparison))),
         "sentences": _lines(
             _term(answer.optimizer, html.escape(answer.sentence)) for answer in comparison.answers
@@ -95,17 +91,10 @@ def _parts(comparison: Comparison) -> dict[str, str]:
 def _league_parts(each: League, title: str, command: str) -> dict[str, str]:
     shown = league.order(each)
     overall = {each.optimizers[index]: each.overall[index] for index in shown}
-    groups = {
-        "better": f"Better than {each.baseline}",
-        "as good": "As good as it",
-        "not told apart": "Not told apart from it",
-        "worse": f"Worse than {each.baseline}",
-        "cannot run": "Cannot run",
-    }
     return {
         "title": html.escape(title),
         "headline": html.escape(league.headline(each)),
-        "groups": _groups(groups, overall),
+        "groups": _groups(_titles(each.baseline), overall),
         **_table(overall, league.columns(each)),
         "figures": _lines(map(_figure, league.plots(each))),
         "caveats": _items(league.caveats(each)),
@@ -113,13 +102,27 @@ def _league_parts(each: League, title: str, command: str) -> dict[str, str]:
     }
 
 
-def _table(verdicts: Mapping[str, str], every: list[columns.Column]) -> dict[str, str]:
+def _titles(baseline: str) -> dict[str, str]:
+    """What each verdict says of those that have it."""
+    baseline = "plain SGD" if baseline == "sgd" else baseline
+    return {
+        "better": f"Better than {baseline}",
+        "fails less often": "Fails less often",
+        "as good": "As good as it",
+        "not told apart": "Not told apart from it",
+        "worse": f"Worse than {baseline}",
+        "fails more often": "Fails more often",
+        "cannot run": "Cannot run",
+    }
+
+
+def _table(words: Mapping[str, str], every: list[columns.Column]) -> dict[str, str]:
     """The parts of a table with a row for each optimizer, of a verdict."""
     return {
         "head": _head(every),
         "rows": _lines(
             _row(name, verdict, [column.cells[index] for column in every])
-            for index, (name, verdict) in enumerate(verdicts.items())
+            for index, (name, verdict) in enumerate(words.items())
         ),
         "notes": _lines(
             f"<div>{_term(column.name, html.escape(column.note))}</div>"
@@ -141,7 +144,7 @@ def _protocol(comparison: Comparison) -> dict[str, Any]:
     """The protocol as it is shown: a target that nobody gave is told."""
     shown = dataclasses.asdict(comparison.protocol)
     if comparison.protocol.judging.target is None:
-        words = f"plain SGD's own median at its end: {comparison.target:.4g}"
+        words = f"the baseline's own median at its end: {comparison.target:.4g}"
         shown["judging"]["target"] = words
     return shown
 
@@ -160,12 +163,12 @@ def _term(name: str, meaning: str) -> str:
     return f"<dt>{html.escape(name)}</dt><dd>{meaning}</dd>"
 
 
-def _groups(titles: Mapping[str, str], verdicts: Mapping[str, str]) -> str:
-    """Who got each verdict; those that cannot run only where there are any."""
+def _groups(titles: Mapping[str, str], words: Mapping[str, str]) -> str:
+    """Who got each verdict; the rarer ones only where there are any."""
     groups = []
     for verdict, title in titles.items():
-        names = [name for name, own in verdicts.items() if own == verdict]
-        if names or verdict != "cannot run":
+        names = [name for name, own in words.items() if own == verdict]
+        if names or verdict in _ALWAYS:
             term = _term(f"{_SIGNS[verdict]} {title}: {len(names)}", html.escape(", ".join(names)))
             groups.append(f'<div class="{verdict}">{term}</div>')
     return _lines(groups)
@@ -250,58 +253,52 @@ def caveats(comparison: Comparison) -> list[str]:
     return [*_of_the_protocol(comparison), *_of_the_runs(comparison)]
 
 
-def _holding(said: dict[str, Any]) -> list[str]:
-    return [words for words, holds in said.items() if holds]
+def _holding(every: dict[str, Any]) -> list[str]:
+    return [words for words, holds in every.items() if holds]
 
 
 def _of_the_protocol(comparison: Comparison) -> list[str]:
-    protocol, every = comparison.protocol, comparison.ran
-    judged, fewest = protocol.judging.data, protocol.judging.fewest_seeds
-    seeds = len(protocol.judging.seeds)
+    protocol, replicates = comparison.protocol, comparison.protocol.replicates
+    judged = protocol.judging.data
+    rows = f"the {protocol.rows[judged]} rows judged on are" if protocol.rows else "the task is"
+    searched = {name for each in protocol.optimizers.values() for name in each.axes}
+    fewest = statistics.fewest(verdicts.alpha(protocol)) if comparison.pairs else 1
     return _holding(
         {
             "It is about this task, this budget of steps and this protocol: another task may rank "
             "the optimizers otherwise.": True,
-            "Only the learning rate was tuned; an optimizer with other settings may do "
-            "better.": True,
-            "The losses are of the data trained on, taken before each update at the parameters "
-            "trained, and say nothing of data not seen.": judged == "training",
-            "The losses are of the very data that the learning rates were chosen on, though of "
-            "other seeds.": judged == "validation",
-            f"The intervals are over seeds alone: the {protocol.rows[judged]} rows judged on are "
-            "always the same.": True,
-            "They are not corrected for the number of comparisons, as the verdicts are.": (
-                len(every) > 2
+            "Only the learning rate was tuned; an optimizer with other settings may do better.": (
+                searched == {"learning_rate"}
             ),
-            f"With {seeds} seeds no difference could be told from so many optimizers; it takes at "
-            f"least {fewest}.": len(every) > 1 and seeds < fewest,
-            "With one seed there is no interval and no test.": seeds == 1,
+            "The losses are of the data trained on, taken before each update at the parameters "
+            "trained, and say nothing of data not seen.": bool(protocol.rows)
+            and judged == "training",
+            "The losses are of the very data that settings were chosen on, though of other "
+            "seeds.": judged == "validation",
+            f"The intervals are over replicates alone: {rows} always the same.": True,
+            f"{replicates} replicates can tell no difference between so many optimizers; it takes "
+            f"at least {fewest}.": replicates < fewest,
             "Times are those of one machine, and of programs that run many seeds at once.": True,
         }
     )
 
 
 def _of_the_runs(comparison: Comparison) -> list[str]:
-    every, optimizers = comparison.ran, comparison.protocol.optimizers
-    extended = [
-        each.optimizer
-        for each in every
-        if each.rates > len(optimizers[each.optimizer].learning_rates)
-    ]
-    unsure = [each for each in every if each.verdict == "not told apart"]
-    edge = [each.optimizer for each in every if each.at_edge]
-    lost = [each.optimizer for each in every if each.diverged]
-    more = [f"{each.optimizer} {each.seeds_needed}" for each in unsure if each.seeds_needed]
+    every = comparison.ran
+    beyond = [each.optimizer for each in every if each.beyond > 0.5]
+    lost = [each.optimizer for each in every if each.failed]
+    trials = {each.trials for each in every}
     return _holding(
         {
-            "Rates beyond the range were tried where its end was best, as the column of rates "
-            f"says: {', '.join(extended)}.": extended,
-            "Only one rate was tried, so nothing was tuned.": all(a.rates == 1 for a in every),
-            "Not told apart is not the same as equal.": unsure,
-            f"To tell the difference seen would take about so many seeds: {', '.join(more)}.": more,
-            "The best rate may lie beyond those tried, which does an optimizer less than justice: "
-            f"{', '.join(edge)}.": edge,
-            "Some runs at the tuned rate diverged, and count as worse than all that did not: "
-            f"{', '.join(lost)}.": lost,
+            "Only one setting was tried, so nothing was tuned.": trials == {1},
+            "The optimizers had budgets of unequal trials, as the column of trials says.": (
+                len(trials) > 1
+            ),
+            "Not told apart is not the same as equal; what such replicates would have told stands "
+            "in the column beside.": any(a.verdict == "not told apart" for a in every),
+            "Most replicates picked a learning rate beyond the range searched, of which there "
+            f"were fewer trials: {', '.join(beyond)}.": beyond,
+            "Some replicates failed. They are tested by themselves, and left out of the difference "
+            f"in loss: {', '.join(lost)}.": lost,
         }
     )
