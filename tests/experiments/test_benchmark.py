@@ -667,10 +667,12 @@ def test_a_target_is_met_at_its_bound_and_on_its_side(kind, value, met):
 def test_what_is_missed_for_one_reason_is_said_together():
     one = targets.Target("part", "it", "at least", 5.0, "it is slow")
     other = one._replace(claim="that", reason="it is far")
-    judged = [targets.Verdict(each, 1.0) for each in (one, other, one._replace(claim="this"))]
-    assert targets.shortfalls(judged) == [
+    unknown = targets.Target("part", "what", "at most", 0.5)
+    every = (one, other, unknown, one._replace(claim="this"))
+    assert targets.shortfalls([targets.Verdict(each, 1.0) for each in every]) == [
         "part, it: 1 (at least 5 expected); this: 1 (at least 5 expected). The reason: it is slow.",
         "part, that: 1 (at least 5 expected). The reason: it is far.",
+        "part, what: 1 (at most 0.5 expected).",
     ]
 
 
@@ -732,7 +734,7 @@ def test_the_block_says_what_was_found_where_and_what_is_missed():
     assert "Targets met: 0 of 3." in lines
     missed = " ".join(lines).split("- Not met: ")[1:]
     assert missed[0].startswith("digits, PyTorch eager / jaxnet: 3 (at least")
-    assert missed[1].startswith("start, cold start, s: 7.25 (at most 6 expected)")
+    assert missed[1].startswith("start, cold start, s: 7.25 (at most 5 expected)")
 
 
 def test_a_block_takes_the_place_of_the_one_there_was():
