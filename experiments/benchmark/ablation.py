@@ -26,6 +26,7 @@ from experiments.benchmark.work import (
     digits_task,
     ensemble,
     loss,
+    task_of,
 )
 from jaxnet import optimizers
 from jaxnet.compare import sweep
@@ -61,7 +62,7 @@ class Case(NamedTuple):
         return min(RATES_TOGETHER, self.runs // 2)
 
     @property
-    def pairs(self) -> list[sweep.Run]:
+    def trials(self) -> sweep.Trials:
         """Seeds and learning rates."""
         rates = np.geomspace(*_RATES, self.together).tolist()
         return crossed(self.runs // self.together, rates)
@@ -96,7 +97,7 @@ def _wide() -> sweep.Task:
     rng = np.random.default_rng(0)
     data = rng.random((2048, 784), np.float32), rng.integers(0, 10, 2048).astype(np.int32)
     init = functools.partial(jaxnet.init, sizes=(784, 128, 10))
-    return sweep.Task(loss(Model()), init, data, 64, 1)
+    return task_of(loss(Model()), init, data, 64, 1)
 
 
 def flax_convolution() -> sweep.Task:
@@ -163,7 +164,7 @@ def _task(
     data: tuple[np.ndarray, np.ndarray],
     epochs: int,
 ) -> sweep.Task:
-    return sweep.Task(jaxnet.BatchLoss(forward, example_loss), init, data, 32, epochs)
+    return task_of(jaxnet.BatchLoss(forward, example_loss), init, data, 32, epochs)
 
 
 def paths() -> dict[str, sweep.Fast]:
@@ -187,7 +188,7 @@ def _words(option: str) -> str:
 
 def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
     """Give the ways to make a case's runs, and notes of those that compute something else."""
-    pairs, entry = case.pairs, optimizers.entry(optimizer)
+    trials, entry = case.trials, optimizers.entry(optimizer)
     task = case.task._replace(data=jax.device_put(case.task.data))
     whole = sweep.fast(True)
     own = sweep.tile(task, case.runs, case.together)
@@ -202,17 +203,17 @@ def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
     for name, (path, shape) in chosen.items():
         pathed = task._replace(fast=path)
         if sweep.verified(pathed, shape)[0] == pathed:
-            sweeps[name] = functools.partial(_losses, pathed, entry, pairs, shape)
+            sweeps[name] = functools.partial(_losses, pathed, entry, trials, shape)
         else:
             notes.append(f"{case.title}, {name}: does not agree with NumPy, left out.")
-    vmap = peers.plain_vmap(ensemble(case.task, Model(), optimizer, pairs))
+    vmap = peers.plain_vmap(ensemble(case.task, Model(), optimizer, trials))
     return vmap | sweeps, notes
 
 
 def _losses(
-    task: sweep.Task, entry: optimizers.Entry, pairs: list[sweep.Run], shape: sweep.Tile
+    task: sweep.Task, entry: optimizers.Entry, trials: sweep.Trials, shape: sweep.Tile
 ) -> np.ndarray:
-    return sweep.run(task, entry, pairs, shape)[0].loss
+    return sweep.run(task, entry, trials, shape)[0].loss
 
 
 def table(optimizer: Optimizer, groups: dict[str, Group]) -> Table:

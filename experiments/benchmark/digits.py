@@ -1,7 +1,5 @@
 """Part: scikit-learn's digits, 64-64-10 for ten epochs, one run and hundreds."""
 
-from collections.abc import Sequence
-
 from experiments.benchmark import machine, peers
 from experiments.benchmark.timing import Group, Section, Way, compare
 from experiments.benchmark.work import (
@@ -24,9 +22,9 @@ _PACKAGES = ("torch", "equinox", "flax", "step", "train", "fit")
 TOGETHER = ("plain vmap", "torch.func", "joblib")
 
 
-def work_of(optimizer: Optimizer, pairs: Sequence[sweep.Run]) -> Work:
+def work_of(optimizer: Optimizer, trials: sweep.Trials) -> Work:
     """Give runs on digits."""
-    return ensemble(digits_task(), Model(), optimizer, pairs)
+    return ensemble(digits_task(), Model(), optimizer, trials)
 
 
 def single_ways(work: Work) -> tuple[dict[str, Way], list[str]]:
@@ -66,15 +64,15 @@ def many_runs(size: Size) -> Section:
     groups, claims, left_out = [], {}, []
     operations = digits_task().steps * digits_task().batch_size * weight_flops(DIGITS)
     for optimizer in list(RATES)[: 1 if size.quick else None]:
-        pairs = crossed(size.digits_seeds, RATES[optimizer])
-        work = work_of(optimizer, pairs)
+        trials = crossed(size.digits_seeds, RATES[optimizer])
+        work = work_of(optimizer, trials)
         ways, left_out = (
             peers.single_runs(work, ("torch", "train")) if size.quick else single_ways(work)
         )
         together, _ = peers.many_runs(work, ("torch", "vmap"))
-        ways |= together | {peers.SWEEP: peers.sweeping(digits_task(), optimizer, pairs)}
+        ways |= together | {peers.SWEEP: peers.sweeping(digits_task(), optimizer, trials)}
         beside = peers.scikit_learn_runs(work, together=not size.quick) | machine.products()
-        title = f"One of {len(pairs):,} runs on digits, {optimizer}"
+        title = f"One of {len(trials.seeds):,} runs on digits, {optimizer}"
         group = compare(title, ways, size.slow_rounds, beside)
         groups.append(group)
         claims |= _claims(group, optimizer, operations)

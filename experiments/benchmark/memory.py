@@ -34,19 +34,19 @@ def one_run(package: str) -> None:
 
 def many_runs(package: str, seeds: int) -> None:
     """Make runs of 16 learning rates of each seed on digits."""
-    pairs = crossed(seeds, RATES["adam"])
+    trials = crossed(seeds, RATES["adam"])
     if package == "sweep":
-        peers.sweeping(digits_task(), "adam", pairs)()
+        peers.sweeping(digits_task(), "adam", trials)()
     else:
-        ways, _ = peers.many_runs(digits.work_of("adam", pairs), [package])
+        ways, _ = peers.many_runs(digits.work_of("adam", trials), [package])
         for way in ways.values():
             way()
 
 
 def tiny_runs(seeds: int) -> None:
     """Make runs of the classifier notebook, 16 learning rates of each seed."""
-    pairs = crossed(seeds, notebooks.RATES["classifier"])
-    peers.sweeping(notebooks.task("classifier", classifier.LOSS), "sgd", pairs)()
+    trials = crossed(seeds, notebooks.RATES["classifier"])
+    peers.sweeping(notebooks.task("classifier", classifier.LOSS), "sgd", trials)()
 
 
 def _peak(make: Callable[..., None], *arguments: Any, cores: int | None = None) -> int:

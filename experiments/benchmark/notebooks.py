@@ -15,7 +15,7 @@ import jaxnet
 from experiments import Dtype, classifier, precision, regression
 from experiments.benchmark import peers
 from experiments.benchmark.timing import Section, Way, compare
-from experiments.benchmark.work import Model, Size, Work, crossed, ensemble, single
+from experiments.benchmark.work import Model, Size, Work, crossed, ensemble, single, task_of
 from jaxnet import losses, optimizers
 from jaxnet.compare import sweep
 
@@ -45,7 +45,7 @@ def task(name: str, loss: losses.Loss | jaxnet.Rule) -> sweep.Task:
     """Give a notebook as a task, from starts drawn by seed."""
     work = work_of(name, "float32", loss)
     init = functools.partial(jaxnet.init, sizes=SIZES[name])
-    return sweep.Task(loss, init, work.data, len(work.data[0]), work.epochs)
+    return task_of(loss, init, work.data, len(work.data[0]), work.epochs)
 
 
 def numpy_classifier(work: Work) -> Float[np.ndarray, " T"]:
@@ -164,12 +164,12 @@ def many_runs(size: Size) -> Section:
     """
     groups, claims, notes = [], {}, []
     for title, name, loss, loop, packages in _SETTINGS:
-        trained, pairs = task(name, loss), crossed(size.tiny_seeds, RATES[name])
-        work = ensemble(trained, MODELS[name], "sgd", pairs)
+        trained, trials = task(name, loss), crossed(size.tiny_seeds, RATES[name])
+        work = ensemble(trained, MODELS[name], "sgd", trials)
         loops = _loop(loop, work) | peers.single_runs(work, packages)[0]
         together, missing = peers.many_runs(work, (*packages, "vmap"))
-        ways = loops | together | {peers.SWEEP: peers.sweeping(trained, "sgd", pairs)}
-        group = compare(f"One of {len(pairs):,} runs of {title}", ways, size.slow_rounds)
+        ways = loops | together | {peers.SWEEP: peers.sweeping(trained, "sgd", trials)}
+        group = compare(f"One of {len(trials.seeds):,} runs of {title}", ways, size.slow_rounds)
         groups.append(group)
         claims |= group.claims(["NumPy loop", "torch.func", "plain vmap"], f"{title}: ")
         claims[f"{title}: us a run"] = group.timings[group.ours].median * 1e6
