@@ -90,6 +90,11 @@ def test_no_list_of_all_walsh_averages_is_needed(most_listed, digits, failures, 
     assert np.isclose(interval.high, averages[::-1][near], rtol=1e-14, atol=1e-14).any()
 
 
+def test_a_bound_of_zero_has_no_sign():
+    for values in (np.zeros(6), -np.zeros(6)):
+        assert not np.signbit(statistics.location(values, 0.05, "difference")).any()
+
+
 def test_ratios_are_located_by_geometric_means():
     values = array(1, 2, 8, 64, 4, 16, 32)
     logarithms = statistics.location(np.log2(values), 0.05, "difference")
