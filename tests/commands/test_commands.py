@@ -100,8 +100,12 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet train iris --seed -1", "seed: expected"),
         ("jaxnet train iris --output file/run", "file/run"),
         ("jaxnet train --resume no/run", "no/run/run.json: expected the settings of a run"),
-        ("jaxnet predict no/run iris", "expected a model"),
-        ("jaxnet predict bare iris", "expected a run of jaxnet train"),
+        ("jaxnet predict no/run iris", "got no/run without a model; give another"),
+        ("jaxnet predict bare iris", "expected the model of a run of jaxnet train in bare, got"),
+        ("jaxnet predict stopped iris", "go on with it by jaxnet train --resume stopped"),
+        ("jaxnet predict coded iris", "encoder.columns: expected a list, got 3; train anew"),
+        ("jaxnet predict wide iris", "encoder: expected that of the network, got one of 1 inputs"),
+        ("jaxnet predict odd iris", "activation: expected words, got [1]; train anew"),
         ("jaxnet predict torn iris", "expected a model"),
         ("jaxnet predict no/run iris --output p.txt", "output: expected a file ending in .csv"),
         ("experiments.benchmark --readme no.md", "Unrecognized options: no.md"),
@@ -130,6 +134,17 @@ def test_bad_input_is_one_line(call, tmp_path, command, words):
         (tmp_path / name).write_bytes(b"PK")
     (tmp_path / "broken.csv").write_text('a,b\n1,"2\n')
     models.write(tmp_path / "bare" / "model", network.init(jax.random.key(0), [2, 1]), {})
+    encoder = tables.Encoder(
+        (tables.Column("a", "numeric"),), tables.Target("b", "regression")
+    ).to_json()
+    for name, about in {
+        "coded": {"activation": "relu", "encoder": encoder | {"columns": 3}},
+        "wide": {"activation": "relu", "encoder": encoder},
+        "odd": {"activation": [1], "encoder": encoder},
+    }.items():
+        models.write(tmp_path / name / "model", network.init(jax.random.key(0), [2, 1]), about)
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped" / "run.json").write_text("{}")
     (tmp_path / "torn" / "model").mkdir(parents=True)
     (tmp_path / "torn" / "model" / "model.json").write_text("[1]")
     before = set(tmp_path.rglob("*"))
