@@ -56,11 +56,11 @@ def _settings(arguments: list[str]) -> object:
         Annotated[kind, tyro.conf.subcommand(name)] for kind, name in zip(kinds, names, strict=True)
     )
     help_of = " ".join(["jaxnet", *(name for name in arguments[:1] if name in names)])
-    made = _run.parse(
+    parsed = _run.parse(
         functools.reduce(operator.or_, commands), "jaxnet", arguments, help_of, description=_ABOUT
     )
-    records.check(made)
-    return made
+    records.check(parsed)
+    return parsed
 
 
 if __name__ == "__main__":

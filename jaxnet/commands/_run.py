@@ -123,16 +123,16 @@ def parse(what: Any, prog: str, arguments: list[str], help_of: str = "", **more:
 
     # Of the terminal's encoding, by which tyro chooses the lines of its boxes.
     printed = io.TextIOWrapper(io.BytesIO(), sys.stdout.encoding, write_through=True)
-    told = io.StringIO()
+    complaint = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(told):
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complaint):
             return tyro.cli(what, prog=prog, args=arguments, **more)
     except SystemExit as ended:
         if not ended.code:
             printed.seek(0)
             print(_wrapped(printed.read()), end="")
             raise
-        words = _out_of_box(told.getvalue())
+        words = _out_of_box(complaint.getvalue())
         raise errors.InputError(f"{words}; see {help_of or prog} --help") from None
 
 

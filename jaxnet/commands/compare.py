@@ -55,9 +55,10 @@ def of_parts(name: str, kind: str, layers: Sequence[int], parts: tuple[Any, Any,
     """Give a task of the rows to train, to tune on and to judge, for a network of those layers."""
     sizes.check_network(layers, "hidden")
     train, validation, test = parts
-    metrics = {"accuracy": models.accuracy("relu")} if kind == "classification" else None
+    activation = "relu"
+    metrics = {"accuracy": models.accuracy(activation)} if kind == "classification" else None
     batch_size = min(32, len(train[0]))
-    loss = models.loss(kind, "relu")
+    loss = models.loss(kind, activation)
     return Task(name, loss, starting(layers), train, 10, batch_size, validation, test, metrics)
 
 
@@ -144,8 +145,8 @@ def compare(settings: Trials, make: Callable[[], Task], folder: Path, command: s
     cache()
     task = make()
     try:
-        with report.progress("run") as told:
-            result = run(settings, task, folder, told, command)
+        with report.progress("run") as on_progress:
+            result = run(settings, task, folder, on_progress, command)
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
         return _run.STOPPED

@@ -314,9 +314,8 @@ def _chosen(settings: Train) -> tuple[Train, Path]:
         others = [each.name for each in dataclasses.fields(Train) if _differ(begun, default, each)]
         if others:
             raise InputError(
-                f"resume: expected nothing else, as a run goes on as it was, got "
-                f"{', '.join(others)}"
-                "; leave that out, or --resume"
+                "resume: expected nothing else, as a run goes on as it was, got "
+                f"{', '.join(others)}; leave that out, or --resume"
             )
         kept = records.read(Train, settings.resume / RECORD, _PLACES)
         return dataclasses.replace(kept, resume=settings.resume), settings.resume
@@ -324,8 +323,8 @@ def _chosen(settings: Train) -> tuple[Train, Path]:
     path = folder / RECORD
     if path.exists() and _kept(records.read(Train, path, _PLACES)) != _kept(settings):
         raise InputError(
-            f"output: expected a folder of its own; {folder} holds another run; go on with it by "
-            f"--resume {folder}, or give another --output"
+            f"output: expected a folder of its own, got {folder}, which holds another run; go on "
+            f"with that by --resume {folder}, or give another --output"
         )
     return settings, folder
 
@@ -339,13 +338,13 @@ def _train(settings: Train, folder: Path) -> int:
     with (
         _leaving_nothing(folder / "checkpoints"),
         _signals() as signals,
-        report.progress("epoch") as told,
+        report.progress("epoch") as show_progress,
     ):
         try:
             result = run(
                 settings,
                 folder,
-                lambda fit: told(*_said(fit), settings.epochs),
+                lambda fit: show_progress(*_progress(fit), settings.epochs),
                 signals.stop,
             )
         except StoppedError:
@@ -358,7 +357,7 @@ def _train(settings: Train, folder: Path) -> int:
     return int(result.fit.outcome == "diverged")
 
 
-def _said(fit: fitting.Fit) -> tuple[str, int]:
+def _progress(fit: fitting.Fit) -> tuple[str, int]:
     last = {name: values[-1] for name, values in fit.history.items() if len(values)}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
     return losses, int(fit.progress.epoch)
@@ -407,12 +406,12 @@ def _start(count: int) -> None:
 @contextlib.contextmanager
 def _leaving_nothing(folder: Path) -> Iterator[None]:
     """Remove what folders were made, the empty ones, where a run is refused or never begins."""
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         yield
     except (InputError, SystemExit):
         with contextlib.suppress(OSError):  # One that is not empty, or was never made.
-            for each in made:
+            for each in missing:
                 each.rmdir()
         raise
 

@@ -155,10 +155,10 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     while not list(folder.glob("checkpoints/*.safetensors")) and time.monotonic() < waited:
         time.sleep(0.2)
     run.send_signal(number)
-    said = run.communicate(timeout=60)[1]
+    printed = run.communicate(timeout=60)[1]
     assert run.returncode == 128 + number
-    assert f"jaxnet train --resume '{folder}'" in said
-    assert "Traceback" not in said
+    assert f"jaxnet train --resume '{folder}'" in printed
+    assert "Traceback" not in printed
 
 
 def test_batches_over_devices_give_the_same(tmp_path):

@@ -278,9 +278,9 @@ def test_every_class_has_its_share_of_each_part(counts, validation, test, seed):
     split = tables.split(table, "y", validation=validation, test=test, seed=seed)
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     for part, share in shares.items():
-        found = Counter(labels[split.rows[part]].tolist())
+        counted = Counter(labels[split.rows[part]].tolist())
         for label, count in enumerate(counts):
-            assert abs(found[label] - share * count) < 1 + 1e-9
+            assert abs(counted[label] - share * count) < 1 + 1e-9
     assert sorted(np.concatenate([*split.rows.values()]).tolist()) == list(range(len(labels)))
 
 
