@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 
 from jaxnet import devices, losses, network, optimizers, report, tables
 from jaxnet._guards import checks, records, sizes
-from jaxnet.commands import _run
+from jaxnet.commands import _interrupts, _run
 from jaxnet.commands.settings import Compare, Trials
 from jaxnet.compare import comparison, phases
 from jaxnet.storage import models
@@ -149,7 +149,7 @@ def compare(settings: Trials, make: Callable[[], Task], folder: Path, command: s
             result = run(settings, task, folder, on_progress, command)
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
-        return _run.STOPPED
+        return _interrupts.STOPPED
     show(result, folder)
     return 0
 
