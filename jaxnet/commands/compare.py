@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from jaxnet import devices, network, optimizers, report, spaces, tables
 from jaxnet._guards import records, sizes
-from jaxnet.commands import _run
+from jaxnet.commands import _interrupts, _run
 from jaxnet.commands.settings import Compare, Trials
 from jaxnet.compare import Problem, comparison, phases
 from jaxnet.storage import models
@@ -140,7 +140,7 @@ def compare(settings: Trials, make: Callable[[], Problem], folder: Path, command
             result = run(settings, problem, folder, told, command)
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
-        return _run.STOPPED
+        return _interrupts.STOPPED
     show(result, folder)
     return 0
 
