@@ -178,8 +178,7 @@ def test_logistic_regression_ends_where_scikit_learn_does():
 def test_sparse_gradients_are_sparse_and_words_rare():
     task = linear.sparse()
     x, y = task.data
-    params = task.init(jax.random.key(0))
-    gradient = jax.grad(task.loss)(params, (x[:16], y[:16])).weight
+    gradient = jax.grad(task.loss)(start("sparse")(0), (x[:16], y[:16])).weight
     assert 0.2 < np.mean(np.asarray(gradient) == 0) < 0.9
     assert np.median(x.mean(axis=0)) < 0.1
     assert 0.4 < y.mean() < 0.6
@@ -238,7 +237,7 @@ def test_the_text_is_the_same_each_time_and_verbs_agree():
 def test_an_autoencoder_is_to_give_back_what_it_sees():
     task = networks.digits_autoencoder()
     assert all(x is y for x, y in (task.data, task.validation, task.test))
-    layers = task.init(jax.random.key(0))
+    layers = start("digits-autoencoder")(0)
     assert min(len(layer.bias) for layer in layers) == 8 < task.data[0].shape[1]
 
 
