@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from experiments.tasks.task import Task, classification
+from experiments.tasks.task import classification
 from jaxnet import network
+from jaxnet.compare import Problem
 
 # Words in capitals are replaced, each by one of the right; verbs agree with what does them.
 _GRAMMAR = {
@@ -46,7 +47,7 @@ def model(params: Params, x: Int[Array, " T"]) -> Float[Array, " V"]:
     return network.forward(layers, (characters @ channels).reshape(-1), jnp.tanh)
 
 
-def characters() -> Task:
+def characters() -> Problem:
     """Give the next character after 8 as a task: 2048 places train, 512 tune, 1000 judge."""
     alphabet, codes = np.unique(list(write(3560 + _CONTEXT)), return_inverse=True)
     codes = codes.astype(np.int32)

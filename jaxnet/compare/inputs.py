@@ -29,7 +29,7 @@ _TRIALS, _TRIALS_OF_MANY = 12, 36
 _MEASURED = 100
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
     """What is to be trained and how long; the fields are arguments of `compare`.
 
@@ -44,7 +44,7 @@ class Problem:
         validation: rows to tune on; the training loss where None.
         test: rows to judge on; those tuned on where None.
         metrics: by name, `(params, batch) -> []`, measured on both.
-        name: of the problem, for tables and the report.
+        name: of the problem, for tables and the report. about: what it is, in a line.
     """
 
     loss: losses.Loss | losses.Rule
@@ -57,6 +57,7 @@ class Problem:
     test: PyTree = None
     metrics: Metrics = dataclasses.field(default_factory=dict)
     name: str = ""
+    about: str = ""
 
     @property
     def parts(self) -> dict[str, PyTree]:

@@ -6,13 +6,15 @@ Shapes: N tasks, A optimizers.
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxnet._guards import checks
+from jaxnet.compare.comparison import Comparison
+from jaxnet.compare.verdicts import Answer
 from jaxnet.errors import InputError
 
 WINS, TIES = ("better", "fails less often"), ("as good",)
@@ -163,6 +165,58 @@ def of(
             for column in others.T
         ),
     )
+
+
+def of_comparisons(comparisons: Mapping[str, Comparison]) -> League:
+    """Put finished comparisons together, by the names of their tasks.
+
+    Raises:
+        InputError: none; comparisons of other optimizers, or judged in another way.
+    """
+    if not comparisons:
+        raise InputError("comparisons: expected at least one, got none")
+    first, *others = (each.protocol for each in comparisons.values())
+    names = [answer.optimizer for answer in next(iter(comparisons.values())).answers]
+    for task, each in comparisons.items():
+        got = sorted(answer.optimizer for answer in each.answers)
+        if got != sorted(names) or each.protocol.baseline != first.baseline:
+            raise InputError(
+                f"comparisons: expected {', '.join(names)} on every task, {first.baseline} first, "
+                f"got {', '.join(got)} on {task}"
+            )
+    if any(each.judging.by != first.judging.by for each in others):
+        raise InputError(f"comparisons: expected all judged by {first.judging.by}, got others")
+    by_name = [{each.optimizer: each for each in c.answers} for c in comparisons.values()]
+    answers = [[each[name] for name in names] for each in by_name]
+    judging = first.judging
+    return of(
+        tasks=list(comparisons),
+        optimizers=names,
+        baseline=first.baseline,
+        scores=np.array([[_score(each, judging.maximised) for each in row] for row in answers]),
+        verdicts=[[each.verdict for each in row] for row in answers],
+        differences=np.array([[_log_ratio(each, row[0]) for each in row] for row in answers]),
+        margin=judging.margin,
+        level=judging.level,
+    )
+
+
+def _score(answer: Answer, maximised: bool) -> float:
+    value = answer.value.estimate
+    return -value if maximised else value
+
+
+def _log_ratio(answer: Answer, baseline: Answer) -> float:
+    """Give the log of how many times the baseline's value an optimizer's is, or is like."""
+    pair = answer.pair
+    if pair is None:
+        return math.nan
+    if pair.verdict in ("fails more often", "fails less often"):
+        return math.inf if pair.verdict == "fails more often" else -math.inf
+    estimate, size = pair.difference.estimate, abs(baseline.value.estimate)
+    if pair.scale == "ratio":
+        return math.log(estimate)
+    return estimate / size if size else math.copysign(math.inf, estimate) if estimate else 0.0
 
 
 def ranks(scores: Float[np.ndarray, "N A"]) -> Float[np.ndarray, "N A"]:
