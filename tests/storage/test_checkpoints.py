@@ -123,7 +123,8 @@ def test_a_run_comes_back_to_the_last_bit(name, dtype, tmp_path):
 def test_a_run_that_diverged_comes_back(tmp_path):
     """With its message, with nothing of a history, or with what is not a number in it."""
     params, data = problem()
-    done = run(optax.sgd(1e38), params, data)
+    with pytest.warns(RuntimeWarning, match="the state before it is kept"):
+        done = run(optax.sgd(1e38), params, data)
     assert done.outcome == "diverged"
     values = np.array([np.nan, -np.nan, np.inf, -0.0], np.float32)
     strange = done._replace(history={"a/b": values, "c.d": np.zeros(0, np.float32), "": values})
