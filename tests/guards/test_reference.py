@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from test_structure import JAXNET, imported
 
 from jaxnet._guards import reference
 from jaxnet.errors import InputError
@@ -321,6 +322,17 @@ def test_every_operation_is_tested():
     rest = {"add_any", "layout_constraint", "pvary", "reshard", "sharding_constraint"}
     rest |= {"reduce_and", "reduce_or", "reduce_xor"}
     assert not set(reference._OPERATIONS) - known - rest
+
+
+def test_how_a_jaxpr_is_made_is_known_in_one_module():
+    """And, until it needs it no more, in the fast path."""
+    users = {
+        name
+        for name, path in JAXNET.items()
+        if any(each.startswith("jax.extend.core") for each in imported(path.read_text()))
+    }
+    assert {"jaxnet._guards.jaxprs"} <= users
+    assert users <= {"jaxnet._guards.jaxprs", "jaxnet.compare.fast.products"}
 
 
 @jax.custom_vjp
