@@ -246,15 +246,15 @@ def test_the_newest_three_are_kept(tmp_path):
 def test_a_save_does_not_wait_and_the_newest_is_written(tmp_path, monkeypatch):
     now = begun(optax.sgd(0.1), problem()[0])
     going, free, written = threading.Event(), threading.Event(), []
-    write = checkpoints.Checkpoints._write
+    write = arrays.write
 
-    def slow(self, told, arrays):
+    def slow(path, leaves, record):
         going.set()
         assert free.wait(60)
-        written.append(told["message"])
-        write(self, told, arrays)
+        written.append(record["message"])
+        write(path, leaves, record)
 
-    monkeypatch.setattr(checkpoints.Checkpoints, "_write", slow)
+    monkeypatch.setattr(arrays, "write", slow)
     with checkpoints.Checkpoints(tmp_path, {}) as saved:
         saved.save(now._replace(message="first"))
         assert going.wait(60)
@@ -264,6 +264,22 @@ def test_a_save_does_not_wait_and_the_newest_is_written(tmp_path, monkeypatch):
         free.set()
         assert saved.restore(now)[0].message == "c"
     assert written == ["first", "c"]
+
+
+def test_the_newest_is_read_once_and_the_others_not_at_all(tmp_path, monkeypatch):
+    """Where it is opened; and again where others may have been written since, or it was given."""
+    now = begun(optax.sgd(0.1), problem()[0])
+    save(tmp_path, *(now._replace(message=str(i)) for i in range(3)))
+    names, read = [], arrays.read
+    monkeypatch.setattr(arrays, "read", lambda path: names.append(path.stem) or read(path))
+    with checkpoints.Checkpoints(tmp_path, DESCRIPTION) as saved:
+        assert saved.restore(now)[0].message == "2"
+        assert names == ["2"]
+        assert saved.restore(now)[0].message == "2"
+        assert names == ["2", "2"]
+    with checkpoints.Checkpoints(tmp_path, DESCRIPTION) as saved:
+        saved.save(now._replace(message="3"))
+        assert saved.restore(now)[0].message == "3"
 
 
 def test_a_write_that_fails_is_told(tmp_path):
