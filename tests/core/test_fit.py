@@ -110,8 +110,8 @@ def test_a_stream_is_the_same_run(x64, chunk, monkeypatch, tmp_path):
         maps[-1][:] = array
     settings = {"epochs": 3, "validation": data}
     streamed = sgd(params, streams.stream(tuple(maps), 4, 0), **settings)
-    held = sgd(params, data, batch_size=4, **settings)
-    assert equal(streamed, held)
+    in_memory = sgd(params, data, batch_size=4, **settings)
+    assert equal(streamed, in_memory)
 
 
 def test_any_iterator_of_batches_streams(x64):
@@ -377,12 +377,14 @@ def test_a_stream_is_read_while_a_chunk_computes(x64, monkeypatch):
     params, data = problem()
     stream, call, settled = Watched(data, 4), fitting._Job.call, fitting._settled
 
-    def told(name, function, *given):
+    def told(name, function, *arguments):
         stream.events.append(name)
-        return function(*given)
+        return function(*arguments)
 
-    monkeypatch.setattr(fitting._Job, "call", lambda *given: told("called", call, *given))
-    monkeypatch.setattr(fitting, "_settled", lambda *given: told("settled", settled, *given))
+    monkeypatch.setattr(fitting._Job, "call", lambda *arguments: told("called", call, *arguments))
+    monkeypatch.setattr(
+        fitting, "_settled", lambda *arguments: told("settled", settled, *arguments)
+    )
     sgd(params, stream, epochs=1)
     first = stream.before("settled")
     assert first[-2:] == ["called", first[-1]]

@@ -112,10 +112,10 @@ def ran(path, loss, optimizer, params, data, rate, epochs=200):
     how, numbers = (loss, optimizer, params), {"learning_rate": rate}
     if path == "train":
         order = batches.shuffled(ROWS, 5, epochs, 0)
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             state, _ = training.train(*how, data, order, hyperparameters=numbers)
-        (warning,) = said
+        (warning,) = caught
         return str(warning.message), state.params
     more = {"batch_size": {"remainder": 3}.get(path, 5), "hyperparameters": numbers}
     if path == "validation":
@@ -292,9 +292,9 @@ def test_what_is_kept_is_a_run_stopped_one_step_earlier(kind, at):
     rule, optimizer, words = KINDS[kind]
     run = fit(rule, optimizer, counting(at), DATA, epochs=60, batch_size=5)
     order = batches.shuffled(ROWS, 5, 60, 0)
-    with pytest.warns(RuntimeWarning, match=f"in step {at + 1} of 120") as said:
+    with pytest.warns(RuntimeWarning, match=f"in step {at + 1} of 120") as caught:
         state, values = training.train(rule, optimizer, counting(at), DATA, order)
-    assert str(said[0].message).startswith(words)
+    assert str(caught[0].message).startswith(words)
     # The same program, stopped: the fault lies behind the steps asked for.
     whole = training.run(rule, optimizer, training.start(optimizer, counting(at)), DATA, order[:at])
     for ours in (run.progress.run.state.params, state.params):
