@@ -414,11 +414,11 @@ def test_the_rule_of_autodiff_gives_a_loss_to_the_bit(optimizer, standard_promot
 def test_an_optimizer_already_made_is_run_as_it_is():
     params, data = problem()
     order = batches.full_batch(6, 3)
-    made = training.train(SQUARES, optax.sgd(0.1), params, data, order)
-    given = training.train(
+    ready = training.train(SQUARES, optax.sgd(0.1), params, data, order)
+    named = training.train(
         SQUARES, optax.sgd, params, data, order, hyperparameters={"learning_rate": 0.1}
     )
-    assert_close(made, given, rtol=1e-6, atol=1e-6)
+    assert_close(ready, named, rtol=1e-6, atol=1e-6)
 
 
 def test_a_hyperparameter_may_be_called_as_an_argument_is():
@@ -430,9 +430,9 @@ def test_a_hyperparameter_may_be_called_as_an_argument_is():
     params, data = problem()
     order = batches.full_batch(6, 3)
     numbers = {"seed": 0.5, "record": 0.4, "epochs": 1, "data": 0.5}
-    found = training.train(SQUARES, named, params, data, order, hyperparameters=numbers)
-    made = training.train(SQUARES, optax.sgd(0.1), params, data, order)
-    assert_close(found, made, rtol=1e-6, atol=1e-6)
+    named_run = training.train(SQUARES, named, params, data, order, hyperparameters=numbers)
+    ready = training.train(SQUARES, optax.sgd(0.1), params, data, order)
+    assert_close(named_run, ready, rtol=1e-6, atol=1e-6)
 
 
 # Traces.
@@ -606,7 +606,7 @@ def test_bad_input_is_named_before_anything_is_traced(
 ):
     example_loss, executions = counted(SQUARES.example_loss)
     loss = losses.BatchLoss(SQUARES.forward, example_loss)
-    given = {
+    arguments = {
         "loss": loss,
         "optimizer": optax.sgd,
         "params": NETWORK,
@@ -615,7 +615,7 @@ def test_bad_input_is_named_before_anything_is_traced(
         "hyperparameters": {"learning_rate": 0.1},
     }
     with pytest.raises(error, match=f"^{words}"):
-        training.train(**given | change)
+        training.train(**arguments | change)
     assert not executions
     assert not compilations
 
@@ -854,9 +854,9 @@ def test_a_stream_is_for_fit():
 def test_arguments_of_another_optimizer_are_named():
     params, data = problem()
     order = [[0, 1, 2]]
-    for given in (None, {"lr": 0.1}, {"learning_rate": 0.1, "decay": 2.0}):
+    for wrong in (None, {"lr": 0.1}, {"learning_rate": 0.1, "decay": 2.0}):
         with pytest.raises(InputError, match="hyperparameters: expected those of sgd, got "):
-            training.train(SQUARES, optax.sgd, params, data, order, hyperparameters=given)
+            training.train(SQUARES, optax.sgd, params, data, order, hyperparameters=wrong)
     # An order may be a list, and an optimizer that says nothing of its arguments is called.
     rate = {"learning_rate": 0.1}
     listed = training.train(SQUARES, optax.sgd, params, data, order, hyperparameters=rate)
