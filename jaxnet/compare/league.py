@@ -18,8 +18,6 @@ from jaxnet.errors import InputError
 WINS, TIES = ("better", "fails less often"), ("as good",)
 LOSSES, UNTOLD = ("worse", "fails more often"), ("not told apart",)
 _VERDICTS = (*WINS, *TIES, *LOSSES, *UNTOLD, "cannot run", "baseline")
-# A chance of at least this is a statement.
-SURE = 0.95
 _DRAWS = 50_000
 
 
@@ -70,7 +68,8 @@ class League:
         differences: shape [N, A], logs of ratios to the baseline's loss, below zero is better;
             infinite where one of the two failed, nan where one did not run.
         margin: a ratio of at most 1 + margin, either way, is as good.
-        level: of the test of the ranks and of the critical difference.
+        level: of the test of the ranks, of the critical difference and of what is said overall,
+            shared out over the optimizers and both sides.
         average_ranks: shape [A], 1 is the best, over all tasks; nan for an optimizer that did not
             run on each of them, which is not ranked.
         friedman: whether the ranks differ at all.
@@ -95,18 +94,26 @@ class League:
     chances: tuple[Chances, ...]
 
     @property
-    def overall(self) -> tuple[str, ...]:
-        """What the chances say of each optimizer: a verdict where one is at least `SURE`."""
-        return tuple(map(self._overall, self.optimizers, self.chances))
+    def sure(self) -> float:
+        """How high a chance must be to be said of one of so many optimizers, on either side."""
+        return 1 - self.level / (2 * (len(self.optimizers) - 1))
 
-    def _overall(self, name: str, chances: Chances) -> str:
+    @property
+    def overall(self) -> tuple[str, ...]:
+        """What the chances say of each optimizer: a verdict where one of them is sure."""
+        return tuple(map(self._overall, self.optimizers, self.chances, self.differences.T))
+
+    def _overall(self, name: str, chances: Chances, differences: Float[np.ndarray, " N"]) -> str:
         if name == self.baseline:
             return "baseline"
         if math.isnan(chances.better):
             return "cannot run"
+        # So few tasks may all lean to one side by luck.
+        if 0.5 ** np.count_nonzero(~np.isnan(differences)) > 1 - self.sure:
+            return "not told apart"
         words = ("better", "as good", "worse")
-        sure = (word for word, share in zip(words, chances, strict=True) if share >= SURE)
-        return next(sure, "not told apart")
+        said = (word for word, share in zip(words, chances, strict=True) if share >= self.sure)
+        return next(said, "not told apart")
 
 
 def of(

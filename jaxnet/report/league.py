@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxnet.compare.league import SURE, League
+from jaxnet.compare.league import League
 from jaxnet.report import style
 from jaxnet.report.columns import Cell, Column, number_cell, verdict_cell
 from jaxnet.report.pictures import STYLE, Plot, short
@@ -51,8 +51,9 @@ def headline(league: League) -> str:
     return (
         f"Over {_many(league.tasks, 'task')}, of {_many(others, 'optimizer')} {better} better than "
         f"{league.baseline}, {good} as good and {worse} worse with a probability of at least "
-        f"{SURE:.0%}; {unsure} not told apart{f', {unable} could not run' * bool(unable)}. The "
-        f"best average rank is {first[0]}'s, {place:.1f} of {_ranked(league)}; "
+        f"{league.sure:.1%}; {unsure} not told apart"
+        f"{f', {unable} could not run' * bool(unable)}. "
+        f"The best average rank is {first[0]}'s, {place:.1f} of {_ranked(league)}; "
         f"{_rivals(len(first) - 1)} not told apart from it."
     )
 
@@ -71,7 +72,7 @@ def columns(league: League) -> list[Column]:
         Column(
             "overall",
             f"Against {baseline}: better, as good or worse where the probability of it is at "
-            f"least {SURE:.0%}.",
+            f"least {league.sure:.1%}.",
             [verdict_cell(league.overall[index]) for index in shown],
         ),
         Column(
@@ -122,14 +123,19 @@ def columns(league: League) -> list[Column]:
 
 def caveats(league: League) -> list[str]:
     """Give what a reader of a league should not conclude from it."""
-    few = len(league.groups) == 1
+    together = _ranked(league) > 1 and len(league.groups) == 1
     apart = f"{league.critical_difference:.2f}"
     return [
         "It is about these tasks, which were chosen: other tasks may rank the optimizers "
         "otherwise.",
         "An average rank says nothing of by how much, and depends on who else takes part.",
         "The verdicts of a task are corrected for its number of optimizers, not for that of tasks.",
-        *([f"No two average ranks differ by the {apart} that it takes to be told apart."] * few),
+        "The chances are of one optimizer at a time: of many, some are high by luck, which the "
+        "verdicts over all tasks allow for.",
+        *(
+            [f"No two average ranks differ by the {apart} that it takes to be told apart."]
+            * together
+        ),
     ]
 
 
@@ -237,8 +243,6 @@ def _chances(league: League) -> Plot:
         colour = _LOOKS[word].colour
         ax.barh(rows, share, left=left, height=0.7, color=colour, label=word, linewidth=0)
         left += share
-    ax.axvline(SURE, color=INK, linewidth=0.8, linestyle=":")
-    ax.axvline(1 - SURE, color=INK, linewidth=0.8, linestyle=":")
     ax.set(xlim=(0, 1), xlabel="probability")
     figure.legend(loc="outside lower left", ncols=3, frameon=False)
     return Plot(
@@ -246,7 +250,7 @@ def _chances(league: League) -> Plot:
         "What to expect of another task",
         f"How probable it is that on most tasks like these an optimizer is better than "
         f"{league.baseline}, as good (within {league.margin:.0%}), or worse: a Bayesian "
-        f"signed-rank test of the differences by task. Dotted: {SURE:.0%} either way.",
+        f"signed-rank test of the differences by task.",
         figure,
     )
 

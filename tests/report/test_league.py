@@ -78,7 +78,7 @@ def test_the_headline_counts_and_names_the_best():
     told = league.headline(done)
     assert told.startswith(
         f"Over 16 tasks, of 47 optimizers {words[0]} better than sgd, {words[1]} as good and "
-        f"{words[2]} worse with a probability of at least 95%; {words[3]} not told apart. "
+        f"{words[2]} worse with a probability of at least 99.9%; {words[3]} not told apart. "
     )
     assert sum(words) == 47
     best = shown_names(done)[0]
@@ -94,7 +94,7 @@ def test_the_headline_counts_and_names_the_best():
     )
     assert league.headline(lonely) == (
         "Over 1 task, of 1 optimizer 0 better than sgd, 0 as good and 0 worse with a probability "
-        "of at least 95%; 0 not told apart, 1 could not run. The best average rank is sgd's, "
+        "of at least 97.5%; 0 not told apart, 1 could not run. The best average rank is sgd's, "
         "1.0 of 1; no others are not told apart from it."
     )
     assert len(league.plots(lonely)) == 3
@@ -223,6 +223,15 @@ def test_caveats_are_those_that_hold():
         f"No two average ranks differ by the {written('few')[0].critical_difference:.2f} that it "
         "takes to be told apart."
     ]
+    alone = leagues.of(
+        ["one"],
+        ["sgd", "b"],
+        "sgd",
+        np.array([[1.0, NAN]]),
+        [["baseline", "cannot run"]],
+        np.array([[0.0, NAN]]),
+    )
+    assert not any("nan" in words for words in league.caveats(alone))
     captions = {plot.name: plot.caption for plot in league.plots(written("many")[0])}
     assert captions["ranks"].endswith("every task: <b>rule</b>_46, <b>rule</b>_47.")
 
