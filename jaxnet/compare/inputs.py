@@ -175,6 +175,18 @@ def _search(entry: optimizers.Entry, axes: Space, budget: int) -> Search:
     return Search(axes, customary, budget, entry.note)
 
 
+def check_size(
+    searches: Mapping[str, Search], tuning_seeds: int, replicates: int, steps: int
+) -> None:
+    """Refuse more runs than this machine can keep, or do in weeks.
+
+    Raises:
+        InputError: with the figures.
+    """
+    trials = max(search.trials for search in searches.values())
+    sizes.check_comparison(len(searches), trials, tuning_seeds, replicates, steps)
+
+
 def task(problem: Problem, fast: bool | None) -> sweep.Task:
     """Give the task that the optimizers share.
 
