@@ -8,7 +8,7 @@ import jax
 
 from jaxnet import devices
 from jaxnet._guards import checks
-from jaxnet.commands import _run
+from jaxnet.commands import _interrupts, _run
 
 checks.extra("experiments", "matplotlib", "rich", "tyro")
 
@@ -28,7 +28,7 @@ def run(main: Callable[..., int | None], name: str, arguments: list[str]) -> int
     """
     _run.check_machine()
     work = _run.parse(_run.bound(main), f"python -m {name}", arguments)
-    return _run.interruptibly(work)
+    return _interrupts.interruptibly(work)
 
 
 def print_trace(lines: Iterable[str]) -> None:

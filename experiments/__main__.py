@@ -22,8 +22,8 @@ def main(output: Path = Path("results")) -> None:
     print("\n")
     trials = settings.Trials(optimizers=("momentum", "adam"), budget=8, tuning_seeds=2, epochs=5)
     folder = output / "optimizers"
-    with report.progress("run") as told:
-        result = compare.run(trials, tasks.digits(trials.hidden), folder, told)
+    with report.progress("run") as on_progress:
+        result = compare.run(trials, tasks.digits(trials.hidden), folder, on_progress)
     compare.show(result, folder)
 
 

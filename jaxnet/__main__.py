@@ -6,7 +6,7 @@ import operator
 import sys
 from typing import Annotated, NoReturn
 
-from jaxnet.commands import _run
+from jaxnet.commands import _interrupts
 from jaxnet.errors import InputError
 
 _ABOUT = """Train networks on tables, compare optimizers, audit gradients.
@@ -18,6 +18,10 @@ input, 130 Ctrl-C."""
 
 def main() -> NoReturn:
     """Run the command that the process was started with."""
+    # Before more is loaded: until then Ctrl-C prints where it came.
+    _interrupts.quiet()
+    from jaxnet.commands import _run
+
     _run.enter(lambda: run(sys.argv[1:]))
 
 
@@ -27,6 +31,8 @@ def run(arguments: list[str]) -> int | None:
     Raises:
         InputError: arguments, settings or files that cannot be used.
     """
+    from jaxnet.commands import _run
+
     if arguments == ["--version"]:
         from jaxnet._guards import versions
 
@@ -36,7 +42,7 @@ def run(arguments: list[str]) -> int | None:
     # What loads JAX: only here, where it is needed.
     _run.check_machine()
     command = importlib.import_module(f"jaxnet.commands.{type(settings).__name__.lower()}")
-    return _run.interruptibly(lambda: command.main(settings))
+    return _interrupts.interruptibly(lambda: command.main(settings))
 
 
 def _settings(arguments: list[str]) -> object:
@@ -48,7 +54,7 @@ def _settings(arguments: list[str]) -> object:
             "'jaxnet-lab[commands]'"
         ) from error
     from jaxnet._guards import records
-    from jaxnet.commands import settings
+    from jaxnet.commands import _run, settings
 
     kinds = (settings.Train, settings.Predict, settings.Compare, settings.Audit)
     names = [kind.__name__.lower() for kind in kinds]
@@ -56,11 +62,11 @@ def _settings(arguments: list[str]) -> object:
         Annotated[kind, tyro.conf.subcommand(name)] for kind, name in zip(kinds, names, strict=True)
     )
     help_of = " ".join(["jaxnet", *(name for name in arguments[:1] if name in names)])
-    made = _run.parse(
+    parsed = _run.parse(
         functools.reduce(operator.or_, commands), "jaxnet", arguments, help_of, description=_ABOUT
     )
-    records.check(made)
-    return made
+    records.check(parsed)
+    return parsed
 
 
 if __name__ == "__main__":

@@ -36,7 +36,10 @@ def test_the_wheel_holds_the_library_alone_and_all_of_it(wheel):
     files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     ours = (path for path in (ROOT / "jaxnet").rglob("*") if path.is_file())
     assert files == {str(path.relative_to(ROOT)) for path in ours if path.suffix != ".pyc"}
-    assert {"jaxnet/report/page.html", "jaxnet/py.typed"} <= files
+    pages = {
+        f"jaxnet/report/{name}" for name in ("league.html", "page.css", "page.html", "page.js")
+    }
+    assert {*pages, "jaxnet/py.typed"} <= files
 
 
 def test_the_first_block_of_the_readme_runs_from_the_wheel(wheel, tmp_path):

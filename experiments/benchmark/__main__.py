@@ -113,38 +113,45 @@ def main(
         output = Path(__file__).parents[1] / "results" / hardware["card"].replace(" ", "-")
     if output is not None:
         report.check_picture(output / "benchmark.png")
-    sections, held, began = {}, {}, time.perf_counter()
+    sections, memory_of, began = {}, {}, time.perf_counter()
     for name, part in PARTS.items():
         if name in only or (not only and (part.quick or not quick)):
             call = (machine.with_memory, part.make, chosen)
-            section, held[name] = machine.fresh(*call, cores=part.cores)
+            section, memory_of[name] = machine.fresh(*call, cores=part.cores)
             sections[name] = section
             print(f"\n{name}, {section.dtype}, {time.perf_counter() - began:.0f} s since the start")
             show([*(group.table() for group in section.groups), *section.tables], [*section.notes])
-    made = machine.versions(), machine.today(), quick, only
-    found = results.Found(sections, held, hardware, *made)
+    findings = results.Findings(
+        sections=sections,
+        memory=memory_of,
+        hardware=hardware,
+        versions=machine.versions(),
+        date=machine.today(),
+        quick=quick,
+        only=only,
+    )
     print()
-    if found.verdicts:
-        show([targets.table(found.verdicts)], targets.shortfalls(found.verdicts))
-    print(found.where)
+    if findings.verdicts:
+        show([targets.table(findings.verdicts)], targets.shortfalls(findings.verdicts))
+    print(findings.where)
     if quick:
         left_out = ", ".join(name for name, part in PARTS.items() if not part.quick)
         print(
             f"Quick: fewer rounds, smaller sizes, fewer peers. Left out unless named: {left_out}."
         )
     if output is not None:
-        write(found, output)
+        write(findings, output)
     if readme:
-        README.write_text(results.rewrite(README.read_text(), results.block(found)))
+        README.write_text(results.rewrite(README.read_text(), results.block(findings)))
 
 
-def write(found: results.Found, folder: Path) -> None:
+def write(findings: results.Findings, folder: Path) -> None:
     """Write results.json and the pictures into a folder."""
-    (folder / "results.json").write_text(json.dumps(results.to_json(found), indent=1) + "\n")
-    if found.groups:
-        results.bars(folder / "benchmark.png", found)
-    if "scaling" in found.sections:
-        results.lines(folder / "scaling.png", found.sections["scaling"])
+    (folder / "results.json").write_text(json.dumps(results.to_json(findings), indent=1) + "\n")
+    if findings.groups:
+        results.bars(folder / "benchmark.png", findings)
+    if "scaling" in findings.sections:
+        results.lines(folder / "scaling.png", findings.sections["scaling"])
 
 
 if __name__ == "__main__":

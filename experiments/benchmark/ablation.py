@@ -26,6 +26,7 @@ from experiments.benchmark.work import (
     digits_task,
     ensemble,
     loss,
+    task_of,
 )
 from jaxnet import optimizers
 from jaxnet.compare import sweep
@@ -61,7 +62,7 @@ class Case(NamedTuple):
         return min(RATES_TOGETHER, self.runs // 2)
 
     @property
-    def pairs(self) -> list[sweep.Run]:
+    def trials(self) -> sweep.Trials:
         """Seeds and learning rates."""
         rates = np.geomspace(*_RATES, self.together).tolist()
         return crossed(self.runs // self.together, rates)
@@ -70,7 +71,7 @@ class Case(NamedTuple):
 def cases(size: Size) -> tuple[list[Case], list[str]]:
     """Give what is trained, and a note of each library that is missing for it."""
     tiny = notebooks.task("regression", regression.LOSS)
-    made = [
+    chosen = [
         Case("classifier", notebooks.task("classifier", classifier.LOSS), 16_384),
         Case("regression", tiny, 2048, often=20),
         Case("regression", tiny, 16_384, often=4),
@@ -82,21 +83,21 @@ def cases(size: Size) -> tuple[list[Case], list[str]]:
         "equinox": ("Equinox GRU", equinox_gru, 64),
     }
     missing = [package for package in others if not machine.installed(package)]
-    made += [
+    chosen += [
         Case(name, make(), runs)
         for package, (name, make, runs) in others.items()
         if package not in missing
     ]
     if size.quick:
-        made = [case._replace(runs=max(2, case.runs // 16), often=1) for case in made]
-    return made, peers.left_out(missing)
+        chosen = [case._replace(runs=max(2, case.runs // 16), often=1) for case in chosen]
+    return chosen, peers.left_out(missing)
 
 
 def _wide() -> sweep.Task:
     rng = np.random.default_rng(0)
     data = rng.random((2048, 784), np.float32), rng.integers(0, 10, 2048).astype(np.int32)
     init = functools.partial(jaxnet.init, sizes=(784, 128, 10))
-    return sweep.Task(loss(Model()), init, data, 64, 1)
+    return task_of(loss(Model()), init, data, 64, 1)
 
 
 def flax_convolution() -> sweep.Task:
@@ -112,15 +113,15 @@ def flax_convolution() -> sweep.Task:
             h = nnx.relu(self.convolution(x[None]))
             return self.output(nnx.avg_pool(h, (2, 2), (2, 2)).reshape(-1))
 
-    def made(key: Array) -> Any:
+    def network(key: Array) -> Any:
         return Network(nnx.Rngs(key))
 
-    graph = nnx.graphdef(made(jax.random.key(0)))
+    graph = nnx.graphdef(network(jax.random.key(0)))
     rng = np.random.default_rng(0)
     data = rng.random((512, 8, 8, 1), np.float32), rng.integers(0, 10, 512).astype(np.int32)
     return _task(
         lambda params, x: nnx.merge(graph, params)(x),
-        lambda key: nnx.state(made(key)),
+        lambda key: nnx.state(network(key)),
         optax.losses.softmax_cross_entropy_with_integer_labels,
         data,
         1,
@@ -163,7 +164,7 @@ def _task(
     data: tuple[np.ndarray, np.ndarray],
     epochs: int,
 ) -> sweep.Task:
-    return sweep.Task(jaxnet.BatchLoss(forward, example_loss), init, data, 32, epochs)
+    return task_of(jaxnet.BatchLoss(forward, example_loss), init, data, 32, epochs)
 
 
 def paths() -> dict[str, sweep.Fast]:
@@ -187,7 +188,7 @@ def _words(option: str) -> str:
 
 def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
     """Give the ways to make a case's runs, and notes of those that compute something else."""
-    pairs, entry = case.pairs, optimizers.entry(optimizer)
+    trials, entry = case.trials, optimizers.entry(optimizer)
     task = case.task._replace(data=jax.device_put(case.task.data))
     whole = sweep.fast(True)
     own = sweep.tile(task, case.runs, case.together)
@@ -197,22 +198,22 @@ def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
         for name, count in spread.items()
         if count != (own.devices or jax.local_device_count())
     } | {name: (path, own) for name, path in paths().items()}
-    made: dict[str, Way] = {}
+    sweeps: dict[str, Way] = {}
     notes = []
     for name, (path, shape) in chosen.items():
-        taken = task._replace(fast=path)
-        if sweep.verified(taken, shape)[0] == taken:
-            made[name] = functools.partial(_losses, taken, entry, pairs, shape)
+        pathed = task._replace(fast=path)
+        if sweep.verified(pathed, shape)[0] == pathed:
+            sweeps[name] = functools.partial(_losses, pathed, entry, trials, shape)
         else:
             notes.append(f"{case.title}, {name}: does not agree with NumPy, left out.")
-    vmap = peers.plain_vmap(ensemble(case.task, Model(), optimizer, pairs))
-    return vmap | made, notes
+    vmap = peers.plain_vmap(ensemble(case.task, Model(), optimizer, trials))
+    return vmap | sweeps, notes
 
 
 def _losses(
-    task: sweep.Task, entry: optimizers.Entry, pairs: list[sweep.Run], shape: sweep.Tile
+    task: sweep.Task, entry: optimizers.Entry, trials: sweep.Trials, shape: sweep.Tile
 ) -> np.ndarray:
-    return sweep.run(task, entry, pairs, shape)[0].loss
+    return sweep.run(task, entry, trials, shape)[0].loss
 
 
 def table(optimizer: Optimizer, groups: dict[str, Group]) -> Table:
@@ -238,18 +239,18 @@ def ablation(size: Size) -> Section:
     Raises:
         RuntimeError: a way whose losses differ.
     """
-    made, notes = cases(size)
+    chosen, notes = cases(size)
     groups, tables, claims, figures = [], [], {}, {}
     for optimizer in OPTIMIZERS[: 1 if size.quick else None]:
-        found: dict[str, Group] = {}
-        for case in made:
+        by_case: dict[str, Group] = {}
+        for case in chosen:
             timed, left_out = ways(case, optimizer)
             notes += left_out
             title = f"One of {case.title}, {optimizer}"
-            found[case.title] = compare(title, timed, case.often * size.rounds)
-        groups += found.values()
-        tables.append(table(optimizer, found))
-        figures[optimizer] = {title: _earned(group) for title, group in found.items()}
+            by_case[case.title] = compare(title, timed, case.often * size.rounds)
+        groups += by_case.values()
+        tables.append(table(optimizer, by_case))
+        figures[optimizer] = {title: _earned(group) for title, group in by_case.items()}
         for title, earned in figures[optimizer].items():
             claims[f"{title}, {optimizer}: {VMAP} / jaxnet"] = earned[VMAP]
         least = min(earned[PLAIN] for earned in figures[optimizer].values())

@@ -1,7 +1,5 @@
 """Part: scikit-learn's digits, 64-64-10 for ten epochs, one run and hundreds."""
 
-from collections.abc import Sequence
-
 from experiments.benchmark import machine, peers
 from experiments.benchmark.timing import Group, Section, Way, compare
 from experiments.benchmark.work import (
@@ -24,12 +22,12 @@ _PACKAGES = ("torch", "equinox", "flax", "step", "train", "fit")
 TOGETHER = ("plain vmap", "torch.func", "joblib")
 
 
-def work(optimizer: Optimizer, pairs: Sequence[sweep.Run]) -> Work:
+def work_of(optimizer: Optimizer, trials: sweep.Trials) -> Work:
     """Give runs on digits."""
-    return ensemble(digits_task(), Model(), optimizer, pairs)
+    return ensemble(digits_task(), Model(), optimizer, trials)
 
 
-def single_ways(given: Work) -> tuple[dict[str, Way], list[str]]:
+def single_ways(work: Work) -> tuple[dict[str, Way], list[str]]:
     """Give the ways to make one run, ours last, and what is to be said of those left out."""
     compiled, notes = {}, []
     if machine.installed("torch"):
@@ -37,8 +35,8 @@ def single_ways(given: Work) -> tuple[dict[str, Way], list[str]]:
 
         notes = [why] if (why := pytorch.why_not_compiled()) else []
         if not why:
-            compiled["torch.compile, threads: 1"] = pytorch.eager(given, 1, compiled=True)
-    ways, missing = peers.single_runs(given, _PACKAGES)
+            compiled["torch.compile, threads: 1"] = pytorch.eager(work, 1, compiled=True)
+    ways, missing = peers.single_runs(work, _PACKAGES)
     return compiled | ways, notes + missing
 
 
@@ -48,9 +46,9 @@ def one_run(size: Size) -> Section:
     Raises:
         RuntimeError: a peer whose losses differ.
     """
-    given = work("adam", [(0, ADAM_RATE)])
-    ways, notes = peers.single_runs(given, _PACKAGES) if size.quick else single_ways(given)
-    beside = peers.scikit_learn_runs(given)
+    work = work_of("adam", [(0, ADAM_RATE)])
+    ways, notes = peers.single_runs(work, _PACKAGES) if size.quick else single_ways(work)
+    beside = peers.scikit_learn_runs(work)
     group = compare("One run on digits, 64-64-10, 10 epochs", ways, size.rounds, beside)
     claims = group.claims(OTHERS)
     notes.append("scikit-learn starts and shuffles by itself; the others share start and order.")
@@ -63,23 +61,23 @@ def many_runs(size: Size) -> Section:
     Raises:
         RuntimeError: a peer whose losses differ.
     """
-    groups, claims, notes = [], {}, []
+    groups, claims, left_out = [], {}, []
     operations = digits_task().steps * digits_task().batch_size * weight_flops(DIGITS)
     for optimizer in list(RATES)[: 1 if size.quick else None]:
-        pairs = crossed(size.digits_seeds, RATES[optimizer])
-        given = work(optimizer, pairs)
-        ways, notes = (
-            peers.single_runs(given, ("torch", "train")) if size.quick else single_ways(given)
+        trials = crossed(size.digits_seeds, RATES[optimizer])
+        work = work_of(optimizer, trials)
+        ways, left_out = (
+            peers.single_runs(work, ("torch", "train")) if size.quick else single_ways(work)
         )
-        together, _ = peers.many_runs(given, ("torch", "vmap"))
-        ways |= together | {peers.SWEEP: peers.sweeping(digits_task(), optimizer, pairs)}
-        beside = peers.scikit_learn_runs(given, together=not size.quick) | machine.products()
-        title = f"One of {len(pairs):,} runs on digits, {optimizer}"
+        together, _ = peers.many_runs(work, ("torch", "vmap"))
+        ways |= together | {peers.SWEEP: peers.sweeping(digits_task(), optimizer, trials)}
+        beside = peers.scikit_learn_runs(work, together=not size.quick) | machine.products()
+        title = f"One of {len(trials.seeds):,} runs on digits, {optimizer}"
         group = compare(title, ways, size.slow_rounds, beside)
         groups.append(group)
         claims |= _claims(group, optimizer, operations)
     notes = [
-        *notes,
+        *left_out,
         "Loops and scikit-learn make one run, joblib a few, the others all; the times are a run's.",
         "Operations counted are those of the matrix products alone.",
     ]

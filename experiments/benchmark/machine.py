@@ -69,15 +69,15 @@ def hardware() -> dict[str, Any]:
     kinds alike.
     """
     information = Path("/proc/cpuinfo")
-    told = _first_processor(information.read_text()) if information.exists() else {}
+    facts = _first_processor(information.read_text()) if information.exists() else {}
     kinds = {"family": "cpu family", "model": "model", "stepping": "stepping"}
-    found: dict[str, Any] = {
-        "processor": told.get("model name", platform.processor()),
-        **{name: told[said] for name, said in kinds.items() if said in told},
+    parts: dict[str, Any] = {
+        "processor": facts.get("model name", platform.processor()),
+        **{name: facts[key] for name, key in kinds.items() if key in facts},
         "cores": len(os.sched_getaffinity(0)),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
-    return found | ({"card": jax.devices()[0].device_kind} if on_gpu() else {})
+    return parts | ({"card": jax.devices()[0].device_kind} if on_gpu() else {})
 
 
 def _first_processor(information: str) -> dict[str, str]:
@@ -114,8 +114,8 @@ def products(dtype: str = "float32") -> dict[str, Callable[[], object]]:
 
 def _torch_products(torch: Any, a: Any) -> None:
     torch.set_num_threads(threads()[-1])
-    found = [torch.matmul(a, a) for _ in range(PRODUCTS)]
-    found[-1][0, 0].item()
+    products = [torch.matmul(a, a) for _ in range(PRODUCTS)]
+    products[-1][0, 0].item()
 
 
 def copies() -> dict[str, Callable[[], object]]:

@@ -23,7 +23,7 @@ _MANY = {"torch.func vmap": "torch", "plain vmap": "vmap", peers.SWEEP: "sweep"}
 
 def one_run(package: str) -> None:
     """Make one run on digits, the ways of a package; none where there is none."""
-    work = digits.work("adam", [(0, digits.ADAM_RATE)])
+    work = digits.work_of("adam", [(0, digits.ADAM_RATE)])
     if package == "sklearn":
         ways = peers.scikit_learn_runs(work)
     else:
@@ -34,19 +34,19 @@ def one_run(package: str) -> None:
 
 def many_runs(package: str, seeds: int) -> None:
     """Make runs of 16 learning rates of each seed on digits."""
-    pairs = crossed(seeds, RATES["adam"])
+    trials = crossed(seeds, RATES["adam"])
     if package == "sweep":
-        peers.sweeping(digits_task(), "adam", pairs)()
+        peers.sweeping(digits_task(), "adam", trials)()
     else:
-        ways, _ = peers.many_runs(digits.work("adam", pairs), [package])
+        ways, _ = peers.many_runs(digits.work_of("adam", trials), [package])
         for way in ways.values():
             way()
 
 
 def tiny_runs(seeds: int) -> None:
     """Make runs of the classifier notebook, 16 learning rates of each seed."""
-    pairs = crossed(seeds, notebooks.RATES["classifier"])
-    peers.sweeping(notebooks.task("classifier", classifier.LOSS), "sgd", pairs)()
+    trials = crossed(seeds, notebooks.RATES["classifier"])
+    peers.sweeping(notebooks.task("classifier", classifier.LOSS), "sgd", trials)()
 
 
 def _peak(make: Callable[..., None], *arguments: Any, cores: int | None = None) -> int:
@@ -56,9 +56,9 @@ def _peak(make: Callable[..., None], *arguments: Any, cores: int | None = None) 
 def memory(size: Size) -> Section:
     """Measure every way that is installed."""
     tiny, many = 16 * size.many_seeds, 16 * size.digits_seeds
-    made = f"{tiny:,} runs of the classifier notebook, {peers.SWEEP}"
-    figures = {made: _peak(tiny_runs, size.many_seeds)}
-    claims = {f"{tiny:,} tiny runs, GB": figures[made] / 1e9}
+    tiny_title = f"{tiny:,} runs of the classifier notebook, {peers.SWEEP}"
+    figures = {tiny_title: _peak(tiny_runs, size.many_seeds)}
+    claims = {f"{tiny:,} tiny runs, GB": figures[tiny_title] / 1e9}
     one, together = ({}, {}) if size.quick else (_ONE, _MANY)
     expected = [p for p in one.values() if p in machine.PACKAGES]
     missing = [package for package in expected if not machine.installed(package)]
@@ -67,8 +67,8 @@ def memory(size: Size) -> Section:
             figures[f"one run on digits, {way}"] = _peak(one_run, package, cores=1)
     for way, package in together.items():
         if package not in missing:
-            found = _peak(many_runs, package, size.digits_seeds)
-            figures[f"{many:,} runs on digits, {way}"] = found
+            title = f"{many:,} runs on digits, {way}"
+            figures[title] = _peak(many_runs, package, size.digits_seeds)
     rows = [(name, f"{bytes_held / 1e6:.0f} MB") for name, bytes_held in figures.items()]
     notes = [
         *peers.left_out(missing),

@@ -15,7 +15,7 @@ import jaxnet
 from experiments import Dtype, classifier, precision, regression
 from experiments.benchmark import peers
 from experiments.benchmark.timing import Section, Way, compare
-from experiments.benchmark.work import Model, Size, Work, crossed, ensemble, single
+from experiments.benchmark.work import Model, Size, Work, crossed, ensemble, single, task_of
 from jaxnet import losses, optimizers
 from jaxnet.compare import sweep
 
@@ -30,7 +30,7 @@ RATES = {
 }
 
 
-def work(name: str, dtype: Dtype, loss: losses.Loss | jaxnet.Rule) -> Work:
+def work_of(name: str, dtype: Dtype, loss: losses.Loss | jaxnet.Rule) -> Work:
     """Give a notebook's run, by its own rule or by autodiff."""
     setting, epochs, rate = {
         "classifier": (classifier, EPOCHS, LEARNING_RATE),
@@ -43,15 +43,15 @@ def work(name: str, dtype: Dtype, loss: losses.Loss | jaxnet.Rule) -> Work:
 
 def task(name: str, loss: losses.Loss | jaxnet.Rule) -> sweep.Task:
     """Give a notebook as a task, from starts drawn by seed."""
-    given = work(name, "float32", loss)
+    work = work_of(name, "float32", loss)
     init = functools.partial(jaxnet.init, sizes=SIZES[name])
-    return sweep.Task(loss, init, given.data, len(given.data[0]), given.epochs)
+    return task_of(loss, init, work.data, len(work.data[0]), work.epochs)
 
 
-def numpy_classifier(given: Work) -> Float[np.ndarray, " T"]:
+def numpy_classifier(work: Work) -> Float[np.ndarray, " T"]:
     """Train the first run as the classifier notebook does, by its own rule, in a NumPy loop."""
-    weight1, bias1, weight2, bias2, x, y, rate = _float64(given)
-    values = np.empty(given.order.shape[1])
+    weight1, bias1, weight2, bias2, x, y, rate = _float64(work)
+    values = np.empty(work.order.shape[1])
     for epoch in range(len(values)):
         h = np.tanh(np.dot(x, weight1.T) + bias1)
         z = np.dot(h, weight2.T) + bias2
@@ -67,10 +67,10 @@ def numpy_classifier(given: Work) -> Float[np.ndarray, " T"]:
     return values
 
 
-def numpy_regression(given: Work) -> Float[np.ndarray, " T"]:
+def numpy_regression(work: Work) -> Float[np.ndarray, " T"]:
     """Train the first run as the regression notebook does, in a NumPy loop."""
-    weight1, bias1, weight2, bias2, (x, *_), (y, *_), rate = _float64(given)
-    values = np.empty(given.order.shape[1])
+    weight1, bias1, weight2, bias2, (x, *_), (y, *_), rate = _float64(work)
+    values = np.empty(work.order.shape[1])
     for epoch in range(len(values)):
         z = np.dot(weight1, x) + bias1
         h = np.maximum(z, 0)
@@ -84,32 +84,32 @@ def numpy_regression(given: Work) -> Float[np.ndarray, " T"]:
     return values
 
 
-def _float64(given: Work) -> tuple[Any, ...]:
-    params, _, rate = given.first
-    leaves = [*jax.tree.leaves(params), *given.data]
+def _float64(work: Work) -> tuple[Any, ...]:
+    params, _, rate = work.first
+    leaves = [*jax.tree.leaves(params), *work.data]
     return (*(np.array(leaf, np.float64) for leaf in leaves), rate)
 
 
-def _loop(loop: Callable[[Work], np.ndarray] | None, given: Work) -> dict[str, Way]:
-    return {"NumPy loop": lambda: given.curves(loop(given))} if loop else {}
+def _loop(loop: Callable[[Work], np.ndarray] | None, work: Work) -> dict[str, Way]:
+    return {"NumPy loop": lambda: work.curves(loop(work))} if loop else {}
 
 
-def _jitted(given: Work) -> dict[str, Way]:
+def _jitted(work: Work) -> dict[str, Way]:
     """Give `jaxnet.run`, jitted by hand."""
-    params, order, rate = jax.device_put(given.first)
-    data, make = jax.device_put(given.data), optimizers.by_name(given.optimizer)
+    params, order, rate = jax.device_put(work.first)
+    data, make = jax.device_put(work.data), optimizers.by_name(work.optimizer)
 
     @jax.jit
     def program(params: PyTree, rate: jax.Array) -> jax.Array:
         optimizer = make(rate)
         state = jaxnet.start(optimizer, params)
-        return jaxnet.run(given.loss, optimizer, state, data, order)[1]
+        return jaxnet.run(work.loss, optimizer, state, data, order)[1]
 
-    return {"jaxnet, jitted run": lambda: given.curves(np.asarray(program(params, rate)))}
+    return {"jaxnet, jitted run": lambda: work.curves(np.asarray(program(params, rate)))}
 
 
-def _ours(given: Work) -> dict[str, Way]:
-    return peers.jaxnet_single(given) | _jitted(given)
+def _ours(work: Work) -> dict[str, Way]:
+    return peers.jaxnet_single(work) | _jitted(work)
 
 
 class _Setting(NamedTuple):
@@ -146,9 +146,9 @@ def one_run(size: Size) -> Section:
     groups, claims, notes = [], {}, []
     with precision("float64"):
         for title, name, loss, loop, packages in _SETTINGS:
-            given = work(name, "float64", loss)
-            ways, missing = peers.single_runs(given, packages)
-            ways |= _loop(loop, given) | _ours(given)
+            work = work_of(name, "float64", loss)
+            ways, missing = peers.single_runs(work, packages)
+            ways |= _loop(loop, work) | _ours(work)
             group = compare(f"One run of {title}", ways, 4 * size.rounds, tolerance=1e-9)
             groups.append(group)
             claims |= group.claims(["NumPy loop", "PyTorch eager"], f"{title}: ")
@@ -164,12 +164,12 @@ def many_runs(size: Size) -> Section:
     """
     groups, claims, notes = [], {}, []
     for title, name, loss, loop, packages in _SETTINGS:
-        trained, pairs = task(name, loss), crossed(size.tiny_seeds, RATES[name])
-        given = ensemble(trained, MODELS[name], "sgd", pairs)
-        loops = _loop(loop, given) | peers.single_runs(given, packages)[0]
-        together, missing = peers.many_runs(given, (*packages, "vmap"))
-        ways = loops | together | {peers.SWEEP: peers.sweeping(trained, "sgd", pairs)}
-        group = compare(f"One of {len(pairs):,} runs of {title}", ways, size.slow_rounds)
+        trained, trials = task(name, loss), crossed(size.tiny_seeds, RATES[name])
+        work = ensemble(trained, MODELS[name], "sgd", trials)
+        loops = _loop(loop, work) | peers.single_runs(work, packages)[0]
+        together, missing = peers.many_runs(work, (*packages, "vmap"))
+        ways = loops | together | {peers.SWEEP: peers.sweeping(trained, "sgd", trials)}
+        group = compare(f"One of {len(trials.seeds):,} runs of {title}", ways, size.slow_rounds)
         groups.append(group)
         claims |= group.claims(["NumPy loop", "torch.func", "plain vmap"], f"{title}: ")
         claims[f"{title}: us a run"] = group.timings[group.ours].median * 1e6

@@ -38,8 +38,8 @@ def _gathered(
     ways: dict[str, Callable[[Work], dict[str, Way]]], work: Work, packages: Sequence[str]
 ) -> tuple[dict[str, Way], list[str]]:
     missing = [each for each in packages if each in PACKAGES and not installed(each)]
-    made = (ways[package](work) for package in packages if package not in missing)
-    return {name: way for each in made for name, way in each.items()}, left_out(missing)
+    by_package = (ways[package](work) for package in packages if package not in missing)
+    return {name: way for each in by_package for name, way in each.items()}, left_out(missing)
 
 
 def left_out(packages: Sequence[str]) -> list[str]:
@@ -66,11 +66,11 @@ def plain_step(work: Work) -> dict[str, Way]:
         return optax.apply_updates(params, updates), opt_state, loss
 
     def run() -> Float[np.ndarray, "1 E"]:
-        now, opt_state, found = params, optimizer.init(params), []
+        now, opt_state, values = params, optimizer.init(params), []
         for rows in order:
             now, opt_state, loss = step(now, opt_state, data, rows)
-            found.append(loss)
-        return work.curves(np.array(jax.device_get(found), np.float64))
+            values.append(loss)
+        return work.curves(np.array(jax.device_get(values), np.float64))
 
     return {"optax step, jitted": run}
 
@@ -102,11 +102,11 @@ def equinox(work: Work) -> dict[str, Way]:
         return eqx.apply_updates(mlp, updates), opt_state, loss
 
     def run() -> Float[np.ndarray, "1 E"]:
-        mlp, opt_state, found = start, optimizer.init(eqx.filter(start, eqx.is_array)), []
+        mlp, opt_state, values = start, optimizer.init(eqx.filter(start, eqx.is_array)), []
         for rows in order:
             mlp, opt_state, loss = step(mlp, opt_state, data, rows)
-            found.append(loss)
-        return work.curves(np.array(jax.device_get(found), np.float64))
+            values.append(loss)
+        return work.curves(np.array(jax.device_get(values), np.float64))
 
     return {"Equinox, filter_jit": run}
 
@@ -144,11 +144,11 @@ def flax(work: Work) -> dict[str, Way]:
         mlp = nnx.clone(start)
         optimizer = nnx.Optimizer(mlp, transformation, wrt=nnx.Param)
         call = make(mlp, optimizer)
-        found = [call(data, rows) for rows in order]
-        return work.curves(np.array(jax.device_get(found), np.float64))
+        values = [call(data, rows) for rows in order]
+        return work.curves(np.array(jax.device_get(values), np.float64))
 
     def passed(mlp: Any, optimizer: Any) -> Any:
-        return lambda *given: jitted(mlp, optimizer, *given)
+        return lambda data, rows: jitted(mlp, optimizer, data, rows)
 
     def cached(mlp: Any, optimizer: Any) -> Any:
         with nnx.set_graph_mode(True), nnx.set_graph_updates(True):
@@ -166,8 +166,9 @@ def jaxnet_single(work: Work) -> dict[str, Way]:
     data, make = jax.device_put(work.data), optimizers.by_name(work.optimizer)
 
     def run() -> Float[np.ndarray, "1 E"]:
-        given = (work.loss, make, params, data, order)
-        values = jaxnet.train(*given, hyperparameters={"learning_rate": rate})[1]
+        _, values = jaxnet.train(
+            work.loss, make, params, data, order, hyperparameters={"learning_rate": rate}
+        )
         return work.curves(np.asarray(values, np.float64))
 
     return {TRAIN: run}
@@ -205,14 +206,14 @@ def plain_vmap(work: Work) -> dict[str, Way]:
     make = optimizers.by_name(work.optimizer)
 
     def one(params: PyTree, order: Array, learning_rate: Array, data: PyTree) -> Array:
-        made = make(learning_rate)
-        return jaxnet.run(work.loss, made, jaxnet.start(made, params), data, order)[1]
+        optimizer = make(learning_rate)
+        return jaxnet.run(work.loss, optimizer, jaxnet.start(optimizer, params), data, order)[1]
 
     shared = len(work.order) == 1
     program = jax.jit(jax.vmap(one, in_axes=(0, None if shared else 0, 0, None)))
     order = work.order[0] if shared else work.order
-    given = jax.device_put((work.params, order, work.rates, work.data))
-    return {"plain vmap": lambda: work.curves(np.asarray(program(*given)))}
+    inputs = jax.device_put((work.params, order, work.rates, work.data))
+    return {"plain vmap": lambda: work.curves(np.asarray(program(*inputs)))}
 
 
 # In the order in which they are told, ours last.
@@ -227,11 +228,11 @@ _SINGLE: dict[str, Callable[[Work], dict[str, Way]]] = {
 _MANY: dict[str, Callable[[Work], dict[str, Way]]] = {"torch": torch_func, "vmap": plain_vmap}
 
 
-def sweeping(task: sweep.Task, optimizer: str, pairs: Sequence[sweep.Run]) -> Way:
+def sweeping(task: sweep.Task, optimizer: str, trials: sweep.Trials) -> Way:
     """Make the runs by `sweep`, on all devices, of data that is on one as the peers' is."""
     task = task._replace(data=jax.device_put(task.data))
-    entry, shape = optimizers.entry(optimizer), sweep.tile(task, len(pairs), RATES_TOGETHER)
-    return lambda: sweep.run(task, entry, pairs, shape)[0].loss
+    entry, shape = optimizers.entry(optimizer), sweep.tile(task, len(trials.seeds), RATES_TOGETHER)
+    return lambda: sweep.run(task, entry, trials, shape)[0].loss
 
 
 def scikit_learn(
@@ -307,6 +308,18 @@ def scikit_learn_runs(work: Work, together: bool = False) -> dict[str, Way]:
         learning_rate_init=rate,
         random_state=0,
     )
+    _refuse_others(theirs, work)
+    ways: dict[str, Way] = {
+        "scikit-learn": lambda: np.array([trained(theirs, work.data).loss_curve_])
+    }
+    if together and installed("joblib"):
+        ways |= _joblib(theirs, work)
+    return ways
+
+
+def _refuse_others(theirs: Any, work: Work) -> None:
+    """Refuse a network of scikit-learn that trains otherwise than ours from its start, in order."""
+    _, order, _ = work.first
     start = scikit_learn_start(theirs, work.data, work.sizes[-1])
     as_it_comes = np.arange(order.size // work.epochs, dtype=np.int32).reshape(-1, order.shape[1])
     same = work._replace(
@@ -317,25 +330,22 @@ def scikit_learn_runs(work: Work, together: bool = False) -> dict[str, Way]:
     curve = np.array([trained(unshuffled, work.data).loss_curve_])
     refuse_to_time("scikit-learn and jaxnet", jaxnet_single(same)[TRAIN](), curve)
 
-    def run() -> Float[np.ndarray, "1 E"]:
-        return np.array([trained(theirs, work.data).loss_curve_])
 
-    ways: dict[str, Way] = {"scikit-learn": run}
-    if together and installed("joblib"):
-        import joblib
-        from joblib.externals import loky
+def _joblib(theirs: Any, work: Work) -> dict[str, Way]:
+    """Give the training of several at once, one process a core."""
+    import joblib
+    from joblib.externals import loky
 
-        count = threads()[-1]
-        pool = joblib.Parallel(n_jobs=count)
+    count = threads()[-1]
+    pool = joblib.Parallel(n_jobs=count)
 
-        # Else this process, when done, would wait for them as long as they wait for more.
-        def shutdown() -> None:
-            loky.get_reusable_executor().shutdown()
+    # Else this process, when done, would wait for them as long as they wait for more.
+    def shutdown() -> None:
+        loky.get_reusable_executor().shutdown()
 
-        multiprocessing.util.Finalize(None, shutdown, exitpriority=100)
-        calls = [joblib.delayed(_loss_curve)(theirs, work.data)] * (4 * count)
-        ways[f"joblib, scikit-learn in {count} processes"] = lambda: np.array(pool(calls))
-    return ways
+    multiprocessing.util.Finalize(None, shutdown, exitpriority=100)
+    calls = [joblib.delayed(_loss_curve)(theirs, work.data)] * (4 * count)
+    return {f"joblib, scikit-learn in {count} processes": lambda: np.array(pool(calls))}
 
 
 def _loss_curve(theirs: Any, data: tuple[np.ndarray, np.ndarray]) -> list[float]:

@@ -29,8 +29,8 @@ def tensor(array: np.ndarray) -> Any:
     """Copy an array to where PyTorch computes, integers as the class labels it takes."""
     if np.dtype(array.dtype).name == "bfloat16":
         return torch.tensor(array.astype(np.float32), device=torch_device()).bfloat16()
-    made = torch.tensor(array, device=torch_device())
-    return made if made.is_floating_point() else made.long()
+    copied = torch.tensor(array, device=torch_device())
+    return copied if copied.is_floating_point() else copied.long()
 
 
 def tensors(params: network.Params) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def eager(work: Work, count: int, compiled: bool = False) -> Way:
 
     def run() -> Float[np.ndarray, "1 E"]:
         torch.set_num_threads(count)
-        net, found = kept or network_of(work), []
+        net, values = kept or network_of(work), []
         net.load_state_dict(start)
         optimizer = kind(net.parameters(), lr=rate)
         for rows in steps:
@@ -80,8 +80,8 @@ def eager(work: Work, count: int, compiled: bool = False) -> Way:
             value = loss(net, x, y) if work.in_full else loss(net, x[rows], y[rows])
             value.backward()
             optimizer.step()
-            found.append(value.detach())
-        return work.curves(torch.stack(found).double().cpu().numpy())
+            values.append(value.detach())
+        return work.curves(torch.stack(values).double().cpu().numpy())
 
     return run
 
@@ -109,13 +109,13 @@ def ensemble(work: Work) -> Way:
 
     def run() -> Float[np.ndarray, "R E"]:
         torch.set_num_threads(threads()[-1])
-        params, found = {name: leaf.clone() for name, leaf in start.items()}, []
+        params, losses = {name: leaf.clone() for name, leaf in start.items()}, []
         step = update(work.optimizer, params, rates)
         for number, rows in enumerate(order.unbind(1), 1):
             grads, values = gradients(params, *((x, y) if work.in_full else (x[rows], y[rows])))
             step(number, grads)
-            found.append(values)
-        return work.curves(torch.stack(found, 1).cpu().numpy())
+            losses.append(values)
+        return work.curves(torch.stack(losses, 1).cpu().numpy())
 
     return run
 

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ _ALONE = {
 }
 
 
-class Found(NamedTuple):
+class Findings(NamedTuple):
     """All that one call of the benchmark found.
 
     Attributes:
@@ -75,9 +75,9 @@ class Found(NamedTuple):
     @property
     def where(self) -> str:
         """The machine, what it does at its best, the versions and the date in one line."""
-        made = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         best = f"matrix products at {self.peak:.4g} GFLOP/s; " if self.peak else ""
-        return f"{machine_words(self.hardware)}; {best}{made}; {self.date}"
+        return f"{machine_words(self.hardware)}; {best}{versions}; {self.date}"
 
     @property
     def peak(self) -> float | None:
@@ -96,14 +96,14 @@ def machine_words(hardware: Mapping[str, Any]) -> str:
     )
 
 
-def to_json(found: Found) -> dict[str, Any]:
+def to_json(findings: Findings) -> dict[str, Any]:
     """Give everything as JSON has it."""
     return {
-        "date": found.date,
-        "quick": found.quick,
-        "hardware": dict(found.hardware),
-        "versions": dict(found.versions),
-        "gigaflops": found.peak,
+        "date": findings.date,
+        "quick": findings.quick,
+        "hardware": dict(findings.hardware),
+        "versions": dict(findings.versions),
+        "gigaflops": findings.peak,
         "parts": {
             name: {
                 "groups": [
@@ -115,13 +115,13 @@ def to_json(found: Found) -> dict[str, Any]:
                 "figures": dict(section.figures),
                 "notes": list(section.notes),
                 "dtype": section.dtype,
-                "peak_memory": found.memory[name],
+                "peak_memory": findings.memory[name],
             }
-            for name, section in found.sections.items()
+            for name, section in findings.sections.items()
         },
         "targets": [
             verdict.target._asdict() | {"value": verdict.value, "verdict": verdict.word}
-            for verdict in found.verdicts
+            for verdict in findings.verdicts
         ],
     }
 
@@ -142,34 +142,36 @@ def _wrapped(words: str) -> str:
     return textwrap.fill(words, 100, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def block(found: Found) -> str:
+def block(findings: Findings) -> str:
     """Write the table of this README, between its two markers."""
-    lines = [
-        BEGIN,
+    judged = findings.verdicts
+    met = sum(verdict.word == "met" for verdict in judged)
+    paragraphs = (
         _wrapped(
-            f"By `{found.command}` on {found.where}. Medians of interleaved rounds; the others "
-            "take so many times as long as jaxnet, round by round, of each library its best way; "
-            "below 1 they are faster."
+            f"By `{findings.command}` on {findings.where}. Medians of interleaved rounds; the "
+            "others take so many times as long as jaxnet, round by round, of each library its best "
+            "way; below 1 they are faster."
         ),
-        "",
-        "| | jaxnet | the others take times as long |",
-        "|---|---|---|",
-    ]
-    for group in found.groups:
+        "\n".join(
+            ["| | jaxnet | the others take times as long |", "|---|---|---|", *_rows(findings)]
+        ),
+        f"Targets met: {met} of {len(judged)}.",
+        "\n".join(_wrapped(f"- Not met: {missed}") for missed in targets.shortfalls(judged)),
+    )
+    return "\n".join([BEGIN, "\n\n".join(filter(None, paragraphs)), END])
+
+
+def _rows(findings: Findings) -> Iterator[str]:
+    for group in findings.groups:
         ours = shown(group.timings[group.ours].median)
         best = {library: group.times(way) for library, way in _best(group).items()}
         slowest = sorted(best.items(), key=lambda each: -each[1])
         peers = (f"{library} {number(times)}" for library, times in slowest if library != "jaxnet")
-        lines.append(f"| {group.title} | {ours} | {', '.join(peers)} |")
+        yield f"| {group.title} | {ours} | {', '.join(peers)} |"
     for (part, claim), (words, unit) in _ALONE.items():
-        if part in found.sections and claim in found.sections[part].claims:
-            value = f"{number(found.sections[part].claims[claim])} {unit}".strip()
-            lines.append(f"| {words} | {value} | |")
-    judged = found.verdicts
-    met = sum(verdict.word == "met" for verdict in judged)
-    lines += ["", f"Targets met: {met} of {len(judged)}.", ""]
-    lines += [_wrapped(f"- Not met: {said}") for said in targets.shortfalls(judged)]
-    return "\n".join([*lines, END]).replace("\n\n\n", "\n\n").replace(f"\n\n{END}", f"\n{END}")
+        if part in findings.sections and claim in findings.sections[part].claims:
+            value = f"{number(findings.sections[part].claims[claim])} {unit}".strip()
+            yield f"| {words} | {value} | |"
 
 
 def rewrite(text: str, written: str) -> str:
@@ -184,9 +186,9 @@ def rewrite(text: str, written: str) -> str:
     return pattern.sub(lambda _: written, text)
 
 
-def bars(path: Path, found: Found) -> None:
+def bars(path: Path, findings: Findings) -> None:
     """Save the picture of the whole: a panel a group, a bar for each library's best way."""
-    groups = found.groups
+    groups = findings.groups
     heights = [len(_best(group)) + 1.6 for group in groups]
     with mpl.rc_context(style.STYLE):
         figure = Figure(figsize=(8, 0.24 * sum(heights) + 0.8), layout="constrained")
@@ -200,7 +202,7 @@ def bars(path: Path, found: Found) -> None:
         axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)
         for group, ax in zip(groups, axes[:, 0], strict=True):
             _bars(group, ax)
-        figure.supxlabel(machine_words(found.hardware), fontsize=8, color=style.MUTED)
+        figure.supxlabel(machine_words(findings.hardware), fontsize=8, color=style.MUTED)
         figure.savefig(path, dpi=150)
 
 
@@ -256,9 +258,9 @@ def lines(path: Path, section: Section) -> None:
     report.picture(path, "Time and memory against size", list(map(list, zip(*panels, strict=True))))
 
 
-def _line(figures: Mapping[str, Any], label: str, what: str, scale: float) -> report.Curve:
-    way = label.partition(", ")[2] or "jaxnet"
+def _line(figures: Mapping[str, Any], name: str, what: str, scale: float) -> report.Curve:
+    way = name.partition(", ")[2] or "jaxnet"
     power = figures["exponents"].get(what)
-    said = way if power is None else f"{way}, exponent {power:.2f}"
+    label = way if power is None else f"{way}, exponent {power:.2f}"
     values = np.array(figures[what]) / scale
-    return report.Curve(said, np.array(figures["sizes"]), values)
+    return report.Curve(label, np.array(figures["sizes"]), values)

@@ -91,13 +91,13 @@ def scaling(size: Size) -> Section:
     missing = [] if machine.installed("torch") else ["torch"]
     for axis, sizes in {**size.scales, **devices}.items():
         for way in (_JAXNET, _TORCH) if axis in ("rows", "width") and not missing else (_JAXNET,):
-            found = [
+            measured = [
                 machine.fresh(measure, axis, count, way, cores=cores.get(axis, count))
                 for count in sizes
             ]
-            lines.append(Line(axis, way, list(sizes), *zip(*found, strict=True)))
-    found = section(lines)
-    return found._replace(notes=[*found.notes, *peers.left_out(missing)])
+            lines.append(Line(axis, way, list(sizes), *zip(*measured, strict=True)))
+    laid_out = section(lines)
+    return laid_out._replace(notes=[*laid_out.notes, *peers.left_out(missing)])
 
 
 def section(lines: Sequence[Line]) -> Section:
@@ -106,8 +106,8 @@ def section(lines: Sequence[Line]) -> Section:
     for line in lines:
         exponents = line.exponents
         figures[line.label] = line._asdict() | {"exponents": exponents}
-        for count, took, held in zip(line.sizes, line.seconds, line.memory, strict=True):
-            rows.append((f"{line.label}: {count:,}", f"{took:.3g} s", f"{held / 1e6:.0f} MB"))
+        for count, took, added in zip(line.sizes, line.seconds, line.memory, strict=True):
+            rows.append((f"{line.label}: {count:,}", f"{took:.3g} s", f"{added / 1e6:.0f} MB"))
         if exponents:
             fitted = (f"{power:.2f}" for power in exponents.values())
             rows.append((f"{line.label}: exponent", *fitted))

@@ -61,7 +61,7 @@ def compile_seconds(optimizer: str) -> float:
     """Give the seconds to trace and compile a tile of 256 runs, where it is not compiled yet."""
     task = digits_task()
     shape = sweep.tile(task, 256, peers.RATES_TOGETHER)
-    return sweep.compiled(task, optimizers.entry(optimizer), shape).seconds
+    return sweep.compiled(task, optimizers.entry(optimizer), ["learning_rate"], shape).seconds
 
 
 def cold_start(size: Size) -> Section:

@@ -139,7 +139,7 @@ def shown(seconds: float) -> str:
 def interleaved(
     ways: Mapping[str, Callable[[], object]],
     rounds: int,
-    check: Callable[[Mapping[str, Any]], None] = lambda found: None,
+    check: Callable[[Mapping[str, Any]], None] = lambda curves: None,
 ) -> dict[str, Timing]:
     """Time every way once a round, after a round that compiles; seconds are of one run.
 
@@ -148,24 +148,24 @@ def interleaved(
         rounds: at least 2.
         check: called with what the ways gave, before a round counts; it raises to end it all.
     """
-    firsts, found = {}, {}
+    firsts, curves = {}, {}
     for name, way in ways.items():
-        firsts[name], found[name] = _clocked(way)
-    check(found)
+        firsts[name], curves[name] = _clocked(way)
+    check(curves)
     took = [{name: _clocked(way)[0] for name, way in ways.items()} for _ in range(rounds)]
     timings = {}
-    for name, made in found.items():
+    for name, curve in curves.items():
         seconds = [each[name] for each in took]
         compiling = max(0.0, firsts[name] - statistics.median(seconds))
-        runs = len(made) if isinstance(made, np.ndarray) else 1
+        runs = len(curve) if isinstance(curve, np.ndarray) else 1
         timings[name] = Timing(tuple(each / runs for each in seconds), compiling, runs)
     return timings
 
 
 def _clocked(way: Callable[[], object]) -> tuple[float, object]:
     start = time.perf_counter()
-    found = way()
-    return time.perf_counter() - start, found
+    result = way()
+    return time.perf_counter() - start, result
 
 
 def compare(
@@ -189,10 +189,10 @@ def compare(
     """
     ours = list(ways)[-1]
 
-    def check(found: Mapping[str, Any]) -> None:
+    def check(curves: Mapping[str, Any]) -> None:
         for name in ways:
-            first = found[ours][: len(found[name])]
-            refuse_to_time(f"{name} and {ours}", first, found[name], tolerance)
+            first = curves[ours][: len(curves[name])]
+            refuse_to_time(f"{name} and {ours}", first, curves[name], tolerance)
 
     return Group(title, ours, interleaved({**(beside or {}), **ways}, rounds, check))
 

@@ -5,14 +5,14 @@ Shapes: R runs, N rows, T steps of B rows, E epochs.
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int32, PyTree
 
 import jaxnet
 from jaxnet import devices, losses, network
@@ -131,18 +131,16 @@ def single(
     )
 
 
-def ensemble(
-    task: sweep.Task, model: Model, optimizer: Optimizer, pairs: Sequence[sweep.Run]
-) -> Work:
+def ensemble(task: sweep.Task, model: Model, optimizer: Optimizer, trials: sweep.Trials) -> Work:
     """Give runs as `sweep.run` makes them: a start and an order for each seed."""
-    seeds, rates = zip(*pairs, strict=True)
+    seeds, rates = trials.seeds, trials.settings["learning_rate"]
     start = devices.program(sweep.start, "init")(task.init, np.array(seeds, np.int32))
     if task.batch_size == task.rows:
-        order = jaxnet.full_batch(task.rows, task.epochs)[None]
+        order = jaxnet.full_batch(task.rows, task.steps)[None]
     else:
-        cut = (task.rows, task.batch_size, task.epochs)
-        shuffles = {seed: jaxnet.shuffled(*cut, seed) for seed in set(seeds)}
-        order = np.stack([shuffles[seed] for seed in seeds])
+        cut = (task.rows, task.batch_size, len(task.measured))
+        shuffles = {seed: jaxnet.shuffled(*cut, seed) for seed in set(seeds.tolist())}
+        order = np.stack([shuffles[seed] for seed in seeds.tolist()])
     return Work(
         model,
         task.loss,
@@ -151,13 +149,27 @@ def ensemble(
         np.array(rates, np.float32),
         order,
         jax.device_get(task.data),
-        task.epochs,
+        len(task.measured),
     )
 
 
-def crossed(seeds: int, rates: Sequence[float]) -> list[sweep.Run]:
+def crossed(seeds: int, rates: Sequence[float]) -> sweep.Trials:
     """Pair every seed with every learning rate."""
-    return [(seed, rate) for seed in range(seeds) for rate in rates]
+    settings = {"learning_rate": np.tile(np.asarray(rates, float), seeds)}
+    return sweep.Trials(np.repeat(np.arange(seeds, dtype=np.int32), len(rates)), settings)
+
+
+def task_of(
+    loss: losses.Loss | losses.Rule,
+    init: Callable[[Any], PyTree],
+    data: PyTree,
+    batch_size: int,
+    epochs: int,
+) -> sweep.Task:
+    """Give a task of so many epochs, measured after each."""
+    each = len(jax.tree.leaves(data)[0]) // batch_size
+    measured = tuple(range(each, each * epochs + 1, each))
+    return sweep.Task(loss, init, data, batch_size, each * epochs, measured)
 
 
 def digits_task() -> sweep.Task:
@@ -167,7 +179,7 @@ def digits_task() -> sweep.Task:
     x, y = datasets.load_digits(return_X_y=True)
     data = (x[:DIGITS_ROWS] / 16).astype(np.float32), y[:DIGITS_ROWS].astype(np.int32)
     init = functools.partial(jaxnet.init, sizes=DIGITS)
-    return sweep.Task(loss(Model()), init, data, BATCH_SIZE, DIGITS_EPOCHS)
+    return task_of(loss(Model()), init, data, BATCH_SIZE, DIGITS_EPOCHS)
 
 
 def random_work(

@@ -1,10 +1,40 @@
-"""Tasks of our own to hold optimizers against plain SGD on: both notebooks', digits, MNIST-1D."""
+"""Tasks to compare optimizers on, all made here: none needs a network connection."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 from experiments import classifier, regression
-from experiments.tasks import mnist1d
+from experiments.tasks import functions, linear, mnist1d, networks, text
+from experiments.tasks.task import Task as Task
 from jaxnet.commands import compare
+
+TASKS: Mapping[str, Callable[[], Task]] = {
+    name: functools.cache(make)
+    for name, make in {
+        "classifier": lambda: networks.notebook("classifier"),
+        "regression": lambda: networks.notebook("regression"),
+        "iris": lambda: networks.table("iris", epochs=30),
+        "wine": lambda: networks.table("wine", epochs=20),
+        "breast_cancer": lambda: networks.table("breast_cancer", epochs=10),
+        "diabetes": lambda: networks.table("diabetes", epochs=10),
+        "digits": lambda: networks.table("digits", epochs=10),
+        "digits-convolution": networks.digits_convolution,
+        "digits-autoencoder": networks.digits_autoencoder,
+        "mnist1d": networks.signals,
+        "mnist1d-convolution": networks.signals_convolution,
+        "characters": text.characters,
+        "logistic": linear.logistic,
+        "sparse": linear.sparse,
+        "quadratic-1e0": lambda: functions.quadratic(0),
+        "quadratic-1e3": lambda: functions.quadratic(3),
+        "quadratic-1e6": lambda: functions.quadratic(6),
+        "noisy-quadratic": functions.noisy,
+        "rosenbrock": functions.valley,
+        "pinn": functions.pinn,
+        "deep-linear": functions.deep,
+    }.items()
+}
+"""Each by its name, made when called, and the same one every time."""
 
 
 def notebook(name: str) -> compare.Problem:

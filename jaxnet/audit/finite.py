@@ -4,6 +4,7 @@ Shapes: P numbers in all parameters; D probed directions; K step sizes.
 """
 
 import functools
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,38 +24,43 @@ _STEP_SIZES = tuple(10.0**-k for k in range(1, 9))
 _TOGETHER = 2**22
 
 
-def referee(case: Case) -> tuple[list[float], list[str]]:
+class Outcome(NamedTuple):
+    """What finite differences say of autodiff in one leaf.
+
+    Attributes:
+        difference: the largest disagreement, relative to the norm of the whole gradient; nan
+            where differences are too coarse to tell.
+        refuted: how autodiff is refuted; empty where it is not.
+    """
+
+    difference: float
+    refuted: Literal["", "kink", "override"]
+
+
+class _Slopes(NamedTuple):
+    """Central differences `[D, K]` along directions.
+
+    Attributes:
+        slopes: of the loss.
+        bends: by how much the slopes ahead and behind differ.
+        doubts: how far a slope may be off; infinite where it says nothing.
+    """
+
+    slopes: np.ndarray
+    bends: np.ndarray
+    doubts: np.ndarray
+
+
+def referee(case: Case) -> list[Outcome]:
     """Hold autodiff against central differences of several step sizes, leaf by leaf.
 
     Truncation falls with the square of the step size and rounding grows with its inverse: how far
     neighbouring step sizes disagree bounds both, and autodiff must agree at one to within that.
-
-    Returns:
-        For each leaf the largest disagreement, relative to the norm of the whole gradient, nan
-        where differences are too coarse to tell; and "", or how autodiff is refuted: "kink" or
-        "override".
     """
     flat = np.concatenate([leaf.ravel() for leaf in case.true])
     spans, owners = _spans([leaf.size for leaf in case.true])
     signs = np.random.default_rng(1).choice([-1.0, 1.0], (_PROBES, len(flat)))
-    moved = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(case.params)])
-    sizes = np.array([np.sqrt(np.mean(moved[a:b] ** 2)) for a, b, _ in spans])
-    sizes[sizes == 0] = 1
-    with jax.enable_x64(True):
-        probed = _probe(case.loss, case.params, case.batch, spans, sizes, signs)
-        epsilon = float(jnp.finfo(probed[0].dtype).eps)
-    value, ahead, behind = (np.asarray(side, np.float64) for side in jax.device_get(probed))
-
-    steps = sizes[:, None] * np.array(_STEP_SIZES)
-    slopes = (ahead - behind) / (2 * steps)
-    change = np.abs(np.diff(slopes))
-    doubts = np.maximum(change[:, :-1], change[:, 1:])
-    doubts += 8 * epsilon * abs(value) / steps[:, 1:-1]
-    # A loss that does not move at all, as one of few bits, says nothing.
-    still = (ahead == behind)[:, 1:-1] | ~np.isfinite(doubts)
-    doubts = np.where(still, np.inf, doubts)
-    slopes, bends = slopes[:, 1:-1], np.abs(ahead + behind - 2 * value)[:, 1:-1] / steps[:, 1:-1]
-
+    slopes, bends, doubts = _slopes(case, spans, signs)
     whole = max(float(np.linalg.norm(flat)), np.finfo(float).tiny)
     along = np.array([flat[a:b] @ signs[draw, a:b] / np.sqrt(b - a) for a, b, draw in spans])
     apart = np.abs(slopes - along[:, None])
@@ -65,15 +71,37 @@ def referee(case: Case) -> tuple[list[float], list[str]]:
     # Where the loss does not move and autodiff says so too, they agree.
     apart, doubt = np.where((along == 0) & (doubt == np.inf), 0, (apart, doubt))
     denied = (doubt < np.inf) & (apart > 10 * np.minimum(doubt, whole) + 1e-9 * whole)
-    differences, refuted = [], []
-    for index in range(len(case.true)):
+    outcomes = []
+    for index in range(len(case.leaves)):
         mine = owners == index
         coarse = (mine & (doubt > 1e-2 * whole)).any()
         kinked = (bend > np.abs(slope) / 10)[denied & mine]
-        refuted.append("" if not kinked.size else "kink" if kinked.all() else "override")
         most = float(apart[mine].max(initial=0) / whole)
-        differences.append(float("nan") if coarse and not kinked.size else most)
-    return differences, refuted
+        if kinked.size:
+            outcomes.append(Outcome(most, "kink" if kinked.all() else "override"))
+        else:
+            outcomes.append(Outcome(float("nan") if coarse else most, ""))
+    return outcomes
+
+
+def _slopes(case: Case, spans: np.ndarray, signs: np.ndarray) -> _Slopes:
+    """Probe the loss along directions, and doubt each step size by its neighbours."""
+    moved = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(case.params)])
+    sizes = np.array([np.sqrt(np.mean(moved[a:b] ** 2)) for a, b, _ in spans])
+    sizes[sizes == 0] = 1
+    with jax.enable_x64(True):
+        probed = _probe(case.loss, case.params, case.batch, spans, sizes, signs)
+        epsilon = float(jnp.finfo(probed[0].dtype).eps)
+    value, ahead, behind = (np.asarray(side, np.float64) for side in jax.device_get(probed))
+    steps = sizes[:, None] * np.array(_STEP_SIZES)
+    slopes = (ahead - behind) / (2 * steps)
+    change = np.abs(np.diff(slopes))
+    doubts = np.maximum(change[:, :-1], change[:, 1:])
+    doubts += 8 * epsilon * abs(value) / steps[:, 1:-1]
+    # A loss that does not move at all, as one of few bits, says nothing.
+    still = (ahead == behind)[:, 1:-1] | ~np.isfinite(doubts)
+    bends = np.abs(ahead + behind - 2 * value) / steps
+    return _Slopes(slopes[:, 1:-1], bends[:, 1:-1], np.where(still, np.inf, doubts))
 
 
 def _spans(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -108,8 +136,8 @@ def _probe(
 
         return jax.lax.map(at, jnp.array(_STEP_SIZES), batch_size=together)
 
-    held = flat.size + sum(leaf.size for leaf in jax.tree.leaves(batch))
-    together = max(1, min(len(_STEP_SIZES), _TOGETHER // held))
-    most = max(1, _TOGETHER // (held * len(_STEP_SIZES)))
+    numbers = flat.size + sum(leaf.size for leaf in jax.tree.leaves(batch))
+    together = max(1, min(len(_STEP_SIZES), _TOGETHER // numbers))
+    most = max(1, _TOGETHER // (numbers * len(_STEP_SIZES)))
     probed = jax.lax.map(along, (spans, sizes), batch_size=min(most, len(spans)))
     return loss(params, batch), *probed

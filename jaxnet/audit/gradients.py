@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 from jaxnet import losses
 from jaxnet._guards import checks, versions
 from jaxnet.audit import finite, mistakes
-from jaxnet.audit.mistakes import Case, Gradient, Mistake
+from jaxnet.audit.mistakes import Case, Gradient, Leaf, Mistake
 from jaxnet.errors import InputError
 
 Verdict = Literal["right", "wrong", "undecided"]
@@ -37,6 +37,9 @@ _TOO_COARSE = 0.1
 _LEFT_OVER = 0.02
 # A fitted number is evidence where it explains at least so many.
 _FITTED = 4
+
+Readings = dict[str, bool]
+"""What explains a leaf, in words, and whether it is an error signal gone wrong; all fit alike."""
 
 
 class Row(NamedTuple):
@@ -149,101 +152,103 @@ def audit(
     versions.check()
     checks.params(params)
     rows = checks.data(batch, "batch")
-    tree = jax.tree.structure(params)
+    ask = _function(claimed, jax.tree.structure(params))
+    case = _case(loss, params, batch, ask(params, batch) if ask else claimed)
+    outcomes = finite.referee(case)
+    readings = _explain(case, [i for i, leaf in enumerate(case.leaves) if not _is_true(leaf)])
+    if ask and rows == 2 and any(len(each) > 1 for each in readings.values()):
+        readings = _ask_for_three(case, ask, params, batch, readings)
+    table = []
+    for index, (leaf, outcome) in enumerate(zip(case.leaves, outcomes, strict=True)):
+        judgement = _judge(case, leaf, outcome, readings.get(index, {}))
+        table.append(_row(leaf, outcome, judgement))
+    return Audit(tuple(table), rows, str(case.dtype), _summary(case, table))
+
+
+def _function(claimed: Any, tree: Any) -> Callable[[PyTree, PyTree], PyTree] | None:
+    """Give the function that claims a gradient; None where the claim is the gradient itself."""
     if isinstance(claimed, losses.Rule):
-        claimed = functools.partial(_gradient_of, claimed)
+        return functools.partial(_gradient_of, claimed)
     # An Equinox module is a pytree that can be called: what has the structure is the gradient.
     own = jax.tree.structure(claimed) == tree and not jax.tree_util.treedef_is_leaf(tree)
-    ask = claimed if callable(claimed) and not own else None
-    case = _case(loss, params, batch, ask(params, batch) if ask else claimed)
-    differences, refuted = finite.referee(case)
-    judged = [_judge(case, index) for index in range(len(case.true))]
-    wrong = [index for index, (verdict, _) in enumerate(judged) if verdict == "wrong"]
-    found = _explain(case, wrong)
-    if ask and rows == 2 and any(len(readings) > 1 for readings in found.values()):
-        found = _ask_for_three(case, ask, (params, batch), found)
-
-    table = []
-    for index in range(len(judged)):
-        (verdict, text), signal = judged[index], False
-        if verdict == "wrong":
-            text = _said(case, index, found)
-            signal = any(found.get(index, {}).values())
-            if index not in found and _is_true(case, index, coarsely=True):
-                verdict = "undecided"
-        if refuted[index]:
-            verdict, text, signal = "undecided", _refusal(case, index, refuted[index]), False
-        row = (*_figures(case, index), _resolution(case, index), differences[index])
-        name = checks.path("", params, index) or "params"
-        table.append(Row(name, case.true[index].shape, *row, verdict, text, signal))
-    return Audit(tuple(table), rows, str(case.dtype), _summary(case, table))
+    return claimed if callable(claimed) and not own else None
 
 
 def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> Case:
     """Widen everything to float64, differentiate, and measure what rounding may hide."""
-    expected, got = jax.tree.structure(params), jax.tree.structure(claimed)
-    if expected != got:
-        raise InputError(f"claimed: expected the structure of params, {expected}, got {got}")
-    leaves = checks.leaves("claimed", claimed)
-    if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
-        raise InputError("claimed: expected real gradients, got complex ones; take their real part")
-    kinds = [np.dtype(leaf.dtype) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    claims = _claims(claimed, jax.tree.structure(params))
+    kinds = [np.dtype(leaf.dtype) for leaf in claims if jnp.issubdtype(leaf.dtype, jnp.floating)]
     dtype = max(kinds, key=_epsilon, default=np.dtype(np.float64))
     narrow = jax.tree.map(lambda leaf: _cast(leaf, dtype), (params, batch))
     params, batch = jax.tree.map(lambda leaf: _cast(leaf, np.dtype(np.float64)), (params, batch))
-    random = np.random.default_rng(0)
     # All of it in one precision: traces of the loss made in another would be found and used.
     with jax.enable_x64(True):
-        if isinstance(loss, losses.BatchLoss):
-            loss.check(params, batch)
-        value = jax.eval_shape(loss, params, batch)
-        if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
-            raise InputError(f"loss: expected a real scalar, got {value}")
-        epsilon = max(_epsilon(dtype), _epsilon(value.dtype))
-
-        def draws(leaf: np.ndarray) -> np.ndarray:
-            stacked = np.repeat(leaf[None], _DRAWS + 1, 0)
-            if np.issubdtype(leaf.dtype, np.floating):
-                stacked[1:] *= 1 + epsilon * random.uniform(-1, 1, stacked[1:].shape)
-            return stacked
-
-        values, drawn = _draw(loss, *jax.tree.map(draws, (params, batch)))
-        drawn = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(drawn)]
-        if not all(np.isfinite(leaf).all() for leaf in (values, *drawn)):
-            raise InputError(
-                f"loss: expected a loss and a gradient that are finite at params, got {values[0]}, "
-                "or a gradient that is not; audit where the loss is finite and smooth"
-            )
+        epsilon = max(_epsilon(dtype), _epsilon(_dtype_of(loss, params, batch)))
+        drawn = _drawn(loss, params, batch, epsilon)
+    true = [np.asarray(leaf[0]) for leaf in drawn]
     rounding = []
-    for leaf, own in zip(drawn, _own_gradients(loss, narrow, dtype, drawn), strict=True):
-        noise = max(np.linalg.norm(draw - leaf[0]) for draw in leaf[1:])
-        noise = max(noise, np.linalg.norm(own - leaf[0]))
+    for leaf, own in zip(drawn, _own_gradients(loss, narrow, dtype, true), strict=True):
+        noise = max(np.linalg.norm(other - leaf[0]) for other in (*leaf[1:], own))
         rounding.append(_MARGIN * float(noise + epsilon * np.linalg.norm(leaf[0])))
-    return Case(
-        loss,
-        params,
-        batch,
-        true=[np.asarray(leaf[0]) for leaf in drawn],
-        claimed=[np.asarray(leaf, np.float64) for leaf in leaves],
-        rows=len(jax.tree.leaves(batch)[0]),
-        rounding=rounding,
-        dtype=dtype,
-    )
+    names = [checks.path("", params, index) or "params" for index in range(len(true))]
+    wide = [np.asarray(leaf, np.float64) for leaf in claims]
+    leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, strict=True)]
+    return Case(loss, params, batch, leaves, len(jax.tree.leaves(batch)[0]), dtype)
+
+
+def _claims(claimed: PyTree, tree: Any) -> list[Any]:
+    """Give the leaves of a claim, refused where they are no gradient of such parameters."""
+    structure = jax.tree.structure(claimed)
+    if structure != tree:
+        raise InputError(f"claimed: expected the structure of params, {tree}, got {structure}")
+    leaves = checks.leaves("claimed", claimed)
+    if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
+        raise InputError("claimed: expected real gradients, got complex ones; take their real part")
+    return leaves
+
+
+def _dtype_of(loss: losses.Loss, params: PyTree, batch: PyTree) -> Any:
+    """Give the dtype of a loss, refused where it is no real scalar."""
+    if isinstance(loss, losses.BatchLoss):
+        loss.check(params, batch)
+    value = jax.eval_shape(loss, params, batch)
+    if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise InputError(f"loss: expected a real scalar, got {value}")
+    return value.dtype
+
+
+def _drawn(loss: losses.Loss, params: PyTree, batch: PyTree, epsilon: float) -> list[Gradient]:
+    """Give each leaf's gradients: the first as it is, the others under rounding of the inputs."""
+    random = np.random.default_rng(0)
+
+    def draws(leaf: np.ndarray) -> np.ndarray:
+        stacked = np.repeat(leaf[None], _DRAWS + 1, 0)
+        if np.issubdtype(leaf.dtype, np.floating):
+            stacked[1:] *= 1 + epsilon * random.uniform(-1, 1, stacked[1:].shape)
+        return stacked
+
+    values, grads = _draw(loss, *jax.tree.map(draws, (params, batch)))
+    grads = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(grads)]
+    if not all(np.isfinite(leaf).all() for leaf in (values, *grads)):
+        raise InputError(
+            f"loss: expected a loss and a gradient that are finite at params, got {values[0]}, "
+            "or a gradient that is not; audit where the loss is finite and smooth"
+        )
+    return grads
 
 
 def _own_gradients(
-    loss: losses.Loss, narrow: Any, dtype: np.dtype, drawn: list[Gradient]
+    loss: losses.Loss, narrow: Any, dtype: np.dtype, true: list[Gradient]
 ) -> list[Gradient]:
     """Differentiate in the claim's own precision, on the device, as a right claim would have."""
     if dtype == np.float64:
-        return [np.asarray(leaf[0]) for leaf in drawn]
+        return true
     try:
         with jax.enable_x64(False):
             own = jax.device_get(_gradients(loss, *narrow))
-    except (
-        TypeError
-    ):  # JAX may find the traces of the other precision, where the loss has constants
-        return [np.asarray(leaf[0]) for leaf in drawn]
+    except TypeError:
+        # JAX may find the traces of the other precision, where the loss has constants.
+        return true
     return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(own)]
 
 
@@ -267,110 +272,114 @@ def _draw(loss: losses.Loss, params: PyTree, batch: PyTree) -> tuple[Array, PyTr
     return jax.vmap(jax.value_and_grad(loss))(params, batch)
 
 
-def _refusal(case: Case, index: int, refuted: str) -> str:
+def _is_true(leaf: Leaf, coarser: float = 1.0) -> bool:
+    """Whether a claimed leaf is the true one to rounding, or to so many times as much."""
+    return leaf.error <= coarser * leaf.rounding
+
+
+def _is_float32(case: Case, leaf: Leaf) -> bool:
+    """Whether it is the true one to what float32 would have rounded."""
+    return _is_true(leaf, max(_epsilon(np.float32) / _epsilon(case.dtype), 1.0))
+
+
+class _Judgement(NamedTuple):
+    """What a row says: see `Row`."""
+
+    verdict: Verdict
+    diagnosis: str = ""
+    signal: bool = False
+
+
+def _judge(case: Case, leaf: Leaf, outcome: finite.Outcome, readings: Readings) -> _Judgement:
+    if outcome.refuted:
+        return _Judgement("undecided", _refusal(leaf, outcome.refuted))
+    if _is_true(leaf):
+        return _judge_true(leaf, case.dtype)
+    if readings:
+        ask = "; a batch of another size tells" if len(readings) > 1 and case.rows == 2 else ""
+        return _Judgement("wrong", ", or ".join(readings) + ask, any(readings.values()))
+    verdict: Verdict = "undecided" if _is_float32(case, leaf) else "wrong"
+    return _Judgement(verdict, _unexplained(case, leaf))
+
+
+def _refusal(leaf: Leaf, refuted: Literal["kink", "override"]) -> str:
     cause = {
         "kink": "the loss has a kink at these parameters, where it has no gradient",
         "override": "the loss replaces its own gradient (stop_gradient, custom_vjp), or is not "
         "smooth at any step size",
     }[refuted]
-    agrees = "agrees with autodiff" if _is_true(case, index) else "differs from autodiff as well"
+    agrees = "agrees with autodiff" if _is_true(leaf) else "differs from autodiff as well"
     return f"autodiff and finite differences disagree: {cause}; the claim {agrees}"
 
 
-def _is_true(case: Case, index: int, coarsely: bool = False) -> bool:
-    """Whether a claimed leaf is the true one to rounding: its own, or coarsely that of float32."""
-    claimed, true = case.claimed[index], case.true[index]
-    coarser = max(_epsilon(np.float32) / _epsilon(case.dtype), 1.0) if coarsely else 1.0
-    return claimed.shape == true.shape and bool(
-        np.linalg.norm(claimed - true) <= coarser * case.rounding[index]
-    )
-
-
-def _resolution(case: Case, index: int) -> float:
-    """Give the smallest relative error of a leaf that rounding would not hide."""
-    norm = float(np.linalg.norm(case.true[index]))
-    return case.rounding[index] / norm if norm else math.inf if case.rounding[index] else 0.0
-
-
-def _judge(case: Case, index: int) -> tuple[Verdict, str]:
-    """Give the verdict on one leaf, and why where it is undecided."""
-    resolution = _resolution(case, index)
-    if not _is_true(case, index):
-        return "wrong", ""
-    if resolution <= _COARSE:
-        return "right", ""
-    hidden = f"rounding of {case.dtype} hides relative errors below {resolution:.1e} here"
-    if case.dtype == np.float64:
-        return "undecided", f"{hidden}: the terms of this gradient cancel"
-    return "undecided", f"{hidden}; claim the gradient in float64"
-
-
-def _said(case: Case, index: int, found: "dict[int, Readings]") -> str:
-    readings = found.get(index, {})
-    ask = "; a batch of another size tells" if len(readings) > 1 and case.rows == 2 else ""
-    return ", or ".join(readings) + ask if readings else _unexplained(case, index)
-
-
-Readings = dict[str, bool]
-"""What explains a leaf, in words, and whether it is an error signal gone wrong; all fit alike."""
+def _judge_true(leaf: Leaf, dtype: np.dtype) -> _Judgement:
+    """Call a leaf that is true to rounding right, where rounding does not hide too much."""
+    if leaf.resolution <= _COARSE:
+        return _Judgement("right")
+    hidden = f"rounding of {dtype} hides relative errors below {leaf.resolution:.1e} here"
+    if dtype == np.float64:
+        return _Judgement("undecided", f"{hidden}: the terms of this gradient cancel")
+    return _Judgement("undecided", f"{hidden}; claim the gradient in float64")
 
 
 def _explain(case: Case, wrong: list[int]) -> dict[int, Readings]:
     """Name the mistakes whose gradients the wrong leaves are, the simplest that fit."""
-    found: dict[int, Readings] = {}
-    left = [index for index in wrong if _can_be_explained(case, index)]
+    explained: dict[int, Readings] = {}
+    left = [index for index in wrong if _can_be_explained(case.leaves[index])]
     with jax.enable_x64(True), np.errstate(all="ignore"):
         factors = _factors(case) if left else []
         for tier in mistakes.tiers(case) if left else ():
             for index in left:
-                fits = [
-                    (mistake, relation)
-                    for mistake in tier.get(index, ())
-                    for relation in _relations(case, index, mistake, factors)
-                ]
-                # A mistake that fits as it is beats one that fits up to a factor.
-                plain = [(mistake, relation) for mistake, relation in fits if not relation]
-                for mistake, relation in plain or fits:
-                    text = "; ".join(part for part in (mistake.text, relation) if part)
-                    found.setdefault(index, {})[text] = mistake.signal
-            left = [index for index in left if index not in found]
+                readings = _readings(case.leaves[index], tier.get(index, []), factors)
+                if readings:
+                    explained[index] = readings
+            left = [index for index in left if index not in explained]
             if not left:
                 break
-    return found
+    return explained
 
 
-def _can_be_explained(case: Case, index: int) -> bool:
-    claimed, true = case.claimed[index], case.true[index]
-    if not np.isfinite(claimed).all() or _resolution(case, index) > _TOO_COARSE:
+def _readings(leaf: Leaf, known: list[Mistake], factors: list["_Factor"]) -> Readings:
+    """Give those of the known mistakes that explain a leaf."""
+    fits = [(each, relation) for each in known for relation in _relations(leaf, each, factors)]
+    # A mistake that fits as it is beats one that fits up to a factor.
+    plain = [(mistake, relation) for mistake, relation in fits if not relation]
+    return {
+        "; ".join(part for part in (mistake.text, relation) if part): mistake.signal
+        for mistake, relation in plain or fits
+    }
+
+
+def _can_be_explained(leaf: Leaf) -> bool:
+    if not np.isfinite(leaf.claimed).all() or leaf.resolution > _TOO_COARSE:
         return False
-    error = np.linalg.norm(claimed - true) if claimed.shape == true.shape else math.inf
-    return bool(error * _LEFT_OVER >= case.rounding[index])
+    return leaf.error * _LEFT_OVER >= leaf.rounding
 
 
-def _unexplained(case: Case, index: int) -> str:
+def _unexplained(case: Case, leaf: Leaf) -> str:
     """Say what can be said of a wrong leaf that no known mistake explains."""
-    claimed, true = case.claimed[index], case.true[index]
+    claimed, true = leaf.claimed, leaf.true
     bad = claimed.size - int(np.isfinite(claimed).sum())
     if bad:
         return f"not finite in {bad} of {claimed.size} entries"
     if claimed.shape != true.shape:
         got, expected = list(claimed.shape), list(true.shape)
         return f"shape {got} where {expected} is expected; no known mistake explains it"
-    if _is_true(case, index, coarsely=True):
+    if _is_float32(case, leaf):
         return "agrees to float32 rounding, and may have been computed in it"
-    if _can_be_explained(case, index):
+    if _can_be_explained(leaf):
         return "no known mistake explains it"
     return f"too close to the rounding of {case.dtype} to tell one mistake from another"
 
 
 def _ask_for_three(
     case: Case,
-    ask: Callable[[Any, Any], PyTree],
-    given: tuple[PyTree, PyTree],
-    found: dict[int, Readings],
+    ask: Callable[[PyTree, PyTree], PyTree],
+    params: PyTree,
+    batch: PyTree,
+    readings: dict[int, Readings],
 ) -> dict[int, Readings]:
     """Choose between readings that two examples cannot tell apart by asking about three."""
-    params, batch = given
 
     def lengthen(leaf: Any) -> Any:
         library = jnp if isinstance(leaf, jax.Array) else np
@@ -380,104 +389,120 @@ def _ask_for_three(
     try:
         longer = _case(case.loss, params, batch, ask(params, batch))
     except Exception:  # rule or loss may be written for two examples only, and fail in any way
-        return found
-    three = _explain(longer, list(found))
+        return readings
+    three = _explain(longer, list(readings))
     return {
-        index: {text: readings[text] for text in readings if text in three.get(index, {})}
-        or readings
-        for index, readings in found.items()
+        index: {text: each[text] for text in each if text in three.get(index, {})} or each
+        for index, each in readings.items()
     }
 
 
-def _factors(case: Case) -> list[tuple[float, str]]:
+class _Factor(NamedTuple):
+    """A number that a gradient may be off by, and what that means."""
+
+    number: float
+    text: str
+
+
+def _factors(case: Case) -> list[_Factor]:
     """Give the factors that have a meaning, in words; one number may have several."""
     rows, outputs = case.rows, mistakes.averaged_outputs(case)
-    named = [(1.0, "")]
+    named = []
     if rows > 1:
-        summed, averaged = {
-            "mean": (
-                "summed over the batch where the loss takes the mean",
-                "divided by the batch size once more",
-            ),
-            "sum": (
-                "multiplied by the batch size",
-                "averaged over the batch where the loss takes the sum",
-            ),
-            "neither": ("multiplied by the batch size", "divided by the batch size"),
-        }[mistakes.reduction(case)]
-        named += [(float(rows), summed), (1 / rows, averaged)]
+        summed, averaged = _OF_ROWS[mistakes.reduction(case)]
+        named += [_Factor(float(rows), summed), _Factor(1 / rows, averaged)]
     if outputs > 1:
         named += [
-            (float(outputs), "summed over the outputs where the loss takes the mean"),
-            (1 / outputs, "divided by the number of outputs once more"),
+            _Factor(float(outputs), "summed over the outputs where the loss takes the mean"),
+            _Factor(1 / outputs, "divided by the number of outputs once more"),
         ]
-    named += [(2.0, "doubled"), (0.5, "halved")]
-    flipped = [(-number, f"{text} and sign flipped") for number, text in named if text]
-    return [*named, (-1.0, "sign flipped"), *flipped]
+    named += [_Factor(2.0, "doubled"), _Factor(0.5, "halved")]
+    flipped = [_Factor(-number, f"{text} and sign flipped") for number, text in named]
+    return [_Factor(1.0, ""), *named, _Factor(-1.0, "sign flipped"), *flipped]
 
 
-def _relations(
-    case: Case, index: int, mistake: Mistake, factors: list[tuple[float, str]]
-) -> list[str]:
+# What is off by N, and by 1 / N, by how the loss takes its examples together.
+_OF_ROWS = {
+    "mean": (
+        "summed over the batch where the loss takes the mean",
+        "divided by the batch size once more",
+    ),
+    "sum": (
+        "multiplied by the batch size",
+        "averaged over the batch where the loss takes the sum",
+    ),
+    "neither": ("multiplied by the batch size", "divided by the batch size"),
+}
+
+
+def _relations(leaf: Leaf, mistake: Mistake, factors: list[_Factor]) -> list[str]:
     """Say how the claimed leaf is a mistake's gradient: as it is, transposed, times a factor.
 
     Empty where it is not: what is left over must be rounding, and little beside the error.
     """
-    claimed, true = case.claimed[index], case.true[index]
-    gradient = np.asarray(mistake.gradient)
+    claimed, gradient = leaf.claimed, np.asarray(mistake.gradient)
     norm = np.linalg.norm(gradient)
     if not 0 < norm < np.inf or (mistake.fitted and claimed.size < _FITTED):
         return []
-    alike = claimed.shape == true.shape
-    tolerance = 4 * max(_resolution(case, index), _MARGIN * _epsilon(np.float64))
-    error = np.linalg.norm(claimed - true) if alike else np.inf
-    for form, candidate in _forms(case, index, gradient).items():
+    tolerance = 4 * max(leaf.resolution, _MARGIN * _epsilon(np.float64))
+    for form, candidate in _forms(leaf, gradient).items():
         factor = np.vdot(candidate, claimed) / norm**2
         rest = np.linalg.norm(claimed - factor * candidate)
-        if rest > min(tolerance * abs(factor) * norm, _LEFT_OVER * error):
+        if rest > min(tolerance * abs(factor) * norm, _LEFT_OVER * leaf.error):
             continue
         near = [text for number, text in factors if abs(factor / number - 1) <= tolerance]
         if not near and mistake.any_factor and claimed.size >= 3 and factor:
             off = f"1 {factor - 1:+.1e}" if abs(factor - 1) < 1e-3 else f"{factor:.6g}"
             near = [f"times a constant {off}"]
-        told = [" and ".join(part for part in (form, text) if part) for text in near]
+        relations = [" and ".join(part for part in (form, text) if part) for text in near]
         # The true gradient as it is explains nothing.
-        told = [text for text in told if text or mistake.text]
-        if told:
-            return told
+        relations = [text for text in relations if text or mistake.text]
+        if relations:
+            return relations
     return []
 
 
-def _forms(case: Case, index: int, gradient: Gradient) -> dict[str, Gradient]:
+def _forms(leaf: Leaf, gradient: Gradient) -> dict[str, Gradient]:
     """Give a gradient in the claimed leaf's shape, and how it got there."""
-    claimed, forms = case.claimed[index], {}
+    claimed, forms = leaf.claimed, {}
     if claimed.shape == gradient.shape:
         forms[""] = gradient
     if gradient.ndim == 2 and claimed.shape == gradient.shape[::-1]:
         forms["transposed"] = gradient.T
     elif claimed.shape != gradient.shape and claimed.size == gradient.size:
-        shapes = f"of shape {list(claimed.shape)} instead of {list(case.true[index].shape)}"
+        shapes = f"of shape {list(claimed.shape)} instead of {list(leaf.true.shape)}"
         forms[shapes] = gradient.reshape(claimed.shape)
     return forms
 
 
-def _figures(case: Case, index: int) -> tuple[float, float, float, float]:
-    """Give the norms of the claimed and the true leaf, their relative error and cosine."""
-    claimed, true = case.claimed[index], case.true[index]
+def _row(leaf: Leaf, outcome: finite.Outcome, judgement: _Judgement) -> Row:
+    claimed, true = leaf.claimed, leaf.true
     norms = float(np.linalg.norm(claimed)), float(np.linalg.norm(true))
     error = cosine = math.nan
     if claimed.shape == true.shape:
-        error = float(np.linalg.norm(claimed - true)) / (max(norms) or 1.0)
+        error = leaf.error / (max(norms) or 1.0)
         if min(norms) > 0:
             cosine = float(np.vdot(claimed, true)) / (norms[0] * norms[1])
-    return *norms, error, cosine
+    return Row(
+        name=leaf.name,
+        shape=true.shape,
+        claimed_norm=norms[0],
+        true_norm=norms[1],
+        relative_error=error,
+        cosine=cosine,
+        resolution=leaf.resolution,
+        finite_differences=outcome.difference,
+        verdict=judgement.verdict,
+        diagnosis=judgement.diagnosis,
+        signal=judgement.signal,
+    )
 
 
 def _summary(case: Case, rows: list[Row]) -> str:
     counts = {v: sum(row.verdict == v for row in rows) for v in ("right", "wrong", "undecided")}
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    tally = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     examples = f"{case.rows} example{'s' if case.rows > 1 else ''}"
-    parts = [f"{said}, of {len(rows)} parameters over {examples} in {case.dtype}."]
+    parts = [f"{tally}, of {len(rows)} parameters over {examples} in {case.dtype}."]
     if case.rows == 1:
         parts.append("One example cannot tell a sum over the batch from a mean.")
     if any(math.isnan(row.finite_differences) for row in rows):

@@ -4,7 +4,8 @@ A diagnosis is a comparison: every known mistake is carried out on the same para
 and the one whose gradient is the claimed gradient, to rounding, is named. Tiers come simplest first
 and are generated only while something stays unexplained.
 
-Shapes: N examples, I inputs and O outputs of a layer; a leaf is one parameter's gradient.
+Shapes: N examples, I inputs and O outputs of a layer; a leaf is one parameter's gradient. In a
+network of ours leaf 2 k is that of layer k's weight, leaf 2 k + 1 that of its bias.
 """
 
 import functools
@@ -20,7 +21,6 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float64, PyTree
 
 from jaxnet import losses, network
-from jaxnet._guards import checks
 
 # Per-example gradients of more numbers than this are not formed.
 _MOST = 2**24
@@ -34,6 +34,35 @@ _SIGMOID = (optax.losses.sigmoid_binary_cross_entropy,)
 Gradient = Float64[np.ndarray, "..."]
 
 
+class Leaf(NamedTuple):
+    """The gradient of one parameter, in float64.
+
+    Attributes:
+        name: of the parameter, its path in the pytree.
+        claimed: the claimed gradient, of whatever shape.
+        true: that by autodiff.
+        rounding: the norm of the error that rounding may hide.
+    """
+
+    name: str
+    claimed: Gradient
+    true: Gradient
+    rounding: float
+
+    @property
+    def error(self) -> float:
+        """The norm of the difference; infinite where the shapes differ."""
+        if self.claimed.shape != self.true.shape:
+            return np.inf
+        return float(np.linalg.norm(self.claimed - self.true))
+
+    @property
+    def resolution(self) -> float:
+        """The smallest relative error that rounding would not hide."""
+        norm = float(np.linalg.norm(self.true))
+        return self.rounding / norm if norm else np.inf if self.rounding else 0.0
+
+
 class Case(NamedTuple):
     """What is known of an audited gradient, all in float64.
 
@@ -41,21 +70,32 @@ class Case(NamedTuple):
         loss: `(params, batch) -> []`.
         params: where the gradient is claimed.
         batch: N examples.
-        true: the gradient by autodiff, leaf by leaf.
-        claimed: the claimed one, leaf by leaf, of whatever shapes.
+        leaves: the gradient, in the order of the pytree.
         rows: N.
-        rounding: the norm of the error, leaf by leaf, that rounding may hide.
         dtype: of the claim, the coarsest of its leaves.
     """
 
     loss: losses.Loss
     params: PyTree
     batch: PyTree
-    true: list[Gradient]
-    claimed: list[Gradient]
+    leaves: list[Leaf]
     rows: int
-    rounding: list[float]
     dtype: np.dtype
+
+    @property
+    def true(self) -> list[Gradient]:
+        """The gradient by autodiff."""
+        return [leaf.true for leaf in self.leaves]
+
+    @property
+    def claimed(self) -> list[Gradient]:
+        """The claimed one."""
+        return [leaf.claimed for leaf in self.leaves]
+
+    @property
+    def shapes_agree(self) -> bool:
+        """Whether every claimed leaf has the shape of the true one."""
+        return all(leaf.claimed.shape == leaf.true.shape for leaf in self.leaves)
 
 
 class Mistake(NamedTuple):
@@ -102,10 +142,10 @@ def activation_of(loss: Any) -> network.Activation | None:
     loss = inspect.unwrap(loss)
     if not isinstance(loss, losses.BatchLoss):
         return None
-    forward, given = inspect.unwrap(loss.forward), {}
+    forward, keywords = inspect.unwrap(loss.forward), {}
     if isinstance(forward, functools.partial) and not forward.args:
-        forward, given = forward.func, forward.keywords
-    return given.get("activation", jax.nn.relu) if forward is network.forward else None
+        forward, keywords = forward.func, forward.keywords
+    return keywords.get("activation", jax.nn.relu) if forward is network.forward else None
 
 
 def averaged_outputs(case: Case) -> int:
@@ -151,14 +191,13 @@ def _example_gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list
 def _per_example(case: Case) -> list[Gradient]:
     """Give the gradient of each example, [N, ...]; none where the loss is not made of them."""
     try:
-        found = _example_gradients(case.loss, case.params, case.batch)
+        each = _example_gradients(case.loss, case.params, case.batch)
     except Exception:  # a loss written for its own batch may fail in any way
         return []
-    each = [np.asarray(leaf) for leaf in found]
+    each = [np.asarray(leaf) for leaf in each]
     totals = [np.asarray(leaf.sum(0)) for leaf in each]
-    return (
-        each if any(_close(totals, case.true, scale) for scale in (1.0, float(case.rows))) else []
-    )
+    adds_up = any(_close(totals, case.true, scale) for scale in (1.0, float(case.rows)))
+    return each if adds_up else []
 
 
 def _close(these: list[Gradient], those: list[Gradient], scale: float = 1.0) -> bool:
@@ -192,11 +231,11 @@ def _misplaced(case: Case) -> Tier:
     """Leaves that hold the gradient of another parameter."""
     return {
         index: [
-            Mistake(f"the gradient of {checks.path('', case.params, other)} instead", leaf)
-            for other, leaf in enumerate(case.true)
-            if other != index and leaf.shape == case.claimed[index].shape and leaf.size >= 2
+            Mistake(f"the gradient of {other.name} instead", other.true)
+            for other in case.leaves
+            if other is not leaf and other.true.shape == leaf.claimed.shape and other.true.size >= 2
         ]
-        for index in range(len(case.true))
+        for index, leaf in enumerate(case.leaves)
     }
 
 
@@ -210,7 +249,7 @@ def _regularised(case: Case) -> Tier:
         if claimed.shape != true.shape or np.ptp(sizes) <= 1e-6 * sizes.max(initial=0):
             continue
         for name, term in (("L2", param), ("L1", np.sign(param))):
-            strength = np.vdot(term, claimed - true) / max(np.vdot(term, term), 1e-300)
+            strength = _multiple(claimed - true, term)
             how = "missing or too weak" if strength < 0 else "counted twice or too strong"
             text = f"{name} regulariser {how} (by {abs(strength):.4g} times "
             text += "the parameter)" if name == "L2" else "its sign)"
@@ -219,8 +258,16 @@ def _regularised(case: Case) -> Tier:
     return tier
 
 
+def _multiple(total: Gradient, term: Gradient) -> float:
+    """Give how many times a term makes up a total best, by least squares."""
+    return np.vdot(term, total) / max(np.vdot(term, term), 1e-300)
+
+
 class _Pass(NamedTuple):
-    """A forward pass: inputs `[N, I]` and pre-activations `[N, O]` of every layer."""
+    """A forward pass: inputs `[N, I]`, pre-activations `[N, O]` and weights of every layer.
+
+    `delta` is the error signal `[N, O]` of the output layer.
+    """
 
     inputs: list[Gradient]
     pre: list[Gradient]
@@ -228,18 +275,33 @@ class _Pass(NamedTuple):
     delta: Gradient
 
 
-class Rule(NamedTuple):
+class _Hidden(NamedTuple):
+    """What a hidden layer's error signal is made of, all `[N, O]`.
+
+    Attributes:
+        back: the error signal of the layer after it, sent back through that layer's weight.
+        transposed: the same through the transposed weight; nan where the weight is not square.
+        z: the layer's pre-activations.
+        h: its activations.
+    """
+
+    back: Gradient
+    transposed: Gradient
+    z: Gradient
+    h: Gradient
+
+
+class _SignalRule(NamedTuple):
     """How a hidden layer's error signal `[N, O]` is made.
 
     Attributes:
         text: the mistake in words; empty for the right rule.
-        signal: of the signal sent back to the layer, its pre-activations, its activations, and
-            that signal as the transposed weight would send it (nan where it cannot).
+        signal: gives it.
         linear: in the signal sent back, so that 1 / N may be applied before or after.
     """
 
     text: str
-    signal: Callable[[Any, Any, Any, Any], Any]
+    signal: Callable[[_Hidden], Array | Gradient]
     linear: bool = True
 
 
@@ -266,16 +328,16 @@ def _forward_pass(case: Case, activation: network.Activation) -> _Pass:
     return _Pass(inputs[:-1], pre, [np.asarray(layer.weight) for layer in case.params], delta)
 
 
-def _send_back(done: _Pass, delta: Gradient, rules: list[Rule]) -> list[Gradient]:
+def _send_back(done: _Pass, delta: Gradient, rules: list[_SignalRule]) -> list[Gradient]:
     """Give the error signals `[N, O]` of all layers from that of the output layer."""
     deltas = [delta]
     for layer in range(len(rules) - 1, -1, -1):
         weight = done.weights[layer + 1]
         back = deltas[0] @ weight
         square = weight.shape[0] == weight.shape[1]
-        other = deltas[0] @ weight.T if square else np.full_like(back, np.nan)
-        signal = rules[layer].signal(back, done.pre[layer], done.inputs[layer + 1], other)
-        deltas.insert(0, np.asarray(signal))
+        transposed = deltas[0] @ weight.T if square else np.full_like(back, np.nan)
+        hidden = _Hidden(back, transposed, done.pre[layer], done.inputs[layer + 1])
+        deltas.insert(0, np.asarray(rules[layer].signal(hidden)))
     return deltas
 
 
@@ -287,133 +349,153 @@ def _leaves(done: _Pass, deltas: list[Gradient]) -> list[Gradient]:
     return grads
 
 
-def _right(activation: network.Activation) -> Rule:
-    return Rule("", lambda back, z, h, other: back * _slope(activation, z))
+_OTHERS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "ReLU": jax.nn.relu}
+# Derivatives as formulas in the activations, as they are taught.
+_FORMULAS: dict[network.Activation, Callable[[Gradient], Gradient]] = {
+    jnp.tanh: lambda h: 1 - h**2,
+    jax.nn.tanh: lambda h: 1 - h**2,
+    jax.nn.sigmoid: lambda h: h * (1 - h),
+}
 
 
-def _wrong(activation: network.Activation) -> list[Rule]:
+def _right(activation: network.Activation) -> _SignalRule:
+    return _SignalRule("", lambda at: at.back * _slope(activation, at.z))
+
+
+def _wrong(activation: network.Activation) -> list[_SignalRule]:
     slope = functools.partial(_slope, activation)
     point = "activation derivative at the wrong point: "
     quantity = "activation derivative taken of the wrong quantity: "
+    instead = "replaced by the activation's derivative, "
     rules = [
-        Rule("activation derivative missing", lambda back, z, h, other: back),
-        Rule(
-            "replaced by the activation's derivative, taken of the back-propagated signal",
-            lambda back, z, h, other: slope(back),
+        _SignalRule("activation derivative missing", lambda at: at.back),
+        _SignalRule(
+            f"{instead}taken of the back-propagated signal",
+            lambda at: slope(at.back),
             linear=False,
         ),
-        Rule(
+        _SignalRule(
             f"{quantity}the back-propagated signal",
-            lambda back, z, h, other: back * slope(back),
+            lambda at: at.back * slope(at.back),
             linear=False,
         ),
-        Rule(
+        _SignalRule(
             f"{point}at the layer's activations, not its pre-activations",
-            lambda back, z, h, other: back * slope(h),
+            lambda at: at.back * slope(at.h),
         ),
-        Rule("activation in place of its derivative", lambda back, z, h, other: back * h),
-        Rule("activation derivative applied twice", lambda b, z, h, other: b * slope(z) ** 2),
-        Rule(
-            "replaced by the activation's derivative, the back-propagated signal left out",
-            lambda back, z, h, other: slope(z),
-            linear=False,
+        _SignalRule("activation in place of its derivative", lambda at: at.back * at.h),
+        _SignalRule("activation derivative applied twice", lambda at: at.back * slope(at.z) ** 2),
+        _SignalRule(
+            f"{instead}the back-propagated signal left out", lambda at: slope(at.z), linear=False
         ),
-        Rule(
-            "sent back through the transposed weight",
-            lambda back, z, h, other: other * slope(z),
+        _SignalRule(
+            "sent back through the transposed weight", lambda at: at.transposed * slope(at.z)
         ),
     ]
-    for other, derivative in _slopes_of_others(activation).items():
-        rules.append(Rule(f"{quantity}{other} in place of the layer's own activation", derivative))
+    for name, phi in _OTHERS.items():
+        if phi is not activation:
+            text = f"{quantity}{name} in place of the layer's own activation"
+            other = functools.partial(_slope, phi)
+            rules.append(_SignalRule(text, lambda at, other=other: at.back * other(at.z)))
     if activation is not jax.nn.sigmoid:
         text = f"{quantity}the sigmoid's formula h (1 - h) of another activation"
-        rules.append(Rule(text, lambda back, z, h, other: back * h * (1 - h)))
-    formula = {
-        jnp.tanh: lambda h: 1 - h**2,
-        jax.nn.tanh: lambda h: 1 - h**2,
-        jax.nn.sigmoid: lambda h: h * (1 - h),
-    }.get(activation)
+        rules.append(_SignalRule(text, lambda at: at.back * at.h * (1 - at.h)))
+    formula = _FORMULAS.get(activation)
     if formula:
-        text = "its formula in the activations, applied to the pre-activations"
-        rules.append(Rule(point + text, lambda back, z, h, other: back * formula(z)))
+        text = f"{point}its formula in the activations, applied to the pre-activations"
+        rules.append(_SignalRule(text, lambda at: at.back * formula(at.z)))
     return rules
 
 
-def _slopes_of_others(activation: network.Activation) -> dict[str, Any]:
-    others = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "ReLU": jax.nn.relu}
-    return {
-        name: lambda back, z, h, other, phi=phi: back * _slope(phi, z)
-        for name, phi in others.items()
-        if phi is not activation
-    }
-
-
-def _output_rules(case: Case, done: _Pass, activation: network.Activation) -> dict[str, Gradient]:
+def _wrong_outputs(case: Case, done: _Pass, activation: network.Activation) -> dict[str, Gradient]:
     """Give the wrong error signals of the output layer by name."""
-    z, delta, y = done.pre[-1], done.delta, np.asarray(case.batch[1])
-    wrong: dict[str, Gradient] = {}
+    text = "the hidden activation's derivative applied at the linear output"
+    return _mixed_up(case, done) | {text: done.delta * np.asarray(_slope(activation, done.pre[-1]))}
+
+
+def _mixed_up(case: Case, done: _Pass) -> dict[str, Gradient]:
+    """Give what comes of a softmax or a sigmoid mixed up with its cross-entropy, by name."""
     example_loss = getattr(case.loss, "example_loss", None)
-    if example_loss in _SOFTMAX + _SIGMOID:
-        softmax = example_loss in _SOFTMAX
-        p = np.asarray(jax.jit(jax.nn.softmax if softmax else jax.nn.sigmoid)(z))
-        y = y if y.shape == p.shape else np.eye(p.shape[-1])[y]
-        scale = 1 if softmax else 1 / p.shape[-1]
-        name = "softmax" if softmax else "sigmoid"
-        mixed = f"{name} and cross-entropy mixed up: "
-        applied = f"{mixed}the {name} derivative applied on top of p - y"
-        wrong |= {
-            f"{mixed}p - y multiplied by p (1 - p)": delta * p * (1 - p),
-            f"{mixed}the {name} left out, outputs - y": (z - y) * scale,
-            f"{mixed}the {name} derivative left out": (
-                -y / p if softmax else scale * ((1 - y) / (1 - p) - y / p)
-            ),
-            f"{mixed}the targets left out, p alone": p * scale,
-        }
-        if softmax:
-            wrong[applied] = p * (delta - (p * delta).sum(-1, keepdims=True))
-    wrong["the hidden activation's derivative applied at the linear output"] = delta * np.asarray(
-        _slope(activation, z)
-    )
-    return wrong
+    if example_loss not in _SOFTMAX + _SIGMOID:
+        return {}
+    softmax = example_loss in _SOFTMAX
+    name = "softmax" if softmax else "sigmoid"
+    z, delta, y = done.pre[-1], done.delta, np.asarray(case.batch[1])
+    p = np.asarray(jax.jit(jax.nn.softmax if softmax else jax.nn.sigmoid)(z))
+    y = y if y.shape == p.shape else np.eye(p.shape[-1])[y]
+    scale = 1 if softmax else 1 / p.shape[-1]
+    wrong = {
+        "p - y multiplied by p (1 - p)": delta * p * (1 - p),
+        f"the {name} left out, outputs - y": (z - y) * scale,
+        f"the {name} derivative left out": (
+            -y / p if softmax else scale * ((1 - y) / (1 - p) - y / p)
+        ),
+        "the targets left out, p alone": p * scale,
+    }
+    if softmax:
+        again = p * (delta - (p * delta).sum(-1, keepdims=True))
+        wrong["the softmax derivative applied on top of p - y"] = again
+    return {f"{name} and cross-entropy mixed up: {text}": signal for text, signal in wrong.items()}
+
+
+class _Plan(NamedTuple):
+    """Error signals to be made wrong: that of the output layer, and some hidden ones by a rule.
+
+    Attributes:
+        output: what is wrong with that of the output layer, in words; empty where it is right.
+        delta: that signal.
+        rule: of the hidden layers that are wrong.
+        layers: these layers.
+    """
+
+    output: str
+    delta: Gradient
+    rule: _SignalRule
+    layers: set[int]
+
+    def text(self, layer: int) -> str:
+        """Say where the signal of a layer went wrong: there, or at layers it came through."""
+        parts = [f"error signal of the output layer: {self.output}"] if self.output else []
+        above = [each for each in self.layers if each >= layer]
+        if layer in above:
+            parts.append(f"error signal of hidden layer {layer + 1}: {self.rule.text}")
+        elif above:
+            source = f"the error signal of hidden layer {min(above) + 1}"
+            parts.append(f"follows from {source}: {self.rule.text}")
+        return "; ".join(parts)
 
 
 def _signals(case: Case, activation: network.Activation, combined: bool) -> Tier:
     """Error signals gone wrong at the output, in one hidden layer or in all: alone or combined."""
-    done = _forward_pass(case, activation)
-    right, wrong = _right(activation), _wrong(activation)
-    hidden = len(done.pre) - 1
-    places = [{layer} for layer in range(hidden)] + [set(range(hidden))] * (hidden > 1)
-    outputs = _output_rules(case, done, activation)
+    done, right = _forward_pass(case, activation), _right(activation)
     tier: Tier = {}
-
-    def add(output: str, rule: Rule, layers: set[int]) -> None:
-        delta = outputs[output] if output else done.delta
-        rules = [rule if layer in layers else right for layer in range(hidden)]
-        for scale in (1,) if rule.linear else (1, case.rows):
-            for index, leaf in enumerate(_leaves(done, _send_back(done, delta / scale, rules))):
-                below = [layer for layer in layers if layer >= index // 2]
-                if below or output:
-                    text = _where(index // 2, below, output, rule.text)
-                    tier.setdefault(index, []).append(Mistake(text, leaf * scale, signal=True))
-
     with np.errstate(all="ignore"):
-        for output in outputs if combined else ("",):
-            for rule in wrong:
-                for layers in places:
-                    add(output, rule, layers)
-        for output in () if combined else outputs:
-            add(output, right, set())
+        for plan in _plans(case, done, activation, combined):
+            layers = range(len(done.pre) - 1)
+            rules = [plan.rule if layer in plan.layers else right for layer in layers]
+            for scale in (1,) if plan.rule.linear else (1, case.rows):
+                deltas = _send_back(done, plan.delta / scale, rules)
+                for index, leaf in enumerate(_leaves(done, deltas)):
+                    if text := plan.text(index // 2):
+                        mistake = Mistake(text, leaf * scale, signal=True)
+                        tier.setdefault(index, []).append(mistake)
     return tier
 
 
-def _where(layer: int, below: list[int], output: str, text: str) -> str:
-    """Say where the error signal of a layer went wrong: there, or at layers it came through."""
-    parts = [f"error signal of the output layer: {output}"] if output else []
-    if layer in below:
-        parts.append(f"error signal of hidden layer {layer + 1}: {text}")
-    elif below:
-        parts.append(f"follows from the error signal of hidden layer {min(below) + 1}: {text}")
-    return "; ".join(parts)
+def _plans(
+    case: Case, done: _Pass, activation: network.Activation, combined: bool
+) -> Iterator[_Plan]:
+    """Give every mistake in hidden layers and at the output, each alone; or all their pairs."""
+    outputs, rules = _wrong_outputs(case, done, activation), _wrong(activation)
+    hidden = range(len(done.pre) - 1)
+    places = [{layer} for layer in hidden] + [set(hidden)] * (len(hidden) > 1)
+    for output, delta in outputs.items() if combined else [("", done.delta)]:
+        for rule in rules:
+            for layers in places:
+                yield _Plan(output, delta, rule, layers)
+    if not combined:
+        for output, delta in outputs.items():
+            yield _Plan(output, delta, _right(activation), set())
 
 
 def _weight_inputs(case: Case, activation: network.Activation) -> Tier:
@@ -435,20 +517,16 @@ def _updated_weights(case: Case, activation: network.Activation) -> Tier:
     """Error signals sent back through weights that were already updated, layer by layer."""
     done = _forward_pass(case, activation)
     top = len(done.pre) - 2
-    fits = all(a.shape == b.shape for a, b in zip(case.claimed, case.true, strict=True))
-    if top < 0 or not fits:
+    if top < 0 or not case.shapes_agree:
         return {}
     moved = (done.delta @ case.claimed[-2]) * np.asarray(_slope(activation, done.pre[top]))
     moved = moved.T @ done.inputs[top] / case.rows
-    rate = np.vdot(moved, case.true[2 * top] - case.claimed[2 * top]) / max(
-        np.vdot(moved, moved), 1e-300
-    )
+    rate = _multiple(case.true[2 * top] - case.claimed[2 * top], moved)
     if not rate > 0:
         return {}
     weights = [w - rate * c for w, c in zip(done.weights, case.claimed[::2], strict=True)]
-    deltas = _send_back(
-        done._replace(weights=weights), done.delta, [_right(activation)] * (top + 1)
-    )
+    updated, rules = done._replace(weights=weights), [_right(activation)] * (top + 1)
+    leaves = _leaves(done, _send_back(updated, done.delta, rules))[:-2]
     text = f"sent back through weights already updated, with learning rate {rate:.4g}"
     return {
         index: [
@@ -459,7 +537,7 @@ def _updated_weights(case: Case, activation: network.Activation) -> Tier:
                 fitted=index == 2 * top,
             )
         ]
-        for index, leaf in enumerate(_leaves(done, deltas)[:-2])
+        for index, leaf in enumerate(leaves)
     }
 
 
@@ -491,25 +569,28 @@ def _along(
 
 def _elsewhere(case: Case) -> Tier:
     """The gradient at the parameters before or after a step of gradient descent."""
-    tree = jax.tree.structure(case.params)
-    pairs = list(zip(case.claimed, case.true, strict=True))
-    if any(a.shape != b.shape for a, b in pairs) or sum(b.size for _, b in pairs) < 4:
+    if not case.shapes_agree or sum(true.size for true in case.true) < 4:
         return {}
+    tree = jax.tree.structure(case.params)
     claimed = jax.tree.unflatten(tree, case.claimed)
-    before = "taken at stale parameters, one step of gradient descent earlier"
-    after = "taken at parameters already updated by one step of gradient descent"
-    tier: Tier = {index: [] for index in range(len(case.true))}
-    for text, direction in (
-        (before, claimed),
-        (after, jax.tree.unflatten(tree, [-leaf for leaf in case.true])),
-    ):
+    directions = {
+        "taken at stale parameters, one step of gradient descent earlier": claimed,
+        "taken at parameters already updated by one step of gradient descent": jax.tree.unflatten(
+            tree, [-true for true in case.true]
+        ),
+    }
+    tier: Tier = {index: [] for index in range(len(case.leaves))}
+    for text, direction in directions.items():
         rate, there = _along(case.loss, case.params, case.batch, direction, claimed)
         if rate > 0:
             named = f"{text} (learning rate {float(rate):.4g})"
             for index, leaf in enumerate(map(np.asarray, jax.tree.leaves(there))):
                 # A gradient that only changed its length is no evidence of where it was taken.
-                along = np.vdot(leaf, case.true[index])
-                lengths = np.linalg.norm(leaf) * np.linalg.norm(case.true[index])
-                if abs(along) < (1 - 1e-9) * lengths:
+                if not _parallel(leaf, case.true[index]):
                     tier[index].append(Mistake(named, leaf))
     return tier
+
+
+def _parallel(these: Gradient, those: Gradient) -> bool:
+    lengths = np.linalg.norm(these) * np.linalg.norm(those)
+    return not abs(np.vdot(these, those)) < (1 - 1e-9) * lengths

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxnet import errors
+from jaxnet.commands import _interrupts
 
 REFUSED = 2
-STOPPED = 128 + signal.SIGINT
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
@@ -29,8 +29,7 @@ def enter(work: Callable[[], int | None]) -> NoReturn:
 
     Ctrl-C ends it at once and without a word; what must tidy up first is called `interruptibly`.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not under nohup
-        signal.signal(signal.SIGINT, _leave)
+    _interrupts.quiet()
     # As other commands, whose reader has had enough.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.unraisablehook = _unraisable
@@ -43,7 +42,7 @@ def enter(work: Callable[[], int | None]) -> NoReturn:
     finally:
         # Else the interpreter looks through all that was ever imported, for half a second.
         gc.freeze()
-    if code >= STOPPED - signal.SIGINT:
+    if code >= 128:
         # What still compiles in other threads would crash as the interpreter is taken down.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -61,7 +60,7 @@ def outcome(work: Callable[[], int | None]) -> int:
         print(end="", flush=True)
         return code
     except KeyboardInterrupt:
-        return STOPPED
+        return _interrupts.STOPPED
     except errors.FunctionError:  # The functions are a command's own.
         raise
     except errors.InputError as error:
@@ -82,17 +81,6 @@ def refused(words: str) -> int:
     lines = (line.strip() for line in words.splitlines())
     print(f"error: {'; '.join(lines)}", file=sys.stderr)
     return REFUSED
-
-
-def interruptibly(work: Callable[[], int | None]) -> int | None:
-    """Run what Ctrl-C ends by a KeyboardInterrupt: it tidies up."""
-    if signal.getsignal(signal.SIGINT) is not _leave:
-        return work()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return work()
-    finally:
-        signal.signal(signal.SIGINT, _leave)
 
 
 def check_machine() -> None:
@@ -123,16 +111,16 @@ def parse(what: Any, prog: str, arguments: list[str], help_of: str = "", **more:
 
     # Of the terminal's encoding, by which tyro chooses the lines of its boxes.
     printed = io.TextIOWrapper(io.BytesIO(), sys.stdout.encoding, write_through=True)
-    told = io.StringIO()
+    complaint = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(told):
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complaint):
             return tyro.cli(what, prog=prog, args=arguments, **more)
     except SystemExit as ended:
         if not ended.code:
             printed.seek(0)
             print(_wrapped(printed.read()), end="")
             raise
-        words = _out_of_box(told.getvalue())
+        words = _out_of_box(complaint.getvalue())
         raise errors.InputError(f"{words}; see {help_of or prog} --help") from None
 
 
@@ -198,14 +186,10 @@ _NUMBERS = {
 }
 
 
-def _leave(*_: Any) -> NoReturn:
-    os._exit(STOPPED)
-
-
 def _unraisable(raised: Any) -> None:
     """End quietly where Ctrl-C came in a callback, whose errors Python prints and goes on."""
     if raised.exc_type in (KeyboardInterrupt, SystemExit):
-        _leave()
+        _interrupts.leave()
     sys.__unraisablehook__(raised)
 
 

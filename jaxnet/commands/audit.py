@@ -32,8 +32,7 @@ def run(settings: Audit) -> gradients.Audit:
     if missing:
         raise InputError(
             f"{settings.file}: expected {', '.join(_NAMES)}, got no {', no '.join(missing)}; "
-            "define "
-            "each at the file's top level"
+            "define each at the file's top level"
         )
     loss, gradient, params, batch = (vars(module)[name] for name in _NAMES)
     return gradients.audit(_function(loss, settings.file), params, batch, gradient)

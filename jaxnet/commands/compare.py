@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from jaxnet import devices, network, optimizers, report, spaces, tables
 from jaxnet._guards import records, sizes
-from jaxnet.commands import _run
+from jaxnet.commands import _interrupts, _run
 from jaxnet.commands.settings import Compare, Trials
 from jaxnet.compare import Problem, comparison, phases
 from jaxnet.storage import models
@@ -80,6 +80,7 @@ def run(
     if settings.learning_rates is not None:
         axis = spaces.choice(*settings.learning_rates)
         tune = {name: {"learning_rate": axis} for name in (settings.baseline, *names)}
+    baseline = "plain SGD" if settings.baseline == "sgd" else settings.baseline
     given = settings.epochs is not None or settings.steps is not None
     lasting = settings if given else problem
     return comparison.compare(
@@ -87,7 +88,7 @@ def run(
         problem.init,
         problem.data,
         list(dict.fromkeys(names)),
-        title=f"Optimizers against {settings.baseline} on {problem.name}",
+        title=f"Optimizers against {baseline} on {problem.name}",
         epochs=lasting.epochs,
         steps=lasting.steps,
         batch_size=settings.batch_size or problem.batch_size,
@@ -139,7 +140,7 @@ def compare(settings: Trials, make: Callable[[], Problem], folder: Path, command
             result = run(settings, problem, folder, told, command)
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
-        return _run.STOPPED
+        return _interrupts.STOPPED
     show(result, folder)
     return 0
 

@@ -14,6 +14,9 @@ from tyro.conf import Positional, arg
 from jaxnet._guards.defaults import BASELINE, MARGIN, REPLICATES, TUNING_SEEDS
 from jaxnet._guards.records import Bounds
 
+# What the settings of a run of `jaxnet train` are kept as, in its folder.
+RECORD = "run.json"
+
 Count = Annotated[int, Bounds(1, 2**31 - 1), arg(metavar="N")]
 Seed = Annotated[int, Bounds(0, 2**32 - 1), arg(metavar="N")]
 Share = Annotated[float, Bounds(0, 1), arg(metavar="SHARE")]

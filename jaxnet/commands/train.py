@@ -20,14 +20,13 @@ from jaxtyping import Array, Float
 from jaxnet import devices, fitting, losses, network, optimizers, report, tables
 from jaxnet._guards import records, sizes
 from jaxnet.commands import _run
-from jaxnet.commands.settings import Train
+from jaxnet.commands.settings import RECORD, Train
 from jaxnet.errors import InputError
 from jaxnet.storage import checkpoints, files, fingerprints, models
 
 # Settings of where a run is and not of what it is: with the others, the table and the device the
 # same it gives the same numbers.
 _PLACES = ("output", "resume")
-_RECORD = "run.json"
 
 
 class StoppedError(Exception):
@@ -85,9 +84,7 @@ def run(
     if folder is None:
         ended = fit(on_progress=on_progress)
     else:
-        kept = _kept(settings) | {"epochs": None, "sizes": layers}
-        kept["table"] = fingerprints.of_data((split.train, split.validation))
-        with checkpoints.Checkpoints(folder / "checkpoints", kept) as saved:
+        with _checkpoints(settings, split, folder) as saved:
             fresh = fitting.begin(make, params, {"learning_rate": settings.learning_rate})
             resume, skipped = saved.restore(fresh) or (fresh, [])
             watch = _watch(settings, folder, saved, on_progress, stop)
@@ -97,6 +94,21 @@ def run(
     seconds = time.monotonic() - began
     scores = _scores(ended.params, settings, split)
     return Result(ended, split, scores, _baseline(split), seconds, skipped)
+
+
+def _checkpoints(settings: Train, split: tables.Split, folder: Path) -> checkpoints.Checkpoints:
+    """Open the checkpoints of a run in its folder; refuse those of another."""
+    table = fingerprints.of_data((split.train, split.validation))
+    kept = _kept(settings) | {"epochs": None, "sizes": _layers(settings, split), "table": table}
+    try:
+        return checkpoints.Checkpoints(folder / "checkpoints", kept)
+    except checkpoints.AnotherRunError as error:
+        if "table" not in error.keys:
+            raise
+        raise InputError(
+            f"data: expected the table that {folder} was trained on, got {settings.data} with "
+            "other rows or values; restore it, or train anew with another --output"
+        ) from error
 
 
 def _split(settings: Train) -> tables.Split:
@@ -291,7 +303,7 @@ def main(settings: Train) -> int:
         if settings.resume is None:
             raise
         # Whatever is wrong with a run that goes on, its settings are where it is mended.
-        raise InputError(f"{folder / _RECORD}: {error}") from error
+        raise InputError(f"{folder / RECORD}: {error}") from error
 
 
 def _chosen(settings: Train) -> tuple[Train, Path]:
@@ -302,18 +314,17 @@ def _chosen(settings: Train) -> tuple[Train, Path]:
         others = [each.name for each in dataclasses.fields(Train) if _differ(begun, default, each)]
         if others:
             raise InputError(
-                f"resume: expected nothing else, as a run goes on as it was, got "
-                f"{', '.join(others)}"
-                "; leave that out, or --resume"
+                "resume: expected nothing else, as a run goes on as it was, got "
+                f"{', '.join(others)}; leave that out, or --resume"
             )
-        kept = records.read(Train, settings.resume / _RECORD, _PLACES)
+        kept = records.read(Train, settings.resume / RECORD, _PLACES)
         return dataclasses.replace(kept, resume=settings.resume), settings.resume
     folder = settings.output or Path("runs") / Path(_data(settings)).stem
-    path = folder / _RECORD
+    path = folder / RECORD
     if path.exists() and _kept(records.read(Train, path, _PLACES)) != _kept(settings):
         raise InputError(
-            f"output: expected a folder of its own; {folder} holds another run; go on with it by "
-            f"--resume {folder}, or give another --output"
+            f"output: expected a folder of its own, got {folder}, which holds another run; go on "
+            f"with that by --resume {folder}, or give another --output"
         )
     return settings, folder
 
@@ -327,13 +338,13 @@ def _train(settings: Train, folder: Path) -> int:
     with (
         _leaving_nothing(folder / "checkpoints"),
         _signals() as signals,
-        report.progress("epoch") as told,
+        report.progress("epoch") as show_progress,
     ):
         try:
             result = run(
                 settings,
                 folder,
-                lambda fit: told(*_said(fit), settings.epochs),
+                lambda fit: show_progress(*_progress(fit), settings.epochs),
                 signals.stop,
             )
         except StoppedError:
@@ -346,7 +357,7 @@ def _train(settings: Train, folder: Path) -> int:
     return int(result.fit.outcome == "diverged")
 
 
-def _said(fit: fitting.Fit) -> tuple[str, int]:
+def _progress(fit: fitting.Fit) -> tuple[str, int]:
     last = {name: values[-1] for name, values in fit.history.items() if len(values)}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
     return losses, int(fit.progress.epoch)
@@ -395,19 +406,19 @@ def _start(count: int) -> None:
 @contextlib.contextmanager
 def _leaving_nothing(folder: Path) -> Iterator[None]:
     """Remove what folders were made, the empty ones, where a run is refused or never begins."""
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         yield
     except (InputError, SystemExit):
         with contextlib.suppress(OSError):  # One that is not empty, or was never made.
-            for each in made:
+            for each in missing:
                 each.rmdir()
         raise
 
 
 def _record(settings: Train, folder: Path) -> None:
     """Write what the run is, once it was accepted."""
-    path, content = folder / _RECORD, json.dumps(_kept(settings), indent=1).encode()
+    path, content = folder / RECORD, json.dumps(_kept(settings), indent=1).encode()
     if not path.exists() or path.read_bytes() != content:
         files.write(path, content)
 

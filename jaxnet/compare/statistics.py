@@ -429,7 +429,8 @@ def _bounds(values: Float[np.ndarray, " K"], alpha: float) -> tuple[float, float
     """Give the bounds of the pseudo-median of sorted values, nan where they are too few."""
     if not (rejecting := _rejecting(len(values), alpha)):
         return math.nan, math.nan
-    return _walsh_average(values, rejecting), -_walsh_average(-values[::-1], rejecting)
+    # Taken from zero, as the negative of zero would be shown as -0.
+    return _walsh_average(values, rejecting), 0.0 - _walsh_average(-values[::-1], rejecting)
 
 
 def _signed_rank(differences: Float[np.ndarray, " K"]) -> float:
@@ -527,7 +528,7 @@ def _within(losses: Any, best: Any, factor: Any) -> Any:
 
 
 def _checked(name: str, values: Any, scale: Scale = "difference") -> Float[np.ndarray, " K"]:
-    values = np.asarray(values, np.float64)
+    values = np.asarray(values, np.float64) + 0.0  # For -0.0, of a metric that was negated.
     if values.ndim != 1 or values.size == 0:
         raise InputError(
             f"{name}: expected one value of each replicate, got shape {list(values.shape)}"

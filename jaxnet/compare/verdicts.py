@@ -46,6 +46,11 @@ class Pair(NamedTuple):
     smallest_told: float
     verdict: Verdict
 
+    @property
+    def same(self) -> float:
+        """What stands for no difference: 1 of ratios, 0 of differences."""
+        return 1.0 if self.scale == "ratio" else 0.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
@@ -359,7 +364,7 @@ def _told(pair: Pair, protocol: Protocol) -> str:
 def apart(pair: Pair, protocol: Protocol) -> str:
     """Say a difference in words, with its interval, in as many figures as that bears."""
     estimate, low, high = pair.difference
-    shape = digits(pair.difference)
+    shape = digits(pair.difference, pair.same)
     level = 1 - statistics.spent(len(protocol.judging.looks), protocol.judging.level)
     sure = f" ({100 * level:.4g}% interval {low:{shape}} to {high:{shape}})"
     of = judged_by(protocol)
@@ -368,12 +373,17 @@ def apart(pair: Pair, protocol: Protocol) -> str:
     return f"{of} {estimate:+{shape}} from {pair.other}'s{sure}"
 
 
-def digits(interval: Interval) -> str:
-    """Give the format of two figures of an interval's width: more would be noise."""
+def digits(interval: Interval, same: float = math.nan) -> str:
+    """Give the format of two figures of an interval's width: more would be noise.
+
+    And as many as keep its bounds on their side of `same`, where there is no difference.
+    """
     estimate, low, high = interval
     width = high - low
     if not math.isfinite(width) or width <= 0:
         return ".3g"
+    apart = [abs(bound - same) for bound in (low, high) if bound != same and not math.isnan(same)]
+    width = min([width, *(20 * each for each in apart)])
     decimals = int(np.clip(1 - math.floor(math.log10(width)), 0, 12))
     return f".{decimals}f" if decimals < 7 and abs(estimate) < 1e6 else ".3g"
 

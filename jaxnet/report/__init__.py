@@ -1,6 +1,6 @@
 """Results for people: the terminal, pictures and a page (extra `experiments`)."""
 
-from jaxnet.report.page import write_page
+from jaxnet.report.page import write_league_page, write_page
 from jaxnet.report.panels import Curve, Panel, check_picture, loss_curves, picture
 from jaxnet.report.pictures import plots, save_plot
 from jaxnet.report.terminal import progress, show, table
@@ -16,5 +16,6 @@ __all__ = [
     "save_plot",
     "show",
     "table",
+    "write_league_page",
     "write_page",
 ]

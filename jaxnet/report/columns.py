@@ -6,16 +6,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.compare import Answer, Comparison, Interval, statistics, verdicts
+from jaxnet.compare import Answer, Comparison, Interval, Pair, statistics, verdicts
 from jaxnet.compare.verdicts import WITHIN
 
 
 class Cell(NamedTuple):
-    """One figure: its text, what stands small beside it, and the number to sort by, or nan."""
+    """One figure: its text, what stands small beside it, and the number to sort by, or nan.
+
+    `word`: the verdict that it shows, if it shows one, to filter by.
+    """
 
     text: str
     detail: str = ""
     value: float = float("nan")
+    word: str = ""
 
 
 class Column(NamedTuple):
@@ -100,13 +104,13 @@ def _tested(comparison: Comparison) -> list[_Tells]:
         _Tells(
             "verdict",
             "What the tests say of values and of failures.",
-            lambda each: Cell(each.verdict, "", _ORDER.index(each.verdict)),
+            lambda each: verdict_cell(each.verdict),
         ),
         _Tells(
             difference_head(comparison),
             f"Of the {comparison.judged_by}, replicate by replicate where neither failed, with an "
             f"interval that holds for all {many} comparisons at once in {level} of cases.",
-            lambda each: _interval(each.pair.difference) if each.pair else Cell("-"),
+            lambda each: _difference(each.pair) if each.pair else Cell("-"),
         ),
         _Tells(
             "p",
@@ -116,7 +120,7 @@ def _tested(comparison: Comparison) -> list[_Tells]:
         _Tells(
             "would tell",
             "The smallest difference that such replicates tell in four of five comparisons.",
-            lambda each: _figure(each.pair.smallest_told, ".3g") if each.pair else Cell("-"),
+            lambda each: number_cell(each.pair.smallest_told, ".3g") if each.pair else Cell("-"),
         ),
     ]
 
@@ -180,18 +184,18 @@ def _settings(comparison: Comparison) -> list[_Tells]:
         _Tells(
             "beyond",
             "Share of replicates whose learning rate lies beyond the range searched.",
-            lambda each: _figure(each.beyond, ".0%") if each.trials else Cell("-"),
+            lambda each: number_cell(each.beyond, ".0%") if each.trials else Cell("-"),
         ),
         _Tells(
             "trials",
             f"Settings tried in a replicate, on {seeds} seeds each.",
-            lambda each: _figure(each.trials),
+            lambda each: number_cell(each.trials),
         ),
         _Tells(
             "forgiving",
             f"Share of the first trials whose loss is within {WITHIN:g} times the replicate's "
             "best.",
-            lambda each: _figure(each.forgiving, ".0%"),
+            lambda each: number_cell(each.forgiving, ".0%"),
         ),
         _Tells(
             "what matters",
@@ -239,22 +243,22 @@ def _costs(comparison: Comparison) -> list[_Tells]:
         _Tells(
             "evaluations",
             "Gradients of a whole batch that one run computed, the median.",
-            lambda each: _figure(each.evaluations, ".6g"),
+            lambda each: number_cell(each.evaluations, ".6g"),
         ),
         _Tells(
             "compile s",
             "Seconds to trace and compile its program, side by side with the others.",
-            lambda each: _figure(each.compile_seconds, ".3g"),
+            lambda each: number_cell(each.compile_seconds, ".3g"),
         ),
         _Tells(
             "run s",
             "Seconds for all its runs, tuning included.",
-            lambda each: _figure(each.run_seconds, ".3g"),
+            lambda each: number_cell(each.run_seconds, ".3g"),
         ),
         _Tells(
             f"step / {first.optimizer}'s",
             "Time of one step of one run, at its fastest, as a multiple of the baseline's.",
-            lambda each: _figure(each.step_seconds / plain, ".2f"),
+            lambda each: number_cell(each.step_seconds / plain, ".2f"),
         ),
     ]
 
@@ -273,23 +277,33 @@ _MANY = {"fails less often": "fail less often", "fails more often": "fail more o
 _SHORT = {"learning_rate": "rate", "weight_decay": "decay"}
 
 
-def _figure(value: int | float, shape: str = "") -> Cell:
+def verdict_cell(verdict: str) -> Cell:
+    """Show a verdict, to be sorted from better to worse."""
+    return Cell(verdict, "", _ORDER.index(verdict), verdict)
+
+
+def number_cell(value: int | float, shape: str = "") -> Cell:
+    """Show a number in a format; a dash where it is not finite."""
     return Cell(f"{value:{shape}}" if np.isfinite(value) else "-", "", value)
 
 
 def _probability(value: float) -> Cell:
-    cell = _figure(value, ".3f")
+    cell = number_cell(value, ".3f")
     return cell._replace(text="<0.001") if value < 0.001 else cell
+
+
+def _difference(pair: Pair) -> Cell:
+    return _interval(pair.difference, pair.same)
 
 
 def _line(interval: Interval) -> str:
     return line(_interval(interval))
 
 
-def _interval(interval: Interval) -> Cell:
+def _interval(interval: Interval, same: float = math.nan) -> Cell:
     estimate, low, high = interval
     if not np.isfinite(estimate):
         return Cell("-")
-    shape = verdicts.digits(interval)
+    shape = verdicts.digits(interval, same)
     bounds = "" if math.isnan(low) else f"[{low:{shape}}, {high:{shape}}]"
     return Cell(f"{estimate:{shape}}", bounds, estimate)

@@ -1,4 +1,4 @@
-"""One HTML page of a comparison: it needs no network, and reads on a telephone and in print."""
+"""HTML pages of results: they need no network, and read on a telephone and in print."""
 
 import dataclasses
 import html
@@ -10,18 +10,25 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxnet.compare import Answer, Comparison
-from jaxnet.report import columns, pictures, style
+from jaxnet.compare import Comparison, statistics, verdicts
+from jaxnet.compare.league import League
+from jaxnet.report import columns, league, pictures, style
 from jaxnet.storage import files
 
-_GROUPS = {
-    "better": "Better than plain SGD",
-    "not told apart": "Not told apart from it",
-    "worse": "Worse than plain SGD",
-    "cannot run": "Cannot run",
-}
+_ALWAYS = ("better", "not told apart", "worse")
 # So that the verdict does not hang on its colour.
-_SIGNS = {"better": "▼", "not told apart": "○", "worse": "▲", "cannot run": "-", "baseline": "·"}
+_SIGNS = {
+    "better": "▼",
+    "fails less often": "▽",
+    "as good": "◆",
+    "not told apart": "○",
+    "worse": "▲",
+    "fails more often": "△",
+    "cannot run": "-",
+    "baseline": "·",
+}
+# How a column of verdicts, or of what hangs on them, is marked.
+_WORD = ' class="word"'
 # The page repaints the pictures in the dark: how its style names each of their colours.
 _ROLES = {paint.light: role for role, paint in style.PAINTS.items()}
 
@@ -32,49 +39,112 @@ def write_page(comparison: Comparison, path: Path) -> None:
     Raises:
         OSError: a place that cannot be written to.
     """
-    template = importlib.resources.files("jaxnet.report").joinpath("page.html").read_text("utf-8")
-    page = string.Template(template).substitute(_parts(comparison))
+    _write("page.html", _parts(comparison), path)
+
+
+def write_league_page(each: League, path: Path, title: str, command: str = "") -> None:
+    """Write what many tasks say as one page: whole, or not at all.
+
+    Args:
+        each: the league. path: of the page. title: of the page. command: what made the league.
+
+    Raises:
+        OSError: a place that cannot be written to.
+    """
+    _write("league.html", _league_parts(each, title, command), path)
+
+
+def _write(template: str, parts: Mapping[str, str], path: Path) -> None:
+    """Fill a template with its parts, and with the looks and the script that all pages share."""
+    looks = _template("page.css").substitute(light=_paints(light=True), dark=_paints(light=False))
+    script = _template("page.js").template
+    page = _template(template).substitute(parts, style=looks, script=script)
     files.write(Path(path), page.encode())
+
+
+def _template(name: str) -> string.Template:
+    text = importlib.resources.files("jaxnet.report").joinpath(name).read_text("utf-8")
+    return string.Template(text)
 
 
 def _parts(comparison: Comparison) -> dict[str, str]:
     """What fills the template, every word of it escaped."""
     log = comparison.log
     every = columns.columns(comparison)
+    words = {each.optimizer: each.verdict for each in comparison.answers}
     return {
-        "light": _paints(light=True),
-        "dark": _paints(light=False),
         "title": html.escape(log.title),
         "headline": html.escape(columns.headline(comparison)),
-        "groups": _lines(
-            _group(verdict, comparison.answers)
-            for verdict in _GROUPS
-            if verdict != "cannot run" or log.unable
-        ),
-        "head": _head(every),
-        "rows": _lines(
-            _row(answer, [column.cells[index] for column in every])
-            for index, answer in enumerate(comparison.answers)
-        ),
-        "notes": _lines(
-            f"<div>{_term(column.name, html.escape(column.note))}</div>" for column in every
-        ),
+        "groups": _groups(_titles(comparison.protocol.baseline), words),
+        **_table(words, every),
         "figures": _lines(map(_figure, pictures.plots(comparison))),
         "sentences": _lines(
             _term(answer.optimizer, html.escape(answer.sentence)) for answer in comparison.answers
         ),
-        "caveats": _lines(f"<li>{html.escape(words)}</li>" for words in caveats(comparison)),
+        "caveats": _items(caveats(comparison)),
         "protocol": _value(_protocol(comparison)),
         "provenance": _value(dataclasses.asdict(log.provenance) | {"verified": log.verified}),
-        "command": f"<pre><code>{html.escape(log.command)}</code></pre>" if log.command else "",
+        "command": _command(log.command),
     }
+
+
+def _league_parts(each: League, title: str, command: str) -> dict[str, str]:
+    shown = league.order(each)
+    overall = {each.optimizers[index]: each.overall[index] for index in shown}
+    return {
+        "title": html.escape(title),
+        "headline": html.escape(league.headline(each)),
+        "groups": _groups(_titles(each.baseline), overall),
+        **_table(overall, league.columns(each)),
+        "figures": _lines(map(_figure, league.plots(each))),
+        "caveats": _items(league.caveats(each)),
+        "command": _command(command),
+    }
+
+
+def _titles(baseline: str) -> dict[str, str]:
+    """What each verdict says of those that have it."""
+    baseline = "plain SGD" if baseline == "sgd" else baseline
+    return {
+        "better": f"Better than {baseline}",
+        "fails less often": "Fails less often",
+        "as good": "As good as it",
+        "not told apart": "Not told apart from it",
+        "worse": f"Worse than {baseline}",
+        "fails more often": "Fails more often",
+        "cannot run": "Cannot run",
+    }
+
+
+def _table(words: Mapping[str, str], every: list[columns.Column]) -> dict[str, str]:
+    """The parts of a table with a row for each optimizer, of a verdict."""
+    return {
+        "head": _head(every),
+        "rows": _lines(
+            _row(name, verdict, [column.cells[index] for column in every])
+            for index, (name, verdict) in enumerate(words.items())
+        ),
+        "notes": _lines(
+            f"<div>{_term(column.name, html.escape(column.note))}</div>"
+            for column in every
+            if column.note
+        ),
+    }
+
+
+def _items(every: Iterable[str]) -> str:
+    return _lines(f"<li>{html.escape(words)}</li>" for words in every)
+
+
+def _command(command: str) -> str:
+    return f"<pre><code>{html.escape(command)}</code></pre>" if command else ""
 
 
 def _protocol(comparison: Comparison) -> dict[str, Any]:
     """The protocol as it is shown: a target that nobody gave is told."""
     shown = dataclasses.asdict(comparison.protocol)
     if comparison.protocol.judging.target is None:
-        words = f"plain SGD's own median at its end: {comparison.target:.4g}"
+        words = f"the baseline's own median at its end: {comparison.target:.4g}"
         shown["judging"]["target"] = words
     return shown
 
@@ -93,25 +163,30 @@ def _term(name: str, meaning: str) -> str:
     return f"<dt>{html.escape(name)}</dt><dd>{meaning}</dd>"
 
 
-def _group(verdict: str, every: list[Answer]) -> str:
-    names = [answer.optimizer for answer in every if answer.verdict == verdict]
-    title = f"{_SIGNS[verdict]} {_GROUPS[verdict]}: {len(names)}"
-    return f'<div class="{verdict}">{_term(title, html.escape(", ".join(names)))}</div>'
+def _groups(titles: Mapping[str, str], words: Mapping[str, str]) -> str:
+    """Who got each verdict; the rarer ones only where there are any."""
+    groups = []
+    for verdict, title in titles.items():
+        names = [name for name, own in words.items() if own == verdict]
+        if names or verdict in _ALWAYS:
+            term = _term(f"{_SIGNS[verdict]} {title}: {len(names)}", html.escape(", ".join(names)))
+            groups.append(f'<div class="{verdict}">{term}</div>')
+    return _lines(groups)
 
 
 def _head(shown: list[columns.Column]) -> str:
-    verdict, *figures = (column.name for column in shown)
-    words = f'<th scope="col">optimizer</th><th scope="col" class="word">{verdict}</th>'
-    return words + "".join(f'<th scope="col">{html.escape(name)}</th>' for name in figures)
+    return '<th scope="col">optimizer</th>' + "".join(
+        f'<th scope="col"{_WORD * any(cell.word for cell in column.cells)}>'
+        f"{html.escape(column.name)}</th>"
+        for column in shown
+    )
 
 
-def _row(answer: Answer, cells: list[columns.Cell]) -> str:
-    name = html.escape(answer.optimizer)
-    verdict, *figures = cells
+def _row(name: str, verdict: str, cells: list[columns.Cell]) -> str:
+    name = html.escape(name)
     return (
-        f'<tr class="{answer.verdict}"><th scope="row" data-value="{name}">{name}</th>'
-        f'<td class="word" data-value="{verdict.value}">'
-        f"{_SIGNS[answer.verdict]} {verdict.text}</td>{''.join(map(_cell, figures))}</tr>"
+        f'<tr class="{verdict}"><th scope="row" data-value="{name}">{name}</th>'
+        f"{''.join(map(_cell, cells))}</tr>"
     )
 
 
@@ -121,7 +196,11 @@ def _cell(cell: columns.Cell) -> str:
     text, detail = (
         html.escape(words).replace("-", "\N{MINUS SIGN}") for words in (cell.text, cell.detail)
     )
-    return f"<td{value}>{text}{f'<small>{detail}</small>' if detail else ''}</td>"
+    small = f"<small>{detail}</small>" if detail else ""
+    if not cell.word:
+        return f"<td{value}>{text}{small}</td>"
+    word = f'{_WORD} title="{cell.word}" data-word="{cell.word}"'
+    return f"<td{word}{value}>{_SIGNS[cell.word]} {text}{small}</td>"
 
 
 def _figure(plot: pictures.Plot) -> str:
@@ -174,58 +253,52 @@ def caveats(comparison: Comparison) -> list[str]:
     return [*_of_the_protocol(comparison), *_of_the_runs(comparison)]
 
 
-def _holding(said: dict[str, Any]) -> list[str]:
-    return [words for words, holds in said.items() if holds]
+def _holding(every: dict[str, Any]) -> list[str]:
+    return [words for words, holds in every.items() if holds]
 
 
 def _of_the_protocol(comparison: Comparison) -> list[str]:
-    protocol, every = comparison.protocol, comparison.ran
-    judged, fewest = protocol.judging.data, protocol.judging.fewest_seeds
-    seeds = len(protocol.judging.seeds)
+    protocol, replicates = comparison.protocol, comparison.protocol.replicates
+    judged = protocol.judging.data
+    rows = f"the {protocol.rows[judged]} rows judged on are" if protocol.rows else "the task is"
+    searched = {name for each in protocol.optimizers.values() for name in each.axes}
+    fewest = statistics.fewest(verdicts.alpha(protocol)) if comparison.pairs else 1
     return _holding(
         {
             "It is about this task, this budget of steps and this protocol: another task may rank "
             "the optimizers otherwise.": True,
-            "Only the learning rate was tuned; an optimizer with other settings may do "
-            "better.": True,
-            "The losses are of the data trained on, taken before each update at the parameters "
-            "trained, and say nothing of data not seen.": judged == "training",
-            "The losses are of the very data that the learning rates were chosen on, though of "
-            "other seeds.": judged == "validation",
-            f"The intervals are over seeds alone: the {protocol.rows[judged]} rows judged on are "
-            "always the same.": True,
-            "They are not corrected for the number of comparisons, as the verdicts are.": (
-                len(every) > 2
+            "Only the learning rate was tuned; an optimizer with other settings may do better.": (
+                searched == {"learning_rate"}
             ),
-            f"With {seeds} seeds no difference could be told from so many optimizers; it takes at "
-            f"least {fewest}.": len(every) > 1 and seeds < fewest,
-            "With one seed there is no interval and no test.": seeds == 1,
+            "The losses are of the data trained on, taken before each update at the parameters "
+            "trained, and say nothing of data not seen.": bool(protocol.rows)
+            and judged == "training",
+            "The losses are of the very data that settings were chosen on, though of other "
+            "seeds.": judged == "validation",
+            f"The intervals are over replicates alone: {rows} always the same.": True,
+            f"{replicates} replicates can tell no difference between so many optimizers; it takes "
+            f"at least {fewest}.": replicates < fewest,
             "Times are those of one machine, and of programs that run many seeds at once.": True,
         }
     )
 
 
 def _of_the_runs(comparison: Comparison) -> list[str]:
-    every, optimizers = comparison.ran, comparison.protocol.optimizers
-    extended = [
-        each.optimizer
-        for each in every
-        if each.rates > len(optimizers[each.optimizer].learning_rates)
-    ]
-    unsure = [each for each in every if each.verdict == "not told apart"]
-    edge = [each.optimizer for each in every if each.at_edge]
-    lost = [each.optimizer for each in every if each.diverged]
-    more = [f"{each.optimizer} {each.seeds_needed}" for each in unsure if each.seeds_needed]
+    every = comparison.ran
+    beyond = [each.optimizer for each in every if each.beyond > 0.5]
+    lost = [each.optimizer for each in every if each.failed]
+    trials = {each.trials for each in every}
     return _holding(
         {
-            "Rates beyond the range were tried where its end was best, as the column of rates "
-            f"says: {', '.join(extended)}.": extended,
-            "Only one rate was tried, so nothing was tuned.": all(a.rates == 1 for a in every),
-            "Not told apart is not the same as equal.": unsure,
-            f"To tell the difference seen would take about so many seeds: {', '.join(more)}.": more,
-            "The best rate may lie beyond those tried, which does an optimizer less than justice: "
-            f"{', '.join(edge)}.": edge,
-            "Some runs at the tuned rate diverged, and count as worse than all that did not: "
-            f"{', '.join(lost)}.": lost,
+            "Only one setting was tried, so nothing was tuned.": trials == {1},
+            "The optimizers had budgets of unequal trials, as the column of trials says.": (
+                len(trials) > 1
+            ),
+            "Not told apart is not the same as equal; what such replicates would have told stands "
+            "in the column beside.": any(a.verdict == "not told apart" for a in every),
+            "Most replicates picked a learning rate beyond the range searched, of which there "
+            f"were fewer trials: {', '.join(beyond)}.": beyond,
+            "Some replicates failed. They are tested by themselves, and left out of the difference "
+            f"in loss: {', '.join(lost)}.": lost,
         }
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxnet.compare import Comparison, statistics
+from jaxnet.compare import Comparison, Runs, statistics
 from jaxnet.report import style
 from jaxnet.report.style import COLOURS, DASHES, FAINT, INK, MUTED, PAPER
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 else:
     Axes = Figure = Line2D = Any
 
+# Pieces that rates are cut into for their curve.
+_PIECES = 16
 # Small enough for a telephone; a name is a name, dollars and all.
-_STYLE = style.STYLE | {
+STYLE = style.STYLE | {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.titlesize": 9,
@@ -80,13 +82,14 @@ def _others(looks: Mapping[str, _Look]) -> str:
     return f" Grey: {grey} more." if grey else ""
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """Give a name, cut where it would take too much of a picture."""
     return name if len(name) <= 18 else name[:17] + "…"
 
 
 def plots(comparison: Comparison) -> list[Plot]:
     """Draw a comparison: what tells it best comes first."""
-    with style.drawing(_STYLE):
+    with style.drawing(STYLE):
         drawn = (_differences, _curves, _sensitivity, _profile, _best_of)
         return [plot for draw in drawn for plot in draw(comparison)]
 
@@ -105,7 +108,7 @@ def svg(plot: Plot) -> str:
 
 def _write(figure: Figure, file: Path | io.StringIO, kind: str, title: str) -> None:
     bare = dict.fromkeys(("Creator", "Date", "Format", "Type")) if kind == "svg" else None
-    with style.drawing(_STYLE), warnings.catch_warnings():
+    with style.drawing(STYLE), warnings.catch_warnings():
         # A name in letters that the font lacks: a browser finds another.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -114,52 +117,65 @@ def _write(figure: Figure, file: Path | io.StringIO, kind: str, title: str) -> N
 
 def _differences(comparison: Comparison) -> Iterator[Plot]:
     """A forest plot: the shapes say what the colours say."""
-    from matplotlib import ticker
-
-    told = [(each, each.difference) for each in comparison.answers if each.difference]
+    told = [(each, each.pair) for each in comparison.answers if each.pair]
     if not told:
         return
-    told.sort(key=lambda pair: (np.isnan(pair[1].estimate), pair[1].estimate))
-    low, high = _bulk(np.array([tuple(difference) for _, difference in told]))
+    protocol, by = comparison.protocol, comparison.judged_by
+    ratio = told[0][1].scale == "ratio"
+    told.sort(key=lambda one: (np.isnan(one[1].difference.estimate), one[1].difference.estimate))
+    same = told[0][1].same
+    low, high = _bulk(np.array([tuple(pair.difference) for _, pair in told]), same, ratio)
     figure, ax = _axes((4.4, 1.0 + 0.18 * len(told)))
-    ax.axvline(0, color=INK, linewidth=1)
-    for row, (answer, difference) in enumerate(told):
+    ax.axvline(same, color=INK, linewidth=1)
+    for row, (answer, pair) in enumerate(told):
         colour, marker, face = _VERDICT_LOOKS[answer.verdict]
         style = {"color": colour, "markerfacecolor": face, "markersize": 5}
-        estimate = difference.estimate
+        estimate, *bounds = pair.difference
         if np.isnan(estimate):
-            _beside(ax, low, row, 4, f"{answer.verdict}: no figure, as runs diverged")
+            _beside(ax, low, row, 4, f"{answer.verdict}: no figure, as replicates failed")
         elif low <= estimate <= high:
-            ax.plot(difference[1:], (row, row), color=colour, linewidth=1.4)
+            ax.plot(np.clip(bounds, low, high), (row, row), color=colour, linewidth=1.4)
             ax.plot(estimate, row, marker, **style)
         else:
             edge, arrow, gap = (high, ">", -7) if estimate > high else (low, "<", 7)
             ax.plot(edge, row, arrow, clip_on=False, **style)
-            _beside(ax, edge, row, gap, f"{estimate:+.3g}")
-    for verdict, (colour, marker, face) in _VERDICT_LOOKS.items():
+            _beside(ax, edge, row, gap, f"{estimate:.3g}" if ratio else f"{estimate:+.3g}")
+    for verdict in dict.fromkeys(
+        ["better", "not told apart", "worse", *(a.verdict for a, _ in told)]
+    ):
+        colour, marker, face = _VERDICT_LOOKS[verdict]
         ax.plot([], [], marker, color=colour, markerfacecolor=face, label=verdict)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, handletextpad=0.2)
-    ax.set_yticks(range(len(told)), [_short(answer.optimizer) for answer, _ in told])
+    ax.set_yticks(range(len(told)), [short(answer.optimizer) for answer, _ in told])
     ax.tick_params("y", length=0)
+    _limits(ax, "x", np.array([low, high, same]))
     ax.set(xlim=(low, high), ylim=(len(told) - 0.4, -0.6))
-    ax.xaxis.set_major_locator(ticker.MaxNLocator(5))
     gap = 4 * "\N{NO-BREAK SPACE}"
-    ax.set_xlabel(f"← better{gap}{comparison.loss_name} less plain SGD's{gap}worse →")
+    how = (
+        f"{by} as a multiple of {protocol.baseline}'s"
+        if ratio
+        else f"{by} less {protocol.baseline}'s"
+    )
+    ends = ("worse", "better") if protocol.judging.maximised else ("better", "worse")
+    ax.set_xlabel(f"← {ends[0]}{gap}{how}{gap}{ends[1]} →")
     yield Plot(
         "differences",
-        "Who beats plain SGD",
-        f"Each row is one optimizer's {comparison.loss_name} less that of plain SGD, paired by "
-        "seed: the mark is the estimate, the line its 95% interval. Left of zero is better. "
-        "Filled circles and squares are told apart from SGD after correcting for the number of "
-        "optimizers; hollow circles are not. A triangle at an edge, with its value, lies beyond.",
+        f"Who beats {'plain SGD' if protocol.baseline == 'sgd' else protocol.baseline}",
+        f"Each row is one optimizer's {how}, replicate by replicate where neither failed: the mark "
+        "is the estimate, the line its interval, which holds for all rows at once. Filled marks "
+        "are told apart; hollow circles are not. A triangle at an edge, with its value, lies "
+        "beyond.",
         figure,
     )
 
 
 _VERDICT_LOOKS = {
     "better": (COLOURS[0], "o", COLOURS[0]),
+    "fails less often": (COLOURS[0], "^", COLOURS[0]),
+    "as good": (MUTED, "D", MUTED),
     "not told apart": (MUTED, "o", PAPER),
     "worse": (COLOURS[1], "s", COLOURS[1]),
+    "fails more often": (COLOURS[1], "v", COLOURS[1]),
 }
 
 
@@ -176,13 +192,15 @@ def _beside(ax: Axes, x: float, row: int, gap: int, words: str) -> None:
     )
 
 
-def _bulk(bounds: Float[np.ndarray, "K 3"]) -> tuple[float, float]:
-    """Limits that hold zero and all but what lies far outside, which would squeeze the rest."""
-    found = bounds[np.isfinite(bounds)]
-    kept = found[np.abs(found) <= 6 * np.median(np.abs(found))] if found.size else found
-    low, high = min(kept.min(initial=0.0), 0.0), max(kept.max(initial=0.0), 0.0)
-    margin = 0.06 * (high - low) or 1.0
-    return low - margin, high + margin
+def _bulk(bounds: Float[np.ndarray, "K 3"], same: float, ratio: bool) -> tuple[float, float]:
+    """Limits that hold `same` and all but what lies far outside, which would squeeze the rest."""
+    kept = bounds[np.isfinite(bounds)]
+    kept = np.log(kept) if ratio else kept - same
+    kept = kept[np.abs(kept) <= 6 * np.median(np.abs(kept))] if kept.size else kept
+    low, high = kept.min(initial=0.0), kept.max(initial=0.0)
+    margin = 0.06 * (high - low) or 0.1
+    low, high = low - margin, high + margin
+    return (float(np.exp(low)), float(np.exp(high))) if ratio else (low + same, high + same)
 
 
 def _curves(comparison: Comparison) -> Iterator[Plot]:
@@ -212,9 +230,9 @@ def _curves(comparison: Comparison) -> Iterator[Plot]:
     yield Plot(
         "curves",
         "How the loss falls",
-        f"The {data} loss along the runs at each optimizer's tuned rate, on seeds that the "
-        "tuning never saw: the line is the median over seeds, the band holds the middle half of "
-        f"them. Lower and sooner is better.{_others(looks)}",
+        f"The {data} loss along the run that judges each replicate, at the setting that it picked: "
+        "the line is the median over replicates, the band holds the middle half of them. Lower "
+        f"and sooner is better.{_others(looks)}",
         figure,
     )
 
@@ -229,7 +247,7 @@ def _quartiles(losses: Float[np.ndarray, "S E"]) -> Float[np.ndarray, "3 E"]:
 def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
     """Small panels: curves that cross, one another's names would hide."""
     looks = _looks(comparison)
-    tried = {name: runs.by_rate() for name, runs in comparison.phase("tuning").items()}
+    tried = {name: _by_rate(runs) for name, runs in comparison.phase("tuning").items()}
     chosen = {answer.optimizer: answer for answer in comparison.answers}
     front = _front(looks)
     rows = -(-len(front) // 2)
@@ -246,17 +264,19 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
     for name, ax in zip(front, grid, strict=False):
         _line_of(ax, crowd_rates, crowd_losses, _Look(FAINT, "-", 0.6, 1))
         rate, loss = tried[name]
-        colour = looks[name].colour
+        colour, answer = looks[name].colour, chosen[name]
         _line_of(ax, rate, loss, looks[name])
         _limits(ax, "x", rates)
         _limits(ax, "y", every, 20 * max(best))
         lost = rate[np.isinf(loss)]
         top = ax.get_xaxis_transform()
         ax.plot(lost, np.full(len(lost), 0.94), "x", color=colour, markersize=4, transform=top)
-        at = np.argmin(np.abs(rate - chosen[name].learning_rate))
-        ax.plot(rate[at], loss[at], "o", color=colour, markeredgecolor=PAPER, zorder=5)
-        ax.plot(chosen[name].default_rate, 0.03, "^", color=MUTED, markersize=4, transform=top)
-        ax.set_title(_short(name), color=INK, fontweight="bold")
+        middle, low, high = answer.quartiles["learning_rate"]
+        ax.plot((low, high), (0.06, 0.06), color=colour, linewidth=2.4, transform=top)
+        ax.plot(middle, 0.06, "o", color=colour, markeredgecolor=PAPER, zorder=5, transform=top)
+        customary = comparison.protocol.optimizers[name].customary["learning_rate"]
+        ax.plot(customary, 0.16, "^", color=MUTED, markersize=4, transform=top)
+        ax.set_title(short(name), color=INK, fontweight="bold")
     for ax in grid[len(front) :]:
         ax.remove()
     for ax in grid[: len(front)][-2:]:
@@ -266,12 +286,22 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
     yield Plot(
         "rates",
         "How much the learning rate matters",
-        "The final loss against the learning rate while tuning, the median over the tuning "
-        "seeds. The dot is the rate chosen, the small triangle below the customary one, a cross "
-        "at the top a rate at which most runs diverged. A wide valley forgives a poor guess. "
-        "Grey: all the optimizers, for comparison.",
+        "The final loss against the learning rate, the median of all trials near it. At the foot "
+        "the rates that the replicates picked: the dot is their median, the bar their middle half; "
+        "the small triangle is the customary rate, a cross at the top a rate at which most runs "
+        "diverged. A wide valley forgives a poor guess. Grey: all the optimizers, for comparison.",
         figure,
     )
+
+
+def _by_rate(runs: Runs) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
+    """Give the middle of each of some pieces of the rates tried, and the median loss there."""
+    rates, losses = runs.tried()["learning_rate"].ravel(), runs.scores().ravel()
+    order = np.argsort(rates)
+    pieces = np.array_split(order, min(len(np.unique(rates)), _PIECES))
+    middle = np.array([np.exp(np.log(rates[piece]).mean()) for piece in pieces])
+    medians = [np.quantile(losses[piece], 0.5, method="higher") for piece in pieces]
+    return middle, np.array(medians)
 
 
 def _profile(comparison: Comparison) -> Iterator[Plot]:
@@ -288,7 +318,7 @@ def _profile(comparison: Comparison) -> Iterator[Plot]:
     ratios = np.geomspace(1, end, 200)
     shares = statistics.profile(final, ratios)
     figure, ax = _labelled(
-        "share of seeds", f"{comparison.loss_name}, as a multiple of the seed's best"
+        "share of replicates", f"{judged} loss, as a multiple of the replicate's best"
     )
     lines = {name: _line_of(ax, ratios, share, looks[name]) for name, share in shares.items()}
     _limits(ax, "x", ratios)
@@ -298,15 +328,15 @@ def _profile(comparison: Comparison) -> Iterator[Plot]:
     ranked = sorted(front, key=lambda name: -shares[name].mean())
     figure.legend(
         [lines[name] for name in ranked],
-        map(_short, ranked),
+        map(short, ranked),
         loc="outside right upper",
         frameon=False,
     )
     yield Plot(
         "profile",
         "How often it comes close to the best",
-        "For each seed the losses are divided by the lowest that any optimizer reached on it. A "
-        "line at height h over x says: on a share h of the seeds this optimizer came within a "
+        "In each replicate the losses are divided by the lowest that any optimizer reached. A "
+        "line at height h over x says: in a share h of the replicates this optimizer came within a "
         "factor x of the best. At the left edge stands how often it was the best; higher is "
         f"better, and a line that never reaches 100% fell further behind or diverged."
         f"{_others(looks)}",
@@ -319,7 +349,7 @@ def _best_of(comparison: Comparison) -> Iterator[Plot]:
 
     looks = _looks(comparison)
     front = _front(looks)
-    figure, ax = _labelled("expected final loss of the best", "learning rates tried")
+    figure, ax = _labelled("lowest final loss so far", "trials")
     curves = {answer.optimizer: answer.best_of for answer in comparison.ran}
     for name, losses in curves.items():
         _line_of(ax, np.arange(1, len(losses) + 1), losses, looks[name], marker=".")
@@ -332,9 +362,9 @@ def _best_of(comparison: Comparison) -> Iterator[Plot]:
     yield Plot(
         "best_of",
         "What tuning buys",
-        "The loss to expect after trying so many learning rates of the range at random and "
-        "keeping the best. A line that is low at the left needs little tuning; one that keeps "
-        "falling needs much; it begins where not all the rates can be among those that diverge."
+        "The lowest loss among the first so many trials of a replicate, the median over "
+        "replicates. A line that is low at the left needs little tuning; one that keeps falling "
+        "needs much; it begins where half of the replicates have a trial that did not diverge."
         f"{_others(looks)}",
         figure,
     )
@@ -401,7 +431,7 @@ def _label_ends(ax: Axes, ends: Mapping[str, float], looks: Mapping[str, _Look])
     for name, height, place in zip(names, heights, _apart(heights, 0.068), strict=True):
         line = {"arrowstyle": "-", "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 0}
         ax.annotate(
-            _short(name) + (" (diverged)" if not np.isfinite(ends[name]) else ""),
+            short(name) + (" (diverged)" if not np.isfinite(ends[name]) else ""),
             xy=(1, np.clip(height, 0, 1)),
             xytext=(1.06, place),
             xycoords="axes fraction",

@@ -30,6 +30,15 @@ _TOLD = ("outcome", "message", "verified")
 _Whole = tuple[Path, dict[str, np.ndarray], Any]
 
 
+class AnotherRunError(InputError):
+    """A checkpoint is of another run: of other `keys`, as many as differ."""
+
+    def __init__(self, text: str, keys: set[str]) -> None:
+        """Take the error's text, and the first name of each path that differs."""
+        super().__init__(text)
+        self.keys = keys
+
+
 class Checkpoints:
     """The newest three checkpoints of one run, in a folder that one process at a time writes.
 
@@ -221,15 +230,16 @@ def _kinds(leaves: dict[str, np.ndarray]) -> dict[str, str]:
 
 def _refuse_another(name: str, expected: Any, got: Any, path: Path) -> None:
     ours, theirs = _flat(expected), _flat(got)
+    keys = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
     different = [
         f"{key}: expected {ours.get(key, 'nothing')}, got {theirs.get(key, 'nothing')}"
-        for key in ours | theirs
-        if ours.get(key) != theirs.get(key)
+        for key in keys
     ]
     if different or expected != got:
-        raise InputError(
+        raise AnotherRunError(
             f"{name}: expected this run, got checkpoint {path} of another; go on with that run, or "
-            "give another folder\n  " + "\n  ".join(different)
+            "give another folder\n  " + "\n  ".join(different),
+            {key.partition(".")[0] for key in keys},
         )
 
 

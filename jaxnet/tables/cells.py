@@ -147,7 +147,8 @@ def check(table: pa.Table, source: str, *expected: str) -> None:
         )
     for name in set(expected) - set(names):
         near = difflib.get_close_matches(name, names, 3, 0.5)
-        raise InputError(f"{source}: expected the column {name!r}, got {listed(near or names)}")
+        others = f"the nearest, {listed(near)}" if near else f"one of {listed(names)}"
+        raise InputError(f"{source}: expected the column {name!r}, got none; give {others}")
 
 
 def text(value: Any) -> str:

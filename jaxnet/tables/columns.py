@@ -47,6 +47,14 @@ class Target:
     mean: float = 0.0
     deviation: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse classes without labels, and labels without classes."""
+        if (self.kind == "classification") != bool(self.labels):
+            raise InputError(
+                f"labels: expected some for classification and none for regression, got "
+                f"{len(self.labels)} for {self.kind}"
+            )
+
 
 def fit(cells: Cells, train: Rows) -> Column:
     """Fit one column's encoding on the training rows.

@@ -3,9 +3,8 @@
 Shapes: N rows, B rows of a batch, I inputs, O outputs.
 """
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 from jaxtyping import Float, Float32, Float64, Int32
 from pyarrow import parquet
 
-from jaxnet._guards import checks
+from jaxnet._guards import checks, records
 from jaxnet.errors import InputError
 from jaxnet.tables.cells import LARGEST, Cells, check, listed
 from jaxnet.tables.columns import Column, Target
@@ -51,10 +50,11 @@ class Encoder:
         missing = sorted(set(names) - set(got))
         unknown = sorted(set(got) - {*names, self.target.name})
         if missing or unknown:
+            differ = {"no": missing, "beside them": unknown}
+            told = " and ".join(f"{how} {listed(names)}" for how, names in differ.items() if names)
             raise InputError(
-                f"{source}: expected the {len(names)} columns of the training table, got none "
-                f"named {listed(missing)}, and unknown {listed(unknown)}; rename, add or drop "
-                "columns"
+                f"{source}: expected the columns of the training table, got {told}; rename, add or "
+                "drop columns"
             )
         x = np.zeros((self.inputs, table.num_rows), np.float32)
         start = 0
@@ -94,23 +94,35 @@ class Encoder:
             return [self.target.labels[place] for place in outputs.argmax(axis=1)]
         return outputs[:, 0].astype(np.float64) * self.target.deviation + self.target.mean
 
+    def check_outputs(
+        self, outputs: Float[np.ndarray, "N O"], table: pa.Table, source: str
+    ) -> None:
+        """Refuse a table for outputs that overflowed, which far numbers in its rows lead to.
+
+        Raises:
+            InputError: naming the number of the first such row that is farthest from the training
+                rows'.
+        """
+        overflowed = np.asarray(~np.isfinite(outputs).all(axis=1))
+        if overflowed.any():
+            far = np.abs(self.features(table.slice(int(overflowed.argmax()), 1), source)[0])
+            inputs = [column for column in self.columns for _ in range(column.inputs)]
+            column = inputs[int(far.argmax())]
+            if column.kind != "categorical":
+                Cells(table, column.name, source).refuse(overflowed, _near(column))
+
     def to_json(self) -> dict[str, Any]:
         """Give the encoder in plain JSON types."""
-        return json.loads(json.dumps(asdict(self), allow_nan=False))
+        return records.plain(self)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Encoder":
+    def from_json(cls, value: Any) -> "Encoder":
         """Make the encoder that `to_json` gave.
 
         Raises:
-            InputError: anything else.
+            InputError: anything else, naming what of it.
         """
-        try:
-            columns = [{**c, "categories": tuple(c["categories"])} for c in value["columns"]]
-            target = {**value["target"], "labels": tuple(value["target"]["labels"])}
-            return cls(tuple(Column(**column) for column in columns), Target(**target))
-        except (KeyError, TypeError) as error:
-            raise InputError(f"encoder: expected what to_json gave, got {error!r}") from error
+        return records.typed(cls, value, "encoder")
 
 
 def read_batches(
@@ -183,6 +195,9 @@ def _standardise(
         return np.zeros(len(numbers), np.float32)
     with np.errstate(over="ignore"):
         scaled = (numbers - fitted.mean) / fitted.deviation
-    near = f"a number nearer to the training rows' {fitted.mean:.3g} ± {fitted.deviation:.3g}"
-    cells.refuse(np.abs(scaled) > LARGEST, near)
+    cells.refuse(np.abs(scaled) > LARGEST, _near(fitted))
     return scaled.astype(np.float32)
+
+
+def _near(fitted: Column | Target) -> str:
+    return f"a number nearer to the training rows' {fitted.mean:.3g} ± {fitted.deviation:.3g}"

@@ -49,12 +49,12 @@ def call(monkeypatch, tmp_path, capfd):
     return run
 
 
-def is_one_line(code, said):
-    assert code == 2, said
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    assert said.endswith("\n")
-    assert "Traceback" not in said
+def is_one_line(code, refusal):
+    assert code == 2, refusal
+    assert refusal.startswith("error: ")
+    assert refusal.count("\n") == 1
+    assert refusal.endswith("\n")
+    assert "Traceback" not in refusal
     return True
 
 
@@ -100,8 +100,12 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet train iris --seed -1", "seed: expected"),
         ("jaxnet train iris --output file/run", "file/run"),
         ("jaxnet train --resume no/run", "no/run/run.json: expected the settings of a run"),
-        ("jaxnet predict no/run iris", "expected a model"),
-        ("jaxnet predict bare iris", "expected a run of jaxnet train"),
+        ("jaxnet predict no/run iris", "got no/run without a model; give another"),
+        ("jaxnet predict bare iris", "expected the model of a run of jaxnet train in bare, got"),
+        ("jaxnet predict stopped iris", "go on with it by jaxnet train --resume stopped"),
+        ("jaxnet predict coded iris", "encoder.columns: expected a list, got 3; train anew"),
+        ("jaxnet predict wide iris", "encoder: expected that of the network, got one of 1 inputs"),
+        ("jaxnet predict odd iris", "activation: expected words, got [1]; train anew"),
         ("jaxnet predict torn iris", "expected a model"),
         ("jaxnet predict no/run iris --output p.txt", "output: expected a file ending in .csv"),
         ("experiments.benchmark --readme no.md", "Unrecognized options: no.md"),
@@ -130,12 +134,23 @@ def test_bad_input_is_one_line(call, tmp_path, command, words):
         (tmp_path / name).write_bytes(b"PK")
     (tmp_path / "broken.csv").write_text('a,b\n1,"2\n')
     models.write(tmp_path / "bare" / "model", network.init(jax.random.key(0), [2, 1]), {})
+    encoder = tables.Encoder(
+        (tables.Column("a", "numeric"),), tables.Target("b", "regression")
+    ).to_json()
+    for name, about in {
+        "coded": {"activation": "relu", "encoder": encoder | {"columns": 3}},
+        "wide": {"activation": "relu", "encoder": encoder},
+        "odd": {"activation": [1], "encoder": encoder},
+    }.items():
+        models.write(tmp_path / name / "model", network.init(jax.random.key(0), [2, 1]), about)
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped" / "run.json").write_text("{}")
     (tmp_path / "torn" / "model").mkdir(parents=True)
     (tmp_path / "torn" / "model" / "model.json").write_text("[1]")
     before = set(tmp_path.rglob("*"))
-    code, said = call(*command.split())
-    assert is_one_line(code, said)
-    assert words in said
+    code, refusal = call(*command.split())
+    assert is_one_line(code, refusal)
+    assert words in refusal
     assert set(tmp_path.rglob("*")) <= before | {tmp_path / "results"}
 
 
@@ -189,36 +204,36 @@ def test_a_file_of_the_user_is_one_line_and_one_of_ours_a_fault(call, monkeypatc
         with pytest.raises(FileNotFoundError):
             call("jaxnet", "train", "iris")
     lose(path)
-    code, said = call("jaxnet", "train", "iris")
-    assert is_one_line(code, said)
-    assert said == f"error: {path}: No such file\n"
+    code, refusal = call("jaxnet", "train", "iris")
+    assert is_one_line(code, refusal)
+    assert refusal == f"error: {path}: No such file\n"
 
 
 def test_predictions_go_where_they_can_be_written(call, tmp_path):
     code, _ = call("jaxnet", "train", "iris", "--epochs", "1", "--output", "run")
     assert code == 0
     (tmp_path / "file").write_text("")
-    code, said = call("jaxnet", "predict", "run", "iris", "--output", "file/out.csv")
-    assert is_one_line(code, said)
-    assert "file" in said
+    code, refusal = call("jaxnet", "predict", "run", "iris", "--output", "file/out.csv")
+    assert is_one_line(code, refusal)
+    assert "file" in refusal
 
 
 def test_a_refused_run_leaves_nothing_and_is_mended(call, tmp_path):
     for wrong in ("--target=misspelt", "--activation=rely", "--devices=99", "--epochs=0"):
-        code, said = call("jaxnet", "train", "iris", wrong, "--output", "a/b/run")
-        assert is_one_line(code, said)
+        code, refusal = call("jaxnet", "train", "iris", wrong, "--output", "a/b/run")
+        assert is_one_line(code, refusal)
         assert not list(tmp_path.iterdir())
     (tmp_path / "there").mkdir()
-    code, said = call("jaxnet", "train", "iris", "--patience=0", "--output", "there")
-    assert is_one_line(code, said)
+    code, refusal = call("jaxnet", "train", "iris", "--patience=0", "--output", "there")
+    assert is_one_line(code, refusal)
     assert not list((tmp_path / "there").iterdir())
     assert call("jaxnet", "train", "iris", "--epochs=1", "--output=there")[0] == 0
     assert call("jaxnet", "train", "iris", "--epochs=1", "--output=a/b/run")[0] == 0
     kept = json.loads((tmp_path / "a" / "b" / "run" / "run.json").read_text())
     assert kept["epochs"] == 1
-    code, said = call("jaxnet", "train", "iris", "--epochs=2", "--output=a/b/run")
-    assert is_one_line(code, said)
-    assert "holds another run" in said
+    code, refusal = call("jaxnet", "train", "iris", "--epochs=2", "--output=a/b/run")
+    assert is_one_line(code, refusal)
+    assert "holds another run" in refusal
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,6 +1,7 @@
 """Settings are refused alike from command line, Python and disk; the impossible by arithmetic."""
 
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -9,7 +10,7 @@ import pathlib
 import jax
 import pytest
 
-from jaxnet import __main__, network
+from jaxnet import __main__, fitting, network, tables
 from jaxnet._guards import records, sizes
 from jaxnet.commands import _run, compare, settings, train
 from jaxnet.commands.settings import Compare, Predict, Train
@@ -260,3 +261,17 @@ def test_settings_from_python_are_checked_too():
     task = compare.table("iris", "target", (4,))
     with pytest.raises(InputError, match="seeds: expected at most 2000"):
         compare.run(settings.Trials(seeds=10**9), task)
+
+
+def test_a_number_that_python_has_too_is_the_same_there():
+    """The help waits for no JAX, so that a command cannot read its defaults off the functions."""
+    for kind, function, names in (
+        (settings.Trials, comparison.compare, ("budget", "tuning_seeds", "seeds")),
+        (Train, tables.split, ("validation", "test", "seed", "task")),
+        (Train, fitting.fit, ("seed", "patience")),
+    ):
+        parameters = inspect.signature(function).parameters
+        declared = {each.name: each.default for each in dataclasses.fields(kind)}
+        assert {name: declared[name] for name in names} == {
+            name: parameters[name].default for name in names
+        }

@@ -21,6 +21,7 @@ from jaxnet._guards import records
 from jaxnet.commands import predict, train
 from jaxnet.commands.settings import Predict, Train
 from jaxnet.errors import InputError
+from jaxnet.storage import models
 
 ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -154,10 +155,10 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     while not list(folder.glob("checkpoints/*.safetensors")) and time.monotonic() < waited:
         time.sleep(0.2)
     run.send_signal(number)
-    said = run.communicate(timeout=60)[1]
+    printed = run.communicate(timeout=60)[1]
     assert run.returncode == 128 + number
-    assert f"jaxnet train --resume '{folder}'" in said
-    assert "Traceback" not in said
+    assert f"jaxnet train --resume '{folder}'" in printed
+    assert "Traceback" not in printed
 
 
 def test_batches_over_devices_give_the_same(tmp_path):
@@ -209,7 +210,7 @@ def test_a_changed_table_is_not_resumed(houses, trained, tmp_path):
     changed = tmp_path / "houses.csv"
     changed.write_text(houses.read_text().replace("Ulm", "Kiel"))
     settings = records.read(Train, trained / "run.json", ("output", "resume"))
-    with pytest.raises(InputError, match="table"):
+    with pytest.raises(InputError, match=r"data: expected the table that .* got .*houses.csv with"):
         train.run(dataclasses.replace(settings, data=str(changed)), trained)
 
 
@@ -225,6 +226,17 @@ def test_columns_that_differ_are_named(trained, tmp_path, line, words):
     else:
         with pytest.raises(InputError, match=words):
             predict.run(Predict(trained, str(table)))
+
+
+def test_a_number_that_overflows_is_named(trained, tmp_path):
+    table = tmp_path / "new.csv"
+    table.write_text("rooms,city,garden\n3,Ulm,true\n-3e38,Ulm,true\n4,Ulm,true\n")
+    params, about = models.read(trained / "model")
+    models.write(tmp_path / "model", jax.tree.map(lambda leaf: leaf * 1e6, params), about)
+    with pytest.raises(
+        InputError, match=r"new.csv, column 'rooms', line 3: .*nearer.* got -3e\+38"
+    ):
+        predict.run(Predict(tmp_path, str(table)))
 
 
 def test_progress_is_quiet_where_there_is_no_terminal(tmp_path):

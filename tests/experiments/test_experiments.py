@@ -74,7 +74,7 @@ def test_classifier_result():
 
 def test_the_classifier_losses_are_those_of_a_numpy_loop():
     with precision("float64"):
-        work = notebooks.work("classifier", "float64", classifier.notebook_rule)
+        work = notebooks.work_of("classifier", "float64", classifier.notebook_rule)
     looped = notebooks.numpy_classifier(work)
     assert np.allclose(looped, classifier.run().notebook, rtol=0, atol=1e-9)
 

@@ -63,7 +63,7 @@ def test_numbers_of_numpy_and_whole_ones_are_plain():
 def test_what_is_left_out_has_its_default():
     record = records.plain(WHOLE, ("level", "fine"))
     assert records.typed(Whole, record, without=("level", "fine")).level is None
-    with pytest.raises(InputError, match="level: expected parts, .*, got none"):
+    with pytest.raises(InputError, match=r"level: expected parts, .*, got none"):
         records.typed(Whole, record)
 
 

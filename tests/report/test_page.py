@@ -2,23 +2,18 @@
 
 import dataclasses
 import functools
-import html
 import io
 import itertools
-import json
-import os
 import pathlib
 import re
-import shutil
-import subprocess
 import tempfile
-from html.parser import HTMLParser
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import chromium, framed, read
 from rich import cells
 
 from jaxnet import report
@@ -200,43 +195,6 @@ def made(request):
     return written(request.param)
 
 
-class Reader(HTMLParser):
-    """Tags that open and close in order, what they say, and what lies in the cells of the table."""
-
-    VOID = frozenset({"meta", "br", "link", "img", "input", "hr"})
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.faults, self.words = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs), "/".join(self.open)))
-        if len(dict(attrs)) != len(attrs):
-            self.faults.append(f"an attribute twice in {tag}")
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs), "/".join(self.open)))
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.faults.append(f"</{tag}> at {self.getpos()}")
-
-    def handle_data(self, data):
-        self.words.append(("/".join(self.open), data))
-
-    def said(self, place):
-        return [words for where, words in self.words if where.endswith(place)]
-
-
-def read(page):
-    reader = Reader()
-    reader.feed(page)
-    reader.close()
-    return reader
-
-
 def test_the_reader_sees_faults():
     assert read("<p><b>x</p></b>").faults
     assert read('<p id="a" id="b"></p>').faults
@@ -324,7 +282,7 @@ def test_pictures_are_part_of_the_page_with_words_as_words(made):
 
 def test_a_colour_without_a_role_stays_as_it_is(monkeypatch):
     """Planted: the page is made, and nothing else of it is another."""
-    monkeypatch.setitem(pictures._STYLE, "text.color", "#123456")
+    monkeypatch.setitem(pictures.STYLE, "text.color", "#123456")
     done = MADE["alone"]()
     drawn = "".join(map(page._inline, report.plots(done)))
     assert "#123456" in drawn
@@ -584,47 +542,6 @@ def test_profiles_and_best_of_are_those_of_the_statistics():
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), done.answers[1].best_of)
 
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Skip what takes a browser where there is none; in CI that is a failure."""
-    if not CHROMIUM:
-        words = "Chromium is missing: the report is NOT looked at in a browser; install chromium"
-        pytest.fail(words) if os.environ.get("CI") else pytest.skip(words)
-
-
-def chromium(folder, address, *flags):
-    """One look of a browser without a window and without a network."""
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *flags)
-    offline = ("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}")
-    command = [CHROMIUM, *flags, *offline, address.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-
-
-def framed(tmp_path, text, script, widths=(800,), flags=()):
-    """What a script finds in the page, in frames: a window is never as narrow as a telephone."""
-    outer = tmp_path / "outer.html"
-    frames = "".join(
-        f'<iframe srcdoc="{html.escape(text)}" style="border:0" width="{width}" height="800">'
-        "</iframe>"
-        for width in widths
-    )
-    outer.write_text(
-        '<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
-        f"<pre></pre>{frames}<script>onload = () => {{ const look = (page) => {{ {script} }};"
-        "document.querySelector('pre').textContent = JSON.stringify("
-        "[...document.querySelectorAll('iframe')].map((each) => look(each.contentDocument)));"
-        "}</script>",
-        "utf-8",
-    )
-    found = re.search(r"<pre>(.*?)</pre>", chromium(tmp_path, outer, "--dump-dom", *flags), re.S)
-    return json.loads(html.unescape(found[1]))
-
-
 @pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize("name", ["many", "odd"])
 def test_no_page_is_wider_than_the_screen(name, tmp_path):
@@ -674,6 +591,45 @@ def test_a_click_sorts_and_a_second_one_turns_round(tmp_path):
     verdicts = {each.optimizer: each.verdict for each in done.answers}
     groups = [verdict for verdict, _ in itertools.groupby(verdict[0], verdicts.get)]
     assert groups == ["better", "not told apart", "worse", "baseline"]
+
+
+@pytest.mark.usefixtures("browser")
+def test_the_table_is_searched_and_filtered(tmp_path):
+    """By part of a name, by a verdict, by both; what is hidden comes back, in the order sorted."""
+    done, text = written("few")
+    script = """
+        const [search, verdict] = page.querySelectorAll(".controls input, .controls select");
+        const shown = () => [...page.querySelectorAll("tbody tr")]
+          .filter((row) => row.getClientRects().length)
+          .map((row) => row.cells[0].textContent);
+        const type = (field, value) => {
+          field.value = value;
+          field.dispatchEvent(new Event("input", { bubbles: true }));
+          return [shown(), page.querySelector("output").textContent];
+        };
+        const steps = [type(search, " ADA"), type(verdict, "better"), type(search, ""),
+          type(search, "nobody"), type(search, "")];
+        page.querySelector("thead button").click();
+        return [shown(), ...steps, type(verdict, ""),
+          [...verdict.options].map((each) => each.value),
+          [...page.querySelectorAll(".controls label")].filter((each) => !each.hidden).length];
+    """
+    ordered, named, both, better, none, again, every, choices, labels = framed(
+        tmp_path, text, script
+    )[0]
+    names = [answer.optimizer for answer in done.answers]
+    good = [answer.optimizer for answer in done.answers if answer.verdict == "better"]
+    adas = [name for name in names if "ada" in name]
+    assert 0 < len(set(adas) & set(good)) < len(good)
+    assert len(set(adas) - set(good)) > 0
+    assert named == [adas, f"{len(adas)} of 8 shown"]
+    assert both[0] == [name for name in adas if name in good]
+    assert better == again == [good, f"{len(good)} of 8 shown"]
+    assert none == [[], "0 of 8 shown"]
+    assert ordered == sorted(good)
+    assert every == [sorted(names), "8 of 8 shown"]
+    assert set(choices) == {"", *(answer.verdict for answer in done.answers)}
+    assert labels == 2
 
 
 @pytest.mark.usefixtures("browser")

@@ -7,6 +7,7 @@ InputError that names the file, or in finite arrays.
 import csv
 import io
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -277,9 +278,9 @@ def test_every_class_has_its_share_of_each_part(counts, validation, test, seed):
     split = tables.split(table, "y", validation=validation, test=test, seed=seed)
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     for part, share in shares.items():
-        found = Counter(labels[split.rows[part]].tolist())
+        counted = Counter(labels[split.rows[part]].tolist())
         for label, count in enumerate(counts):
-            assert abs(found[label] - share * count) < 1 + 1e-9
+            assert abs(counted[label] - share * count) < 1 + 1e-9
     assert sorted(np.concatenate([*split.rows.values()]).tolist()) == list(range(len(labels)))
 
 
@@ -395,28 +396,27 @@ def test_another_table_is_refused_by_how_it_differs():
         with pytest.raises(InputError, match=message):
             split.encoder.features(pa.table(columns), "new.csv")
 
-    refused("none named 'b', and unknown 'B'", a=[1], B=["u"])
-    refused("none named none, and unknown 'c', 'd'", a=[1], b=["u"], c=[1], d=[1])
+    refused("training table, got no 'b' and beside them 'B'; rename", a=[1], B=["u"])
+    refused("training table, got no 'a'; rename, add", b=["u"])
+    refused("training table, got beside them 'c', 'd'; ", a=[1], b=["u"], c=[1], d=[1])
     refused("column 'a', line 3: .*plain number, got 'two'", a=["1", "two"], b=["u", "v"])
     refused("column 'a': expected numeric values.* got boolean", a=[True], b=["u"])
     refused("column 'b', line 2: expected one of 'u', 'v', got 3", a=[1], b=[3])
     with pytest.raises(InputError, match=r"column 'y', line 3: .*labels 'p', 'q', got 'r'"):
         split.encoder.targets(pa.table({"y": ["p", "r"]}), "new.csv")
-    with pytest.raises(InputError, match="column 'y', got 'why'"):
+    with pytest.raises(InputError, match="column 'y', got none; give the nearest, 'why'"):
         split.encoder.targets(pa.table({"why": ["p"]}), "new.csv")
     with pytest.raises(InputError, match=r"expected shape \[N, 2\], got \[1, 3\]"):
         split.encoder.decode(np.zeros((1, 3)))
     with pytest.raises(InputError, match="finite"):
         split.encoder.decode(np.full((1, 2), np.nan))
-    with pytest.raises(InputError, match="encoder: expected what to_json gave"):
-        tables.Encoder.from_json({"columns": []})
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_bad_arguments_are_refused():
     table = pa.table({"x": np.arange(20.0), "price": np.arange(20.0)})
     for arguments, message in (
-        ({"target": "prise"}, "column 'prise', got 'price'"),
+        ({"target": "prise"}, "column 'prise', got none; give the nearest, 'price'"),
         ({"target": "price", "test": 0.9}, "together below 1"),
         ({"target": "price", "validation": np.nan}, "together below 1"),
         ({"target": "price", "task": "cluster"}, "task: expected"),
@@ -438,6 +438,54 @@ def test_numbers_too_far_from_training_rows_are_refused():
     encoder = tables.split(pa.table({"x": x, "y": x * 1e30}), "y").encoder
     with pytest.raises(InputError, match=r"new, column 'x', row 2: .*nearer"):
         encoder.features(pa.table({"x": [0.0, 1e30]}), "new")
+
+
+def test_an_overflow_names_the_farthest_number_of_its_row():
+    columns = [tables.Column(name, "numeric", 1.0, 2.0) for name in "ab"]
+    columns.append(tables.Column("c", "categorical", categories=("u",), missing=True))
+    encoder = tables.Encoder(tuple(columns), tables.Target("y", "regression", (), 0.0, 1.0))
+    table = pa.table({"a": [1.0, 3.0, 1.0], "b": [1e9, -5e20, 3e30], "c": ["u", None, "u"]})
+    encoder.check_outputs(np.ones((3, 1), np.float32), table, "new.csv")
+    message = r"new.csv, column 'b', line 3: .* nearer to .* 1 ± 2, got -5e\+20, the first of 2"
+    with pytest.raises(InputError, match=message):
+        encoder.check_outputs(np.float32([[1], [np.inf], [np.nan]]), table, "new.csv")
+    # Not for the table: its numbers are as those trained on.
+    encoder.check_outputs(np.float32([[np.inf]]), pa.table({"a": [1], "b": [1], "c": ["u"]}), "n")
+
+
+ENCODER = tables.Encoder(
+    (tables.Column("a", "numeric", 1.0, 2.0), tables.Column("b", "categorical", categories=("u",))),
+    tables.Target("y", "classification", ("p", "q")),
+).to_json()
+DAMAGED = {
+    "": [None, [], "x", 3, {}, {"columns": []}, ENCODER | {"more": 1}],
+    "columns": [None, {}, 3, "ab"],
+    "columns[0]": [None, [], {}, {"name": "a"}],
+    "columns[0].kind": ["text", None, 3],
+    "columns[0].mean": ["1", None, [], True],
+    "columns[0].missing": [0, None],
+    "columns[1].categories": ["u", [1], None, [None]],
+    "target": [None, [], {}],
+    "target.name": [None, 3],
+    "target.labels": [None, "pq", [None], [["p"]], []],
+    "target.kind": ["regression", None],
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("where", "value"), [(where, value) for where, values in DAMAGED.items() for value in values]
+)
+def test_a_damaged_encoder_is_refused_by_what_is_wrong(where, value):
+    record = {"encoder": json.loads(json.dumps(ENCODER))}
+    *path, last = f"encoder.{where}".strip(".").replace("[", ".").replace("]", "").split(".")
+    inner = record
+    for step in path:
+        inner = inner[int(step) if step.isdigit() else step]
+    inner[int(last) if last.isdigit() else last] = value
+    shown = f"encoder.{where}".strip(".").replace("target.kind", "target").partition("[0].kind")[0]
+    with pytest.raises(InputError, match=rf"^{re.escape(shown)}.*: expected .*, got "):
+        tables.Encoder.from_json(record["encoder"])
 
 
 def test_npz_arrays_are_columns(tmp_path):

@@ -1,0 +1,293 @@
+"""What many tasks say together, in words and pictures (extra `experiments`).
+
+Shapes: N tasks, A optimizers.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jaxnet.compare.league import SURE, League
+from jaxnet.report import style
+from jaxnet.report.columns import Cell, Column, number_cell, verdict_cell
+from jaxnet.report.pictures import STYLE, Plot, short
+from jaxnet.report.style import COLOURS, INK, MUTED, PAPER
+
+# Matplotlib is imported where it is used.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    Axes = Figure = Any
+
+
+class _Look(NamedTuple):
+    colour: str
+    marker: str
+    face: str
+
+
+_LOOKS = {
+    "better": _Look(COLOURS[0], "v", COLOURS[0]),
+    "fails less often": _Look(COLOURS[0], "v", PAPER),
+    "as good": _Look(COLOURS[2], "D", COLOURS[2]),
+    "not told apart": _Look(MUTED, "o", PAPER),
+    "worse": _Look(COLOURS[1], "^", COLOURS[1]),
+    "fails more often": _Look(COLOURS[1], "^", PAPER),
+    "cannot run": _Look(MUTED, "_", MUTED),
+}
+_ROW = 0.18
+
+
+def headline(league: League) -> str:
+    """Say in words what a league says."""
+    others = [word for word in league.overall if word != "baseline"]
+    words = ("better", "as good", "worse", "not told apart")
+    better, good, worse, unsure = map(others.count, words)
+    unable = others.count("cannot run")
+    first = league.groups[0]
+    return (
+        f"Over {_many(league.tasks, 'task')}, of {_many(others, 'optimizer')} {better} better than "
+        f"{league.baseline} with odds of at least {SURE:.0%}, {good} as good, {worse} worse, "
+        f"{unsure} not told apart{f', {unable} could not run' * bool(unable)}. The best average "
+        f"rank is {first[0]}'s, {np.nanmin(league.average_ranks):.1f} of {_ranked(league)}; "
+        f"{_rivals(len(first) - 1)} not told apart from it."
+    )
+
+
+def order(league: League) -> list[int]:
+    """Give the indices of the optimizers by average rank, the best first, the unranked last."""
+    return np.argsort(league.average_ranks, kind="stable").tolist()
+
+
+def columns(league: League) -> list[Column]:
+    """Give what a league says of every optimizer, in `order`: over all tasks, then task by task."""
+    shown = order(league)
+    tallies = [league.tallies[index] for index in shown]
+    baseline, tasks = league.baseline, len(league.tasks)
+    over = [
+        Column(
+            "overall",
+            f"Against {baseline}: better, as good or worse where the odds of it are at least "
+            f"{SURE:.0%}.",
+            [verdict_cell(league.overall[index]) for index in shown],
+        ),
+        Column(
+            "average rank",
+            f"Over the {tasks} tasks, 1 is the best; a dash for what did not run on each.",
+            [number_cell(float(league.average_ranks[index]), ".1f") for index in shown],
+        ),
+        Column(
+            "wins",
+            f"Tasks on which it is better than {baseline} or fails less often.",
+            [number_cell(each.wins) for each in tallies],
+        ),
+        Column(
+            "as good",
+            f"Tasks on which it is within {league.margin:.0%} of {baseline}.",
+            [number_cell(each.ties) for each in tallies],
+        ),
+        Column(
+            "not told apart",
+            f"Tasks that do not tell it from {baseline}.",
+            [number_cell(each.untold) for each in tallies],
+        ),
+        Column(
+            "losses",
+            f"Tasks on which it is worse than {baseline} or fails more often.",
+            [number_cell(each.losses) for each in tallies],
+        ),
+        Column(
+            "odds: better",
+            "The probability that on most tasks like these it is better, as good or worse; "
+            "small: as good, then worse.",
+            [_chances(*league.odds[index]) for index in shown],
+        ),
+    ]
+    note = (
+        f"And the other tasks: the verdict against {baseline} (its sign as in the pictures), with "
+        "the ratio of the losses where a difference is told."
+    )
+    return over + [
+        Column(name, note if task == 0 else "", [_of_task(league, task, index) for index in shown])
+        for task, name in enumerate(league.tasks)
+    ]
+
+
+def caveats(league: League) -> list[str]:
+    """Give what a reader of a league should not conclude from it."""
+    few = len(league.groups) == 1
+    apart = f"{league.critical_difference:.2f}"
+    return [
+        "It is about these tasks, which were chosen: other tasks may rank the optimizers "
+        "otherwise.",
+        "An average rank says nothing of by how much, and depends on who else takes part.",
+        "The verdicts of a task are corrected for its number of optimizers, not for that of tasks.",
+        *([f"No two average ranks differ by the {apart} that it takes to be told apart."] * few),
+    ]
+
+
+def plots(league: League) -> list[Plot]:
+    """Draw a league: what tells it best comes first."""
+    with style.drawing(STYLE):
+        return [_average_ranks(league), _verdicts(league), _odds(league)]
+
+
+def _ranked(league: League) -> int:
+    return int(np.count_nonzero(~np.isnan(league.average_ranks)))
+
+
+def _many(names: Sequence[str], what: str) -> str:
+    return f"{len(names)} {what}{'s' * (len(names) > 1)}"
+
+
+def _rivals(count: int) -> str:
+    return "1 other is" if count == 1 else f"{count or 'no'} others are"
+
+
+def _average_ranks(league: League) -> Plot:
+    """Lines of half the critical difference either way overlap where none is told."""
+    from matplotlib import ticker
+
+    shown = order(league)[: _ranked(league)]
+    names, places = [league.optimizers[index] for index in shown], league.average_ranks[shown]
+    own = league.average_ranks[league.optimizers.index(league.baseline)]
+    half = league.critical_difference / 2
+    figure, ax = _rows(names, league.baseline)
+    if not math.isnan(half):
+        ax.axvspan(own - half, own + half, color=MUTED, alpha=0.15, linewidth=0)
+    for row, (name, place) in enumerate(zip(names, places, strict=True)):
+        told = abs(place - own) >= league.critical_difference
+        look = _LOOKS["not told apart" if not told else "better" if place < own else "worse"]
+        if name == league.baseline:
+            look = _Look(INK, "o", INK)
+        ax.plot((place - half, place + half), (row, row), color=look.colour, linewidth=1.4)
+        ax.plot(place, row, look.marker, color=look.colour, markerfacecolor=look.face, markersize=5)
+    ticks = ticker.MaxNLocator(5, integer=True).tick_values(1, len(shown))
+    ax.set_xticks([1, *(tick for tick in ticks if 1 < tick <= len(shown))])
+    ax.set_xlabel("average rank, 1 is the best")
+    return Plot(
+        "ranks",
+        "Who ranks where",
+        "On each task the optimizers are ranked by their judged value; the mark is the average "
+        f"rank over {len(league.tasks)} tasks. Two are told apart where their lines do not "
+        f"overlap: each is half the critical difference of {league.critical_difference:.2f} either "
+        f"way (Nemenyi, at a level of {league.level:.0%} for all pairs). Filled triangles do not "
+        f"reach the grey band of {league.baseline}. That all rank alike has "
+        f"{_p(league.friedman.p_value)} (Friedman).{_unranked(league)}",
+        figure,
+    )
+
+
+def _verdicts(league: League) -> Plot:
+    """A grid whose shapes say what its colours say."""
+    shown = [index for index in order(league) if league.optimizers[index] != league.baseline]
+    figure, ax = _rows([league.optimizers[index] for index in shown], league.baseline, beside=2.2)
+    _shade(ax, league, shown)
+    for verdict, look in _LOOKS.items():
+        at = [
+            (task, row)
+            for row, index in enumerate(shown)
+            for task, verdicts in enumerate(league.verdicts)
+            if verdicts[index] == verdict
+        ]
+        if at:
+            x, y = zip(*at, strict=True)
+            ax.plot(x, y, look.marker, color=look.colour, markerfacecolor=look.face, label=verdict)
+    ax.set_xticks(range(len(league.tasks)), map(short, league.tasks), rotation=90)
+    ax.tick_params("x", length=0, labeltop=True, labelbottom=False)
+    ax.set_xlim(-0.6, len(league.tasks) - 0.4)
+    ax.grid(visible=True, axis="both", linewidth=0.4)
+    ax.spines[:].set_visible(False)
+    figure.legend(loc="outside lower left", ncols=2, frameon=False, handletextpad=0.2)
+    return Plot(
+        "verdicts",
+        "Task by task",
+        f"What each task says of each optimizer against {league.baseline}, best average rank "
+        "first. A shade tells by how much where a difference is told: the faintest by less than "
+        "20%, then by up to twice, then by more.",
+        figure,
+    )
+
+
+def _shade(ax: Axes, league: League, shown: Sequence[int]) -> None:
+    """Squares behind the marks, in three strengths, where the difference is told."""
+    told = np.array([[word in ("better", "worse") for word in row] for row in league.verdicts])
+    strength = np.digitize(np.abs(league.differences), np.log([1.2, 2.0]))
+    for colour, side in ((COLOURS[0], -1), (COLOURS[1], 1)):
+        for step, alpha in enumerate((0.1, 0.25, 0.45)):
+            at = told & (np.sign(league.differences) == side) & (strength == step)
+            x, y = np.nonzero(at[:, shown])
+            ax.plot(x, y, "s", color=colour, alpha=alpha, markersize=11, markeredgewidth=0)
+
+
+def _odds(league: League) -> Plot:
+    shown = [index for index in order(league) if not math.isnan(league.odds[index].better)]
+    figure, ax = _rows([league.optimizers[index] for index in shown], league.baseline, beside=1.2)
+    rows = np.arange(len(shown))
+    left = np.zeros(len(shown))
+    odds = np.array([league.odds[index] for index in shown]).reshape(-1, 3)
+    for word, share in zip(("better", "as good", "worse"), odds.T, strict=True):
+        colour = _LOOKS[word].colour
+        ax.barh(rows, share, left=left, height=0.7, color=colour, label=word, linewidth=0)
+        left += share
+    ax.axvline(SURE, color=INK, linewidth=0.8, linestyle=":")
+    ax.axvline(1 - SURE, color=INK, linewidth=0.8, linestyle=":")
+    ax.set(xlim=(0, 1), xlabel="probability")
+    figure.legend(loc="outside lower left", ncols=3, frameon=False)
+    return Plot(
+        "odds",
+        "What to expect of another task",
+        f"How probable it is that on most tasks like these an optimizer is better than "
+        f"{league.baseline}, as good (within {league.margin:.0%}), or worse: a Bayesian "
+        f"signed-rank test of the differences by task. Dotted: {SURE:.0%} either way.",
+        figure,
+    )
+
+
+def _unranked(league: League) -> str:
+    names = [league.optimizers[index] for index in order(league)[_ranked(league) :]]
+    return f" Not ranked, as not run on every task: {', '.join(names)}." if names else ""
+
+
+def _chances(better: float, as_good: float, worse: float) -> Cell:
+    if math.isnan(better):
+        return Cell("-")
+    return Cell(_share(better), f"{_share(as_good)}, {_share(worse)}", better)
+
+
+def _share(value: float) -> str:
+    """Draws are not so many that none of them says never."""
+    return "<1%" if value < 0.005 else ">99%" if value > 0.995 else f"{value:.0%}"
+
+
+def _of_task(league: League, task: int, index: int) -> Cell:
+    """A verdict as its sign; infinite differences sort beyond all others."""
+    verdict, difference = league.verdicts[task][index], float(league.differences[task, index])
+    ratio = _ratio(math.exp(min(difference, 700))) if verdict in ("better", "worse") else ""
+    return Cell(ratio, "", float(np.clip(difference, -1e9, 1e9)), verdict)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if 0.1 <= value < 10 else f"{value:.2g}"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _rows(names: Sequence[str], baseline: str, beside: float = 0.9) -> tuple[Figure, Axes]:
+    """A row for each name, the first on top, and inches for what is above and below."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4, beside + _ROW * len(names)), layout="constrained")
+    ax = figure.subplots()
+    ax.set_yticks(range(len(names)), map(short, names))
+    for name, label in zip(names, ax.get_yticklabels(), strict=True):
+        label.set_fontweight("bold" if name == baseline else "normal")
+    ax.tick_params("y", length=0)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.grid(visible=False, axis="y")
+    return figure, ax

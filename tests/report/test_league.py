@@ -1,0 +1,317 @@
+"""The league in words, in pictures and on its page."""
+
+import functools
+import itertools
+import math
+import pathlib
+import re
+import tempfile
+
+import numpy as np
+import pytest
+from pages import chromium, framed, read
+
+from jaxnet import report
+from jaxnet.compare import league as leagues
+from jaxnet.report import league, page, pictures, style
+
+INF, NAN = math.inf, math.nan
+WORDS = ("better", "worse", "as good", "not told apart", "fails more often", "fails less often")
+
+
+def made(tasks, optimizers):
+    """A league made up: every verdict, a difference to match; the last two do not run always."""
+    rng = np.random.default_rng(0)
+    lean = rng.normal(0, 0.3, optimizers)
+    differences = lean + rng.normal(0, 0.3, (tasks, optimizers))
+    differences[:, 0] = 0
+    verdicts = [["baseline"] * optimizers for _ in range(tasks)]
+    for task, index in itertools.product(range(tasks), range(1, optimizers)):
+        difference, word = differences[task, index], WORDS[(task + 5 * index) % 6]
+        if word == "fails more often":
+            differences[task, index] = INF
+        elif word != "fails less often":
+            side = "better" if difference < 0 else "worse"
+            word = side if abs(difference) > 0.2 else "as good"
+            word = word if abs(difference) > 0.04 or word != "as good" else "not told apart"
+        verdicts[task][index] = word
+    if optimizers > 4:
+        for index in (-1, -2):
+            differences[1, index], verdicts[1][index] = NAN, "cannot run"
+    return leagues.of(
+        tasks=[f"task_{index}" for index in range(tasks - 1)] + ['<i>last</i> & "best"'],
+        optimizers=["sgd", *(f"<b>rule</b>_{index}" for index in range(1, optimizers))],
+        baseline="sgd",
+        scores=np.exp(differences),
+        verdicts=verdicts,
+        differences=differences,
+    )
+
+
+MADE = {"few": lambda: made(4, 4), "many": lambda: made(16, 48)}
+
+
+@functools.cache
+def written(name):
+    """A league and its page."""
+    done = MADE[name]()
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "page.html")
+        report.write_league_page(done, path, "Rules on <tasks>", "jaxnet compare --task all")
+        return done, path.read_text("utf-8")
+
+
+@pytest.fixture(params=MADE)
+def any_league(request):
+    return written(request.param)
+
+
+def shown_names(done):
+    """By average rank, those without one last."""
+    names = np.array(done.optimizers)
+    return names[np.argsort(np.nan_to_num(done.average_ranks, nan=99), kind="stable")].tolist()
+
+
+def test_the_headline_counts_and_names_the_best():
+    done = written("many")[0]
+    words = [done.overall.count(word) for word in ("better", "as good", "worse", "not told apart")]
+    told = league.headline(done)
+    assert told.startswith(
+        f"Over 16 tasks, of 47 optimizers {words[0]} better than sgd with odds of at least 95%, "
+        f"{words[1]} as good, {words[2]} worse, {words[3]} not told apart. "
+    )
+    assert sum(words) == 47
+    best = shown_names(done)[0]
+    rivals = np.sum(done.average_ranks - np.nanmin(done.average_ranks) < done.critical_difference)
+    assert f"{best}'s, {np.nanmin(done.average_ranks):.1f} of 46; {rivals - 1} others are" in told
+    lonely = leagues.of(
+        ["one"],
+        ["sgd", "adam"],
+        "sgd",
+        np.array([[1.0, NAN]]),
+        [["baseline", "cannot run"]],
+        np.array([[0.0, NAN]]),
+    )
+    assert league.headline(lonely) == (
+        "Over 1 task, of 1 optimizer 0 better than sgd with odds of at least 95%, 0 as good, 0 "
+        "worse, 0 not told apart, 1 could not run. The best average rank is sgd's, 1.0 of 1; no "
+        "others are not told apart from it."
+    )
+    assert len(league.plots(lonely)) == 3
+
+
+def test_the_columns_say_what_the_league_says(any_league):
+    done = any_league[0]
+    every = {column.name: column.cells for column in league.columns(done)}
+    for row, name in enumerate(shown_names(done)):
+        index = done.optimizers.index(name)
+        assert every["overall"][row].word == done.overall[index]
+        rank = done.average_ranks[index]
+        assert every["average rank"][row].text == ("-" if np.isnan(rank) else f"{rank:.1f}")
+        tally = done.tallies[index]
+        counts = [
+            every[each][row].value for each in ("wins", "as good", "not told apart", "losses")
+        ]
+        assert counts == [tally.wins, tally.ties, tally.untold, tally.losses]
+        for task, verdicts in zip(done.tasks, done.verdicts, strict=True):
+            cell = every[task][row]
+            assert cell.word == verdicts[index]
+            assert bool(cell.text) == (cell.word in ("better", "worse"))
+
+
+def test_what_fails_sorts_beyond_all_and_what_did_not_run_has_no_number():
+    done = written("many")[0]
+    for task, column in enumerate(league.columns(done)[-16:]):
+        values = {word: [c.value for c in column.cells if c.word == word] for word in WORDS}
+        unable = [cell.value for cell in column.cells if cell.word == "cannot run"]
+        assert np.isnan(unable).all()
+        assert len(unable) == 2 * (task == 1)
+        assert min(values["fails more often"]) > max(values["worse"], default=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.5, "0.50"), (1.284, "1.28"), (0.0123, "0.012"), (123.4, "1.2e+02")]
+)
+def test_ratios_have_two_figures(value, shown):
+    assert league._ratio(value) == shown
+
+
+def test_odds_that_no_draw_denies_are_not_certain():
+    assert league._chances(1.0, 0.0, 0.0)[:2] == (">99%", "<1%, <1%")
+    assert league._chances(0.7, 0.25, 0.05)[:2] == ("70%", "25%, 5%")
+    assert league._chances(NAN, NAN, NAN).text == "-"
+
+
+def drawn(name, which):
+    done = written(name)[0]
+    return done, {plot.name: plot.figure for plot in league.plots(done)}[which].axes[0]
+
+
+def test_lines_of_the_ranks_overlap_where_two_are_not_told_apart():
+    done, ax = drawn("many", "ranks")
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    assert rows == shown_names(done)[:46]
+    lines = {rows[line.get_ydata()[0]]: line for line in ax.lines if len(line.get_xdata()) == 2}
+    marks = {rows[line.get_ydata()[0]]: line for line in ax.lines if len(line.get_xdata()) == 1}
+    together = {pair for group in done.groups for pair in itertools.combinations(group, 2)}
+    for one, other in itertools.combinations(rows, 2):
+        apart = lines[one].get_xdata()[1] <= lines[other].get_xdata()[0]
+        assert apart != ((one, other) in together)
+    shapes = {name: (mark.get_marker(), mark.get_markerfacecolor()) for name, mark in marks.items()}
+    own = done.average_ranks[0]
+    for name, (marker, face) in shapes.items():
+        gap = done.average_ranks[done.optimizers.index(name)] - own
+        if name == "sgd":
+            assert (marker, face) == ("o", style.INK)
+        elif abs(gap) < done.critical_difference:
+            assert (marker, face) == ("o", style.PAPER)
+        else:
+            assert (marker, face != style.PAPER) == ("v" if gap < 0 else "^", True)
+
+
+def test_the_grid_holds_each_verdict_at_its_place_told_without_colour():
+    done, ax = drawn("many", "verdicts")
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    names = {name[:17] + "…" if len(name) > 18 else name: name for name in shown_names(done)}
+    marks = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+    assert set(marks) == {*WORDS, "cannot run"}
+    looks = {
+        (line.get_marker(), line.get_markerfacecolor() == style.PAPER) for line in marks.values()
+    }
+    assert len(looks) == 7
+    cells = {}
+    for word, line in marks.items():
+        for task, row in zip(line.get_xdata(), line.get_ydata(), strict=True):
+            cells[task, names[rows[row]]] = word
+    assert cells == {
+        (task, name): verdicts[index]
+        for task, verdicts in enumerate(done.verdicts)
+        for index, name in enumerate(done.optimizers)
+        if name != "sgd"
+    }
+
+
+def test_a_shade_is_as_strong_as_the_difference_that_is_told():
+    done, ax = drawn("many", "verdicts")
+    rows = [name for name in shown_names(done) if name != "sgd"]
+    shades = [line for line in ax.lines if line.get_marker() == "s"]
+    shaded = set()
+    for line in shades:
+        for task, row in zip(line.get_xdata(), line.get_ydata(), strict=True):
+            index = done.optimizers.index(rows[row])
+            ratio = math.exp(abs(done.differences[task, index]))
+            strength = 0.1 if ratio < 1.2 else 0.25 if ratio < 2 else 0.45
+            assert line.get_alpha() == strength
+            side = "better" if line.get_color() == style.COLOURS[0] else "worse"
+            assert done.verdicts[task][index] == side
+            shaded.add((task, index))
+    assert len(shaded) == sum(row.count("better") + row.count("worse") for row in done.verdicts)
+
+
+def test_bars_of_the_odds_fill_their_rows():
+    done, ax = drawn("many", "odds")
+    widths = np.array([[bar.get_width() for bar in bars] for bars in ax.containers])
+    assert widths.shape == (3, 47)
+    np.testing.assert_allclose(widths.sum(axis=0), 1)
+    rows = [name for name in shown_names(done) if name != "sgd"]
+    best = done.odds[done.optimizers.index(rows[0])]
+    np.testing.assert_allclose(widths[:, 0], best)
+
+
+def test_caveats_are_those_that_hold():
+    few, many = league.caveats(written("few")[0]), league.caveats(written("many")[0])
+    assert [words for words in few if words not in many] == [
+        f"No two average ranks differ by the {written('few')[0].critical_difference:.2f} that it "
+        "takes to be told apart."
+    ]
+    captions = {plot.name: plot.caption for plot in league.plots(written("many")[0])}
+    assert captions["ranks"].endswith("every task: <b>rule</b>_46, <b>rule</b>_47.")
+
+
+def test_the_page_is_whole_safe_and_loads_nothing(any_league):
+    done, text = any_league
+    reader = read(text)
+    assert reader.faults == reader.open == []
+    tags = [tag for tag, _, _ in reader.tags]
+    assert not {"b", "i", "link", "img", "iframe", "object", "image"} & set(tags)
+    assert tags.count("script") == tags.count("title") == 1
+    ids = [attrs["id"] for _, attrs, _ in reader.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert not any("src" in attrs for _, attrs, _ in reader.tags)
+    assert reader.said("tbody/tr/th") == shown_names(done)
+    heads = [column.name for column in league.columns(done)]
+    assert reader.said("thead/tr/th") == ["optimizer", *heads]
+    assert reader.said("header/h1") == ["Rules on <tasks>"]
+    assert "jaxnet compare --task all" in reader.said("pre/code")
+    assert tags.count("svg") == len(league.plots(done)) == 3
+    styles = "".join(attrs.get("style", "") for _, attrs, where in reader.tags if "svg" in where)
+    assert not re.search(r"#[0-9a-f]{6}", styles)
+
+
+def test_fifty_optimizers_on_sixteen_tasks_stay_small_and_the_same():
+    assert len(written("many")[1].encode()) < 1e6
+    done = MADE["few"]()
+    parts = page._league_parts(done, "Rules on <tasks>", "")
+    assert parts["command"] == ""
+    assert parts["rows"] in written("few")[1]
+
+
+def test_a_picture_is_saved(tmp_path):
+    for plot in league.plots(MADE["few"]()):
+        path = tmp_path / f"{plot.name}.png"
+        pictures.save_plot(plot, path)
+        assert path.stat().st_size > 1000
+
+
+@pytest.mark.usefixtures("browser")
+def test_the_league_is_sorted_filtered_and_searched(tmp_path):
+    done, text = written("many")
+    script = """
+        const [search, verdict, column] =
+          page.querySelectorAll(".controls input, .controls select");
+        const shown = () => [...page.querySelectorAll("tbody tr")]
+          .filter((row) => row.getClientRects().length)
+          .map((row) => row.cells[0].textContent);
+        const type = (field, value) => {
+          field.value = value;
+          field.dispatchEvent(new Event("input", { bubbles: true }));
+          return shown();
+        };
+        const heads = [...page.querySelectorAll("thead th")];
+        const columns = [...column.options].map((each) => each.text);
+        const better = type(verdict, "better");
+        const failing = (type(verdict, "fails more often"), type(column, column.options[3].value));
+        const one = type(search, "rule</b>_1");
+        type(search, ""); type(verdict, "");
+        heads.find((each) => each.textContent === "task_1").querySelector("button").click();
+        return [columns, better, failing, one, shown()];
+    """
+    columns, better, failing, one, by_task = framed(tmp_path, text, script)[0]
+    order = shown_names(done)
+    at = {name: index for index, name in enumerate(done.optimizers)}
+    assert columns == ["overall", *done.tasks]
+    assert better == [name for name in order if done.overall[at[name]] == "better"]
+    lost = [name for name in order if done.verdicts[2][at[name]] == "fails more often"]
+    assert failing == lost
+    assert one == [name for name in lost if "rule</b>_1" in name]
+    assert 0 < len(one) < len(lost)
+    values = [done.differences[1, at[name]] for name in by_task]
+    assert values[:-2] == sorted(values[:-2])
+    assert np.isnan(values[-2:]).all()
+
+
+@pytest.mark.usefixtures("browser")
+def test_the_page_is_no_wider_than_the_screen_and_prints_whole(tmp_path):
+    text = written("many")[1]
+    script = """
+        const root = page.documentElement;
+        return [root.clientWidth, root.scrollWidth];
+    """
+    for width, (client, scrolled) in zip(
+        (360, 800), framed(tmp_path, text, script, (360, 800)), strict=True
+    ):
+        assert scrolled <= client <= width
+    path, paper = tmp_path / "page.html", tmp_path / "page.pdf"
+    path.write_text(text, "utf-8")
+    chromium(tmp_path, path, f"--print-to-pdf={paper}")
+    assert 4 <= len(re.findall(rb"/Type /Page\b(?!s)", paper.read_bytes())) < 20
