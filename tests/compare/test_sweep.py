@@ -154,9 +154,7 @@ CHECKED = (0, 2, 4, 6, 7, 8)
 def test_each_run_is_the_run_alone(make_task, name, x64, standard_promotion):
     """Runs of seeds and rates in no order, more than a tile of them: all that is measured."""
     task = make_task()
-    found, _ = sweep.run(
-        task, optimizers.entry(name), at(RUNS), SHAPE, test=task.test is not None
-    )
+    found, _ = sweep.run(task, optimizers.entry(name), at(RUNS), SHAPE, test=task.test is not None)
     assert np.all(found.diverged == -1)
     assert np.all(found.evaluations == task.steps)
     for index in CHECKED:

@@ -385,9 +385,7 @@ def test_each_program_is_held_against_numpy_once(counted):
 
 SGD = optimizers.entry("sgd")
 TWIN = optimizers.join("twin", lambda learning_rate: optax.sgd(2 * learning_rate))
-RUNS = sweep.Trials(
-    np.array([0, 0, 1], np.int32), {"learning_rate": np.array([0.1, 0.2, 0.1])}
-)
+RUNS = sweep.Trials(np.array([0, 0, 1], np.int32), {"learning_rate": np.array([0.1, 0.2, 0.1])})
 TILE = sweep.Tile(1, 2)
 NAMED = sweep.Fast(True, ())
 
@@ -553,7 +551,10 @@ def test_the_fault_is_found_in_a_tile(part):
         metrics=(("last", absolute),),
         fast=WRONG,
     )._replace(**{part: MANY})
-    alone, trials = sweep.Tile(1, 1), sweep.Trials(np.zeros(1, np.int32), {"learning_rate": np.zeros(1)})
+    alone, trials = (
+        sweep.Tile(1, 1),
+        sweep.Trials(np.zeros(1, np.int32), {"learning_rate": np.zeros(1)}),
+    )
     with pytest.warns(RuntimeWarning, match=f"sweep: the fast path is left.*{part} last") as said:
         found, _ = sweep.run(asked, SGD, trials, alone, test=part == "test")
     assert len(said) == 1
