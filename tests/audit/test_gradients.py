@@ -213,6 +213,7 @@ def test_planted_mistakes_are_named(capsys):
     assert set(named) == LOCAL.keys() | GLOBAL.keys() | SIGNAL.keys()
     assert every >= 350
     assert right >= 0.95 * every
+    assert all(count["the mistake itself"] >= 0.8 * count.total() for count in named.values())
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
