@@ -176,7 +176,7 @@ def judged(seed):
         return verify.Program(None, probe).verify(inputs, inputs)
 
 
-@pytest.mark.parametrize("seed", [*range(34), 133, 246, 613, 636, 1293, 3135])
+@pytest.mark.parametrize("seed", [*range(20), 133, 246, 613, 636, 1293, 3135])
 def test_no_healthy_function_is_accused(seed):
     assert judged(seed) is None
 
