@@ -135,13 +135,10 @@ def compare(
         InputError: input that cannot be compared, named, before anything compiles.
         ImportError: the extra `compare` is not installed.
     """
-    checks.extra("compare", "scipy")
     entries = inputs.entries(optimizers, baseline)
-    most = replicates if until is None else max(until, replicates)
     checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=until or 1)
     words = {"title": title, "command": command}
-    inputs.check_words(words)
-    inputs.check_target(target)
+    inputs.check(words, target)
     searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
         loss=loss,
@@ -154,8 +151,6 @@ def compare(
         test=test,
         metrics={} if metrics is None else metrics,
     )
-    task = inputs.task(problem, fast)
-    inputs.check_size(searches, tuning_seeds, most, task.steps)
     tuning = Tuning("training" if validation is None else "validation", tuning_seeds, budget_of)
     judging = Judging(
         data="test" if test is not None else tuning.data,
@@ -167,14 +162,15 @@ def compare(
         margin=margin,
         looks=(replicates,),
     )
-    trained = _Trained(task, entries, searches, folder and Path(folder), on_progress)
-    return _compare(trained, tuning, judging, seed=seed, most=most, words=words)
+    trained = _Trained(problem, fast, entries, searches, folder and Path(folder), on_progress)
+    return _compare(trained, tuning, judging, seed=seed, most=until or 0, words=words)
 
 
 class _Trained(NamedTuple):
     """What is trained, by what, and where it is kept."""
 
-    task: sweep.Task
+    problem: inputs.Problem
+    fast: bool | None
     entries: Sequence[Entry]
     searches: Mapping[str, Search]
     folder: Path | None
@@ -191,7 +187,11 @@ def _compare(
     words: Mapping[str, str],
 ) -> Comparison:
     """Look once, and again at more replicates, up to the most, for as long as not all is told."""
-    task, entries, searches, folder, on_progress = trained
+    checks.extra("compare", "scipy")
+    problem, fast, entries, searches, folder, on_progress = trained
+    task = inputs.task(problem, fast)
+    replicates = max(most, judging.looks[0])
+    inputs.check_size(searches, tuning.seeds, replicates, task.steps)
     programs = inputs.programs(task, entries, searches)
     task = task._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
