@@ -137,8 +137,7 @@ def compare(
     """
     entries = inputs.entries(optimizers, baseline)
     checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=until or 1)
-    words = {"title": title, "command": command}
-    inputs.check(words, target)
+    inputs.check(words := {"title": title, "command": command}, target)
     searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
         loss=loss,
