@@ -14,10 +14,11 @@ import planted
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from scipy import stats
 
 from jaxnet import batches, losses, network, optimizers, spaces, training
 from jaxnet._guards import checks, records, sizes, verify
-from jaxnet.compare import comparison, phases, statistics, sweep
+from jaxnet.compare import comparison, phases, search, statistics, sweep
 from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Record, Seconds
 from jaxnet.errors import InputError
@@ -600,6 +601,90 @@ def test_what_is_worse_lost_or_fails_is_told():
     assert np.array_equal(runs_of(result, "fragile", "tuned").diverged >= 0, breaks)
     held = compare(own={"fragile": fragile, "sgd": "sgd"}, baseline="fragile", replicates=20)
     assert answer_of(held, "sgd").verdict == "fails less often"
+
+
+# The level that is promised, of the whole procedure.
+
+
+def noisy(params, batch):
+    """Three parameters, of which each batch tells something else."""
+    return jnp.sum(jnp.array([1.0, 0.3, 0.1]) * (params - batch.mean(axis=0)) ** 2)
+
+
+ROWS = np.random.default_rng(1).normal(size=(8, 3))
+MANY = {"epochs": None, "steps": 10, "validation": None, "test": None, "metrics": None}
+MANY |= {"replicates": 1200, "budget": 12, "tuning_seeds": 3, "seed": 3}
+
+
+def many(own, **settings):
+    """What is judged of each optimizer in many replicates of the smallest task there is."""
+    begin = functools.partial(jax.random.normal, shape=(3,))
+    result = compare(ROWS, own, noisy, begin, **(MANY | settings))
+    return [
+        np.log(runs_of(result, name, "tuned").final("training"))
+        for name in result.protocol.optimizers
+    ]
+
+
+def alarms(values, baseline, replicates):
+    """How many comparisons of so many replicates each say better or worse, and of how many."""
+    alpha = statistics.spent(1, 0.05)
+    pairs = zip(values.reshape(-1, replicates), baseline.reshape(-1, replicates), strict=True)
+    told = [statistics.paired(*each, alpha, "difference").p_value <= alpha for each in pairs]
+    return sum(told), len(told)
+
+
+def within_the_level(count, total):
+    """So many are no surprise where each comes with a chance of 5%."""
+    return stats.binom.sf(count - 1, total, 0.05) > 1e-3
+
+
+MINE = {"tune": {"mine": {"learning_rate": spaces.log(3e-4, 5.0)}}}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Plain SGD; itself under another name and of another range; and on seeds of its own.
+
+    With the last nothing is shared, and there is no difference at all.
+    """
+    return *many({"mine": "sgd"}, **MINE), *many(["sgd"], seed=4)
+
+
+@pytest.mark.parametrize("replicates", [10, 20])
+def test_plain_sgd_is_told_from_itself_no_more_often_than_the_level_says(plain, replicates):
+    assert np.isfinite(plain).all()
+    sgd, *others = plain
+    for other in others:
+        assert np.mean(sgd == other) < 0.01
+        assert within_the_level(*alarms(other, sgd, replicates))
+
+
+def test_judging_on_a_seed_that_tuned_breaks_the_level(plain, monkeypatch):
+    seeds = Protocol.seeds
+    monkeypatch.setattr(
+        Protocol, "seeds", lambda protocol: np.repeat(seeds(protocol)[:, :1], 4, axis=1)
+    )
+    assert not within_the_level(*alarms(many(["sgd"])[0], plain[0], 20))
+
+
+def test_one_search_for_all_that_judge_breaks_the_level(monkeypatch):
+    """As where settings are tuned once, and only then judged on many seeds."""
+    seeds, random = Protocol.seeds, search._random
+
+    def shared(protocol):
+        every = seeds(protocol)
+        firsts = np.arange(len(every)) // 20 * 20
+        return np.concatenate([every[:, :1], every[firsts, 1:]], axis=1)
+
+    monkeypatch.setattr(Protocol, "seeds", shared)
+    monkeypatch.setattr(
+        search,
+        "_random",
+        lambda seed, replicate, *more: random(seed, replicate // 20 * 20, *more),
+    )
+    sgd, mine = many({"mine": "sgd"}, **MINE)
+    assert not within_the_level(*alarms(mine, sgd, 20))
 
 
 # More replicates.
