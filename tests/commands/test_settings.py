@@ -14,7 +14,7 @@ from jaxnet import __main__, fitting, network, tables
 from jaxnet._guards import records, sizes
 from jaxnet.commands import _run, compare, settings, train
 from jaxnet.commands.settings import Compare, Predict, Train
-from jaxnet.compare import comparison
+from jaxnet.compare import sweep
 from jaxnet.errors import InputError
 from jaxnet.storage import files, models
 
@@ -182,9 +182,9 @@ IMPOSSIBLE = [
     ("train iris --seed 100000000000000000000", "seed: expected at most"),
     ("train iris --batch-size 100000000000000000000", "batch_size: expected at most"),
     ("compare iris --hidden 10000000000", "hidden: expected what fits"),
-    ("compare iris --replicates 1000000000", "replicates: expected at most 10000, got 1e9"),
+    ("compare iris --replicates 1000000000", "replicates: expected at most 10,000, got 1e9"),
     ("compare iris --replicates 1e9", "--replicates: expected a whole number"),
-    ("compare iris --until 1000000000", "replicates: expected at most 10000, got 1e9"),
+    ("compare iris --until 1000000000", "replicates: expected at most 10,000, got 1e9"),
     ("compare iris --seed 100000000000000000000", "seed: expected at most"),
     ("compare iris --steps 2000000000", "steps: expected at most 1e12 steps"),
     ("compare iris --margin 2", "margin: expected at most 1, got 2"),
@@ -205,10 +205,11 @@ def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, 
     def started(*_, **__):
         pytest.fail("allocated")
 
-    monkeypatch.setattr(network, "_draw", started)
-    if "batch" not in command:
-        monkeypatch.setattr(comparison, "compare", started)
-    monkeypatch.setattr(network, "init", started if "batch" not in command else network.init)
+    for name in ("verified", "compile_all"):
+        monkeypatch.setattr(sweep, name, started)
+    # One start is drawn to see what a comparison trains, once its network is known to fit.
+    if command.startswith("train") or "hidden" in command:
+        monkeypatch.setattr(network, "init", started)
     assert _run.outcome(lambda: __main__.run(command.split())) == 2
     refusal = capsys.readouterr().err
     assert refusal.startswith("error: ")
@@ -266,7 +267,7 @@ def test_settings_from_python_are_checked_too():
     with pytest.raises(InputError, match="epochs: expected a whole number, got 'many'"):
         train.run(Train("iris", epochs="many"))
     task = compare.table("iris", "target", (4,))
-    with pytest.raises(InputError, match="replicates: expected at most 10000"):
+    with pytest.raises(InputError, match="replicates: expected at most 10,000"):
         compare.run(settings.Trials(replicates=10**9), task)
 
 
