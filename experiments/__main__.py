@@ -20,11 +20,12 @@ def main(output: Path = Path("results")) -> None:
     print("\n")
     regression.main(output=output / "regression.png")
     print("\n")
-    trials = settings.Trials(optimizers=("momentum", "adam"), budget=8, tuning_seeds=2, epochs=5)
+    trials = settings.Trials(optimizers=("momentum", "adam"))
     folder = output / "optimizers"
     with report.progress("run") as on_progress:
-        result = compare.run(trials, tasks.digits(trials.hidden), folder, on_progress)
-    compare.show(result, folder)
+        result = compare.run(trials, tasks.TASKS["digits"](), folder, on_progress)
+    report.write_page(result, folder / "report.html")
+    compare.show(result, folder, trials.rows)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def shuffled(rows: int, batch_size: int, epochs: int, seed: int) -> Int32[np.nda
         InputError: a count below one, or a batch larger than the data.
     """
     checks.at_least_one(rows=rows, epochs=epochs)
-    check_size(rows, batch_size)
+    checks.batch_size(batch_size, rows)
     used = rows - rows % batch_size
     order = np.stack([shuffle(rows, seed, epoch)[:used] for epoch in range(epochs)])
     return order.reshape(-1, batch_size)
@@ -62,13 +62,3 @@ def take(
 def count(data: PyTree[Shaped[Array | np.ndarray, "N ..."]]) -> int:
     """Count the rows."""
     return len(jax.tree.leaves(data)[0])
-
-
-def check_size(rows: int, batch_size: int) -> None:
-    """Refuse a batch larger than the data.
-
-    Raises:
-        InputError: or of less than a row.
-    """
-    if not 1 <= batch_size <= rows:
-        raise InputError(f"batch_size: expected 1 to the {rows} rows of the data, got {batch_size}")

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -74,8 +75,8 @@ def begin(
     optimizer: Optimizer, params: PyTree, hyperparameters: Mapping[str, Any] | None = None
 ) -> Fit:
     """Give a run of `fit` before its first epoch; also what a checkpoint is restored into."""
-    progress = _beginning(optimizer)(params, optimizers.check(optimizer, hyperparameters))
-    return Fit(progress, {}, "running")
+    numbers = optimizers.check(optimizer, hyperparameters)
+    return Fit(_beginning(optimizer)(params, numbers), {}, "running")
 
 
 @functools.lru_cache(maxsize=64)
@@ -111,7 +112,7 @@ def fit(
 
     Every epoch sees each example once. Rows that do not fill a last batch make a smaller one, in
     the same program. A loss, gradient or parameter that is not finite ends the run, with the state
-    before that step, and a message that says where and why.
+    before that step, and a message that says where and why, which a RuntimeWarning tells as well.
 
     Args:
         loss: `(params, batch) -> []`, a mean over the examples of the batch, or a `Rule` of its
@@ -130,7 +131,8 @@ def fit(
         sharding: of a batch's first axis over devices; one device where None.
         on_progress: called between compiled chunks, about three times a second; what it raises
             ends the run.
-        resume: go on from here; the same arguments give the numbers of an uninterrupted run.
+        resume: go on from here; the same arguments give the numbers of an uninterrupted run. It is
+            of the structure, shapes and dtypes that `begin` gives of `optimizer` and `params`.
         hyperparameters: finite numbers for `optimizer`, by name, traced.
 
     Raises:
@@ -139,11 +141,13 @@ def fit(
     """
     checks.batch_size(batch_size, training.check(loss, params, data))
     checks.ends(epochs, patience, validation, metrics)
-    plan = Plan(loss, optimizer, tuple((metrics or {}).items()))
+    numbers = optimizers.check(optimizer, hyperparameters)
+    if resume:
+        checks.resumed(jax.eval_shape(_beginning(optimizer), params, numbers), resume.progress)
     now = resume or begin(optimizer, params, hyperparameters)
     job = _Job(
-        plan,
-        optimizers.check(optimizer, hyperparameters),
+        Plan(loss, optimizer, tuple((metrics or {}).items())),
+        numbers,
         jax.device_put(validation),
         _Layout(batch_size or 0, drop_last, sharding),
         epochs=epochs,
@@ -165,6 +169,8 @@ def fit(
         now = more._replace(history=history)
         if on_progress and now.outcome == "running":
             on_progress(now)
+    if now.outcome == "diverged":
+        warnings.warn(now.message, RuntimeWarning, stacklevel=2)
     idle = divergence.untrained(params, now.progress.run.state) if now.progress.epoch else ""
     return now._replace(message=now.message or idle)
 
@@ -232,11 +238,10 @@ class _Job:
     def verify(self, progress: Progress, chunk: _Chunk) -> str:
         """Hold what the program computes against NumPy, once, while the program is compiled."""
         orders = tuple(part[0] for _, part in self.layout.parts(chunk.orders[0]) if len(part))
-        at_start = progress.run.state.params, chunk.data, orders, self.validation
-        like, none = (progress, chunk.data, orders, self.validation), chunk._replace(count=0)
+        inputs = verify.Inputs(progress.run.state.params, chunk.data, orders, self.validation)
+        like, none = inputs._replace(params=progress), chunk._replace(count=0)
         program = _program(self.plan, self.layout)
-        program.refuse(at_start, like, lambda: self.call(progress, none))
-        return program.said(like)
+        return program.refuse(inputs, like, lambda: self.call(progress, none))
 
     def judge(self, now: Fit) -> Fit:
         """Say whether a run goes on."""
@@ -271,8 +276,8 @@ def _program(plan: Plan, layout: _Layout) -> verify.Program:
         def epoch(carry: Any) -> Any:
             i, before, history, _ = carry
             through = take_steps(chunk.orders[i], before)
-            goes_on = divergence.goes_on(through.run.state.opt_state)
-            finite = training.is_good(through.run) & (jnp.isfinite(through.run.total) | goes_on)
+            skips = divergence.goes_on(through.run.state.opt_state)
+            finite = training.is_good(through.run) & (jnp.isfinite(through.run.total) | skips)
             after, values = jax.lax.cond(chunk.ends, end, lambda p: (p, unmeasured), through)
             if validation is not None:
                 finite &= jnp.isfinite(values["validation_loss"])
@@ -345,8 +350,7 @@ def _in_memory(
         count = min(together, job.epochs - done)
         orders = np.zeros((most, rows), np.int32)
         for i in range(count):
-            whole = size == rows
-            orders[i] = np.arange(rows) if whole else batches.shuffle(rows, seed, done + i)
+            orders[i] = np.arange(rows) if size == rows else batches.shuffle(rows, seed, done + i)
         began = time.monotonic()
         yield job, _Chunk(on_device, orders, 0, count, stop=steps, ends=True)
         done += count

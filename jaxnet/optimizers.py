@@ -49,8 +49,7 @@ def check(optimizer: Any, hyperparameters: Mapping[str, Any] | None) -> dict[str
         if hyperparameters:
             raise InputError(
                 f"optimizer: expected a function of {', '.join(hyperparameters)}, such as "
-                "optax.sgd, "
-                "got an optimizer already made"
+                "optax.sgd, got an optimizer already made; give the function, or no hyperparameters"
             )
     elif not callable(optimizer):
         raise InputError(
@@ -69,8 +68,7 @@ def _check_arguments(make: Callable[..., Any], hyperparameters: Mapping[str, Any
         name = getattr(make, "__name__", repr(make))
         raise InputError(
             f"hyperparameters: expected those of {name}, got {dict(hyperparameters)}: {error}; "
-            "such "
-            'as hyperparameters={"learning_rate": 0.01}'
+            'give them as in hyperparameters={"learning_rate": 0.01}'
         ) from error
     except ValueError:  # a function that does not say what it takes
         return
@@ -92,13 +90,13 @@ def make(optimizer: Any, hyperparameters: Mapping[str, Any]) -> optax.GradientTr
         result = optimizer(**hyperparameters)
     except jax.errors.ConcretizationTypeError as error:
         raise InputError(
-            f"optimizer: expected hyperparameters it can be traced over, got "
+            "optimizer: expected hyperparameters it can be traced over, got "
             f"{', '.join(hyperparameters)}, of which it asks one for its value; bind that one with "
             "functools.partial"
         ) from error
     if not _is_made(result):
         raise InputError(
-            f"optimizer: expected a function that makes an optimizer; it gave {result!r}"
+            f"optimizer: expected a function that makes an optimizer, got one of {result!r}"
         )
     return result
 
@@ -109,8 +107,8 @@ def _evaluate(opt_state: PyTree, params: PyTree) -> PyTree:
     def averages(state: Any) -> bool:
         return isinstance(state, optax.contrib.ScheduleFreeState)
 
-    found = [state for state in jax.tree.leaves(opt_state, is_leaf=averages) if averages(state)]
-    return optax.contrib.schedule_free_eval_params(found[0], params) if found else params
+    states = [state for state in jax.tree.leaves(opt_state, is_leaf=averages) if averages(state)]
+    return optax.contrib.schedule_free_eval_params(states[0], params) if states else params
 
 
 def _evaluations(opt_state: PyTree) -> Int32[Array, ""]:

@@ -33,7 +33,7 @@ def stream(
         InputError: a batch size below one or larger than the data.
     """
     rows = batches.count(data)
-    batches.check_size(rows, batch_size)
+    checks.batch_size(batch_size, rows)
 
     def batches_of(epoch: int) -> Iterator[PyTree]:
         order = batches.shuffle(rows, seed, epoch)
@@ -63,6 +63,7 @@ def stacked(
             count = len(stack)
             together = together or count
             stack += stack[:1] * (together - count)
-            rows = jax.tree.map(lambda *leaves: np.concatenate(leaves), *stack)
+            rows = jax.device_put(jax.tree.map(lambda *leaves: np.concatenate(leaves), *stack))
             order = np.arange(together * size, dtype=np.int32).reshape(together, size)
-            yield jax.device_put(rows), order, count
+            del stack  # Else the batches of this chunk would be kept while the next are read.
+            yield rows, order, count

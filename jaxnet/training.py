@@ -305,9 +305,9 @@ def train(
     order = checks.order(order, check(loss, params, data))
     numbers, plan = optimizers.check(optimizer, hyperparameters), Plan(loss, optimizer)
     program = _program(plan, record)
-    at_start, like = (params, data, (order[0],), None), (params, data, order)
-    program.refuse(at_start, like, lambda: program.call(*like, numbers, 0))
-    state, records, why = attempt(plan, numbers, like, record)
+    inputs, problem = verify.Inputs(params, data, (order[0],)), (params, data, order)
+    program.refuse(inputs, problem, lambda: program.call(*problem, numbers, 0))
+    state, records, why = attempt(plan, numbers, problem, record)
     if why:
         warnings.warn(f"{why}; the state before it is kept", RuntimeWarning, stacklevel=2)
     return state, records
@@ -350,16 +350,16 @@ def _program(plan: Plan, record: Record) -> verify.Program:
     def steps_of(
         params: PyTree, data: PyTree, order: Array, numbers: dict[str, Array], steps: Array
     ) -> tuple[State, PyTree, Array]:
-        made = once.made(numbers)
+        plan = once.made(numbers)
 
         def at(t: Any, run: Run) -> tuple[Run, PyTree]:
-            return advance(made, run, batches.take(data, order[t]), t=t, record=record)
+            return advance(plan, run, batches.take(data, order[t]), t=t, record=record)
 
         def body(t: Array, carry: tuple[Run, PyTree]) -> tuple[Run, PyTree]:
             run, new = at(t, carry[0])
             return run, jax.tree.map(lambda all, one: all.at[t].set(one), carry[1], new)
 
-        first = begin(made.optimizer, params)
+        first = begin(plan.optimizer, params)
         shapes = jax.eval_shape(at, 0, first)[1]
         records = jax.tree.map(lambda one: _unrecorded(len(order), one), shapes)
         run, records = jax.lax.fori_loop(0, steps, body, (first, records))

@@ -46,7 +46,7 @@ def one_run(size: Size) -> Section:
     Raises:
         RuntimeError: a peer whose losses differ.
     """
-    work = work_of("adam", [(0, ADAM_RATE)])
+    work = work_of("adam", crossed(1, [ADAM_RATE]))
     ways, notes = peers.single_runs(work, _PACKAGES) if size.quick else single_ways(work)
     beside = peers.scikit_learn_runs(work)
     group = compare("One run on digits, 64-64-10, 10 epochs", ways, size.rounds, beside)

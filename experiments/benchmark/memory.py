@@ -23,7 +23,7 @@ _MANY = {"torch.func vmap": "torch", "plain vmap": "vmap", peers.SWEEP: "sweep"}
 
 def one_run(package: str) -> None:
     """Make one run on digits, the ways of a package; none where there is none."""
-    work = digits.work_of("adam", [(0, digits.ADAM_RATE)])
+    work = digits.work_of("adam", crossed(1, [digits.ADAM_RATE]))
     if package == "sklearn":
         ways = peers.scikit_learn_runs(work)
     else:

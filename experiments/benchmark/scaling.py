@@ -61,8 +61,8 @@ def _epoch(sizes: Sequence[int], count: int, way: str) -> Way:
 
 
 def _runs(count: int) -> Way:
-    pairs = crossed(-(-count // 16), notebooks.RATES["classifier"])[:count]
-    return peers.sweeping(notebooks.task("classifier", classifier.LOSS), "sgd", pairs)
+    trials = crossed(-(-count // 16), notebooks.RATES["classifier"]).first(count)
+    return peers.sweeping(notebooks.task("classifier", classifier.LOSS), "sgd", trials)
 
 
 def make(axis: str, size: int, way: str) -> Way:

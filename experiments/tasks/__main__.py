@@ -1,43 +1,55 @@
-"""Hold optax's optimizers against plain SGD on a task of ours, as `jaxnet compare` does."""
+"""Hold optimizers against plain SGD on tasks of ours, as `jaxnet compare` does on a table."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-from experiments import command, tasks
+import jaxnet
+from experiments import command
+from experiments.tasks import TASKS
 from jaxnet.commands import _run, compare, settings
 
 
 @dataclass(frozen=True)
 class Tried(settings.Trials):
-    """Tune each optimizer alike, run it on fresh seeds, and hold it against plain SGD.
+    """Hold optimizers against plain SGD on tasks, with the tuning of each in what is compared.
 
     The same command goes on where it was stopped.
 
     Args:
-        name: A notebook's set-up, scikit-learn's digits, or MNIST-1D.
+        names: Of tasks, or `all`; `list` prints what there are.
     """
 
-    name: Annotated[
-        Literal["classifier", "regression", "digits", "mnist1d"], tyro.conf.Positional
-    ] = "digits"
-
-
-def main(tried: tyro.conf.OmitArgPrefixes[Tried]) -> int:
-    """Tune each optimizer alike, run it on fresh seeds, and hold it against plain SGD."""
-    folder = tried.output or Path("results") / f"optimizers-{tried.name}"
-    return compare.compare(
-        tried, lambda: task(tried), folder, _run.shown("python -m experiments.tasks")
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAME ...]")] = (
+        "digits",
     )
 
 
-def task(tried: Tried) -> compare.Task:
-    """Give the task of that name."""
-    if tried.name == "digits":
-        return tasks.digits(tried.hidden)
-    return tasks.signals(tried.hidden) if tried.name == "mnist1d" else tasks.notebook(tried.name)
+def main(tried: tyro.conf.OmitArgPrefixes[Tried]) -> int:
+    """Hold optimizers against plain SGD on tasks; give the exit code.
+
+    Raises:
+        InputError: a task that there is not, or what the comparison refuses.
+    """
+    if tried.names == ("list",):
+        for name, make in TASKS.items():
+            print(f"{name:20} {make().about}")
+        return 0
+    names = list(TASKS) if tried.names == ("all",) else list(dict.fromkeys(tried.names))
+    for name in names:
+        if name not in TASKS:
+            raise jaxnet.InputError(
+                f"names: expected all, list or {', '.join(TASKS)}, got {name!r}"
+            )
+    folder = tried.output or Path("results") / f"optimizers-{'-'.join(tried.names)}"
+    return compare.compare(
+        tried,
+        lambda: {name: TASKS[name]() for name in names},
+        folder,
+        _run.shown("python -m experiments.tasks"),
+    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from experiments.tasks.task import Task, starting
+import jaxnet
+from experiments.tasks.task import starting
 from jaxnet import network
+from jaxnet.compare import Problem
 
 _DIMENSIONS = 20
 _DEPTH, _WIDTH = 4, 8
@@ -50,22 +52,22 @@ def _point(key: Key[Array, ""]) -> Float[Array, " D"]:
     return jax.random.normal(key, (_DIMENSIONS,))
 
 
-def quadratic(exponent: int) -> Task:
+def quadratic(exponent: int) -> Problem:
     """Give a quadratic whose condition is that power of ten."""
     about = f"a convex quadratic of condition 1e{exponent}, {_DIMENSIONS} dimensions off the axes"
     loss = Quadratic(10.0**exponent)
-    return Task(f"quadratic-1e{exponent}", loss, _point, steps=200, about=about)
+    return Problem(name=f"quadratic-1e{exponent}", loss=loss, init=_point, steps=200, about=about)
 
 
-def noisy() -> Task:
+def noisy() -> Problem:
     """Give a quadratic whose minimum is elsewhere in every batch; at zero on the average."""
     noises = np.random.default_rng(1).normal(size=(_NOISES, _DIMENSIONS)).astype(np.float32)
     still = np.zeros((1, _DIMENSIONS), np.float32)
-    return Task(
-        "noisy-quadratic",
-        Quadratic(100.0),
-        _point,
-        noises - noises.mean(axis=0),
+    return Problem(
+        name="noisy-quadratic",
+        loss=Quadratic(100.0),
+        init=_point,
+        data=noises - noises.mean(axis=0),
         epochs=4,
         batch_size=8,
         validation=still,
@@ -85,10 +87,10 @@ def _valley(key: Key[Array, ""]) -> Float[Array, "2"]:
     return jnp.array([-1.2, 1.0]) + jax.random.normal(key, (2,)) / 10
 
 
-def valley() -> Task:
+def valley() -> Problem:
     """Give Rosenbrock's function as a task."""
     about = "Rosenbrock's curved valley in 2 dimensions, from near (-1.2, 1) (Rosenbrock 1960)"
-    return Task("rosenbrock", rosenbrock, _valley, steps=500, about=about)
+    return Problem(name="rosenbrock", loss=rosenbrock, init=_valley, steps=500, about=about)
 
 
 def solution(params: network.Params, points: Float[Array | np.ndarray, " P"]) -> Float[Array, " P"]:
@@ -97,7 +99,7 @@ def solution(params: network.Params, points: Float[Array | np.ndarray, " P"]) ->
 
 
 def _value(params: network.Params, point: Float[Array, ""]) -> Float[Array, ""]:
-    return network.forward(params, point[None], jnp.tanh)[0]
+    return jaxnet.forward(params, point[None], jnp.tanh)[0]
 
 
 def equation(params: network.Params, batch: None) -> Float[Array, ""]:
@@ -109,17 +111,10 @@ def equation(params: network.Params, batch: None) -> Float[Array, ""]:
     return jnp.mean(residuals**2) + jnp.mean(solution(params, points[jnp.array([0, -1])]) ** 2)
 
 
-def _error(params: network.Params, batch: None) -> Float[Array, ""]:
-    del batch
-    points = jnp.linspace(0, jnp.pi, 50, dtype=params[0].bias.dtype)
-    return jnp.sqrt(jnp.mean((solution(params, points) - jnp.sin(points)) ** 2))
-
-
-def pinn() -> Task:
-    """Give a differential equation as a task, the error of its solution as the metric."""
+def pinn() -> Problem:
+    """Give a differential equation as a task."""
     about = "a network trained to obey u'' = -sin on 0 to pi (Raissi et al. 2019)"
-    metrics = {"error": _error}
-    return Task("pinn", equation, starting(1, 16, 1), steps=300, metrics=metrics, about=about)
+    return Problem(name="pinn", loss=equation, init=starting(1, 16, 1), steps=300, about=about)
 
 
 def product(params: Float[Array, "L W W"], batch: None) -> Float[Array, ""]:
@@ -133,7 +128,7 @@ def _matrices(key: Key[Array, ""]) -> Float[Array, "L W W"]:
     return jax.random.normal(key, (_DEPTH, _WIDTH, _WIDTH)) / np.sqrt(_WIDTH)
 
 
-def deep() -> Task:
+def deep() -> Problem:
     """Give a deep linear network as a task."""
     about = f"a linear network of {_DEPTH} layers, its loss full of saddles (Saxe et al. 2014)"
-    return Task("deep-linear", product, _matrices, steps=200, about=about)
+    return Problem(name="deep-linear", loss=product, init=_matrices, steps=200, about=about)

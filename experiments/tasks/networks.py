@@ -9,23 +9,26 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+import jaxnet
 from experiments import classifier, regression
 from experiments.tasks import mnist1d
-from experiments.tasks.task import Parts, Start, Task, classification, starting
-from jaxnet import losses, network
-from jaxnet.tables import tables
+from experiments.tasks.task import Parts, Start, classification, starting
+from jaxnet import losses, network, tables
+from jaxnet.compare import Problem
 
 
-def notebook(name: str) -> Task:
+def notebook(name: str) -> Problem:
     """Give a notebook's set-up: its data in full batches, judged by the training loss."""
     setting, epochs = {"classifier": (classifier, 100), "regression": (regression, 10)}[name]
     params, data = setting.set_up("float32")
     layers = [params[0].weight.shape[1], *(len(layer.bias) for layer in params)]
     about = f"the {name} notebook: its network, its data, {epochs} epochs"
-    return Task(name, setting.LOSS, starting(*layers), data, epochs=epochs, about=about)
+    return Problem(
+        name=name, loss=setting.LOSS, init=starting(*layers), data=data, epochs=epochs, about=about
+    )
 
 
-def table(name: str, epochs: int, hidden: Sequence[int] = (16,)) -> Task:
+def table(name: str, epochs: int, hidden: Sequence[int] = (16,)) -> Problem:
     """Give one of scikit-learn's tables: 60% of its rows to train, 20% to tune, 20% to judge."""
     split = tables.split(tables.read(name), "target", source=name)
     init = starting(split.encoder.inputs, *hidden, split.encoder.outputs)
@@ -33,14 +36,14 @@ def table(name: str, epochs: int, hidden: Sequence[int] = (16,)) -> Task:
     about = f"scikit-learn's {name}, a network of {'-'.join(map(str, hidden))} hidden units"
     if split.encoder.target.kind == "classification":
         return classification(
-            name, network.forward, init, parts, epochs=epochs, batch_size=16, about=about
+            name, jaxnet.forward, init, parts, epochs=epochs, batch_size=16, about=about
         )
     train, validation, test = parts
-    return Task(
-        name,
-        losses.BatchLoss(network.forward, optax.losses.l2_loss),
-        init,
-        train,
+    return Problem(
+        name=name,
+        loss=jaxnet.BatchLoss(jaxnet.forward, optax.losses.l2_loss),
+        init=init,
+        data=train,
         epochs=epochs,
         batch_size=16,
         validation=validation,
@@ -50,7 +53,7 @@ def table(name: str, epochs: int, hidden: Sequence[int] = (16,)) -> Task:
 
 
 def convolve(
-    layer: network.Layer, x: Float[Array, "H W C"], kernel: tuple[int, int]
+    layer: jaxnet.Layer, x: Float[Array, "H W C"], kernel: tuple[int, int]
 ) -> Float[Array, "P Q O"]:
     """Convolve an image in steps of 2 with kernels laid out as `weight [O, kernel x C]`.
 
@@ -77,10 +80,10 @@ def convolutional(
 def _kernels(sizes: Sequence[tuple[int, int]], key: Key[Array, ""]) -> network.Params:
     """Draw each layer by itself: the outputs of one are not the inputs of the next."""
     keys = jax.random.split(key, len(sizes))
-    return tuple(network.init(k, size)[0] for k, size in zip(keys, sizes, strict=True))
+    return tuple(jaxnet.init(k, size)[0] for k, size in zip(keys, sizes, strict=True))
 
 
-def digits_convolution() -> Task:
+def digits_convolution() -> Problem:
     """Give scikit-learn's digits to a small convolutional network."""
     split = tables.split(tables.read("digits"), "target")
     return classification(
@@ -94,16 +97,16 @@ def digits_convolution() -> Task:
     )
 
 
-def digits_autoencoder() -> Task:
+def digits_autoencoder() -> Problem:
     """Give scikit-learn's digits to a network that is to give them back through 8 numbers."""
     split = tables.split(tables.read("digits"), "target")
     train, validation, test = ((x, x) for x, _ in split[:3])
-    forward = functools.partial(network.forward, activation=jnp.tanh)
-    return Task(
-        "digits-autoencoder",
-        losses.BatchLoss(forward, optax.losses.l2_loss),
-        starting(64, 32, 8, 32, 64),
-        train,
+    forward = functools.partial(jaxnet.forward, activation=jnp.tanh)
+    return Problem(
+        name="digits-autoencoder",
+        loss=jaxnet.BatchLoss(forward, optax.losses.l2_loss),
+        init=starting(64, 32, 8, 32, 64),
+        data=train,
         epochs=5,
         batch_size=32,
         validation=validation,
@@ -121,18 +124,18 @@ def _signals() -> Parts:
     return train, tune, judge
 
 
-def _of_signals(name: str, forward: losses.Forward, init: Start, about: str) -> Task:
+def _of_signals(name: str, forward: losses.Forward, init: Start, about: str) -> Problem:
     about = f"MNIST-1D (Greydanus & Kobak 2024), {about}"
     return classification(name, forward, init, _signals(), epochs=5, batch_size=32, about=about)
 
 
-def signals() -> Task:
+def signals() -> Problem:
     """Give MNIST-1D to a fully connected network."""
     about = "a network of 32 hidden units"
-    return _of_signals("mnist1d", network.forward, starting(mnist1d.POINTS, 32, 10), about)
+    return _of_signals("mnist1d", jaxnet.forward, starting(mnist1d.POINTS, 32, 10), about)
 
 
-def signals_convolution() -> Task:
+def signals_convolution() -> Problem:
     """Give MNIST-1D to a small convolutional network."""
     return _of_signals(
         "mnist1d-convolution",

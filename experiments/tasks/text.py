@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from experiments.tasks.task import Task, classification
+import jaxnet
+from experiments.tasks.task import classification
 from jaxnet import network
+from jaxnet.compare import Problem
 
 # Words in capitals are replaced, each by one of the right; verbs agree with what does them.
 _GRAMMAR = {
@@ -43,10 +45,10 @@ def model(params: Params, x: Int[Array, " T"]) -> Float[Array, " V"]:
     """Give the scores of the next character after those of the context (Bengio et al. 2003)."""
     channels, layers = params
     characters = jax.nn.one_hot(x, len(channels), dtype=channels.dtype)
-    return network.forward(layers, (characters @ channels).reshape(-1), jnp.tanh)
+    return jaxnet.forward(layers, (characters @ channels).reshape(-1), jnp.tanh)
 
 
-def characters() -> Task:
+def characters() -> Problem:
     """Give the next character after 8 as a task: 2048 places train, 512 tune, 1000 judge."""
     alphabet, codes = np.unique(list(write(3560 + _CONTEXT)), return_inverse=True)
     codes = codes.astype(np.int32)
@@ -57,7 +59,7 @@ def characters() -> Task:
         first, second = jax.random.split(key)
         channels = jax.random.normal(first, (len(alphabet), _CHANNELS))
         sizes = _CONTEXT * _CHANNELS, _HIDDEN, len(alphabet)
-        return channels, network.init(second, sizes)
+        return channels, jaxnet.init(second, sizes)
 
     return classification(
         "characters",

@@ -37,23 +37,22 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
     Raises:
         InputError: a pytree without leaves; a leaf that is not an array of numbers.
     """
-    found = jax.tree.leaves(tree)
-    if not found:
+    arrays = jax.tree.leaves(tree)
+    if not arrays:
         raise InputError(f"{name}: expected at least one array, got an empty pytree")
-    for index, leaf in enumerate(found):
+    for index, leaf in enumerate(arrays):
         dtype = getattr(leaf, "dtype", None)
         # The kinds that NumPy knows first: this is on the way of every run.
         known = getattr(dtype, "kind", None) in tuple("biufc")
         if isinstance(leaf, jax.core.Tracer):
             raise InputError(
                 f"{path(name, tree, index)}: expected concrete arrays, whose values can be "
-                "checked, "
-                "got a tracer; inside jax.jit or jax.vmap call jaxnet.run instead"
+                "checked, got a tracer; inside jax.jit or jax.vmap call jaxnet.run instead"
             )
         if dtype is None or not (known or jnp.issubdtype(dtype, jnp.number)):
             got = type(leaf).__name__ if dtype is None else dtype
             raise InputError(f"{path(name, tree, index)}: expected an array of numbers, got {got}")
-    return found
+    return arrays
 
 
 def path(name: str, tree: PyTree, index: int) -> str:
@@ -82,9 +81,9 @@ def data(tree: PyTree, name: str = "data") -> int:
     Raises:
         InputError: not numbers; no rows, unequal rows, or a value that is not finite.
     """
-    found = leaves(name, tree)
-    rows = len(found[0]) if np.ndim(found[0]) else 0
-    for index, leaf in enumerate(found):
+    arrays = leaves(name, tree)
+    rows = len(arrays[0]) if np.ndim(arrays[0]) else 0
+    for index, leaf in enumerate(arrays):
         if np.ndim(leaf) == 0 or len(leaf) == 0:
             raise InputError(
                 f"{path(name, tree, index)}: expected at least one row along the first axis, got "
@@ -283,6 +282,35 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
         raise InputError(
             "validation: expected data, to measure metrics and early stopping on, got none"
         )
+
+
+def resumed(expected: PyTree, progress: PyTree) -> None:
+    """Refuse to go on from what is not as a run of these parameters and this optimizer has it.
+
+    Raises:
+        InputError: naming the first array of another shape or dtype, or of one run alone; or the
+            structures, where these alone differ.
+    """
+    ours, theirs = _kinds(expected), _kinds(progress)
+    for place in ours | theirs:
+        if ours.get(place) != theirs.get(place):
+            raise _another(place, ours.get(place, "nothing"), theirs.get(place, "nothing"))
+    structures = jax.tree.structure(expected), jax.tree.structure(progress)
+    if structures[0] != structures[1]:
+        raise _another("", *structures)
+
+
+def _kinds(tree: PyTree) -> dict[str, str]:
+    """Give the dtype and shape of each leaf by its path."""
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def _another(place: str, expected: Any, got: Any) -> InputError:
+    return InputError(
+        f"resume.progress{place}: expected {expected}, as params and optimizer give, got {got}; "
+        "give those that the run began with, or begin anew"
+    )
 
 
 def scalar(name: str, value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Why a run met a number that is not finite: loss, gradient or update, of which parameter.
 
-What is said is found by looking at the step that failed and the one before it.
+What it says comes of looking at the step that failed and the one before it.
 """
 
 import inspect
@@ -72,23 +72,23 @@ def explain(steps: Sequence[Any], optimizer: Any, at: str, *, first: bool) -> st
     names = (_first(step, step.updates, _is_gradient) for step in (*before, failed))
     climbing = next(filter(None, names), "")
     if not np.isfinite(failed.value):
-        said = f"the loss, {failed.value}, was not finite{at}"
+        fault = f"the loss, {failed.value}, was not finite{at}"
         cure = f"it was the first; {_START}" if first else _LOWER
     elif name := _first(failed, failed.grads, _not_finite):
-        said = f"the gradient of {name} was not finite{at}, of a loss of {failed.value:.3g}"
+        fault = f"the gradient of {name} was not finite{at}, of a loss of {failed.value:.3g}"
         leaf = _leaf(failed, failed.grads, name)
         cure = _SAFE if np.isnan(leaf).any() else f"it overflowed {leaf.dtype}: {_LOWER}"
     else:
         trees = failed.updates, failed.after.params
-        name = next((found for tree in trees if (found := _first(failed, tree, _not_finite))), "")
+        name = next(filter(None, (_first(failed, tree, _not_finite) for tree in trees)), "")
         if not name:
             # The sum of the losses of an epoch overflows before the loss does.
             return f"the loss, {failed.value:.3g}, times its rows was not finite{at}; {_LOWER}"
-        said = f"the update of {name} was not finite{at}, of a finite loss and gradient"
+        fault = f"the update of {name} was not finite{at}, of a finite loss and gradient"
         update, grad = (_leaf(failed, tree, name) for tree in (failed.updates, failed.grads))
         divided = (np.isnan(update) & (grad == 0)).any()
         cure = _divided(update.dtype, optimizer) if divided else _LOWER
-    return f"{said}; of {climbing}: {_PARTITION}" if climbing else f"{said}; {cure}"
+    return f"{fault}; of {climbing}: {_PARTITION}" if climbing else f"{fault}; {cure}"
 
 
 def _divided(dtype: Any, optimizer: Any) -> str:

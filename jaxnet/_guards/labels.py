@@ -52,8 +52,8 @@ def check_target(example_loss: ExampleLoss, prediction: Any, y: Any) -> None:
         explain(example_loss, prediction, y)
         raise InputError(
             f"y: expected targets of the prediction's shape {list(expected)}, or integer class "
-            f"labels, per example, got {y.dtype} of shape {list(got)}; give y as many "
-            "columns as the prediction has, such as y[:, None] for one"
+            f"labels, per example, got {y.dtype} of shape {list(got)}; give y as many columns as "
+            "the prediction has, such as y[:, None] for one"
         )
 
 
@@ -88,9 +88,8 @@ def check_range(example_loss: ExampleLoss, prediction: Any, labels: np.ndarray) 
     row = int(np.argmax((labels < 0) | (labels >= classes)))
     if classes == 1:
         raise InputError(
-            "y: expected class labels of a network with an output for each class, got "
-            f"one output, and {labels[row]} in row {row}; give it more, or choose a "
-            "loss of one output"
+            "y: expected class labels of a network with an output for each class, got one output, "
+            f"and {labels[row]} in row {row}; give it more, or choose a loss of one output"
         )
     raise InputError(
         f"y: expected class labels 0 to {classes - 1}, one for each of the network's "

@@ -2,6 +2,9 @@
 
 It shares neither fusions nor compile options with what XLA makes of the whole function, nor, but
 for the few operations that JAX carries out one by one here too, its arithmetic.
+
+Its tables are by the names of operations and take their parameters: of the rest that JAX does not
+promise, `jaxprs` knows.
 """
 
 import functools
@@ -13,7 +16,6 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from jax.extend import core
 from jax.typing import ArrayLike
 
 from jaxnet._guards import jaxprs
@@ -24,23 +26,10 @@ from jaxnet.errors import InputError
 _STEPS = 50_000
 # Operations on more numbers than these are JAX's, which uses all cores, but for what takes no time.
 _LARGE = 2**24
-_VIEWS = frozenset(["broadcast_in_dim", "reshape", "rev", "slice", "squeeze", "transpose"])
-# Functions called as they stand, beside those that `jaxprs` looks into.
-_CALLS = frozenset(
-    ["call", "checkpoint", "closed_call", "composite", "core_call", "eval_jaxpr", "remat2"]
-)
-
-# What only tells of a run is not told twice.
-_TOLD = frozenset(["debug_callback", "debug_print"])
-# Operations whose results are rounded, beside conversions to narrower numbers.
-_NAMES = """add add_any conv_general_dilated cos cumlogsumexp cumprod cumsum div dot_general erf
-exp exp2 expm1 integer_pow log log1p log2 logistic mul pow reduce_prod reduce_sum
-reduce_window_sum rsqrt scatter-add sin sqrt square sub tan tanh"""
-_ROUNDED = frozenset(_NAMES.split())
 
 
 def evaluate(
-    closed: core.ClosedJaxpr,
+    closed: jaxprs.Closed,
     arrays: Sequence[ArrayLike],
     wide: bool = False,
     random: np.random.Generator | None = None,
@@ -71,13 +60,13 @@ def evaluate(
         raise InputError(f"expected arrays of shapes {expected}, as they were traced, got {shapes}")
     interpreter = _Interpreter(wide, random)
     with np.errstate(all="ignore"):
-        given = [
+        inputs = [
             each if _is_extended(aval.dtype) else interpreter.constant(np.asarray(each, aval.dtype))
             for each, aval in zip(arrays, closed.in_avals, strict=True)
         ]
-        given = given if random is None else [*map(_flushed, given)]
-        found = interpreter.run(closed, given)
-    return [np.array(each) if isinstance(each, np.ndarray) else each for each in found]
+        inputs = inputs if random is None else [*map(_flushed, inputs)]
+        outputs = interpreter.run(closed, inputs)
+    return [np.array(each) if isinstance(each, np.ndarray) else each for each in outputs]
 
 
 class _Interpreter(NamedTuple):
@@ -86,10 +75,10 @@ class _Interpreter(NamedTuple):
     wide: bool
     random: np.random.Generator | None = None
 
-    def run(self, jaxpr: Any, given: list[Any]) -> list[Any]:
+    def run(self, jaxpr: Any, inputs: list[Any]) -> list[Any]:
         """Carry out a jaxpr, closed or open."""
-        given = [*map(self.constant, getattr(jaxpr, "consts", ())), *given]
-        return jaxprs.evaluate(getattr(jaxpr, "jaxpr", jaxpr), given, self.constant, self.apply)
+        inputs = [*map(self.constant, getattr(jaxpr, "consts", ())), *inputs]
+        return jaxprs.evaluate(getattr(jaxpr, "jaxpr", jaxpr), inputs, self.constant, self.apply)
 
     def constant(self, array: Any) -> Any:
         """Make a value of a constant; literals may be Python's own numbers."""
@@ -101,39 +90,38 @@ class _Interpreter(NamedTuple):
             return array
         return np.asarray(array, _widened(dtype) if self.wide else dtype)
 
-    def apply(self, equation: Any, given: list[Any]) -> list[Any]:
+    def apply(self, equation: Any, inputs: list[Any]) -> list[Any]:
         """Carry out one operation."""
-        name, parameters = equation.primitive.name, equation.params
-        if name in _TOLD:
+        name = equation.primitive.name
+        if name in jaxprs.TELLING:  # It is not told twice.
             return []
-        if name in _CALLS:
-            called = parameters.get("jaxpr") or parameters["call_jaxpr"]
-            return self.run(called, given)
+        if called := jaxprs.called(equation):
+            return self.run(called, inputs)
         if name in _CONTROL:
-            found = _CONTROL[name](self, equation, given)
-        elif name in _OPERATIONS and self.takes(equation, given):
-            found = _OPERATIONS[name](parameters, *map(_computed, given))
+            results = _CONTROL[name](self, equation, inputs)
+        elif name in _OPERATIONS and self.takes(equation, inputs):
+            results = _OPERATIONS[name](equation.params, *map(_computed, inputs))
         else:
-            found = NotImplemented
-        if found is NotImplemented:
-            found = self.bound(equation, given)
+            results = NotImplemented
+        if results is NotImplemented:
+            results = self.bound(equation, inputs)
         elif not equation.primitive.multiple_results:
-            found = [found]
-        outputs = zip(found, equation.outvars, strict=True)
-        found = [self.value(each, variable.aval.dtype) for each, variable in outputs]
+            results = [results]
+        pairs = zip(results, equation.outvars, strict=True)
+        results = [self.value(each, variable.aval.dtype) for each, variable in pairs]
         if self.random is None:
-            return found
-        found = [*map(self.rounded, found)] if _is_rounded(equation) else found
-        return [*map(_flushed, found)]
+            return results
+        results = [*map(self.rounded, results)] if jaxprs.is_rounded(equation) else results
+        return [*map(_flushed, results)]
 
-    def takes(self, equation: Any, given: list[Any]) -> bool:
+    def takes(self, equation: Any, inputs: list[Any]) -> bool:
         """Say whether NumPy carries it out."""
-        if not all(isinstance(each, np.ndarray) for each in given):
+        if not all(isinstance(each, np.ndarray) for each in inputs):
             return False
-        if self.wide or equation.primitive.name in _VIEWS:
+        if self.wide or equation.primitive.name in jaxprs.VIEWS:
             return True
-        made = sum(math.prod(variable.aval.shape) for variable in equation.outvars)
-        return made + sum(each.size for each in given) <= _LARGE
+        outputs = sum(math.prod(variable.aval.shape) for variable in equation.outvars)
+        return outputs + sum(each.size for each in inputs) <= _LARGE
 
     def rounded(self, array: Any) -> Any:
         """Move to near neighbours, as far as several roundings that agree in their direction."""
@@ -148,11 +136,11 @@ class _Interpreter(NamedTuple):
         moved += array
         return np.asarray(moved, array.dtype)
 
-    def bound(self, equation: Any, given: list[Any]) -> list[Any]:
+    def bound(self, equation: Any, inputs: list[Any]) -> list[Any]:
         """Let JAX carry out one operation, on arrays of the dtypes that were traced."""
         typed = [
             each.astype(variable.aval.dtype, copy=False) if isinstance(each, np.ndarray) else each
-            for each, variable in zip(given, equation.invars, strict=True)
+            for each, variable in zip(inputs, equation.invars, strict=True)
         ]
         with jax.ensure_compile_time_eval():
             return jaxprs.bind(equation, typed)
@@ -166,13 +154,6 @@ def _flushed(array: Any) -> Any:
         return array
     small = np.abs(array) < jnp.finfo(array.dtype).tiny
     return np.where(small, np.zeros_like(array, shape=()), array) if small.any() else array
-
-
-def _is_rounded(equation: Any) -> bool:
-    if equation.primitive.name == "convert_element_type":
-        (given,), (made,) = equation.invars, equation.outvars
-        return given.aval.dtype.itemsize > made.aval.dtype.itemsize
-    return equation.primitive.name in _ROUNDED
 
 
 @functools.cache
@@ -204,33 +185,24 @@ def _is_integer(*arrays: np.ndarray) -> bool:
 # Loops and branches.
 
 
-def _count(jaxpr: Any) -> int:
-    """Count the operations that a jaxpr carries out, those of a loop of unknown length once."""
-    count = len(jaxpr.eqns)
-    for parameters in (equation.params for equation in jaxpr.eqns):
-        inner = map(_count, core.jaxprs_in_params(parameters))
-        count += parameters.get("length", 1) * sum(inner)
-    return count
-
-
-def _cond(interpreter: _Interpreter, equation: Any, given: list[Any]) -> Any:
+def _cond(interpreter: _Interpreter, equation: Any, inputs: list[Any]) -> Any:
     branches = equation.params["branches"]
-    index, *operands = given
+    index, *operands = inputs
     return interpreter.run(branches[min(max(int(index), 0), len(branches) - 1)], operands)
 
 
-def _scan(interpreter: _Interpreter, equation: Any, given: list[Any]) -> Any:
+def _scan(interpreter: _Interpreter, equation: Any, inputs: list[Any]) -> Any:
     body, length = equation.params["jaxpr"], equation.params["length"]
     extended = any(_is_extended(each.aval.dtype) for each in [*equation.invars, *equation.outvars])
-    if extended or not 0 < length * _count(body.jaxpr) <= _STEPS:
+    if extended or not 0 < length * jaxprs.count(body.jaxpr) <= _STEPS:
         return NotImplemented
     carried = len(equation.outvars) - _longer(equation.outvars, body.jaxpr.outvars)
-    last = len(given) - _longer(equation.invars, body.jaxpr.invars)
-    shared, carry, scanned = given[: last - carried], given[last - carried : last], given[last:]
+    last = len(inputs) - _longer(equation.invars, body.jaxpr.invars)
+    shared, carry, scanned = inputs[: last - carried], inputs[last - carried : last], inputs[last:]
     stacked: list[Any] = [None] * length
     for at in range(length)[:: -1 if equation.params["reverse"] else 1]:
-        found = interpreter.run(body, [*shared, *carry, *(each[at, ...] for each in scanned)])
-        carry, stacked[at] = found[:carried], found[carried:]
+        results = interpreter.run(body, [*shared, *carry, *(each[at, ...] for each in scanned)])
+        carry, stacked[at] = results[:carried], results[carried:]
     return [*carry, *map(np.stack, zip(*stacked, strict=True))]
 
 
@@ -240,21 +212,21 @@ def _longer(outside: Sequence[Any], inside: Sequence[Any]) -> int:
     return sum(len(whole.aval.shape) > len(one.aval.shape) for whole, one in pairs)
 
 
-def _while(interpreter: _Interpreter, equation: Any, given: list[Any]) -> Any:
+def _while(interpreter: _Interpreter, equation: Any, inputs: list[Any]) -> Any:
     condition, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
     first, second = equation.params["cond_nconsts"], equation.params["body_nconsts"]
-    asked, shared, carry = given[:first], given[first : first + second], given[first + second :]
+    asked, shared, carry = inputs[:first], inputs[first : first + second], inputs[first + second :]
     if condition.out_avals[0].shape:
         return NotImplemented
-    for _ in range(_STEPS // (1 + _count(condition.jaxpr) + _count(body.jaxpr))):
+    for _ in range(_STEPS // (1 + jaxprs.count(condition.jaxpr) + jaxprs.count(body.jaxpr))):
         if not interpreter.run(condition, [*asked, *carry])[0]:
             return carry
         carry = interpreter.run(body, [*shared, *carry])
     return interpreter.bound(equation, [*asked, *shared, *carry])
 
 
-def _reduce_precision(interpreter: _Interpreter, equation: Any, given: list[Any]) -> Any:
-    return given[0] if interpreter.wide else NotImplemented
+def _reduce_precision(interpreter: _Interpreter, equation: Any, inputs: list[Any]) -> Any:
+    return inputs[0] if interpreter.wide else NotImplemented
 
 
 _CONTROL: dict[str, Callable[[_Interpreter, Any, list[Any]], Any]] = {
@@ -495,17 +467,17 @@ def _windows(
     batch, rank = indices.shape[:-1], len(shape)
     starts = dict(zip(indexed, np.moveaxis(indices, -1, 0).astype(np.int64), strict=True))
     for axis, other in zip(batched, along, strict=True):
-        places = [-1 if at == other else 1 for at in range(len(batch))]
-        starts[axis] = np.arange(batch[other]).reshape(places)
-    inside, found = np.ones(batch, bool), []
+        sides = [-1 if at == other else 1 for at in range(len(batch))]
+        starts[axis] = np.arange(batch[other]).reshape(sides)
+    inside, places = np.ones(batch, bool), []
     for axis, size in enumerate(sizes):
         offsets = np.arange(size).reshape([-1] + [1] * (rank - 1 - axis))
         if axis in starts:
             start, most = starts[axis], shape[axis] - size
             inside = inside & (start >= 0) & (start <= most)
             offsets = np.clip(start, 0, most).reshape(start.shape + (1,) * rank) + offsets
-        found.append(offsets)
-    return tuple(found), np.asarray(inside)
+        places.append(offsets)
+    return tuple(places), np.asarray(inside)
 
 
 def _gather(p: Any, x: np.ndarray, indices: np.ndarray) -> Any:
@@ -515,14 +487,15 @@ def _gather(p: Any, x: np.ndarray, indices: np.ndarray) -> Any:
     batched = numbers.operand_batching_dims, numbers.start_indices_batching_dims
     places, inside = _windows(x.shape, indices, sizes, numbers.start_index_map, *batched)
     batch = inside.shape
-    found = np.broadcast_to(x[places], (*batch, *sizes))
+    windows = np.broadcast_to(x[places], (*batch, *sizes))
     if mode == _MODES.FILL_OR_DROP and not inside.all():
         value = _filler(x.dtype) if p["fill_value"] is None else p["fill_value"]
-        found = np.where(inside.reshape(batch + (1,) * x.ndim), found, np.asarray(value, x.dtype))
+        known = inside.reshape(batch + (1,) * x.ndim)
+        windows = np.where(known, windows, np.asarray(value, x.dtype))
     gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
     kept = [size for axis, size in enumerate(sizes) if axis not in gone]
     last = range(len(batch), len(batch) + len(kept))
-    return np.moveaxis(found.reshape((*batch, *kept)), last, numbers.offset_dims)
+    return np.moveaxis(windows.reshape((*batch, *kept)), last, numbers.offset_dims)
 
 
 def _filler(dtype: np.dtype) -> Any:
@@ -586,9 +559,9 @@ def _matrices(
 ) -> np.ndarray:
     """Give one matrix, or an array of them, as BLAS takes it."""
     shape = [math.prod(x.shape[axis] for axis in group) for group in (batch, rows, columns)]
-    found = x.transpose(*batch, *rows, *columns).reshape(shape if batch else shape[1:])
-    turned = found.ndim == 2 and found.flags.f_contiguous
-    return found if turned else np.ascontiguousarray(found)
+    matrices = x.transpose(*batch, *rows, *columns).reshape(shape if batch else shape[1:])
+    turned = matrices.ndim == 2 and matrices.flags.f_contiguous
+    return matrices if turned else np.ascontiguousarray(matrices)
 
 
 def _limits(dtype: np.dtype) -> tuple[Any, Any]:
@@ -624,8 +597,8 @@ def _accumulate(function: np.ufunc) -> Callable[..., Any]:
     def accumulate(p: Any, x: np.ndarray) -> Any:
         axis = p["axis"]
         x = np.flip(x, axis) if p["reverse"] else x
-        found = function.accumulate(x, axis, dtype=x.dtype)
-        return np.flip(found, axis) if p["reverse"] else found
+        folded = function.accumulate(x, axis, dtype=x.dtype)
+        return np.flip(folded, axis) if p["reverse"] else folded
 
     return accumulate
 

@@ -59,8 +59,8 @@ def check_steps(epochs: int, rows: int, batch_size: int, runs: int = 1) -> None:
             f"epochs, {_about(steps)} steps; give fewer epochs{' or runs' * (runs > 1)}"
         )
     # The losses of training and validation and a metric, held while one more is joined to them.
-    held = epochs * 3 * _FLOAT * 2
-    check_bytes("epochs", held * runs, f"the history of {_about(epochs)}", "give fewer epochs")
+    history = epochs * 3 * _FLOAT * 2
+    check_bytes("epochs", history * runs, f"the history of {_about(epochs)}", "give fewer epochs")
 
 
 def check_comparison(
@@ -101,8 +101,7 @@ def check_bytes(name: str, needed: int, what: str, cure: str) -> None:
     if needed > 0.8 * there:
         raise InputError(
             f"{name}: expected what fits the machine's {_about(there)} bytes of memory, got "
-            f"{what}, "
-            f"which take about {_about(needed)}; {cure}"
+            f"{what}, which take about {_about(needed)}; {cure}"
         )
 
 

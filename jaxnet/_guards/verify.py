@@ -100,8 +100,9 @@ def differences(pending: Pending) -> list[Difference]:
     try:
         return _differences(pending, got)
     except Exception as error:
-        said = f"could not be held against NumPy: {type(error).__name__}: {error}"
-        raise UnverifiedError(said) from error
+        raise UnverifiedError(
+            f"could not be held against NumPy: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _differences(pending: Pending, got: dict[str, PyTree]) -> list[Difference]:
@@ -118,11 +119,11 @@ def _differences(pending: Pending, got: dict[str, PyTree]) -> list[Difference]:
         return [jax.tree.unflatten(tree, each) for each in drawn]
 
     expected = jax.tree.unflatten(tree, evaluate(leaves))
-    found = []
+    apart = []
     for name, value in got.items():
         others = functools.partial(lambda name: [each[name] for each in noise()], name)
-        found += [d for d in [_difference(name, value, expected[name], others)] if d]
-    return sorted(found, key=lambda each: -each.error)
+        apart += [d for d in [_difference(name, value, expected[name], others)] if d]
+    return sorted(apart, key=lambda each: -each.error)
 
 
 def _near(leaf: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -210,6 +211,34 @@ def refusal(difference: Difference) -> str:
     )
 
 
+class Inputs(NamedTuple):
+    """What a run computes of at its start, and its probe with it.
+
+    Attributes:
+        params: where it starts. data: N rows.
+        orders: the rows of its first batch, shape [B], and of a smaller last one where it has one.
+        validation: what it is judged on, or None.
+    """
+
+    params: PyTree
+    data: PyTree
+    orders: tuple[Any, ...]
+    validation: PyTree | None = None
+
+
+class Signature(NamedTuple):
+    """What tells apart what is compiled apart.
+
+    Attributes:
+        structure: of the arguments. kinds: the shape and dtype of each leaf.
+        default: JAX's float, of constants.
+    """
+
+    structure: Any
+    kinds: tuple[tuple[tuple[int, ...], Any], ...]
+    default: Any
+
+
 @dataclasses.dataclass
 class Program:
     """What runs do, compiled, and what they compute at their start, held against NumPy once.
@@ -217,29 +246,32 @@ class Program:
     Attributes:
         call: the runs. probe: jitted, gives a dict of pytrees by name.
         plain: jitted, what the probe is held against; its own operations where None.
-        found: the largest difference beyond rounding, or None, by what the runs were given.
-        unverified: why what they were given could not be held against NumPy, where it could not.
+        found: the largest difference beyond rounding, or None, by what runs are like.
+        unverified: why such runs could not be held against NumPy, where they could not.
     """
 
     call: Any
     probe: Any
     plain: Any = None
-    found: dict[Any, Difference | None] = dataclasses.field(default_factory=dict)
-    unverified: dict[Any, str] = dataclasses.field(default_factory=dict)
+    found: dict[Signature, Difference | None] = dataclasses.field(default_factory=dict)
+    unverified: dict[Signature, str] = dataclasses.field(default_factory=dict)
 
     def verify(
-        self, given: tuple[Any, ...], like: PyTree, compiling: Callable[[], Any] = lambda: None
+        self,
+        inputs: Inputs | tuple[Any, ...],
+        like: PyTree,
+        compiling: Callable[[], Any] = lambda: None,
     ) -> Difference | None:
         """Hold the probe against NumPy, once for all runs of the same shapes.
 
         Args:
-            given: to the probe.
+            inputs: of the probe, one for each of its arguments.
             like: arrays whose shapes and dtypes tell programs apart.
             compiling: compiles the runs meanwhile.
         """
         told_apart = signature(like)
         if told_apart not in self.found:
-            pending = begin(self.probe, *given, plain=self.plain)
+            pending = begin(self.probe, *inputs, plain=self.plain)
             compiling()
             try:
                 self.found[told_apart] = next(iter(differences(pending)), None)
@@ -249,17 +281,16 @@ class Program:
                 self.unverified[told_apart] = str(error)
         return self.found[told_apart]
 
-    def refuse(
-        self, given: tuple[Any, ...], like: PyTree, compiling: Callable[[], Any] = lambda: None
-    ) -> None:
-        """Verify, and refuse what does not agree.
+    def refuse(self, inputs: Inputs, like: PyTree, compiling: Callable[[], Any]) -> str:
+        """Verify, and refuse what does not agree; say how it came out.
 
         Raises:
             InputError: naming it.
         """
-        difference = self.verify(given, like, compiling)
+        difference = self.verify(inputs, like, compiling)
         if difference:
             raise InputError(refusal(difference))
+        return self.said(like)
 
     def said(self, like: PyTree) -> str:
         """Say how what was verified for `like` came out, where no difference was found."""
@@ -267,8 +298,8 @@ class Program:
         return f"not verified: {why}" if why else AGREES
 
 
-def signature(tree: PyTree) -> Any:
-    """Tell apart what is compiled apart: structure, shapes, dtypes, and JAX's default float."""
+def signature(tree: PyTree) -> Signature:
+    """Tell apart what is compiled apart."""
     leaves, structure = jax.tree.flatten(tree)
     kinds = tuple((np.shape(leaf), leaf.dtype) for leaf in leaves)
-    return structure, kinds, jnp.result_type(float)
+    return Signature(structure, kinds, jnp.result_type(float))

@@ -46,11 +46,11 @@ def check() -> None:
         requirements = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         return
-    found = (re.fullmatch(r"(jax|jaxlib)([<>=!][^;]*)", each) for each in requirements)
+    matches = (re.fullmatch(r"(jax|jaxlib)([<>=!][^;]*)", each) for each in requirements)
     # Metadata sorts the exceptions before the bound that they are exceptions from.
     expected = {
         each[1]: sorted(each[2].split(","), key=lambda clause: clause.startswith("!="))
-        for each in found
+        for each in matches
         if each
     }
     for name, clauses in expected.items():

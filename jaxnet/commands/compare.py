@@ -1,8 +1,10 @@
 """Hold optax's optimizers against plain SGD, on a table."""
 
 import dataclasses
+import itertools
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from jaxnet import devices, network, optimizers, report, spaces, tables
 from jaxnet._guards import records, sizes
 from jaxnet.commands import _interrupts, _run
 from jaxnet.commands.settings import Compare, Trials
-from jaxnet.compare import Problem, comparison, phases
+from jaxnet.compare import Problem, comparison, league, phases
 from jaxnet.storage import models
 
 
@@ -61,8 +63,7 @@ def run(
 
     Args:
         settings: what is tried; `hidden` and `output` are the problem's and the command's.
-        problem: from `table`, or another; its length and batch size hold where the settings say
-            nothing.
+        problem: from `table`, or another, of the length and the batch size to compare at.
         folder: where what is done is kept; the same call then goes on from there.
         on_progress: told after each tile of runs. command: what made them, for the report.
 
@@ -81,17 +82,15 @@ def run(
         axis = spaces.choice(*settings.learning_rates)
         tune = {name: {"learning_rate": axis} for name in (settings.baseline, *names)}
     baseline = "plain SGD" if settings.baseline == "sgd" else settings.baseline
-    given = settings.epochs is not None or settings.steps is not None
-    lasting = settings if given else problem
     return comparison.compare(
         problem.loss,
         problem.init,
         problem.data,
         list(dict.fromkeys(names)),
         title=f"Optimizers against {baseline} on {problem.name}",
-        epochs=lasting.epochs,
-        steps=lasting.steps,
-        batch_size=settings.batch_size or problem.batch_size,
+        epochs=problem.epochs,
+        steps=problem.steps,
+        batch_size=problem.batch_size,
         validation=problem.validation,
         test=problem.test,
         metrics=problem.metrics,
@@ -118,39 +117,79 @@ def main(settings: Compare) -> int:
     """Compare on a table; write the report and print the answer; give the exit code."""
     folder = settings.output or Path("results") / f"optimizers-{Path(settings.data).stem}"
 
-    def of_table() -> Problem:
-        return table(settings.data, settings.target, settings.hidden)
+    def of_table() -> dict[str, Problem]:
+        problem = table(settings.data, settings.target, settings.hidden)
+        return {problem.name: problem}
 
     return compare(settings, of_table, folder, _run.shown("jaxnet compare"))
 
 
-def compare(settings: Trials, make: Callable[[], Problem], folder: Path, command: str) -> int:
-    """Make a problem, compare on it and show what came out; give the exit code.
+def varied(settings: Trials, problems: Mapping[str, Problem]) -> dict[str, Problem]:
+    """Give the problems at each length and batch size that the settings ask for."""
+    lengths: list[dict[str, Any]] = [{"epochs": n, "steps": None} for n in settings.epochs]
+    lengths += [{"epochs": None, "steps": n} for n in settings.steps]
+    sizes = [{"batch_size": n} for n in settings.batch_size]
+    cases = {}
+    for (name, problem), length, size in itertools.product(
+        problems.items(), lengths or [{}], sizes or [{}]
+    ):
+        changed = {**length, **size}
+        several = {key for key in changed if len(getattr(settings, key)) > 1}
+        words = [f"{key.replace('_', ' ')} {changed[key]}" for key in sorted(several)]
+        label = ", ".join([name, *words])
+        cases[label] = dataclasses.replace(problem, name=label, **changed)
+    return cases
+
+
+def compare(
+    settings: Trials, make: Callable[[], Mapping[str, Problem]], folder: Path, command: str
+) -> int:
+    """Make problems, compare on each and show what came out; give the exit code.
+
+    Several are put together in a league; each has a folder of its own.
 
     Args:
-        settings: what is tried. make: gives the problem.
+        settings: what is tried. make: gives the problems by name.
         folder: of results. command: what made them, for the report.
     """
     devices.use_all_cores()
     devices.first()
     cache()
-    problem = make()
+    problems = varied(settings, make())
+    alone, results = len(problems) == 1, {}
     try:
-        with report.progress("run") as told:
-            result = run(settings, problem, folder, told, command)
+        with report.progress("run") as on_progress:
+            for name, problem in problems.items():
+                own = folder if alone else folder / re.sub(r"[ ,]+", "-", name)
+                results[name] = run(settings, problem, own, on_progress, command)
+                report.write_page(results[name], own / "report.html")
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
         return _interrupts.STOPPED
-    show(result, folder)
+    if alone:
+        (result,) = results.values()
+        show(result, folder, settings.rows)
+    else:
+        show_league(results, folder, command, settings.rows)
     return 0
 
 
-def show(result: comparison.Comparison, folder: Path) -> None:
-    """Write the report and its pictures into the folder, and print the answers."""
-    report.write_page(result, folder / "report.html")
+def show(result: comparison.Comparison, folder: Path, rows: int) -> None:
+    """Print the answers, and where the report is."""
     print(f"{_run.describe(dataclasses.asdict(result.log.provenance))}\n")
-    report.show(result)
+    report.show(result, rows)
     print(f"\nReport: {folder / 'report.html'}\nEvery run: {folder / 'runs.parquet'}")
+
+
+def show_league(
+    results: Mapping[str, comparison.Comparison], folder: Path, command: str, rows: int
+) -> None:
+    """Write the page of a league, and print what it says."""
+    together = league.of_comparisons(results)
+    title = f"{len(together.optimizers)} optimizers on {len(together.tasks)} tasks"
+    report.write_league_page(together, folder / "report.html", title, command)
+    report.show_league(together, title, rows)
+    print(f"\nReport: {folder / 'report.html'}, and one in the folder of each task")
 
 
 def cache() -> None:

@@ -118,10 +118,12 @@ class Trials:
         maximised: More of it is better.
         to: That loss; the baseline's own at its end where not given.
         margin: The share of the baseline's loss within which another is as good.
-        epochs: Passes over the training rows in each run; the task's own where not given.
+        epochs: Passes over the training rows in each run; the task's own where not given. Several
+            make a comparison of each, and a league of them all, as below.
         steps: Of each run, in place of epochs.
         batch_size: Rows of a step; the task's own where not given.
         hidden: Sizes of the hidden layers.
+        rows: Optimizers in the table that is printed; the report has all.
         output: The folder of results; results/ and the name of the data where not given.
     """
 
@@ -142,10 +144,11 @@ class Trials:
     maximised: bool = False
     to: Annotated[float | None, _optional("LOSS")] = None
     margin: Share = MARGIN
-    epochs: Annotated[Count | None, _optional("N")] = None
-    steps: Annotated[Count | None, _optional("N")] = None
-    batch_size: Annotated[Count | None, _optional("N")] = None
+    epochs: Annotated[tuple[Count, ...], _optional("[N ...]")] = ()
+    steps: Annotated[tuple[Count, ...], _optional("[N ...]")] = ()
+    batch_size: Annotated[tuple[Count, ...], _optional("[N ...]")] = ()
     hidden: Sizes = (64,)
+    rows: Count = 20
     output: Folder = None
 
 

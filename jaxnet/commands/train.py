@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -339,7 +340,10 @@ def _train(settings: Train, folder: Path) -> int:
         _leaving_nothing(folder / "checkpoints"),
         _signals() as signals,
         report.progress("epoch") as show_progress,
+        warnings.catch_warnings(),
     ):
+        # The summary says so.
+        warnings.filterwarnings("ignore", ".*; the state before it is kept", RuntimeWarning)
         try:
             result = run(
                 settings,

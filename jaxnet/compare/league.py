@@ -1,4 +1,4 @@
-"""What many tasks say together: ranks, wins and losses, and the odds (extra `compare`).
+"""What many tasks say together: ranks, wins and losses, and chances (extra `compare`).
 
 Shapes: N tasks, A optimizers.
 """
@@ -6,20 +6,20 @@ Shapes: N tasks, A optimizers.
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxnet._guards import checks
+from jaxnet.compare.comparison import Comparison
+from jaxnet.compare.verdicts import Answer
 from jaxnet.errors import InputError
 
 WINS, TIES = ("better", "fails less often"), ("as good",)
 LOSSES, UNTOLD = ("worse", "fails more often"), ("not told apart",)
 _VERDICTS = (*WINS, *TIES, *LOSSES, *UNTOLD, "cannot run", "baseline")
-# Odds above this are a statement.
-SURE = 0.95
 _DRAWS = 50_000
 
 
@@ -36,7 +36,7 @@ class Friedman(NamedTuple):
     p_value: float
 
 
-class Odds(NamedTuple):
+class Chances(NamedTuple):
     """The probability that on most tasks like these an optimizer is better, as good or worse."""
 
     better: float
@@ -70,13 +70,14 @@ class League:
         differences: shape [N, A], logs of ratios to the baseline's loss, below zero is better;
             infinite where one of the two failed, nan where one did not run.
         margin: a ratio of at most 1 + margin, either way, is as good.
-        level: of the test of the ranks and of the critical difference.
+        level: of the test of the ranks, of the critical difference and of what is said overall,
+            shared out over the optimizers and both sides.
         average_ranks: shape [A], 1 is the best, over all tasks; nan for an optimizer that did not
             run on each of them, which is not ranked.
         friedman: whether the ranks differ at all.
         critical_difference: of two average ranks, from where on they are told apart (Nemenyi).
         groups: of optimizers, the best first, within which none are told apart by it; all maximal.
-        tallies: of each optimizer. odds: of each against the baseline, nan for itself.
+        tallies: of each optimizer. chances: of each against the baseline, nan for itself.
     """
 
     tasks: tuple[str, ...]
@@ -92,21 +93,29 @@ class League:
     critical_difference: float
     groups: tuple[tuple[str, ...], ...]
     tallies: tuple[Tally, ...]
-    odds: tuple[Odds, ...]
+    chances: tuple[Chances, ...]
+
+    @property
+    def sure(self) -> float:
+        """How high a chance must be to be said of one of so many optimizers, on either side."""
+        return 1 - self.level / (2 * (len(self.optimizers) - 1))
 
     @property
     def overall(self) -> tuple[str, ...]:
-        """What the odds say of each optimizer: a verdict where they are sure."""
-        return tuple(map(self._overall, self.optimizers, self.odds))
+        """What the chances say of each optimizer: a verdict where one of them is sure."""
+        return tuple(map(self._overall, self.optimizers, self.chances, self.differences.T))
 
-    def _overall(self, name: str, odds: Odds) -> str:
+    def _overall(self, name: str, chances: Chances, differences: Float[np.ndarray, " N"]) -> str:
         if name == self.baseline:
             return "baseline"
-        if math.isnan(odds.better):
+        if math.isnan(chances.better):
             return "cannot run"
+        # So few tasks may all lean to one side by luck.
+        if 0.5 ** np.count_nonzero(~np.isnan(differences)) > 1 - self.sure:
+            return "not told apart"
         words = ("better", "as good", "worse")
-        sure = (word for word, share in zip(words, odds, strict=True) if share >= SURE)
-        return next(sure, "not told apart")
+        said = (word for word, share in zip(words, chances, strict=True) if share >= self.sure)
+        return next(said, "not told apart")
 
 
 def of(
@@ -158,11 +167,63 @@ def of(
         critical_difference=apart,
         groups=_groups(ranked, average_ranks[complete], apart),
         tallies=wins_losses_ties(verdicts),
-        odds=tuple(
+        chances=tuple(
             bayesian_signed_rank(column[~np.isnan(column)], math.log1p(margin))
             for column in others.T
         ),
     )
+
+
+def of_comparisons(comparisons: Mapping[str, Comparison]) -> League:
+    """Put finished comparisons together, by the names of their tasks.
+
+    Raises:
+        InputError: none; comparisons of other optimizers, or judged in another way.
+    """
+    if not comparisons:
+        raise InputError("comparisons: expected at least one, got none")
+    first, *others = (each.protocol for each in comparisons.values())
+    names = [answer.optimizer for answer in next(iter(comparisons.values())).answers]
+    for task, each in comparisons.items():
+        got = sorted(answer.optimizer for answer in each.answers)
+        if got != sorted(names) or each.protocol.baseline != first.baseline:
+            raise InputError(
+                f"comparisons: expected {', '.join(names)} on every task, {first.baseline} first, "
+                f"got {', '.join(got)} on {task}"
+            )
+    if any(each.judging.by != first.judging.by for each in others):
+        raise InputError(f"comparisons: expected all judged by {first.judging.by}, got others")
+    by_name = [{each.optimizer: each for each in c.answers} for c in comparisons.values()]
+    answers = [[each[name] for name in names] for each in by_name]
+    judging = first.judging
+    return of(
+        tasks=list(comparisons),
+        optimizers=names,
+        baseline=first.baseline,
+        scores=np.array([[_score(each, judging.maximised) for each in row] for row in answers]),
+        verdicts=[[each.verdict for each in row] for row in answers],
+        differences=np.array([[_log_ratio(each, row[0]) for each in row] for row in answers]),
+        margin=judging.margin,
+        level=judging.level,
+    )
+
+
+def _score(answer: Answer, maximised: bool) -> float:
+    value = answer.value.estimate
+    return -value if maximised else value
+
+
+def _log_ratio(answer: Answer, baseline: Answer) -> float:
+    """Give the log of how many times the baseline's value an optimizer's is, or is like."""
+    pair = answer.pair
+    if pair is None:
+        return math.nan
+    if pair.verdict in ("fails more often", "fails less often"):
+        return math.inf if pair.verdict == "fails more often" else -math.inf
+    estimate, size = pair.difference.estimate, abs(baseline.value.estimate)
+    if pair.scale == "ratio":
+        return math.log(estimate)
+    return estimate / size if size else math.copysign(math.inf, estimate) if estimate else 0.0
 
 
 def ranks(scores: Float[np.ndarray, "N A"]) -> Float[np.ndarray, "N A"]:
@@ -210,14 +271,14 @@ def critical_difference(optimizers: int, tasks: int, level: float = 0.05) -> flo
     return float(_scipy().studentized_range.isf(level, optimizers, np.inf)) * spread
 
 
-def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) -> Odds:
-    """Give the odds that an optimizer is better, as good or worse on most tasks like these.
+def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) -> Chances:
+    """Give the chances that an optimizer is better, as good or worse on most tasks like these.
 
     A Dirichlet process stands for the tasks there may be, with half a task of no difference as
     what is known before. Infinite differences outweigh all others and cancel one another.
 
     Args:
-        differences: shape [N], below zero is better; nan odds where there are none.
+        differences: shape [N], below zero is better; nan chances where there are none.
         margin: within which a difference is as good.
 
     Raises:
@@ -230,7 +291,7 @@ def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) ->
         raise InputError("differences: expected numbers, got nan; leave out what did not run")
     _check_margin(margin)
     if not differences.size:
-        return Odds(math.nan, math.nan, math.nan)
+        return Chances(math.nan, math.nan, math.nan)
     finite = np.abs(differences[np.isfinite(differences)]).max(initial=margin)
     bounded = np.r_[0.0, np.clip(differences, -4 * finite, 4 * finite)]
     walsh = (bounded[:, None] + bounded) / 2
@@ -240,7 +301,7 @@ def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) ->
         for side in (-walsh, walsh)
     )
     most = np.argmax([better, 1 - better - worse, worse], axis=0)
-    return Odds(*(np.bincount(most, minlength=3) / _DRAWS).tolist())
+    return Chances(*(np.bincount(most, minlength=3) / _DRAWS).tolist())
 
 
 def wins_losses_ties(verdicts: Sequence[Sequence[str]]) -> tuple[Tally, ...]:

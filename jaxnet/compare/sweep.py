@@ -51,6 +51,11 @@ class Trials(NamedTuple):
     seeds: Int[np.ndarray, " R"]
     settings: Mapping[str, Float[np.ndarray, " R"]]
 
+    def first(self, count: int) -> "Trials":
+        """Give the first so many."""
+        settings = {name: values[:count] for name, values in self.settings.items()}
+        return Trials(self.seeds[:count], settings)
+
 
 class Fast(NamedTuple):
     """How a tile with products of a few numbers is computed; any other is as it stands.

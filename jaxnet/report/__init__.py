@@ -3,7 +3,7 @@
 from jaxnet.report.page import write_league_page, write_page
 from jaxnet.report.panels import Curve, Panel, check_picture, loss_curves, picture
 from jaxnet.report.pictures import plots, save_plot
-from jaxnet.report.terminal import progress, show, table
+from jaxnet.report.terminal import progress, show, show_league, table
 
 __all__ = [
     "Curve",
@@ -15,6 +15,7 @@ __all__ = [
     "progress",
     "save_plot",
     "show",
+    "show_league",
     "table",
     "write_league_page",
     "write_page",

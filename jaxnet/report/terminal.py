@@ -7,7 +7,8 @@ from typing import Any
 
 from jaxnet._guards import checks
 from jaxnet.compare import Answer, Comparison
-from jaxnet.report import columns, style
+from jaxnet.compare.league import League
+from jaxnet.report import columns, league, style
 
 # Between two columns, and the least that names are folded to.
 _GAP, _NAME = 2, 12
@@ -50,6 +51,37 @@ def show(comparison: Comparison, rows: int = 20) -> None:
     for note in _notes(comparison, rows):
         console.print(_encodable(console, note))
     console.print(_encodable(console, f"\n{columns.headline(comparison)}"))
+
+
+def show_league(together: League, title: str, rows: int = 20) -> None:
+    """Print what many tasks say: one table, which fits 80 columns, and the answer in words.
+
+    Args:
+        together: to show. title: of it. rows: at most so many optimizers, the best first.
+    """
+    console = _console()
+    from rich import box
+    from rich.table import Table
+
+    shown = league.columns(together)[:_SHOWN]
+    heads = ["optimizer", *(_HEADS.get(column.name, column.name) for column in shown)]
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for index, head in enumerate(heads):
+        grid.add_column(head, justify="right" if index else "left", overflow="fold")
+    names = [together.optimizers[index] for index in league.order(together)]
+    for at, name in enumerate(names[:rows]):
+        cells = [columns.line(column.cells[at]) for column in shown]
+        grid.add_row(*(_encodable(console, cell) for cell in (name, *cells)))
+    console.print(_encodable(console, title) + "\n", style="bold")
+    console.print(grid)
+    if (left := len(names) - rows) > 0:
+        console.print(f"and {left} more, which the report has")
+    console.print(_encodable(console, f"\n{league.headline(together)}"))
+
+
+# The columns of a league over all tasks; those of each task are the page's.
+_SHOWN = 6
+_HEADS = {"average rank": "rank", "not told apart": "not told"}
 
 
 def _notes(comparison: Comparison, rows: int) -> Iterator[str]:

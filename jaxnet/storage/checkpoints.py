@@ -25,7 +25,7 @@ from jaxnet.storage import arrays, files
 
 _KEPT, _SUFFIX, _HISTORY = 3, ".safetensors", "history."
 # What a run says of itself.
-_TOLD = ("outcome", "message", "verified")
+_WORDS = ("outcome", "message", "verified")
 # Where a checkpoint is, its arrays by their names, and its record.
 _Whole = tuple[Path, dict[str, np.ndarray], Any]
 
@@ -71,7 +71,8 @@ class Checkpoints:
                     f"folder: expected checkpoints of this version of jaxnet, got {path} of an "
                     "older one; to start over, delete the folder"
                 )
-        self._newest()
+        # What was read is not read again where it is restored.
+        self._opened: tuple[_Whole | None, list[str]] | None = self._newest()
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
         self._writes: list[concurrent.futures.Future[None]] = []
 
@@ -103,8 +104,10 @@ class Checkpoints:
             self._writes.remove(write)
             write.result()
         self._writes = [write for write in self._writes if not write.cancel()]
-        told = {name: getattr(fit, name) for name in _TOLD}
-        self._writes.append(self._writer.submit(self._write, told, leaves))
+        words = {name: getattr(fit, name) for name in _WORDS}
+        record = {"description": self._description, **words}
+        self._writes.append(self._writer.submit(self._write, record, leaves))
+        self._opened = None
 
     def restore(self, template: fitting.Fit) -> tuple[fitting.Fit, list[str]] | None:
         """Give the newest whole checkpoint, to the last bit; None where there is none.
@@ -122,7 +125,8 @@ class Checkpoints:
             OSError: one of its own could not be written.
         """
         self._wait()
-        whole, passed = self._newest()
+        whole, passed = self._opened or self._newest()
+        self._opened = None
         passed += [f"{name}: half written, by a run that was killed" for name in self._halves]
         if whole:
             return _fit(template, *whole), passed
@@ -143,7 +147,7 @@ class Checkpoints:
             except InputError as error:
                 passed.append(str(error))
                 continue
-            if not (isinstance(record, dict) and {"description", *_TOLD} <= record.keys()):
+            if not (isinstance(record, dict) and {"description", *_WORDS} <= record.keys()):
                 passed.append(f"{path}: expected a checkpoint, got another file of jaxnet's")
                 continue
             _refuse_another("description", self._description, record["description"], path)
@@ -160,10 +164,9 @@ class Checkpoints:
         for write in writes:
             write.result()
 
-    def _write(self, told: dict[str, str], leaves: dict[str, np.ndarray]) -> None:
+    def _write(self, record: dict[str, Any], leaves: dict[str, np.ndarray]) -> None:
         paths = self._paths()
         number = _number(paths[-1]) + 1 if paths else 0
-        record = {"description": self._description, **told}
         arrays.write(self._folder / f"{number}{_SUFFIX}", leaves, record)
         for old in paths[: 1 - _KEPT]:
             old.unlink(missing_ok=True)
@@ -192,7 +195,7 @@ def _fit(
     history = {
         name.removeprefix(_HISTORY): leaf for name, leaf in leaves.items() if name not in stored
     }
-    return fitting.Fit(progress, history, **{name: record[name] for name in _TOLD})
+    return fitting.Fit(progress, history, **{name: record[name] for name in _WORDS})
 
 
 def _leaves(fit: fitting.Fit) -> dict[str, Any]:

@@ -50,9 +50,11 @@ def write_all(contents: Mapping[Path, Content]) -> None:
         for path, half in halves.items():
             os.replace(half, path)
     except OSError as error:
-        told = f"expected to write this file, got {error.strerror or error}"
-        told += "; make room there, or give another place; an older file is as it was"
-        raise OSError(error.errno, told, str(path)) from error
+        words = (
+            f"expected to write this file, got {error.strerror or error}; make room there, or give "
+            "another place; an older file is as it was"
+        )
+        raise OSError(error.errno, words, str(path)) from error
     finally:
         for half in halves.values():
             with contextlib.suppress(OSError):
@@ -119,8 +121,8 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     contents = {name: _content(path.with_name(name)) for name in digests}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != digests[name]:
-            told = f"another SHA-256 than {path.name} has: it is damaged, or of another run"
-            raise _refused(path.with_name(name), told)
+            got = f"another SHA-256 than {path.name} has: it is damaged, or of another run"
+            raise _refused(path.with_name(name), got)
     return record, contents
 
 

@@ -18,17 +18,12 @@ def of_data(data: PyTree) -> str:
         InputError: a leaf that is not an array of numbers; no leaf.
     """
     checks.leaves("data", data)
-    leaves = jax.tree.leaves_with_path(data)
-    return of_record(
-        [[jax.tree_util.keystr(path), of_array(np.asarray(leaf))] for path, leaf in leaves]
-    )
-
-
-def of_array(array: np.ndarray) -> str:
-    """Give the SHA-256 of an array: of its dtype, shape and bytes."""
-    digest = hashlib.sha256(f"{array.dtype}{list(array.shape)}".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+    digests = []
+    for path, leaf in jax.tree.leaves_with_path(data):
+        digest = hashlib.sha256(f"{leaf.dtype}{list(leaf.shape)}".encode())
+        digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
+        digests.append([jax.tree_util.keystr(path), digest.hexdigest()])
+    return of_record(digests)
 
 
 def of_record(record: Any) -> str:

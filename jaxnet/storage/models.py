@@ -44,7 +44,6 @@ def forward(activation: str) -> losses.Forward:
     return functools.partial(network.forward, activation=ACTIVATIONS[activation])
 
 
-@functools.cache
 def loss(task: str, activation: str) -> losses.BatchLoss:
     """Give the loss of a task: softmax cross-entropy, or half the squared error.
 

@@ -73,6 +73,17 @@ def test_a_run_beats_the_mean_and_predicts_in_the_targets_units(houses, trained,
     assert {path.name for path in trained.iterdir()} >= {"run.json", "history.csv", "curves.png"}
 
 
+def test_a_run_that_diverges_says_so_once(houses, tmp_path, capfd):
+    """In the summary; were the warning of `fit` not held back, it would be an error here."""
+    settings = Train(
+        *(str(houses), "price"), hidden=(16,), epochs=40, learning_rate=1e30, output=tmp_path
+    )
+    assert train.main(settings) == 1
+    printed = "".join(capfd.readouterr())
+    assert printed.count("not finite") == 1
+    assert "\nnote: the loss" in printed
+
+
 def test_predictions_do_not_replace_the_table(houses, trained):
     before = houses.read_bytes()
     with pytest.raises(InputError, match="output: expected another file than the table"):

@@ -71,12 +71,12 @@ def test_a_longer_run_begins_like_a_shorter_one():
         (lambda: batches.shuffled(0, 1, 1, 0), "rows: expected at least 1, got 0"),
         (
             lambda: batches.shuffled(4, 0, 1, 0),
-            "batch_size: expected 1 to the 4 rows of the data, got 0",
+            "batch_size: expected at least 1, got 0",
         ),
         (lambda: batches.shuffled(4, 2, 0, 0), "epochs: expected at least 1, got 0"),
         (
             lambda: batches.shuffled(4, 5, 1, 0),
-            "batch_size: expected 1 to the 4 rows of the data, got 5",
+            "batch_size: expected 1 to the 4 rows of data, got 5",
         ),
     ],
 )

@@ -23,9 +23,9 @@ def test_first_is_the_device_jax_selects():
 
 @pytest.mark.parametrize("dtype", ["float32", np.float64, jax.numpy.bfloat16])
 def test_provenance_says_what_a_result_depends_on(dtype):
-    said = dataclasses.asdict(devices.provenance(dtype))
-    assert said.pop("device").startswith(jax.devices()[0].platform)
-    assert said == {
+    record = dataclasses.asdict(devices.provenance(dtype))
+    assert record.pop("device").startswith(jax.devices()[0].platform)
+    assert record == {
         "dtype": np.dtype(dtype).name,
         "jaxnet": jaxnet.__version__,
         "jax": jax.__version__,

@@ -1,5 +1,9 @@
 """Evidence for `fit`: it is the plain loop, however it is chunked, streamed, stopped or resumed."""
 
+import contextlib
+import re
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +15,8 @@ from jaxnet import batches, devices, fitting, losses, network, streams, training
 from jaxnet.errors import InputError
 
 LOSS = losses.BatchLoss(network.forward, optax.losses.l2_loss)
+WEIGHT = ("float32[5, 3]",)
+DIVERGED = "not finite in epoch .*; the state before it is kept"
 
 
 def problem(rows=23, seed=0, dtype=np.float64):
@@ -104,8 +110,8 @@ def test_a_stream_is_the_same_run(x64, chunk, monkeypatch, tmp_path):
         maps[-1][:] = array
     settings = {"epochs": 3, "validation": data}
     streamed = sgd(params, streams.stream(tuple(maps), 4, 0), **settings)
-    held = sgd(params, data, batch_size=4, **settings)
-    assert equal(streamed, held)
+    in_memory = sgd(params, data, batch_size=4, **settings)
+    assert equal(streamed, in_memory)
 
 
 def test_any_iterator_of_batches_streams(x64):
@@ -145,6 +151,54 @@ def test_a_finished_run_goes_on_for_more_epochs(x64):
     assert equal(sgd(params, data, epochs=2, batch_size=4, resume=half), half)
     more = sgd(params, data, epochs=5, batch_size=4, resume=half)
     assert equal(more, sgd(params, data, epochs=5, batch_size=4))
+
+
+def nothing(params, batch):
+    raise AssertionError("the loss is traced")
+
+
+@pytest.mark.parametrize(
+    ("began", "place", "expected", "got"),
+    [
+        ({"optimizer": optax.sgd(0.1)}, ".run.state.opt_state[0].count", "int32[]", "nothing"),
+        (
+            {"optimizer": optax.sgd(0.1, momentum=0.9)},
+            ".run.state.opt_state[0].count",
+            *("int32[]", "nothing"),
+        ),
+        (
+            {"optimizer": optax.lion(0.1)},
+            ".run.state.opt_state[0].nu[0].weight",
+            *WEIGHT,
+            "nothing",
+        ),
+        ({"width": 6}, ".run.state.params[0].weight", *WEIGHT, "float32[6, 3]"),
+        ({"dtype": np.float16}, ".run.state.params[0].weight", *WEIGHT, "float16[5, 3]"),
+        ({"layers": [3, 2]}, ".run.state.params[0].weight", *WEIGHT, "float32[2, 3]"),
+        ({"layers": [3, 5, 2, 2]}, ".run.state.params[2].weight", "nothing", "float32[2, 2]"),
+    ],
+)
+@pytest.mark.usefixtures("standard_promotion")
+def test_what_another_run_began_is_not_resumed(began, place, expected, got):
+    """Refused before the loss is traced, let alone compiled."""
+    sizes = began.get("layers", [3, began.get("width", 5), 2])
+    params = network.init(jax.random.key(0), sizes, dtype=began.get("dtype", np.float32))
+    other = fitting.begin(began.get("optimizer", optax.adam(0.1)), params)
+    own, data = problem(dtype=np.float32)
+    words = f"resume.progress{place}: expected {expected}, as params and optimizer give, got {got};"
+    with pytest.raises(InputError, match=re.escape(words)):
+        fitting.fit(nothing, optax.adam(0.1), own, data, epochs=2, resume=other)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_runs_of_the_same_arrays_and_another_structure_are_told_apart():
+    params, data = problem(dtype=np.float32)
+    for optimizer, start in ((optax.adamw(0.1), params), (optax.adam(0.1), list(params))):
+        other = fitting.begin(optimizer, start)
+        with pytest.raises(
+            InputError, match=r"resume\.progress: expected PyTreeDef.*got PyTreeDef"
+        ):
+            fitting.fit(nothing, optax.adam(0.1), params, data, epochs=2, resume=other)
 
 
 def test_validation_is_measured_after_each_epoch(x64):
@@ -197,17 +251,15 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(x64, streamed):
 
     size = {} if streamed else {"batch_size": 4}
     source = streams.stream(data, 4, 0) if streamed else data
-    run = fitting.fit(
-        loss,
-        optax.sgd(1.0),
-        jnp.zeros(1),
-        source,
-        epochs=9,
-        on_progress=lambda fit: steps.append(fit.outcome),
-        **size,
-    )
+    with pytest.warns(RuntimeWarning, match="not finite in epoch 2, step 3") as warned:
+        run = fitting.fit(
+            *(loss, optax.sgd(1.0), jnp.zeros(1), source),
+            epochs=9,
+            on_progress=lambda fit: steps.append(fit.outcome),
+            **size,
+        )
     assert run.outcome == "diverged"
-    assert "not finite in epoch 2, step 3" in run.message
+    assert [str(each.message) for each in warned] == [run.message]
     assert run.progress.run.state.params.tolist() == [5.0]
     assert run.params.tolist() == [5.0]
     assert (int(run.progress.epoch), int(run.progress.steps)) == (1, 2)
@@ -215,16 +267,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(x64, streamed):
 
 def test_divergence_keeps_the_best_so_far(x64):
     params, data = problem()
-    run = fitting.fit(
-        LOSS,
-        optax.sgd,
-        params,
-        data,
-        epochs=500,
-        batch_size=4,
-        validation=data,
-        hyperparameters={"learning_rate": 30.0},
-    )
+    with pytest.warns(RuntimeWarning, match=DIVERGED):
+        run = fitting.fit(
+            *(LOSS, optax.sgd, params, data),
+            epochs=500,
+            batch_size=4,
+            validation=data,
+            hyperparameters={"learning_rate": 30.0},
+        )
     assert run.outcome == "diverged"
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.progress.run.state))
 
@@ -327,16 +377,43 @@ def test_a_stream_is_read_while_a_chunk_computes(x64, monkeypatch):
     params, data = problem()
     stream, call, settled = Watched(data, 4), fitting._Job.call, fitting._settled
 
-    def told(name, function, *given):
+    def told(name, function, *arguments):
         stream.events.append(name)
-        return function(*given)
+        return function(*arguments)
 
-    monkeypatch.setattr(fitting._Job, "call", lambda *given: told("called", call, *given))
-    monkeypatch.setattr(fitting, "_settled", lambda *given: told("settled", settled, *given))
+    monkeypatch.setattr(fitting._Job, "call", lambda *arguments: told("called", call, *arguments))
+    monkeypatch.setattr(
+        fitting, "_settled", lambda *arguments: told("settled", settled, *arguments)
+    )
     sgd(params, stream, epochs=1)
     first = stream.before("settled")
     assert first[-2:] == ["called", first[-1]]
     assert first[-1][0] == "read"
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_no_third_chunk_of_a_stream_is_kept(together, monkeypatch):
+    """While one is read there is one on the device, and of its batches none, nor of any before."""
+    # Of a size that no other array of the run has.
+    size, steps = 3, 8
+    params, data = problem(size * steps, dtype=np.float32)
+    monkeypatch.setattr(streams, "_STACK", together * size * (3 + 2))
+    handed_out, alive, chunks = [], [], []
+
+    def stream(epoch):
+        for step, batch in enumerate(streams.stream(data, size, 0)(epoch)):
+            # But for those of this chunk, or the last of the one before, which this one is held to.
+            earlier = handed_out[: len(handed_out) - (step % together or 1)]
+            alive.append(sum(each() is not None for each in earlier))
+            chunks.append(sum(x.shape == (together * size, 3) for x in jax.live_arrays()))
+            handed_out.append(weakref.ref(batch[0]))
+            yield batch
+
+    sgd(params, stream, epochs=2)
+    assert len(alive) == 2 * steps
+    assert max(alive) == 0
+    assert chunks[:together] == [0] * together
+    assert set(chunks[together:]) == {1}
 
 
 def failing(params, batch):
@@ -354,7 +431,9 @@ def test_a_run_that_ends_opens_no_later_epoch(x64, loss, settings, outcome, monk
     rate = {"learning_rate": 0.5}
     last = 2 if outcome == "finished" else 500
     settings = {"epochs": last, "validation": problem(50, seed=3)[1]} | settings
-    run = fitting.fit(loss, optax.sgd, params, stream, hyperparameters=rate, **settings)
+    diverges = pytest.warns(RuntimeWarning, match=DIVERGED)
+    with diverges if outcome == "diverged" else contextlib.nullcontext():
+        run = fitting.fit(loss, optax.sgd, params, stream, hyperparameters=rate, **settings)
     assert run.outcome == outcome
     epochs = int(run.progress.epoch) + (outcome == "diverged")
     assert [event for event in stream.events if event[0] == "open"] == [
@@ -463,7 +542,8 @@ def test_a_metric_that_is_no_number_is_named(x64):
 
 def test_a_run_that_diverged_at_once_has_a_history_of_nothing(x64):
     params, data = problem()
-    run = fitting.fit(LOSS, optax.sgd(1e300), params, data, epochs=3, batch_size=5)
+    with pytest.warns(RuntimeWarning, match=DIVERGED):
+        run = fitting.fit(LOSS, optax.sgd(1e300), params, data, epochs=3, batch_size=5)
     assert run.outcome == "diverged"
     assert run.history["loss"].shape == (0,)
 

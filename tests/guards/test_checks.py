@@ -89,8 +89,8 @@ def test_the_path_of_a_leaf_is_named():
 
 def test_leaves_come_in_the_order_of_the_pytree():
     tree = {"b": np.ones(2), "a": (jnp.zeros(3), np.arange(4, dtype=np.int8))}
-    found = checks.leaves("tree", tree)
-    assert [leaf.shape for leaf in found] == [(3,), (4,), (2,)]
+    leaves = checks.leaves("tree", tree)
+    assert [leaf.shape for leaf in leaves] == [(3,), (4,), (2,)]
 
 
 def test_data_gives_its_rows():

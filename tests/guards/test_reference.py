@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from test_structure import JAXNET, imported
 
 from jaxnet._guards import reference
 from jaxnet.errors import InputError
@@ -52,9 +53,9 @@ def numbers(dtype, *shape, low=-2.0, high=2.0, seed=0):
     return np.asarray(rng.uniform(low, high, shape)).astype(dtype)
 
 
-def near(found, expected, tolerance=None):
+def near(results, expected, tolerance=None):
     """Hold arrays against each other, to a few roundings of their dtype."""
-    for ours, theirs in zip(found, map(np.asarray, expected), strict=True):
+    for ours, theirs in zip(results, map(np.asarray, expected), strict=True):
         assert type(ours) is np.ndarray
         assert ours.shape == theirs.shape
         if tolerance is None:
@@ -69,22 +70,22 @@ def near(found, expected, tolerance=None):
         )
 
 
-def held(function, *arguments, tolerance=None):
+def agrees(function, *arguments, tolerance=None):
     """Hold what NumPy computes against JAX, which computes one operation after another."""
     arguments = jax.tree.map(jnp.asarray, arguments)
     closed = jax.make_jaxpr(function)(*arguments)
     flat = [np.array(leaf) for leaf in jax.tree.leaves(arguments)]
     before = [leaf.copy() for leaf in flat]
-    found = reference.evaluate(closed, flat)
-    near(found, jax.tree.leaves(function(*arguments)), tolerance)
+    results = reference.evaluate(closed, flat)
+    near(results, jax.tree.leaves(function(*arguments)), tolerance)
     for leaf, copy in zip(flat, before, strict=True):
         np.testing.assert_array_equal(leaf, copy)
-    assert not any(np.shares_memory(one, leaf) for one in found for leaf in flat)
+    assert not any(np.shares_memory(one, leaf) for one in results for leaf in flat)
     wide = reference.evaluate(closed, flat, wide=True)
-    for one, other in zip(wide, found, strict=True):
+    for one, other in zip(wide, results, strict=True):
         expected = {"c": np.complex128, "f": np.float64, "V": np.float64}
         assert one.dtype == expected.get(other.dtype.kind, other.dtype)
-    return found
+    return results
 
 
 ELEMENTWISE = [
@@ -105,7 +106,9 @@ def test_elementwise(name, dtype, count, x64):
         pytest.skip("JAX of this version lacks it")
     low, high = RANGES.get(name, (-2, 2))
     for shape in ((5, 7), (), (0, 3)) if dtype == np.float32 else ((5, 7),):
-        held(function, *(numbers(dtype, *shape, low=low, high=high, seed=i) for i in range(count)))
+        agrees(
+            function, *(numbers(dtype, *shape, low=low, high=high, seed=i) for i in range(count))
+        )
 
 
 SPECIAL = np.float32([np.nan, np.inf, -np.inf, 0, -0.0, 1e-30, 3e36, 0.5, -0.5, 2.5])
@@ -115,17 +118,17 @@ WHOLE = np.int32([0, 1, -1, 7, -7, 2**31 - 1, -(2**31)])
 
 def test_special_numbers():
     for name in UNARY_EVERYWHERE.split():
-        held(operation(name), SPECIAL)
+        agrees(operation(name), SPECIAL)
     for name in BINARY.split():
-        held(operation(name), *GRID)
+        agrees(operation(name), *GRID)
     for name in WHOLE_BINARY.split():
-        held(operation(name), np.repeat(WHOLE, len(WHOLE)), np.tile(WHOLE, len(WHOLE)))
+        agrees(operation(name), np.repeat(WHOLE, len(WHOLE)), np.tile(WHOLE, len(WHOLE)))
     for dtype in (np.int32, np.uint8, np.int8, bool, np.float16, ml_dtypes.bfloat16):
-        held(lambda x, dtype=dtype: lax.convert_element_type(x, dtype), 100 * SPECIAL)
-    held(lambda x: [f(x, axis=0) for f in (jnp.max, jnp.min, jnp.argmax, jnp.sort)], SPECIAL)
-    held(lambda x: lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN), SPECIAL)
-    held(lax.round, np.float32([0.49999997, -0.5, 1.5, 2.5, np.nan, np.inf, 8388609]))
-    held(lambda x: [lax.clamp(0.0, x, 1.0), lax.integer_pow(x, -3), lax.top_k(x, 5)], SPECIAL)
+        agrees(lambda x, dtype=dtype: lax.convert_element_type(x, dtype), 100 * SPECIAL)
+    agrees(lambda x: [f(x, axis=0) for f in (jnp.max, jnp.min, jnp.argmax, jnp.sort)], SPECIAL)
+    agrees(lambda x: lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN), SPECIAL)
+    agrees(lax.round, np.float32([0.49999997, -0.5, 1.5, 2.5, np.nan, np.inf, 8388609]))
+    agrees(lambda x: [lax.clamp(0.0, x, 1.0), lax.integer_pow(x, -3), lax.top_k(x, 5)], SPECIAL)
 
 
 def window(name):
@@ -250,21 +253,21 @@ COMPLEX = {
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16, *INTEGERS])
 @pytest.mark.parametrize("name", SHAPED)
 def test_arrays(name, dtype):
-    held(SHAPED[name], numbers(dtype, 3, 4, 5))
+    agrees(SHAPED[name], numbers(dtype, 3, 4, 5))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("name", [*FLOATING, *COMPLEX])
 def test_floats(name, dtype):
-    held((FLOATING | COMPLEX)[name], numbers(np.float32 if name in COMPLEX else dtype, 3, 4, 5))
+    agrees((FLOATING | COMPLEX)[name], numbers(np.float32 if name in COMPLEX else dtype, 3, 4, 5))
 
 
 def test_booleans():
     x = numbers(bool, 3, 4)
-    held(lambda x: [f(x, a) for f in (jnp.all, jnp.any, jnp.max, jnp.argmax) for a in (0, 1)], x)
+    agrees(lambda x: [f(x, a) for f in (jnp.all, jnp.any, jnp.max, jnp.argmax) for a in (0, 1)], x)
     bits = numbers(np.int32, 3, 4)
     reducers = lax.reduce_and_p, lax.reduce_or_p, lax.reduce_xor_p
-    held(lambda x: [f.bind(x, axes=(0,)) for f in reducers], bits)
+    agrees(lambda x: [f.bind(x, axes=(0,)) for f in reducers], bits)
 
 
 @st.composite
@@ -298,12 +301,12 @@ def test_gathering_and_scattering(drawn, mode):
     if mode == lax.GatherScatterMode.PROMISE_IN_BOUNDS:
         indices = np.zeros_like(indices)
     numbers = lax.GatherDimensionNumbers(*named)
-    (found,) = held(lambda x, i: lax.gather(x, i, numbers, sizes, mode=mode), x, indices)
+    (results,) = agrees(lambda x, i: lax.gather(x, i, numbers, sizes, mode=mode), x, indices)
     numbers = lax.ScatterDimensionNumbers(*named)
     # XLA puts the first of many windows alone where no axis is indexed.
     if named[2]:
-        found = np.nan_to_num(found)
-        held(lambda x, i, u: lax.scatter_add(x, i, u, numbers, mode=mode), x, indices, found)
+        results = np.nan_to_num(results)
+        agrees(lambda x, i, u: lax.scatter_add(x, i, u, numbers, mode=mode), x, indices, results)
 
 
 def names(jaxpr):
@@ -321,6 +324,17 @@ def test_every_operation_is_tested():
     rest = {"add_any", "layout_constraint", "pvary", "reshard", "sharding_constraint"}
     rest |= {"reduce_and", "reduce_or", "reduce_xor"}
     assert not set(reference._OPERATIONS) - known - rest
+
+
+def test_how_a_jaxpr_is_made_is_known_in_one_module():
+    """And, until it needs it no more, in the fast path."""
+    users = {
+        name
+        for name, path in JAXNET.items()
+        if any(each.startswith("jax.extend.core") for each in imported(path.read_text()))
+    }
+    assert {"jaxnet._guards.jaxprs"} <= users
+    assert users <= {"jaxnet._guards.jaxprs", "jaxnet.compare.fast.products"}
 
 
 @jax.custom_vjp
@@ -359,7 +373,7 @@ CALLS = {
 def test_calls_and_loops(name, steps, monkeypatch):
     """Also loops that are JAX's."""
     monkeypatch.setattr(reference, "_STEPS", steps)
-    held(CALLS[name], numbers(np.float32, 3, 4))
+    agrees(CALLS[name], numbers(np.float32, 3, 4))
 
 
 # Python's own numbers become literals.
@@ -382,7 +396,7 @@ LITERALS = {
 @pytest.mark.parametrize("name", LITERALS)
 def test_literals(name, steps, monkeypatch, standard_promotion):
     monkeypatch.setattr(reference, "_STEPS", steps)
-    held(LITERALS[name], numbers(np.float32, 3, 4))
+    agrees(LITERALS[name], numbers(np.float32, 3, 4))
 
 
 def test_what_a_function_tells_is_not_told_again():
@@ -515,15 +529,15 @@ def test_large_operations_are_left_to_jax(monkeypatch):
     monkeypatch.setattr(reference, "_LARGE", 100)
     monkeypatch.setattr(
         *(reference._Interpreter, "bound"),
-        lambda self, equation, given: (
-            left.append(equation.primitive.name) or bound(self, equation, given)
+        lambda self, equation, inputs: (
+            left.append(equation.primitive.name) or bound(self, equation, inputs)
         ),
     )
 
     def function(x):
         return jnp.sin(x[:40]).sum() + jnp.cos(x.T).sum()
 
-    held(function, numbers(np.float32, 120))
+    agrees(function, numbers(np.float32, 120))
     assert left == ["cos", "reduce_sum"]
 
 
@@ -541,7 +555,7 @@ def test_a_wrong_operation_is_caught(name, wrong, monkeypatch, standard_promotio
     params, x, labels = parts()
     monkeypatch.setitem(reference._OPERATIONS, name, lambda p, *arrays: wrong(*arrays))
     with pytest.raises(AssertionError):
-        held(jax.value_and_grad(perceptron), params, x, labels, jax.tree_util.Partial(jnp.tanh))
+        agrees(jax.value_and_grad(perceptron), params, x, labels, jax.tree_util.Partial(jnp.tanh))
 
 
 def test_what_is_left_to_jax_is_computed_at_once_under_a_trace():
@@ -549,8 +563,8 @@ def test_what_is_left_to_jax_is_computed_at_once_under_a_trace():
 
     @jax.jit
     def traced(y):
-        (found,) = reference.evaluate(closed, [np.float32(1)])
-        return y + found
+        (results,) = reference.evaluate(closed, [np.float32(1)])
+        return y + results
 
     assert traced(np.float32(0)) == np.nextafter(np.float32(1), np.float32(2))
 

@@ -121,10 +121,10 @@ def test_metadata_is_read_once(planted):
 def test_a_command_ends_in_one_line_before_anything(planted, capsys, run):
     planted.setattr(jax, "__version__", "0.10.2")
     assert _run.outcome(run) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("error: jax: expected >=0.10.1, ")
-    assert said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: jax: expected >=0.10.1, ")
+    assert printed.err.count("\n") == 1
 
 
 def test_each_version_left_out_has_its_reason():

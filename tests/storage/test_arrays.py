@@ -26,39 +26,42 @@ def random(dtype, shape=(2, 3), seed=0):
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)], ids=str)
 def test_arrays_of_every_dtype_come_back_to_the_bit(shape, tmp_path):
-    given = {name: random(name, shape, seed) for seed, name in enumerate([*PLAIN, *STRANGE])}
-    assert len(given) >= 28
+    written = {name: random(name, shape, seed) for seed, name in enumerate([*PLAIN, *STRANGE])}
+    assert len(written) >= 28
     path, record = tmp_path / "a.safetensors", {"who": ["é", None, 0.1]}
-    arrays.write(path, given, record)
+    arrays.write(path, written, record)
     read, about = arrays.read(path)
     assert about == record
-    assert list(read) == list(given)
-    for name, array in given.items():
+    assert list(read) == list(written)
+    for name, array in written.items():
         assert (read[name].dtype, read[name].shape) == (array.dtype, array.shape)
         assert read[name].tobytes() == array.tobytes()
     # The same arrays are the same file.
     content = path.read_bytes()
-    arrays.write(path, given, record)
+    arrays.write(path, written, record)
     assert path.read_bytes() == content
 
 
 def test_arrays_in_any_order_come_back_as_their_values(tmp_path):
     x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    given = {"T": x.T, "reversed": x[::-1, ::2], "big": x.astype(">f4"), "a/b.c ü": x[0]}
-    arrays.write(tmp_path / "a.safetensors", given, None)
+    written = {"T": x.T, "reversed": x[::-1, ::2], "big": x.astype(">f4"), "a/b.c ü": x[0]}
+    arrays.write(tmp_path / "a.safetensors", written, None)
     for name, array in arrays.read(tmp_path / "a.safetensors")[0].items():
-        assert np.array_equal(array, given[name])
+        assert np.array_equal(array, written[name])
         assert array.dtype == np.float32
         assert array.flags.writeable
 
 
 def test_another_program_reads_them(tmp_path):
     """safetensors' own library: all dtypes that it and NumPy have."""
-    given = {name: random(name) for name in PLAIN} | {"none": np.zeros((0, 2)), "one": np.ones(())}
-    arrays.write(tmp_path / "a.safetensors", given, {"by": "us"})
+    written = {name: random(name) for name in PLAIN} | {
+        "none": np.zeros((0, 2)),
+        "one": np.ones(()),
+    }
+    arrays.write(tmp_path / "a.safetensors", written, {"by": "us"})
     read = safetensors.numpy.load_file(tmp_path / "a.safetensors")
-    assert read.keys() == given.keys()
-    for name, array in given.items():
+    assert read.keys() == written.keys()
+    for name, array in written.items():
         assert (read[name].dtype, read[name].shape) == (array.dtype, array.shape)
         assert read[name].tobytes() == array.tobytes()
     with safetensors.safe_open(tmp_path / "a.safetensors", "numpy") as file:
