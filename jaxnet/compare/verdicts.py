@@ -241,7 +241,7 @@ def _figures(record: Record, name: str, target: float) -> Answer:
     return Answer(
         optimizer=name,
         setting={n: float(v[0]) for n, v in record.phase("recommended")[name].settings.items()},
-        quartiles={n: Interval(*np.quantile(v, (0.5, 0.25, 0.75))) for n, v in picked.items()},
+        quartiles={n: _quartiles(v) for n, v in picked.items()},
         beyond=float(np.mean((rates < 0) | (rates > 1))),
         trials=scores.shape[1],
         metrics=_metrics(tuned, protocol),
@@ -255,6 +255,11 @@ def _figures(record: Record, name: str, target: float) -> Answer:
         run_seconds=seconds.run,
         step_seconds=seconds.step,
     )
+
+
+def _quartiles(values: Float[np.ndarray, " R"]) -> Interval:
+    """Give values that were picked: between choices, or below infinity, there is none."""
+    return Interval(*np.quantile(values, (0.5, 0.25, 0.75), method="inverted_cdf"))
 
 
 def _forgiving(first: Float[np.ndarray, "R K"], best: Float[np.ndarray, "R 1"]) -> float:
