@@ -1,16 +1,20 @@
 """What the README shows is what runs: its Python blocks print its text blocks."""
 
+import functools
 import pathlib
 import re
 import shlex
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from test_structure import ARROWS
 
 from experiments import classifier, regression
+from jaxnet import __main__
+from jaxnet.commands import _run
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -74,8 +78,12 @@ def test_continuous_integration_runs_the_test_command():
     assert sum(bool(re.fullmatch(pattern, line)) for line in README.splitlines()) == 1
 
 
-def test_commands_do_what_is_shown(tmp_path):
+@pytest.mark.usefixtures("standard_promotion")
+def test_commands_do_what_is_shown(tmp_path, monkeypatch, capfd):
     """In the order of the README, in one folder; the comparison with fewer runs than it has."""
+    monkeypatch.chdir(tmp_path)
+    # Devices are as many as the other tests have, and compiled programs are not kept.
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
     rng = np.random.default_rng(0)
     area = rng.uniform(50, 200, 60)
     rows = [f"{each:.1f},{rng.choice(['old', 'new'])},{2 * each:.1f}" for each in area]
@@ -84,9 +92,10 @@ def test_commands_do_what_is_shown(tmp_path):
     fewer = {"compare": shlex.split("--optimizers adam --budget 2 --seeds 6 --tuning-seeds 1")}
     codes, printed = {}, {}
     for name, words in re.findall(r"\.venv/bin/jaxnet (\w+) ([^\n`]*)", README):
-        command = [sys.executable, "-m", "jaxnet", name, *shlex.split(words), *fewer.get(name, [])]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-        codes[name], printed[name] = done.returncode, done.stdout + done.stderr
+        arguments = [name, *shlex.split(words), *fewer.get(name, [])]
+        with jax.numpy_rank_promotion("allow"):
+            codes[name] = _run.outcome(functools.partial(__main__.run, arguments))
+        printed[name] = "".join(capfd.readouterr())
     assert codes == {"audit": 1, "train": 0, "predict": 0, "compare": 0}, printed
     assert "activation derivative missing" in printed["audit"]
     assert (tmp_path / "predictions.csv").read_text().count("\n") == 61

@@ -160,7 +160,7 @@ def crossed(seeds: int, rates: Sequence[float]) -> sweep.Trials:
 
 
 def task_of(
-    loss: losses.Loss | losses.Rule,
+    loss: losses.Loss | jaxnet.Rule,
     init: Callable[[Any], PyTree],
     data: PyTree,
     batch_size: int,

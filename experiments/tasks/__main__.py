@@ -6,10 +6,10 @@ from typing import Annotated
 
 import tyro
 
+import jaxnet
 from experiments import command
 from experiments.tasks import TASKS
 from jaxnet.commands import _run, compare, settings
-from jaxnet.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ def main(tried: tyro.conf.OmitArgPrefixes[Tried]) -> int:
     names = list(TASKS) if tried.names == ("all",) else list(dict.fromkeys(tried.names))
     for name in names:
         if name not in TASKS:
-            raise InputError(f"names: expected all, list or {', '.join(TASKS)}, got {name!r}")
+            raise jaxnet.InputError(
+                f"names: expected all, list or {', '.join(TASKS)}, got {name!r}"
+            )
     folder = tried.output or Path("results") / f"optimizers-{'-'.join(tried.names)}"
     return compare.compare(
         tried,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+import jaxnet
 from experiments.tasks.task import starting
 from jaxnet import network
 from jaxnet.compare import Problem
@@ -98,7 +99,7 @@ def solution(params: network.Params, points: Float[Array | np.ndarray, " P"]) ->
 
 
 def _value(params: network.Params, point: Float[Array, ""]) -> Float[Array, ""]:
-    return network.forward(params, point[None], jnp.tanh)[0]
+    return jaxnet.forward(params, point[None], jnp.tanh)[0]
 
 
 def equation(params: network.Params, batch: None) -> Float[Array, ""]:

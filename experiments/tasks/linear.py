@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from jaxnet import network, tables
+import jaxnet
+from jaxnet import tables
 from jaxnet.compare import Problem
 
 PENALTY = 1e-2
@@ -16,7 +17,7 @@ _WORDS, _TEXTS = 100, 1500
 Batch = tuple[Float[Array | np.ndarray, "B I"], Int[Array | np.ndarray, " B"]]
 
 
-def cross_entropy(params: network.Layer, batch: Batch) -> Float[Array, ""]:
+def cross_entropy(params: jaxnet.Layer, batch: Batch) -> Float[Array, ""]:
     """Give the mean cross-entropy of labels 0 and 1."""
     x, y = batch
     scores = jnp.asarray(x, params.bias.dtype) @ params.weight[0]
@@ -24,19 +25,19 @@ def cross_entropy(params: network.Layer, batch: Batch) -> Float[Array, ""]:
     return jnp.mean(jax.nn.softplus(-signs * (scores + params.bias[0])))
 
 
-def penalised(params: network.Layer, batch: Batch) -> Float[Array, ""]:
+def penalised(params: jaxnet.Layer, batch: Batch) -> Float[Array, ""]:
     """Give the cross-entropy and a penalty on the weights, which has one minimum."""
     return cross_entropy(params, batch) + PENALTY / 2 * jnp.sum(params.weight**2)
 
 
-def _correct(params: network.Layer, batch: Batch) -> Float[Array, ""]:
+def _correct(params: jaxnet.Layer, batch: Batch) -> Float[Array, ""]:
     x, y = batch
     scores = jnp.asarray(x, params.bias.dtype) @ params.weight[0] + params.bias[0]
     return jnp.mean((scores > 0) == (jnp.asarray(y) == 1), dtype=params.bias.dtype)
 
 
-def _start(inputs: int, key: Key[Array, ""]) -> network.Layer:
-    return network.init(key, (inputs, 1))[0]
+def _start(inputs: int, key: Key[Array, ""]) -> jaxnet.Layer:
+    return jaxnet.init(key, (inputs, 1))[0]
 
 
 def logistic() -> Problem:

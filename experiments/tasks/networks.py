@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+import jaxnet
 from experiments import classifier, regression
 from experiments.tasks import mnist1d
 from experiments.tasks.task import Parts, Start, classification, starting
@@ -35,12 +36,12 @@ def table(name: str, epochs: int, hidden: Sequence[int] = (16,)) -> Problem:
     about = f"scikit-learn's {name}, a network of {'-'.join(map(str, hidden))} hidden units"
     if split.encoder.target.kind == "classification":
         return classification(
-            name, network.forward, init, parts, epochs=epochs, batch_size=16, about=about
+            name, jaxnet.forward, init, parts, epochs=epochs, batch_size=16, about=about
         )
     train, validation, test = parts
     return Problem(
         name=name,
-        loss=losses.BatchLoss(network.forward, optax.losses.l2_loss),
+        loss=jaxnet.BatchLoss(jaxnet.forward, optax.losses.l2_loss),
         init=init,
         data=train,
         epochs=epochs,
@@ -52,7 +53,7 @@ def table(name: str, epochs: int, hidden: Sequence[int] = (16,)) -> Problem:
 
 
 def convolve(
-    layer: network.Layer, x: Float[Array, "H W C"], kernel: tuple[int, int]
+    layer: jaxnet.Layer, x: Float[Array, "H W C"], kernel: tuple[int, int]
 ) -> Float[Array, "P Q O"]:
     """Convolve an image in steps of 2 with kernels laid out as `weight [O, kernel x C]`.
 
@@ -79,7 +80,7 @@ def convolutional(
 def _kernels(sizes: Sequence[tuple[int, int]], key: Key[Array, ""]) -> network.Params:
     """Draw each layer by itself: the outputs of one are not the inputs of the next."""
     keys = jax.random.split(key, len(sizes))
-    return tuple(network.init(k, size)[0] for k, size in zip(keys, sizes, strict=True))
+    return tuple(jaxnet.init(k, size)[0] for k, size in zip(keys, sizes, strict=True))
 
 
 def digits_convolution() -> Problem:
@@ -100,10 +101,10 @@ def digits_autoencoder() -> Problem:
     """Give scikit-learn's digits to a network that is to give them back through 8 numbers."""
     split = tables.split(tables.read("digits"), "target")
     train, validation, test = ((x, x) for x, _ in split[:3])
-    forward = functools.partial(network.forward, activation=jnp.tanh)
+    forward = functools.partial(jaxnet.forward, activation=jnp.tanh)
     return Problem(
         name="digits-autoencoder",
-        loss=losses.BatchLoss(forward, optax.losses.l2_loss),
+        loss=jaxnet.BatchLoss(forward, optax.losses.l2_loss),
         init=starting(64, 32, 8, 32, 64),
         data=train,
         epochs=5,
@@ -131,7 +132,7 @@ def _of_signals(name: str, forward: losses.Forward, init: Start, about: str) -> 
 def signals() -> Problem:
     """Give MNIST-1D to a fully connected network."""
     about = "a network of 32 hidden units"
-    return _of_signals("mnist1d", network.forward, starting(mnist1d.POINTS, 32, 10), about)
+    return _of_signals("mnist1d", jaxnet.forward, starting(mnist1d.POINTS, 32, 10), about)
 
 
 def signals_convolution() -> Problem:

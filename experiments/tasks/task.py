@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from jaxnet import losses, network
+import jaxnet
+from jaxnet import losses
 from jaxnet.compare import Problem
 
 Start = Callable[[Key[Array, ""]], PyTree]
@@ -19,7 +20,7 @@ def starting(*layers: int) -> Start:
     """Give what draws the parameters of a fully connected network of those sizes."""
 
     def start(key: Key[Array, ""]) -> PyTree:
-        return network.init(key, layers)
+        return jaxnet.init(key, layers)
 
     return start
 
@@ -49,7 +50,7 @@ def classification(
     train, validation, test = parts
     return Problem(
         name=name,
-        loss=losses.BatchLoss(forward, optax.losses.softmax_cross_entropy_with_integer_labels),
+        loss=jaxnet.BatchLoss(forward, optax.losses.softmax_cross_entropy_with_integer_labels),
         init=init,
         data=train,
         epochs=epochs,

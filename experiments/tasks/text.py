@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+import jaxnet
 from experiments.tasks.task import classification
 from jaxnet import network
 from jaxnet.compare import Problem
@@ -44,7 +45,7 @@ def model(params: Params, x: Int[Array, " T"]) -> Float[Array, " V"]:
     """Give the scores of the next character after those of the context (Bengio et al. 2003)."""
     channels, layers = params
     characters = jax.nn.one_hot(x, len(channels), dtype=channels.dtype)
-    return network.forward(layers, (characters @ channels).reshape(-1), jnp.tanh)
+    return jaxnet.forward(layers, (characters @ channels).reshape(-1), jnp.tanh)
 
 
 def characters() -> Problem:
@@ -58,7 +59,7 @@ def characters() -> Problem:
         first, second = jax.random.split(key)
         channels = jax.random.normal(first, (len(alphabet), _CHANNELS))
         sizes = _CONTEXT * _CHANNELS, _HIDDEN, len(alphabet)
-        return channels, network.init(second, sizes)
+        return channels, jaxnet.init(second, sizes)
 
     return classification(
         "characters",

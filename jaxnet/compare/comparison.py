@@ -8,20 +8,21 @@ is judged at what it picked, all optimizers on the same seed.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet import losses
-from jaxnet._guards import checks, records, sizes
+from jaxnet._guards import checks, records
 from jaxnet._guards.defaults import BASELINE, LEVEL, MARGIN, REPLICATES, TUNING_SEEDS
 from jaxnet.compare import inputs, phases, store, sweep, verdicts
 from jaxnet.compare.protocol import Budget, Judging, Part, Protocol, Tuning
 from jaxnet.compare.runs import Record
 from jaxnet.compare.search import Search
 from jaxnet.compare.verdicts import Answer, Pair
+from jaxnet.optimizers import Entry
 from jaxnet.storage import fingerprints
 
 # A look at more replicates is at so many times as many: fewer would tell little more.
@@ -134,12 +135,10 @@ def compare(
         InputError: input that cannot be compared, named, before anything compiles.
         ImportError: the extra `compare` is not installed.
     """
-    checks.extra("compare", "scipy")
     entries = inputs.entries(optimizers, baseline)
-    counts = {"tuning_seeds": tuning_seeds, "replicates": replicates}
-    checks.at_least_one(**counts, until=replicates if until is None else until)
-    inputs.check_words({"title": title, "command": command})
-    inputs.check_target(target)
+    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=until or 1)
+    words = {"title": title, "command": command}
+    inputs.check(words, target)
     searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
         loss=loss,
@@ -152,15 +151,9 @@ def compare(
         test=test,
         metrics={} if metrics is None else metrics,
     )
-    task = inputs.task(problem, fast)
-    trials = max(search.trials for search in searches.values())
-    most = max(replicates, until or 0)
-    sizes.check_comparison(len(entries), trials, tuning_seeds, most, task.steps)
-    programs = inputs.programs(task, entries, searches)
-    task = task._replace(fingerprint=programs.fingerprint)
-    entries = [entry for entry in entries if entry.name not in programs.unable]
+    tuning = Tuning("training" if validation is None else "validation", tuning_seeds, budget_of)
     judging = Judging(
-        data=_judged_part(task),
+        data="test" if test is not None else tuning.data,
         by=by,
         maximised=maximised,
         target=target,
@@ -169,32 +162,55 @@ def compare(
         margin=margin,
         looks=(replicates,),
     )
-    tuning = Tuning("training" if validation is None else "validation", tuning_seeds, budget_of)
-    searches = phases.affordable(
-        task, entries, {e.name: searches[e.name] for e in entries}, budget_of, replicates
-    )
-    protocol = _protocol(task, searches, tuning, judging, seed)
-    folder = folder and Path(folder)
+    trained = _Trained(problem, fast, entries, searches, folder and Path(folder), on_progress)
+    return _compare(trained, tuning, judging, seed=seed, most=until or 0, words=words)
+
+
+class _Trained(NamedTuple):
+    """What is trained, by what, and where it is kept."""
+
+    problem: inputs.Problem
+    fast: bool | None
+    entries: Sequence[Entry]
+    searches: Mapping[str, Search]
+    folder: Path | None
+    on_progress: phases.OnProgress | None
+
+
+def _compare(
+    trained: _Trained,
+    tuning: Tuning,
+    judging: Judging,
+    *,
+    seed: int,
+    most: int,
+    words: Mapping[str, str],
+) -> Comparison:
+    """Look once, and again at more replicates, up to the most, for as long as not all is told."""
+    checks.extra("compare", "scipy")
+    problem, fast, entries, searches, folder, on_progress = trained
+    task = inputs.task(problem, fast)
+    replicates = max(most, judging.looks[0])
+    inputs.check_size(searches, tuning.seeds, replicates, task.steps)
+    programs = inputs.programs(task, entries, searches)
+    task = task._replace(fingerprint=programs.fingerprint)
+    entries = [entry for entry in entries if entry.name not in programs.unable]
+    able = {entry.name: searches[entry.name] for entry in entries}
+    able = phases.affordable(task, entries, able, tuning.budget, judging.looks[0])
+    protocol = _protocol(task, able, tuning, judging, seed)
     protocol = store.grown(folder, protocol) if folder else protocol
     while True:
         bench = phases.bench(task, protocol, folder, on_progress)
         phases.compile_all(bench, entries, protocol)
         results = [each for entry in entries for each in phases.run(bench, entry, protocol)]
-        log = bench.log(title, command, programs.unable)
+        log = bench.log(words, programs.unable)
         comparison = of_record(Record(protocol, log, np.array(task.measured), results))
         if folder:
             save(comparison, folder)
         more = protocol.replicates * _GROWTH
-        told = all(pair.verdict != "not told apart" for pair in comparison.pairs)
-        if told or until is None or more > until:
+        if more > most or all(pair.verdict != "not told apart" for pair in comparison.pairs):
             return comparison
         protocol = protocol.at(more)
-
-
-def _judged_part(task: sweep.Task) -> Part:
-    if task.test is not None:
-        return "test"
-    return "training" if task.validation is None else "validation"
 
 
 def _protocol(

@@ -66,23 +66,15 @@ class Problem:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-def check_words(words: Mapping[str, str]) -> None:
-    """Refuse what is no text.
+def check(words: Mapping[str, str], target: float | None) -> None:
+    """Refuse what is no text, each by its name, and a target that no loss can reach.
 
     Raises:
-        InputError: by its name.
+        InputError: naming it.
     """
     for name, text in words.items():
         if not isinstance(text, str):
             raise InputError(f"{name}: expected words, got {text!r}")
-
-
-def check_target(target: float | None) -> None:
-    """Refuse a target that no loss can reach.
-
-    Raises:
-        InputError: one that is not a finite number.
-    """
     real = isinstance(target, int | float | np.floating | np.integer)
     if target is not None and not (real and math.isfinite(target)):
         raise InputError(
@@ -173,6 +165,18 @@ def _search(entry: optimizers.Entry, axes: Space, budget: int) -> Search:
     if all(axis.scale == "choice" for axis in axes.values()):
         budget = min(budget, math.prod(len(axis.values) for axis in axes.values()))
     return Search(axes, customary, budget, entry.note)
+
+
+def check_size(
+    searches: Mapping[str, Search], tuning_seeds: int, replicates: int, steps: int
+) -> None:
+    """Refuse more runs than this machine can keep, or do in weeks.
+
+    Raises:
+        InputError: with the figures.
+    """
+    trials = max(search.trials for search in searches.values())
+    sizes.check_comparison(len(searches), trials, tuning_seeds, replicates, steps)
 
 
 def task(problem: Problem, fast: bool | None) -> sweep.Task:

@@ -1,4 +1,4 @@
-"""What many tasks say together: ranks, wins and losses, and the odds (extra `compare`).
+"""What many tasks say together: ranks, wins and losses, and chances (extra `compare`).
 
 Shapes: N tasks, A optimizers.
 """
@@ -20,8 +20,6 @@ from jaxnet.errors import InputError
 WINS, TIES = ("better", "fails less often"), ("as good",)
 LOSSES, UNTOLD = ("worse", "fails more often"), ("not told apart",)
 _VERDICTS = (*WINS, *TIES, *LOSSES, *UNTOLD, "cannot run", "baseline")
-# Odds above this are a statement.
-SURE = 0.95
 _DRAWS = 50_000
 
 
@@ -38,7 +36,7 @@ class Friedman(NamedTuple):
     p_value: float
 
 
-class Odds(NamedTuple):
+class Chances(NamedTuple):
     """The probability that on most tasks like these an optimizer is better, as good or worse."""
 
     better: float
@@ -72,13 +70,14 @@ class League:
         differences: shape [N, A], logs of ratios to the baseline's loss, below zero is better;
             infinite where one of the two failed, nan where one did not run.
         margin: a ratio of at most 1 + margin, either way, is as good.
-        level: of the test of the ranks and of the critical difference.
+        level: of the test of the ranks, of the critical difference and of what is said overall,
+            shared out over the optimizers and both sides.
         average_ranks: shape [A], 1 is the best, over all tasks; nan for an optimizer that did not
             run on each of them, which is not ranked.
         friedman: whether the ranks differ at all.
         critical_difference: of two average ranks, from where on they are told apart (Nemenyi).
         groups: of optimizers, the best first, within which none are told apart by it; all maximal.
-        tallies: of each optimizer. odds: of each against the baseline, nan for itself.
+        tallies: of each optimizer. chances: of each against the baseline, nan for itself.
     """
 
     tasks: tuple[str, ...]
@@ -94,21 +93,29 @@ class League:
     critical_difference: float
     groups: tuple[tuple[str, ...], ...]
     tallies: tuple[Tally, ...]
-    odds: tuple[Odds, ...]
+    chances: tuple[Chances, ...]
+
+    @property
+    def sure(self) -> float:
+        """How high a chance must be to be said of one of so many optimizers, on either side."""
+        return 1 - self.level / (2 * (len(self.optimizers) - 1))
 
     @property
     def overall(self) -> tuple[str, ...]:
-        """What the odds say of each optimizer: a verdict where they are sure."""
-        return tuple(map(self._overall, self.optimizers, self.odds))
+        """What the chances say of each optimizer: a verdict where one of them is sure."""
+        return tuple(map(self._overall, self.optimizers, self.chances, self.differences.T))
 
-    def _overall(self, name: str, odds: Odds) -> str:
+    def _overall(self, name: str, chances: Chances, differences: Float[np.ndarray, " N"]) -> str:
         if name == self.baseline:
             return "baseline"
-        if math.isnan(odds.better):
+        if math.isnan(chances.better):
             return "cannot run"
+        # So few tasks may all lean to one side by luck.
+        if 0.5 ** np.count_nonzero(~np.isnan(differences)) > 1 - self.sure:
+            return "not told apart"
         words = ("better", "as good", "worse")
-        sure = (word for word, share in zip(words, odds, strict=True) if share >= SURE)
-        return next(sure, "not told apart")
+        said = (word for word, share in zip(words, chances, strict=True) if share >= self.sure)
+        return next(said, "not told apart")
 
 
 def of(
@@ -160,7 +167,7 @@ def of(
         critical_difference=apart,
         groups=_groups(ranked, average_ranks[complete], apart),
         tallies=wins_losses_ties(verdicts),
-        odds=tuple(
+        chances=tuple(
             bayesian_signed_rank(column[~np.isnan(column)], math.log1p(margin))
             for column in others.T
         ),
@@ -264,14 +271,14 @@ def critical_difference(optimizers: int, tasks: int, level: float = 0.05) -> flo
     return float(_scipy().studentized_range.isf(level, optimizers, np.inf)) * spread
 
 
-def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) -> Odds:
-    """Give the odds that an optimizer is better, as good or worse on most tasks like these.
+def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) -> Chances:
+    """Give the chances that an optimizer is better, as good or worse on most tasks like these.
 
     A Dirichlet process stands for the tasks there may be, with half a task of no difference as
     what is known before. Infinite differences outweigh all others and cancel one another.
 
     Args:
-        differences: shape [N], below zero is better; nan odds where there are none.
+        differences: shape [N], below zero is better; nan chances where there are none.
         margin: within which a difference is as good.
 
     Raises:
@@ -284,7 +291,7 @@ def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) ->
         raise InputError("differences: expected numbers, got nan; leave out what did not run")
     _check_margin(margin)
     if not differences.size:
-        return Odds(math.nan, math.nan, math.nan)
+        return Chances(math.nan, math.nan, math.nan)
     finite = np.abs(differences[np.isfinite(differences)]).max(initial=margin)
     bounded = np.r_[0.0, np.clip(differences, -4 * finite, 4 * finite)]
     walsh = (bounded[:, None] + bounded) / 2
@@ -294,7 +301,7 @@ def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) ->
         for side in (-walsh, walsh)
     )
     most = np.argmax([better, 1 - better - worse, worse], axis=0)
-    return Odds(*(np.bincount(most, minlength=3) / _DRAWS).tolist())
+    return Chances(*(np.bincount(most, minlength=3) / _DRAWS).tolist())
 
 
 def wins_losses_ties(verdicts: Sequence[Sequence[str]]) -> tuple[Tally, ...]:

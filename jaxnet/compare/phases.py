@@ -78,11 +78,11 @@ class Bench:
             if why := sweep.cause(self.task, entry, int(tuned.seed[run]), setting):
                 self.reasons[entry.name] = f"seed {tuned.seed[run]}: {why}"
 
-    def log(self, title: str, command: str, unable: Mapping[str, str]) -> Log:
+    def log(self, words: Mapping[str, str], unable: Mapping[str, str]) -> Log:
         """Give what was met on the way, under the name of the comparison."""
         return Log(
-            title=title,
-            command=command,
+            title=words["title"],
+            command=words["command"],
             provenance=devices.provenance(self.dtype),
             verified=self.verified,
             seconds=self.seconds,

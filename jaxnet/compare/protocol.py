@@ -143,7 +143,7 @@ class Protocol:
             return [(b, a) for a, b in itertools.combinations(names, 2)]
         return [(name, names[0]) for name in names[1:]]
 
-    def seeds(self) -> Int[np.ndarray, "R 1+S"]:
+    def seeds(self) -> Int[np.ndarray, "R _"]:
         """Give the seeds of each replicate: the one that judges, then those that tune."""
         each = 1 + self.tuning.seeds
         seeds = self.seed * _BLOCK + np.arange(self.replicates * each)

@@ -180,21 +180,15 @@ class Record:
     def _check(self, runs: Runs) -> None:
         protocol, fresh = self.protocol, runs.phase != "tuning"
         search, seeds = protocol.optimizers[runs.optimizer], protocol.seeds()
-        judges, tunes = seeds[:, :1], seeds[:, 1:]
-        replicates, trials = len(seeds), 1 if fresh else search.trials
-        expected = sorted(
-            (r, k, int(s))
-            for r, own in enumerate(judges if fresh else tunes)
-            for k in range(trials)
-            for s in own
-        )
-        got = sorted(
-            zip(runs.replicate.tolist(), runs.trial.tolist(), runs.seed.tolist(), strict=True)
-        )
+        own, trials = (seeds[:, :1], 1) if fresh else (seeds[:, 1:], search.trials)
+        replicate, trial, at = np.indices((len(own), trials, own.shape[1])).reshape(3, -1)
+        expected = np.stack([replicate, trial, own[replicate, at]])
+        order = np.lexsort((runs.seed, runs.trial, runs.replicate))
+        got = np.stack([runs.replicate, runs.trial, runs.seed])[:, order]
         name = f"{runs.phase} runs of {runs.optimizer}"
-        if got != expected:
+        if not np.array_equal(got, expected):
             raise InputError(
-                f"{name}: expected {trials} of each of {replicates} replicates on its own seeds, "
+                f"{name}: expected {trials} of each of {len(own)} replicates on its own seeds, "
                 "got others"
             )
         if set(runs.settings) != set(search.axes):

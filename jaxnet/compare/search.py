@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from jaxnet._guards.records import Extended
 from jaxnet.errors import InputError
@@ -147,11 +147,6 @@ class Search:
             if self.axes[name].scale != "choice":
                 middle[h] = np.median(picks[kept, h])
         return middle
-
-    def at_end(self, picks: Float[np.ndarray, "R H"]) -> Bool[np.ndarray, " R"]:
-        """Tell where the learning rate picked lies beyond its axis."""
-        rates = picks[:, self.names.index("learning_rate")]
-        return (rates < 0) | (rates > 1)
 
 
 def best(

@@ -74,7 +74,7 @@ class Paired(NamedTuple):
     lasted: int
 
 
-def scale_of(values: Iterable[Float[np.ndarray, " R"]]) -> Scale:
+def scale_of(values: Iterable[Float[np.ndarray, " _"]]) -> Scale:
     """Compare as ratios where every value that is finite is above zero, else as differences."""
     above = all(np.all(each > 0) for each in map(np.asarray, values))
     return "ratio" if above else "difference"
@@ -408,12 +408,9 @@ def _pairs(
 
 def _shares(lasted: int, failed: int, alpha: float) -> tuple[float, float]:
     """Share alpha out over the test of losses and the one of failures."""
-    enough = fewest(alpha / 2)
-    if failed < enough:
-        return alpha, 0.0
-    if lasted < enough:
-        return 0.0, alpha
-    return alpha / 2, alpha / 2
+    if min(lasted, failed) >= fewest(alpha / 2):
+        return alpha / 2, alpha / 2
+    return (alpha, 0.0) if lasted >= failed else (0.0, alpha)
 
 
 def _pseudo_median(values: Float[np.ndarray, " K"], alpha: float) -> Interval:

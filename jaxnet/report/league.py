@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxnet.compare.league import SURE, League
+from jaxnet.compare.league import League
 from jaxnet.report import style
 from jaxnet.report.columns import Cell, Column, number_cell, verdict_cell
 from jaxnet.report.pictures import STYLE, Plot, short
@@ -47,12 +47,13 @@ def headline(league: League) -> str:
     words = ("better", "as good", "worse", "not told apart")
     better, good, worse, unsure = map(others.count, words)
     unable = others.count("cannot run")
-    first = league.groups[0]
+    first, place = league.groups[0], np.nanmin(league.average_ranks)
     return (
         f"Over {_many(league.tasks, 'task')}, of {_many(others, 'optimizer')} {better} better than "
-        f"{league.baseline} with odds of at least {SURE:.0%}, {good} as good, {worse} worse, "
-        f"{unsure} not told apart{f', {unable} could not run' * bool(unable)}. The best average "
-        f"rank is {first[0]}'s, {np.nanmin(league.average_ranks):.1f} of {_ranked(league)}; "
+        f"{league.baseline}, {good} as good and {worse} worse with a probability of at least "
+        f"{league.sure:.1%}; {unsure} not told apart"
+        f"{f', {unable} could not run' * bool(unable)}. "
+        f"The best average rank is {first[0]}'s, {place:.1f} of {_ranked(league)}; "
         f"{_rivals(len(first) - 1)} not told apart from it."
     )
 
@@ -70,8 +71,8 @@ def columns(league: League) -> list[Column]:
     over = [
         Column(
             "overall",
-            f"Against {baseline}: better, as good or worse where the odds of it are at least "
-            f"{SURE:.0%}.",
+            f"Against {baseline}: better, as good or worse where the probability of it is at "
+            f"least {league.sure:.1%}.",
             [verdict_cell(league.overall[index]) for index in shown],
         ),
         Column(
@@ -100,10 +101,14 @@ def columns(league: League) -> list[Column]:
             [number_cell(each.losses) for each in tallies],
         ),
         Column(
-            "odds: better",
-            "The probability that on most tasks like these it is better, as good or worse; "
-            "small: as good, then worse.",
-            [_chances(*league.odds[index]) for index in shown],
+            "chance of better",
+            "The probability that on most tasks like these it is better.",
+            [_chance(league.chances[index].better) for index in shown],
+        ),
+        Column(
+            "chance of worse",
+            "That it is worse; what is left is that it is as good.",
+            [_chance(league.chances[index].worse) for index in shown],
         ),
     ]
     note = (
@@ -118,21 +123,26 @@ def columns(league: League) -> list[Column]:
 
 def caveats(league: League) -> list[str]:
     """Give what a reader of a league should not conclude from it."""
-    few = len(league.groups) == 1
+    together = _ranked(league) > 1 and len(league.groups) == 1
     apart = f"{league.critical_difference:.2f}"
     return [
         "It is about these tasks, which were chosen: other tasks may rank the optimizers "
         "otherwise.",
         "An average rank says nothing of by how much, and depends on who else takes part.",
         "The verdicts of a task are corrected for its number of optimizers, not for that of tasks.",
-        *([f"No two average ranks differ by the {apart} that it takes to be told apart."] * few),
+        "The chances are of one optimizer at a time: of many, some are high by luck, which the "
+        "verdicts over all tasks allow for.",
+        *(
+            [f"No two average ranks differ by the {apart} that it takes to be told apart."]
+            * together
+        ),
     ]
 
 
 def plots(league: League) -> list[Plot]:
     """Draw a league: what tells it best comes first."""
     with style.drawing(STYLE):
-        return [_average_ranks(league), _verdicts(league), _odds(league)]
+        return [_average_ranks(league), _verdicts(league), _chances(league)]
 
 
 def _ranked(league: League) -> int:
@@ -223,26 +233,24 @@ def _shade(ax: Axes, league: League, shown: Sequence[int]) -> None:
             ax.plot(x, y, "s", color=colour, alpha=alpha, markersize=11, markeredgewidth=0)
 
 
-def _odds(league: League) -> Plot:
-    shown = [index for index in order(league) if not math.isnan(league.odds[index].better)]
+def _chances(league: League) -> Plot:
+    shown = [index for index in order(league) if not math.isnan(league.chances[index].better)]
     figure, ax = _rows([league.optimizers[index] for index in shown], league.baseline, beside=1.2)
     rows = np.arange(len(shown))
     left = np.zeros(len(shown))
-    odds = np.array([league.odds[index] for index in shown]).reshape(-1, 3)
-    for word, share in zip(("better", "as good", "worse"), odds.T, strict=True):
+    chances = np.array([league.chances[index] for index in shown]).reshape(-1, 3)
+    for word, share in zip(("better", "as good", "worse"), chances.T, strict=True):
         colour = _LOOKS[word].colour
         ax.barh(rows, share, left=left, height=0.7, color=colour, label=word, linewidth=0)
         left += share
-    ax.axvline(SURE, color=INK, linewidth=0.8, linestyle=":")
-    ax.axvline(1 - SURE, color=INK, linewidth=0.8, linestyle=":")
     ax.set(xlim=(0, 1), xlabel="probability")
     figure.legend(loc="outside lower left", ncols=3, frameon=False)
     return Plot(
-        "odds",
+        "chances",
         "What to expect of another task",
         f"How probable it is that on most tasks like these an optimizer is better than "
         f"{league.baseline}, as good (within {league.margin:.0%}), or worse: a Bayesian "
-        f"signed-rank test of the differences by task. Dotted: {SURE:.0%} either way.",
+        f"signed-rank test of the differences by task.",
         figure,
     )
 
@@ -252,15 +260,10 @@ def _unranked(league: League) -> str:
     return f" Not ranked, as not run on every task: {', '.join(names)}." if names else ""
 
 
-def _chances(better: float, as_good: float, worse: float) -> Cell:
-    if math.isnan(better):
-        return Cell("-")
-    return Cell(_share(better), f"{_share(as_good)}, {_share(worse)}", better)
-
-
-def _share(value: float) -> str:
+def _chance(value: float) -> Cell:
     """Draws are not so many that none of them says never."""
-    return "<1%" if value < 0.005 else ">99%" if value > 0.995 else f"{value:.0%}"
+    text = "<1%" if value < 0.005 else ">99%" if value > 0.995 else f"{value:.0%}"
+    return number_cell(value)._replace(text="-" if math.isnan(value) else text)
 
 
 def _of_task(league: League, task: int, index: int) -> Cell:

@@ -33,15 +33,11 @@ LOSSES = {
 # Depth, non-square and square layers, batch sizes: sizes, examples, activation, loss.
 SETTINGS = [
     ([3, 4, 4], 2, "tanh", "softmax"),
-    ([3, 5, 2], 7, "tanh", "softmax"),
-    ([4, 6, 6, 3], 5, "sigmoid", "softmax"),
-    ([6, 3, 7, 5, 4], 9, "tanh", "softmax"),
     ([5, 8, 3], 16, "relu", "softmax"),
-    ([2, 5, 5, 5, 3], 6, "softplus", "softmax"),
+    ([4, 6, 6, 3], 5, "sigmoid", "softmax"),
+    ([6, 3, 5, 4], 9, "tanh", "softmax"),
     ([3, 6, 1], 8, "tanh", "squares"),
-    ([4, 7, 7, 2], 3, "sigmoid", "squares"),
-    ([7, 4, 5, 3], 12, "relu", "squares"),
-    ([3, 2, 1], 10, "softplus", "squares"),
+    ([4, 7, 7, 2], 3, "softplus", "squares"),
 ]
 
 
@@ -215,14 +211,15 @@ def test_planted_mistakes_are_named(capsys):
                 f"  {name:32} {counts['the mistake itself']:4} of {sum(counts.values()):4}", *rest
             )
     assert set(named) == LOCAL.keys() | GLOBAL.keys() | SIGNAL.keys()
-    assert every >= 600
+    assert every >= 350
     assert right >= 0.95 * every
+    assert all(count["the mistake itself"] >= 0.8 * count.total() for count in named.values())
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_right_gradients_raise_no_alarm(setting, dtype):
-    """Fifty right gradients of each setting and precision: a thousand, and not one alarm."""
+    """Fifty right gradients of each setting and precision: 600, and not one alarm."""
     for seed in range(50):
         loss, ours, batch, _ = draw(setting, seed, dtype)
         params = [tuple(layer) for layer in ours]
@@ -278,7 +275,7 @@ def test_an_error_just_above_the_resolution_is_an_alarm_and_one_below_is_not(dty
 @pytest.mark.parametrize("size", [1e-4, 1e-3, 1e-2])
 def test_noise_is_never_given_a_cause(dtype, size):
     """However small, and however few the entries: noise is no regulariser and no constant."""
-    for setting, seed in itertools.product(SETTINGS[1:8:3], range(2)):
+    for setting, seed in itertools.product(SETTINGS[1::2], range(2)):
         loss, params, batch, _ = draw(setting, seed, dtype)
         true = oracles.backward([tuple(p) for p in params], *batch, setting[3], setting[2])
         random = np.random.default_rng(seed)
@@ -297,8 +294,7 @@ def test_noise_is_never_given_a_cause(dtype, size):
 
 def test_the_summary_says_nothing_of_signals_where_nothing_is_known_of_them():
     """One row of one weight off: the signal at that layer is right, as its bias shows."""
-    setting = ([4, 6, 6, 3], 5, "tanh", "softmax")
-    loss, params, batch, _ = draw(setting, 0)
+    loss, params, batch, _ = draw(SETTINGS[3], 0)
     true = oracles.backward([tuple(p) for p in params], *batch, "softmax", "tanh")
     true[2][0][0] += 0.1
     audit = gradients.audit(loss, params, batch, layers_of(true))
@@ -460,7 +456,7 @@ def test_many_examples_in_float32_raise_no_alarm():
 
 
 def test_our_network_is_recognised_in_jit_and_said_where_it_is_not():
-    loss, params, batch, _ = draw(SETTINGS[1], 0)
+    loss, params, batch, _ = draw(SETTINGS[0], 0)
     layers = [tuple(p) for p in params]
     mistake = {"mistake": "derivative missing", "layers": {0}}
     claim = layers_of(oracles.backward(layers, *batch, "softmax", "tanh", **mistake))
@@ -590,13 +586,12 @@ def test_finite_differences_agree_where_autodiff_is_right(x64):
 
 
 def test_summary_names_the_layer_where_the_signal_first_goes_wrong():
-    setting = ([6, 3, 7, 5, 4], 9, "tanh", "softmax")
-    loss, ours, batch, (params, x, y) = draw(setting, 0)
+    loss, ours, batch, (params, x, y) = draw(SETTINGS[3], 0)
     said = {
-        None: "8 right, of 8 parameters",
+        None: "6 right, of 6 parameters",
         frozenset({0}): "first goes wrong at hidden layer 1.",
         frozenset({1}): "first goes wrong at hidden layer 2.",
-        frozenset({0, 1, 2}): "first goes wrong at hidden layer 3.",
+        frozenset({0, 1}): "first goes wrong at hidden layer 2.",
     }
     for layers, words in said.items():
         grads = oracles.backward(

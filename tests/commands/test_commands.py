@@ -13,7 +13,7 @@ import pytest
 import experiments
 from jaxnet import __main__, network, tables
 from jaxnet.commands import _run
-from jaxnet.errors import FunctionError
+from jaxnet.errors import FunctionError, InputError
 from jaxnet.storage import models
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -124,6 +124,7 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet audit no.py", "no.py: expected a Python file"),
         ("jaxnet audit file", "file: expected a Python file"),
         ("experiments.tasks --epochs 0", "epochs: expected at least 1"),
+        ("experiments.tasks --optimizers adm", "nearest are adam"),
         ("experiments.tasks boston", "invalid choice 'boston'"),
         ("experiments.classifier --rate 1", "--rate, 1; see python -m experiments.classifier"),
     ],
@@ -237,20 +238,29 @@ def test_a_refused_run_leaves_nothing_and_is_mended(call, tmp_path):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("platform", ["tpu"])
-def test_a_missing_platform_is_told_before_anything(command, platform, tmp_path):
+def test_a_missing_platform_is_told_before_anything(call, monkeypatch, command, tmp_path):
+    def missing():
+        raise InputError("JAX_PLATFORMS: expected another")
+
+    monkeypatch.setattr("jaxnet.devices.first", missing)
+    assert call(*command.split()) == (2, "error: JAX_PLATFORMS: expected another\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("platform", "command"),
+    [
+        ("tpu", "experiments.regression"),
+        ("tpu", "jaxnet compare no.csv"),
+        ("cuda", "jaxnet train iris"),
+        ("no_such", "jaxnet train iris"),
+    ],
+)
+def test_no_platform_that_is_missing_ends_in_a_traceback(platform, command, tmp_path):
     done = python(*command.split(), cwd=tmp_path, JAX_PLATFORMS=platform)
     assert is_one_line(done.returncode, done.stderr)
     assert done.stdout == ""
     assert f"JAX_PLATFORMS: expected {platform}; available here: " in done.stderr
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("platform", ["cuda", "no_such"])
-def test_no_platform_that_is_missing_ends_in_a_traceback(platform, tmp_path):
-    done = python("jaxnet", "train", "iris", cwd=tmp_path, JAX_PLATFORMS=platform)
-    assert is_one_line(done.returncode, done.stderr)
-    assert f"expected {platform}" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

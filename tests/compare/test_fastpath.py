@@ -141,22 +141,23 @@ def test_fast_numbers_are_the_plain_ones(x64, example, optimizer):
     loss = functools.partial(classified, forward) if forward else mixture
     metrics = (("accuracy", functools.partial(accuracy, forward)),) if forward else ()
     parts = [jax.tree.map(lambda leaf, n=n: leaf[:n], data) for n in (5, 7)]
-    task = sweep.Task(loss, drawn(**shapes), data, 4, 2, *parts, metrics)
-    runs, tile = [(0, 0.01), (0, 0.1), (1, 0.1)], sweep.Tile(1, 2)
+    task = sweep.Task(loss, drawn(**shapes), data, 4, 6, (3, 6), *parts, metrics)
+    rates = {"learning_rate": np.array([0.01, 0.1, 0.1])}
+    trials, tile = sweep.Trials(np.array([0, 0, 1], np.int32), rates), sweep.Tile(1, 2)
     entry = optimizers.entry(optimizer)
     fast, plain = (
-        sweep.run(task._replace(fast=path), entry, runs, tile, test=True)[0]
+        sweep.run(task._replace(fast=path), entry, trials, tile, test=True)[0]
         for path in (sweep.fast(True), sweep.PLAIN)
     )
     assert set(fast.test) == set(fast.validation) == {"loss", *(name for name, _ in metrics)}
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-8), fast, plain)
 
 
-def compared(folder=None, **settings):
+def compared(folder=None):
     data = np.ones((6, 1), np.float32), np.zeros(6, np.int32)
     return compare.compare(
-        mixture, drawn(**SHAPES["mixture"][2]), data, ["sgd"], epochs=1, learning_rates=[0.1],
-        tuning_seeds=2, seeds=10, folder=folder, **settings,
+        mixture, drawn(**SHAPES["mixture"][2]), data, ["sgd"], epochs=1, batch_size=3,
+        tune={"sgd": {"learning_rate": 0.1}}, tuning_seeds=2, replicates=2, folder=folder,
     )  # fmt: skip
 
 

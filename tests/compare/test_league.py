@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -80,6 +80,7 @@ def test_friedman_is_the_published_one_after_correcting_for_ties():
     assert league.friedman(DEMSAR).chi_squared * share == pytest.approx(9.28, abs=5e-3)
 
 
+@settings(deadline=None)
 @given(MATRICES)
 def test_friedman_is_scipys_and_the_f_of_an_analysis_of_variance(scores):
     told = league.friedman(scores)
@@ -148,6 +149,7 @@ def test_groups_are_those_of_the_published_example():
     assert demsars(0.10).groups == (best_first[:3], best_first[2:])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=2, max_size=9), st.integers(1, 12))
 def test_groups_hold_the_pairs_that_are_not_told_apart_and_no_others(places, apart):
     names = list("abcdefghi"[: len(places)])
@@ -166,7 +168,7 @@ def test_groups_hold_the_pairs_that_are_not_told_apart_and_no_others(places, apa
         assert not set(one) <= set(other)
 
 
-# The odds.
+# The chances.
 
 
 @pytest.mark.parametrize(
@@ -178,22 +180,22 @@ def test_groups_hold_the_pairs_that_are_not_told_apart_and_no_others(places, apa
         ((2, 3), (0.7805, 0.2188, 0.0008)),
     ],
 )
-def test_odds_are_those_of_baycomp(pair, expected):
+def test_chances_are_those_of_baycomp(pair, expected):
     """`SignedRankTest.probs` of baycomp 1.0.3 at a rope of 0.01, the mean of 200,000 draws."""
     one, other = pair
-    odds = league.bayesian_signed_rank(DEMSAR[:, other] - DEMSAR[:, one], 0.01)
-    np.testing.assert_allclose(odds, expected, atol=0.008)
-    assert sum(odds) == pytest.approx(1)
+    chances = league.bayesian_signed_rank(DEMSAR[:, other] - DEMSAR[:, one], 0.01)
+    np.testing.assert_allclose(chances, expected, atol=0.008)
+    assert sum(chances) == pytest.approx(1)
 
 
-def test_the_odds_of_one_task_are_those_of_a_beta_distribution():
+def test_the_chances_of_one_task_are_those_of_a_beta_distribution():
     """Worse, unless the half task of no difference outweighs: its square is over a half."""
     sure = stats.beta(0.5, 1).cdf(math.sqrt(0.5))
     for difference in (3.0, INF):
-        odds = league.bayesian_signed_rank(np.array([difference]), 1.0)
-        np.testing.assert_allclose(odds, (0, 1 - sure, sure), atol=0.006)
+        chances = league.bayesian_signed_rank(np.array([difference]), 1.0)
+        np.testing.assert_allclose(chances, (0, 1 - sure, sure), atol=0.006)
         mirrored = league.bayesian_signed_rank(np.array([-difference]), 1.0)
-        assert mirrored == odds[::-1]
+        assert mirrored == chances[::-1]
 
 
 def test_infinite_differences_outweigh_and_cancel():
@@ -201,15 +203,15 @@ def test_infinite_differences_outweigh_and_cancel():
         return league.bayesian_signed_rank(np.array(differences, np.float64), 1.0)
 
     assert told(INF, -2.0, 0.0) == told(1e9, -2.0, 0.0)
-    odds = told(INF, -INF)
-    assert odds.better == pytest.approx(odds.worse, abs=0.01)
+    chances = told(INF, -INF)
+    assert chances.better == pytest.approx(chances.worse, abs=0.01)
     assert told(*[0.2] * 8) == (0, 1, 0)
 
 
-def test_odds_at_the_margin_are_seldom_sure_and_beyond_it_often():
+def test_chances_at_the_margin_are_seldom_sure_and_beyond_it_often():
     rng = np.random.default_rng(1)
     worse = [
-        np.mean([league.bayesian_signed_rank(row, 1.0).worse >= league.SURE for row in tasks])
+        np.mean([league.bayesian_signed_rank(row, 1.0).worse >= 0.95 for row in tasks])
         for tasks in (rng.normal(truth, 2, size=(100, 16)) for truth in (1.0, 4.0))
     ]
     assert worse[0] < 0.15
@@ -224,7 +226,7 @@ def test_odds_at_the_margin_are_seldom_sure_and_beyond_it_often():
         ([1.0], NAN, "margin: expected a number above zero, got nan"),
     ],
 )
-def test_no_odds_of_what_is_no_difference(differences, margin, message):
+def test_no_chances_of_what_is_no_difference(differences, margin, message):
     with pytest.raises(InputError, match=message):
         league.bayesian_signed_rank(np.array(differences), margin)
 
@@ -251,13 +253,43 @@ def test_a_league_says_what_its_parts_say():
     np.testing.assert_array_equal(whole.average_ranks, league.ranks(DEMSAR).mean(axis=0))
     assert whole.friedman == league.friedman(DEMSAR)
     assert whole.critical_difference == league.critical_difference(4, 14)
-    assert whole.odds[3] == league.bayesian_signed_rank(DEMSAR[:, 3] - DEMSAR[:, 0], 0.01)
-    assert np.isnan(whole.odds[0]).all()
-    assert whole.overall == ("baseline", "not told apart", "not told apart", "better")
+    assert whole.chances[3] == league.bayesian_signed_rank(DEMSAR[:, 3] - DEMSAR[:, 0], 0.01)
+    assert np.isnan(whole.chances[0]).all()
     assert whole.tallies[1].wins == whole.tallies[2].ties == whole.tallies[3].untold == 14
 
 
-def test_what_did_not_run_everywhere_is_not_ranked_but_has_odds_and_counts():
+def test_overall_is_said_what_is_sure_of_so_many():
+    """Demsar's 0.967 is not; on four tasks of one mind nothing is: one in eight agrees by luck."""
+    assert demsars().sure == pytest.approx(1 - 0.05 / 6)
+    assert demsars().overall == ("baseline", *["not told apart"] * 3)
+    lean = np.tile([0.0, -1.0, 0.001, 1.0], (14, 1))
+    said = ("baseline", "better", "as good", "worse")
+    assert demsars(differences=lean).overall == said
+    lean[4:, 1:] = NAN
+    few = demsars(differences=lean)
+    assert few.chances[1].better > few.sure
+    assert few.overall == demsars().overall
+
+
+def test_equal_optimizers_are_seldom_said_to_differ_overall():
+    """Of 15 others on 16 tasks, with noise of six times the margin."""
+    rng = np.random.default_rng(2)
+    alarms = 0
+    for _ in range(30):
+        differences = rng.normal(0, 0.3, (16, 16)) * (np.arange(16) > 0)
+        whole = league.of(
+            [f"task {row}" for row in range(16)],
+            [f"rule {column}" for column in range(16)],
+            "rule 0",
+            np.exp(differences),
+            [["baseline", *["not told apart"] * 15]] * 16,
+            differences,
+        )
+        alarms += bool({"better", "worse"} & set(whole.overall))
+    assert stats.binom.sf(alarms - 1, 30, 0.1) > 1e-3
+
+
+def test_what_did_not_run_everywhere_is_not_ranked_but_has_chances_and_counts():
     scores, differences = DEMSAR.copy(), demsars().differences.copy()
     scores[3, 2] = differences[3, 2] = NAN
     part = demsars(scores=scores, differences=differences)
@@ -269,7 +301,7 @@ def test_what_did_not_run_everywhere_is_not_ranked_but_has_odds_and_counts():
     assert part.friedman == league.friedman(DEMSAR[:, kept])
     assert part.critical_difference == league.critical_difference(3, 14)
     assert "C4.5+cf" not in itertools.chain(*part.groups)
-    assert part.odds[2] == league.bayesian_signed_rank(np.delete(differences[:, 2], 3), 0.01)
+    assert part.chances[2] == league.bayesian_signed_rank(np.delete(differences[:, 2], 3), 0.01)
 
 
 def test_the_baseline_alone_is_left_where_no_other_ran():
@@ -283,11 +315,11 @@ def test_the_baseline_alone_is_left_where_no_other_ran():
     )
     assert lonely.overall == ("baseline", "cannot run")
     assert lonely.groups == (("C4.5",),)
-    assert np.isnan([lonely.critical_difference, *lonely.friedman, *lonely.odds[1]]).all()
+    assert np.isnan([lonely.critical_difference, *lonely.friedman, *lonely.chances[1]]).all()
 
 
 def test_a_league_is_the_same_twice():
-    assert demsars().odds == demsars().odds
+    assert demsars().chances == demsars().chances
 
 
 @pytest.mark.usefixtures("unchecked")

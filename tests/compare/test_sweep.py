@@ -43,32 +43,50 @@ def rows(count, seed, labels=False):
     return random.normal(size=(count, 3)), y.astype(np.int32) if labels else y
 
 
+def made(loss, init, data, batch_size, epochs, validation=None, test=None, metrics=()):
+    """A task measured after each epoch."""
+    epoch = len(jax.tree.leaves(data)[0]) // batch_size
+    measured = tuple(range(epoch, epochs * epoch + 1, epoch))
+    return sweep.Task(
+        loss, init, data, batch_size, measured[-1], measured, validation, test, metrics
+    )
+
+
+def at(runs):
+    """Trials of pairs of a seed and a learning rate."""
+    seeds, rates = np.transpose(runs)
+    return sweep.Trials(seeds.astype(np.int32), {"learning_rate": rates})
+
+
+RATE = ("learning_rate",)
+
+
 @functools.cache
 def classifier():
     """Minibatches, of which two rows sit out each epoch; validation and test data."""
     parts = [rows(count, seed, labels=True) for count, seed in ((10, 0), (6, 1), (5, 2))]
     # Names that a tile's own arrays have, too.
     metrics = tuple({"accuracy": accuracy, "training": seven, "validation_loss": seven}.items())
-    return sweep.Task(SOFTMAX, init, parts[0], 4, 3, *parts[1:], metrics)
+    return made(SOFTMAX, init, parts[0], 4, 3, *parts[1:], metrics)
 
 
 @functools.cache
 def numbers():
-    """Minibatches, of numbers and not of labels."""
+    """Minibatches, of numbers and not of labels, that end within an epoch."""
     parts = [rows(count, seed) for count, seed in ((10, 0), (6, 1), (5, 2))]
-    return sweep.Task(SQUARES, init, parts[0], 4, 3, *parts[1:])
+    return made(SQUARES, init, parts[0], 4, 3, *parts[1:])._replace(steps=5, measured=(1, 4, 5))
 
 
 @functools.cache
 def regression():
-    """Full batches, of so many epochs that not each of them is measured."""
-    return sweep.Task(SQUARES, init, rows(7, 0), 7, 130)
+    """Full batches, of so many steps that not each of them is measured."""
+    return sweep.Task(SQUARES, init, rows(7, 0), 7, 130, (1, 4, 65, 130))
 
 
 def order(task, seed):
     if task.batch_size == task.rows:
-        return np.tile(np.arange(task.rows), (task.epochs, 1))
-    return batches.shuffled(task.rows, task.batch_size, task.epochs, seed)
+        return np.tile(np.arange(task.rows), (task.steps, 1))
+    return batches.shuffled(task.rows, task.batch_size, task.steps, seed)[: task.steps]
 
 
 OPTAX = {
@@ -136,7 +154,7 @@ CHECKED = (0, 2, 4, 6, 7, 8)
 def test_each_run_is_the_run_alone(make_task, name, x64, standard_promotion):
     """Runs of seeds and rates in no order, more than a tile of them: all that is measured."""
     task = make_task()
-    found, _ = sweep.run(task, optimizers.entry(name), RUNS, SHAPE, test=task.test is not None)
+    found, _ = sweep.run(task, optimizers.entry(name), at(RUNS), SHAPE, test=task.test is not None)
     assert np.all(found.diverged == -1)
     assert np.all(found.evaluations == task.steps)
     for index in CHECKED:
@@ -159,7 +177,7 @@ def attention():
         made = batch[0] @ params[0].weight.T
         return jnp.mean(made @ made.T)
 
-    return sweep.Task(loss, init, rows(60, 0), 20, 1)
+    return made(loss, init, rows(60, 0), 20, 1)
 
 
 def convolution():
@@ -171,7 +189,7 @@ def convolution():
 
 
 def wide():
-    return sweep.Task(
+    return made(
         SQUARES,
         functools.partial(network.init, sizes=[3, 70, 2]),
         rows(40, 0),
@@ -188,34 +206,10 @@ def wide():
 def test_what_multiplies_no_few_numbers_is_compiled_as_it_stands(make_task, few):
     """The program is then the plain path's, to the letter."""
     programs = [
-        sweep.compiled(make_task()._replace(fast=path), SGD, sweep.Tile(3, 5)).call.as_text()
+        sweep.compiled(make_task()._replace(fast=path), SGD, RATE, sweep.Tile(3, 5)).call.as_text()
         for path in (sweep.fast(True), sweep.PLAIN)
     ]
     assert (programs[0] != programs[1]) == few
-
-
-@pytest.mark.parametrize(
-    ("rows", "batch_size", "epochs", "first", "last", "count"),
-    [
-        (7, 7, 1, [1], [1], 1),
-        (10, 4, 3, [2, 4, 6], [2, 4, 6], 3),
-        (10, 3, 100, [3, 6], [297, 300], 100),
-        (10, 5, 101, [2, 4], [200, 202], 100),
-        (8, 8, 250, [2, 5, 8, 10], [248, 250], 100),
-        (8, 2, 1000, [40, 80], [3960, 4000], 100),
-    ],
-)
-def test_a_run_is_measured_each_epoch_or_a_hundred_times(
-    rows, batch_size, epochs, first, last, count
-):
-    task = sweep.Task(None, None, np.zeros(rows), batch_size, epochs)
-    found = task.measured
-    assert task.steps == found[-1]
-    assert list(found[: len(first)]) == first
-    assert list(found[-len(last) :]) == last
-    assert len(found) == count
-    assert np.all(np.diff(found) > 0)
-    assert np.all(found % (rows // batch_size) == 0)
 
 
 # A line to fit by its mean: a NumPy loop is the whole of it.
@@ -231,7 +225,7 @@ def anywhere(key):
 
 
 def line(points=POINTS, loss=distance, begin=anywhere, epochs=3, batch_size=2):
-    return sweep.Task(loss, begin, points, batch_size, epochs, points)
+    return made(loss, begin, points, batch_size, epochs, points)
 
 
 @functools.cache
@@ -250,7 +244,7 @@ SEEDS, RATES = st.sampled_from([0, 1, 2, 7, 400]), st.sampled_from([0.01, 0.1, 0
 
 
 def fitted(runs, shape=SHAPE, task=None, **settings):
-    return sweep.run(task or line(), SGD, runs, shape, **settings)[0]
+    return sweep.run(task or line(), SGD, at(runs), shape, **settings)[0]
 
 
 @given(
@@ -328,7 +322,7 @@ def still(params, batch):
 def test_each_seed_has_noise_of_its_own(x64, standard_promotion):
     task = line(loss=still, begin=lambda key: jnp.zeros(2) + 0 * jax.random.normal(key), epochs=2)
     runs = [(seed, rate) for rate in (0.5, 1.0) for seed in range(5)]
-    found, _ = sweep.run(task, optimizers.entry("noisy_sgd"), runs, SHAPE)
+    found, _ = sweep.run(task, optimizers.entry("noisy_sgd"), at(runs), SHAPE)
     slow, fast = found.validation["loss"].reshape(2, 5, -1)
     np.testing.assert_allclose(fast, 2 * slow, rtol=1e-12)
     assert len(np.unique(np.round(fast[:, 0], 9))) == 5
@@ -343,10 +337,10 @@ def test_only_new_functions_and_shapes_are_traced(x64):
         return distance(params, batch)
 
     first = line(loss=counted)._replace(test=POINTS[:3])
-    _, once = sweep.run(first, SGD, [(0, 0.1)], SHAPE, test=True)
+    _, once = sweep.run(first, SGD, at([(0, 0.1)]), SHAPE, test=True)
     before = traces
     other = first._replace(data=POINTS + 1, validation=POINTS * 2, test=POINTS[2:])
-    _, again = sweep.run(other, SGD, RUNS, SHAPE, test=True)
+    _, again = sweep.run(other, SGD, at(RUNS), SHAPE, test=True)
     assert 0 < before == traces
     # The very same program: it took as long to compile, and not a tick more or less.
     assert once.compiling == again.compiling
@@ -394,8 +388,8 @@ def test_what_is_kept_is_of_those_runs_alone(x64, tmp_path):
         (twin, [(0, 0.1)], SHAPE, False),
     ]
     for entry, runs, shape, test in asked:
-        kept, _ = sweep.run(task, entry, runs, shape, test=test, folder=tmp_path)
-        assert equal(kept, sweep.run(task, entry, runs, shape, test=test)[0])
+        kept, _ = sweep.run(task, entry, at(runs), shape, test=test, folder=tmp_path)
+        assert equal(kept, sweep.run(task, entry, at(runs), shape, test=test)[0])
         assert bool(kept.test) == test
 
 
@@ -424,19 +418,19 @@ def test_a_damaged_tile_is_done_again(one_tile, data):
 
 @pytest.mark.parametrize("runs", [1, 3, 4, 17, 1000])
 def test_a_tile_is_no_larger_than_needed(runs):
-    shape = sweep.tile(line(), runs, rates=2)
+    shape = sweep.tile(line(), runs, settings=2)
     assert shape.items >= 1
     count = shape.devices or jax.local_device_count()
-    assert (shape.items - 1) * shape.rates * count < runs
+    assert (shape.items - 1) * shape.settings * count < runs
 
 
 def test_short_runs_stay_on_one_device_and_long_ones_take_all():
     task, count = line(), jax.local_device_count()
     assert count > 1
-    short = sweep.tile(task, 4, rates=2)
+    short = sweep.tile(task, 4, settings=2)
     assert (short.devices, short.runs) == (1, 4)
-    assert sweep.tile(task, 4, rates=2, count=count).devices == count
-    assert sweep.tile(task._replace(epochs=10**6), 4, rates=2).devices is None
+    assert sweep.tile(task, 4, settings=2, count=count).devices == count
+    assert sweep.tile(task._replace(steps=10**6), 4, settings=2).devices is None
 
 
 def test_runs_are_the_same_on_one_device_as_on_all():
@@ -446,7 +440,7 @@ def test_runs_are_the_same_on_one_device_as_on_all():
 
 def test_starts_are_drawn_anew_under_other_settings():
     task = line(begin=jax.random.normal)
-    seeds, rates = np.arange(4, dtype=np.int32), np.ones((4, 1))
+    seeds, rates = np.arange(4, dtype=np.int32), np.ones((4, 1, 1))
     given = task, seeds, rates, devices.mesh("runs")
     first = sweep._inputs(*given)[0]
     with jax.threefry_partitionable(False):
@@ -457,7 +451,7 @@ def test_starts_are_drawn_anew_under_other_settings():
 
 def test_a_tile_of_large_networks_is_the_smallest():
     large = line(begin=lambda key: jnp.zeros(10**6) + jax.random.normal(key))
-    assert sweep.tile(large, 1000, rates=2) == sweep.Tile(1, 2)
+    assert sweep.tile(large, 1000, settings=2) == sweep.Tile(1, 2)
 
 
 @pytest.mark.parametrize(
@@ -480,10 +474,10 @@ def test_the_memory_foreseen_is_that_of_the_program(
         for n in (rows, validation)
     )
     begin = functools.partial(network.init, sizes=[20, hidden, 2])
-    task = sweep.Task(SQUARES, begin, data, batch_size, epochs, held)
-    shape = sweep.tile(task, 200, rates=4)
+    task = made(SQUARES, begin, data, batch_size, epochs, held)
+    shape = sweep.tile(task, 200, settings=4)
     adam = optimizers.entry("adam")
-    needed = sweep.compiled(task, adam, shape).call.memory_analysis()
+    needed = sweep.compiled(task, adam, RATE, shape).call.memory_analysis()
     truth = needed.temp_size_in_bytes + needed.argument_size_in_bytes
     truth = jax.local_device_count() * (truth + needed.output_size_in_bytes)
     assert truth / 2 < sweep.memory(task, shape, shape.runs)
@@ -498,11 +492,11 @@ rows, validation = map(int, sys.argv[1:])
 data, held = (tuple(np.ones((n, k), np.float32) for k in (20, 2)) for n in (rows, validation))
 loss = losses.BatchLoss(network.forward, optax.losses.l2_loss)
 init = functools.partial(network.init, sizes=[20, 8, 2])
-task = sweep.Task(loss, init, data, rows, 1, held)
+task = sweep.Task(loss, init, data, rows, 1, (1,), held)
 shape = sweep.Tile(25, 4)
-program, mesh, _ = sweep.compiled(task, optimizers.entry("sgd"), shape)
+program, mesh, _ = sweep.compiled(task, optimizers.entry("sgd"), ("learning_rate",), shape)
 seeds, rates = np.arange(25, dtype=np.int32), np.tile([0.1, 0.2, 0.3, 0.4], (25, 1))
-inputs = sweep._inputs(task, seeds, rates, mesh)
+inputs = sweep._inputs(task, seeds, rates[..., None], mesh)
 def peak():
     # Of this process alone, where getrusage begins from its parent's.
     status = open("/proc/self/status").read()
@@ -532,7 +526,7 @@ def test_the_results_foreseen_are_held_twice(x64):
 
 def test_data_of_wider_numbers_is_that_of_jax():
     """float64 and int64, as NumPy gives them, where JAX computes in half of that."""
-    wide = classifier()._replace(epochs=1)
+    wide = classifier()._replace(steps=2, measured=(2,))
     parts = {
         name: jax.tree.map(lambda leaf: leaf.astype(f"{leaf.dtype.kind}8"), part)
         for name, part in wide._asdict().items()
@@ -543,7 +537,7 @@ def test_data_of_wider_numbers_is_that_of_jax():
         for name, part in parts.items()
     }
     found, expected = (
-        sweep.run(wide._replace(**each), SGD, [(0, 0.1)], SHAPE, test=True)[0]
+        sweep.run(wide._replace(**each), SGD, at([(0, 0.1)]), SHAPE, test=True)[0]
         for each in (parts, narrow)
     )
     assert equal(found, expected)
@@ -560,8 +554,8 @@ from jaxnet.compare import sweep
 from optax.losses import l2_loss
 loss = losses.BatchLoss(network.forward, l2_loss)
 x = np.ones((64, 64), np.float32)
-task = sweep.Task(loss, lambda key: network.init(key, [64, 64, 64]), (x, x), 32, 50)
-runs = [(seed, 0.01) for seed in range(4)]
+task = sweep.Task(loss, lambda key: network.init(key, [64, 64, 64]), (x, x), 32, 100, (100,))
+runs = sweep.Trials(np.arange(4, dtype=np.int32), {"learning_rate": np.full(4, 0.01)})
 swept, _ = sweep.run(task, optimizers.entry("galore"), runs, sweep.Tile(2, 1))
 assert np.isfinite(swept.loss).all()
 """

@@ -77,8 +77,8 @@ def test_the_headline_counts_and_names_the_best():
     words = [done.overall.count(word) for word in ("better", "as good", "worse", "not told apart")]
     told = league.headline(done)
     assert told.startswith(
-        f"Over 16 tasks, of 47 optimizers {words[0]} better than sgd with odds of at least 95%, "
-        f"{words[1]} as good, {words[2]} worse, {words[3]} not told apart. "
+        f"Over 16 tasks, of 47 optimizers {words[0]} better than sgd, {words[1]} as good and "
+        f"{words[2]} worse with a probability of at least 99.9%; {words[3]} not told apart. "
     )
     assert sum(words) == 47
     best = shown_names(done)[0]
@@ -93,9 +93,9 @@ def test_the_headline_counts_and_names_the_best():
         np.array([[0.0, NAN]]),
     )
     assert league.headline(lonely) == (
-        "Over 1 task, of 1 optimizer 0 better than sgd with odds of at least 95%, 0 as good, 0 "
-        "worse, 0 not told apart, 1 could not run. The best average rank is sgd's, 1.0 of 1; no "
-        "others are not told apart from it."
+        "Over 1 task, of 1 optimizer 0 better than sgd, 0 as good and 0 worse with a probability "
+        "of at least 97.5%; 0 not told apart, 1 could not run. The best average rank is sgd's, "
+        "1.0 of 1; no others are not told apart from it."
     )
     assert len(league.plots(lonely)) == 3
 
@@ -136,10 +136,9 @@ def test_ratios_have_two_figures(value, shown):
     assert league._ratio(value) == shown
 
 
-def test_odds_that_no_draw_denies_are_not_certain():
-    assert league._chances(1.0, 0.0, 0.0)[:2] == (">99%", "<1%, <1%")
-    assert league._chances(0.7, 0.25, 0.05)[:2] == ("70%", "25%, 5%")
-    assert league._chances(NAN, NAN, NAN).text == "-"
+def test_chances_that_no_draw_denies_are_not_certain():
+    shown = [league._chance(value).text for value in (1.0, 0.0, 0.7, 0.952, NAN)]
+    assert shown == [">99%", "<1%", "70%", "95%", "-"]
 
 
 def drawn(name, which):
@@ -208,13 +207,13 @@ def test_a_shade_is_as_strong_as_the_difference_that_is_told():
     assert len(shaded) == sum(row.count("better") + row.count("worse") for row in done.verdicts)
 
 
-def test_bars_of_the_odds_fill_their_rows():
-    done, ax = drawn("many", "odds")
+def test_bars_of_the_chances_fill_their_rows():
+    done, ax = drawn("many", "chances")
     widths = np.array([[bar.get_width() for bar in bars] for bars in ax.containers])
     assert widths.shape == (3, 47)
     np.testing.assert_allclose(widths.sum(axis=0), 1)
     rows = [name for name in shown_names(done) if name != "sgd"]
-    best = done.odds[done.optimizers.index(rows[0])]
+    best = done.chances[done.optimizers.index(rows[0])]
     np.testing.assert_allclose(widths[:, 0], best)
 
 
@@ -224,6 +223,15 @@ def test_caveats_are_those_that_hold():
         f"No two average ranks differ by the {written('few')[0].critical_difference:.2f} that it "
         "takes to be told apart."
     ]
+    alone = leagues.of(
+        ["one"],
+        ["sgd", "b"],
+        "sgd",
+        np.array([[1.0, NAN]]),
+        [["baseline", "cannot run"]],
+        np.array([[0.0, NAN]]),
+    )
+    assert not any("nan" in words for words in league.caveats(alone))
     captions = {plot.name: plot.caption for plot in league.plots(written("many")[0])}
     assert captions["ranks"].endswith("every task: <b>rule</b>_46, <b>rule</b>_47.")
 

@@ -1,0 +1,220 @@
+"""Evidence for the answers: their figures and sentences for records planted by hand."""
+
+import math
+
+import numpy as np
+import planted
+import pytest
+
+from jaxnet.compare import comparison, statistics
+
+ENDS = np.arange(1.0, 9.0)
+LOST = np.full(8, np.inf)
+
+
+def answered(ends, **settings):
+    return comparison.of_record(planted.record(ends, **settings))
+
+
+def only(result, name):
+    (answer,) = [each for each in result.answers if each.optimizer == name]
+    return answer
+
+
+def test_answers_worked_by_hand():
+    result = answered({"sgd": ENDS, "lost": LOST, "same": ENDS, "lower": ENDS / 2})
+    sgd, lower, same, lost = result.answers
+    assert [each.optimizer for each in result.answers] == ["sgd", "lower", "same", "lost"]
+    assert [each.verdict for each in result.answers] == [
+        "baseline",
+        "better",
+        "as good",
+        "fails more often",
+    ]
+    # 4/5 of 5%, over three comparisons; all eight signs alike are two of 2^8.
+    assert all(pair.scale == "ratio" for pair in result.pairs)
+    assert lower.pair.p_value == pytest.approx(2 / 256 * 3 / 0.8)
+    assert same.pair.p_value == 1
+    assert lost.pair.p_value == pytest.approx(2 / 256 * 3 / 0.8)
+    assert lower.pair.difference == pytest.approx((0.5, 0.5, 0.5))
+    assert lost.pair.only == (8, 0)
+    assert [each.failed for each in result.answers] == [0, 0, 0, 8]
+    # Of 1 to 8, the median of the geometric means of any two.
+    pairs = np.log(ENDS)[:, None] + np.log(ENDS)
+    middle = np.exp(np.median(pairs[np.triu_indices(8)]) / 2)
+    assert sgd.value.estimate == pytest.approx(middle)
+    assert lower.value.estimate == pytest.approx(middle / 2)
+    assert lost.value.estimate == math.inf
+    assert sgd.recommended.estimate == sgd.customary.estimate == pytest.approx(9)
+    # The target is 4.5, the median of SGD; half of its own runs never reach it.
+    assert result.target == 4.5
+    assert [each.reached for each in (sgd, lower, same, lost)] == [4, 8, 4, 0]
+    assert (sgd.setting, sgd.trials) == ({"learning_rate": 0.2}, 3)
+    assert sgd.best_of.tolist() == [2, 1, 1]
+    # The first stage has two trials, of which the second is the best.
+    assert sgd.forgiving == 0.5
+    assert (sgd.compile_seconds, sgd.run_seconds, sgd.step_seconds) == (2.0, 5.0, 1e-6)
+    assert sgd.sentence == "Plain SGD, the baseline, is best used with learning_rate 0.2."
+    assert lower.sentence == (
+        "lower is better than sgd: training loss 0.5 times sgd's (96% interval 0.5 to 0.5)."
+    )
+    assert same.sentence == (
+        "same is as good as sgd, within 5%: training loss 1 times sgd's (96% interval 1 to 1)."
+    )
+    assert lost.sentence == (
+        "lost fails more often than sgd: in 8 of 8 replicates it alone, in 0 sgd alone. 8 of 8 "
+        "replicates failed."
+    )
+
+
+def test_values_not_above_zero_are_compared_as_differences():
+    result = answered({"sgd": ENDS - 4, "lower": ENDS - 4.5})
+    (pair,) = result.pairs
+    assert (pair.scale, pair.verdict, pair.difference) == ("difference", "better", (-0.5,) * 3)
+    assert "training loss -0.5 from sgd's" in only(result, "lower").sentence
+
+
+def test_one_replicate_tells_nothing_apart():
+    result = answered({"sgd": [2.0], "other": [1.0]})
+    other = only(result, "other")
+    assert (other.verdict, other.pair.p_value) == ("not told apart", 1)
+    assert math.isnan(other.pair.difference.low)
+    assert other.sentence == (
+        "other and sgd are not told apart by 1 replicate, which are too few to tell anything: "
+        "give at least 6."
+    )
+
+
+def test_so_few_of_so_many_are_told_how_many_it_takes():
+    """With 99 others it takes 2^(1 - R) of at most 0.04 / 100."""
+    many = {f"same {i}": ENDS for i in range(99)}
+    result = answered({"sgd": ENDS, "lower": ENDS / 2} | many)
+    lower = only(result, "lower")
+    assert lower.verdict == "not told apart"
+    assert "too few to tell anything: give at least 13." in lower.sentence
+
+
+def test_further_looks_spend_less():
+    """A tenth of the level at the second look, so that what was told at once no longer is."""
+    verdicts = [
+        only(answered({"sgd": ENDS, "lower": ENDS / 2}, looks=looks), "lower").verdict
+        for looks in ((8,), (4, 8))
+    ]
+    assert verdicts == ["better", "not told apart"]
+    (pair,) = answered({"sgd": ENDS, "lower": ENDS / 2}, looks=(4, 8)).pairs
+    assert pair.p_value == pytest.approx(2 / 256 / 0.1)
+
+
+@pytest.mark.parametrize("failed", [3, 12])
+def test_failures_are_told_beside_what_lasts(failed):
+    """SGD 5% worse, and never lost: what is better where it lasts is of no use where it fails."""
+    random = np.random.default_rng(0)
+    plain = np.exp(random.normal(size=20) / 10)
+    lower = np.where(np.arange(20) < failed, np.inf, 0.95 * plain)
+    result = answered({"sgd": plain, "lower": lower})
+    (pair,) = result.pairs
+    assert pair.only == (failed, 0)
+    assert pair.verdict == ("better" if failed < 6 else "fails more often")
+    assert pair.difference.estimate == pytest.approx(0.95)
+    said = only(result, "lower").sentence
+    assert said.endswith(f"{failed} of 20 replicates failed.")
+    if failed > 6:
+        assert "in 12 of 20 replicates it alone, in 0 sgd alone. Where both lasted" in said
+    (other,) = answered({"sgd": lower, "other": plain}).pairs
+    assert other.verdict == ("worse" if failed < 6 else "fails less often")
+
+
+def test_both_lost_is_no_difference():
+    result = answered({"sgd": LOST, "other": LOST})
+    assert math.isnan(result.target)
+    assert only(result, "other").sentence == (
+        "other and sgd are not told apart by 8 replicates. 8 of 8 replicates failed."
+    )
+
+
+def test_all_pairs_are_held_against_each_other():
+    result = answered({"sgd": ENDS, "half": ENDS / 2, "third": ENDS / 3}, pairs="all")
+    told = {(pair.optimizer, pair.other): pair for pair in result.pairs}
+    assert set(told) == {("half", "sgd"), ("third", "sgd"), ("third", "half")}
+    assert told["third", "half"].difference.estimate == pytest.approx(2 / 3)
+    assert all(pair.p_value == pytest.approx(2 / 256 * 3 / 0.8) for pair in result.pairs)
+    assert only(result, "third").pair == told["third", "sgd"]
+
+
+def test_steps_to_the_target_are_judged_and_what_never_arrives_fails():
+    """Half of the runs of SGD reach its own median; one twenty lower arrives at once."""
+    result = answered({"sgd": ENDS, "soon": ENDS - 20}, by="steps")
+    assert result.judged_by == "steps to target"
+    sgd, soon = result.answers
+    assert (sgd.failed, sgd.reached, soon.failed, soon.reached) == (4, 4, 0, 8)
+    assert soon.steps_to_target.estimate == 5
+    assert soon.pair.only == (0, 4)
+    seconds = answered({"sgd": ENDS, "soon": ENDS - 20}, by="seconds").answers[1]
+    assert seconds.value.estimate == pytest.approx(5e-6)
+    evaluations = answered({"sgd": ENDS, "soon": ENDS - 20}, by="evaluations").answers[1]
+    assert evaluations.value.estimate == pytest.approx(5)
+
+
+def test_a_baseline_that_is_lost_sets_no_target():
+    """Half of its runs: none is reached. Fewer: their median still counts them as the worst."""
+    half = np.where(ENDS > 4, np.inf, ENDS)
+    result = answered({"sgd": half, "other": ENDS})
+    assert math.isnan(result.target)
+    assert [each.reached for each in result.answers] == [0, 0]
+    result = answered({"sgd": np.where(ENDS > 5, np.inf, ENDS), "other": ENDS})
+    assert (result.target, [each.reached for each in result.answers]) == (4.5, [4, 4])
+    result = answered({"sgd": half, "other": ENDS}, target=2.0)
+    assert (result.target, [each.reached for each in result.answers]) == (2, [2, 2])
+
+
+def test_what_a_run_does_once_it_diverged_does_not_count():
+    """Step 5 is the sixth: what was measured after five steps was before it."""
+    protocol = planted.record({"sgd": [1.0] * 3}).protocol
+    runs = planted.runs(protocol, "sgd", "tuned", np.array([1.0, 2, 3])[:, None, None])
+    runs = runs._replace(diverged=np.array([-1, 5, 4]))
+    assert runs.curves(planted.STEPS).tolist() == [[11, 1], [12, np.inf], [np.inf, np.inf]]
+    assert runs.final("training").tolist() == [1, np.inf, np.inf]
+
+
+def test_a_trial_of_which_a_seed_diverged_is_no_good():
+    """The mean over seeds is infinite; no order of the runs matters."""
+    protocol = planted.record({"sgd": [1.0] * 4}).protocol
+    scores = np.array([[1, np.inf], [3, 2], [np.inf, np.inf]])
+    runs = planted.runs(protocol, "sgd", "tuning", scores, trials=3)
+    assert runs.scores().tolist() == [[np.inf, 2.5, np.inf]] * 4
+    order = np.random.default_rng(0).permutation(len(runs.seed))
+    mixed = runs.joined()._replace(
+        **{name: getattr(runs, name)[order] for name in ("trial", "seed", "diverged", "loss")},
+        replicate=runs.replicate[order],
+        settings={"learning_rate": runs.settings["learning_rate"][order]},
+    )
+    assert mixed.final("training")[0] == runs.final("training")[order[0]]
+
+
+def test_curves_that_cross_are_told():
+    """Ahead at step 5 and better at the end are two things."""
+    record = planted.record({"sgd": ENDS, "late": ENDS / 2})
+    runs = []
+    for each in record.runs:
+        late = each.optimizer == "late" and each.phase == "tuned"
+        curves = each.loss + np.array([30.0, 0]) if late else each.loss
+        runs.append(each._replace(loss=curves))
+    result = comparison.of_record(type(record)(record.protocol, record.log, record.steps, runs))
+    assert only(result, "late").sentence.endswith(
+        "It is behind until step 5 of 10: shorter runs say the opposite."
+    )
+    assert "until" not in only(answered({"sgd": ENDS, "late": ENDS / 2}), "late").sentence
+
+
+def test_the_difference_that_would_have_been_told_is_said():
+    random = np.random.default_rng(1)
+    plain, other = np.exp(random.normal(size=(2, 30)) / 10)
+    result = answered({"sgd": plain, "other": other})
+    (pair,) = result.pairs
+    assert pair.verdict == "not told apart"
+    least = statistics.smallest_told(other, plain, 0.04, "ratio")
+    assert pair.smallest_told == least
+    assert (
+        f"would have told a difference of {least - 1:.0%} in four of"
+        in only(result, "other").sentence
+    )
