@@ -27,9 +27,7 @@ def runs_of(name, phase, axes, points, level, random, judged, failing):
     tunes = phase == "tuning"
     seeds = np.arange(len(points) * (1 + TUNING_SEEDS), dtype=np.int32).reshape(len(points), -1)
     seeds = seeds[:, 1:] if tunes else seeds[:, :1]
-    replicate, trial, seed = (
-        each.ravel() for each in np.indices((*points.shape, seeds.shape[1]))
-    )
+    replicate, trial, seed = (each.ravel() for each in np.indices((*points.shape, seeds.shape[1])))
     at, along = points[replicate, trial], STEPS[-1:] if tunes else STEPS
     off = np.where(tunes | (at < 1), at - 0.5, 0)
     ends = level * (1 + 0.6 * off**2) * np.exp(0.03 * random.normal(size=len(at)))

@@ -244,7 +244,7 @@ def _protocol(
         program=task.fingerprint,
     )
     # As it is read again: a whole number may be a float.
-    return records.rebuilt(Protocol, records.plain(protocol), Path("protocol"))
+    return records.typed(Protocol, records.plain(protocol))
 
 
 def _parts(task: sweep.Task) -> dict[Part, PyTree]:

@@ -14,10 +14,10 @@ import matplotlib as mpl
 import numpy as np
 import optax
 import pytest
+from drawn import BOTH, NAMES, REPLICATES, comparison
 from hypothesis import given
 from hypothesis import strategies as st
 from pages import chromium, framed, read
-from drawn import BOTH, NAMES, REPLICATES, comparison
 from rich import cells
 
 from jaxnet import report, spaces
@@ -39,7 +39,7 @@ def real():
         bowl,
         lambda key: 2 + jax.random.normal(key, (2,)),
         jax.random.normal(jax.random.key(1), (16, 2)),
-        {"heavy": lambda learning_rate, momentum: optax.sgd(learning_rate, momentum)},
+        {"heavy": functools.partial(optax.sgd)},
         steps=20,
         batch_size=8,
         tune={"heavy": space},
@@ -208,7 +208,9 @@ def test_a_page_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
 def test_figures_are_shown_to_the_width_of_their_interval():
     def shown(*bounds):
         (answer,) = done.answers
-        of = dataclasses.replace(done, answers=[dataclasses.replace(answer, value=Interval(*bounds))])
+        of = dataclasses.replace(
+            done, answers=[dataclasses.replace(answer, value=Interval(*bounds))]
+        )
         return next(each.cells[0] for each in columns.columns(of) if each.name == "test loss")
 
     done = written("alone")[0]
