@@ -136,7 +136,8 @@ def compare(
         ImportError: the extra `compare` is not installed.
     """
     entries = inputs.entries(optimizers, baseline)
-    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=until or 1)
+    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates)
+    checks.at_least_one(until=replicates if until is None else until)
     inputs.check(words := {"title": title, "command": command}, target)
     searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
