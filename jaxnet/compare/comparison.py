@@ -146,7 +146,8 @@ def compare(
         ImportError: the extra `compare` is not installed.
     """
     entries = inputs.entries(optimizers, baseline)
-    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=until or 1)
+    most = replicates if until is None else until
+    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=most)
     heading = inputs.Heading(title, command)
     searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
