@@ -319,10 +319,14 @@ def judged_by(protocol: Protocol) -> str:
     return f"{judging.by} to target" if judging.by in TIMES else f"{judging.data} {judging.by}"
 
 
+def replicates(protocol: Protocol) -> str:
+    """Say how many replicates there are."""
+    return f"{protocol.replicates} replicate{'s' * (protocol.replicates > 1)}"
+
+
 def _sentence(answer: Answer, protocol: Protocol) -> str:
     """Say in words what an answer says in figures."""
-    name, pair, total = answer.optimizer, answer.pair, protocol.replicates
-    many = f"{total} replicate{'s' * (total > 1)}"
+    name, pair, many = answer.optimizer, answer.pair, replicates(protocol)
     lost = f" {answer.failed} of {many} failed." if answer.failed else ""
     if pair is None:
         plain = "Plain SGD" if name == "sgd" else name
@@ -354,7 +358,7 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
 def _told(pair: Pair, protocol: Protocol) -> str:
     fewest = statistics.fewest(alpha(protocol))
     if protocol.replicates < fewest:
-        return f", which are too few to tell anything: give at least {fewest}"
+        return f", too few to tell anything: give at least {fewest}"
     if not math.isfinite(pair.smallest_told):
         return ""
     least = (
@@ -381,7 +385,11 @@ def worth(name: str, value: float) -> str:
     """Say the value of a hyperparameter, a schedule by its name and no clipping as none."""
     if name == "schedule":
         return _SCHEDULES.get(value, f"{value:.3g}")
-    return "none" if name == "clip" and math.isinf(value) else f"{value:.3g}"
+    if name == "clip" and math.isinf(value):
+        return "none"
+    # Of momentum or betas what they lack of one tells.
+    lacks = 1 - math.floor(math.log10(1 - value)) if 0.9 < value < 1 else 0
+    return f"{round(value, lacks):g}" if lacks else f"{value:.3g}"
 
 
 def apart(pair: Pair, protocol: Protocol) -> str:
