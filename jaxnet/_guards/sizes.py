@@ -43,24 +43,23 @@ def check_network(sizes: Sequence[int], name: str = "sizes") -> None:
     )
 
 
-def check_steps(epochs: int, rows: int, batch_size: int, runs: int = 1) -> None:
+def check_steps(name: str, count: int, each: int = 1) -> None:
     """Refuse a run whose steps would take weeks at the least, or whose history does not fit.
 
     Args:
-        epochs: of each run. rows: of the data, N. batch_size: B. runs: how many.
+        name: of the count, "epochs" or "steps". count: of the run. each: how many steps one takes.
 
     Raises:
         InputError: with the figures.
     """
-    steps = epochs * -(-rows // batch_size) * runs
-    if steps > _MOST_STEPS:
+    if count * each > _MOST_STEPS:
         raise InputError(
-            f"epochs: expected at most {_about(_MOST_STEPS)} steps in all, got {_about(epochs)} "
-            f"epochs, {_about(steps)} steps; give fewer epochs{' or runs' * (runs > 1)}"
+            f"{name}: expected at most {_about(_MOST_STEPS)} steps in all, got {_about(count)} "
+            f"{name}, {_about(count * each)} steps; give fewer"
         )
     # The losses of training and validation and a metric, held while one more is joined to them.
-    history = epochs * 3 * _FLOAT * 2
-    check_bytes("epochs", history * runs, f"the history of {_about(epochs)}", "give fewer epochs")
+    history = count * 3 * _FLOAT * 2
+    check_bytes(name, history, f"the history of {_about(count)}", "give fewer")
 
 
 def check_comparison(

@@ -77,7 +77,7 @@ def run(
     layers = _layers(settings, split)
     sizes.check_network(layers, "hidden")
     rows = len(split.train[0])
-    sizes.check_steps(settings.epochs, rows, min(settings.batch_size, rows))
+    sizes.check_steps("epochs", settings.epochs, -(-rows // min(settings.batch_size, rows)))
     make = optimizers.by_name(settings.optimizer)
     params = network.init(jax.random.key(settings.seed), layers)
     fit = _trainer(settings, split, params)

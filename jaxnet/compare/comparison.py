@@ -137,8 +137,7 @@ def compare(
     """
     entries = inputs.entries(optimizers, baseline)
     checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=until or 1)
-    words = {"title": title, "command": command}
-    inputs.check(words, target)
+    inputs.check(words := {"title": title, "command": command}, target)
     searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
         loss=loss,
@@ -236,7 +235,7 @@ def _protocol(
         program=task.fingerprint,
     )
     # As it is read again: a whole number may be a float.
-    return records.rebuilt(Protocol, records.plain(protocol), Path("protocol"))
+    return records.typed(Protocol, records.plain(protocol))
 
 
 def _parts(task: sweep.Task) -> dict[Part, PyTree]:

@@ -243,7 +243,7 @@ def _length(problem: Problem, epoch: int) -> tuple[int, tuple[int, ...]]:
     name, count, each = ("epochs", epochs, epoch) if steps is None else ("steps", steps, 1)
     count = count or 0
     checks.at_least_one(**{name: count})
-    sizes.check_steps(count, each, 1)
+    sizes.check_steps(name, count, each)
     ends = np.linspace(0, count, min(count, _MEASURED) + 1)[1:].round().astype(int) * each
     return int(ends[-1]), tuple(ends.tolist())
 

@@ -35,7 +35,7 @@ from jaxnet import devices, losses, network, optimizers
 from jaxnet.compare import sweep
 from jaxnet.errors import InputError
 
-PAIRS = tuple(work.crossed(2, [0.05, 0.01]))
+PAIRS = work.crossed(2, [0.05, 0.01])
 
 
 def timed(*seconds, compiling=0.0):
@@ -206,9 +206,11 @@ def test_the_work_that_is_timed_is_the_one_that_is_stated():
     x, y = task.data
     assert (x.shape, x.dtype, x.min(), x.max()) == ((1408, 64), np.float32, 0, 1)
     assert (y.shape, y.min(), y.max()) == ((1408,), 0, 9)
-    assert (task.batch_size, task.epochs, task.steps) == (32, 10, 440)
+    assert (task.batch_size, len(task.measured), task.steps) == (32, 10, 440)
     for rates in work.RATES.values():
-        assert len(set(work.crossed(size.digits_seeds, rates))) == 256
+        trials = work.crossed(size.digits_seeds, rates)
+        pairs = zip(trials.seeds.tolist(), trials.settings["learning_rate"], strict=True)
+        assert len(set(pairs)) == 256
     assert 16 * size.tiny_seeds == 16_384
     assert 16 * size.many_seeds == 100_000
     assert size.rows % large.BATCH_SIZE == 0
@@ -239,12 +241,15 @@ def test_a_gpu_is_given_more_and_a_hurry_less():
 def tiny_digits():
     """What is timed, on 96 rows and for two epochs."""
     task = work.digits_task()
-    return task._replace(data=jax.tree.map(lambda leaf: leaf[:96], task.data), epochs=2)
+    data = jax.tree.map(lambda leaf: leaf[:96], task.data)
+    return work.task_of(task.loss, task.init, data, task.batch_size, 2)
 
 
 @functools.cache
-def tiny_work(optimizer="sgd", pairs=PAIRS):
-    return work.ensemble(tiny_digits(), work.Model(), optimizer, pairs)
+def tiny_work(optimizer="sgd", rate=None):
+    """At the pairs, or at one rate alone."""
+    trials = PAIRS if rate is None else work.crossed(1, [rate])
+    return work.ensemble(tiny_digits(), work.Model(), optimizer, trials)
 
 
 def held_against_ours(runs, ways, rtol=1e-4):
@@ -286,7 +291,7 @@ def test_peers_make_the_runs_of_sweep(optimizer):
     packages = ["vmap", *(["torch"] if machine.installed("torch") else [])]
     ways, _ = peers.many_runs(tiny_work(optimizer), packages)
     ours = peers.sweeping(tiny_digits(), optimizer, PAIRS)()
-    assert len(np.unique(ours, axis=0)) == len(PAIRS)
+    assert len(np.unique(ours, axis=0)) == len(PAIRS.seeds)
     assert len(ways) == len(packages)
     for name, way in ways.items():
         assert np.allclose(way(), ours, rtol=1e-4, atol=0), name
@@ -333,7 +338,7 @@ def test_a_pytorch_of_another_update_is_refused(monkeypatch):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_scikit_learn_is_timed_as_it_is_used(optimizer):
     """What is timed is its own loop, shuffles and all."""
-    runs = tiny_work(optimizer, ((0, 1e-3),))
+    runs = tiny_work(optimizer, 1e-3)
     theirs = neural_network.MLPClassifier(
         (64,),
         solver=optimizer,
@@ -442,7 +447,7 @@ def test_each_path_lacks_one_part_and_the_last_none():
 
 
 def short_case(name="classifier"):
-    task = notebooks.task("classifier", classifier.LOSS)._replace(epochs=3)
+    task = notebooks.task("classifier", classifier.LOSS)._replace(steps=3, measured=(1, 2, 3))
     return ablation.Case(name, task, 8)
 
 
@@ -507,10 +512,11 @@ def test_networks_of_other_libraries_train(package):
     pytest.importorskip(package)
     make = {"flax": ablation.flax_convolution, "equinox": ablation.equinox_gru}[package]
     task = make()
-    task = task._replace(data=jax.tree.map(lambda leaf: leaf[:32], task.data), epochs=20)
+    data = jax.tree.map(lambda leaf: leaf[:32], task.data)
+    task = work.task_of(task.loss, task.init, data, 32, 20)
     case = ablation.Case(package, task, 2)
     shape = sweep.tile(task, case.runs, case.together)
-    swept, _ = sweep.run(task, optimizers.entry("adam"), case.pairs, shape)
+    swept, _ = sweep.run(task, optimizers.entry("adam"), case.trials, shape)
     assert (swept.loss[:, -1] < swept.loss[:, 0]).all()
 
 

@@ -1,5 +1,6 @@
 """The replays are exact, the accounts say what they must, and bad input ends with a message."""
 
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -137,12 +138,12 @@ def test_a_missing_extra_is_named(module):
     assert module in done.stderr.decode()
 
 
-SMALL = {"budget": 3, "tuning_seeds": 1, "seeds": 2, "epochs": 4}
+SMALL = {"budget": 3, "tuning_seeds": 1, "replicates": 2}
 
 
 @pytest.mark.parametrize("name", ["classifier", "regression"])
 def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
-    task = tasks.notebook(name)
+    task = dataclasses.replace(tasks.TASKS[name](), epochs=4)
     found = compare.run(Trials(optimizers=("momentum",), **SMALL), task, tmp_path)
     assert found.protocol.judging.data == "training"
     assert found.protocol.rows == {"training": {"classifier": 2, "regression": 1}[name]}
@@ -153,7 +154,7 @@ def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
 
 def test_momentum_is_the_sgd_of_that_momentum():
     """By hand, on a gradient of one: the second step is 1.9 times the first."""
-    optimizer = compare.MOMENTUM["momentum"].make(0.1)
+    optimizer = library.entry("momentum").make(0.1)
     params, state = jnp.zeros(()), optimizer.init(jnp.zeros(()))
     first, state = optimizer.update(jnp.ones(()), state, params)
     second, _ = optimizer.update(jnp.ones(()), state, params)
@@ -164,7 +165,7 @@ def test_momentum_is_the_sgd_of_that_momentum():
 def test_every_optimizer_goes_by_all(monkeypatch):
     asked = {}
     monkeypatch.setattr(comparison, "compare", lambda *given, **more: asked.update(given=given[3]))
-    compare.run(Trials(optimizers=("all",)), tasks.notebook("regression"))
+    compare.run(Trials(optimizers=("all",)), tasks.TASKS["regression"]())
     assert set(asked["given"]) == set(library.names())
 
 
@@ -186,6 +187,7 @@ def test_a_table_of_your_own_from_the_command_line(tmp_path):
     (tmp_path / "own.csv").write_text("\n".join(lines))
     command = ("jaxnet", "compare", str(tmp_path / "own.csv"), "--target", "y")
     small = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    small += ["--epochs=4"]
     given = (*command[1:], *small, "--optimizers", "adam", "--output", str(tmp_path / "out"))
     done = python(command[0], *given, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "programs"))
     assert (done.returncode, done.stderr) == (0, b"")

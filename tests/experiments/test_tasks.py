@@ -78,13 +78,12 @@ def test_there_are_tasks_enough_and_each_says_what_it_is():
     tasks = [make() for make in TASKS.values()]
     assert [task.name for task in tasks] == list(TASKS)
     assert len(tasks) >= 16
-    assert [task.name for task in tasks if task.maximised] == LABELS
+    assert [task.name for task in tasks if "accuracy" in task.metrics] == LABELS
     assert len({task.about for task in tasks}) == len(tasks)
     for task in tasks:
         assert 20 < len(task.about) <= 100
         assert (task.data is None) == (task.epochs is None) == (task.steps is not None)
         assert (task.validation is None) == (task.test is None)
-        assert task.maximised <= task.metrics.keys()
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -191,8 +190,6 @@ def test_the_equation_is_solved_by_the_sine():
     points = np.linspace(0, np.pi, 33)
     assert least < 1e-4
     assert np.allclose(functions.solution(params, points), np.sin(points), atol=1e-2)
-    assert task.metrics["error"](params, None) < 1e-2
-    assert task.metrics["error"](task.init(jax.random.key(0)), None) > 0.1
 
 
 @pytest.mark.usefixtures("x64")
