@@ -310,7 +310,9 @@ def _worded(answer: Answer, record: Record) -> Answer:
     if crossing := _crossing(answer, record):
         sentence += f" {crossing}"
     why = record.log.reasons.get(answer.optimizer)
-    return dataclasses.replace(answer, sentence=f"{sentence} Of one, {why}." if why else sentence)
+    return dataclasses.replace(
+        answer, sentence=f"{sentence} In one run, {why}." if why else sentence
+    )
 
 
 def judged_by(protocol: Protocol) -> str:
@@ -342,8 +344,8 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
         sentence = f"{name} and {pair.other} are not told apart by {many}{_told(pair, protocol)}."
     else:
         sentence = (
-            f"{name} {pair.verdict} than {pair.other}: in {pair.only[0]} of {many} it alone, in "
-            f"{pair.only[1]} {pair.other} alone."
+            f"{name} {pair.verdict} than {pair.other}: it alone failed in {pair.only[0]} of "
+            f"{many}, {pair.other} alone in {pair.only[1]}."
         )
         if math.isfinite(pair.difference.estimate):
             sentence += f" Where neither failed: {apart(pair, protocol)}."

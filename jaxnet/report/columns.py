@@ -51,12 +51,12 @@ def headline(comparison: Comparison) -> str:
     if not others:
         (alone,) = comparison.answers
         return f"{protocol.baseline} ran alone: {comparison.judged_by} {_line(alone.value)}."
+    how = f"judged like {baseline}, by {comparison.judged_by} in {verdicts.replicates(protocol)}"
+    if len(others) == 1:
+        return f"Tuned and {how}: {others[0].sentence}"
     counts = {name: sum(each.verdict == name for each in others) for name in _ORDER}
     told = ", ".join(f"{n} {_MANY.get(v, v) if n > 1 else v}" for v, n in counts.items() if n)
-    words = (
-        f"Of {len(others)} optimizer{'s' * (len(others) > 1)} tuned and judged like {baseline}, "
-        f"by {comparison.judged_by} in {verdicts.replicates(protocol)}: {told}."
-    )
+    words = f"Of {len(others)} optimizers tuned and {how}: {told}."
     best = next((each for each in others if each.verdict == "better"), None)
     if best is None or best.pair is None:
         return f"{words} {_least(comparison)}".strip()
@@ -149,6 +149,7 @@ def _values(comparison: Comparison) -> list[_Tells]:
                 lambda each, name=name: _interval(each.metrics[name]) if each.trials else Cell("-"),
             )
             for name in comparison.protocol.metrics
+            if name != comparison.protocol.judging.by
         ),
     ]
 
@@ -366,7 +367,9 @@ def _probability(value: float) -> Cell:
 
 
 def _difference(pair: Pair) -> Cell:
-    return _interval(pair.difference, pair.same)
+    cell = _interval(pair.difference, pair.same)
+    up = pair.scale == "difference" and pair.difference.estimate > 0
+    return cell._replace(text="+" * up + cell.text)
 
 
 def _line(interval: Interval) -> str:

@@ -62,8 +62,8 @@ def test_answers_worked_by_hand():
         "same is as good as sgd, within 5%: training loss 1 times sgd's (96% interval 1 to 1)."
     )
     assert lost.sentence == (
-        "lost fails more often than sgd: in 8 of 8 replicates it alone, in 0 sgd alone. 8 of 8 "
-        "replicates failed."
+        "lost fails more often than sgd: it alone failed in 8 of 8 replicates, sgd alone in 0. "
+        "8 of 8 replicates failed."
     )
 
 
@@ -119,7 +119,9 @@ def test_failures_are_told_beside_what_lasts(failed):
     said = only(result, "lower").sentence
     assert said.endswith(f"{failed} of 20 replicates failed.")
     if failed > 6:
-        assert "in 12 of 20 replicates it alone, in 0 sgd alone. Where neither failed" in said
+        assert (
+            "it alone failed in 12 of 20 replicates, sgd alone in 0. Where neither failed" in said
+        )
     (other,) = answered({"sgd": lower, "other": plain}).pairs
     assert other.verdict == ("worse" if failed < 6 else "fails less often")
 

@@ -250,6 +250,22 @@ def test_the_headline_counts_and_names_the_best():
     )
 
 
+def test_of_two_optimizers_the_headline_says_all():
+    two = comparison(NAMES[:2])
+    assert columns.headline(two) == (
+        "Tuned and judged like plain SGD, by test loss in 20 replicates: " + two.answers[1].sentence
+    )
+
+
+def test_a_metric_that_is_judged_stands_once_and_what_is_higher_has_a_sign():
+    done = comparison(NAMES[:3], by="accuracy", maximised=True)
+    every = {column.name: column.cells for column in columns.columns(done)}
+    assert "test accuracy" in every
+    assert "accuracy" not in every
+    assert every["difference to sgd"][1].text.startswith("+0.")
+    assert "accuracy" in {column.name for column in columns.columns(comparison(NAMES[:3]))}
+
+
 def test_caveats_are_those_that_hold():
     few, one = page.caveats(written("few")[0]), page.caveats(written("one replicate")[0])
     assert any("failed" in words and words.endswith(": rmsprop.") for words in few)
