@@ -30,14 +30,14 @@ def runs_of(name, phase, axes, points, level, random, judged, failing):
     replicate, trial, seed = (each.ravel() for each in np.indices((*points.shape, seeds.shape[1])))
     at, along = points[replicate, trial], STEPS[-1:] if tunes else STEPS
     off = np.where(tunes | (at < 1), at - 0.5, 0)
-    ends = level * (1 + 0.6 * off**2) * np.exp(0.03 * random.normal(size=len(at)))
+    ends = level * (1 + 0.6 * off**2) * np.exp(0.02 * random.normal(size=len(at)))
     loss = ends[:, None] + (2.3 - ends[:, None]) * np.exp(-0.004 * along)
     lost = at > 0.9 if tunes else failing[replicate] & (phase == "tuned")
     loss[lost[:, None] & (along > 400)] = np.nan
-    settings = {"learning_rate": axes["learning_rate"].at(at)}
-    if "momentum" in axes:
-        momenta = np.array(0.9) if phase == "recommended" else random.uniform(0, 0.99, len(at))
-        settings["momentum"] = np.broadcast_to(momenta, at.shape).copy()
+    others = np.full(len(at), 0.5) if phase == "recommended" else random.uniform(size=len(at))
+    settings = {
+        name: axis.at(at if name == "learning_rate" else others) for name, axis in axes.items()
+    }
     last = {"loss": 1.06 * loss[:, -1], "accuracy": 1 - loss[:, -1] / 3}
     return Runs(
         optimizer=name,
@@ -72,13 +72,13 @@ def all_runs(name, index, axes, replicates, judged, failing):
 
 
 def comparison(
-    names=NAMES[:8], replicates=REPLICATES, judged="test", lost=(), axes=RATE, **judging
+    names=NAMES[:7], replicates=REPLICATES, judged="test", lost=(), axes=RATE, **judging
 ) -> Comparison:
     """Give a comparison; of the optimizers in `lost` three in four replicates fail."""
     rows = {"training": 100, "validation": 50, "test": 60}
     rows = {part: rows[part] for part in [*rows][: 1 + [*rows].index(judged)]}
-    customary = {"learning_rate": float(axes["learning_rate"].at(np.array(0.25))), "momentum": 0.9}
-    search = Search(axes, {name: customary[name] for name in axes}, TRIALS)
+    customary = {name: float(axis.at(np.array(0.25))) for name, axis in axes.items()}
+    search = Search(axes, customary, TRIALS)
     protocol = Protocol(
         optimizers=dict.fromkeys(names, search),
         tuning=Tuning("training" if judged == "training" else "validation", TUNING_SEEDS),

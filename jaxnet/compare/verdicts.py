@@ -311,7 +311,9 @@ def _worded(answer: Answer, record: Record) -> Answer:
     if crossing := _crossing(answer, record):
         sentence += f" {crossing}"
     why = record.log.reasons.get(answer.optimizer)
-    return dataclasses.replace(answer, sentence=f"{sentence} Of one, {why}." if why else sentence)
+    return dataclasses.replace(
+        answer, sentence=f"{sentence} In one run, {why}." if why else sentence
+    )
 
 
 def judged_by(protocol: Protocol) -> str:
@@ -320,10 +322,14 @@ def judged_by(protocol: Protocol) -> str:
     return f"{judging.by} to target" if judging.by in TIMES else f"{judging.data} {judging.by}"
 
 
+def replicates(protocol: Protocol) -> str:
+    """Say how many replicates there are."""
+    return f"{protocol.replicates} replicate{'s' * (protocol.replicates > 1)}"
+
+
 def _sentence(answer: Answer, protocol: Protocol) -> str:
     """Say in words what an answer says in figures."""
-    name, pair, total = answer.optimizer, answer.pair, protocol.replicates
-    many = f"{total} replicate{'s' * (total > 1)}"
+    name, pair, many = answer.optimizer, answer.pair, replicates(protocol)
     lost = f" {answer.failed} of {many} failed." if answer.failed else ""
     if pair is None:
         plain = "Plain SGD" if name == BASELINE else name
@@ -339,8 +345,8 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
         sentence = f"{name} and {pair.other} are not told apart by {many}{_told(pair, protocol)}."
     else:
         sentence = (
-            f"{name} {pair.verdict} than {pair.other}: in {pair.only[0]} of {many} it alone, in "
-            f"{pair.only[1]} {pair.other} alone."
+            f"{name} {pair.verdict} than {pair.other}: it alone failed in {pair.only[0]} of "
+            f"{many}, {pair.other} alone in {pair.only[1]}."
         )
         if math.isfinite(pair.difference.estimate):
             sentence += f" Where neither failed: {apart(pair, protocol)}."
@@ -355,7 +361,7 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
 def _told(pair: Pair, protocol: Protocol) -> str:
     fewest = statistics.fewest(alpha(protocol))
     if protocol.replicates < fewest:
-        return f", which are too few to tell anything: give at least {fewest}"
+        return f", too few to tell anything: give at least {fewest}"
     if not math.isfinite(pair.smallest_told):
         return ""
     least = (
@@ -382,7 +388,11 @@ def worth(name: str, value: float) -> str:
     """Say the value of a hyperparameter, a schedule by its name and no clipping as none."""
     if name == "schedule":
         return _SCHEDULES.get(value, f"{value:.3g}")
-    return "none" if name == "clip" and math.isinf(value) else f"{value:.3g}"
+    if name == "clip" and math.isinf(value):
+        return "none"
+    # Of momentum or betas what they lack of one tells.
+    lacks = 1 - math.floor(math.log10(1 - value)) if 0.9 < value < 1 else 0
+    return f"{round(value, lacks):g}" if lacks else f"{value:.3g}"
 
 
 def apart(pair: Pair, protocol: Protocol) -> str:

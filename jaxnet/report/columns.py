@@ -1,6 +1,7 @@
 """What a comparison says of every optimizer: as columns of a table, and in words."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -50,12 +51,12 @@ def headline(comparison: Comparison) -> str:
     if not others:
         (alone,) = comparison.answers
         return f"{protocol.baseline} ran alone: {comparison.judged_by} {_line(alone.value)}."
+    how = f"judged like {baseline}, by {comparison.judged_by} in {verdicts.replicates(protocol)}"
+    if len(others) == 1:
+        return f"Tuned and {how}: {others[0].sentence}"
     counts = {name: sum(each.verdict == name for each in others) for name in _ORDER}
     told = ", ".join(f"{n} {_MANY.get(v, v) if n > 1 else v}" for v, n in counts.items() if n)
-    words = (
-        f"Of {len(others)} optimizer{'s' * (len(others) > 1)} tuned and judged like {baseline}, "
-        f"by {comparison.judged_by} in {protocol.replicates} replicates: {told}."
-    )
+    words = f"Of {len(others)} optimizers tuned and {how}: {told}."
     best = next((each for each in others if each.verdict == "better"), None)
     if best is None or best.pair is None:
         return f"{words} {_least(comparison)}".strip()
@@ -148,6 +149,7 @@ def _values(comparison: Comparison) -> list[_Tells]:
                 lambda each, name=name: _interval(each.metrics[name]) if each.trials else Cell("-"),
             )
             for name in comparison.protocol.metrics
+            if name != comparison.protocol.judging.by
         ),
     ]
 
@@ -256,7 +258,8 @@ def settings(comparison: Comparison) -> Rows:
     heads = {
         "hyperparameter": "",
         "to use": "The middle of what the replicates picked.",
-        "picked": "By the replicates: the median, and the middle half of them.",
+        "picked": "By the replicates: the median, and the middle half of them; or how many picked "
+        "each choice.",
         "customary": "What it usually has.",
         "searched": "The range or the choices; a learning rate may be picked beyond its range.",
         "beyond": "Share of the replicates that picked a learning rate beyond its range.",
@@ -272,17 +275,29 @@ def settings(comparison: Comparison) -> Rows:
 def _hyperparameter(answer: Answer, name: str, comparison: Comparison) -> list[Cell]:
     search, optimizer = comparison.protocol.optimizers, answer.optimizer
     axis, customary = search[optimizer].axes[name], search[optimizer].customary[name]
-    middle, low, high = (verdicts.worth(name, each) for each in answer.quartiles[name])
     values = [verdicts.worth(name, each) for each in axis.values]
     return [
         Cell(name),
         Cell(verdicts.worth(name, answer.setting[name])),
-        Cell(middle, f"[{low}, {high}]" if low != high else ""),
+        _picked(answer, name, comparison) if axis.scale == "choice" else _middle(answer, name),
         Cell(verdicts.worth(name, customary)),
         Cell(", ".join(values) if axis.scale == "choice" else " to ".join(values)),
         number_cell(answer.beyond, ".0%") if name == "learning_rate" else Cell(""),
         number_cell(answer.effects[name], ".0%"),
     ]
+
+
+def _middle(answer: Answer, name: str) -> Cell:
+    middle, low, high = (verdicts.worth(name, each) for each in answer.quartiles[name])
+    return Cell(middle, f"[{low}, {high}]" if low != high else "")
+
+
+def _picked(answer: Answer, name: str, comparison: Comparison) -> Cell:
+    """Count the choices, three of them at most, the most frequent first."""
+    picks = comparison.phase("tuned")[answer.optimizer].settings[name].tolist()
+    counts = Counter(verdicts.worth(name, each) for each in picks).most_common()
+    told = ", ".join(f"{count} {choice}" for choice, count in counts[:3])
+    return Cell(told + ", …" * (len(counts) > 3))
 
 
 def matrix(comparison: Comparison) -> Rows:
@@ -293,8 +308,13 @@ def matrix(comparison: Comparison) -> Rows:
     names = [answer.optimizer for answer in comparison.ran]
     cells = {}
     for pair in comparison.pairs:
-        cells[pair.optimizer, pair.other] = _against(pair.verdict, pair.difference.estimate)
-        cells[pair.other, pair.optimizer] = _against(*_turned(pair))
+        shape = verdicts.digits(pair.difference, pair.same)
+        for (one, other), (word, estimate) in {
+            (pair.optimizer, pair.other): (pair.verdict, pair.difference.estimate),
+            (pair.other, pair.optimizer): _turned(pair),
+        }.items():
+            text = f"{estimate:{shape}}" if word in ("better", "worse") else ""
+            cells[one, other] = verdict_cell(word)._replace(text=text)
     columns = [
         Column(other, "", [cells.get((name, other), Cell("")) for name in names]) for other in names
     ]
@@ -316,11 +336,6 @@ _TURNED = {
     "fails less often": "fails more often",
     "fails more often": "fails less often",
 }
-
-
-def _against(verdict: str, estimate: float) -> Cell:
-    text = f"{estimate:.2g}" if verdict in ("better", "worse") else ""
-    return verdict_cell(verdict)._replace(text=text)
 
 
 _ORDER = (
@@ -347,12 +362,14 @@ def number_cell(value: int | float, shape: str = "") -> Cell:
 
 
 def _probability(value: float) -> Cell:
-    cell = number_cell(value, ".3f")
+    cell = number_cell(value, ".3f" if value < 0.1 else ".2f")
     return cell._replace(text="<0.001") if value < 0.001 else cell
 
 
 def _difference(pair: Pair) -> Cell:
-    return _interval(pair.difference, pair.same)
+    cell = _interval(pair.difference, pair.same)
+    up = pair.scale == "difference" and pair.difference.estimate > 0
+    return cell._replace(text="+" * up + cell.text)
 
 
 def _line(interval: Interval) -> str:

@@ -319,8 +319,8 @@ def _of_the_protocol(comparison: Comparison) -> list[str]:
             "The losses are of the very data that settings were chosen on, though of other "
             "seeds.": judged == "validation",
             f"The intervals are over replicates alone: {rows} always the same.": True,
-            f"{replicates} replicates can tell no difference between so many optimizers; it takes "
-            f"at least {fewest}.": replicates < fewest,
+            f"Of so many optimizers {replicates} replicate{'s' * (replicates > 1)} can tell none "
+            f"apart; it takes at least {fewest}.": replicates < fewest,
             "Times are those of one machine, and of programs that run many seeds at once.": True,
         }
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxnet.compare import Comparison, Runs, statistics
+from jaxnet.compare import Comparison, Runs, statistics, verdicts
 from jaxnet.report import style
 from jaxnet.report.style import COLOURS, DASHES, FAINT, INK, MUTED, PAPER
 
@@ -27,6 +27,8 @@ else:
 
 # Pieces that rates are cut into for their curve.
 _PIECES = 16
+# The share of the highest loss that is as good as nothing.
+_DEEP = 1e-8
 # Small enough for a telephone; a name is a name, dollars and all.
 STYLE = style.STYLE | {
     "axes.edgecolor": MUTED,
@@ -90,7 +92,7 @@ def short(name: str) -> str:
 def plots(comparison: Comparison) -> list[Plot]:
     """Draw a comparison: what tells it best comes first."""
     with style.drawing(STYLE):
-        drawn = (_differences, _curves, _sensitivity, _profile, _best_of)
+        drawn = (_differences, _curves, _sensitivity, _effects, _profile, _best_of)
         return [plot for draw in drawn for plot in draw(comparison)]
 
 
@@ -125,7 +127,8 @@ def _differences(comparison: Comparison) -> Iterator[Plot]:
     told.sort(key=lambda one: (np.isnan(one[1].difference.estimate), one[1].difference.estimate))
     same = told[0][1].same
     low, high = _bulk(np.array([tuple(pair.difference) for _, pair in told]), same, ratio)
-    figure, ax = _axes((4.4, 1.0 + 0.18 * len(told)))
+    words = [verdict for verdict in _VERDICT_LOOKS if any(a.verdict == verdict for a, _ in told)]
+    figure, ax = _axes((4.4, 0.9 + 0.2 * len(told) + 0.2 * -(-len(words) // 2)))
     ax.axvline(same, color=INK, linewidth=1)
     for row, (answer, pair) in enumerate(told):
         colour, marker, face = _VERDICT_LOOKS[answer.verdict]
@@ -136,16 +139,17 @@ def _differences(comparison: Comparison) -> Iterator[Plot]:
         elif low <= estimate <= high:
             ax.plot(np.clip(bounds, low, high), (row, row), color=colour, linewidth=1.4)
             ax.plot(estimate, row, marker, **style)
+            for edge, arrow, cut in ((low, "<", bounds[0] < low), (high, ">", bounds[1] > high)):
+                if cut:
+                    ax.plot(edge, row, arrow, color=colour, markersize=4, clip_on=False)
         else:
             edge, arrow, gap = (high, ">", -7) if estimate > high else (low, "<", 7)
             ax.plot(edge, row, arrow, clip_on=False, **style)
             _beside(ax, edge, row, gap, f"{estimate:.3g}" if ratio else f"{estimate:+.3g}")
-    for verdict in dict.fromkeys(
-        ["better", "not told apart", "worse", *(a.verdict for a, _ in told)]
-    ):
+    for verdict in words:
         colour, marker, face = _VERDICT_LOOKS[verdict]
         ax.plot([], [], marker, color=colour, markerfacecolor=face, label=verdict)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, handletextpad=0.2)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, handletextpad=0.2)
     ax.set_yticks(range(len(told)), [short(answer.optimizer) for answer, _ in told])
     ax.tick_params("y", length=0)
     _limits(ax, "x", np.array([low, high, same]))
@@ -163,8 +167,8 @@ def _differences(comparison: Comparison) -> Iterator[Plot]:
         f"Who beats {'plain SGD' if protocol.baseline == 'sgd' else protocol.baseline}",
         f"Each row is one optimizer's {how}, replicate by replicate where neither failed: the mark "
         "is the estimate, the line its interval, which holds for all rows at once. Filled marks "
-        "are told apart; hollow circles are not. A triangle at an edge, with its value, lies "
-        "beyond.",
+        "are told apart; hollow circles are not. A triangle at an edge goes on beyond it; one with "
+        "a figure lies there.",
         figure,
     )
 
@@ -194,9 +198,11 @@ def _beside(ax: Axes, x: float, row: int, gap: int, words: str) -> None:
 
 def _bulk(bounds: Float[np.ndarray, "K 3"], same: float, ratio: bool) -> tuple[float, float]:
     """Limits that hold `same` and all but what lies far outside, which would squeeze the rest."""
-    kept = bounds[np.isfinite(bounds)]
-    kept = np.log(kept) if ratio else kept - same
-    kept = kept[np.abs(kept) <= 6 * np.median(np.abs(kept))] if kept.size else kept
+    with np.errstate(divide="ignore"):
+        apart = np.log(bounds) if ratio else bounds - same
+    apart = np.ma.masked_invalid(apart)
+    usual = np.ma.median(np.abs(apart).max(axis=1))
+    kept = apart[np.abs(apart) <= 6 * usual].compressed()
     low, high = kept.min(initial=0.0), kept.max(initial=0.0)
     margin = 0.06 * (high - low) or 0.1
     low, high = low - margin, high + margin
@@ -225,7 +231,7 @@ def _curves(comparison: Comparison) -> Iterator[Plot]:
     _limits(ax, "y", shown)
     if len(comparison.steps) > 1:
         ax.set_xlim(comparison.steps[0], comparison.steps[-1])
-    ax.xaxis.set_major_locator(ticker.MaxNLocator(5))
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     _label_ends(ax, {name: float(quartiles[name][1, -1]) for name in front}, looks)
     yield Plot(
         "curves",
@@ -304,21 +310,60 @@ def _by_rate(runs: Runs) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K
     return middle, np.array(medians)
 
 
+def _effects(comparison: Comparison) -> Iterator[Plot]:
+    """Small panels of bars, where more than the learning rate was searched."""
+    looks = _looks(comparison)
+    effects = {answer.optimizer: answer.effects for answer in comparison.ran}
+    front = [name for name in _front(looks) if len(effects[name]) > 1]
+    if not front:
+        return
+    rows, most = -(-len(front) // 2), max(len(effects[name]) for name in front)
+    largest = max(0.1, *(share for name in front for share in effects[name].values()))
+    figure = _figure((4.4, 0.5 + rows * (0.4 + 0.16 * most)))
+    grid = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
+    for name, ax in zip(front, grid, strict=False):
+        # The weightiest at the top, and as thick a bar in every panel.
+        ranked = sorted(effects[name].items(), key=lambda one: -one[1])
+        names, shares = zip(*ranked, strict=True)
+        ax.barh(range(len(names)), np.maximum(shares, 0), color=looks[name].colour, height=0.6)
+        ax.set_yticks(range(len(names)), map(short, names))
+        ax.tick_params("y", length=0)
+        ax.grid(visible=False, axis="y")
+        ax.set(ylim=(most - 0.5, -0.5), xlim=(0, 1.05 * largest))
+        ax.xaxis.set_major_formatter("{x:.0%}")
+        ax.set_title(short(name), color=INK, fontweight="bold")
+    for ax in grid[len(front) :]:
+        ax.remove()
+    for ax in grid[: len(front)][-2:]:
+        ax.tick_params(labelbottom=True)
+    figure.supxlabel("share of the differences between trials", fontsize=9)
+    yield Plot(
+        "effects",
+        "What is worth tuning",
+        "How much of the differences between the trials of a replicate, by rank, each "
+        "hyperparameter explains by itself. What explains little may stay as it is; what two "
+        f"explain together only is in neither bar.{_others(looks)}",
+        figure,
+    )
+
+
 def _profile(comparison: Comparison) -> Iterator[Plot]:
     from matplotlib import ticker
 
     looks = _looks(comparison)
     front = _front(looks)
-    judged = comparison.protocol.judging.data
-    final = {name: runs.final(judged) for name, runs in comparison.phase("tuned").items()}
+    final = verdicts.values(comparison, "tuned", comparison.target)
+    if any(np.any(values <= 0) for values in final.values()):
+        # Nothing is a multiple of zero, nor of what was turned round to be lower where better.
+        return
     best = np.min(list(final.values()), axis=0)
-    usual = np.isfinite(best) & (best > 0)
+    usual = np.isfinite(best)
     behind = np.stack([final[name][usual] for name in front]) / best[usual]
     end = np.clip(1.02 * np.max(behind, initial=1.0, where=np.isfinite(behind)), 1.01, 10)
     ratios = np.geomspace(1, end, 200)
     shares = statistics.profile(final, ratios)
     figure, ax = _labelled(
-        "share of replicates", f"{judged} loss, as a multiple of the replicate's best"
+        "share of replicates", f"{comparison.judged_by}, as a multiple of the replicate's best"
     )
     lines = {name: _line_of(ax, ratios, share, looks[name]) for name, share in shares.items()}
     _limits(ax, "x", ratios)
@@ -329,16 +374,16 @@ def _profile(comparison: Comparison) -> Iterator[Plot]:
     figure.legend(
         [lines[name] for name in ranked],
         map(short, ranked),
-        loc="outside right upper",
+        loc="outside right center",
         frameon=False,
     )
     yield Plot(
         "profile",
         "How often it comes close to the best",
-        "In each replicate the losses are divided by the lowest that any optimizer reached. A "
-        "line at height h over x says: in a share h of the replicates this optimizer came within a "
-        "factor x of the best. At the left edge stands how often it was the best; higher is "
-        f"better, and a line that never reaches 100% fell further behind or diverged."
+        f"In each replicate the {comparison.judged_by} is divided by the lowest of any optimizer. "
+        "A line at height h over x says: in a share h of the replicates this optimizer came "
+        "within a factor x of the best. At the left edge stands how often it was the best; higher "
+        "is better, and a line that never reaches 100% fell further behind or failed."
         f"{_others(looks)}",
         figure,
     )
@@ -399,25 +444,40 @@ def _line_of(ax: Axes, x: np.ndarray, y: np.ndarray, look: _Look, marker: str = 
 
 
 def _limits(ax: Axes, side: str, values: np.ndarray, most: float = np.inf) -> None:
-    """Limits to what is finite, at most `most`; logarithmic, in plain figures, where positive."""
+    """Limits to what is finite, at most `most`; logarithmic, in plain figures, where positive.
+
+    A few zeros among them, which lie below any such axis, end at its foot.
+    """
     from matplotlib import ticker
 
-    found = values[np.isfinite(values) & (values <= most)]
-    low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+    shown = values[np.isfinite(values) & (values <= most)]
+    above = shown[shown > 0]
+    low, high = (float(shown.min()), float(shown.max())) if shown.size else (0.0, 1.0)
     axis = getattr(ax, f"{side}axis")
-    if low > 0:
+    if low >= 0 and above.size:
+        low = max(float(above.min()), _DEEP * high)
         getattr(ax, f"set_{side}scale")("log")
         edge = (high / low) ** 0.04 * 1.001
         low, high = low / edge, high * edge
-        subs = (1.0, 2.0, 5.0) if high < 1e3 * low else (1.0,)
-        axis.set_major_locator(
-            ticker.LogLocator(subs=subs)
-            if high > 5 * low
-            else ticker.MaxNLocator(4, steps=[1, 2, 5, 10])
-        )
+        for line in ax.lines if side == "y" and len(above) < len(shown) else ():
+            heights = np.asarray(line.get_ydata())
+            line.set_ydata(np.where(heights == 0, low, heights))
+        axis.set_major_locator(_log_ticks(low, high))
         axis.set_minor_locator(ticker.NullLocator())
+    else:
+        axis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter("{x:g}")
     getattr(ax, f"set_{side}lim")(low, high)
+
+
+def _log_ticks(low: float, high: float) -> Any:
+    from matplotlib import ticker
+
+    if high <= 5 * low:
+        return ticker.MaxNLocator(5, steps=[1, 2, 5, 10])
+    if high > 1e3 * low:
+        return ticker.LogLocator()
+    return ticker.LogLocator(subs=(1.0, 2.0, 5.0) if high > 30 * low else (1.0, 2.0, 3.0, 5.0, 7.0))
 
 
 def _label_ends(ax: Axes, ends: Mapping[str, float], looks: Mapping[str, _Look]) -> None:

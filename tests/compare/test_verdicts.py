@@ -62,8 +62,8 @@ def test_answers_worked_by_hand():
         "same is as good as sgd, within 5%: training loss 1 times sgd's (96% interval 1 to 1)."
     )
     assert lost.sentence == (
-        "lost fails more often than sgd: in 8 of 8 replicates it alone, in 0 sgd alone. 8 of 8 "
-        "replicates failed."
+        "lost fails more often than sgd: it alone failed in 8 of 8 replicates, sgd alone in 0. "
+        "8 of 8 replicates failed."
     )
 
 
@@ -71,7 +71,7 @@ def test_values_not_above_zero_are_compared_as_differences():
     result = answered({"sgd": ENDS - 4, "lower": ENDS - 4.5})
     (pair,) = result.pairs
     assert (pair.scale, pair.verdict, pair.difference) == ("difference", "better", (-0.5,) * 3)
-    assert "training loss -0.5 from sgd's" in only(result, "lower").sentence
+    assert "training loss lower than sgd's by 0.5 (" in only(result, "lower").sentence
 
 
 def test_one_replicate_tells_nothing_apart():
@@ -80,7 +80,7 @@ def test_one_replicate_tells_nothing_apart():
     assert (other.verdict, other.pair.p_value) == ("not told apart", 1)
     assert math.isnan(other.pair.difference.low)
     assert other.sentence == (
-        "other and sgd are not told apart by 1 replicate, which are too few to tell anything: "
+        "other and sgd are not told apart by 1 replicate, too few to tell anything: "
         "give at least 6."
     )
 
@@ -119,7 +119,9 @@ def test_failures_are_told_beside_what_lasts(failed):
     said = only(result, "lower").sentence
     assert said.endswith(f"{failed} of 20 replicates failed.")
     if failed > 6:
-        assert "in 12 of 20 replicates it alone, in 0 sgd alone. Where both lasted" in said
+        assert (
+            "it alone failed in 12 of 20 replicates, sgd alone in 0. Where neither failed" in said
+        )
     (other,) = answered({"sgd": lower, "other": plain}).pairs
     assert other.verdict == ("worse" if failed < 6 else "fails less often")
 
