@@ -95,7 +95,7 @@ class Search:
         centres = self.best(points, losses)
         below, above = self._reach(points, centres)
         # Where none lasts go on below the lowest rate, as far as two of the first trials.
-        lost = np.isinf(losses).all(axis=1)
+        lost = np.all(np.isinf(losses), axis=1)
         rate = np.array([name == "learning_rate" for name in self.names])
         down = lost[:, None] & rate
         below, above = np.where(down, 2 * below, below), np.where(down, 0.0, above)
