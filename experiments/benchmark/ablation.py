@@ -75,7 +75,7 @@ def cases(size: Size) -> tuple[list[Case], list[str]]:
         Case("classifier", notebooks.task("classifier", classifier.LOSS), 16_384),
         Case("regression", tiny, 2048, often=20),
         Case("regression", tiny, 16_384, often=4),
-        Case("digits", digits_task()._replace(epochs=3), 64),
+        Case("digits", digits_task(3), 64),
         Case("784-128-10", _wide(), 16),
     ]
     others = {

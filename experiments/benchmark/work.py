@@ -172,14 +172,14 @@ def task_of(
     return sweep.Task(loss, init, data, batch_size, each * epochs, measured)
 
 
-def digits_task() -> sweep.Task:
+def digits_task(epochs: int = DIGITS_EPOCHS) -> sweep.Task:
     """Give what runs on digits train: 64-64-10 on as many rows as fill 44 batches an epoch."""
     from sklearn import datasets
 
     x, y = datasets.load_digits(return_X_y=True)
     data = (x[:DIGITS_ROWS] / 16).astype(np.float32), y[:DIGITS_ROWS].astype(np.int32)
     init = functools.partial(jaxnet.init, sizes=DIGITS)
-    return task_of(loss(Model()), init, data, BATCH_SIZE, DIGITS_EPOCHS)
+    return task_of(loss(Model()), init, data, BATCH_SIZE, epochs)
 
 
 def random_work(

@@ -43,24 +43,31 @@ def check_network(sizes: Sequence[int], name: str = "sizes") -> None:
     )
 
 
-def check_steps(epochs: int, rows: int, batch_size: int, runs: int = 1) -> None:
-    """Refuse a run whose steps would take weeks at the least, or whose history does not fit.
+def check_steps(count: int, each: int = 1, name: str = "epochs") -> None:
+    """Refuse a run whose steps would take weeks at the least.
 
     Args:
-        epochs: of each run. rows: of the data, N. batch_size: B. runs: how many.
+        count: of epochs, or of what the error calls them by `name`. each: steps of one.
 
     Raises:
         InputError: with the figures.
     """
-    steps = epochs * -(-rows // batch_size) * runs
-    if steps > _MOST_STEPS:
+    if count * each > _MOST_STEPS:
         raise InputError(
-            f"epochs: expected at most {_about(_MOST_STEPS)} steps in all, got {_about(epochs)} "
-            f"epochs, {_about(steps)} steps; give fewer epochs{' or runs' * (runs > 1)}"
+            f"{name}: expected at most {_about(_MOST_STEPS)} steps, got {_about(count)} {name}, "
+            f"{_about(count * each)} steps; give fewer {name}"
         )
+
+
+def check_history(epochs: int) -> None:
+    """Refuse a run of epochs whose history does not fit.
+
+    Raises:
+        InputError: with the figures.
+    """
     # The losses of training and validation and a metric, held while one more is joined to them.
     history = epochs * 3 * _FLOAT * 2
-    check_bytes("epochs", history * runs, f"the history of {_about(epochs)}", "give fewer epochs")
+    check_bytes("epochs", history, f"the history of {_about(epochs)}", "give fewer epochs")
 
 
 def check_comparison(

@@ -90,11 +90,16 @@ class Runs(NamedTuple):
         return {name: v[order].reshape(shape)[..., 0] for name, v in self.settings.items()}
 
     def joined(self, *others: "Runs") -> "Runs":
-        """Give these runs and others of the same optimizer and phase, one after the other."""
+        """Give these runs and others of the same optimizer and phase, by replicate and trial."""
         every = (self, *others)
+        replicate, trial, seed = (
+            np.concatenate([getattr(runs, name) for runs in every])
+            for name in ("replicate", "trial", "seed")
+        )
+        order = np.lexsort((seed, trial, replicate))
         arrays = {
             name: jax.tree.map(
-                lambda *each: np.concatenate(each), *(getattr(runs, name) for runs in every)
+                lambda *each: np.concatenate(each)[order], *(getattr(runs, name) for runs in every)
             )
             for name in Runs._fields[2:]
         }

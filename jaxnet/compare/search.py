@@ -49,6 +49,11 @@ class Search:
                 f"axes: expected a customary value for each, learning_rate among them, got axes "
                 f"of {', '.join(self.axes)} and values of {', '.join(self.customary)}"
             )
+        if min(self.axes["learning_rate"].values) <= 0:
+            raise InputError(
+                "learning_rate: expected values above zero, got "
+                f"{', '.join(f'{each:g}' for each in self.axes['learning_rate'].values)}"
+            )
         if self.trials < 1:
             raise InputError(f"trials: expected at least 1, got {self.trials}")
 

@@ -210,7 +210,7 @@ def _runs(
     along = list(zip(curves["optimizer"].tolist(), curves["phase"].tolist(), strict=True))
     runs, steps = [], np.zeros(0, int)
     for kind in dict.fromkeys(kinds):
-        mine, own = (np.array([each == kind for each in all]) for all in (kinds, along))
+        mine, own = (np.array([each == kind for each in all], bool) for all in (kinds, along))
         end = {name: values[mine] for name, values in ends.items()}
         curve = {name: values[own] for name, values in curves.items()}
         count = len(end["seed"])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxnet._guards.defaults import BASELINE
 from jaxnet.compare import statistics
 from jaxnet.compare.protocol import TIMES, Protocol
 from jaxnet.compare.runs import Record, Runs
@@ -173,7 +174,9 @@ def pairs(record: Record, target: float) -> list[Pair]:
 def _upright(interval: Interval, protocol: Protocol) -> Interval:
     """Give an interval of what is judged as it is shown: what is maximised was turned round."""
     estimate, low, high = interval
-    return Interval(-estimate, -high, -low) if protocol.judging.maximised else interval
+    # Taken from zero: minus a bound of zero would have a sign.
+    turned = Interval(0.0 - estimate, 0.0 - high, 0.0 - low)
+    return turned if protocol.judging.maximised else interval
 
 
 def answers(record: Record, target: float, pairs: list[Pair]) -> list[Answer]:
@@ -241,7 +244,7 @@ def _figures(record: Record, name: str, target: float) -> Answer:
     return Answer(
         optimizer=name,
         setting={n: float(v[0]) for n, v in record.phase("recommended")[name].settings.items()},
-        quartiles={n: Interval(*np.quantile(v, (0.5, 0.25, 0.75))) for n, v in picked.items()},
+        quartiles={n: _quartiles(v) for n, v in picked.items()},
         beyond=float(np.mean((rates < 0) | (rates > 1))),
         trials=scores.shape[1],
         metrics=_metrics(tuned, protocol),
@@ -255,6 +258,11 @@ def _figures(record: Record, name: str, target: float) -> Answer:
         run_seconds=seconds.run,
         step_seconds=seconds.step,
     )
+
+
+def _quartiles(picked: Float[np.ndarray, " R"]) -> Interval:
+    """Give the median and the quartiles, each a value that was picked: infinity may be one."""
+    return Interval(*np.quantile(picked, (0.5, 0.25, 0.75), method="inverted_cdf").tolist())
 
 
 def _forgiving(first: Float[np.ndarray, "R K"], best: Float[np.ndarray, "R 1"]) -> float:
@@ -318,9 +326,8 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
     many = f"{total} replicate{'s' * (total > 1)}"
     lost = f" {answer.failed} of {many} failed." if answer.failed else ""
     if pair is None:
-        settled = ", ".join(f"{n} {v:.3g}" for n, v in answer.setting.items())
-        plain = "Plain SGD" if name == "sgd" else name
-        sentence = f"{plain}, the baseline, is best used with {settled}."
+        plain = "Plain SGD" if name == BASELINE else name
+        sentence = f"{plain}, the baseline, is best used with {settled(answer.setting)}."
     elif pair.verdict in ("better", "worse"):
         sentence = f"{name} is {pair.verdict} than {pair.other}: {apart(pair, protocol)}."
     elif pair.verdict == "as good":
@@ -336,7 +343,7 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
             f"{pair.only[1]} {pair.other} alone."
         )
         if math.isfinite(pair.difference.estimate):
-            sentence += f" Where both lasted: {apart(pair, protocol)}."
+            sentence += f" Where neither failed: {apart(pair, protocol)}."
     if answer.beyond > 0.5:
         sentence += (
             f" {answer.beyond:.0%} of its replicates picked a learning rate beyond the range "
@@ -361,29 +368,56 @@ def _told(pair: Pair, protocol: Protocol) -> str:
     return f"; they would have told a difference {least} in four of five comparisons"
 
 
+# What the kinds of schedule are called, as `optimizers.Entry` numbers them.
+_SCHEDULES = {0.0: "constant", 1.0: "cosine", 2.0: "linear"}
+
+
+def settled(setting: Mapping[str, float]) -> str:
+    """Say a setting in words, the learning rate first."""
+    names = sorted(setting, key=lambda name: (name != "learning_rate", name))
+    return ", ".join(f"{name} {worth(name, setting[name])}" for name in names)
+
+
+def worth(name: str, value: float) -> str:
+    """Say the value of a hyperparameter, a schedule by its name and no clipping as none."""
+    if name == "schedule":
+        return _SCHEDULES.get(value, f"{value:.3g}")
+    return "none" if name == "clip" and math.isinf(value) else f"{value:.3g}"
+
+
 def apart(pair: Pair, protocol: Protocol) -> str:
     """Say a difference in words, with its interval, in as many figures as that bears."""
     estimate, low, high = pair.difference
     shape = digits(pair.difference, pair.same)
+    of, other = judged_by(protocol), f"{pair.other}'s"
+    told = low > pair.same or high < pair.same
+    if pair.scale == "difference" and told:
+        of = f"{of} {'lower' if high < 0 else 'higher'} than {other} by {abs(estimate):{shape}}"
+        low, high = sorted((abs(low), abs(high)))
+    elif pair.scale == "difference":
+        of = f"{of} {estimate:+{shape}} from {other}"
+    else:
+        of = f"{of} {estimate:{shape}} times {other}"
+    if not (math.isfinite(low) or math.isfinite(high)):
+        return f"{of}, in too few replicates for an interval"
     level = 1 - statistics.spent(len(protocol.judging.looks), protocol.judging.level)
-    sure = f" ({100 * level:.4g}% interval {low:{shape}} to {high:{shape}})"
-    of = judged_by(protocol)
-    if pair.scale == "ratio":
-        return f"{of} {estimate:{shape}} times {pair.other}'s{sure}"
-    return f"{of} {estimate:+{shape}} from {pair.other}'s{sure}"
+    return f"{of} ({100 * level:.4g}% interval {low:{shape}} to {high:{shape}})"
 
 
 def digits(interval: Interval, same: float = math.nan) -> str:
     """Give the format of two figures of an interval's width: more would be noise.
 
-    And as many as keep its bounds on their side of `same`, where there is no difference.
+    And as many as tell a bound from `same`, where there is no difference. Of a figure without an
+    interval nobody knows what is noise: two.
     """
     estimate, low, high = interval
     width = high - low
-    if not math.isfinite(width) or width <= 0:
+    if not math.isfinite(width):
+        return ".2g"
+    if width <= 0:
         return ".3g"
     apart = [abs(bound - same) for bound in (low, high) if bound != same and not math.isnan(same)]
-    width = min([width, *(20 * each for each in apart)])
+    width = min([width, *(5 * each for each in apart)])
     decimals = int(np.clip(1 - math.floor(math.log10(width)), 0, 12))
     return f".{decimals}f" if decimals < 7 and abs(estimate) < 1e6 else ".3g"
 

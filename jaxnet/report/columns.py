@@ -49,7 +49,7 @@ def headline(comparison: Comparison) -> str:
     baseline = "plain SGD" if protocol.baseline == "sgd" else protocol.baseline
     if not others:
         (alone,) = comparison.answers
-        return f"{protocol.baseline} ran alone: {_line(alone.value)} {comparison.judged_by}."
+        return f"{protocol.baseline} ran alone: {comparison.judged_by} {_line(alone.value)}."
     counts = {name: sum(each.verdict == name for each in others) for name in _ORDER}
     told = ", ".join(f"{n} {_MANY.get(v, v) if n > 1 else v}" for v, n in counts.items() if n)
     words = (
@@ -73,23 +73,22 @@ def columns(comparison: Comparison) -> list[Column]:
     groups = (
         _tested(comparison),
         _values(comparison),
-        _settings(comparison),
         _ends(comparison),
         _costs(comparison),
+        _searched(comparison),
     )
-    answers = comparison.answers
-    return [
-        Column(each.name, each.note, [each.cell(a) for a in answers])
+    every = [
+        Column(each.name, each.note, [each.cell(a) for a in comparison.answers])
         for group in groups
         for each in group
     ]
+    return [column for column in every if any(cell.text != "-" for cell in column.cells)]
 
 
 def difference_head(comparison: Comparison) -> str:
     """Name the column of differences: how many times the baseline's, or how much from it."""
     ratio = any(pair.scale == "ratio" for pair in comparison.pairs)
     baseline = comparison.protocol.baseline
-    baseline = "SGD" if baseline == "sgd" else baseline
     return f"times {baseline}'s" if ratio else f"difference to {baseline}"
 
 
@@ -117,11 +116,6 @@ def _tested(comparison: Comparison) -> list[_Tells]:
             "Of both tests, corrected for all comparisons and looks.",
             lambda each: _probability(each.pair.p_value) if each.pair else Cell("-"),
         ),
-        _Tells(
-            "would tell",
-            "The smallest difference that such replicates tell in four of five comparisons.",
-            lambda each: number_cell(each.pair.smallest_told, ".3g") if each.pair else Cell("-"),
-        ),
     ]
 
 
@@ -135,19 +129,22 @@ def _values(comparison: Comparison) -> list[_Tells]:
             lambda each: _interval(each.value),
         ),
         _Tells(
-            "at the recommended setting",
-            f"The {by} of the same seeds at the one setting to use in the end.",
-            lambda each: _interval(each.recommended),
+            "failed",
+            "Replicates that diverged, or missed the target where it is judged.",
+            lambda each: _share(each, each.failed, comparison),
         ),
         _Tells(
-            "at the customary setting",
-            f"The {by} of the same seeds at the setting it usually has.",
-            lambda each: _interval(each.customary),
+            "rate to use",
+            "The learning rate in the middle of what the replicates picked; the other "
+            "hyperparameters stand in the table of settings.",
+            lambda each: (
+                number_cell(each.setting["learning_rate"], ".2g") if each.trials else Cell("-")
+            ),
         ),
         *(
             _Tells(
                 name,
-                "At the settings picked, at the end.",
+                f"The {comparison.protocol.judging.data} {name} of the same runs, at their end.",
                 lambda each, name=name: _interval(each.metrics[name]) if each.trials else Cell("-"),
             )
             for name in comparison.protocol.metrics
@@ -155,83 +152,26 @@ def _values(comparison: Comparison) -> list[_Tells]:
     ]
 
 
-def setting(answer: Answer) -> str:
-    """Give the recommended setting in words, the learning rate first."""
-    names = sorted(answer.setting, key=lambda name: (name != "learning_rate", name))
-    return ", ".join(f"{_SHORT.get(name, name)} {answer.setting[name]:.3g}" for name in names)
-
-
-def _settings(comparison: Comparison) -> list[_Tells]:
-    seeds = comparison.protocol.tuning.seeds
-
-    def picked(answer: Answer) -> Cell:
-        if not answer.trials:
-            return Cell("-")
-        middle, low, high = answer.quartiles["learning_rate"]
-        return Cell(f"{middle:.2g}", f"[{low:.2g}, {high:.2g}]", middle)
-
-    return [
-        _Tells(
-            "setting to use",
-            "The middle of what the replicates picked.",
-            lambda each: Cell(setting(each) or "-"),
-        ),
-        _Tells(
-            "rates picked",
-            "The learning rates picked by the replicates: the median, and the middle half.",
-            picked,
-        ),
-        _Tells(
-            "beyond",
-            "Share of replicates whose learning rate lies beyond the range searched.",
-            lambda each: number_cell(each.beyond, ".0%") if each.trials else Cell("-"),
-        ),
-        _Tells(
-            "trials",
-            f"Settings tried in a replicate, on {seeds} seeds each.",
-            lambda each: number_cell(each.trials),
-        ),
-        _Tells(
-            "forgiving",
-            f"Share of the first trials whose loss is within {WITHIN:g} times the replicate's "
-            "best.",
-            lambda each: number_cell(each.forgiving, ".0%"),
-        ),
-        _Tells(
-            "what matters",
-            "The share of the differences between trials that each hyperparameter explains alone.",
-            lambda each: Cell(
-                ", ".join(
-                    f"{_SHORT.get(name, name)} {share:.0%}"
-                    for name, share in sorted(each.effects.items(), key=lambda one: -one[1])
-                )
-                or "-"
-            ),
-        ),
-    ]
+def _share(answer: Answer, count: int, comparison: Comparison) -> Cell:
+    total = comparison.protocol.replicates
+    return Cell(f"{count} of {total}", "", count) if answer.trials else Cell("-")
 
 
 def _ends(comparison: Comparison) -> list[_Tells]:
-    total = comparison.protocol.replicates
-
-    def share(answer: Answer, count: int) -> Cell:
-        return Cell(f"{count} of {total}", "", count) if answer.trials else Cell("-")
-
+    if math.isnan(comparison.target):
+        return []
+    data = comparison.protocol.tuning.data
     return [
         _Tells(
-            "failed",
-            "Replicates that diverged, or missed the target where it is judged.",
-            lambda each: share(each, each.failed),
-        ),
-        _Tells(
             "steps to target",
-            "Where the replicates lie; a dash where too many never get there.",
+            f"Until a {data} loss of {comparison.target:.3g}: where the replicates lie; a dash "
+            "where too many never get there.",
             lambda each: _interval(each.steps_to_target),
         ),
         _Tells(
             "reached",
-            f"Replicates that reach the target, {comparison.target:.3g}.",
-            lambda each: share(each, each.reached),
+            f"Replicates that reach that {data} loss.",
+            lambda each: _share(each, each.reached, comparison),
         ),
     ]
 
@@ -263,6 +203,126 @@ def _costs(comparison: Comparison) -> list[_Tells]:
     ]
 
 
+def _searched(comparison: Comparison) -> list[_Tells]:
+    """What the search and the test had to go on, of which a reader seldom asks."""
+    by, seeds = comparison.judged_by, comparison.protocol.tuning.seeds
+    ratio = any(pair.scale == "ratio" for pair in comparison.pairs)
+    return [
+        _Tells(
+            "at the setting to use",
+            f"The {by} on the same seeds, all at the one setting to use in the end.",
+            lambda each: _interval(each.recommended),
+        ),
+        _Tells(
+            "at the customary setting",
+            f"The {by} on the same seeds, all at the setting it usually has.",
+            lambda each: _interval(each.customary),
+        ),
+        _Tells(
+            "would tell",
+            "The smallest difference that such replicates tell in four of five comparisons"
+            f"{', how many times as large' * ratio}.",
+            lambda each: number_cell(each.pair.smallest_told, ".2g") if each.pair else Cell("-"),
+        ),
+        _Tells(
+            "forgiving",
+            f"Share of the first trials whose loss is within {WITHIN:g} times the replicate's "
+            "best.",
+            lambda each: number_cell(each.forgiving, ".0%"),
+        ),
+        _Tells(
+            "trials",
+            f"Settings tried in a replicate, on {seeds} seed{'s' * (seeds > 1)} each.",
+            lambda each: number_cell(each.trials) if each.trials else Cell("-"),
+        ),
+    ]
+
+
+class Rows(NamedTuple):
+    """A table: what each row is of, and its columns, with a cell in each row."""
+
+    names: list[str]
+    columns: list[Column]
+
+
+def settings(comparison: Comparison) -> Rows:
+    """Give the hyperparameters of each optimizer: what to use, what was picked, what it matters."""
+    each = [
+        (answer, name)
+        for answer in comparison.ran
+        for name in sorted(answer.setting, key=lambda name: (name != "learning_rate", name))
+    ]
+    rows = [_hyperparameter(answer, name, comparison) for answer, name in each]
+    heads = {
+        "hyperparameter": "",
+        "to use": "The middle of what the replicates picked.",
+        "picked": "By the replicates: the median, and the middle half of them.",
+        "customary": "What it usually has.",
+        "searched": "The range or the choices; a learning rate may be picked beyond its range.",
+        "beyond": "Share of the replicates that picked a learning rate beyond its range.",
+        "explains": "The share of the differences between trials, ranked, that it explains alone.",
+    }
+    columns = [
+        Column(head, note, list(cells))
+        for (head, note), cells in zip(heads.items(), zip(*rows, strict=True), strict=True)
+    ]
+    return Rows([answer.optimizer for answer, _ in each], columns)
+
+
+def _hyperparameter(answer: Answer, name: str, comparison: Comparison) -> list[Cell]:
+    search, optimizer = comparison.protocol.optimizers, answer.optimizer
+    axis, customary = search[optimizer].axes[name], search[optimizer].customary[name]
+    middle, low, high = (verdicts.worth(name, each) for each in answer.quartiles[name])
+    values = [verdicts.worth(name, each) for each in axis.values]
+    return [
+        Cell(name),
+        Cell(verdicts.worth(name, answer.setting[name])),
+        Cell(middle, f"[{low}, {high}]" if low != high else ""),
+        Cell(verdicts.worth(name, customary)),
+        Cell(", ".join(values) if axis.scale == "choice" else " to ".join(values)),
+        number_cell(answer.beyond, ".0%") if name == "learning_rate" else Cell(""),
+        number_cell(answer.effects[name], ".0%"),
+    ]
+
+
+def matrix(comparison: Comparison) -> Rows:
+    """Give each optimizer against each, a column for each held against; empty on the diagonal.
+
+    A difference stands where one is told.
+    """
+    names = [answer.optimizer for answer in comparison.ran]
+    cells = {}
+    for pair in comparison.pairs:
+        cells[pair.optimizer, pair.other] = _against(pair.verdict, pair.difference.estimate)
+        cells[pair.other, pair.optimizer] = _against(*_turned(pair))
+    columns = [
+        Column(other, "", [cells.get((name, other), Cell("")) for name in names]) for other in names
+    ]
+    return Rows(names, columns)
+
+
+def _turned(pair: Pair) -> tuple[str, float]:
+    """Give the verdict on the other held against this one, and the estimate."""
+    estimate = pair.difference.estimate
+    turned = 1 / estimate if pair.scale == "ratio" else -estimate
+    if pair.verdict == "as good" and pair.only[0] < pair.only[1]:
+        return "not told apart", turned
+    return _TURNED.get(pair.verdict, pair.verdict), turned
+
+
+_TURNED = {
+    "better": "worse",
+    "worse": "better",
+    "fails less often": "fails more often",
+    "fails more often": "fails less often",
+}
+
+
+def _against(verdict: str, estimate: float) -> Cell:
+    text = f"{estimate:.2g}" if verdict in ("better", "worse") else ""
+    return verdict_cell(verdict)._replace(text=text)
+
+
 _ORDER = (
     "better",
     "fails less often",
@@ -274,7 +334,6 @@ _ORDER = (
     "baseline",
 )
 _MANY = {"fails less often": "fail less often", "fails more often": "fail more often"}
-_SHORT = {"learning_rate": "rate", "weight_decay": "decay"}
 
 
 def verdict_cell(verdict: str) -> Cell:

@@ -15,7 +15,6 @@ from jaxnet.compare.league import League
 from jaxnet.report import columns, league, pictures, style
 from jaxnet.storage import files
 
-_ALWAYS = ("better", "not told apart", "worse")
 # So that the verdict does not hang on its colour.
 _SIGNS = {
     "better": "▼",
@@ -77,6 +76,8 @@ def _parts(comparison: Comparison) -> dict[str, str]:
         "headline": html.escape(columns.headline(comparison)),
         "groups": _groups(_titles(comparison.protocol.baseline), words),
         **_table(words, every),
+        "pairs": _pairs(comparison),
+        **_settings(columns.settings(comparison)),
         "figures": _lines(map(_figure, pictures.plots(comparison))),
         "sentences": _lines(
             _term(answer.optimizer, html.escape(answer.sentence)) for answer in comparison.answers
@@ -121,15 +122,52 @@ def _table(words: Mapping[str, str], every: list[columns.Column]) -> dict[str, s
     return {
         "head": _head(every),
         "rows": _lines(
-            _row(name, verdict, [column.cells[index] for column in every])
+            _row(name, [column.cells[index] for column in every], verdict)
             for index, (name, verdict) in enumerate(words.items())
         ),
-        "notes": _lines(
-            f"<div>{_term(column.name, html.escape(column.note))}</div>"
-            for column in every
-            if column.note
-        ),
+        "notes": _notes(every),
     }
+
+
+def _settings(settings: columns.Rows) -> dict[str, str]:
+    """The parts of a table with a row for each hyperparameter of each optimizer."""
+    return {
+        "settings_head": _head(settings.columns),
+        "settings": _body(settings),
+        "settings_notes": _notes(settings.columns),
+    }
+
+
+def _pairs(comparison: Comparison) -> str:
+    """Each against each, where all pairs were asked for."""
+    if comparison.protocol.judging.pairs != "all":
+        return ""
+    matrix = columns.matrix(comparison)
+    told = dict.fromkeys(cell.word for column in matrix.columns for cell in column.cells)
+    signs = ", ".join(f"{_SIGNS[word]} {word}" for word in told if word)
+    ratio = any(pair.scale == "ratio" for pair in comparison.pairs)
+    how = f"how many times the column's {comparison.judged_by} the row's is"
+    how = how if ratio else f"the row's {comparison.judged_by} less the column's"
+    return _template("pairs.html").substitute(
+        note=html.escape(f"The row against the column: {signs}. Beside it {how}."),
+        head=_head(matrix.columns),
+        rows=_body(matrix),
+    )
+
+
+def _body(rows: columns.Rows) -> str:
+    return _lines(
+        _row(name, [column.cells[index] for column in rows.columns])
+        for index, name in enumerate(rows.names)
+    )
+
+
+def _notes(every: Iterable[columns.Column]) -> str:
+    return _lines(
+        f"<div>{_term(column.name, html.escape(column.note))}</div>"
+        for column in every
+        if column.note
+    )
 
 
 def _items(every: Iterable[str]) -> str:
@@ -143,6 +181,11 @@ def _command(command: str) -> str:
 def _protocol(comparison: Comparison) -> dict[str, Any]:
     """The protocol as it is shown: a target that nobody gave is told."""
     shown = dataclasses.asdict(comparison.protocol)
+    # Their axes stand in the table of settings.
+    shown["optimizers"] = {
+        name: f"{search.trials} trials{f': {search.note}' * bool(search.note)}"
+        for name, search in comparison.protocol.optimizers.items()
+    }
     if comparison.protocol.judging.target is None:
         words = f"the baseline's own median at its end: {comparison.target:.4g}"
         shown["judging"]["target"] = words
@@ -164,11 +207,11 @@ def _term(name: str, meaning: str) -> str:
 
 
 def _groups(titles: Mapping[str, str], words: Mapping[str, str]) -> str:
-    """Who got each verdict; the rarer ones only where there are any."""
+    """Who got each verdict that anybody got."""
     groups = []
     for verdict, title in titles.items():
         names = [name for name, own in words.items() if own == verdict]
-        if names or verdict in _ALWAYS:
+        if names:
             term = _term(f"{_SIGNS[verdict]} {title}: {len(names)}", html.escape(", ".join(names)))
             groups.append(f'<div class="{verdict}">{term}</div>')
     return _lines(groups)
@@ -176,16 +219,16 @@ def _groups(titles: Mapping[str, str], words: Mapping[str, str]) -> str:
 
 def _head(shown: list[columns.Column]) -> str:
     return '<th scope="col">optimizer</th>' + "".join(
-        f'<th scope="col"{_WORD * any(cell.word for cell in column.cells)}>'
-        f"{html.escape(column.name)}</th>"
+        f'<th scope="col"{_WORD * any(cell.word for cell in column.cells)}'
+        f' title="{html.escape(column.note)}">{html.escape(column.name)}</th>'
         for column in shown
     )
 
 
-def _row(name: str, verdict: str, cells: list[columns.Cell]) -> str:
-    name = html.escape(name)
+def _row(name: str, cells: list[columns.Cell], verdict: str = "") -> str:
+    name, marked = html.escape(name), f' class="{verdict}"' if verdict else ""
     return (
-        f'<tr class="{verdict}"><th scope="row" data-value="{name}">{name}</th>'
+        f'<tr{marked}><th scope="row" data-value="{name}">{name}</th>'
         f"{''.join(map(_cell, cells))}</tr>"
     )
 

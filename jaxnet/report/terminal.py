@@ -95,6 +95,11 @@ def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
     if dear:
         costs = (f"{e.optimizer} {e.evaluations / first.evaluations:.3g}" for e in dear)
         yield f"gradients of a run, as a multiple of {first.optimizer}'s: {', '.join(costs)}"
+    if comparison.protocol.judging.pairs == "all":
+        told = sum(pair.verdict != "not told apart" for pair in comparison.pairs)
+        yield f"all pairs: {told} of {len(comparison.pairs)} told; the report has them in a matrix"
+    if any(len(search.axes) > 1 for search in comparison.protocol.optimizers.values()):
+        yield "the other hyperparameters to use stand in the report"
 
 
 def _brief(comparison: Comparison, width: int, rows: int) -> list[list[str]]:
@@ -104,9 +109,11 @@ def _brief(comparison: Comparison, width: int, rows: int) -> list[list[str]]:
     head = columns.difference_head(comparison)
     brief = [
         ["optimizer", *(answer.optimizer for answer in answers)],
-        ["verdict", *(cell.text for cell in chosen["verdict"])],
-        [head, *map(columns.line, chosen[head])],
-        ["p", *(cell.text for cell in chosen["p"])],
+        *(
+            [name, *map(columns.line, chosen[name])]
+            for name in ("verdict", head, "p")
+            if name in chosen
+        ),
         ["rate", *(_rate(answer) for answer in answers)],
         ["failed", *(f"{each.failed}/{total}" if each.trials else "-" for each in answers)],
     ]

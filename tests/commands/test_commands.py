@@ -123,9 +123,9 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet predict run", "Missing from jaxnet predict: DATA"),
         ("jaxnet audit no.py", "no.py: expected a Python file"),
         ("jaxnet audit file", "file: expected a Python file"),
-        ("experiments.tasks --epochs 0", "epochs: expected at least 1"),
+        ("experiments.tasks --epochs 0", "epochs[0]: expected at least 1"),
         ("experiments.tasks --optimizers adm", "nearest are adam"),
-        ("experiments.tasks boston", "invalid choice 'boston'"),
+        ("experiments.tasks boston", "names: expected all, list or classifier"),
         ("experiments.classifier --rate 1", "--rate, 1; see python -m experiments.classifier"),
     ],
 )

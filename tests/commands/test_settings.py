@@ -14,7 +14,7 @@ from jaxnet import __main__, fitting, network, tables
 from jaxnet._guards import records, sizes
 from jaxnet.commands import _run, compare, settings, train
 from jaxnet.commands.settings import Compare, Predict, Train
-from jaxnet.compare import comparison
+from jaxnet.compare import comparison, inputs
 from jaxnet.errors import InputError
 from jaxnet.storage import files, models
 
@@ -182,13 +182,21 @@ IMPOSSIBLE = [
     ("train iris --seed 100000000000000000000", "seed: expected at most"),
     ("train iris --batch-size 100000000000000000000", "batch_size: expected at most"),
     ("compare iris --hidden 10000000000", "hidden: expected what fits"),
-    ("compare iris --seeds 1000000000", "seeds: expected at most 2000, got 1e9"),
-    ("compare iris --seeds 1e9", "--seeds: expected a whole number"),
+    ("compare iris --replicates 1000000000", "replicates: expected at most 10,000, got 1e9"),
+    ("compare iris --replicates 1e9", "--replicates: expected a whole number"),
+    ("compare iris --until 1000000000", "replicates: expected at most 10,000, got 1e9"),
+    ("compare iris --seed 100000000000000000000", "seed: expected at most"),
+    ("compare iris --steps 2000000000", "runs of 2e9 steps"),
+    ("compare iris --margin 2", "margin: expected at most 1, got 2"),
+    ("compare iris --tune some", "invalid choice 'some' for argument '--tune'"),
+    ("compare iris --pairs some", "invalid choice 'some' for argument '--pairs'"),
+    ("compare iris --budget-of money", "invalid choice 'money' for argument '--budget-of'"),
     ("compare iris --tuning-seeds 1000000000", "tuning_seeds: expected at most"),
-    ("compare iris --budget 1000000", "budget: expected at most 10000, got 1e6"),
+    ("compare iris --budget 1000000", "budget: expected at most 10,000, got 1e6"),
     ("compare iris --budget 1e6", "--budget: expected a whole number"),
     ("compare iris --budget 10000 --tuning-seeds 2000", "runs, which take about"),
-    ("compare iris --epochs 2000000000", "epochs: expected at most 1e12 steps"),
+    ("compare iris --epochs 2000000000", "runs of 4e9 steps"),
+    ("compare iris --epochs 2000000000 --batch-size 0", "batch_size[0]: expected at least 1"),
     ("compare iris --batch-size 1000000000", "batch_size: expected"),
 ]
 
@@ -198,10 +206,11 @@ def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, 
     def started(*_, **__):
         pytest.fail("allocated")
 
-    monkeypatch.setattr(network, "_draw", started)
-    if "batch" not in command:
-        monkeypatch.setattr(comparison, "compare", started)
-    monkeypatch.setattr(network, "init", started if "batch" not in command else network.init)
+    # A comparison first asks for a start, whose network was checked before.
+    monkeypatch.setattr(inputs, "programs", started)
+    if "compare" not in command or "hidden" in command:
+        monkeypatch.setattr(network, "init", started)
+        monkeypatch.setattr(network, "_draw", started)
     assert _run.outcome(lambda: __main__.run(command.split())) == 2
     refusal = capsys.readouterr().err
     assert refusal.startswith("error: ")
@@ -211,8 +220,9 @@ def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, 
 
 def test_arithmetic_lets_through_what_a_machine_can_do():
     sizes.check_network([784, 4096, 4096, 10])
-    sizes.check_steps(epochs=100_000, rows=100_000, batch_size=32)
-    assert sizes.check_runs(60, 100, 10, 100) == 60 * 1200
+    sizes.check_steps(100_000, each=3125)
+    sizes.check_history(100_000)
+    sizes.check_comparison(optimizers=60, trials=36, tuning_seeds=3, replicates=100, steps=10_000)
 
 
 def test_figures_are_of_the_machine(monkeypatch):
@@ -259,14 +269,16 @@ def test_settings_from_python_are_checked_too():
     with pytest.raises(InputError, match="epochs: expected a whole number, got 'many'"):
         train.run(Train("iris", epochs="many"))
     task = compare.table("iris", "target", (4,))
-    with pytest.raises(InputError, match="seeds: expected at most 2000"):
-        compare.run(settings.Trials(seeds=10**9), task)
+    with pytest.raises(InputError, match="replicates: expected at most 10,000"):
+        compare.run(settings.Trials(replicates=10**9), task)
 
 
 def test_a_number_that_python_has_too_is_the_same_there():
     """The help waits for no JAX, so that a command cannot read its defaults off the functions."""
+    words = ("tune", "budget", "budget_of", "pairs", "by", "maximised", "until", "baseline")
+    numbers = ("tuning_seeds", "replicates", "seed", "margin")
     for kind, function, names in (
-        (settings.Trials, comparison.compare, ("budget", "tuning_seeds", "seeds")),
+        (settings.Trials, comparison.compare, words + numbers),
         (Train, tables.split, ("validation", "test", "seed", "task")),
         (Train, fitting.fit, ("seed", "patience")),
     ):

@@ -241,6 +241,12 @@ def test_the_customary_point_is_that_of_the_customary_values():
         ({"momentum": AXES["momentum"]}, {"momentum": 0.9}, 3, "axes: expected a customary"),
         ({"learning_rate": RATE}, {}, 3, "axes: expected a customary value for each"),
         ({"learning_rate": RATE}, {"learning_rate": 0.1}, 0, "trials: expected at least 1, got 0"),
+        (
+            {"learning_rate": spaces.choice(-1.0, 0.1)},
+            {"learning_rate": 0.1},
+            2,
+            "learning_rate: expected values above zero, got -1, 0.1",
+        ),
     ],
 )
 def test_what_cannot_be_searched_is_refused(axes, customary, trials, words):

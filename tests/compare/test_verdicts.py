@@ -147,7 +147,7 @@ def test_steps_to_the_target_are_judged_and_what_never_arrives_fails():
     assert result.judged_by == "steps to target"
     sgd, soon = result.answers
     assert (sgd.failed, sgd.reached, soon.failed, soon.reached) == (4, 4, 0, 8)
-    assert soon.steps_to_target.estimate == 5
+    assert soon.steps_to_target.estimate == pytest.approx(5)
     assert soon.pair.only == (0, 4)
     seconds = answered({"sgd": ENDS, "soon": ENDS - 20}, by="seconds").answers[1]
     assert seconds.value.estimate == pytest.approx(5e-6)

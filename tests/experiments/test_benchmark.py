@@ -516,7 +516,7 @@ def test_networks_of_other_libraries_train(package):
     task = work.task_of(task.loss, task.init, data, 32, 20)
     case = ablation.Case(package, task, 2)
     shape = sweep.tile(task, case.runs, case.together)
-    swept, _ = sweep.run(task, optimizers.entry("adam"), case.pairs, shape)
+    swept, _ = sweep.run(task, optimizers.entry("adam"), case.trials, shape)
     assert (swept.loss[:, -1] < swept.loss[:, 0]).all()
 
 

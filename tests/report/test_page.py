@@ -8,158 +8,44 @@ import pathlib
 import re
 import tempfile
 
+import jax
+import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
+import optax
 import pytest
+from drawn import BOTH, NAMES, REPLICATES, comparison
 from hypothesis import given
 from hypothesis import strategies as st
 from pages import chromium, framed, read
 from rich import cells
 
-from jaxnet import report
-from jaxnet.compare import (
-    Answer,
-    Comparison,
-    Interval,
-    Judging,
-    Log,
-    Protocol,
-    Runs,
-    Search,
-    Seconds,
-    Tuning,
-    statistics,
-)
-from jaxnet.devices import Provenance
+from jaxnet import report, spaces
+from jaxnet.compare import Interval, compare
 from jaxnet.report import columns, page, pictures, style
 from jaxnet.storage import files
 
 NAN = float("nan")
-NOWHERE = statistics.Interval(NAN, NAN, NAN)
-STEPS = np.arange(20, 2001, 20)
-NAMES = (
-    *("sgd", "adam", "lion", "nadamw", "rmsprop", "adagrad", "yogi", "radam", "lamb", "novograd"),
-    *("lars", "adabelief", "fromage", "noisy_sgd", "sm3", "rprop", "adafactor", "amsgrad"),
-)
 
 
-def around(values):
-    """A stand-in for the interval of the statistics: what is drawn is not how it came about."""
-    centre = np.median(values)
-    if not np.isfinite(centre):
-        return NOWHERE
-    half = 2 * np.std(values[np.isfinite(values)]) / np.sqrt(len(values)) or NAN
-    return statistics.Interval(centre, centre - half, centre + half)
+def real():
+    """A comparison that was run, of two hyperparameters, on a bowl that momentum suits."""
 
+    def bowl(params, batch):
+        return 0.5 + jnp.mean((params[None] - batch) ** 2 @ jnp.array([1.0, 0.02]))
 
-def runs_of(name, phase, rates, seeds, quality, rng, judged):
-    """Losses that fall to a floor, sooner at the good rate and to a lower one if of quality."""
-    seeds = seeds if phase == "tuning" else 3 + seeds
-    first = 0 if phase == "tuning" else 3
-    rate, seed = (
-        each.ravel() for each in np.meshgrid(rates, np.arange(first, seeds), indexing="ij")
-    )
-    off = np.log10(rate / rates[len(rates) // 2])
-    floor = 0.2 + 0.08 * (1 - quality) + 0.12 * off**2 + 0.012 * rng.normal(size=len(rate))
-    speed = (0.003 + 0.006 * quality) / (1 + off**2)
-    loss = floor[:, None] + (2.3 - floor[:, None]) * np.exp(-speed[:, None] * STEPS)
-    loss = loss * np.exp(0.02 * rng.normal(size=loss.shape))
-    lost = np.where(off > 1.0, 130, -1)
-    loss[(lost >= 0)[:, None] & (lost[:, None] < STEPS)] = np.nan
-    validation = {"loss": 1.05 * loss, "accuracy": 1 - loss / 3} if judged != "training" else {}
-    last = {"loss": 1.06 * loss[:, -1], "accuracy": 1 - loss[:, -1] / 3}
-    test = last if judged == "test" and phase != "tuning" else {}
-    evaluations = np.full(len(rate), STEPS[-1])
-    return Runs(name, phase, rate, seed, lost, evaluations, loss, validation, test)
-
-
-def comparison(names=NAMES[:8], seeds=10, judged="test", lost=()):
-    """A comparison made up; the tuned runs of the optimizers in `lost` diverge, most of them."""
-    rng = np.random.default_rng(0)
-    rates = np.geomspace(1e-3, 1, 10)
-    every, answered = [], []
-    qualities = np.r_[0.3, np.sort(rng.uniform(-0.4, 1, len(names) - 1))[::-1]]
-    for name, quality in zip(names, qualities, strict=True):
-        tuning = runs_of(name, "tuning", rates, 3, quality, rng, judged)
-        tuned = runs_of(name, "tuned", rates[5:6], seeds, quality, rng, judged)
-        if name in lost:
-            tuned.diverged[: seeds // 2 + 1] = 400
-        default = runs_of(name, "default", rates[3:4], seeds, quality, rng, judged)
-        every += [tuning, tuned, default]
-        answered.append(answer(name, tuned, answered, every, rates, judged))
-    rows = {"training": 100, "validation": 50, "test": 60}
-    parts = dict(itertools.islice(rows.items(), 1 + [*rows].index(judged)))
-    few = statistics.fewest_seeds(max(1, len(names) - 1))
-    protocol = Protocol(
-        optimizers={name: Search(tuple(rates.tolist()), float(rates[3])) for name in names},
-        tuning=Tuning("training" if judged == "training" else "validation", (0, 1, 2)),
-        judging=Judging(judged, tuple(range(3, 3 + seeds)), few),
-        epochs=1000,
-        batch_size=50,
-        steps=2000,
-        rows=parts,
-        metrics=("accuracy",) if len(parts) > 1 else (),
-        data="da7a",
-        start="57a47",
-        program="9409",
-    )
-    log = Log(
-        title="Optimizers against plain SGD on two moons",
-        command="python -m experiments.comparison --output page.html",
-        provenance=Provenance("cpu", "float32", *(f"0.{n}.2" for n in range(6))),
-        verified="agrees with NumPy",
-        seconds=dict.fromkeys(names, Seconds(1.234, 12.34, 1e-6)),
-        reasons={},
-        unable={},
-    )
-    return Comparison(
-        protocol=protocol, log=log, steps=STEPS, runs=every, answers=answered, target=0.25
-    )
-
-
-def answer(name, tuned, before, every, rates, judged):
-    final = tuned.test["loss"] if judged == "test" else tuned.loss[:, -1]
-    final = np.where(tuned.diverged >= 0, np.inf, final)
-    by_rate = every[-3].loss[:, -1].reshape(len(rates), -1).mean(axis=1)
-    best_of = statistics.best_of(np.where(np.isfinite(by_rate), by_rate, np.inf))
-    difference, verdict, p_value = None, "baseline", NAN
-    if before:
-        sgd = every[1].test["loss"] if judged == "test" else every[1].loss[:, -1]
-        difference = around(final - sgd)
-        verdict, p_value = "not told apart", 0.31
-        if not difference.low <= 0 <= difference.high and len(final) > 1:
-            verdict = "better" if difference.estimate < 0 else "worse"
-            p_value = 0.004 if verdict == "better" else 0.0002
-    mean = around(final)
-    reached = int(0.8 * len(final))
-    return Answer(
-        optimizer=name,
-        learning_rate=float(rates[5]),
-        at_edge="highest" if name.startswith("l") else "",
-        rates=len(rates),
-        trials=3 * len(rates),
-        diverged=int(np.sum(tuned.diverged >= 0)),
-        median=mean,
-        mean=mean,
-        best=mean,
-        metrics={"accuracy": around(1 - final / 3)} if tuned.test else {},
-        default_rate=float(rates[3]),
-        default=mean,
-        difference=difference,
-        p_value=p_value / 2,
-        adjusted=p_value,
-        verdict=verdict,
-        seeds_needed=40 if verdict == "not told apart" else None,
-        sentence=f"{name} ended at {mean.estimate:.3f}, {verdict}, at a rate tuned among "
-        f"{len(rates)}; it takes no more time a step than plain SGD does.",
-        steps_to_target=around(400 + 30 * np.arange(len(final)) / 7) if not before else NOWHERE,
-        reached=reached,
-        forgiving=0.3,
-        best_of=best_of,
-        evaluations=2000.0,
-        compile_seconds=1.234,
-        run_seconds=12.34,
-        step_seconds=2e-6 * (1 + len(before) / 7),
+    space = {"learning_rate": spaces.log(0.01, 1.0), "momentum": spaces.one_minus(0.0, 0.99)}
+    return compare(
+        bowl,
+        lambda key: 2 + jax.random.normal(key, (2,)),
+        jax.random.normal(jax.random.key(1), (16, 2)),
+        {"heavy": functools.partial(optax.sgd)},
+        steps=20,
+        batch_size=8,
+        tune={"heavy": space},
+        budget=6,
+        tuning_seeds=1,
+        title="A bowl",
     )
 
 
@@ -175,8 +61,10 @@ MADE = {
     "few": lambda: comparison(lost=("rmsprop",)),
     "many": lambda: comparison(MANY, lost=("optimizer_3",)),
     "odd": lambda: comparison(ODD, judged="validation"),
-    "one seed": lambda: comparison(NAMES[:3], seeds=1, judged="training", lost=("lion",)),
+    "one replicate": lambda: comparison(NAMES[:3], 1, "training", lost=("lion",)),
     "alone": lambda: comparison(NAMES[:1]),
+    "two axes, all pairs": lambda: comparison(NAMES[:5], axes=BOTH, pairs="all"),
+    "real": real,
 }
 
 
@@ -256,8 +144,8 @@ def test_the_protocol_the_provenance_and_the_command_are_told_in_full(made):
     done, text = made
     said = " ".join(words for _, words in read(text).words)
     assert done.log.command in said
-    stated = vars(done.protocol) | vars(done.protocol.tuning) | vars(done.protocol.judging)
-    for name, value in (stated | vars(done.log.provenance)).items():
+    stated = [done.protocol, done.protocol.tuning, done.protocol.judging, done.log.provenance]
+    for name, value in itertools.chain.from_iterable(vars(each).items() for each in stated):
         assert f"{name.replace('_', ' ')} " in said.replace("\n", " ")
         if isinstance(value, str | int):
             assert str(value) in said
@@ -319,47 +207,50 @@ def test_a_page_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
 
 def test_figures_are_shown_to_the_width_of_their_interval():
     def shown(*bounds):
-        column = {
-            each.name: each
-            for each in columns.columns(
-                dataclasses.replace(
-                    done, answers=[dataclasses.replace(done.answers[0], mean=Interval(*bounds))]
-                )
-            )
-        }["test loss"]
-        return column.cells[0]
+        (answer,) = done.answers
+        of = dataclasses.replace(
+            done, answers=[dataclasses.replace(answer, value=Interval(*bounds))]
+        )
+        return next(each.cells[0] for each in columns.columns(of) if each.name == "test loss")
 
     done = written("alone")[0]
     assert shown(0.31243, 0.31012, 0.31521)[:2] == ("0.3124", "[0.3101, 0.3152]")
-    assert shown(0.06, 0.0034, 0.5)[:2] == ("0.060", "[0.003, 0.500]")
+    assert shown(0.06, 0.0034, 0.5)[:2] == ("0.06", "[0.00, 0.50]")
     assert shown(1234.5, 1100.2, 1301.9)[:2] == ("1234", "[1100, 1302]")
     assert shown(1.5e-9, 1.2e-9, 1.9e-9)[:2] == ("1.5e-09", "[1.2e-09, 1.9e-09]")
-    assert shown(0.31243, NAN, NAN)[:2] == ("0.3124", "")
     assert shown(NAN, NAN, NAN)[:2] == ("-", "")
+
+
+def test_figures_without_an_interval_bear_two_digits_and_no_bounds():
+    few = columns.columns(written("one replicate")[0])
+    ratios = next(each.cells for each in few if each.name == "times sgd's")
+    assert [cell[:2] for cell in ratios] == [("-", ""), ("0.97", ""), ("-", "")]
 
 
 def test_the_headline_counts_and_names_the_best():
     done = written("few")[0]
-    better = [each for each in done.answers if each.verdict == "better"]
     told = columns.headline(done)
     assert told.startswith(
-        "Of 7 optimizers tuned like plain SGD and judged by test loss, "
-        f"{len(better)} found better, "
+        "Of 7 optimizers tuned and judged like plain SGD, by test loss in 20 replicates: "
+        "2 better, 1 as good, 3 worse, 1 fails more often. The best, yogi: test loss 0."
     )
-    estimate, low, high = better[0].difference
-    assert f"The best, adam, ended lower by {-estimate:.3f} " in told
-    assert told.endswith(f"(95% interval {-high:.3f} to {-low:.3f}).")
-    assert columns.headline(written("alone")[0]).startswith("Plain SGD ran alone: ")
-    assert "judged by training loss, 0 found better" in columns.headline(written("one seed")[0])
+    estimate, low, high = done.answers[1].pair.difference
+    assert told.endswith(
+        f"test loss {estimate:.3f} times sgd's (96% interval {low:.3f} to {high:.3f})."
+    )
+    assert columns.headline(written("alone")[0]).startswith("sgd ran alone: 0.3")
+    assert "by training loss in 1 replicate: 2 not told apart" in columns.headline(
+        written("one replicate")[0]
+    )
 
 
 def test_caveats_are_those_that_hold():
-    few, one = page.caveats(written("few")[0]), page.caveats(written("one seed")[0])
-    assert any("diverged" in words and words.endswith(": rmsprop.") for words in few)
-    assert any("lie beyond" in words and words.endswith(": lion.") for words in few)
-    assert not any("trained on" in words or "one seed" in words for words in few)
+    few, one = page.caveats(written("few")[0]), page.caveats(written("one replicate")[0])
+    assert any("failed" in words and words.endswith(": rmsprop.") for words in few)
+    assert any("beyond the range" in words and words.endswith(": lion.") for words in few)
+    assert not any("trained on" in words or "It takes" in words for words in few)
     assert any("trained on" in words for words in one)
-    assert any("one seed" in words for words in one)
+    assert any("1 replicate can tell no difference" in words for words in one)
 
 
 def shown(done, capsys, monkeypatch, width=80):
@@ -378,26 +269,32 @@ def test_the_terminal_shows_one_table_within_80_columns(names, width, monkeypatc
     printed = shown(done, capsys, monkeypatch, width)
     lines = printed.splitlines()
     assert max(map(len, lines)) <= width
-    assert len(lines) <= 25 or names is LONG
+    # The command adds six: where it ran, where the report is, and what parts them.
+    assert len(lines) <= 25 - 6 or names is LONG
     (head,) = [line for line in lines if "verdict" in line]
-    rows = [line for line in lines if line.endswith("/10 ")]
-    assert len(rows) == len(names)
+    rows = [line for line in lines if line.endswith(f"/{REPLICATES} ")]
+    assert len(rows) == min(len(names), 20)
+    assert ("and 29 more, which the report has" in lines) == (names is LONG)
     first = head.index("verdict")
     folded = "".join(line[:first].strip() for line in lines[4 : lines.index("", 4)])
-    for answer, row in zip(done.answers, rows, strict=True):
+    for answer, row in zip(done.answers[:20], rows, strict=True):
         assert answer.optimizer in folded
         assert row[first:].startswith(answer.verdict)
-        assert f" {answer.diverged}/10" in row
-        assert f" {answer.learning_rate:.3g}{'*' * bool(answer.at_edge)} " in row
+        assert f" {answer.failed}/{REPLICATES}" in row
+        assert f" {answer.setting['learning_rate']:.2g}{'*' * (answer.beyond > 0.5)} " in row
     assert " ".join(printed.split()).endswith(columns.headline(done))
 
 
 def test_figures_without_room_beside_have_their_interval_below(monkeypatch, capsys):
     done = comparison(NAMES[:3])
-    told, wide = ("-0.001230", "[-0.001240, -0.001220]"), Interval(-0.00123, -0.00124, -0.00122)
-    answers = [dataclasses.replace(each, difference=wide) for each in done.answers]
-    done = dataclasses.replace(done, answers=[done.answers[0], *answers[1:]])
-    lines = shown(done, capsys, monkeypatch, 72).splitlines()
+    wide = Interval(1.00123, 1.00122, 1.00124)
+    answers = [
+        dataclasses.replace(each, pair=each.pair and each.pair._replace(difference=wide))
+        for each in done.answers
+    ]
+    done = dataclasses.replace(done, answers=answers)
+    told = ("1.001230", "[1.001220, 1.001240]")
+    lines = shown(done, capsys, monkeypatch, 64).splitlines()
     figures = [line for line in lines if f" {told[0]} " in line and "[" not in line]
     assert len(figures) == len([line for line in lines if line.strip() == told[1]]) == 2
     assert " ".join(told) in shown(done, capsys, monkeypatch, 80)
@@ -409,10 +306,16 @@ def test_names_of_any_letters_keep_to_the_width(width, monkeypatch, capsys):
         assert cells.cell_len(line) <= width
 
 
-def test_an_end_of_the_rates_is_noted_where_there_is_one(monkeypatch, capsys):
-    note = "* an end of the rates tried"
-    assert note in shown(comparison(("sgd", "lion")), capsys, monkeypatch)
-    assert note not in shown(comparison(("sgd", "adam")), capsys, monkeypatch)
+def test_what_needs_a_note_has_one(monkeypatch, capsys):
+    beyond, dear = "* most replicates picked a rate beyond the range searched", "gradients of a run"
+    done = comparison(("sgd", "lion"))
+    assert beyond in shown(done, capsys, monkeypatch)
+    plain = shown(comparison(("sgd", "adam")), capsys, monkeypatch)
+    assert beyond not in plain
+    assert dear not in plain
+    first, second = done.answers
+    done = dataclasses.replace(done, answers=[first, dataclasses.replace(second, evaluations=5e4)])
+    assert f"{dear}, as a multiple of sgd's: lion 25\n" in shown(done, capsys, monkeypatch)
 
 
 def test_the_terminal_may_know_ascii_only(monkeypatch):
