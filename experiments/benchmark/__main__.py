@@ -13,6 +13,7 @@ from experiments import command
 from experiments.benchmark import (
     ablation,
     digits,
+    honesty,
     large,
     machine,
     memory,
@@ -44,6 +45,7 @@ Name = Literal[
     "start",
     "everything",
     "scores",
+    "honesty",
 ]
 
 
@@ -76,6 +78,7 @@ PARTS: Mapping[Name, Part] = {
     "compile": Part(starting.compiling, quick=False),
     "start": Part(starting.cold_start, quick=False),
     "scores": Part(scores.scores, quick=False),
+    "honesty": Part(honesty.honesty, None, quick=False),
     "everything": Part(starting.everything, quick=False),
 }
 

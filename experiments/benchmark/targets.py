@@ -87,6 +87,12 @@ TARGETS = (
     Target("start", "cold start, s", "at most", 5),
     Target("everything", "all optimizers on digits, s", "at most", 180),
     Target("memory", "100,000 tiny runs, GB", "at most", 2),
+    Target("honesty", "alarms, mean", "at most", 0.05),
+    Target("honesty", "alarms, most in a cell", "at most", 0.08),
+    Target("honesty", "coverage, mean", "at least", 0.93),
+    Target("honesty", "coverage, mean", "at most", 0.97),
+    Target("honesty", "power, mean", "at least", 0.78),
+    Target("honesty", "a more general optimizer is worse", "at most", 0),
     *(
         Target("scores", f"{name}, standard errors above scikit-learn", "at least", -1)
         for name in _TABLES

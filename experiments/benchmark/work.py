@@ -223,6 +223,7 @@ class Size(NamedTuple):
         precisions: of the wide network.
         scales: sizes by axis of scaling.
         score_seeds: of each table. many_seeds: of the runs whose memory is measured.
+        comparisons: of so many replicates each, that one is cut into.
         quick: whether what takes minutes is left out.
     """
 
@@ -238,6 +239,7 @@ class Size(NamedTuple):
         "width": [16, 64, 256, 1024, 4096],
     }
     score_seeds: int = 20
+    comparisons: int = 200
     many_seeds: int = 6250
     quick: bool = False
 
@@ -266,6 +268,7 @@ _QUICK: dict[str, Any] = {
         "width": [16, 128, 1024],
     },
     "score_seeds": 2,
+    "comparisons": 2,
     "quick": True,
 }
 

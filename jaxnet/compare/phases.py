@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 from jaxnet import devices, optimizers
 from jaxnet._guards import sizes
 from jaxnet._guards.defaults import TUNING_SEEDS, Budget
-from jaxnet.compare import search as searching
 from jaxnet.compare import store, sweep
 from jaxnet.compare.inputs import Heading
 from jaxnet.compare.protocol import Protocol
@@ -221,7 +220,7 @@ def tune(
         parts.append(_try(bench, entry, search, seeds, drawn, at))
         points = np.concatenate([points, drawn], axis=1)
         scores = np.concatenate([scores, _scores(parts[-1], drawn.shape)], axis=1)
-    return parts[0].joined(*parts[1:]), searching.best(points, scores)
+    return parts[0].joined(*parts[1:]), search.best(points, scores)
 
 
 def _scores(runs: Runs, shape: tuple[int, ...]) -> Float[np.ndarray, "R K"]:

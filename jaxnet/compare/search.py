@@ -21,11 +21,10 @@ from jaxnet._guards.records import Extended
 from jaxnet.errors import InputError
 from jaxnet.spaces import Space
 
-# Trials of a stage after the first: few and often told plain SGD from itself least, where its
-# best rate lies at an end of the range and where it does not.
-_TOGETHER = 2
-# How far to go on beyond an end, in distances of the first trials.
-_BEYOND = 2.0
+# Trials of the first stage at least, and of each that follows: few first and few at a time
+# told plain SGD from itself least, where its best rate lies at an end of the range, beyond it or
+# neither, and came nearest to the best.
+_FIRST, _TOGETHER = 4, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Search:
         """How many trials are made at once, one stage after the other."""
         if all(axis.scale == "choice" for axis in self.axes.values()):
             return (self.trials,)
-        first = min(self.trials, max(2, math.ceil(self.trials / 3)))
+        first = min(self.trials, max(_FIRST, math.ceil(self.trials / 4)))
         further, rest = divmod(self.trials - first, _TOGETHER)
         return (first, *[_TOGETHER] * further, *[rest] * bool(rest))
 
@@ -98,8 +97,13 @@ class Search:
     ) -> Float[np.ndarray, "R L H"]:
         """Draw the trials of a further stage between the neighbours of each replicate's best."""
         count = self.stages[stage]
-        centres = best(points, losses)
+        centres = self.best(points, losses)
         below, above = self._reach(points, centres)
+        # Where none lasts go on below the lowest rate, as far as two of the first trials.
+        lost = np.all(np.isinf(losses), axis=1)
+        rate = np.array([name == "learning_rate" for name in self.names])
+        down = lost[:, None] & rate
+        below, above = np.where(down, 2 * below, below), np.where(down, 0.0, above)
         moves = np.empty((len(replicates), count, len(self.names)))
         stays = np.empty(moves.shape, bool)
         for row, each in enumerate(replicates):
@@ -110,7 +114,6 @@ class Search:
         chosen = np.array([self.axes[name].scale == "choice" for name in self.names])
         # Between choices nothing lies: each is kept or drawn anew.
         drawn = np.where(chosen, np.where(stays, centres[:, None], moves), drawn)
-        rate = np.array([name == "learning_rate" for name in self.names])
         return np.where(rate, drawn, np.clip(drawn, 0.0, 1.0))
 
     def _reach(
@@ -124,7 +127,7 @@ class Search:
         """
         count, axes = points.shape[1:]
         passed = math.ceil(count ** (1 - 1 / axes)) - 1
-        beyond = _BEYOND / self.stages[0]
+        beyond = min(2, axes) / self.stages[0]
         apart = points - centres[:, None]
         reaches = []
         for side in (-1, 1):
@@ -132,6 +135,18 @@ class Search:
             reach = distances[:, min(passed, count - 1)]
             reaches.append(np.where(np.isfinite(reach), reach, beyond))
         return reaches[0], reaches[1]
+
+    def best(
+        self, points: Float[np.ndarray, "R K H"], losses: Float[np.ndarray, "R K"]
+    ) -> Float[np.ndarray, "R H"]:
+        """Give each replicate's trial of the lowest loss; of equals the first.
+
+        Where all failed, that of the lowest learning rate.
+        """
+        rates = points[..., self.names.index("learning_rate")]
+        lost = np.isinf(losses).all(axis=1, keepdims=True)
+        chosen = np.argmin(np.where(lost, rates, losses), axis=1)
+        return points[np.arange(len(points)), chosen]
 
     def recommended(self, picks: Float[np.ndarray, "R H"]) -> Float[np.ndarray, " H"]:
         """Give the setting in the middle of what the replicates picked.
@@ -152,13 +167,6 @@ class Search:
             if self.axes[name].scale != "choice":
                 middle[h] = np.median(picks[kept, h])
         return middle
-
-
-def best(
-    points: Float[np.ndarray, "R K H"], losses: Float[np.ndarray, "R K"]
-) -> Float[np.ndarray, "R H"]:
-    """Give each replicate's trial of the lowest loss; of equals the first."""
-    return points[np.arange(len(points)), np.argmin(losses, axis=1)]
 
 
 def _random(
