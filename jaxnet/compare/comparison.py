@@ -146,9 +146,7 @@ def compare(
         ImportError: the extra `compare` is not installed.
     """
     entries = inputs.entries(optimizers, baseline)
-    most = replicates if until is None else until
-    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=most)
-    heading = inputs.Heading(title, command)
+    inputs.check_counts(tuning_seeds, replicates, until)
     searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
         loss=loss,
@@ -173,6 +171,7 @@ def compare(
         looks=(replicates,),
     )
     work = _Work(inputs.task(problem, fast), entries, searches, folder, on_progress)
+    heading = inputs.Heading(title, command)
     return _compare(work, tuning, judging, seed=seed, until=until, heading=heading)
 
 

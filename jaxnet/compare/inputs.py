@@ -88,6 +88,16 @@ class Heading:
                 raise InputError(f"{name}: expected words, got {text!r}")
 
 
+def check_counts(tuning_seeds: int, replicates: int, until: int | None) -> None:
+    """Refuse what is no count, each by its name.
+
+    Raises:
+        InputError: naming it.
+    """
+    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates)
+    checks.at_least_one(until=replicates if until is None else until)
+
+
 def entries(
     optimizers_: Sequence[str] | Mapping[str, Any], baseline: str
 ) -> list[optimizers.Entry]:
