@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int32, PyTree
 
 from jaxnet import batches, optimizers, streams, training
 from jaxnet._guards import checks, divergence, verify
+from jaxnet._guards.defaults import SEED
 from jaxnet.errors import InputError
 from jaxnet.losses import Loss, Rule
 from jaxnet.optimizers import Optimizer
@@ -98,7 +99,7 @@ def fit(
     *,
     epochs: int,
     batch_size: int | None = None,
-    seed: int = 0,
+    seed: int = SEED,
     drop_last: bool = False,
     validation: PyTree | None = None,
     metrics: Mapping[str, Metric] | None = None,

@@ -46,8 +46,7 @@ def init(
         InputError: fewer than two sizes, or a size that is not a whole number of at least one.
     """
     checks.layers(sizes)
-    dtype = dtype or jnp.zeros(()).dtype
-    return _draw(key, tuple(sizes), initializer, dtype)
+    return _draw(key, tuple(sizes), initializer, dtype or jnp.zeros(()).dtype)
 
 
 # One program: drawn one operation at a time, each shape of layer would compile by itself.

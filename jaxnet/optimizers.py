@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,15 @@ from jaxtyping import Array, Float, Int32, Key, PyTree
 
 from jaxnet import spaces
 from jaxnet._guards import checks
+from jaxnet._guards.defaults import Tune
 from jaxnet.errors import InputError
 from jaxnet.spaces import Axis, Space
 
 __all__ = ["Entry", "PerExample", "by_name", "entry", "join", "names"]
 MakeOptimizer = Callable[..., optax.GradientTransformation]
 Optimizer = optax.GradientTransformation | MakeOptimizer
+Searched = Tune | Mapping[str, Axis | float]
+"""What is searched of an optimizer: its learning rate, its whole space, or axes of your own."""
 
 _PUBLIC: dict[str, Any] = vars(optax.contrib) | vars(optax)
 # Optax itself warns against it, in favour of optimistic_adam_v2.
@@ -172,7 +175,7 @@ class Entry:
                 f"{', '.join(self.customary)}"
             )
 
-    def axes(self, tune: Literal["rate", "all"] | Mapping[str, Axis | float]) -> Space:
+    def axes(self, tune: Searched) -> Space:
         """Give the axes to search.
 
         Args:

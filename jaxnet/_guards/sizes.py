@@ -43,23 +43,31 @@ def check_network(sizes: Sequence[int], name: str = "sizes") -> None:
     )
 
 
-def check_steps(name: str, count: int, each: int = 1) -> None:
-    """Refuse a run whose steps would take weeks at the least, or whose history does not fit.
+def check_steps(count: int, each: int = 1, name: str = "epochs") -> None:
+    """Refuse a run whose steps would take weeks at the least.
 
     Args:
-        name: of the count, "epochs" or "steps". count: of the run. each: how many steps one takes.
+        count: of epochs, or of what the error calls them by `name`. each: steps of one.
 
     Raises:
         InputError: with the figures.
     """
     if count * each > _MOST_STEPS:
         raise InputError(
-            f"{name}: expected at most {_about(_MOST_STEPS)} steps in all, got {_about(count)} "
-            f"{name}, {_about(count * each)} steps; give fewer"
+            f"{name}: expected at most {_about(_MOST_STEPS)} steps, got {_about(count)} {name}, "
+            f"{_about(count * each)} steps; give fewer {name}"
         )
+
+
+def check_history(epochs: int) -> None:
+    """Refuse a run of epochs whose history does not fit.
+
+    Raises:
+        InputError: with the figures.
+    """
     # The losses of training and validation and a metric, held while one more is joined to them.
-    history = count * 3 * _FLOAT * 2
-    check_bytes(name, history, f"the history of {_about(count)}", "give fewer")
+    history = epochs * 3 * _FLOAT * 2
+    check_bytes("epochs", history, f"the history of {_about(epochs)}", "give fewer epochs")
 
 
 def check_comparison(

@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 
 from jaxnet import devices, network, optimizers, report, spaces, tables
 from jaxnet._guards import records, sizes
+from jaxnet._guards.defaults import BASELINE
 from jaxnet.commands import _interrupts, _run
 from jaxnet.commands.settings import Compare, Trials
 from jaxnet.compare import Problem, comparison, league, phases
@@ -81,7 +82,7 @@ def run(
     if settings.learning_rates is not None:
         axis = spaces.choice(*settings.learning_rates)
         tune = {name: {"learning_rate": axis} for name in (settings.baseline, *names)}
-    baseline = "plain SGD" if settings.baseline == "sgd" else settings.baseline
+    baseline = "plain SGD" if settings.baseline == BASELINE else settings.baseline
     return comparison.compare(
         problem.loss,
         problem.init,

@@ -7,11 +7,23 @@ keeps them as `run.json`.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from jaxnet._guards.defaults import BASELINE, MARGIN, REPLICATES, TUNING_SEEDS
+from jaxnet._guards.defaults import (
+    BASELINE,
+    MARGIN,
+    REPLICATES,
+    SEED,
+    TEST,
+    TUNING_SEEDS,
+    VALIDATION,
+    Budget,
+    Pairs,
+    Task,
+    Tune,
+)
 from jaxnet._guards.records import Bounds
 
 # What the settings of a run of `jaxnet train` are kept as, in its folder.
@@ -65,9 +77,7 @@ class Train:
 
     data: Annotated[Text | None, Positional, _optional("[DATA]")] = None
     target: Name = "target"
-    task: Annotated[
-        Literal["classification", "regression"] | None, _optional("{classification,regression}")
-    ] = None
+    task: Annotated[Task | None, _optional("{classification,regression}")] = None
     hidden: Sizes = (64, 64)
     activation: Name = "relu"
     optimizer: Name = "adam"
@@ -75,9 +85,9 @@ class Train:
     epochs: Count = 50
     batch_size: Count = 32
     patience: Annotated[Count | None, _optional("N")] = None
-    validation: Share = 0.2
-    test: Share = 0.2
-    seed: Seed = 0
+    validation: Share = VALIDATION
+    test: Share = TEST
+    seed: Seed = SEED
     devices: Count = 1
     output: Folder = None
     resume: Folder = None
@@ -131,15 +141,15 @@ class Trials:
         *("momentum", "adam", "adamw", "rmsprop", "lion", "muon"),
     )
     baseline: Name = BASELINE
-    pairs: Literal["baseline", "all"] = "baseline"
-    tune: Literal["rate", "all"] = "rate"
+    pairs: Pairs = "baseline"
+    tune: Tune = "rate"
     learning_rates: Annotated[tuple[float, ...] | None, _optional("[RATE ...]")] = None
     budget: Annotated[Count | None, _optional("N")] = None
-    budget_of: Literal["trials", "evaluations", "seconds"] = "trials"
+    budget_of: Budget = "trials"
     tuning_seeds: Count = TUNING_SEEDS
     replicates: Count = REPLICATES
     until: Annotated[Count | None, _optional("N")] = None
-    seed: Seed = 0
+    seed: Seed = SEED
     by: Name = "loss"
     maximised: bool = False
     to: Annotated[float | None, _optional("LOSS")] = None

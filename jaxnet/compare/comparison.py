@@ -8,7 +8,7 @@ is judged at what it picked, all optimizers on the same seed.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,13 +16,23 @@ from jaxtyping import PyTree
 
 from jaxnet import losses
 from jaxnet._guards import checks, records
-from jaxnet._guards.defaults import BASELINE, LEVEL, MARGIN, REPLICATES, TUNING_SEEDS
+from jaxnet._guards.defaults import (
+    BASELINE,
+    LEVEL,
+    MARGIN,
+    REPLICATES,
+    SEED,
+    TUNING_SEEDS,
+    Budget,
+    Pairs,
+    Tune,
+)
 from jaxnet.compare import inputs, phases, store, sweep, verdicts
-from jaxnet.compare.protocol import Budget, Judging, Part, Protocol, Tuning
+from jaxnet.compare.protocol import Judging, Part, Protocol, Tuning
 from jaxnet.compare.runs import Record
 from jaxnet.compare.search import Search
 from jaxnet.compare.verdicts import Answer, Pair
-from jaxnet.optimizers import Entry
+from jaxnet.optimizers import Entry, Searched
 from jaxnet.storage import fingerprints
 
 # A look at more replicates is at so many times as many: fewer would tell little more.
@@ -67,15 +77,15 @@ def compare(
     validation: PyTree | None = None,
     test: PyTree | None = None,
     metrics: inputs.Metrics | None = None,
-    tune: Literal["rate", "all"] | Mapping[str, inputs.Tune] = "rate",
+    tune: Tune | Mapping[str, Searched] = "rate",
     budget: int | None = None,
     budget_of: Budget = "trials",
     tuning_seeds: int = TUNING_SEEDS,
     replicates: int = REPLICATES,
     until: int | None = None,
-    seed: int = 0,
+    seed: int = SEED,
     baseline: str = BASELINE,
-    pairs: Literal["baseline", "all"] = "baseline",
+    pairs: Pairs = "baseline",
     by: str = "loss",
     maximised: bool = False,
     target: float | None = None,
@@ -136,8 +146,9 @@ def compare(
         ImportError: the extra `compare` is not installed.
     """
     entries = inputs.entries(optimizers, baseline)
-    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=until or 1)
-    inputs.check(words := {"title": title, "command": command}, target)
+    most = replicates if until is None else until
+    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=most)
+    heading = inputs.Heading(title, command)
     searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
         loss=loss,
@@ -150,9 +161,9 @@ def compare(
         test=test,
         metrics={} if metrics is None else metrics,
     )
-    tuning = Tuning("training" if validation is None else "validation", tuning_seeds, budget_of)
+    tuning = Tuning(problem.tuned_on, tuning_seeds, budget_of)
     judging = Judging(
-        data="test" if test is not None else tuning.data,
+        data=problem.judged_on,
         by=by,
         maximised=maximised,
         target=target,
@@ -161,15 +172,14 @@ def compare(
         margin=margin,
         looks=(replicates,),
     )
-    trained = _Trained(problem, fast, entries, searches, folder and Path(folder), on_progress)
-    return _compare(trained, tuning, judging, seed=seed, most=until or 0, words=words)
+    work = _Work(inputs.task(problem, fast), entries, searches, folder, on_progress)
+    return _compare(work, tuning, judging, seed=seed, until=until, heading=heading)
 
 
-class _Trained(NamedTuple):
-    """What is trained, by what, and where it is kept."""
+class _Work(NamedTuple):
+    """What is to be trained, by what, and where it is kept."""
 
-    problem: inputs.Problem
-    fast: bool | None
+    task: sweep.Task
     entries: Sequence[Entry]
     searches: Mapping[str, Search]
     folder: Path | None
@@ -177,20 +187,20 @@ class _Trained(NamedTuple):
 
 
 def _compare(
-    trained: _Trained,
+    work: _Work,
     tuning: Tuning,
     judging: Judging,
     *,
     seed: int,
-    most: int,
-    words: Mapping[str, str],
+    until: int | None,
+    heading: inputs.Heading,
 ) -> Comparison:
     """Look once, and again at more replicates, up to the most, for as long as not all is told."""
     checks.extra("compare", "scipy")
-    problem, fast, entries, searches, folder, on_progress = trained
-    task = inputs.task(problem, fast)
-    replicates = max(most, judging.looks[0])
-    inputs.check_size(searches, tuning.seeds, replicates, task.steps)
+    task, entries, searches, folder, on_progress = work
+    folder = folder and Path(folder)
+    most = max(until or 0, *judging.looks)
+    inputs.check_size(searches, tuning.seeds, most, task.steps)
     programs = inputs.programs(task, entries, searches)
     task = task._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
@@ -202,7 +212,7 @@ def _compare(
         bench = phases.bench(task, protocol, folder, on_progress)
         phases.compile_all(bench, entries, protocol)
         results = [each for entry in entries for each in phases.run(bench, entry, protocol)]
-        log = bench.log(words, programs.unable)
+        log = bench.log(heading, programs.unable)
         comparison = of_record(Record(protocol, log, np.array(task.measured), results))
         if folder:
             save(comparison, folder)

@@ -12,17 +12,15 @@ from jaxtyping import PyTree
 
 from jaxnet import losses, optimizers, training
 from jaxnet._guards import checks, sizes, versions
-from jaxnet._guards.defaults import BASELINE
+from jaxnet._guards.defaults import BASELINE, Tune
 from jaxnet.compare import sweep
-from jaxnet.compare.protocol import TIMES
+from jaxnet.compare.protocol import TIMES, Part
 from jaxnet.compare.search import Search
 from jaxnet.errors import FunctionError, InputError
-from jaxnet.spaces import Axis, Space
+from jaxnet.spaces import Space
 from jaxnet.storage import fingerprints
 
 Metrics = Mapping[str, Callable[[Any, Any], Any]]
-Tune = Literal["rate", "all"] | Mapping[str, Axis | float]
-"""What is searched of one optimizer: its learning rate, its whole space, or axes of your own."""
 # Trials of a replicate unless told otherwise.
 _TRIALS, _TRIALS_OF_MANY = 12, 36
 # A run is measured no more often.
@@ -65,22 +63,29 @@ class Problem:
         parts = {"data": self.data, "validation": self.validation, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
 
+    @property
+    def tuned_on(self) -> Literal["training", "validation"]:
+        """The part of the data that settings are chosen by."""
+        return "training" if self.validation is None else "validation"
 
-def check(words: Mapping[str, str], target: float | None) -> None:
-    """Refuse what is no text, each by its name, and a target that no loss can reach.
+    @property
+    def judged_on(self) -> Part:
+        """The part of the data that what was chosen is judged by."""
+        return self.tuned_on if self.test is None else "test"
 
-    Raises:
-        InputError: naming it.
-    """
-    for name, text in words.items():
-        if not isinstance(text, str):
-            raise InputError(f"{name}: expected words, got {text!r}")
-    real = isinstance(target, int | float | np.floating | np.integer)
-    if target is not None and not (real and math.isfinite(target)):
-        raise InputError(
-            f"target: expected a finite loss, got {target!r}; None takes the baseline's own at "
-            "its end"
-        )
+
+@dataclasses.dataclass(frozen=True)
+class Heading:
+    """What a comparison is called, and the command that repeats it."""
+
+    title: str
+    command: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is no text."""
+        for name, text in vars(self).items():
+            if not isinstance(text, str):
+                raise InputError(f"{name}: expected words, got {text!r}")
 
 
 def entries(
@@ -124,7 +129,7 @@ def entries(
 
 def searches(
     entries: Sequence[optimizers.Entry],
-    tune: Literal["rate", "all"] | Mapping[str, Tune],
+    tune: Tune | Mapping[str, optimizers.Searched],
     budget: int | None,
 ) -> dict[str, Search]:
     """Give the search of each optimizer, all with as many trials but where fewer are all there are.
@@ -136,7 +141,9 @@ def searches(
     names = [entry.name for entry in entries]
     if not isinstance(tune, str | Mapping):
         raise InputError(f'tune: expected "rate", "all" or a dict by optimizer, got {tune!r}')
-    own: Mapping[str, Tune] = dict.fromkeys(names, tune) if isinstance(tune, str) else tune
+    own: Mapping[str, optimizers.Searched] = (
+        dict.fromkeys(names, tune) if isinstance(tune, str) else tune
+    )
     if unknown := own.keys() - set(names):
         raise InputError(
             f"tune: expected names among {', '.join(names)}, got {', '.join(map(str, unknown))}; "
@@ -243,7 +250,7 @@ def _length(problem: Problem, epoch: int) -> tuple[int, tuple[int, ...]]:
     name, count, each = ("epochs", epochs, epoch) if steps is None else ("steps", steps, 1)
     count = count or 0
     checks.at_least_one(**{name: count})
-    sizes.check_steps(name, count, each)
+    sizes.check_steps(count, each, name)
     ends = np.linspace(0, count, min(count, _MEASURED) + 1)[1:].round().astype(int) * each
     return int(ends[-1]), tuple(ends.tolist())
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxnet._guards import checks
+from jaxnet._guards.defaults import LEVEL, MARGIN
 from jaxnet.compare.comparison import Comparison
 from jaxnet.compare.verdicts import Answer
 from jaxnet.errors import InputError
@@ -125,8 +126,8 @@ def of(
     scores: Float[np.ndarray, "N A"],
     verdicts: Sequence[Sequence[str]],
     differences: Float[np.ndarray, "N A"],
-    margin: float = 0.05,
-    level: float = 0.05,
+    margin: float = MARGIN,
+    level: float = LEVEL,
 ) -> League:
     """Put the answers of many tasks together: arguments and shapes as in `League`.
 
@@ -258,7 +259,7 @@ def friedman(scores: Float[np.ndarray, "N A"]) -> Friedman:
     return Friedman(chi_squared, f, max(p_value, least))
 
 
-def critical_difference(optimizers: int, tasks: int, level: float = 0.05) -> float:
+def critical_difference(optimizers: int, tasks: int, level: float = LEVEL) -> float:
     """Give the difference of two average ranks from where on Nemenyi's test tells them apart.
 
     It is nan for fewer than two optimizers.

@@ -13,10 +13,11 @@ from jaxtyping import Float, Int
 
 from jaxnet import devices, optimizers
 from jaxnet._guards import sizes
-from jaxnet._guards.defaults import TUNING_SEEDS
+from jaxnet._guards.defaults import TUNING_SEEDS, Budget
 from jaxnet.compare import search as searching
 from jaxnet.compare import store, sweep
-from jaxnet.compare.protocol import Budget, Protocol
+from jaxnet.compare.inputs import Heading
+from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Log, Runs, Seconds
 from jaxnet.compare.search import Search
 
@@ -78,11 +79,11 @@ class Bench:
             if why := sweep.cause(self.task, entry, int(tuned.seed[run]), setting):
                 self.reasons[entry.name] = f"seed {tuned.seed[run]}: {why}"
 
-    def log(self, words: Mapping[str, str], unable: Mapping[str, str]) -> Log:
+    def log(self, heading: Heading, unable: Mapping[str, str]) -> Log:
         """Give what was met on the way, under the name of the comparison."""
         return Log(
-            title=words["title"],
-            command=words["command"],
+            title=heading.title,
+            command=heading.command,
             provenance=devices.provenance(self.dtype),
             verified=self.verified,
             seconds=self.seconds,

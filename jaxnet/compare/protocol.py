@@ -5,18 +5,18 @@ Shapes: R replicates, S tuning seeds of each.
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxnet._guards.defaults import LEVEL, MARGIN, REPLICATES, TUNING_SEEDS
+from jaxnet._guards.defaults import LEVEL, MARGIN, REPLICATES, TUNING_SEEDS, Budget, Pairs
 from jaxnet.compare.search import Search
 from jaxnet.errors import InputError
 
 Part = Literal["training", "validation", "test"]
-Budget = Literal["trials", "evaluations", "seconds"]
 TIMES = ("steps", "evaluations", "seconds")
 # Seeds that one `seed` has: those of another never meet them.
 _BLOCK = 2**16
@@ -64,13 +64,20 @@ class Judging:
     by: str = "loss"
     maximised: bool = False
     target: float | None = None
-    pairs: Literal["baseline", "all"] = "baseline"
+    pairs: Pairs = "baseline"
     level: float = LEVEL
     margin: float = MARGIN
     looks: tuple[int, ...] = (REPLICATES,)
 
     def __post_init__(self) -> None:
-        """Refuse a level, a margin or looks that are none."""
+        """Refuse pairs, a target, a level, a margin or looks that are none."""
+        _check("pairs", self.pairs in get_args(Pairs), " or ".join(get_args(Pairs)), self.pairs)
+        real = isinstance(self.target, int | float | np.integer | np.floating)
+        if self.target is not None and not (real and math.isfinite(self.target)):
+            raise InputError(
+                f"target: expected a finite loss, got {self.target!r}; None takes the baseline's "
+                "own at its end"
+            )
         _check("level", 0 < self.level < 1, "a number between 0 and 1", self.level)
         _check("margin", self.margin >= 0, "at least 0", self.margin)
         growing = all(a < b for a, b in itertools.pairwise((0, *self.looks)))

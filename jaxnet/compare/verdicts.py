@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxnet._guards.defaults import BASELINE
 from jaxnet.compare import statistics
 from jaxnet.compare.protocol import TIMES, Protocol
 from jaxnet.compare.runs import Record, Runs
@@ -331,7 +332,7 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
     name, pair, many = answer.optimizer, answer.pair, replicates(protocol)
     lost = f" {answer.failed} of {many} failed." if answer.failed else ""
     if pair is None:
-        plain = "Plain SGD" if name == "sgd" else name
+        plain = "Plain SGD" if name == BASELINE else name
         sentence = f"{plain}, the baseline, is best used with {settled(answer.setting)}."
     elif pair.verdict in ("better", "worse"):
         sentence = f"{name} is {pair.verdict} than {pair.other}: {apart(pair, protocol)}."

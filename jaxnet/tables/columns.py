@@ -3,16 +3,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, Int64
 
+from jaxnet._guards.defaults import Task
 from jaxnet.errors import InputError
 from jaxnet.tables.cells import NUMBER, Cells, Kind, Label, shown, text
 
-Task = Literal["classification", "regression"]
 Rows = Int64[np.ndarray, " train"]
 
 _ADORNMENTS = re.compile(r"[,%$€£\s]")

@@ -14,6 +14,7 @@ from jaxtyping import Float, Float32, Float64, Int32
 from pyarrow import parquet
 
 from jaxnet._guards import checks, records
+from jaxnet._guards.defaults import SEED
 from jaxnet.errors import InputError
 from jaxnet.tables.cells import LARGEST, Cells, check, listed
 from jaxnet.tables.columns import Column, Target
@@ -126,7 +127,7 @@ class Encoder:
 
 
 def read_batches(
-    source: str | Path, encoder: Encoder, batch_size: int, seed: int = 0
+    source: str | Path, encoder: Encoder, batch_size: int, seed: int = SEED
 ) -> Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]:
     """Read a Parquet file's encoded rows as a stream for `jaxnet.fit`, a row group at a time.
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
+from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task
 from jaxnet.errors import InputError
 from jaxnet.tables import columns
 from jaxnet.tables.cells import Cells, Label, check, shown
@@ -36,10 +37,10 @@ def split(
     table: pa.Table,
     target: str,
     *,
-    task: columns.Task | None = None,
-    validation: float = 0.2,
-    test: float = 0.2,
-    seed: int = 0,
+    task: Task | None = None,
+    validation: float = VALIDATION,
+    test: float = TEST,
+    seed: int = SEED,
     source: str = "data",
 ) -> Split:
     """Deal the rows to three parts, fit an encoder on the training part, and encode them all.

@@ -172,10 +172,10 @@ def test_a_fault_of_our_own_keeps_its_traceback(call, monkeypatch, command, kind
     [
         ("jaxnet.network.Layer.__new__", "jaxnet train iris --epochs 1"),
         ("jaxnet.tables.reading._lines", "jaxnet train table.csv"),
-        ("jaxnet.storage.fingerprints.of_array", "jaxnet train iris --epochs 1"),
+        ("jaxnet.storage.fingerprints.of_data", "jaxnet train iris --epochs 1"),
         ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1"),
         ("jaxnet.losses.BatchLoss.example", "experiments.tasks regression"),
-        ("jaxnet.network.init", "experiments.tasks regression"),
+        ("jaxnet.network._draw", "experiments.tasks regression"),
         ("jaxnet.training.step", "experiments.tasks regression"),
         ("jaxnet.network.Layer.__new__", "jaxnet predict run iris"),
     ],

@@ -14,7 +14,7 @@ from jaxnet import __main__, fitting, network, tables
 from jaxnet._guards import records, sizes
 from jaxnet.commands import _run, compare, settings, train
 from jaxnet.commands.settings import Compare, Predict, Train
-from jaxnet.compare import sweep
+from jaxnet.compare import comparison, inputs
 from jaxnet.errors import InputError
 from jaxnet.storage import files, models
 
@@ -186,7 +186,7 @@ IMPOSSIBLE = [
     ("compare iris --replicates 1e9", "--replicates: expected a whole number"),
     ("compare iris --until 1000000000", "replicates: expected at most 10,000, got 1e9"),
     ("compare iris --seed 100000000000000000000", "seed: expected at most"),
-    ("compare iris --steps 2000000000", "steps: expected what fits"),
+    ("compare iris --steps 2000000000", "runs of 2e9 steps"),
     ("compare iris --margin 2", "margin: expected at most 1, got 2"),
     ("compare iris --tune some", "invalid choice 'some' for argument '--tune'"),
     ("compare iris --pairs some", "invalid choice 'some' for argument '--pairs'"),
@@ -195,9 +195,8 @@ IMPOSSIBLE = [
     ("compare iris --budget 1000000", "budget: expected at most 10,000, got 1e6"),
     ("compare iris --budget 1e6", "--budget: expected a whole number"),
     ("compare iris --budget 10000 --tuning-seeds 2000", "runs, which take about"),
-    ("compare iris --epochs 2000000000", "epochs: expected what fits"),
+    ("compare iris --epochs 2000000000", "runs of 4e9 steps"),
     ("compare iris --epochs 2000000000 --batch-size 0", "batch_size[0]: expected at least 1"),
-    ("compare iris --epochs 2000000 --replicates 9999", "budget: expected"),
     ("compare iris --batch-size 1000000000", "batch_size: expected"),
 ]
 
@@ -207,11 +206,11 @@ def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, 
     def started(*_, **__):
         pytest.fail("allocated")
 
-    for name in ("verified", "compile_all"):
-        monkeypatch.setattr(sweep, name, started)
-    # One start is drawn to see what a comparison trains, once its network is known to fit.
-    if command.startswith("train") or "hidden" in command:
+    # A comparison first asks for a start, whose network was checked before.
+    monkeypatch.setattr(inputs, "programs", started)
+    if "compare" not in command or "hidden" in command:
         monkeypatch.setattr(network, "init", started)
+        monkeypatch.setattr(network, "_draw", started)
     assert _run.outcome(lambda: __main__.run(command.split())) == 2
     refusal = capsys.readouterr().err
     assert refusal.startswith("error: ")
@@ -221,8 +220,9 @@ def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, 
 
 def test_arithmetic_lets_through_what_a_machine_can_do():
     sizes.check_network([784, 4096, 4096, 10])
-    sizes.check_steps("epochs", 100_000, 100_000 // 32)
-    sizes.check_comparison(60, 100, tuning_seeds=10, replicates=20, steps=10_000)
+    sizes.check_steps(100_000, each=3125)
+    sizes.check_history(100_000)
+    sizes.check_comparison(optimizers=60, trials=36, tuning_seeds=3, replicates=100, steps=10_000)
 
 
 def test_figures_are_of_the_machine(monkeypatch):
@@ -275,8 +275,10 @@ def test_settings_from_python_are_checked_too():
 
 def test_a_number_that_python_has_too_is_the_same_there():
     """The help waits for no JAX, so that a command cannot read its defaults off the functions."""
+    words = ("tune", "budget", "budget_of", "pairs", "by", "maximised", "until", "baseline")
+    numbers = ("tuning_seeds", "replicates", "seed", "margin")
     for kind, function, names in (
-        (settings.Trials, comparison.compare, ("budget", "tuning_seeds", "seeds")),
+        (settings.Trials, comparison.compare, words + numbers),
         (Train, tables.split, ("validation", "test", "seed", "task")),
         (Train, fitting.fit, ("seed", "patience")),
     ):

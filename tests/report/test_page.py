@@ -574,7 +574,7 @@ def test_picks_among_choices_are_counted():
     picks = done.phase("tuned")["sgd"].settings["schedule"]
     counts = {"constant": np.sum(picks == 0), "cosine": np.sum(picks == 1)}
     ranked = sorted(counts.items(), key=lambda one: -one[1])
-    expected = ", ".join(f"{n} × {name}" for name, n in ranked)
+    expected = ", ".join(f"{n} \N{MULTIPLICATION SIGN} {name}" for name, n in ranked)
     assert every["picked"][1].text == expected
     assert every["searched"][1].text == "constant, cosine"
 
