@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet.compare import Answer, Comparison, Interval, Pair, statistics, verdicts
+from jaxnet.compare.protocol import TIMES
 from jaxnet.compare.verdicts import WITHIN
 
 
@@ -121,12 +122,13 @@ def _tested(comparison: Comparison) -> list[_Tells]:
 
 
 def _values(comparison: Comparison) -> list[_Tells]:
-    by, level = comparison.judged_by, _level(comparison)
+    by, level, protocol = comparison.judged_by, _level(comparison), comparison.protocol
+    until = f" The target is a {protocol.tuning.data} loss of {comparison.target:.3g}."
     return [
         _Tells(
             by,
             "Where the replicates lie, each at the setting that it picked: what a user gets who "
-            f"tunes; with a {level} interval.",
+            f"tunes; with a {level} interval.{until * (protocol.judging.by in TIMES)}",
             lambda each: _interval(each.value),
         ),
         _Tells(
@@ -145,11 +147,11 @@ def _values(comparison: Comparison) -> list[_Tells]:
         *(
             _Tells(
                 name,
-                f"The {comparison.protocol.judging.data} {name} of the same runs, at their end.",
+                f"The {protocol.judging.data} {name} of the same runs, at their end.",
                 lambda each, name=name: _interval(each.metrics[name]) if each.trials else Cell("-"),
             )
-            for name in comparison.protocol.metrics
-            if name != comparison.protocol.judging.by
+            for name in protocol.metrics
+            if name != protocol.judging.by
         ),
     ]
 
@@ -160,7 +162,7 @@ def _share(answer: Answer, count: int, comparison: Comparison) -> Cell:
 
 
 def _ends(comparison: Comparison) -> list[_Tells]:
-    if math.isnan(comparison.target):
+    if math.isnan(comparison.target) or comparison.protocol.judging.by == "steps":
         return []
     data = comparison.protocol.tuning.data
     return [
@@ -296,7 +298,7 @@ def _picked(answer: Answer, name: str, comparison: Comparison) -> Cell:
     """Count the choices, three of them at most, the most frequent first."""
     picks = comparison.phase("tuned")[answer.optimizer].settings[name].tolist()
     counts = Counter(verdicts.worth(name, each) for each in picks).most_common()
-    told = ", ".join(f"{count} {choice}" for choice, count in counts[:3])
+    told = ", ".join(f"{count} \N{MULTIPLICATION SIGN} {choice}" for choice, count in counts[:3])
     return Cell(told + ", …" * (len(counts) > 3))
 
 

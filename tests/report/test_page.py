@@ -266,6 +266,15 @@ def test_a_metric_that_is_judged_stands_once_and_what_is_higher_has_a_sign():
     assert "accuracy" in {column.name for column in columns.columns(comparison(NAMES[:3]))}
 
 
+def test_the_target_is_told_once_with_what_counts_to_it():
+    every = columns.columns(comparison(NAMES[:3], by="steps"))
+    names = [column.name for column in every]
+    assert names.count("steps to target") == 1
+    assert "reached" not in names
+    note = every[names.index("steps to target")].note
+    assert re.search(r"The target is a validation loss of 0\.\d+\.$", note)
+
+
 def test_caveats_are_those_that_hold():
     few, one = page.caveats(written("few")[0]), page.caveats(written("one replicate")[0])
     assert any("failed" in words and words.endswith(": rmsprop.") for words in few)
@@ -564,9 +573,8 @@ def test_picks_among_choices_are_counted():
     every = {column.name: column.cells for column in columns.settings(done).columns}
     picks = done.phase("tuned")["sgd"].settings["schedule"]
     counts = {"constant": np.sum(picks == 0), "cosine": np.sum(picks == 1)}
-    expected = ", ".join(
-        f"{n} {name}" for name, n in sorted(counts.items(), key=lambda one: -one[1])
-    )
+    ranked = sorted(counts.items(), key=lambda one: -one[1])
+    expected = ", ".join(f"{n} \N{MULTIPLICATION SIGN} {name}" for name, n in ranked)
     assert every["picked"][1].text == expected
     assert every["searched"][1].text == "constant, cosine"
 
