@@ -204,7 +204,7 @@ def _compare(
     task = task._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
     able = {entry.name: searches[entry.name] for entry in entries}
-    able = phases.affordable(task, entries, able, tuning.budget, judging.looks[0])
+    able = phases.affordable(task, entries, able, tuning, judging.looks[0])
     protocol = _protocol(task, able, tuning, judging, seed)
     protocol = store.grown(folder, protocol) if folder else protocol
     while True:

@@ -23,7 +23,7 @@ from jaxnet.spaces import Space
 
 # Trials of a stage after the first: few and often told plain SGD from itself least, where its
 # best rate lies at an end of the range and where it does not.
-_TOGETHER = 2
+TOGETHER = 2
 # How far to go on beyond an end, in distances of the first trials.
 _BEYOND = 2.0
 
@@ -64,8 +64,8 @@ class Search:
         if all(axis.scale == "choice" for axis in self.axes.values()):
             return (self.trials,)
         first = min(self.trials, max(2, math.ceil(self.trials / 3)))
-        further, rest = divmod(self.trials - first, _TOGETHER)
-        return (first, *[_TOGETHER] * further, *[rest] * bool(rest))
+        further, rest = divmod(self.trials - first, TOGETHER)
+        return (first, *[TOGETHER] * further, *[rest] * bool(rest))
 
     @property
     def customary_point(self) -> Float[np.ndarray, " H"]:

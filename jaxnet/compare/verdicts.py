@@ -152,11 +152,11 @@ def pairs(record: Record, target: float) -> list[Pair]:
     judged = values(record, "tuned", target)
     scale = statistics.scale_of([each[np.isfinite(each)] for each in judged.values()])
     sizes = {n: statistics.location(v, share, scale).estimate for n, v in judged.items()}
-    told = []
+    compared = []
     for name, other in protocol.comparisons:
         mine, others = judged[name], judged[other]
         pair = statistics.paired(mine, others, share, scale)
-        told.append(
+        compared.append(
             Pair(
                 optimizer=name,
                 other=other,
@@ -168,7 +168,7 @@ def pairs(record: Record, target: float) -> list[Pair]:
                 verdict=statistics.verdict(pair, share, judging.margin, scale, sizes[other]),
             )
         )
-    return told
+    return compared
 
 
 def _upright(interval: Interval, protocol: Protocol) -> Interval:
@@ -259,8 +259,7 @@ def _figures(record: Record, name: str, target: float) -> Answer:
 
 
 def _forgiving(first: Float[np.ndarray, "R K"], best: Float[np.ndarray, "R 1"]) -> float:
-    close = np.isfinite(first) & (first <= np.maximum(best * WITHIN, best / WITHIN))
-    return float(close.mean())
+    return float(statistics.within(first, best, WITHIN).mean())
 
 
 def _metrics(tuned: Runs, protocol: Protocol) -> dict[str, Interval]:
