@@ -289,19 +289,6 @@ def smallest_told(
     return _ratio(smallest) if scale == "ratio" else smallest
 
 
-def holm(p_values: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
-    """Adjust p-values for testing all of them; nan stays nan and does not count as a test.
-
-    Reference: Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure.
-    """
-    order = np.argsort(p_values)  # nan last
-    tests = np.count_nonzero(~np.isnan(p_values))
-    adjusted = np.full(len(p_values), np.nan)
-    scaled = p_values[order[:tests]] * np.arange(tests, 0, -1)
-    adjusted[order[:tests]] = np.minimum(1, np.maximum.accumulate(scaled))
-    return adjusted
-
-
 def steps_to_target(
     losses: Float[np.ndarray, "R E"], steps: Int[np.ndarray, " E"], target: float
 ) -> Float[np.ndarray, " R"]:
@@ -321,41 +308,12 @@ def steps_to_target(
     return np.where(reaches.any(axis=1), steps[reaches.argmax(axis=1)], np.inf)
 
 
-def best_of(values: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
-    """Expect the lowest of k values drawn without replacement, for k = 1 to K.
-
-    It is nan where all k may be diverged runs.
-
-    Reference: Dodge, Gururangan, Card, Schwartz & Smith (2019), Show Your Work, who draw with
-        replacement.
-    """
-    values = np.sort(_checked("values", values))
-    draws = np.arange(1, len(values) + 1)
-    # Row i: the probability that none of the i lowest is among the k drawn.
-    none = scipy().stats.hypergeom.pmf(0, len(values), np.arange(len(values) + 1)[:, None], draws)
-    lowest = -np.diff(none, axis=0)
-    finite = np.isfinite(values)
-    expected = np.where(finite, values, 0.0) @ lowest
-    return np.where(draws > np.sum(~finite), expected, np.nan)
-
-
-def share_within(values: Float[np.ndarray, " K"], factor: float = 1.1) -> float:
-    """Give the share of losses within a factor of the lowest; a diverged run never is.
-
-    Where the lowest is negative a loss is within the factor if it is at most the lowest divided
-    by it; where it is zero, only zero is.
-    """
-    values = _checked("values", values)
-    _factors("factor", factor)
-    return float(within(values, values.min(), factor).mean())
-
-
 def profile(
     values: dict[str, Float[np.ndarray, " R"]], ratios: Float[np.ndarray, " K"]
 ) -> dict[str, Float[np.ndarray, " K"]]:
     """Give the share of seeds on which each optimizer is within each ratio of the seed's best.
 
-    Ratios of losses at or below zero are taken as by `share_within`.
+    Ratios of losses at or below zero are taken as by `within`.
 
     Raises:
         InputError: seeds that differ in number, none, a nan, or a ratio below one.
