@@ -320,7 +320,8 @@ def profile(
 
     Reference: Dolan & Moré (2002), Benchmarking Optimization Software with Performance Profiles.
     """
-    _factors("ratios", ratios)
+    if not np.all(ratios >= 1):
+        raise InputError(f"ratios: expected at least 1, got {ratios}")
     checked = {name: _checked(f"values[{name!r}]", losses) for name, losses in values.items()}
     if len({len(losses) for losses in checked.values()}) != 1:
         raise InputError(
@@ -510,8 +511,3 @@ def between_0_and_1(name: str, share: float) -> None:
     """
     if not 0 < share < 1:
         raise InputError(f"{name}: expected a number between 0 and 1, got {share}")
-
-
-def _factors(name: str, factors: Any) -> None:
-    if not np.all(np.asarray(factors) >= 1):
-        raise InputError(f"{name}: expected at least 1, got {factors}")
