@@ -1,8 +1,9 @@
 """Small functional networks in JAX: compiled gradient steps, and honest answers about them.
 
 Beside these names: `jaxnet.audit` holds a gradient against autodiff's, `jaxnet.compare` optimizers
-against plain SGD, `jaxnet.optimizers` names those of optax, `jaxnet.devices` spreads work over
-devices, `jaxnet.tables` reads tables, `jaxnet.storage` keeps results, `jaxnet.report` shows them.
+against plain SGD, `jaxnet.optimizers` names those of optax, `jaxnet.spaces` says where they are
+searched, `jaxnet.devices` spreads work over devices, `jaxnet.tables` reads tables, `jaxnet.storage`
+keeps results, `jaxnet.report` shows them.
 """
 
 import importlib

@@ -390,8 +390,8 @@ def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
 def _entries() -> dict[str, Entry]:
     """Give the table, and all that a later optax has beside it."""
     note = "newer than this table: searched over the rates of most optimizers"
-    found = {name: _usual(name, make, note) for name, make in _PUBLIC.items() if _is_new(name)}
-    return {entry.name: entry for entry in _TABLE} | found
+    newer = {name: _usual(name, make, note) for name, make in _PUBLIC.items() if _is_new(name)}
+    return {entry.name: entry for entry in _TABLE} | newer
 
 
 def _is_new(name: str) -> bool:
@@ -449,7 +449,7 @@ def _sophia(
     gamma: Any = 0.01,
     key: Key[Array, ""] | None = None,
 ) -> optax.GradientTransformation:
-    made = optax.contrib.sophia(
+    optimizer = optax.contrib.sophia(
         learning_rate,
         b1,
         b2,
@@ -462,9 +462,9 @@ def _sophia(
     def update(
         updates: PyTree, state: PyTree, params: PyTree = None, **more: Any
     ) -> tuple[PyTree, PyTree]:
-        return made.update(updates, state, params, obj_fn=more["value_fn"])
+        return optimizer.update(updates, state, params, obj_fn=more["value_fn"])
 
-    return optax.GradientTransformationExtraArgs(made.init, update)
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
 def _with_betas(make: MakeOptimizer) -> MakeOptimizer:

@@ -17,9 +17,9 @@ from pdoc import doc
 from test_structure import EXPERIMENTS, ROOT
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-# The package, two modules whose names are read with theirs, and every room that is a library.
+# The package, three modules whose names are read with theirs, and every room that is a library.
 ROOMS = {path.parent.name for path in (ROOT / "jaxnet").glob("*/__init__.py")} - {"commands"}
-MODULES = {"devices", "optimizers", *(name for name in ROOMS if not name.startswith("_"))}
+MODULES = {"devices", "optimizers", "spaces", *(name for name in ROOMS if not name.startswith("_"))}
 FACES = ["jaxnet", *(f"jaxnet.{name}" for name in sorted(MODULES))]
 
 

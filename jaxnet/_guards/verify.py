@@ -246,14 +246,14 @@ class Program:
     Attributes:
         call: the runs. probe: jitted, gives a dict of pytrees by name.
         plain: jitted, what the probe is held against; its own operations where None.
-        found: the largest difference beyond rounding, or None, by what runs are like.
+        largest: the largest difference beyond rounding, or None, by what runs are like.
         unverified: why such runs could not be held against NumPy, where they could not.
     """
 
     call: Any
     probe: Any
     plain: Any = None
-    found: dict[Signature, Difference | None] = dataclasses.field(default_factory=dict)
+    largest: dict[Signature, Difference | None] = dataclasses.field(default_factory=dict)
     unverified: dict[Signature, str] = dataclasses.field(default_factory=dict)
 
     def verify(
@@ -270,16 +270,16 @@ class Program:
             compiling: compiles the runs meanwhile.
         """
         told_apart = signature(like)
-        if told_apart not in self.found:
+        if told_apart not in self.largest:
             pending = begin(self.probe, *inputs, plain=self.plain)
             compiling()
             try:
-                self.found[told_apart] = next(iter(differences(pending)), None)
+                self.largest[told_apart] = next(iter(differences(pending)), None)
             except UnverifiedError as error:
                 warnings.warn(f"what XLA compiled {error}", RuntimeWarning, stacklevel=2)
-                self.found[told_apart] = None
+                self.largest[told_apart] = None
                 self.unverified[told_apart] = str(error)
-        return self.found[told_apart]
+        return self.largest[told_apart]
 
     def refuse(self, inputs: Inputs, like: PyTree, compiling: Callable[[], Any]) -> str:
         """Verify, and refuse what does not agree; say how it came out.
@@ -290,9 +290,9 @@ class Program:
         difference = self.verify(inputs, like, compiling)
         if difference:
             raise InputError(refusal(difference))
-        return self.said(like)
+        return self.words(like)
 
-    def said(self, like: PyTree) -> str:
+    def words(self, like: PyTree) -> str:
         """Say how what was verified for `like` came out, where no difference was found."""
         why = self.unverified.get(signature(like))
         return f"not verified: {why}" if why else AGREES

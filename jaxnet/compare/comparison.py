@@ -130,8 +130,9 @@ def compare(
         baseline: what the others are held against. pairs: "all" to hold all against each other.
         by: what is judged: "loss", a metric by name, or "steps", "evaluations" or "seconds" to
             the target. maximised: whether more of it is better.
-        target: the loss that they are counted to, on the data tuned on; the baseline's own median
-            at its end where None.
+        target: the loss that they are counted to, on the data tuned on; where None the median of
+            the baseline at its end, or what nine of ten of its replicates reach, where `by` is a
+            time.
         level: how often any verdict may be given in a comparison without a difference, at all
             looks together. margin: the share within which another is as good.
         title: of the report.
@@ -204,7 +205,7 @@ def _compare(
     task = task._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
     able = {entry.name: searches[entry.name] for entry in entries}
-    able = phases.affordable(task, entries, able, tuning.budget, judging.looks[0])
+    able = phases.affordable(task, entries, able, tuning, judging.looks[0])
     protocol = _protocol(task, able, tuning, judging, seed)
     protocol = store.grown(folder, protocol) if folder else protocol
     while True:

@@ -288,7 +288,7 @@ def programs(
             # Where it is the only one there is nothing to hold against the baseline.
             if entry is entries[0] or len(entries) == 2 + len(unable):
                 raise
-            unable[entry.name] = f"a step from init(key) raised {_said(error.__cause__)}"
+            unable[entry.name] = f"a step from init(key) raised {_in_a_line(error.__cause__)}"
     return Programs(fingerprints.of_record(dict(sorted(texts.items()))), unable)
 
 
@@ -324,7 +324,7 @@ def _started(init: Callable[[Any], PyTree]) -> PyTree:
     except Exception as error:
         raise FunctionError(
             f"init: expected a pure function of a jax.random.key that can be traced; it raised "
-            f"{_said(error)}; draw with jax.random alone"
+            f"{_in_a_line(error)}; draw with jax.random alone"
         ) from error
     checks.params(params, "init(key)")
     if not _equal(params, init(key)):
@@ -339,7 +339,7 @@ def _equal(these: PyTree, those: PyTree) -> bool:
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
-def _said(error: BaseException | None) -> str:
+def _in_a_line(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
@@ -370,17 +370,18 @@ def _check_scalar(
     what: str, function: Callable[[Any, Any], Any], params: PyTree, name: str, part: PyTree
 ) -> None:
     try:
-        found = jax.eval_shape(function, params, part)
+        result = jax.eval_shape(function, params, part)
     except Exception as error:
         raise FunctionError(
             f"{what}: expected a function of (params, batch) that takes init(key) and {name}; it "
-            f"raised {_said(error)}; bind whatever else it needs, as by "
+            f"raised {_in_a_line(error)}; bind whatever else it needs, as by "
             "functools.partial, and let init give the parameters it takes"
         ) from error
-    real = what != "loss" or jnp.issubdtype(getattr(found, "dtype", object), jnp.floating)
-    if getattr(found, "shape", None) != () or not real:
+    real = what != "loss" or jnp.issubdtype(getattr(result, "dtype", object), jnp.floating)
+    if getattr(result, "shape", None) != () or not real:
         raise InputError(
-            f"{what}: expected one real number, of shape [], got {found}; reduce it, as by jnp.mean"
+            f"{what}: expected one real number, of shape [], got {result}; reduce it, as by "
+            "jnp.mean"
         )
 
 
@@ -402,6 +403,6 @@ def _program(entry: optimizers.Entry, search: Search, task: sweep.Task) -> str:
     except Exception as error:
         raise FunctionError(
             f"optimizers: expected {entry.name} to be made of traced hyperparameters and to step "
-            f"from init(key); it raised {_said(error)}; a schedule must be one "
+            f"from init(key); it raised {_in_a_line(error)}; a schedule must be one "
             "of peak 1 multiplied by the rate, a choice one of jnp.where"
         ) from error

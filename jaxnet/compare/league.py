@@ -7,13 +7,13 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxnet._guards import checks
 from jaxnet._guards.defaults import LEVEL, MARGIN
+from jaxnet.compare import statistics
 from jaxnet.compare.comparison import Comparison
 from jaxnet.compare.verdicts import Answer
 from jaxnet.errors import InputError
@@ -115,8 +115,8 @@ class League:
         if 0.5 ** np.count_nonzero(~np.isnan(differences)) > 1 - self.sure:
             return "not told apart"
         words = ("better", "as good", "worse")
-        said = (word for word, share in zip(words, chances, strict=True) if share >= self.sure)
-        return next(said, "not told apart")
+        sure = (word for word, share in zip(words, chances, strict=True) if share >= self.sure)
+        return next(sure, "not told apart")
 
 
 def of(
@@ -140,8 +140,7 @@ def of(
     _check_names(tasks, optimizers, baseline)
     _check_matrices(shape, scores, verdicts, differences)
     _check_margin(margin)
-    if not 0 < level < 1:
-        raise InputError(f"level: expected a number between 0 and 1, got {level}")
+    statistics.between_0_and_1("level", level)
     base = list(optimizers).index(baseline)
     if np.isnan(scores[:, base]).any():
         raise InputError(
@@ -232,7 +231,7 @@ def ranks(scores: Float[np.ndarray, "N A"]) -> Float[np.ndarray, "N A"]:
 
     What failed ranks last, together; what did not run is nan, and no rank counts it.
     """
-    return _scipy().rankdata(scores, axis=1, nan_policy="omit")
+    return statistics.scipy().stats.rankdata(scores, axis=1, nan_policy="omit")
 
 
 def friedman(scores: Float[np.ndarray, "N A"]) -> Friedman:
@@ -255,7 +254,11 @@ def friedman(scores: Float[np.ndarray, "N A"]) -> Friedman:
     f = (tasks - 1) * chi_squared / rest if rest > 1e-9 * most else math.inf
     # The same order on every task, which the distribution of f makes impossible.
     least = math.exp((1 - tasks) * math.lgamma(optimizers + 1))
-    p_value = float(_scipy().f.sf(f, degrees, degrees * (tasks - 1))) if tasks > 1 else 1.0
+    p_value = (
+        float(statistics.scipy().stats.f.sf(f, degrees, degrees * (tasks - 1)))
+        if tasks > 1
+        else 1.0
+    )
     return Friedman(chi_squared, f, max(p_value, least))
 
 
@@ -269,7 +272,7 @@ def critical_difference(optimizers: int, tasks: int, level: float = LEVEL) -> fl
     if optimizers < 2:
         return math.nan
     spread = math.sqrt(optimizers * (optimizers + 1) / (12 * tasks))
-    return float(_scipy().studentized_range.isf(level, optimizers, np.inf)) * spread
+    return float(statistics.scipy().stats.studentized_range.isf(level, optimizers, np.inf)) * spread
 
 
 def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) -> Chances:
@@ -329,13 +332,6 @@ def _groups(
     ends = np.searchsorted(places, places + apart, side="left")
     starts = np.flatnonzero(np.diff(ends, prepend=0))
     return tuple(tuple(names[start : ends[start]]) for start in starts)
-
-
-def _scipy() -> Any:
-    checks.extra("compare", "scipy")
-    from scipy import stats
-
-    return stats
 
 
 def _check_margin(margin: float) -> None:

@@ -13,17 +13,15 @@ from jaxtyping import Float, Int
 
 from jaxnet import devices, optimizers
 from jaxnet._guards import sizes
-from jaxnet._guards.defaults import TUNING_SEEDS, Budget
+from jaxnet._guards.defaults import Budget
 from jaxnet.compare import store, sweep
 from jaxnet.compare.inputs import Heading
-from jaxnet.compare.protocol import Protocol
+from jaxnet.compare.protocol import Protocol, Tuning
 from jaxnet.compare.runs import Log, Runs, Seconds
-from jaxnet.compare.search import Search
+from jaxnet.compare.search import TOGETHER, Search
 
 OnProgress = Callable[[str, int, int], None]
 """Told what is under way, how many runs are done and how many are planned."""
-# Settings that share a seed's batch: the trials of a stage, or the two that a seed judges.
-_TOGETHER = 2
 
 
 @dataclasses.dataclass
@@ -103,22 +101,22 @@ def affordable(
     task: sweep.Task,
     entries: Sequence[optimizers.Entry],
     searches: Mapping[str, Search],
-    budget: Budget,
+    tuning: Tuning,
     replicates: int,
 ) -> dict[str, Search]:
     """Give each search as many trials as cost what those of the baseline do, at least one.
 
     Args:
         task: what is trained. entries: the baseline first. searches: with trials of equal number.
-        budget: what is equal for all: "trials", "evaluations" of gradients or "seconds", each as
-            a run at the customary setting takes them.
+        tuning: its budget is what is equal for all: "trials", "evaluations" of gradients or
+            "seconds", each as a run at the customary setting takes them.
         replicates: of the first look.
     """
-    if budget == "trials":
+    if tuning.budget == "trials":
         return dict(searches)
-    shape = _shape(task, searches.values(), replicates)
+    shape = _shape(task, searches.values(), replicates * tuning.seeds)
     sweep.compile_all(task, [(e, searches[e.name].names) for e in entries], shape)
-    costs = {e.name: _cost(task, e, searches[e.name], shape, budget) for e in entries}
+    costs = {e.name: _cost(task, e, searches[e.name], shape, tuning.budget) for e in entries}
     first = costs[entries[0].name]
     return {
         name: dataclasses.replace(each, trials=max(1, round(each.trials * first / costs[name])))
@@ -137,10 +135,13 @@ def _cost(
     return float(seconds.running.sum() if budget == "seconds" else np.median(swept.evaluations))
 
 
-def _shape(task: sweep.Task, searches: Iterable[Search], replicates: int) -> sweep.Tile:
-    # Of the first look, so that later ones find its tiles.
-    stage = replicates * max(each.stages[0] for each in searches) * TUNING_SEEDS
-    return sweep.tile(task, stage, settings=_TOGETHER)
+def _shape(task: sweep.Task, searches: Iterable[Search], seeds: int) -> sweep.Tile:
+    """Choose the tile of a first stage on so many seeds, of the first look for all later ones.
+
+    A seed's batch is shared by the trials of a stage, or by the two settings that it judges.
+    """
+    stage = seeds * max(each.stages[0] for each in searches)
+    return sweep.tile(task, stage, settings=TOGETHER)
 
 
 def bench(
@@ -154,7 +155,7 @@ def bench(
     searches, seeds = protocol.optimizers.values(), protocol.tuning.seeds
     # Three judge: at the setting picked, the recommended and the customary one.
     planned = protocol.replicates * sum(each.trials * seeds + 3 for each in searches)
-    shape = _shape(task, searches, protocol.judging.looks[0])
+    shape = _shape(task, searches, protocol.judging.looks[0] * seeds)
     needed = sweep.memory(task, shape, planned)
     sizes.check_bytes(
         "memory", needed, "runs", "compare fewer replicates, trials or optimizers at once"

@@ -24,7 +24,7 @@ from jaxnet.spaces import Space
 # Trials of the first stage at least, and of each that follows: few first and few at a time
 # told plain SGD from itself least, where its best rate lies at an end of the range, beyond it or
 # neither, and came nearest to the best.
-_FIRST, _TOGETHER = 4, 2
+_FIRST, TOGETHER = 4, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Search:
         if all(axis.scale == "choice" for axis in self.axes.values()):
             return (self.trials,)
         first = min(self.trials, max(_FIRST, math.ceil(self.trials / 4)))
-        further, rest = divmod(self.trials - first, _TOGETHER)
-        return (first, *[_TOGETHER] * further, *[rest] * bool(rest))
+        further, rest = divmod(self.trials - first, TOGETHER)
+        return (first, *[TOGETHER] * further, *[rest] * bool(rest))
 
     @property
     def customary_point(self) -> Float[np.ndarray, " H"]:

@@ -98,7 +98,7 @@ def location(values: Float[np.ndarray, " R"], alpha: float, scale: Scale) -> Int
     Reference: Hollander, Wolfe & Chicken (2014), Nonparametric Statistical Methods, 3.2 and 3.3.
     """
     values = _checked("values", values, scale)
-    _between_0_and_1("alpha", alpha)
+    between_0_and_1("alpha", alpha)
     return _back(_pseudo_median(np.log(values) if scale == "ratio" else values, alpha), scale)
 
 
@@ -132,13 +132,13 @@ def paired(
     Reference: Hollander, Wolfe & Chicken (2014), Nonparametric Statistical Methods, 3.1 to 3.3.
     """
     differences, only = _pairs(values, baseline, scale)
-    _between_0_and_1("alpha", alpha)
+    between_0_and_1("alpha", alpha)
     alpha_losses, _ = _shares(len(differences), sum(only), alpha)
     return Paired(
         _back(_pseudo_median(differences, alpha_losses), scale),
         _signed_rank(differences),
         only,
-        min(1.0, 2 * float(_scipy().stats.binom.cdf(min(only), sum(only), 0.5))),
+        min(1.0, 2 * float(scipy().stats.binom.cdf(min(only), sum(only), 0.5))),
         len(differences),
     )
 
@@ -194,13 +194,13 @@ def spent(look: int, level: float) -> float:
     level.
     """
     checks.at_least_one(look=look)
-    _between_0_and_1("level", level)
+    between_0_and_1("level", level)
     return level * (0.8 if look == 1 else 0.2 / 2 ** (look - 1))
 
 
 def fewest(alpha: float) -> int:
     """Give the pairs below which neither test can tell anything: where 2**(1 - n) exceeds alpha."""
-    _between_0_and_1("alpha", alpha)
+    between_0_and_1("alpha", alpha)
     return 2 - math.frexp(alpha)[1]
 
 
@@ -218,11 +218,11 @@ def power_of(effect: float, pairs: int, alpha: float) -> float:
     Reference: Lehmann (1975), Nonparametrics: Statistical Methods Based on Ranks, 4.2.
     """
     checks.at_least_one(pairs=pairs)
-    _between_0_and_1("alpha", alpha)
+    between_0_and_1("alpha", alpha)
     rejecting, sums = _rejecting(pairs, alpha), pairs * (pairs + 1) / 2
     if not rejecting:
         return 0.0
-    special, shift = _scipy().special, math.sqrt(2) * abs(effect)
+    special, shift = scipy().special, math.sqrt(2) * abs(effect)
     # That a difference is above zero, that the sum of two is, that both sums of one with two are.
     one, two = special.ndtr(abs(effect)), special.ndtr(shift)
     both = two - 2 * special.owens_t(shift, math.sqrt(1 / 3))
@@ -249,12 +249,12 @@ def detectable(pairs: int, alpha: float, power: float = 0.8) -> float:
 
     It is in standard deviations of the paired differences, inf where so few pairs never tell.
     """
-    _between_0_and_1("power", power)
+    between_0_and_1("power", power)
     if power <= alpha:
         raise InputError(f"power: expected more than alpha, {alpha}, got {power}")
     if pairs < fewest(alpha):
         return math.inf
-    return _scipy().optimize.brentq(lambda effect: power_of(effect, pairs, alpha) - power, 0, 8)
+    return scipy().optimize.brentq(lambda effect: power_of(effect, pairs, alpha) - power, 0, 8)
 
 
 def smallest_told(
@@ -276,7 +276,7 @@ def smallest_told(
     Returns:
         A ratio above 1, or a difference above 0; inf where so few pairs never tell.
     """
-    _between_0_and_1("power", power)
+    between_0_and_1("power", power)
     differences, only = _pairs(values, baseline, scale)
     alpha_losses, _ = _shares(len(differences), sum(only), alpha)
     low, high = _bounds(differences, alpha_losses)
@@ -285,21 +285,8 @@ def smallest_told(
     as_often_as_not, often = (
         detectable(len(differences), alpha_losses, chance) for chance in (0.5, power)
     )
-    told = (high - low) / 2 * often / as_often_as_not
-    return _ratio(told) if scale == "ratio" else told
-
-
-def holm(p_values: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
-    """Adjust p-values for testing all of them; nan stays nan and does not count as a test.
-
-    Reference: Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure.
-    """
-    order = np.argsort(p_values)  # nan last
-    tests = np.count_nonzero(~np.isnan(p_values))
-    adjusted = np.full(len(p_values), np.nan)
-    scaled = p_values[order[:tests]] * np.arange(tests, 0, -1)
-    adjusted[order[:tests]] = np.minimum(1, np.maximum.accumulate(scaled))
-    return adjusted
+    smallest = (high - low) / 2 * often / as_often_as_not
+    return _ratio(smallest) if scale == "ratio" else smallest
 
 
 def steps_to_target(
@@ -321,48 +308,20 @@ def steps_to_target(
     return np.where(reaches.any(axis=1), steps[reaches.argmax(axis=1)], np.inf)
 
 
-def best_of(values: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
-    """Expect the lowest of k values drawn without replacement, for k = 1 to K.
-
-    It is nan where all k may be diverged runs.
-
-    Reference: Dodge, Gururangan, Card, Schwartz & Smith (2019), Show Your Work, who draw with
-        replacement.
-    """
-    values = np.sort(_checked("values", values))
-    draws = np.arange(1, len(values) + 1)
-    # Row i: the probability that none of the i lowest is among the k drawn.
-    none = _scipy().stats.hypergeom.pmf(0, len(values), np.arange(len(values) + 1)[:, None], draws)
-    lowest = -np.diff(none, axis=0)
-    finite = np.isfinite(values)
-    expected = np.where(finite, values, 0.0) @ lowest
-    return np.where(draws > np.sum(~finite), expected, np.nan)
-
-
-def share_within(values: Float[np.ndarray, " K"], factor: float = 1.1) -> float:
-    """Give the share of losses within a factor of the lowest; a diverged run never is.
-
-    Where the lowest is negative a loss is within the factor if it is at most the lowest divided
-    by it; where it is zero, only zero is.
-    """
-    values = _checked("values", values)
-    _factors("factor", factor)
-    return float(_within(values, values.min(), factor).mean())
-
-
 def profile(
     values: dict[str, Float[np.ndarray, " R"]], ratios: Float[np.ndarray, " K"]
 ) -> dict[str, Float[np.ndarray, " K"]]:
     """Give the share of seeds on which each optimizer is within each ratio of the seed's best.
 
-    Ratios of losses at or below zero are taken as by `share_within`.
+    Ratios of losses at or below zero are taken as by `within`.
 
     Raises:
         InputError: seeds that differ in number, none, a nan, or a ratio below one.
 
     Reference: Dolan & Moré (2002), Benchmarking Optimization Software with Performance Profiles.
     """
-    _factors("ratios", ratios)
+    if not np.all(ratios >= 1):
+        raise InputError(f"ratios: expected at least 1, got {ratios}")
     checked = {name: _checked(f"values[{name!r}]", losses) for name, losses in values.items()}
     if len({len(losses) for losses in checked.values()}) != 1:
         raise InputError(
@@ -371,13 +330,12 @@ def profile(
         )
     best = np.min(list(checked.values()), axis=0)
     return {
-        name: _within(losses, best, ratios[:, None]).mean(axis=1)
-        for name, losses in checked.items()
+        name: within(losses, best, ratios[:, None]).mean(axis=1) for name, losses in checked.items()
     }
 
 
 @functools.cache
-def _scipy() -> Any:
+def scipy() -> Any:
     """Import SciPy's statistics, which takes as long as JAX does."""
     checks.extra("compare", "scipy")
     import scipy.stats
@@ -452,7 +410,7 @@ def _cdf(pairs: int, statistic: int) -> float:
         return float(_exact_cdf(pairs)[statistic])
     mean = pairs * (pairs + 1) / 4
     deviation = math.sqrt(mean * (2 * pairs + 1) / 6)
-    return float(_scipy().special.ndtr((statistic + 0.5 - mean) / deviation))
+    return float(scipy().special.ndtr((statistic + 0.5 - mean) / deviation))
 
 
 @functools.lru_cache(64)
@@ -520,7 +478,12 @@ def _ratio(logarithm: float) -> float:
     return math.nextafter(1, math.inf * logarithm) if ratio == 1 and logarithm else ratio
 
 
-def _within(losses: Any, best: Any, factor: Any) -> Any:
+def within(losses: Any, best: Any, factor: Any) -> Any:
+    """Tell which losses are within a factor of the best; a diverged run never is.
+
+    Where the best is negative a loss is within the factor if it is at most the best divided by it;
+    where it is zero, only zero is.
+    """
     return np.isfinite(losses) & (losses <= np.maximum(best * factor, best / factor))
 
 
@@ -540,11 +503,11 @@ def _checked(name: str, values: Any, scale: Scale = "difference") -> Float[np.nd
     return values
 
 
-def _between_0_and_1(name: str, share: float) -> None:
+def between_0_and_1(name: str, share: float) -> None:
+    """Refuse a level, or another share, that is none.
+
+    Raises:
+        InputError: by its name.
+    """
     if not 0 < share < 1:
         raise InputError(f"{name}: expected a number between 0 and 1, got {share}")
-
-
-def _factors(name: str, factors: Any) -> None:
-    if not np.all(np.asarray(factors) >= 1):
-        raise InputError(f"{name}: expected at least 1, got {factors}")

@@ -34,16 +34,16 @@ def grown(folder: Path, protocol: Protocol) -> Protocol:
     """
     if not (folder / _PROTOCOL).exists():
         return protocol
-    held = _protocol(folder)
-    if protocol.tuning.budget == "seconds" and set(held.optimizers) == set(protocol.optimizers):
+    kept = _protocol(folder)
+    if protocol.tuning.budget == "seconds" and set(kept.optimizers) == set(protocol.optimizers):
         # Measured then; they are not the same twice.
         trials = {
-            name: dataclasses.replace(each, trials=held.optimizers[name].trials)
+            name: dataclasses.replace(each, trials=kept.optimizers[name].trials)
             for name, each in protocol.optimizers.items()
         }
         protocol = dataclasses.replace(protocol, optimizers=trials)
-    _refuse_another(folder, held, protocol)
-    before, replicates = held.judging.looks, protocol.replicates
+    _refuse_another(folder, kept, protocol)
+    before, replicates = kept.judging.looks, protocol.replicates
     if replicates < before[-1]:
         raise InputError(
             f"replicates: expected at least the {before[-1]} that {folder} holds, got {replicates}"
@@ -56,12 +56,12 @@ def grown(folder: Path, protocol: Protocol) -> Protocol:
     return dataclasses.replace(protocol, judging=judging)
 
 
-def _refuse_another(folder: Path, held: Protocol, protocol: Protocol) -> None:
-    differ = [name for name in held.differences(protocol) if name != "judging.looks"]
+def _refuse_another(folder: Path, kept: Protocol, protocol: Protocol) -> None:
+    differ = [name for name in kept.differences(protocol) if name != "judging.looks"]
     if differ:
         raise InputError(
-            f"folder: expected a folder of its own; {folder} holds a comparison with another "
-            f"{', '.join(differ)}; give another folder, or delete this one"
+            f"folder: expected a folder of its own, got {folder}, which holds a comparison with "
+            f"another {', '.join(differ)}; give another folder, or delete this one"
         )
 
 

@@ -199,8 +199,8 @@ def memory(task: Task, shape: Tile, runs: int) -> int:
         np.size(leaf) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves((task.data, task.validation, task.test))
     )
-    held = shape.runs * (run + _widest(task, params))
-    return results + held + gathered + data * (1 + _count(shape.devices))
+    under_way = shape.runs * (run + _widest(task, params))
+    return results + under_way + gathered + data * (1 + _count(shape.devices))
 
 
 def _widest(task: Task, params: PyTree) -> int:
@@ -216,8 +216,8 @@ def _widest(task: Task, params: PyTree) -> int:
         lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype), task.data
     )
     equations = jax.make_jaxpr(losses.value_and_grad(task.loss))(params, batch).jaxpr.eqns
-    made = [variable.aval for equation in equations for variable in equation.outvars]
-    return 2 * max(array.size * array.dtype.itemsize for array in made)
+    arrays = [variable.aval for equation in equations for variable in equation.outvars]
+    return 2 * max(array.size * array.dtype.itemsize for array in arrays)
 
 
 class Program(NamedTuple):
@@ -258,6 +258,25 @@ def compile_all(task: Task, named: Sequence[tuple[Entry, Sequence[str]]], shape:
             raise
 
 
+class _Inputs(NamedTuple):
+    """What a tile's program is called with, or the shapes of that, or how it is spread.
+
+    Attributes:
+        params: the starts, axis K first.
+        settings: shape [K, L, H], the hyperparameters in the order of their names.
+        seeds: shape [K].
+        order: shape [K, T, B], or [K, B] of a first batch; None where each is all of the data.
+        data: N rows. judged: the validation data, or the parts to judge on by name.
+    """
+
+    params: PyTree
+    settings: Any
+    seeds: Any
+    order: Any
+    data: PyTree
+    judged: PyTree
+
+
 class _Functions(NamedTuple):
     """What a tile's program is made of."""
 
@@ -274,7 +293,7 @@ class _Shapes(NamedTuple):
     mesh: jax.sharding.Mesh
     told_apart: tuple[Any, ...]
 
-    def unflatten(self) -> Any:
+    def unflatten(self) -> _Inputs:
         return jax.tree.unflatten(self.tree, [jax.ShapeDtypeStruct(*kind) for kind in self.kinds])
 
 
@@ -294,15 +313,16 @@ def _one(batch: PyTree) -> int:
 @functools.lru_cache(maxsize=64)
 def _multiplies_few(loss: Loss | Rule, shapes: _Shapes) -> bool:
     """Tell whether a gradient has products to expand."""
-    params, _, _, order, data, _ = shapes.unflatten()
+    inputs = shapes.unflatten()
 
     def shaped(tree: PyTree, *first: int) -> PyTree:
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((*first, *leaf.shape[1:]), leaf.dtype), tree
         )
 
+    data, order = inputs.data, inputs.order
     batch = data if order is None else shaped(data, order.shape[-1])
-    return products.are_small(losses.value_and_grad(loss), shaped(params), batch)
+    return products.are_small(losses.value_and_grad(loss), shaped(inputs.params), batch)
 
 
 def _shapes(task: Task, width: int, shape: Tile) -> _Shapes:
@@ -310,19 +330,20 @@ def _shapes(task: Task, width: int, shape: Tile) -> _Shapes:
     cut = None if task.batch_size == task.rows else (task.steps, task.batch_size)
     # Constants are traced as JAX's default dtype.
     told_apart = task.fingerprint, jnp.result_type(float)
-    given = verify.signature((task.data, task.validation))
-    return _shaped(task.init, (shape, width), cut, told_apart, given)
+    data = verify.signature((task.data, task.validation))
+    return _shaped(task.init, shape, width, cut, told_apart=told_apart, data=data)
 
 
 @functools.lru_cache(maxsize=64)
 def _shaped(
     init: Callable[[Array], PyTree],
-    sizes: tuple[Tile, int],
+    shape: Tile,
+    width: int,
     cut: tuple[int, int] | None,
+    *,
     told_apart: tuple[Any, ...],
-    given: tuple[Any, ...],
+    data: verify.Signature,
 ) -> _Shapes:
-    (shape, width), (tree, kinds, _) = sizes, given
     count = shape.runs // shape.settings
     seeds = jax.ShapeDtypeStruct((count,), np.int32)
     params = _starting(init).eval_shape(seeds)
@@ -330,8 +351,8 @@ def _shaped(
     order = cut and jax.ShapeDtypeStruct((count, *cut), np.int32)
     # Wider numbers come as JAX takes them, or it would warn of every one.
     taken = jax.dtypes.canonicalize_dtype
-    held = [jax.ShapeDtypeStruct(size, taken(dtype)) for size, dtype in kinds]
-    inputs = params, settings, seeds, order, *jax.tree.unflatten(tree, held)
+    leaves = [jax.ShapeDtypeStruct(size, taken(dtype)) for size, dtype in data.kinds]
+    inputs = _Inputs(params, settings, seeds, order, *jax.tree.unflatten(data.structure, leaves))
     leaves, tree = jax.tree.flatten(inputs)
     kinds = tuple((leaf.shape, taken(leaf.dtype)) for leaf in leaves)
     return _Shapes(tree, kinds, devices.mesh("runs", shape.devices), told_apart)
@@ -388,11 +409,11 @@ def _lowered(
     functions: _Functions, taken: _Steps, shapes: _Shapes
 ) -> tuple[Any, jax.sharding.Mesh]:
     items = functools.partial(_train, _arranged(functions), taken)
-    options, mesh, given = functions.fast.options, shapes.mesh, shapes.unflatten()
-    lowered = _spread(items, mesh, options).lower(*given)
+    options, mesh, inputs = functions.fast.options, shapes.mesh, shapes.unflatten()
+    lowered = _spread(items, mesh, options).lower(*inputs)
     if _waits(lowered, mesh):
         mesh = devices.mesh("runs", 1)
-        lowered = _spread(items, mesh, options).lower(*given)
+        lowered = _spread(items, mesh, options).lower(*inputs)
     return lowered, mesh
 
 
@@ -414,11 +435,17 @@ def _arranged(functions: _Functions) -> _Functions:
     return functions._replace(loss=Rule(rule))
 
 
-def _spread(items: Callable[..., Any], mesh: jax.sharding.Mesh, options: Any) -> Any:
+def _spread(items: Callable[[_Inputs], Any], mesh: jax.sharding.Mesh, options: Any) -> Any:
     """Spread items, the first axis of all but the data, over devices."""
     runs, everywhere = jax.sharding.PartitionSpec("runs"), jax.sharding.PartitionSpec()
-    specs = runs, runs, runs, runs, everywhere, everywhere
-    mapped = jax.shard_map(items, mesh=mesh, in_specs=specs, out_specs=runs, check_vma=False)
+    specs = _Inputs(runs, runs, runs, runs, data=everywhere, judged=everywhere)
+    mapped = jax.shard_map(
+        lambda *inputs: items(_Inputs(*inputs)),
+        mesh=mesh,
+        in_specs=tuple(specs),
+        out_specs=runs,
+        check_vma=False,
+    )
     return jax.jit(mapped, compiler_options=dict(options))
 
 
@@ -435,27 +462,27 @@ def verified(task: Task, shape: Tile) -> tuple[Task, str]:
     for path in paths:
         task = task._replace(fast=path)
         try:
-            difference, said = _held(task, shape)
+            difference, words = _verify(task, shape)
         except Exception as error:
             if path == PLAIN:
                 raise
             _step_aside(f"{type(error).__name__}: {error}", "sweep")
             continue
         if difference is None:
-            return task, said if path == next(iter(paths)) else f"plain path; {said}"
+            return task, words if path == next(iter(paths)) else f"plain path; {words}"
         if path == PLAIN:
             raise InputError(verify.refusal(difference))
         _step_aside(str(difference), "sweep")
     raise AssertionError
 
 
-def _held(task: Task, shape: Tile) -> tuple[verify.Difference | None, str]:
+def _verify(task: Task, shape: Tile) -> tuple[verify.Difference | None, str]:
     """Hold a task on its path against NumPy, once; give the difference, and that in words."""
     shapes = _shapes(task, 1, shape)
     functions = _functions(task, shapes)
     parts = {"validation": task.validation, "test": task.test}
-    program, known = _probing(functions, shapes), verify.signature(parts)
-    if known not in program.found:
+    program, signature = _probing(functions, shapes), verify.signature(parts)
+    if signature not in program.largest:
         seeds = np.arange(shape.runs // shape.settings, dtype=np.int32)
         params = _starting(task.init)(seeds)
         order = None
@@ -465,16 +492,17 @@ def _held(task: Task, shape: Tile) -> tuple[verify.Difference | None, str]:
             )
         settings = np.zeros((len(seeds), shape.settings, 1), _kind(params))
         # Each run has its own, or those of an item would be computed once.
-        given = _repeated(params, shape.settings), settings, seeds, order, task.data, parts
-        if _waits(program.probe.lower(*given), shapes.mesh):
+        params = _repeated(params, shape.settings)
+        inputs = _Inputs(params, settings, seeds, order, data=task.data, judged=parts)
+        if _waits(program.probe.lower(*inputs), shapes.mesh):
             program.probe = _probe(functions, devices.mesh("runs", 1))
-        program.verify(given, parts)
-    return program.found[known], program.said(parts)
+        program.verify(inputs, parts)
+    return program.largest[signature], program.words(parts)
 
 
 @functools.lru_cache(maxsize=64)
 def _probing(functions: _Functions, shapes: _Shapes) -> verify.Program:
-    plain = jax.jit(functools.partial(_measure_plainly, functions))
+    plain = jax.jit(lambda *inputs: _measure_plainly(functions, _Inputs(*inputs)))
     return verify.Program(None, _probe(functions, shapes.mesh), plain)
 
 
@@ -483,17 +511,9 @@ def _probe(functions: _Functions, mesh: jax.sharding.Mesh) -> Any:
     return _spread(items, mesh, functions.fast.options)
 
 
-def _measure(
-    functions: _Functions,
-    params: PyTree,
-    settings: Float[Array, "K L H"],
-    seeds: Int[Array, " K"],
-    order: Int[Array, "K B"] | None,
-    data: PyTree,
-    parts: dict[str, PyTree | None],
-) -> dict[str, PyTree]:
+def _measure(functions: _Functions, inputs: _Inputs) -> dict[str, PyTree]:
     """Give the loss and gradient of the first batches, and all that is judged, axes K, L first."""
-    del seeds, settings
+    params, data, order = inputs.params, inputs.data, inputs.order
     rule = losses.value_and_grad(functions.loss)
     batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order)
 
@@ -501,30 +521,21 @@ def _measure(
         return rule(params, data if batch is None else batch)
 
     loss, grads = _over_runs(at_start)(params, batch)
-    judged = _judge_all(functions, parts, lambda judge: _nested(judge)(params))
+    judged = _judge_all(functions, inputs.judged, lambda judge: _nested(judge)(params))
     return {"loss of a batch": loss, "gradient of a batch": grads} | judged
 
 
-def _measure_plainly(
-    functions: _Functions,
-    params: PyTree,
-    settings: Float[Array, "K L H"],
-    seeds: Int[Array, " K"],
-    order: Int[Array, "K B"] | None,
-    data: PyTree,
-    parts: dict[str, PyTree | None],
-) -> dict[str, PyTree]:
+def _measure_plainly(functions: _Functions, inputs: _Inputs) -> dict[str, PyTree]:
     """Give the same of each item once: at the start its runs are alike."""
-    del seeds
 
     def one(params: PyTree, rows: Array | None) -> dict[str, PyTree]:
-        batch = data if rows is None else batches.take(data, rows)
+        batch = inputs.data if rows is None else batches.take(inputs.data, rows)
         loss, grads = losses.value_and_grad(functions.loss)(params, batch)
-        judged = _judge_all(functions, parts, lambda judge: judge(params))
+        judged = _judge_all(functions, inputs.judged, lambda judge: judge(params))
         return {"loss of a batch": loss, "gradient of a batch": grads} | judged
 
-    firsts = jax.tree.map(lambda leaf: leaf[:, 0], params)
-    return _repeated(jax.vmap(one)(firsts, order), settings.shape[1])
+    firsts = jax.tree.map(lambda leaf: leaf[:, 0], inputs.params)
+    return _repeated(jax.vmap(one)(firsts, inputs.order), inputs.settings.shape[1])
 
 
 def _judge_all(
@@ -569,25 +580,19 @@ def _build(entry: Entry, steps: int, *, key: Any = None, **setting: Any) -> Any:
 
 
 def _train(
-    functions: _Functions,
-    taken: _Steps,
-    params: PyTree,
-    settings: Float[Array, "K L H"],
-    seeds: Int[Array, " K"],
-    order: Int[Array, "K T B"] | None,
-    data: PyTree,
-    validation: PyTree | None,
+    functions: _Functions, taken: _Steps, inputs: _Inputs
 ) -> tuple[dict[str, PyTree], PyTree]:
     """Train a tile's runs; give what was measured of them and their last parameters to be judged.
 
     Both have the axes K, L first.
     """
     entry, measured = taken.entry, np.array(taken.measured)
+    settings, order, data = inputs.settings, inputs.order, inputs.data
     build = functools.partial(_build, entry, taken.measured[-1])
     plan = training.Plan(functions.loss, build, functions.metrics, _one, entry.evaluate)
     numbers = {name: settings[..., h] for h, name in enumerate(taken.names)}
     if entry.random:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), seeds)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), inputs.seeds)
         numbers["key"] = _repeated(keys, settings.shape[1])
 
     def begin(params: PyTree, numbers: dict[str, Array]) -> tuple[training.Run, Array]:
@@ -610,11 +615,11 @@ def _train(
 
     def measure(carry: Any, window: tuple[Array, Array]) -> tuple[Any, dict[str, Array]]:
         run, evaluations = jax.lax.fori_loop(*window, all_advance, carry)
-        run, values = _nested(lambda run: training.measure(plan, run, validation))(run)
+        run, values = _nested(lambda run: training.measure(plan, run, inputs.judged))(run)
         return (run, evaluations), values
 
     windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
-    carry = _nested(begin)(_repeated(params, settings.shape[1]), numbers)
+    carry = _nested(begin)(_repeated(inputs.params, settings.shape[1]), numbers)
     (run, evaluations), values = jax.lax.scan(measure, carry, tuple(windows))
     # The last update, which no loss has seen.
     lost = (run.failed < 0) & ~_nested(training.is_finite)(run.state.params)
@@ -708,9 +713,9 @@ class _Items(NamedTuple):
 
 def _name(task: Task, whose: tuple[str, ...], test: bool, items: _Items, shape: Tile) -> str:
     """Name a tile by all that its numbers depend on beside the protocol: also by what made it."""
-    made = devices.releases(), task.fast or fast(), jax.local_device_count()
-    said = json.dumps([whose, test, items.settings.shape, shape, made]).encode()
-    digest = hashlib.sha256(said + items.seeds.tobytes() + items.settings.tobytes())
+    maker = devices.releases(), task.fast or fast(), jax.local_device_count()
+    record = json.dumps([whose, test, items.settings.shape, shape, maker]).encode()
+    digest = hashlib.sha256(record + items.seeds.tobytes() + items.settings.tobytes())
     return f"{digest.hexdigest()[:24]}.safetensors"
 
 
@@ -745,7 +750,7 @@ def _call(
     """Run one tile; give each measurement with the tile's runs along the first axis."""
     filled = np.minimum(np.arange(shape.runs // shape.settings), len(items.seeds) - 1)
     placed = _inputs(task, items.seeds[filled], items.settings[filled], program.mesh)
-    inputs = *placed, task.data, task.validation
+    inputs = _Inputs(*placed, data=task.data, judged=task.validation)
     began = time.perf_counter()
     values, params = jax.block_until_ready(program.call(*inputs))
     running = time.perf_counter() - began
@@ -766,7 +771,7 @@ def _inputs(
 ) -> tuple[Any, ...]:
     """Give parameters, settings, seeds and orders of items, each with the items first."""
     cut = None if task.batch_size == task.rows else (task.rows, task.batch_size, task.steps)
-    params, order = _drawn(task.init, seeds.tobytes(), cut, mesh, _settings())
+    params, order = _drawn(task.init, seeds.tobytes(), cut, mesh, _jax_settings())
     placed = jax.device_put(settings.astype(_kind(params)), _spread_over(mesh))
     return params, placed, seeds, order
 
@@ -775,7 +780,7 @@ def _spread_over(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("runs"))
 
 
-def _settings() -> tuple[Any, ...]:
+def _jax_settings() -> tuple[Any, ...]:
     """Give the settings of JAX that decide what a seed draws."""
     config: Any = jax.config
     return jnp.result_type(float), config.jax_threefry_partitionable

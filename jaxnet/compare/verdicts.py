@@ -109,9 +109,11 @@ def target(record: Record) -> float:
     if protocol.judging.target is not None:
         return protocol.judging.target
     plain = record.phase("tuned")[protocol.baseline]
-    middle = float(np.median(plain.final(protocol.tuning.data)))
-    # Where half of its runs diverged there is none to reach.
-    return middle if math.isfinite(middle) else math.nan
+    # Judged by time, half of the baseline's own replicates would fail to reach their median.
+    share = 0.9 if protocol.judging.by in TIMES else 0.5
+    reached = float(np.quantile(plain.final(protocol.tuning.data), share, method="higher"))
+    # Where too many of its runs diverged there is none to reach.
+    return reached if math.isfinite(reached) else math.nan
 
 
 def values(record: Record, phase: str, target: float) -> dict[str, Float[np.ndarray, " R"]]:
@@ -152,11 +154,11 @@ def pairs(record: Record, target: float) -> list[Pair]:
     judged = values(record, "tuned", target)
     scale = statistics.scale_of([each[np.isfinite(each)] for each in judged.values()])
     sizes = {n: statistics.location(v, share, scale).estimate for n, v in judged.items()}
-    told = []
+    compared = []
     for name, other in protocol.comparisons:
         mine, others = judged[name], judged[other]
         pair = statistics.paired(mine, others, share, scale)
-        told.append(
+        compared.append(
             Pair(
                 optimizer=name,
                 other=other,
@@ -168,7 +170,7 @@ def pairs(record: Record, target: float) -> list[Pair]:
                 verdict=statistics.verdict(pair, share, judging.margin, scale, sizes[other]),
             )
         )
-    return told
+    return compared
 
 
 def _upright(interval: Interval, protocol: Protocol) -> Interval:
@@ -266,8 +268,7 @@ def _quartiles(picked: Float[np.ndarray, " R"]) -> Interval:
 
 
 def _forgiving(first: Float[np.ndarray, "R K"], best: Float[np.ndarray, "R 1"]) -> float:
-    close = np.isfinite(first) & (first <= np.maximum(best * WITHIN, best / WITHIN))
-    return float(close.mean())
+    return float(statistics.within(first, best, WITHIN).mean())
 
 
 def _metrics(tuned: Runs, protocol: Protocol) -> dict[str, Interval]:

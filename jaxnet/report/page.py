@@ -187,7 +187,7 @@ def _protocol(comparison: Comparison) -> dict[str, Any]:
         for name, search in comparison.protocol.optimizers.items()
     }
     if comparison.protocol.judging.target is None:
-        words = f"the baseline's own median at its end: {comparison.target:.4g}"
+        words = f"what the baseline reaches: {comparison.target:.4g}"
         shown["judging"]["target"] = words
     return shown
 

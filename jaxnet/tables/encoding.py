@@ -52,10 +52,10 @@ class Encoder:
         unknown = sorted(set(got) - {*names, self.target.name})
         if missing or unknown:
             differ = {"no": missing, "beside them": unknown}
-            told = " and ".join(f"{how} {listed(names)}" for how, names in differ.items() if names)
+            words = " and ".join(f"{how} {listed(names)}" for how, names in differ.items() if names)
             raise InputError(
-                f"{source}: expected the columns of the training table, got {told}; rename, add or "
-                "drop columns"
+                f"{source}: expected the columns of the training table, got {words}; rename, add "
+                "or drop columns"
             )
         x = np.zeros((self.inputs, table.num_rows), np.float32)
         start = 0

@@ -15,7 +15,6 @@ from jaxnet.compare.statistics import Interval, Paired
 from jaxnet.errors import InputError
 
 INF, NAN = math.inf, math.nan
-LOSSES = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0, INF]), min_size=1, max_size=9)
 # Exact in any sum of two and in any ratio.
 POWERS = st.sampled_from([0.5, 1.0, 2.0, 4.0, INF])
 ALPHAS = st.sampled_from([0.5, 0.2, 0.1, 0.05, 0.01])
@@ -434,35 +433,6 @@ def test_of_several_copies_of_the_baseline_none_is_told_apart():
     assert careless > 30
 
 
-def test_holm_by_hand():
-    """Of four 4 x 0.005, 3 x 0.01, 2 x 0.03 and 0.04, which may not fall below the one before."""
-    np.testing.assert_allclose(
-        statistics.holm(array(0.01, NAN, 0.04, 0.03, 0.005)), [0.03, NAN, 0.06, 0.06, 0.02]
-    )
-    np.testing.assert_array_equal(statistics.holm(array(0.6, 0.7)), [1, 1])
-    np.testing.assert_array_equal(statistics.holm(array(NAN)), [NAN])
-    assert statistics.holm(array()).shape == (0,)
-
-
-@settings(deadline=None)
-@given(p_values=st.lists(st.floats(0, 1) | st.sampled_from([0.01, 0.02]), min_size=1, max_size=6))
-def test_holm_closes_bonferronis_test(p_values):
-    """A hypothesis is rejected if every set of hypotheses with it is, by Bonferroni's test."""
-    count = len(p_values)
-    sets = [
-        chosen for size in range(count) for chosen in itertools.combinations(range(count), size + 1)
-    ]
-    oracle = [
-        max(
-            min(1, len(chosen) * min(p_values[i] for i in chosen))
-            for chosen in sets
-            if index in chosen
-        )
-        for index in range(count)
-    ]
-    np.testing.assert_allclose(statistics.holm(np.array(p_values)), oracle, rtol=1e-12)
-
-
 # Verdicts.
 
 
@@ -607,31 +577,15 @@ def test_a_diverged_run_never_reaches_the_target():
 # Of many settings, and of many optimizers.
 
 
-@settings(deadline=None)
-@given(values=LOSSES)
-def test_the_best_of_k_is_the_mean_over_all_choices(values):
-    oracle = [
-        np.mean([min(chosen) for chosen in itertools.combinations(values, k)])
-        for k in range(1, len(values) + 1)
-    ]
-    oracle = np.where(np.isfinite(oracle), oracle, NAN)
-    np.testing.assert_allclose(statistics.best_of(np.array(values)), oracle, rtol=1e-9, atol=1e-12)
-
-
-def test_the_best_of_many_falls_to_the_lowest():
-    values = np.random.default_rng(0).normal(size=500)
-    expected = statistics.best_of(values)
-    assert expected[0] == pytest.approx(values.mean(), abs=1e-9)
-    assert expected[-1] == pytest.approx(values.min(), abs=1e-9)
-    assert np.all(np.diff(expected) < 1e-9)
-
-
 def test_shares_within_a_factor():
-    assert statistics.share_within(array(2, 3, 4, 4.1, INF), factor=2.0) == 3 / 5
-    assert statistics.share_within(array(-4, -2, -1.9, 5), factor=2.0) == 2 / 4
-    assert statistics.share_within(array(0, 0, 1e-9), factor=2.0) == 2 / 3
-    assert statistics.share_within(array(7)) == 1
-    assert statistics.share_within(array(1, 1.05, 1.2)) == 2 / 3
+    def share(*losses, factor=2.0):
+        return statistics.within(array(*losses), min(losses), factor).mean()
+
+    assert share(2, 3, 4, 4.1, INF) == 3 / 5
+    assert share(-4, -2, -1.9, 5) == 2 / 4
+    assert share(0, 0, 1e-9) == 2 / 3
+    assert share(7) == 1
+    assert share(INF, INF) == 0
 
 
 def test_performance_profiles_by_hand():
@@ -649,18 +603,12 @@ def test_performance_profiles_by_hand():
     np.testing.assert_array_equal(list(nobody.values()), np.zeros((2, 2)))
 
 
-def test_all_runs_diverged():
-    np.testing.assert_array_equal(statistics.best_of(np.full(3, INF)), [NAN] * 3)
-    assert statistics.share_within(np.full(3, INF)) == 0
-
-
 def test_single_precision_is_not_kept():
     """Losses of float32 whose sums and squares float32 cannot hold."""
     values = np.array([3e38, 2e38, 1e38, 3e38, 2e38, 1e38], np.float32)
     assert statistics.location(values, 0.05, "difference").estimate == pytest.approx(2e38)
     pair = statistics.paired(values, -values, 0.05, "difference")
     assert pair.difference.estimate == pytest.approx(4e38)
-    assert statistics.best_of(values)[0] == pytest.approx(2e38)
 
 
 # What is refused.
@@ -680,7 +628,7 @@ def paired(values, baseline, alpha=0.05, scale="difference"):
         (location, r"values: expected one value of each replicate, got shape \[0\]"),
         (lambda: location([1, 2]), r"values: expected one value .* got shape \[1, 2\]"),
         (lambda: location(1, NAN), "values: expected numbers, inf for a failure, got nan"),
-        (lambda: statistics.best_of(array(1, -INF)), "values: expected numbers, .*, got -inf"),
+        (lambda: location(1, -INF), "values: expected numbers, .*, got -inf"),
         (lambda: location(1, 2, alpha=5), "alpha: .* between 0 and 1, got 5"),
         (
             lambda: location(1, 0, scale="ratio"),
@@ -718,7 +666,6 @@ def paired(values, baseline, alpha=0.05, scale="difference"):
             lambda: statistics.steps_to_target(array(1, 2), np.arange(2), 0.0),
             r"losses: expected shape \[R, E\]",
         ),
-        (lambda: statistics.share_within(array(1), 0.9), "factor: expected at least 1, got 0.9"),
         (lambda: statistics.profile({"a": array(1)}, array(0.5)), "ratios: expected at least 1"),
         (
             lambda: statistics.profile({"a": array(1), "b": array(1, 2)}, array(1)),
@@ -746,4 +693,3 @@ def test_results_are_plain_numbers():
         assert {type(x) for x in location(1, 2, INF, alpha=0.9, scale=scale)} == {float}
         told = statistics.smallest_told(np.arange(1.0, 8), np.ones(7), 0.05, scale)
         assert type(told) is float
-    assert type(statistics.share_within(array(1))) is float

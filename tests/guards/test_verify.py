@@ -591,8 +591,8 @@ def test_a_failure_of_the_audit_itself_is_told_of_and_no_fault(monkeypatch):
         assert program.verify(inputs, inputs) is None
     # Without a second warning, which would be an error here.
     assert program.verify(inputs, inputs) is None
-    assert program.said(inputs) == f"not verified: {why}"
-    assert program.said(np.ones(3)) == verify.AGREES
+    assert program.words(inputs) == f"not verified: {why}"
+    assert program.words(np.ones(3)) == verify.AGREES
 
 
 @pytest.mark.parametrize("place", ["traced", "run"])

@@ -44,8 +44,8 @@ def expanded(function: Callable[..., Any]) -> Callable[..., Any]:
 
             return jax.jvp(plain, primals, tangents)
 
-        found = carried_out(closed.consts, jax.tree.leaves(arguments))
-        return jax.tree.unflatten(jax.tree.structure(shape), found)
+        leaves = carried_out(closed.consts, jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(shape), leaves)
 
     return rewritten
 
