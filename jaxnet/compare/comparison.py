@@ -77,7 +77,7 @@ def compare(
     baseline: str = BASELINE,
     pairs: Literal["baseline", "all"] = "baseline",
     by: str = "loss",
-    maximised: bool = False,
+    maximised: bool | None = None,
     target: float | None = None,
     level: float = LEVEL,
     margin: float = MARGIN,
@@ -115,11 +115,12 @@ def compare(
             that so many trials of the baseline take, however few or many others that makes.
         tuning_seeds: that each trial is trained on.
         replicates: how many. A folder that holds fewer goes on from them.
-        until: replicates at most, to go on to where not all is told, four times as many each time.
+        until: replicates at most, to go on to where not all is told, by looks at four times as
+            many or more.
         seed: that every draw hangs on; another makes a true replication.
         baseline: what the others are held against. pairs: "all" to hold all against each other.
         by: what is judged: "loss", a metric by name, or "steps", "evaluations" or "seconds" to
-            the target. maximised: whether more of it is better.
+            the target. maximised: whether more of a metric is better; to be said of one.
         target: the loss that they are counted to, on the data tuned on; the baseline's own median
             at its end where None.
         level: how often any verdict may be given in a comparison without a difference, at all
@@ -136,7 +137,7 @@ def compare(
         ImportError: the extra `compare` is not installed.
     """
     entries = inputs.entries(optimizers, baseline)
-    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates, until=until or 1)
+    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates)
     inputs.check(words := {"title": title, "command": command}, target)
     searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
@@ -154,7 +155,7 @@ def compare(
     judging = Judging(
         data="test" if test is not None else tuning.data,
         by=by,
-        maximised=maximised,
+        maximised=inputs.more_is_better(by, maximised, problem.metrics),
         target=target,
         pairs=pairs,
         level=level,
@@ -162,7 +163,7 @@ def compare(
         looks=(replicates,),
     )
     trained = _Trained(problem, fast, entries, searches, folder and Path(folder), on_progress)
-    return _compare(trained, tuning, judging, seed=seed, most=until or 0, words=words)
+    return _compare(trained, tuning, judging, seed=seed, until=until, words=words)
 
 
 class _Trained(NamedTuple):
@@ -182,22 +183,22 @@ def _compare(
     judging: Judging,
     *,
     seed: int,
-    most: int,
+    until: int | None,
     words: Mapping[str, str],
 ) -> Comparison:
     """Look once, and again at more replicates, up to the most, for as long as not all is told."""
     checks.extra("compare", "scipy")
     problem, fast, entries, searches, folder, on_progress = trained
+    most = inputs.most(judging.looks[0], until)
     task = inputs.task(problem, fast)
-    replicates = max(most, judging.looks[0])
-    inputs.check_size(searches, tuning.seeds, replicates, task.steps)
+    inputs.check_size(searches, tuning.seeds, most, task.steps)
     programs = inputs.programs(task, entries, searches)
     task = task._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
     able = {entry.name: searches[entry.name] for entry in entries}
     able = phases.affordable(task, entries, able, tuning.budget, judging.looks[0])
     protocol = _protocol(task, able, tuning, judging, seed)
-    protocol = store.grown(folder, protocol) if folder else protocol
+    protocol = store.grown(folder, protocol, most) if folder else protocol
     while True:
         bench = phases.bench(task, protocol, folder, on_progress)
         phases.compile_all(bench, entries, protocol)
@@ -206,10 +207,16 @@ def _compare(
         comparison = of_record(Record(protocol, log, np.array(task.measured), results))
         if folder:
             save(comparison, folder)
-        more = protocol.replicates * _GROWTH
-        if more > most or all(pair.verdict != "not told apart" for pair in comparison.pairs):
+        told = all(pair.verdict != "not told apart" for pair in comparison.pairs)
+        if told or protocol.replicates == most:
             return comparison
-        protocol = protocol.at(more)
+        protocol = protocol.at(_next(protocol.replicates, most))
+
+
+def _next(replicates: int, most: int) -> int:
+    """Give how many there are at the next look: the most where few would be left after it."""
+    more = replicates * _GROWTH
+    return more if more * 2 <= most else most
 
 
 def _protocol(
