@@ -186,7 +186,7 @@ class Entry:
 
         Raises:
             InputError: another word, a hyperparameter that it does not have, with the nearest it
-                has, or a value that is neither an axis nor a number.
+                has, a value that is neither an axis nor a number, or a learning rate of 0 or less.
         """
         rate = {"learning_rate": self.space["learning_rate"]}
         if isinstance(tune, str):
@@ -196,10 +196,13 @@ class Entry:
             return words[tune]
         for name in tune:
             self._check(name)
-        return rate | {
+        axes = rate | {
             name: axis if isinstance(axis, Axis) else spaces.choice(checks.number(name, axis))
             for name, axis in tune.items()
         }
+        if (lowest := min(axes["learning_rate"].values)) <= 0:
+            raise InputError(f"tune: expected learning rates above 0, got {lowest:g}")
+        return axes
 
     def _check(self, name: str) -> None:
         own = {each.name for each in _parameters(self.make).values() if _may_be_number(each)}

@@ -28,7 +28,7 @@ class Tried(settings.Trials):
 
 
 def main(tried: tyro.conf.OmitArgPrefixes[Tried]) -> int:
-    """Hold optimizers against plain SGD on tasks; give the exit code.
+    """Hold optimizers against plain SGD on tasks of ours.
 
     Raises:
         InputError: a task that there is not, or what the comparison refuses.

@@ -72,7 +72,12 @@ def _load(path: Path) -> ModuleType:
     # Its neighbours are imported as where it is run by Python itself.
     sys.path.insert(0, str(path.parent))
     module = sys.modules[_MODULE] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        if error.filename is None:  # of bytes that are no text, Python says no more
+            raise InputError(f"{path}: expected Python, got what is none: {error}") from error
+        raise
     return module
 
 

@@ -17,6 +17,8 @@ from jaxnet._guards.defaults import BASELINE
 from jaxnet.commands import _interrupts, _run
 from jaxnet.commands.settings import Compare, Trials
 from jaxnet.compare import Problem, comparison, league, phases
+from jaxnet.compare.protocol import TIMES
+from jaxnet.errors import InputError
 from jaxnet.storage import models
 
 
@@ -79,7 +81,7 @@ def run(
         for each in (optimizers.names() if name == "all" else [name])
     ]
     tune: Any = settings.tune
-    if settings.learning_rates is not None:
+    if settings.learning_rates:
         axis = spaces.choice(*settings.learning_rates)
         tune = {name: {"learning_rate": axis} for name in (settings.baseline, *names)}
     baseline = "plain SGD" if settings.baseline == BASELINE else settings.baseline
@@ -105,7 +107,8 @@ def run(
         baseline=settings.baseline,
         pairs=settings.pairs,
         by=settings.by,
-        maximised=settings.maximised,
+        # The only metric there is, accuracy.
+        maximised=settings.by in problem.metrics or None,
         target=settings.to,
         margin=settings.margin,
         command=command,
@@ -126,7 +129,21 @@ def main(settings: Compare) -> int:
 
 
 def varied(settings: Trials, problems: Mapping[str, Problem]) -> dict[str, Problem]:
-    """Give the problems at each length and batch size that the settings ask for."""
+    """Give the problems at each length and batch size that the settings ask for.
+
+    Raises:
+        InputError: what only some of them can be judged by or take, before any is compared.
+    """
+    for name, problem in problems.items():
+        known = ("loss", *TIMES, *problem.metrics)
+        if settings.by not in known:
+            raise InputError(f"by: expected {' or '.join(known)} on {name}, got {settings.by}")
+        for asked in ("epochs", "batch_size"):
+            if problem.data is None and getattr(settings, asked):
+                raise InputError(
+                    f"{asked}: expected none on {name}, which has no data, got "
+                    f"{getattr(settings, asked)[0]}; give steps, or leave that task out"
+                )
     lengths: list[dict[str, Any]] = [{"epochs": n, "steps": None} for n in settings.epochs]
     lengths += [{"epochs": None, "steps": n} for n in settings.steps]
     sizes = [{"batch_size": n} for n in settings.batch_size]

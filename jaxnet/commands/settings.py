@@ -32,7 +32,7 @@ RECORD = "run.json"
 Count = Annotated[int, Bounds(1, 2**31 - 1), arg(metavar="N")]
 Seed = Annotated[int, Bounds(0, 2**32 - 1), arg(metavar="N")]
 Share = Annotated[float, Bounds(0, 1), arg(metavar="SHARE")]
-Rate = Annotated[float, arg(metavar="RATE")]
+Rate = Annotated[float, Bounds(0, math.inf), arg(metavar="RATE")]
 Sizes = Annotated[tuple[Annotated[int, Bounds(1, math.inf)], ...], arg(metavar="[N ...]")]
 Text = Annotated[str, Bounds(1, 4096)]
 Name = Annotated[Text, arg(metavar="NAME")]
@@ -125,7 +125,6 @@ class Trials:
         until: Go on to at most so many replicates while not all is told.
         seed: Of all draws; another one makes a true replication.
         by: What is judged: loss, accuracy, or steps, evaluations or seconds to a loss.
-        maximised: More of it is better.
         to: That loss; the baseline's own at its end where not given.
         margin: The share of the baseline's loss within which another is as good.
         epochs: Passes over the training rows in each run; the task's own where not given. Several
@@ -143,7 +142,7 @@ class Trials:
     baseline: Name = BASELINE
     pairs: Pairs = "baseline"
     tune: Tune = "rate"
-    learning_rates: Annotated[tuple[float, ...] | None, _optional("[RATE ...]")] = None
+    learning_rates: Annotated[tuple[Rate, ...], _optional("[RATE ...]")] = ()
     budget: Annotated[Count | None, _optional("N")] = None
     budget_of: Budget = "trials"
     tuning_seeds: Count = TUNING_SEEDS
@@ -151,7 +150,6 @@ class Trials:
     until: Annotated[Count | None, _optional("N")] = None
     seed: Seed = SEED
     by: Name = "loss"
-    maximised: bool = False
     to: Annotated[float | None, _optional("LOSS")] = None
     margin: Share = MARGIN
     epochs: Annotated[tuple[Count, ...], _optional("[N ...]")] = ()

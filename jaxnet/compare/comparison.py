@@ -87,7 +87,7 @@ def compare(
     baseline: str = BASELINE,
     pairs: Pairs = "baseline",
     by: str = "loss",
-    maximised: bool = False,
+    maximised: bool | None = None,
     target: float | None = None,
     level: float = LEVEL,
     margin: float = MARGIN,
@@ -125,11 +125,12 @@ def compare(
             that so many trials of the baseline take, however few or many others that makes.
         tuning_seeds: that each trial is trained on.
         replicates: how many. A folder that holds fewer goes on from them.
-        until: replicates at most, to go on to where not all is told, four times as many each time.
+        until: replicates at most, to go on to where not all is told, by looks at four times as
+            many or more.
         seed: that every draw hangs on; another makes a true replication.
         baseline: what the others are held against. pairs: "all" to hold all against each other.
         by: what is judged: "loss", a metric by name, or "steps", "evaluations" or "seconds" to
-            the target. maximised: whether more of it is better.
+            the target. maximised: whether more of a metric is better; to be said of one.
         target: the loss that they are counted to, on the data tuned on; where None the median of
             the baseline at its end, or what nine of ten of its replicates reach, where `by` is a
             time.
@@ -147,7 +148,7 @@ def compare(
         ImportError: the extra `compare` is not installed.
     """
     entries = inputs.entries(optimizers, baseline)
-    inputs.check_counts(tuning_seeds, replicates, until)
+    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates)
     searches = inputs.searches(entries, tune, budget)
     problem = inputs.Problem(
         loss=loss,
@@ -164,7 +165,7 @@ def compare(
     judging = Judging(
         data=problem.judged_on,
         by=by,
-        maximised=maximised,
+        maximised=inputs.more_is_better(by, maximised, problem.metrics),
         target=target,
         pairs=pairs,
         level=level,
@@ -199,7 +200,7 @@ def _compare(
     checks.extra("compare", "scipy")
     task, entries, searches, folder, on_progress = work
     folder = folder and Path(folder)
-    most = max(until or 0, *judging.looks)
+    most = inputs.most(judging.looks[0], until)
     inputs.check_size(searches, tuning.seeds, most, task.steps)
     programs = inputs.programs(task, entries, searches)
     task = task._replace(fingerprint=programs.fingerprint)
@@ -207,7 +208,7 @@ def _compare(
     able = {entry.name: searches[entry.name] for entry in entries}
     able = phases.affordable(task, entries, able, tuning, judging.looks[0])
     protocol = _protocol(task, able, tuning, judging, seed)
-    protocol = store.grown(folder, protocol) if folder else protocol
+    protocol = store.grown(folder, protocol, most) if folder else protocol
     while True:
         bench = phases.bench(task, protocol, folder, on_progress)
         phases.compile_all(bench, entries, protocol)
@@ -216,10 +217,16 @@ def _compare(
         comparison = of_record(Record(protocol, log, np.array(task.measured), results))
         if folder:
             save(comparison, folder)
-        more = protocol.replicates * _GROWTH
-        if more > most or all(pair.verdict != "not told apart" for pair in comparison.pairs):
+        told = all(pair.verdict != "not told apart" for pair in comparison.pairs)
+        if told or protocol.replicates == most:
             return comparison
-        protocol = protocol.at(more)
+        protocol = protocol.at(_next(protocol.replicates, most))
+
+
+def _next(replicates: int, most: int) -> int:
+    """Give how many there are at the next look: the most where few would be left after it."""
+    more = replicates * _GROWTH
+    return more if more * 2 <= most else most
 
 
 def _protocol(

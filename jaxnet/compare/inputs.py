@@ -57,6 +57,11 @@ class Problem:
     name: str = ""
     about: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse metrics without names."""
+        if not isinstance(self.metrics, Mapping):
+            raise InputError(f"metrics: expected a dict of functions by name, got {self.metrics!r}")
+
     @property
     def parts(self) -> dict[str, PyTree]:
         """The parts of the data that there are, by the names of their arguments."""
@@ -88,14 +93,39 @@ class Heading:
                 raise InputError(f"{name}: expected words, got {text!r}")
 
 
-def check_counts(tuning_seeds: int, replicates: int, until: int | None) -> None:
-    """Refuse what is no count, each by its name.
+def more_is_better(by: str, maximised: bool | None, metrics: Metrics) -> bool:
+    """Give whether more of what is judged is better.
 
     Raises:
-        InputError: naming it.
+        InputError: a metric of which that is not said, or a loss or a time of which it is.
     """
-    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates)
-    checks.at_least_one(until=replicates if until is None else until)
+    if by in metrics and maximised is None:
+        raise InputError(
+            f"maximised: expected True or False of {by}, got None; say whether more of it is better"
+        )
+    if by not in metrics and maximised:
+        raise InputError(
+            f"maximised: expected it of a metric, got it of {by}, of which less is better; leave "
+            "it out"
+        )
+    return bool(maximised)
+
+
+def most(replicates: int, until: int | None) -> int:
+    """Give how many replicates there may be in the end.
+
+    Raises:
+        InputError: fewer than there are at first, or no whole number.
+    """
+    if until is None:
+        return replicates
+    checks.at_least_one(until=until)
+    if until < replicates:
+        raise InputError(
+            f"until: expected at least the {replicates} replicates to begin with, got {until}; "
+            "give more, or fewer replicates"
+        )
+    return until
 
 
 def entries(
@@ -294,8 +324,6 @@ def programs(
 
 def _check_functions(problem: Problem) -> None:
     metrics = problem.metrics
-    if not isinstance(metrics, Mapping):
-        raise InputError(f"metrics: expected a dict of functions by name, got {metrics!r}")
     if metrics and problem.validation is None and problem.test is None:
         raise InputError(
             "metrics: expected validation or test data to measure them on, got neither; give some"

@@ -26,11 +26,11 @@ _KINDS |= {"diverged": "i", "evaluations": "i", "step": "i"}
 _SETTING = "setting_"
 
 
-def grown(folder: Path, protocol: Protocol) -> Protocol:
+def grown(folder: Path, protocol: Protocol, most: int) -> Protocol:
     """Give the protocol as one more look at what a folder holds, where it holds fewer replicates.
 
     Raises:
-        InputError: a folder that holds more, or another comparison.
+        InputError: a folder that holds more than the most there may be, or another comparison.
     """
     if not (folder / _PROTOCOL).exists():
         return protocol
@@ -44,9 +44,9 @@ def grown(folder: Path, protocol: Protocol) -> Protocol:
         protocol = dataclasses.replace(protocol, optimizers=trials)
     _refuse_another(folder, kept, protocol)
     before, replicates = kept.judging.looks, protocol.replicates
-    if replicates < before[-1]:
+    if before[-1] > most:
         raise InputError(
-            f"replicates: expected at least the {before[-1]} that {folder} holds, got {replicates}"
+            f"replicates: expected at least the {before[-1]} that {folder} holds, got {most}"
         )
     if replicates > before[-1]:
         # Those that are not judged yet were never looked at.
