@@ -313,9 +313,9 @@ def test_draws_are_shared_by_name(result):
         .point(runs_of(result, name, "tuning").tried()["learning_rate"])
         for name in ("sgd", "momentum")
     ]
-    np.testing.assert_allclose(points[0][:, :2], points[1][:, :2], atol=1e-12)
+    np.testing.assert_allclose(points[0][:, :4], points[1][:, :4], atol=1e-12)
     assert not np.allclose(points[0], points[1])
-    assert result.protocol.optimizers["sgd"].stages == (2, 2, 2)
+    assert result.protocol.optimizers["sgd"].stages == (4, 2)
 
 
 def test_the_same_call_gives_the_same_numbers_and_another_seed_others(result):
