@@ -27,6 +27,8 @@ from jaxnet.errors import InputError
 
 T = TypeVar("T")
 
+# What a sealed file has beside its record.
+_SEAL = ("sha256", "files")
 # Bytes of a file of settings, and characters of a path.
 _LARGEST = 2**20
 _LONGEST = 4096
@@ -92,7 +94,7 @@ def rebuilt(kind: type[T], record: Any, path: Path, without: tuple[str, ...] = (
 
 
 def read(kind: type[T], path: Path, without: tuple[str, ...] = ()) -> T:
-    """Rebuild a run's settings from their JSON file.
+    """Rebuild a run's settings from their JSON file, whose seal is another's to check.
 
     Raises:
         InputError: as `rebuilt`; no such file, or one that is not JSON.
@@ -105,6 +107,8 @@ def read(kind: type[T], path: Path, without: tuple[str, ...] = ()) -> T:
             f"{path}: expected the settings of a run as JSON, got {got or type(error).__name__}; "
             "give another folder, or delete this one"
         ) from error
+    if isinstance(record, dict):
+        record = {name: value for name, value in record.items() if name not in _SEAL}
     return rebuilt(kind, record, path, without)
 
 

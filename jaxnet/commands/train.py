@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import shlex
 import signal
@@ -319,11 +318,11 @@ def _chosen(settings: Train) -> tuple[Train, Path]:
                 "resume: expected nothing else, as a run goes on as it was, got "
                 f"{', '.join(others)}; leave that out, or --resume"
             )
-        kept = records.read(Train, settings.resume / RECORD, _PLACES)
+        kept = _read(settings.resume / RECORD)
         return dataclasses.replace(kept, resume=settings.resume), settings.resume
     folder = settings.output or Path("runs") / Path(_data(settings)).stem
     path = folder / RECORD
-    if path.exists() and _kept(records.read(Train, path, _PLACES)) != _kept(settings):
+    if path.exists() and _kept(_read(path)) != _kept(settings):
         raise InputError(
             f"output: expected a folder of its own, got {folder}, which holds another run; go on "
             f"with that by --resume {folder}, or give another --output"
@@ -423,9 +422,15 @@ def _leaving_nothing(folder: Path) -> Iterator[None]:
 
 def _record(settings: Train, folder: Path) -> None:
     """Write what the run is, once it was accepted."""
-    path, content = folder / RECORD, json.dumps(_kept(settings), indent=1).encode()
-    if not path.exists() or path.read_bytes() != content:
-        files.write(path, content)
+    if not (folder / RECORD).exists():
+        files.write_record(folder / RECORD, _kept(settings), {})
+
+
+def _read(path: Path) -> Train:
+    """Read what a run is: what is wrong by its field, and then by the seal of the whole."""
+    kept = records.read(Train, path, _PLACES)
+    files.read(path)
+    return kept
 
 
 def _kept(settings: Train) -> dict[str, Any]:
