@@ -132,21 +132,26 @@ class Pieces(NamedTuple):
         return np.array([each in _WRONG for each in told])
 
     @property
+    def truth(self) -> float:
+        """The difference that all the replicates together have."""
+        whole = statistics.paired(self.mine.ravel(), self.others.ravel(), self.share, self.scale)
+        return whole.difference.estimate
+
+    @property
     def coverage(self) -> float:
         """The share of intervals that hold the difference of all the replicates together."""
-        whole = statistics.paired(self.mine.ravel(), self.others.ravel(), self.share, self.scale)
-        truth = whole.difference.estimate
+        truth = self.truth
         return float(np.mean([p.difference.low <= truth <= p.difference.high for p in self.pairs]))
 
     @property
     def power(self) -> float:
-        """The share that tells the smallest difference which the piece before says it would."""
-        told = []
+        """The share that tells a shift from none by what the piece before says it would."""
+        told, truth = [], self.truth
         for (before, mine), (held, others) in zip(
             itertools.pairwise(self.mine), itertools.pairwise(self.others), strict=True
         ):
             least = statistics.smallest_told(before, held, self.share, self.scale, _POWER)
-            moved = mine * least if self.scale == "ratio" else mine + least
+            moved = mine / truth * least if self.scale == "ratio" else mine - truth + least
             pair = statistics.paired(moved, others, self.share, self.scale)
             told.append(pair.difference.low > (1.0 if self.scale == "ratio" else 0.0))
         return float(np.mean(told))
@@ -209,7 +214,7 @@ def rows(name: str, comparisons: int) -> list[Row]:
         told("eight at once", judged, list(twins)),
         of_pieces(COVERAGE, "own"),
         of_pieces(COVERAGE, "adam"),
-        of_pieces(POWER, "own"),
+        of_pieces(POWER, "adam"),
     ]
 
 
