@@ -424,7 +424,7 @@ def digits(interval: Interval, same: float = math.nan) -> str:
     estimate, low, high = interval
     width = high - low
     if not math.isfinite(width):
-        return ".2g"
+        return ".0f" if 100 <= abs(estimate) < 1e6 else ".2g"
     if width <= 0:
         return ".3g"
     apart = [abs(bound - same) for bound in (low, high) if bound != same and not math.isnan(same)]
