@@ -89,7 +89,7 @@ def test_commands_do_what_is_shown(tmp_path, monkeypatch, capfd):
     rows = [f"{each:.1f},{rng.choice(['old', 'new'])},{2 * each:.1f}" for each in area]
     (tmp_path / "houses.csv").write_text("\n".join(["area,age,price", *rows]))
     (tmp_path / "mine.py").write_text(next(block for block, _ in BLOCKS if "audit(" in block))
-    fewer = {"compare": shlex.split("--optimizers adam --budget 2 --seeds 6 --tuning-seeds 1")}
+    fewer = {"compare": shlex.split("--optimizers adam --budget 2 --replicates 6 --tuning-seeds 1")}
     codes, printed = {}, {}
     for name, words in re.findall(r"\.venv/bin/jaxnet (\w+) ([^\n`]*)", README):
         arguments = [name, *shlex.split(words), *fewer.get(name, [])]

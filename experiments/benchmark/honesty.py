@@ -14,11 +14,12 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
+import jaxnet
 from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import Size
 from experiments.tasks import TASKS
-from jaxnet import losses, network, optimizers, spaces
-from jaxnet.compare import Comparison, Problem, compare, statistics, verdicts
+from jaxnet import optimizers, spaces
+from jaxnet.compare import Comparison, Paired, Problem, compare, paired, statistics, verdicts
 
 COUNTS = (10, 20, 30)
 """Replicates of the comparisons that one is cut into."""
@@ -39,8 +40,8 @@ def _sine() -> Problem:
     train, tune, judge = ((x[a:b], y[a:b]) for a, b in ((0, 60), (60, 90), (90, 120)))
     return Problem(
         name="sine",
-        loss=losses.BatchLoss(network.forward, optax.losses.l2_loss),
-        init=functools.partial(network.init, sizes=(1, 16, 1)),
+        loss=jaxnet.BatchLoss(jaxnet.forward, optax.losses.l2_loss),
+        init=functools.partial(jaxnet.init, sizes=(1, 16, 1)),
         data=train,
         epochs=30,
         batch_size=8,
@@ -115,10 +116,10 @@ class Pieces(NamedTuple):
     scale: statistics.Scale
 
     @property
-    def pairs(self) -> list[statistics.Paired]:
+    def pairs(self) -> list[Paired]:
         """What the tests say of each."""
         return [
-            statistics.paired(mine, others, self.share, self.scale)
+            paired(mine, others, self.share, self.scale)
             for mine, others in zip(self.mine, self.others, strict=True)
         ]
 
@@ -134,7 +135,7 @@ class Pieces(NamedTuple):
     @property
     def truth(self) -> float:
         """The difference that all the replicates together have."""
-        whole = statistics.paired(self.mine.ravel(), self.others.ravel(), self.share, self.scale)
+        whole = paired(self.mine.ravel(), self.others.ravel(), self.share, self.scale)
         return whole.difference.estimate
 
     @property
@@ -152,7 +153,7 @@ class Pieces(NamedTuple):
         ):
             least = statistics.smallest_told(before, held, self.share, self.scale, _POWER)
             moved = mine / truth * least if self.scale == "ratio" else mine - truth + least
-            pair = statistics.paired(moved, others, self.share, self.scale)
+            pair = paired(moved, others, self.share, self.scale)
             told.append(pair.difference.low > (1.0 if self.scale == "ratio" else 0.0))
         return float(np.mean(told))
 

@@ -99,7 +99,7 @@ def more_is_better(by: str, maximised: bool | None, metrics: Metrics) -> bool:
     Raises:
         InputError: a metric of which that is not said, or a loss or a time of which it is.
     """
-    if by in metrics and maximised is None:
+    if by in metrics and by != "loss" and maximised is None:
         raise InputError(
             f"maximised: expected True or False of {by}, got None; say whether more of it is better"
         )

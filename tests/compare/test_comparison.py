@@ -1230,7 +1230,7 @@ LABELS_GIVEN = {
         ({"by": "speed"}, "judging.by: expected loss or steps or .* or size, got speed"),
         ({"level": 0}, "level: expected a number between 0 and 1, got 0"),
         ({"margin": -0.1}, "margin: expected at least 0, got -0.1"),
-        ({"pairs": "some"}, "judging.pairs: expected baseline or all, got 'some'$"),
+        ({"pairs": "some"}, "pairs: expected baseline or all, got some$"),
         ({"title": 3}, "title: expected words, got 3"),
         (
             {"data": None, "validation": None, "test": None, "metrics": None, "batch_size": None},
