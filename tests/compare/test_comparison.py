@@ -522,7 +522,7 @@ def test_a_run_is_measured_each_epoch_or_a_hundred_times(length, first, last, co
 def test_a_metric_that_is_maximised_is_its_negative_minimised():
     asked = {"own": {"momentum": momentum, "still": still}, "metrics": {"size": size, "m": minus}}
     most = compare(by="size", maximised=True, **asked)
-    least = compare(by="m", **asked)
+    least = compare(by="m", maximised=False, **asked)
     assert most.judged_by == "test size"
     assert [each.optimizer for each in most.answers] == [each.optimizer for each in least.answers]
     for ours, theirs in zip(most.pairs, least.pairs, strict=True):
@@ -704,7 +704,7 @@ def test_it_goes_on_until_all_is_told(result):
         "ratio",
     )
     assert pair.p_value == pytest.approx(statistics.adjusted(raw, 0.005 / 3, 0.05))
-    assert compare(own={"still": still}, replicates=2, until=7).protocol.judging.looks == (2,)
+    assert compare(own={"still": still}, replicates=2, until=7).protocol.judging.looks == (2, 7)
     told = compare(own={"still": still}, replicates=8, until=80)
     assert told.protocol.judging.looks == (8,)
 
@@ -1063,8 +1063,8 @@ def test_an_interrupted_comparison_goes_on_where_it_was(after, result, tmp_path)
         ("tuning.seeds", {"tuning_seeds": 3}),
         ("judging.margin", {"margin": 0.1}),
         ("judging.level", {"level": 0.01}),
-        ("judging.by", {"by": "size"}),
-        ("judging.maximised", {"maximised": True}),
+        ("judging.by", {"by": "size", "maximised": False}),
+        ("judging.by, judging.maximised", {"by": "size", "maximised": True}),
         ("judging.pairs", {"pairs": "all"}),
         ("judging.target", {"target": 0.5}),
         ("program", {"loss": squared}),

@@ -199,6 +199,7 @@ def test_adam_fits_separable_data_and_knows_nothing_of_new_rows():
         test=new,
         metrics={"mistakes": mistakes},
         by="mistakes",
+        maximised=False,
         replicates=20,
     )
     sgd, adam = comparison.answers
