@@ -85,7 +85,7 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet compare no.csv", "no.csv: expected a file"),
         ("jaxnet compare iris --target no", "expected the column"),
         ("experiments.tasks regression --budget 1", "budget: expected at least 2"),
-        ("experiments.tasks regression --learning-rates -1", "above zero"),
+        ("experiments.tasks regression --learning-rates -1", "expected at least 0, got -1"),
         ("experiments.tasks regression --output file/out", "a place to write to"),
         ("jaxnet train", "data: expected a table, or --resume"),
         ("jaxnet train no.csv", "no.csv: expected a file"),
