@@ -213,7 +213,12 @@ def _widest(task: Task, params: PyTree) -> int:
     # Of a batch both are held, what leads to the loss and what leads back.
     rows = max(2 * task.batch_size, *(len(jax.tree.leaves(part)[0]) for part in parts), 1)
     batch = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype), task.data
+        lambda leaf: jax.ShapeDtypeStruct(
+            # Wider numbers come as JAX takes them, or it would warn of every one.
+            (rows, *leaf.shape[1:]),
+            jax.dtypes.canonicalize_dtype(leaf.dtype),
+        ),
+        task.data,
     )
     equations = jax.make_jaxpr(losses.value_and_grad(task.loss))(params, batch).jaxpr.eqns
     arrays = [variable.aval for equation in equations for variable in equation.outvars]
