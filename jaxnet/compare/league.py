@@ -202,7 +202,9 @@ def of_comparisons(comparisons: Mapping[str, Comparison]) -> League:
         baseline=first.baseline,
         scores=np.array([[_score(each, judging.maximised) for each in row] for row in answers]),
         verdicts=[[each.verdict for each in row] for row in answers],
-        differences=np.array([[_log_ratio(each, row[0]) for each in row] for row in answers]),
+        differences=np.array(
+            [[_log_ratio(each, row[0], judging.maximised) for each in row] for row in answers]
+        ),
         margin=judging.margin,
         level=judging.level,
     )
@@ -213,8 +215,12 @@ def _score(answer: Answer, maximised: bool) -> float:
     return -value if maximised else value
 
 
-def _log_ratio(answer: Answer, baseline: Answer) -> float:
-    """Give the log of how many times the baseline's value an optimizer's is, or is like."""
+def _log_ratio(answer: Answer, baseline: Answer, maximised: bool) -> float:
+    """Give the log of how many times the baseline's value an optimizer's is, or is like.
+
+    A difference is a share of the baseline's value, whose margin is that of a ratio; below zero is
+    better, whatever is.
+    """
     pair = answer.pair
     if pair is None:
         return math.nan
@@ -223,7 +229,10 @@ def _log_ratio(answer: Answer, baseline: Answer) -> float:
     estimate, size = pair.difference.estimate, abs(baseline.value.estimate)
     if pair.scale == "ratio":
         return math.log(estimate)
-    return estimate / size if size else math.copysign(math.inf, estimate) if estimate else 0.0
+    estimate = -estimate if maximised else estimate
+    if not size:
+        return math.copysign(math.inf, estimate) if estimate else 0.0
+    return math.copysign(math.log1p(abs(estimate / size)), estimate)
 
 
 def ranks(scores: Float[np.ndarray, "N A"]) -> Float[np.ndarray, "N A"]:

@@ -153,7 +153,7 @@ def pairs(record: Record, target: float) -> list[Pair]:
     protocol = record.protocol
     judging, share = protocol.judging, alpha(protocol)
     judged = values(record, "tuned", target)
-    scale = statistics.scale_of([each[np.isfinite(each)] for each in judged.values()])
+    scale = _scale(judged, protocol)
     sizes = {n: statistics.location(v, share, scale).estimate for n, v in judged.items()}
     compared = []
     for name, other in protocol.comparisons:
@@ -172,6 +172,13 @@ def pairs(record: Record, target: float) -> list[Pair]:
             )
         )
     return compared
+
+
+def _scale(judged: Mapping[str, Float[np.ndarray, " R"]], protocol: Protocol) -> Scale:
+    """Choose the scale of what is judged: what is maximised was turned round, and has no ratio."""
+    if protocol.judging.maximised:
+        return "difference"
+    return statistics.scale_of([values[np.isfinite(values)] for values in judged.values()])
 
 
 def _upright(interval: Interval, protocol: Protocol) -> Interval:
@@ -198,7 +205,7 @@ def answers(record: Record, target: float, pairs: list[Pair]) -> list[Answer]:
     judged = {
         phase: values(record, phase, target) for phase in ("tuned", "recommended", "customary")
     }
-    scale = statistics.scale_of([v[np.isfinite(v)] for v in judged["tuned"].values()])
+    scale = _scale(judged["tuned"], protocol)
     first, *others = (
         _worded(
             dataclasses.replace(

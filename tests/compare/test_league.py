@@ -4,14 +4,18 @@ import itertools
 import math
 
 import numpy as np
+import planted
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from jaxnet.compare import league
+from jaxnet.compare.comparison import of_record
 from jaxnet.compare.league import Tally
 from jaxnet.errors import InputError
+
+PLANTED = np.arange(1.0, 13.0)
 
 INF, NAN = math.inf, math.nan
 # Demsar (2006), table 6: areas under the curve of four classifiers on 14 data sets; one that he
@@ -344,3 +348,29 @@ def test_a_league_is_the_same_twice():
 def test_what_is_no_league_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         demsars(**changes)
+
+
+@pytest.mark.parametrize(
+    ("ends", "judging"),
+    [
+        ({"sgd": PLANTED, "good": PLANTED / 2}, {}),
+        ({"sgd": -PLANTED, "good": -2 * PLANTED}, {}),
+        ({"sgd": PLANTED, "good": 2 * PLANTED}, {"maximised": True}),
+        ({"sgd": -PLANTED, "good": -PLANTED / 2}, {"maximised": True}),
+    ],
+    ids=["ratios", "differences", "more is better", "more is better, below zero"],
+)
+def test_what_is_better_on_every_task_leads_whichever_way_it_is_judged(ends, judging):
+    tasks = {f"task {n}": of_record(planted.record(ends, **judging)) for n in range(8)}
+    together = league.of_comparisons(tasks)
+    assert set(together.verdicts) == {("baseline", "better")}
+    assert together.average_ranks.tolist() == [2, 1]
+    assert (together.differences[:, 1] < 0).all()
+    assert together.chances[1].better > 0.9
+    assert together.overall == ("baseline", "better")
+
+
+def test_comparisons_of_other_optimizers_make_no_league():
+    one, other = (planted.record({"sgd": PLANTED, name: PLANTED}) for name in ("a", "b"))
+    with pytest.raises(InputError, match=r"comparisons: expected sgd, a on every task, .* on two"):
+        league.of_comparisons({"one": of_record(one), "two": of_record(other)})
