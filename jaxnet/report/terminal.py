@@ -100,6 +100,7 @@ def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
         yield f"all pairs: {told} of {len(comparison.pairs)} told; the report has them in a matrix"
     if any(len(search.axes) > 1 for search in comparison.protocol.optimizers.values()):
         yield "the other hyperparameters to use stand in the report"
+    yield from (each.sentence for each in comparison.answers if each.verdict == "cannot run")
 
 
 def _brief(comparison: Comparison, width: int, rows: int) -> list[list[str]]:

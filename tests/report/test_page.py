@@ -21,7 +21,7 @@ from pages import chromium, framed, read
 from rich import cells
 
 from jaxnet import report, spaces
-from jaxnet.compare import Interval, compare
+from jaxnet.compare import Answer, Interval, compare
 from jaxnet.report import columns, page, pictures, style
 from jaxnet.storage import files
 
@@ -347,6 +347,13 @@ def test_what_needs_a_note_has_one(monkeypatch, capsys):
     first, second = done.answers
     done = dataclasses.replace(done, answers=[first, dataclasses.replace(second, evaluations=5e4)])
     assert f"{dear}, as a multiple of sgd's: lion 25\n" in shown(done, capsys, monkeypatch)
+
+
+def test_what_cannot_run_says_why_in_the_terminal(capsys):
+    done = written("alone")[0]
+    lost = Answer(optimizer="boom", verdict="cannot run", sentence="boom cannot run: no way.")
+    report.show(dataclasses.replace(done, answers=[*done.answers, lost]))
+    assert "boom cannot run: no way." in capsys.readouterr().out
 
 
 def test_the_terminal_may_know_ascii_only(monkeypatch):
