@@ -22,7 +22,7 @@ from jaxnet.storage import fingerprints
 
 Metrics = Mapping[str, Callable[[Any, Any], Any]]
 # Trials of a replicate unless told otherwise.
-_TRIALS, _TRIALS_OF_MANY = 12, 36
+_TRIALS, _TRIALS_OF_MANY = 16, 36
 # A run is measured no more often.
 _MEASURED = 100
 

@@ -148,7 +148,7 @@ def verdict(pair: Paired, alpha: float, margin: float, scale: Scale, size: float
 
     What fails more often is called that even if it is better where it lasts: it is of no use to
     whom it fails. "as good" takes an interval within the margin, and no more failures than the
-    baseline has.
+    baseline has; it goes before "better" and "worse", as such a difference does not matter.
 
     Args:
         pair: the comparison; alpha and scale: as it was made with.
@@ -166,12 +166,12 @@ def verdict(pair: Paired, alpha: float, margin: float, scale: Scale, size: float
     else:
         most = margin * abs(size) if math.isfinite(size) else math.nan
         same, least = 0.0, -most
+    if least <= low and high <= most and pair.only[0] <= pair.only[1]:
+        return "as good"
     if high < same:
         return "better"
     if low > same:
         return "worse"
-    if least <= low and high <= most and pair.only[0] <= pair.only[1]:
-        return "as good"
     return "not told apart"
 
 

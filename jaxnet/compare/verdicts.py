@@ -32,7 +32,7 @@ class Pair(NamedTuple):
         difference: how many times the other's value this one's is, or this minus the other's, of
             the replicates where neither failed. scale: which of the two.
         p_value: of both tests, of values and of failures, corrected for all pairs and looks: at
-            most the level where there is a verdict.
+            most the level where one is told from the other.
         only: in how many replicates this one alone failed, and in how many the other.
         smallest_told: the difference that such replicates tell in four of five comparisons.
         verdict: in two words.

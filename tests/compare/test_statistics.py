@@ -268,7 +268,7 @@ def test_verdict_test_and_interval_never_contradict_each_other(pairs, repeat, al
         assert not excludes
     if verdict == "as good":
         widest = 1 + margin if scale == "ratio" else 2 * margin
-        assert low <= same <= high <= widest
+        assert (1 / widest if scale == "ratio" else -widest) <= low <= high <= widest
         assert pair.only[0] <= pair.only[1]
     if not math.isnan(low):
         assert low <= estimate <= high
@@ -327,7 +327,7 @@ def test_extremes():
     """A last bit is told on either scale; the largest differences are still in order."""
     ones = np.ones(8)
     pair = statistics.paired(ones + 2**-52, ones, 0.05, "ratio")
-    assert statistics.verdict(pair, 0.05, 0.05, "ratio", 1.0) == "worse"
+    assert statistics.verdict(pair, 0.05, 0.0, "ratio", 1.0) == "worse"
     assert statistics.paired(ones, ones + 2**-52, 0.05, "ratio").difference.high < 1
     # Only on average, half a bit above: as a float the ratio would be 1.
     half = statistics.paired(ones + 2**-52 * (np.arange(8) != 0), ones, 0.05, "ratio")
@@ -445,14 +445,19 @@ def pair_of(low, high, only=(0, 0), p_failures=1.0):
     ("pair", "scale", "verdict"),
     [
         (pair_of(0.90, 0.99), "ratio", "better"),
-        (pair_of(1.01, 1.02), "ratio", "worse"),
+        (pair_of(1.01, 1.06), "ratio", "worse"),
+        # Told, and too small to matter.
+        (pair_of(1.01, 1.02), "ratio", "as good"),
+        (pair_of(0.96, 0.97), "ratio", "as good"),
+        (pair_of(0.96, 0.97, (1, 0)), "ratio", "better"),
         (pair_of(0.96, 1.05), "ratio", "as good"),
         (pair_of(1.00, 1.00), "ratio", "as good"),
         (pair_of(0.95, 1.00), "ratio", "not told apart"),
         (pair_of(1.00, 1.06), "ratio", "not told apart"),
         (pair_of(NAN, NAN), "ratio", "not told apart"),
         (pair_of(-9.0, -1.0), "difference", "better"),
-        (pair_of(0.1, 0.2), "difference", "worse"),
+        (pair_of(0.1, 0.6), "difference", "worse"),
+        (pair_of(0.1, 0.2), "difference", "as good"),
         # Within 5% of a baseline at -10.
         (pair_of(-0.5, 0.5), "difference", "as good"),
         (pair_of(-0.51, 0.5), "difference", "not told apart"),
@@ -461,7 +466,7 @@ def pair_of(low, high, only=(0, 0), p_failures=1.0):
         (pair_of(0.90, 0.99, (6, 0), 2**-5), "ratio", "better"),
         (pair_of(0.90, 0.99, (7, 0), 2**-6), "ratio", "fails more often"),
         (pair_of(1.01, 1.02, (0, 7), 2**-6), "ratio", "fails less often"),
-        (pair_of(1.01, 1.02, (5, 5), 1.0), "ratio", "worse"),
+        (pair_of(1.01, 1.20, (5, 5), 1.0), "ratio", "worse"),
         (pair_of(0.99, 1.01, (0, 3), 0.25), "ratio", "as good"),
         (pair_of(0.99, 1.01, (3, 0), 0.25), "ratio", "not told apart"),
     ],
