@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from jaxnet import losses
-from jaxnet.audit.mistakes import Case
+from jaxnet.audit.case import Case
 
 # Leaves up to this size are probed entry by entry, larger ones along this many random directions.
 _PROBE_ALL = 32

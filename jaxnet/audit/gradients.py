@@ -20,8 +20,8 @@ from jaxtyping import Array, Float, PyTree, Shaped
 
 from jaxnet import losses
 from jaxnet._guards import checks, versions
-from jaxnet.audit import finite, mistakes
-from jaxnet.audit.mistakes import Case, Gradient, Leaf, Mistake
+from jaxnet.audit import chain, finite, mistakes
+from jaxnet.audit.case import Case, Gradient, Leaf, Mistake, reduction
 from jaxnet.errors import InputError
 
 Verdict = Literal["right", "wrong", "undecided"]
@@ -406,10 +406,10 @@ class _Factor(NamedTuple):
 
 def _factors(case: Case) -> list[_Factor]:
     """Give the factors that have a meaning, in words; one number may have several."""
-    rows, outputs = case.rows, mistakes.averaged_outputs(case)
+    rows, outputs = case.rows, chain.averaged_outputs(case)
     named = []
     if rows > 1:
-        summed, averaged = _OF_ROWS[mistakes.reduction(case)]
+        summed, averaged = _OF_ROWS[reduction(case)]
         named += [_Factor(float(rows), summed), _Factor(1 / rows, averaged)]
     if outputs > 1:
         named += [
@@ -508,7 +508,7 @@ def _summary(case: Case, rows: list[Row]) -> str:
     if any(math.isnan(row.finite_differences) for row in rows):
         parts.append("Finite differences were too coarse to referee autodiff in every parameter.")
     wrong = [index for index, row in enumerate(rows) if row.verdict == "wrong"]
-    if wrong and not mistakes.activation_of(case.loss):
+    if wrong and chain.of_case(case) is None:
         parts.append("Layers were not examined: the loss is no BatchLoss of network.forward.")
     elif wrong:
         parts += _where_signals_go_wrong(rows)

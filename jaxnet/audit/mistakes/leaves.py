@@ -1,0 +1,90 @@
+"""Mistakes in one leaf, whatever the loss: misplaced, not summed, a regulariser left out.
+
+Shapes: N examples.
+"""
+
+import functools
+
+import jax
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from jaxnet import losses
+from jaxnet.audit.case import Case, Gradient, Mistake, Tier, close
+
+# Per-example gradients of more numbers than this are not formed.
+MOST = 2**24
+
+
+def unsummed(case: Case) -> Tier:
+    """Sums over the batch that were left out, or taken over something else."""
+    tier: Tier = {}
+    # A batch of one is its own sum.
+    for index, each in enumerate(_per_example(case) if case.rows > 1 else ()):
+        tier[index] = [Mistake("not summed over the batch", each)]
+        tier[index] += [
+            Mistake(f"not summed over the batch: example {row} alone", each[row])
+            for row in {0, case.rows - 1}
+        ]
+        if each.ndim == 2:
+            tier[index].append(
+                Mistake("summed over its entries instead of over the batch", each.sum(1))
+            )
+            for shape in ((), each.shape[1:]):
+                everything = np.full(shape, case.true[index].sum())
+                tier[index].append(Mistake("summed over its entries as well", everything))
+    return tier
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _example_gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list[Array]:
+    rows = jax.tree.map(lambda leaf: leaf[:, None], batch)
+    return jax.tree.leaves(jax.vmap(jax.grad(loss), in_axes=(None, 0))(params, rows))
+
+
+def _per_example(case: Case) -> list[Gradient]:
+    """Give the gradient of each example, [N, ...]; none where the loss is not made of them."""
+    try:
+        each = _example_gradients(case.loss, case.params, case.batch)
+    except Exception:  # a loss written for its own batch may fail in any way
+        return []
+    each = [np.asarray(leaf) for leaf in each]
+    totals = [np.asarray(leaf.sum(0)) for leaf in each]
+    adds_up = any(close(totals, case.true, scale) for scale in (1.0, float(case.rows)))
+    return each if adds_up else []
+
+
+def misplaced(case: Case) -> Tier:
+    """Leaves that hold the gradient of another parameter."""
+    return {
+        index: [
+            Mistake(f"the gradient of {other.name} instead", other.true)
+            for other in case.leaves
+            if other is not leaf and other.true.shape == leaf.claimed.shape and other.true.size >= 2
+        ]
+        for index, leaf in enumerate(case.leaves)
+    }
+
+
+def regularised(case: Case) -> Tier:
+    """A missing or doubled L2 or L1 term: what is left over is a multiple of it."""
+    tier: Tier = {}
+    for index, param in enumerate(map(np.asarray, jax.tree.leaves(case.params))):
+        claimed, true = case.claimed[index], case.true[index]
+        sizes = np.abs(param)
+        # Where all entries are of one size the two terms are one, and any constant fits.
+        if claimed.shape != true.shape or np.ptp(sizes) <= 1e-6 * sizes.max(initial=0):
+            continue
+        for name, term in (("L2", param), ("L1", np.sign(param))):
+            strength = multiple(claimed - true, term)
+            how = "missing or too weak" if strength < 0 else "counted twice or too strong"
+            text = f"{name} regulariser {how} (by {abs(strength):.4g} times "
+            text += "the parameter)" if name == "L2" else "its sign)"
+            mistake = Mistake(text, true + strength * term, fitted=True)
+            tier.setdefault(index, []).append(mistake)
+    return tier
+
+
+def multiple(total: Gradient, term: Gradient) -> float:
+    """Give how many times a term makes up a total best, by least squares."""
+    return np.vdot(term, total) / max(np.vdot(term, term), 1e-300)
