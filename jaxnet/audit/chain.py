@@ -104,7 +104,7 @@ def of_case(case: Case) -> Chain | None:
         weight, bias = np.asarray(layer.weight), np.asarray(layer.bias)
         x = np.asarray(x)
         z = x @ weight.T + bias
-        h = np.asarray(activation(z))
+        h = np.asarray(activation(jnp.asarray(z)))
         layers.append(Dense(weight, bias, activation, x, z, h, next(tree), next(tree)))
         x = h
     delta = np.asarray(_output_signal(loss, layers[-1].z, y)) / case.rows
