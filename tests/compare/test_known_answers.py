@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from scipy import optimize
+from scipy import optimize, stats
 
 from jaxnet import optimizers, spaces
 from jaxnet.compare import compare, statistics, verdicts
@@ -99,6 +99,37 @@ def test_momentum_accelerates_where_the_condition_is_bad(steep):
     momentum = answer_of(steep, "momentum")
     assert momentum.verdict == "better"
     assert momentum.pair.difference.high < 0.1
+
+
+def test_what_a_hyperparameter_explains_is_what_it_does():
+    """One that does nothing explains nothing; beside a rate that does all, little is left over."""
+
+    def make(learning_rate, inert):
+        del inert
+        return optax.sgd(learning_rate)
+
+    axes = {"learning_rate": spaces.log(1e-2, 1e0), "inert": spaces.linear(0.0, 1.0)}
+    entry = optimizers.Entry("mine", make, axes, {"learning_rate": 0.1, "inert": 0.5})
+    comparison = compare(
+        quadratic(1.0),
+        point,
+        None,
+        {"mine": entry},
+        steps=STEPS // 10,
+        tune={"mine": "all", "sgd": {"learning_rate": axes["learning_rate"]}},
+        budget=24,
+    )
+    effects, tuning = answer_of(comparison, "mine").effects, comparison.phase("tuning")["mine"]
+    # Worked out another way: a rank within its replicate, explained by the sixth its value is in.
+    losses = tuning.final("training").reshape(20, 24, -1).mean(axis=-1)
+    ranks = stats.rankdata(losses, axis=1)
+    for name, effect in effects.items():
+        tried = tuning.settings[name].reshape(20, 24, -1)[..., 0].ravel()
+        sixths = np.array_split(ranks.ravel()[np.argsort(tried, kind="stable")], 6)
+        between = sum(len(each) * (each.mean() - ranks.mean()) ** 2 for each in sixths)
+        assert effect == pytest.approx(between / np.sum((ranks - ranks.mean()) ** 2), abs=0.02)
+    assert effects["inert"] < 0.1
+    assert effects["learning_rate"] > 0.5
 
 
 def test_momentum_is_not_worse_where_there_is_nothing_to_accelerate():
