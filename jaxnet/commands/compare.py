@@ -15,7 +15,7 @@ from jaxnet import devices, network, optimizers, report, spaces, tables
 from jaxnet._guards import records, sizes
 from jaxnet._guards.defaults import BASELINE
 from jaxnet.commands import _interrupts, _run
-from jaxnet.commands.settings import Compare, Trials
+from jaxnet.commands.settings import Compare, Contest
 from jaxnet.compare import Problem, comparison, league, phases
 from jaxnet.compare.protocol import TIMES
 from jaxnet.errors import InputError
@@ -56,7 +56,7 @@ def starting(layers: Sequence[int]) -> Callable[[Any], PyTree]:
 
 
 def run(
-    settings: Trials,
+    settings: Contest,
     problem: Problem,
     folder: Path | None = None,
     on_progress: phases.OnProgress | None = None,
@@ -128,7 +128,7 @@ def main(settings: Compare) -> int:
     return compare(settings, of_table, folder, _run.shown("jaxnet compare"))
 
 
-def varied(settings: Trials, problems: Mapping[str, Problem]) -> dict[str, Problem]:
+def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, Problem]:
     """Give the problems at each length and batch size that the settings ask for.
 
     Raises:
@@ -160,7 +160,7 @@ def varied(settings: Trials, problems: Mapping[str, Problem]) -> dict[str, Probl
 
 
 def compare(
-    settings: Trials, make: Callable[[], Mapping[str, Problem]], folder: Path, command: str
+    settings: Contest, make: Callable[[], Mapping[str, Problem]], folder: Path, command: str
 ) -> int:
     """Make problems, compare on each and show what came out; give the exit code.
 

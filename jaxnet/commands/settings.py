@@ -109,7 +109,7 @@ class Predict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trials:
+class Contest:
     """What is tried in a comparison, of which task whatever.
 
     Args:
@@ -161,7 +161,7 @@ class Trials:
 
 
 @dataclass(frozen=True)
-class Compare(Trials):
+class Compare(Contest):
     """Hold optimizers against plain SGD, with the tuning of each in what is compared.
 
     60% of the rows train, 20% tune, 20% judge. The same command goes on where it was stopped.

@@ -20,7 +20,6 @@ from jaxnet.errors import FunctionError, InputError
 from jaxnet.spaces import Space
 from jaxnet.storage import fingerprints
 
-Metrics = Mapping[str, Callable[[Any, Any], Any]]
 # Trials of a replicate unless told otherwise.
 _TRIALS, _TRIALS_OF_MANY = 16, 36
 # A run is measured no more often.
@@ -53,7 +52,7 @@ class Problem:
     batch_size: int | None = None
     validation: PyTree = None
     test: PyTree = None
-    metrics: Metrics = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, training.Metric] = dataclasses.field(default_factory=dict)
     name: str = ""
     about: str = ""
 
@@ -93,7 +92,7 @@ class Heading:
                 raise InputError(f"{name}: expected words, got {text!r}")
 
 
-def more_is_better(by: str, maximised: bool | None, metrics: Metrics) -> bool:
+def more_is_better(by: str, maximised: bool | None, metrics: Mapping[str, training.Metric]) -> bool:
     """Give whether more of what is judged is better.
 
     Raises:
@@ -226,8 +225,8 @@ def check_size(
     sizes.check_comparison(len(searches), trials, tuning_seeds, replicates, steps)
 
 
-def task(problem: Problem, fast: bool | None) -> sweep.Task:
-    """Give the task that the optimizers share.
+def workload(problem: Problem, fast: bool | None) -> sweep.Workload:
+    """Give the workload that the optimizers share.
 
     Raises:
         InputError: functions, data or a length of runs that cannot be trained on.
@@ -250,7 +249,7 @@ def task(problem: Problem, fast: bool | None) -> sweep.Task:
             _check_scalar(what, function, params, name, part)
         if isinstance(problem.loss, losses.BatchLoss):
             _check_labels(problem.loss, params, name, part)
-    return sweep.Task(
+    return sweep.Workload(
         loss=problem.loss,
         init=problem.init,
         data=problem.data,
@@ -303,7 +302,7 @@ class Programs(NamedTuple):
 
 
 def programs(
-    task: sweep.Task, entries: Sequence[optimizers.Entry], searches: Mapping[str, Search]
+    workload: sweep.Workload, entries: Sequence[optimizers.Entry], searches: Mapping[str, Search]
 ) -> Programs:
     """Trace a step of every optimizer, the baseline first.
 
@@ -313,7 +312,7 @@ def programs(
     texts, unable = {}, {}
     for entry in entries:
         try:
-            texts[entry.name] = _program(entry, searches[entry.name], task)
+            texts[entry.name] = _program(entry, searches[entry.name], workload)
         except FunctionError as error:
             # Where it is the only one there is nothing to hold against the baseline.
             if entry is entries[0] or len(entries) == 2 + len(unable):
@@ -413,21 +412,26 @@ def _check_scalar(
         )
 
 
-def _program(entry: optimizers.Entry, search: Search, task: sweep.Task) -> str:
+def _program(entry: optimizers.Entry, search: Search, workload: sweep.Workload) -> str:
     """Give the program of a step and what is measured; refuse an optimizer that has none."""
 
     def step(setting: Any, key: Any, params: PyTree, batch: PyTree) -> Any:
-        optimizer = entry.build(setting, task.steps, key if entry.random else None)
+        optimizer = entry.build(setting, workload.steps, key if entry.random else None)
         start = training.start(optimizer, params)
-        state, loss = training.step(task.loss, optimizer, start, batch)
+        state, loss = training.step(workload.loss, optimizer, start, batch)
         judged = entry.evaluate(state.opt_state, state.params)
-        measured = [metric(judged, batch) for _, metric in task.metrics]
+        measured = [metric(judged, batch) for _, metric in workload.metrics]
         return loss, judged, measured, entry.evaluations(state.opt_state)
 
-    key, batch = jax.random.key(0), jax.tree.map(lambda leaf: leaf[: task.batch_size], task.data)
+    key, batch = (
+        jax.random.key(0),
+        jax.tree.map(lambda leaf: leaf[: workload.batch_size], workload.data),
+    )
     setting = dict(search.customary)
     try:
-        return jax.jit(step).lower(setting, key, jax.eval_shape(task.init, key), batch).as_text()
+        return (
+            jax.jit(step).lower(setting, key, jax.eval_shape(workload.init, key), batch).as_text()
+        )
     except Exception as error:
         raise FunctionError(
             f"optimizers: expected {entry.name} to be made of traced hyperparameters and to step "

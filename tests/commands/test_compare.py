@@ -11,7 +11,7 @@ from jaxnet.errors import InputError
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_of_accuracy_more_is_better():
-    tried = settings.Trials(
+    tried = settings.Contest(
         optimizers=("sgd", "adam"), by="accuracy", replicates=6, budget=2, tuning_seeds=1
     )
     problem = compare.table("iris", "target", (4,))
@@ -42,4 +42,4 @@ def test_what_one_of_many_tasks_cannot_do_is_refused_before_any_is_compared(
     problems = {"iris": compare.table("iris", "target", (4,)), "bowl": bowl}
     monkeypatch.setattr(compare, "run", None)
     with pytest.raises(InputError, match=words):
-        compare.compare(settings.Trials(**asked), lambda: problems, tmp_path, "")
+        compare.compare(settings.Contest(**asked), lambda: problems, tmp_path, "")

@@ -292,7 +292,7 @@ def test_settings_from_python_are_checked_too():
         train.run(Train("iris", epochs="many"))
     task = compare.table("iris", "target", (4,))
     with pytest.raises(InputError, match="replicates: expected at most 10,000"):
-        compare.run(settings.Trials(replicates=10**9), task)
+        compare.run(settings.Contest(replicates=10**9), task)
 
 
 def test_a_number_that_python_has_too_is_the_same_there():
@@ -300,7 +300,7 @@ def test_a_number_that_python_has_too_is_the_same_there():
     words = ("tune", "budget", "budget_of", "pairs", "by", "until", "baseline")
     numbers = ("tuning_seeds", "replicates", "seed", "margin")
     for kind, function, names in (
-        (settings.Trials, comparison.compare, words + numbers),
+        (settings.Contest, comparison.compare, words + numbers),
         (Train, tables.split, ("validation", "test", "seed", "task")),
         (Train, fitting.fit, ("seed", "patience")),
     ):

@@ -1013,12 +1013,12 @@ def test_a_damaged_comparison_is_refused(result, tmp_path):
 def test_the_time_of_a_step_is_of_the_fastest_tile():
     """The first tile of a process warms it up, and is no part of an optimizer's own time."""
     ticks = iter([9.0, 3.0])
-    task = sweep.Task(None, None, (np.zeros(8),), 4, 10, (2, 4, 6, 8, 10))
+    task = sweep.Workload(None, None, (np.zeros(8),), 4, 10, (2, 4, 6, 8, 10))
     shape = sweep.Tile(2, 2)
     bench = phases.Bench(task, shape, None, None, planned=0, verified="")
     empty = np.zeros((1, 5))
     swept = sweep.Swept(empty, {}, {}, np.array([-1]), np.array([10]))
-    taken = [sweep.Seconds(0.5, np.array([next(ticks)])) for _ in range(2)]
+    taken = [sweep.Timing(0.5, np.array([next(ticks)])) for _ in range(2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "run", lambda *a, **k: (swept, taken.pop(0)))
         for phase in ("tuning", "judging"):
