@@ -221,19 +221,14 @@ def tune(
     search, seeds = protocol.optimizers[entry.name], protocol.seeds()[replicates, 1:]
     drawn = search.first(protocol.seed, replicates)
     points, parts = drawn, [_try(bench, entry, search, seeds, drawn, (replicates.start, 0))]
-    scores = _scores(parts[0], drawn.shape)
+    scores = parts[0].scores()
     for stage in range(1, len(search.stages)):
         drawn = search.further(protocol.seed, replicates, points, scores, stage)
         at = replicates.start, points.shape[1]
         parts.append(_try(bench, entry, search, seeds, drawn, at))
         points = np.concatenate([points, drawn], axis=1)
-        scores = np.concatenate([scores, _scores(parts[-1], drawn.shape)], axis=1)
+        scores = np.concatenate([scores, parts[-1].scores()], axis=1)
     return parts[0].joined(*parts[1:]), search.best(points, scores)
-
-
-def _scores(runs: Runs, shape: tuple[int, ...]) -> Float[np.ndarray, "R K"]:
-    """Give the mean loss of each trial over its seeds, of runs in the order of `_trials`."""
-    return runs.final(runs.tuned_on).reshape(shape[0], -1, shape[1]).mean(axis=1)
 
 
 def _trials(
