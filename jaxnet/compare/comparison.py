@@ -137,7 +137,7 @@ def compare(
             time.
         level: how often any verdict may be given in a comparison without a difference, at all
             looks together. margin: the share within which another is as good.
-        title: of the report.
+        title: of the report; what is held against what where empty.
         command: that repeats it, for the report to say.
         folder: where what is done is kept; the same call then goes on from there.
         on_progress: told after each tile of runs.
@@ -174,7 +174,7 @@ def compare(
         looks=(replicates,),
     )
     work = _Work(inputs.workload(problem, fast), entries, searches, folder, on_progress)
-    heading = inputs.Heading(title, command)
+    heading = inputs.Heading(title or f"Optimizers against {verdicts.in_words(baseline)}", command)
     return _compare(work, tuning, judging, seed=seed, until=until, heading=heading)
 
 

@@ -863,7 +863,9 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
     try:
         tile, record = arrays.read(path)
         if record != own:
-            raise InputError(f"{path}: expected a tile of {own}, got one of {record}")
+            raise InputError(
+                f"{path}: expected a tile of {own}, got one of {record}; make it again"
+            )
     except InputError as error:
         warnings.warn(f"a tile is done again: {error}", RuntimeWarning, stacklevel=2)
         return None

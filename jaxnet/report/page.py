@@ -136,7 +136,7 @@ def _caveats(every: Iterable[str]) -> str:
 
 def _titles(baseline: str) -> dict[str, str]:
     """What each verdict says of those that have it."""
-    baseline = "plain SGD" if baseline == "sgd" else baseline
+    baseline = verdicts.in_words(baseline)
     return {
         "better": f"Better than {baseline}",
         "fails less often": "Fails less often",

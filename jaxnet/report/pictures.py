@@ -164,7 +164,7 @@ def _differences(comparison: Comparison) -> Iterator[Plot]:
     ax.set_xlabel(f"← {ends[0]}{gap}{how}{gap}{ends[1]} →")
     yield Plot(
         "differences",
-        f"Who beats {'plain SGD' if protocol.baseline == 'sgd' else protocol.baseline}",
+        f"Who beats {verdicts.in_words(protocol.baseline)}",
         f"Each row is one optimizer's {how}, replicate by replicate where neither failed: the mark "
         "is the estimate, the line its interval, which holds for all rows at once. Filled marks "
         "are told apart; hollow circles are not. What points over an edge goes on beyond it, or "

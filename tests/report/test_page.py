@@ -307,7 +307,7 @@ def test_the_terminal_shows_one_table_within_80_columns(names, width, monkeypatc
     assert len(rows) == min(len(names), 20)
     assert ("and 29 more, which the report has" in lines) == (names is LONG)
     first = head.index("verdict")
-    folded = "".join(line[:first].strip() for line in lines[4 : lines.index("", 4)])
+    folded = "".join(line[:first].strip() for line in lines[3 : lines.index("", 3)])
     for answer, row in zip(done.answers[:20], rows, strict=True):
         assert answer.optimizer in folded
         assert row[first:].startswith(answer.verdict)
