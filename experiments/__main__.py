@@ -20,12 +20,12 @@ def main(output: Path = Path("results")) -> None:
     print("\n")
     regression.main(output=output / "regression.png")
     print("\n")
-    trials = settings.Trials(optimizers=("momentum", "adam"))
+    contest = settings.Contest(optimizers=("momentum", "adam"))
     folder = output / "optimizers"
     with report.progress("run") as on_progress:
-        result = compare.run(trials, tasks.TASKS["digits"](), folder, on_progress)
+        result = compare.run(contest, tasks.TASKS["digits"](), folder, on_progress)
     report.write_page(result, folder / "report.html")
-    compare.show(result, folder, trials.rows)
+    compare.show(result, folder, contest.rows)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,6 @@ def _settings(arguments: list[str]) -> object:
             "tyro: expected this package, which reads the command line, got none; run pip install "
             "'jaxnet-lab[commands]'"
         ) from error
-    from jaxnet._guards import records
     from jaxnet.commands import _run, settings
 
     kinds = (settings.Train, settings.Predict, settings.Compare, settings.Audit)
@@ -65,7 +64,7 @@ def _settings(arguments: list[str]) -> object:
     parsed = _run.parse(
         functools.reduce(operator.or_, commands), "jaxnet", arguments, help_of, description=_ABOUT
     )
-    records.check(parsed)
+    settings.check(parsed)
     return parsed
 
 

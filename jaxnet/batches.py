@@ -48,7 +48,7 @@ def shuffle(rows: int, seed: int, epoch: int) -> Int32[np.ndarray, " N"]:
         InputError: a negative seed.
     """
     if seed < 0:
-        raise InputError(f"seed: expected at least 0, got {seed}")
+        raise InputError(f"seed: expected at least 0, got {seed}; give another")
     return np.random.default_rng([seed, epoch]).permutation(rows).astype(np.int32)
 
 

@@ -63,12 +63,16 @@ def is_fast(asked: bool | None) -> bool:
     """
     unknown = [name for name in os.environ if name.startswith("JAXNET_") and name != _SWITCH]
     if unknown:
-        raise InputError(f"{unknown[0]}: expected {_SWITCH}, the one variable there is; rename it")
+        raise InputError(
+            f"{unknown[0]}: expected {_SWITCH}, the one variable there is, got this; rename it"
+        )
     switch = os.environ.get(_SWITCH, "1")
     if switch not in ("0", "1"):
         raise InputError(f"{_SWITCH}: expected 1 or 0, got {switch!r}; unset it for 1")
     if not isinstance(asked, bool | None):
-        raise InputError(f"fast: expected True or False, or None for {_SWITCH}, got {asked!r}")
+        raise InputError(
+            f"fast: expected True or False, or None for {_SWITCH}, got {asked!r}; give one"
+        )
     return switch == "1" if asked is None else asked
 
 

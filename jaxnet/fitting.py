@@ -370,7 +370,7 @@ def _streamed(job: _Job, progress: Progress, data: streams.Stream) -> Iterator[t
             yield sized, chunk
             steps += count
         if sized is None or chunk is None:
-            raise InputError(f"data: expected batches in epoch {epoch}, got none")
+            raise InputError(f"data: expected batches in epoch {epoch}, got none; give some")
         yield sized, chunk._replace(offset=steps, stop=0, ends=True)
         steps = 0
 

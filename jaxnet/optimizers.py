@@ -99,7 +99,8 @@ def make(optimizer: Any, hyperparameters: Mapping[str, Any]) -> optax.GradientTr
         ) from error
     if not _is_made(result):
         raise InputError(
-            f"optimizer: expected a function that makes an optimizer, got one of {result!r}"
+            f"optimizer: expected a function that makes an optimizer, got one of "
+            f"{result!r}; return what optax makes"
         )
     return result
 
@@ -192,7 +193,9 @@ class Entry:
         if isinstance(tune, str):
             words: Mapping[str, Space] = {"rate": rate, "all": self.space}
             if tune not in words:
-                raise InputError(f'tune: expected "rate", "all" or axes by name, got {tune!r}')
+                raise InputError(
+                    f'tune: expected "rate", "all" or axes by name, got {tune!r}; give one of them'
+                )
             return words[tune]
         for name in tune:
             self._check(name)
@@ -201,7 +204,9 @@ class Entry:
             for name, axis in tune.items()
         }
         if (lowest := min(axes["learning_rate"].values)) <= 0:
-            raise InputError(f"tune: expected learning rates above 0, got {lowest:g}")
+            raise InputError(
+                f"tune: expected learning rates above 0, got {lowest:g}; give other bounds"
+            )
         return axes
 
     def _check(self, name: str) -> None:

@@ -48,7 +48,7 @@ class Axis:
                 "linear": "two finite numbers, rising",
                 "choice": "numbers, rising, at least one",
             }
-            raise InputError(f"{self.scale}: expected {words[self.scale]}, got {values}")
+            raise InputError(f"{self.scale}: expected {words[self.scale]}, got {values}; give such")
 
     def at(self, points: Float[np.ndarray, "*R"]) -> Float[np.ndarray, "*R"]:
         """Give the values at points of the axis."""

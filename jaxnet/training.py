@@ -57,7 +57,7 @@ class Step(NamedTuple):
     after: State
 
 
-Record = Callable[[Step], Any]
+Recorder = Callable[[Step], Any]
 
 
 def value(step: Step) -> Float[Array, ""]:
@@ -75,7 +75,7 @@ def step(
     optimizer: optax.GradientTransformation,
     state: State,
     batch: PyTree[Shaped[Array | np.ndarray, "B ..."]],
-    record: Record = value,
+    record: Recorder = value,
 ) -> tuple[State, PyTree]:
     """Take one gradient step; give the new state and what `record` makes of the step.
 
@@ -141,7 +141,7 @@ def run(
     state: State,
     data: PyTree[Shaped[Array | np.ndarray, "N ..."]],
     order: Int32[Array | np.ndarray, "T B"],
-    record: Record = value,
+    record: Recorder = value,
 ) -> tuple[State, PyTree]:
     """Scan `step` over the order; give the last state and the records, each with axis T first."""
 
@@ -215,7 +215,7 @@ def begin(optimizer: optax.GradientTransformation, params: PyTree) -> Run:
 
 
 def advance(
-    plan: Plan, run: Run, batch: PyTree, *, t: Any, record: Record = value
+    plan: Plan, run: Run, batch: PyTree, *, t: Any, record: Recorder = value
 ) -> tuple[Run, PyTree]:
     """Take step t of a run of a plan that is made, and add it to what is measured next."""
 
@@ -273,7 +273,7 @@ def train(
     data: PyTree[Shaped[Array | np.ndarray, "N ..."]],
     order: Int32[Array | np.ndarray, "T B"],
     *,
-    record: Record = value,
+    record: Recorder = value,
     hyperparameters: Mapping[str, Any] | None = None,
 ) -> tuple[State, PyTree]:
     """Check the input, then train in one compiled program.
@@ -314,7 +314,7 @@ def train(
 
 
 def attempt(
-    plan: Plan, numbers: Mapping[str, Any], problem: tuple[PyTree, PyTree, Any], record: Record
+    plan: Plan, numbers: Mapping[str, Any], problem: tuple[PyTree, PyTree, Any], record: Recorder
 ) -> tuple[State, PyTree, str]:
     """Take all steps from params over data by an order; say why not all was finite, or nothing."""
     taken = functools.partial(_program(plan, record).call, *problem, numbers)
@@ -343,7 +343,7 @@ def looking(plan: Plan) -> Callable[[Mapping[str, Any], State, PyTree], Step]:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(plan: Plan, record: Record) -> verify.Program:
+def _program(plan: Plan, record: Recorder) -> verify.Program:
     """Make the program of so many steps of an order; it tells whether all was finite."""
     once = plan.traced_once()
 

@@ -1,9 +1,10 @@
 """Comparisons made up, for what draws and tells them: their answers are those of their runs."""
 
 import numpy as np
+from planted import judging
 
 from jaxnet import spaces
-from jaxnet.compare import Comparison, Judging, Log, Protocol, Record, Runs, Search, Seconds, Tuning
+from jaxnet.compare import Comparison, Log, Protocol, Record, Runs, Search, Seconds, Tuning
 from jaxnet.compare import comparison as comparisons
 from jaxnet.devices import Provenance
 
@@ -72,17 +73,18 @@ def all_runs(name, index, axes, replicates, judged, failing):
 
 
 def comparison(
-    names=NAMES[:7], replicates=REPLICATES, judged="test", lost=(), axes=RATE, **judging
+    names=NAMES[:7], replicates=REPLICATES, judged="test", lost=(), axes=RATE, **others
 ) -> Comparison:
     """Give a comparison; of the optimizers in `lost` three in four replicates fail."""
     rows = {"training": 100, "validation": 50, "test": 60}
     rows = {part: rows[part] for part in [*rows][: 1 + [*rows].index(judged)]}
     customary = {name: float(axis.at(np.array(0.25))) for name, axis in axes.items()}
     search = Search(axes, customary, TRIALS)
+    tuned_on = "training" if judged == "training" else "validation"
     protocol = Protocol(
         optimizers=dict.fromkeys(names, search),
-        tuning=Tuning("training" if judged == "training" else "validation", TUNING_SEEDS),
-        judging=Judging(judged, **{"looks": (replicates,)} | judging),
+        tuning=Tuning(tuned_on, TUNING_SEEDS, "trials"),
+        judging=judging(judged, replicates, **others),
         seed=0,
         steps=2000,
         batch_size=50,

@@ -12,6 +12,13 @@ RATES = (0.1, 0.2, 0.4)
 STEPS = np.array([5, 10])
 
 
+def judging(data, replicates, **others):
+    """How replicates are judged: by the loss, at one look, as `compare` has it, but for others."""
+    usual = {"by": "loss", "maximised": False, "target": None, "pairs": "baseline"}
+    usual |= {"level": 0.05, "margin": 0.05, "looks": (replicates,)}
+    return Judging(data, **usual | others)
+
+
 def runs(protocol, name, phase, ends, trials=1):
     """Runs that end at these losses, ten higher halfway; an infinite one diverged at step 7.
 
@@ -40,19 +47,19 @@ def runs(protocol, name, phase, ends, trials=1):
     )
 
 
-def record(ends, tuning=(2.0, 1.0, 1.05), **judging):
+def record(ends, tuning=(2.0, 1.0, 1.05), **others):
     """The record of a comparison of these final losses by optimizer, the baseline first.
 
     Args:
         ends: one loss of each replicate, by optimizer. tuning: the score of each trial.
-        judging: fields of `Judging` other than its data and looks.
+        others: fields of `Judging` other than its data and looks.
     """
     replicates = len(next(iter(ends.values())))
     search = Search({"learning_rate": spaces.log(0.1, 0.4)}, {"learning_rate": 0.2}, len(RATES))
     protocol = Protocol(
         optimizers=dict.fromkeys(ends, search),
-        tuning=Tuning("training", 2),
-        judging=Judging("training", **({"looks": (replicates,)} | judging)),
+        tuning=Tuning("training", 2, "trials"),
+        judging=judging("training", replicates, **others),
         seed=0,
         steps=10,
         batch_size=1,

@@ -23,10 +23,10 @@ from experiments.benchmark.work import (
     Optimizer,
     Size,
     crossed,
-    digits_task,
+    digits_workload,
     ensemble,
     loss,
-    task_of,
+    workload_of,
 )
 from jaxnet import optimizers
 from jaxnet.compare import sweep
@@ -42,12 +42,12 @@ class Case(NamedTuple):
     """Runs of one network.
 
     Attributes:
-        name: of it. task: what is trained. runs: how many.
+        name: of it. workload: what is trained. runs: how many.
         often: how many times as many rounds as others it takes, for being short.
     """
 
     name: str
-    task: sweep.Task
+    workload: sweep.Workload
     runs: int
     often: int = 1
 
@@ -70,12 +70,12 @@ class Case(NamedTuple):
 
 def cases(size: Size) -> tuple[list[Case], list[str]]:
     """Give what is trained, and a note of each library that is missing for it."""
-    tiny = notebooks.task("regression", regression.LOSS)
+    tiny = notebooks.workload("regression", regression.LOSS)
     chosen = [
-        Case("classifier", notebooks.task("classifier", classifier.LOSS), 16_384),
+        Case("classifier", notebooks.workload("classifier", classifier.LOSS), 16_384),
         Case("regression", tiny, 2048, often=20),
         Case("regression", tiny, 16_384, often=4),
-        Case("digits", digits_task(3), 64),
+        Case("digits", digits_workload(3), 64),
         Case("784-128-10", _wide(), 16),
     ]
     others = {
@@ -93,14 +93,14 @@ def cases(size: Size) -> tuple[list[Case], list[str]]:
     return chosen, peers.left_out(missing)
 
 
-def _wide() -> sweep.Task:
+def _wide() -> sweep.Workload:
     rng = np.random.default_rng(0)
     data = rng.random((2048, 784), np.float32), rng.integers(0, 10, 2048).astype(np.int32)
     init = functools.partial(jaxnet.init, sizes=(784, 128, 10))
-    return task_of(loss(Model()), init, data, 64, 1)
+    return workload_of(loss(Model()), init, data, 64, 1)
 
 
-def flax_convolution() -> sweep.Task:
+def flax_convolution() -> sweep.Workload:
     """Give a convolution of Flax NNX on small images: 3x3, pooled, and a linear layer."""
     from flax import nnx
 
@@ -119,7 +119,7 @@ def flax_convolution() -> sweep.Task:
     graph = nnx.graphdef(network(jax.random.key(0)))
     rng = np.random.default_rng(0)
     data = rng.random((512, 8, 8, 1), np.float32), rng.integers(0, 10, 512).astype(np.int32)
-    return _task(
+    return _workload(
         lambda params, x: nnx.merge(graph, params)(x),
         lambda key: nnx.state(network(key)),
         optax.losses.softmax_cross_entropy_with_integer_labels,
@@ -128,7 +128,7 @@ def flax_convolution() -> sweep.Task:
     )
 
 
-def equinox_gru() -> sweep.Task:
+def equinox_gru() -> sweep.Workload:
     """Give a recurrent network of Equinox on sequences of 12, and a linear layer."""
     import equinox as eqx
 
@@ -148,7 +148,7 @@ def equinox_gru() -> sweep.Task:
 
     static = eqx.partition(Network(jax.random.key(0)), eqx.is_inexact_array)[1]
     rng = np.random.default_rng(0)
-    return _task(
+    return _workload(
         lambda params, x: eqx.combine(params, static)(x),
         lambda key: eqx.filter(Network(key), eqx.is_inexact_array),
         optax.losses.l2_loss,
@@ -157,14 +157,14 @@ def equinox_gru() -> sweep.Task:
     )
 
 
-def _task(
+def _workload(
     forward: Callable[[Any, Array], Array],
     init: Callable[[Array], PyTree],
     example_loss: Callable[..., Array],
     data: tuple[np.ndarray, np.ndarray],
     epochs: int,
-) -> sweep.Task:
-    return task_of(jaxnet.BatchLoss(forward, example_loss), init, data, 32, epochs)
+) -> sweep.Workload:
+    return workload_of(jaxnet.BatchLoss(forward, example_loss), init, data, 32, epochs)
 
 
 def paths() -> dict[str, sweep.Fast]:
@@ -189,31 +189,31 @@ def _words(option: str) -> str:
 def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
     """Give the ways to make a case's runs, and notes of those that compute something else."""
     trials, entry = case.trials, optimizers.entry(optimizer)
-    task = case.task._replace(data=jax.device_put(case.task.data))
+    workload = case.workload._replace(data=jax.device_put(case.workload.data))
     whole = sweep.fast(True)
-    own = sweep.tile(task, case.runs, case.together)
+    own = sweep.tile(workload, case.runs, case.together)
     spread = {ALONE: 1, EVERYWHERE: jax.local_device_count()}
     chosen = {
-        name: (whole, sweep.tile(task, case.runs, case.together, count))
+        name: (whole, sweep.tile(workload, case.runs, case.together, count))
         for name, count in spread.items()
         if count != (own.devices or jax.local_device_count())
     } | {name: (path, own) for name, path in paths().items()}
     sweeps: dict[str, Way] = {}
     notes = []
     for name, (path, shape) in chosen.items():
-        pathed = task._replace(fast=path)
+        pathed = workload._replace(fast=path)
         if sweep.verified(pathed, shape)[0] == pathed:
             sweeps[name] = functools.partial(_losses, pathed, entry, trials, shape)
         else:
             notes.append(f"{case.title}, {name}: does not agree with NumPy, left out.")
-    vmap = peers.plain_vmap(ensemble(case.task, Model(), optimizer, trials))
+    vmap = peers.plain_vmap(ensemble(case.workload, Model(), optimizer, trials))
     return vmap | sweeps, notes
 
 
 def _losses(
-    task: sweep.Task, entry: optimizers.Entry, trials: sweep.Trials, shape: sweep.Tile
+    workload: sweep.Workload, entry: optimizers.Entry, trials: sweep.Trials, shape: sweep.Tile
 ) -> np.ndarray:
-    return sweep.run(task, entry, trials, shape)[0].loss
+    return sweep.run(workload, entry, trials, shape)[0].loss
 
 
 def table(optimizer: Optimizer, groups: dict[str, Group]) -> Table:

@@ -10,7 +10,7 @@ from experiments.benchmark.work import (
     Size,
     Work,
     crossed,
-    digits_task,
+    digits_workload,
     ensemble,
     weight_flops,
 )
@@ -24,7 +24,7 @@ TOGETHER = ("plain vmap", "torch.func", "joblib")
 
 def work_of(optimizer: Optimizer, trials: sweep.Trials) -> Work:
     """Give runs on digits."""
-    return ensemble(digits_task(), Model(), optimizer, trials)
+    return ensemble(digits_workload(), Model(), optimizer, trials)
 
 
 def single_ways(work: Work) -> tuple[dict[str, Way], list[str]]:
@@ -62,7 +62,7 @@ def many_runs(size: Size) -> Section:
         RuntimeError: a peer whose losses differ.
     """
     groups, claims, left_out = [], {}, []
-    operations = digits_task().steps * digits_task().batch_size * weight_flops(DIGITS)
+    operations = digits_workload().steps * digits_workload().batch_size * weight_flops(DIGITS)
     for optimizer in list(RATES)[: 1 if size.quick else None]:
         trials = crossed(size.digits_seeds, RATES[optimizer])
         work = work_of(optimizer, trials)
@@ -70,7 +70,7 @@ def many_runs(size: Size) -> Section:
             peers.single_runs(work, ("torch", "train")) if size.quick else single_ways(work)
         )
         together, _ = peers.many_runs(work, ("torch", "vmap"))
-        ways |= together | {peers.SWEEP: peers.sweeping(digits_task(), optimizer, trials)}
+        ways |= together | {peers.SWEEP: peers.sweeping(digits_workload(), optimizer, trials)}
         beside = peers.scikit_learn_runs(work, together=not size.quick) | machine.products()
         title = f"One of {len(trials.seeds):,} runs on digits, {optimizer}"
         group = compare(title, ways, size.slow_rounds, beside)

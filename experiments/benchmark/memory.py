@@ -6,7 +6,7 @@ from typing import Any
 from experiments import classifier
 from experiments.benchmark import digits, machine, notebooks, peers
 from experiments.benchmark.timing import Section, Table
-from experiments.benchmark.work import RATES, Size, crossed, digits_task
+from experiments.benchmark.work import RATES, Size, crossed, digits_workload
 
 _ALONE = "none: data, JAX and this benchmark"
 _ONE = {
@@ -36,7 +36,7 @@ def many_runs(package: str, seeds: int) -> None:
     """Make runs of 16 learning rates of each seed on digits."""
     trials = crossed(seeds, RATES["adam"])
     if package == "sweep":
-        peers.sweeping(digits_task(), "adam", trials)()
+        peers.sweeping(digits_workload(), "adam", trials)()
     else:
         ways, _ = peers.many_runs(digits.work_of("adam", trials), [package])
         for way in ways.values():
@@ -46,7 +46,7 @@ def many_runs(package: str, seeds: int) -> None:
 def tiny_runs(seeds: int) -> None:
     """Make runs of the classifier notebook, 16 learning rates of each seed."""
     trials = crossed(seeds, notebooks.RATES["classifier"])
-    peers.sweeping(notebooks.task("classifier", classifier.LOSS), "sgd", trials)()
+    peers.sweeping(notebooks.workload("classifier", classifier.LOSS), "sgd", trials)()
 
 
 def _peak(make: Callable[..., None], *arguments: Any, cores: int | None = None) -> int:

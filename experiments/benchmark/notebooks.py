@@ -15,7 +15,7 @@ import jaxnet
 from experiments import Dtype, classifier, precision, regression
 from experiments.benchmark import peers
 from experiments.benchmark.timing import Section, Way, compare
-from experiments.benchmark.work import Model, Size, Work, crossed, ensemble, single, task_of
+from experiments.benchmark.work import Model, Size, Work, crossed, ensemble, single, workload_of
 from jaxnet import losses, optimizers
 from jaxnet.compare import sweep
 
@@ -41,11 +41,11 @@ def work_of(name: str, dtype: Dtype, loss: losses.Loss | jaxnet.Rule) -> Work:
     return single(params, data, "sgd", rate, epochs, rows, MODELS[name], loss)
 
 
-def task(name: str, loss: losses.Loss | jaxnet.Rule) -> sweep.Task:
-    """Give a notebook as a task, from starts drawn by seed."""
+def workload(name: str, loss: losses.Loss | jaxnet.Rule) -> sweep.Workload:
+    """Give a notebook as a workload, from starts drawn by seed."""
     work = work_of(name, "float32", loss)
     init = functools.partial(jaxnet.init, sizes=SIZES[name])
-    return task_of(loss, init, work.data, len(work.data[0]), work.epochs)
+    return workload_of(loss, init, work.data, len(work.data[0]), work.epochs)
 
 
 def numpy_classifier(work: Work) -> Float[np.ndarray, " T"]:
@@ -164,7 +164,7 @@ def many_runs(size: Size) -> Section:
     """
     groups, claims, notes = [], {}, []
     for title, name, loss, loop, packages in _SETTINGS:
-        trained, trials = task(name, loss), crossed(size.tiny_seeds, RATES[name])
+        trained, trials = workload(name, loss), crossed(size.tiny_seeds, RATES[name])
         work = ensemble(trained, MODELS[name], "sgd", trials)
         loops = _loop(loop, work) | peers.single_runs(work, packages)[0]
         together, missing = peers.many_runs(work, (*packages, "vmap"))

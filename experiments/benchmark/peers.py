@@ -228,11 +228,14 @@ _SINGLE: dict[str, Callable[[Work], dict[str, Way]]] = {
 _MANY: dict[str, Callable[[Work], dict[str, Way]]] = {"torch": torch_func, "vmap": plain_vmap}
 
 
-def sweeping(task: sweep.Task, optimizer: str, trials: sweep.Trials) -> Way:
+def sweeping(workload: sweep.Workload, optimizer: str, trials: sweep.Trials) -> Way:
     """Make the runs by `sweep`, on all devices, of data that is on one as the peers' is."""
-    task = task._replace(data=jax.device_put(task.data))
-    entry, shape = optimizers.entry(optimizer), sweep.tile(task, len(trials.seeds), RATES_TOGETHER)
-    return lambda: sweep.run(task, entry, trials, shape)[0].loss
+    workload = workload._replace(data=jax.device_put(workload.data))
+    entry, shape = (
+        optimizers.entry(optimizer),
+        sweep.tile(workload, len(trials.seeds), RATES_TOGETHER),
+    )
+    return lambda: sweep.run(workload, entry, trials, shape)[0].loss
 
 
 def scikit_learn(

@@ -12,7 +12,7 @@ import jax
 from experiments import classifier
 from experiments.benchmark import machine, notebooks, peers
 from experiments.benchmark.timing import Section, Table, Way, exponent, interleaved
-from experiments.benchmark.work import RATES, Size, crossed, digits_task, random_work
+from experiments.benchmark.work import RATES, Size, crossed, digits_workload, random_work
 
 BATCH_SIZE, WIDTH_ROWS = 128, 1280
 _ROUNDS = 3
@@ -62,14 +62,14 @@ def _epoch(sizes: Sequence[int], count: int, way: str) -> Way:
 
 def _runs(count: int) -> Way:
     trials = crossed(-(-count // 16), notebooks.RATES["classifier"]).first(count)
-    return peers.sweeping(notebooks.task("classifier", classifier.LOSS), "sgd", trials)
+    return peers.sweeping(notebooks.workload("classifier", classifier.LOSS), "sgd", trials)
 
 
 def make(axis: str, size: int, way: str) -> Way:
     """Give what is made at one size of an axis, by jaxnet or by PyTorch; `devices` are there."""
     return {
         "runs": lambda: _runs(size),
-        "devices": lambda: peers.sweeping(digits_task(), "sgd", crossed(16, RATES["sgd"])),
+        "devices": lambda: peers.sweeping(digits_workload(), "sgd", crossed(16, RATES["sgd"])),
         "rows": lambda: _epoch((64, 64, 10), size, way),
         "width": lambda: _epoch((64, size, size, 10), WIDTH_ROWS, way),
     }[axis]()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from experiments.benchmark import machine, peers
 from experiments.benchmark.timing import Group, Section, Timing, interleaved
-from experiments.benchmark.work import RATES, Size, digits_task
+from experiments.benchmark.work import RATES, Size, digits_workload
 from jaxnet import optimizers
 from jaxnet.compare import sweep
 
@@ -59,9 +59,9 @@ def compiling(size: Size) -> Section:
 
 def compile_seconds(optimizer: str) -> float:
     """Give the seconds to trace and compile a tile of 256 runs, where it is not compiled yet."""
-    task = digits_task()
-    shape = sweep.tile(task, 256, peers.RATES_TOGETHER)
-    return sweep.compiled(task, optimizers.entry(optimizer), ["learning_rate"], shape).seconds
+    workload = digits_workload()
+    shape = sweep.tile(workload, 256, peers.RATES_TOGETHER)
+    return sweep.compiled(workload, optimizers.entry(optimizer), ["learning_rate"], shape).seconds
 
 
 def cold_start(size: Size) -> Section:

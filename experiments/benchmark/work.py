@@ -131,25 +131,27 @@ def single(
     )
 
 
-def ensemble(task: sweep.Task, model: Model, optimizer: Optimizer, trials: sweep.Trials) -> Work:
+def ensemble(
+    workload: sweep.Workload, model: Model, optimizer: Optimizer, trials: sweep.Trials
+) -> Work:
     """Give runs as `sweep.run` makes them: a start and an order for each seed."""
     seeds, rates = trials.seeds, trials.settings["learning_rate"]
-    start = devices.program(sweep.start, "init")(task.init, np.array(seeds, np.int32))
-    if task.batch_size == task.rows:
-        order = jaxnet.full_batch(task.rows, task.steps)[None]
+    start = devices.program(sweep.start, "init")(workload.init, np.array(seeds, np.int32))
+    if workload.batch_size == workload.rows:
+        order = jaxnet.full_batch(workload.rows, workload.steps)[None]
     else:
-        cut = (task.rows, task.batch_size, len(task.measured))
+        cut = (workload.rows, workload.batch_size, len(workload.measured))
         shuffles = {seed: jaxnet.shuffled(*cut, seed) for seed in set(seeds.tolist())}
         order = np.stack([shuffles[seed] for seed in seeds.tolist()])
     return Work(
         model,
-        task.loss,
+        workload.loss,
         optimizer,
         jax.device_get(start),
         np.array(rates, np.float32),
         order,
-        jax.device_get(task.data),
-        len(task.measured),
+        jax.device_get(workload.data),
+        len(workload.measured),
     )
 
 
@@ -159,27 +161,27 @@ def crossed(seeds: int, rates: Sequence[float]) -> sweep.Trials:
     return sweep.Trials(np.repeat(np.arange(seeds, dtype=np.int32), len(rates)), settings)
 
 
-def task_of(
+def workload_of(
     loss: losses.Loss | jaxnet.Rule,
     init: Callable[[Any], PyTree],
     data: PyTree,
     batch_size: int,
     epochs: int,
-) -> sweep.Task:
-    """Give a task of so many epochs, measured after each."""
+) -> sweep.Workload:
+    """Give a workload of so many epochs, measured after each."""
     each = len(jax.tree.leaves(data)[0]) // batch_size
     measured = tuple(range(each, each * epochs + 1, each))
-    return sweep.Task(loss, init, data, batch_size, each * epochs, measured)
+    return sweep.Workload(loss, init, data, batch_size, each * epochs, measured)
 
 
-def digits_task(epochs: int = DIGITS_EPOCHS) -> sweep.Task:
+def digits_workload(epochs: int = DIGITS_EPOCHS) -> sweep.Workload:
     """Give what runs on digits train: 64-64-10 on as many rows as fill 44 batches an epoch."""
     from sklearn import datasets
 
     x, y = datasets.load_digits(return_X_y=True)
     data = (x[:DIGITS_ROWS] / 16).astype(np.float32), y[:DIGITS_ROWS].astype(np.int32)
     init = functools.partial(jaxnet.init, sizes=DIGITS)
-    return task_of(loss(Model()), init, data, BATCH_SIZE, epochs)
+    return workload_of(loss(Model()), init, data, BATCH_SIZE, epochs)
 
 
 def random_work(

@@ -13,7 +13,7 @@ from jaxnet.commands import _run, compare, settings
 
 
 @dataclass(frozen=True)
-class Tried(settings.Trials):
+class Tried(settings.Contest):
     """Hold optimizers against plain SGD on tasks, with the tuning of each in what is compared.
 
     The same command goes on where it was stopped.

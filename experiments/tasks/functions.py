@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 import jaxnet
-from experiments.tasks.task import starting
 from jaxnet import network
 from jaxnet.compare import Problem
+from jaxnet.storage import models
 
 _DIMENSIONS = 20
 _DEPTH, _WIDTH = 4, 8
@@ -114,7 +114,9 @@ def equation(params: network.Params, batch: None) -> Float[Array, ""]:
 def pinn() -> Problem:
     """Give a differential equation as a task."""
     about = "a network trained to obey u'' = -sin on 0 to pi (Raissi et al. 2019)"
-    return Problem(name="pinn", loss=equation, init=starting(1, 16, 1), steps=300, about=about)
+    return Problem(
+        name="pinn", loss=equation, init=models.starting(1, 16, 1), steps=300, about=about
+    )
 
 
 def product(params: Float[Array, "L W W"], batch: None) -> Float[Array, ""]:

@@ -12,9 +12,10 @@ from jaxtyping import Array, Float, Key
 import jaxnet
 from experiments import classifier, regression
 from experiments.tasks import mnist1d
-from experiments.tasks.task import Parts, Start, classification, starting
+from experiments.tasks.task import Parts, Start, classification
 from jaxnet import losses, network, tables
 from jaxnet.compare import Problem
+from jaxnet.storage import models
 
 
 def notebook(name: str) -> Problem:
@@ -24,14 +25,19 @@ def notebook(name: str) -> Problem:
     layers = [params[0].weight.shape[1], *(len(layer.bias) for layer in params)]
     about = f"the {name} notebook: its network, its data, {epochs} epochs"
     return Problem(
-        name=name, loss=setting.LOSS, init=starting(*layers), data=data, epochs=epochs, about=about
+        name=name,
+        loss=setting.LOSS,
+        init=models.starting(*layers),
+        data=data,
+        epochs=epochs,
+        about=about,
     )
 
 
 def table(name: str, epochs: int, hidden: Sequence[int] = (16,)) -> Problem:
     """Give one of scikit-learn's tables: 60% of its rows to train, 20% to tune, 20% to judge."""
     split = tables.split(tables.read(name), "target", source=name)
-    init = starting(split.encoder.inputs, *hidden, split.encoder.outputs)
+    init = models.starting(split.encoder.inputs, *hidden, split.encoder.outputs)
     parts = split.train, split.validation, split.test
     about = f"scikit-learn's {name}, a network of {'-'.join(map(str, hidden))} hidden units"
     if split.encoder.target.kind == "classification":
@@ -105,7 +111,7 @@ def digits_autoencoder() -> Problem:
     return Problem(
         name="digits-autoencoder",
         loss=jaxnet.BatchLoss(forward, optax.losses.l2_loss),
-        init=starting(64, 32, 8, 32, 64),
+        init=models.starting(64, 32, 8, 32, 64),
         data=train,
         epochs=5,
         batch_size=32,
@@ -132,7 +138,7 @@ def _of_signals(name: str, forward: losses.Forward, init: Start, about: str) -> 
 def signals() -> Problem:
     """Give MNIST-1D to a fully connected network."""
     about = "a network of 32 hidden units"
-    return _of_signals("mnist1d", jaxnet.forward, starting(mnist1d.POINTS, 32, 10), about)
+    return _of_signals("mnist1d", jaxnet.forward, models.starting(mnist1d.POINTS, 32, 10), about)
 
 
 def signals_convolution() -> Problem:

@@ -1,39 +1,17 @@
 """What tasks are made of."""
 
 from collections.abc import Callable
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 import jaxnet
 from jaxnet import losses
 from jaxnet.compare import Problem
+from jaxnet.storage import models
 
 Start = Callable[[Key[Array, ""]], PyTree]
 Parts = tuple[PyTree, PyTree, PyTree]
-
-
-def starting(*layers: int) -> Start:
-    """Give what draws the parameters of a fully connected network of those sizes."""
-
-    def start(key: Key[Array, ""]) -> PyTree:
-        return jaxnet.init(key, layers)
-
-    return start
-
-
-def accuracy(forward: losses.Forward) -> losses.Loss:
-    """Give the share of a batch's examples whose largest output is the right one."""
-    outputs = jax.vmap(forward, in_axes=(None, 0))
-
-    def accuracy(params: PyTree, batch: Any) -> Float[Array, ""]:
-        x, y = batch
-        return jnp.mean(jnp.argmax(outputs(params, x), -1) == y, dtype=jnp.zeros(()).dtype)
-
-    return accuracy
 
 
 def classification(
@@ -57,6 +35,6 @@ def classification(
         batch_size=batch_size,
         validation=validation,
         test=test,
-        metrics={"accuracy": accuracy(forward)},
+        metrics={"accuracy": models.accuracy(forward)},
         about=about,
     )

@@ -4,6 +4,7 @@ Shapes: N rows of data, T steps of B rows.
 """
 
 import importlib.util
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ def extra(name: str, *modules: str) -> None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise ImportError(
-            f"expected the modules {', '.join(modules)}; {', '.join(missing)} missing; install "
+            f"expected the modules {', '.join(modules)}, got all but {', '.join(missing)}; install "
             f"jaxnet with its extra: pip install 'jaxnet-lab[{name}]'"
         )
 
@@ -39,7 +40,7 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
     """
     arrays = jax.tree.leaves(tree)
     if not arrays:
-        raise InputError(f"{name}: expected at least one array, got an empty pytree")
+        raise InputError(f"{name}: expected at least one array, got an empty pytree; give some")
     for index, leaf in enumerate(arrays):
         dtype = getattr(leaf, "dtype", None)
         # The kinds that NumPy knows first: this is on the way of every run.
@@ -51,7 +52,10 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
             )
         if dtype is None or not (known or jnp.issubdtype(dtype, jnp.number)):
             got = type(leaf).__name__ if dtype is None else dtype
-            raise InputError(f"{path(name, tree, index)}: expected an array of numbers, got {got}")
+            raise InputError(
+                f"{path(name, tree, index)}: expected an array of numbers, got {got}; keep what "
+                "is none out of the pytree, as by equinox.partition, and put it back in the loss"
+            )
     return arrays
 
 
@@ -87,12 +91,12 @@ def data(tree: PyTree, name: str = "data") -> int:
         if np.ndim(leaf) == 0 or len(leaf) == 0:
             raise InputError(
                 f"{path(name, tree, index)}: expected at least one row along the first axis, got "
-                f"shape {list(leaf.shape)}"
+                f"shape {list(leaf.shape)}; give an axis of rows"
             )
         if len(leaf) != rows:
             raise InputError(
                 f"{path(name, tree, index)}: expected {rows} rows, as {path(name, tree, 0)} has, "
-                f"got {len(leaf)}"
+                f"got {len(leaf)}; give as many of each"
             )
         if leaf.dtype.kind not in "biu":
             _finite(name, tree, index, leaf)
@@ -100,6 +104,8 @@ def data(tree: PyTree, name: str = "data") -> int:
 
 
 _MOST_EPOCHS = 2**31 - 1
+# Control characters, what separates lines and paragraphs, and halves of UTF-16 pairs.
+_UNPRINTED = ("Cc", "Zl", "Zp", "Cs")
 _SCALAR = "loss: expected a real scalar"
 
 
@@ -125,7 +131,8 @@ def value_and_grads(params: PyTree, pair: Any) -> tuple[Any, PyTree]:
     scalar = jax.tree.structure(0)
     if not isinstance(pair, tuple) or len(pair) != 2 or jax.tree.structure(pair[0]) != scalar:
         raise InputError(
-            f"{_SCALAR} and gradients, (loss, grads), of a Rule, got {jax.tree.structure(pair)}"
+            f"{_SCALAR} and gradients, (loss, grads), of a Rule, got {jax.tree.structure(pair)}; "
+            "give both"
         )
     value, grads = jnp.asarray(pair[0]), pair[1]
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
@@ -135,7 +142,7 @@ def value_and_grads(params: PyTree, pair: Any) -> tuple[Any, PyTree]:
     if jax.tree.structure(params) != jax.tree.structure(grads):
         raise InputError(
             f"loss: expected grads of the structure of params, {jax.tree.structure(params)}, got "
-            f"{jax.tree.structure(grads)}"
+            f"{jax.tree.structure(grads)}; give one for each parameter"
         )
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(grads), strict=True)
     for index, (leaf, grad) in enumerate(pairs):
@@ -143,7 +150,7 @@ def value_and_grads(params: PyTree, pair: Any) -> tuple[Any, PyTree]:
             raise InputError(
                 f"{path('grads', params, index)}: expected the gradient of a parameter "
                 f"{leaf.dtype}{list(leaf.shape)}, got {jnp.result_type(grad)}"
-                f"{list(jnp.shape(grad))}"
+                f"{list(jnp.shape(grad))}; give one of its shape and dtype"
             )
     return value, jax.tree.map(jnp.asarray, grads)
 
@@ -166,7 +173,7 @@ def number(name: str, value: Any) -> float:
     except OverflowError:
         finite = False
     if not finite:
-        raise InputError(f"{name}: expected a finite number, got {value}")
+        raise InputError(f"{name}: expected a finite number, got {value}; give another")
     return float(value)
 
 
@@ -177,10 +184,12 @@ def pair(batch: Any) -> tuple[Any, Any]:
         InputError: not a pair of arrays.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise InputError(f"batch: expected a pair (x, y), got {jax.tree.structure(batch)}")
+        raise InputError(
+            f"batch: expected a pair (x, y), got {jax.tree.structure(batch)}; give both"
+        )
     for name, part in zip("xy", batch, strict=True):
         if not hasattr(part, "dtype"):
-            raise InputError(f"{name}: expected an array, got {type(part).__name__}")
+            raise InputError(f"{name}: expected an array, got {type(part).__name__}; give an array")
     return batch[0], batch[1]
 
 
@@ -194,7 +203,7 @@ def batch(pair_of: Any) -> tuple[Any, Any]:
     if jnp.shape(x)[:1] != jnp.shape(y)[:1] or jnp.shape(x)[:1] in ((), (0,)):
         raise InputError(
             "batch: expected x [B, ...] and y [B, ...] with the same B, at least 1, got x "
-            f"{list(jnp.shape(x))} and y {list(jnp.shape(y))}"
+            f"{list(jnp.shape(x))} and y {list(jnp.shape(y))}; take as many of both"
         )
     return x, y
 
@@ -209,7 +218,7 @@ def layers(counts: Any) -> None:
     if not whole or len(counts) < 2 or min(counts) < 1:
         raise InputError(
             "sizes: expected the inputs, any hidden layers and the outputs, each at least 1, "
-            f"such as [3, 4, 4], got {counts}"
+            f"got {counts}; give them such as [3, 4, 4]"
         )
     sizes.check_network(counts)
 
@@ -221,7 +230,7 @@ def chain(params: Any, x: Any) -> None:
         InputError: shapes that do not chain from `x` through every layer.
     """
     if not params:
-        raise InputError("params: expected at least one Layer, got none")
+        raise InputError("params: expected at least one Layer, got none; draw some by jaxnet.init")
     inputs = jnp.shape(x)
     if len(inputs) != 1:
         raise InputError(
@@ -234,9 +243,21 @@ def chain(params: Any, x: Any) -> None:
             raise InputError(
                 f"params[{index}]: expected weight [O, {inputs[0]}] and bias [O] to follow "
                 f"{inputs[0]} inputs, got weight {list(jnp.shape(weight))} and bias "
-                f"{list(jnp.shape(bias))}"
+                f"{list(jnp.shape(bias))}; a weight is [outputs, inputs]"
             )
         inputs = outputs
+
+
+def in_a_line(name: str, *texts: Any) -> None:
+    """Refuse what cannot stand as a name in a table, a terminal or a file.
+
+    Raises:
+        InputError: no text, none but blanks, or one of several lines or with control characters.
+    """
+    for text in texts:
+        words = isinstance(text, str) and bool(text.strip())
+        if not words or any(unicodedata.category(letter) in _UNPRINTED for letter in text):
+            raise InputError(f"{name}: expected words in one line, got {text!r}; rename it")
 
 
 def at_least_one(**counts: int) -> None:
@@ -247,9 +268,9 @@ def at_least_one(**counts: int) -> None:
     """
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int | np.integer):
-            raise InputError(f"{name}: expected a whole number, got {count!r}")
+            raise InputError(f"{name}: expected a whole number, got {count!r}; give 1 or more")
         if count < 1:
-            raise InputError(f"{name}: expected at least 1, got {count}")
+            raise InputError(f"{name}: expected at least 1, got {count}; give more")
 
 
 def batch_size(size: int | None, rows: int | None) -> None:
@@ -261,10 +282,14 @@ def batch_size(size: int | None, rows: int | None) -> None:
     if size is None:
         return
     if rows is None:
-        raise InputError(f"batch_size: expected none, a stream brings its own batches, got {size}")
+        raise InputError(
+            f"batch_size: expected none, a stream brings its own batches, got {size}; leave it out"
+        )
     at_least_one(batch_size=size)
     if size > rows:
-        raise InputError(f"batch_size: expected 1 to the {rows} rows of data, got {size}")
+        raise InputError(
+            f"batch_size: expected 1 to the {rows} rows of data, got {size}; None takes all"
+        )
 
 
 def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) -> None:
@@ -275,12 +300,15 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
     """
     at_least_one(epochs=epochs, **({} if patience is None else {"patience": patience}))
     if epochs > _MOST_EPOCHS:
-        raise InputError(f"epochs: expected at most {_MOST_EPOCHS}, of int32, got {epochs}")
+        raise InputError(
+            f"epochs: expected at most {_MOST_EPOCHS}, of int32, got {epochs}; give fewer"
+        )
     if validation is not None:
         data(validation, "validation")
     elif metrics or patience is not None:
         raise InputError(
-            "validation: expected data, to measure metrics and early stopping on, got none"
+            "validation: expected data, to measure metrics and early stopping on, got none; give "
+            "some, or neither of them"
         )
 
 
@@ -339,17 +367,19 @@ def order(order: Any, rows: int | None) -> Any:
         raise InputError("data: expected arrays, got a function; jaxnet.fit takes streams")
     array = np.asarray(order)
     if not np.issubdtype(array.dtype, np.integer):
-        raise InputError(f"order: expected integer rows, got {array.dtype}")
+        raise InputError(
+            f"order: expected integer rows, got {array.dtype}; make it by jaxnet.shuffled"
+        )
     if array.ndim != 2 or array.size == 0:
         raise InputError(
             "order: expected shape [T, B], T steps of B rows, neither zero, got shape "
-            f"{list(array.shape)}"
+            f"{list(array.shape)}; make it by jaxnet.shuffled"
         )
     if array.min() < 0 or array.max() >= rows:
         row = array.min() if array.min() < 0 else array.max()
         raise InputError(
             f"order: expected rows 0 to {rows - 1}, the rows of the data, got row {row} in step "
-            f"{np.argwhere(array == row)[0][0]}"
+            f"{np.argwhere(array == row)[0][0]}; make it of as many rows as data has"
         )
     return order if isinstance(order, jax.Array) else array
 
@@ -361,5 +391,5 @@ def _finite(name: str, tree: PyTree, index: int, leaf: Any) -> None:
         raise InputError(
             f"{path(name, tree, index)}: expected finite values, got "
             f"{np.asarray(leaf)[tuple(where)]} at {where}, {finite.size - finite.sum()} of "
-            f"{finite.size} in all"
+            f"{finite.size} in all; replace them, or leave those rows out"
         )

@@ -33,7 +33,9 @@ def check_network(sizes: Sequence[int], name: str = "sizes") -> None:
         InputError: with the figures.
     """
     if len(sizes) > _MOST_LAYERS:
-        raise InputError(f"{name}: expected at most {_MOST_LAYERS} layers, got {len(sizes) - 1}")
+        raise InputError(
+            f"{name}: expected at most {_MOST_LAYERS} layers, got {len(sizes) - 1}; give fewer"
+        )
     parameters = sum((i + 1) * o for i, o in itertools.pairwise(sizes))
     check_bytes(
         name,

@@ -4,19 +4,19 @@ import dataclasses
 import itertools
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from jaxtyping import PyTree
 
-from jaxnet import devices, network, optimizers, report, spaces, tables
-from jaxnet._guards import records, sizes
-from jaxnet._guards.defaults import BASELINE
+from jaxnet import devices, optimizers, report, spaces, tables
+from jaxnet._guards import sizes
+from jaxnet._guards.defaults import LEVEL
 from jaxnet.commands import _interrupts, _run
-from jaxnet.commands.settings import Compare, Trials
-from jaxnet.compare import Problem, comparison, league, phases
+from jaxnet.commands.settings import Compare, Contest, check
+from jaxnet.compare import Problem, comparison, league, phases, statistics, verdicts
 from jaxnet.compare.protocol import TIMES
 from jaxnet.errors import InputError
 from jaxnet.storage import models
@@ -40,23 +40,20 @@ def of_parts(name: str, kind: str, layers: Sequence[int], parts: tuple[Any, Any,
     return Problem(
         name=name,
         loss=models.loss(kind, "relu"),
-        init=starting(layers),
+        init=models.starting(*layers),
         data=train,
         epochs=10,
         batch_size=min(32, len(train[0])),
         validation=validation,
         test=test,
-        metrics={"accuracy": models.accuracy("relu")} if kind == "classification" else {},
+        metrics={"accuracy": models.accuracy(models.forward("relu"))}
+        if kind == "classification"
+        else {},
     )
 
 
-def starting(layers: Sequence[int]) -> Callable[[Any], PyTree]:
-    """Give what starts a network of those layers from a key."""
-    return lambda key: network.init(key, layers)
-
-
 def run(
-    settings: Trials,
+    settings: Contest,
     problem: Problem,
     folder: Path | None = None,
     on_progress: phases.OnProgress | None = None,
@@ -74,23 +71,19 @@ def run(
         InputError: a name that is not known, more runs than this machine can do, or what
             `comparison.compare` refuses.
     """
-    records.check(settings)
-    names = [
-        each
-        for name in settings.optimizers
-        for each in (optimizers.names() if name == "all" else [name])
-    ]
+    check(settings)
+    names = _names(settings)
     tune: Any = settings.tune
     if settings.learning_rates:
         axis = spaces.choice(*settings.learning_rates)
         tune = {name: {"learning_rate": axis} for name in (settings.baseline, *names)}
-    baseline = "plain SGD" if settings.baseline == BASELINE else settings.baseline
+    against = verdicts.in_words(settings.baseline)
     return comparison.compare(
         problem.loss,
         problem.init,
         problem.data,
-        list(dict.fromkeys(names)),
-        title=f"Optimizers against {baseline} on {problem.name}",
+        names,
+        title=f"Optimizers against {against} on {problem.name}",
         epochs=problem.epochs,
         steps=problem.steps,
         batch_size=problem.batch_size,
@@ -117,6 +110,23 @@ def run(
     )
 
 
+def _names(settings: Contest) -> list[str]:
+    """Give the optimizers that are asked for, each once."""
+    every = (optimizers.names() if name == "all" else [name] for name in settings.optimizers)
+    return list(dict.fromkeys(itertools.chain.from_iterable(every)))
+
+
+def too_few(settings: Contest) -> str:
+    """Say of a comparison that it can tell nothing, before it is made."""
+    others = len({*_names(settings)} - {settings.baseline})
+    count = others * (others + 1) // 2 if settings.pairs == "all" else others
+    most = max(settings.replicates, settings.until or 0)
+    fewest = statistics.fewest(statistics.spent(1, LEVEL) / max(1, count))
+    if not count or most >= fewest:
+        return ""
+    return f"{most} replicates are too few to tell anything: give at least {fewest}"
+
+
 def main(settings: Compare) -> int:
     """Compare on a table; write the report and print the answer; give the exit code."""
     folder = settings.output or Path("results") / f"optimizers-{Path(settings.data).stem}"
@@ -128,7 +138,7 @@ def main(settings: Compare) -> int:
     return compare(settings, of_table, folder, _run.shown("jaxnet compare"))
 
 
-def varied(settings: Trials, problems: Mapping[str, Problem]) -> dict[str, Problem]:
+def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, Problem]:
     """Give the problems at each length and batch size that the settings ask for.
 
     Raises:
@@ -137,7 +147,9 @@ def varied(settings: Trials, problems: Mapping[str, Problem]) -> dict[str, Probl
     for name, problem in problems.items():
         known = ("loss", *TIMES, *problem.metrics)
         if settings.by not in known:
-            raise InputError(f"by: expected {' or '.join(known)} on {name}, got {settings.by}")
+            raise InputError(
+                f"by: expected {' or '.join(known)} on {name}, got {settings.by}; give one"
+            )
         for asked in ("epochs", "batch_size"):
             if problem.data is None and getattr(settings, asked):
                 raise InputError(
@@ -160,7 +172,7 @@ def varied(settings: Trials, problems: Mapping[str, Problem]) -> dict[str, Probl
 
 
 def compare(
-    settings: Trials, make: Callable[[], Mapping[str, Problem]], folder: Path, command: str
+    settings: Contest, make: Callable[[], Mapping[str, Problem]], folder: Path, command: str
 ) -> int:
     """Make problems, compare on each and show what came out; give the exit code.
 
@@ -174,6 +186,8 @@ def compare(
     devices.first()
     cache()
     problems = varied(settings, make())
+    if note := too_few(settings):
+        print(f"note: {note}", file=sys.stderr)
     alone, results = len(problems) == 1, {}
     try:
         with report.progress("run") as on_progress:

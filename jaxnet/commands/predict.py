@@ -69,7 +69,7 @@ def main(settings: Predict) -> None:
     devices.first()
     output = settings.output
     if output.suffix != ".csv" or output.is_dir():
-        raise InputError(f"output: expected a file ending in .csv, got {output}")
+        raise InputError(f"output: expected a file ending in .csv, got {output}; name one")
     if output.exists() and Path(settings.data).exists() and output.samefile(settings.data):
         raise InputError(f"output: expected another file than the table, got {output}; rename it")
     predicted = run(settings)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from jaxnet._guards import records, sizes
 from jaxnet._guards.defaults import (
     BASELINE,
     MARGIN,
@@ -109,7 +110,7 @@ class Predict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trials:
+class Contest:
     """What is tried in a comparison, of which task whatever.
 
     Args:
@@ -161,7 +162,7 @@ class Trials:
 
 
 @dataclass(frozen=True)
-class Compare(Trials):
+class Compare(Contest):
     """Hold optimizers against plain SGD, with the tuning of each in what is compared.
 
     60% of the rows train, 20% tune, 20% judge. The same command goes on where it was stopped.
@@ -188,3 +189,28 @@ class Audit:
     """
 
     file: Annotated[Path, Positional, _of("FILE.py")]
+
+
+Settings = Train | Predict | Contest | Audit
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that are none, and those that no table makes possible on this machine.
+
+    Raises:
+        InputError: naming the first.
+    """
+    records.check(settings)
+    if isinstance(settings, Train | Contest):
+        sizes.check_network([1, *settings.hidden, 1], "hidden")
+    if isinstance(settings, Train):
+        sizes.check_steps(settings.epochs)
+        sizes.check_history(settings.epochs)
+    if isinstance(settings, Contest):
+        sizes.check_comparison(
+            max(1, len(settings.optimizers)),
+            settings.budget or 1,
+            settings.tuning_seeds,
+            max(settings.replicates, settings.until or 0),
+            max((*settings.steps, *settings.epochs), default=1),
+        )

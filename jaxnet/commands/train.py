@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from jaxnet import devices, fitting, losses, network, optimizers, report, tables
 from jaxnet._guards import records, sizes
 from jaxnet.commands import _run
-from jaxnet.commands.settings import RECORD, Train
+from jaxnet.commands.settings import RECORD, Train, check
 from jaxnet.errors import InputError
 from jaxnet.storage import checkpoints, files, fingerprints, models
 
@@ -71,13 +71,12 @@ def run(
         InputError: settings, a table or a checkpoint that cannot be trained on.
         StoppedError: `stop` said so.
     """
-    records.check(settings)
+    check(settings)
     split = _split(settings)
     layers = _layers(settings, split)
     sizes.check_network(layers, "hidden")
     rows = len(split.train[0])
     sizes.check_steps(settings.epochs, -(-rows // min(settings.batch_size, rows)))
-    sizes.check_history(settings.epochs)
     make = optimizers.by_name(settings.optimizer)
     params = network.init(jax.random.key(settings.seed), layers)
     fit = _trainer(settings, split, params)
@@ -127,7 +126,9 @@ def _split(settings: Train) -> tables.Split:
 
 def _data(settings: Train) -> str:
     if settings.data is None:
-        raise InputError("data: expected a table, or --resume and the folder of a run, got neither")
+        raise InputError(
+            "data: expected a table, or --resume and the folder of a run, got neither; give one"
+        )
     return settings.data
 
 
@@ -141,7 +142,7 @@ def _trainer(
     """Give `fit` with all but how it is watched and where it goes on."""
     task = split.encoder.target.kind
     judged = bool(len(split.validation[0]))
-    metric = {"accuracy": models.accuracy(settings.activation)}
+    metric = {"accuracy": models.accuracy(models.forward(settings.activation))}
     spread = settings.devices != 1
     return functools.partial(
         fitting.fit,
@@ -401,7 +402,9 @@ def _start(count: int) -> None:
     """Make CPU cores devices, before JAX is first used, and see that there is a device."""
     cores = len(os.sched_getaffinity(0))
     if count > cores:
-        raise InputError(f"devices: expected 1 to the {cores} cores of this machine, got {count}")
+        raise InputError(
+            f"devices: expected 1 to the {cores} cores of this machine, got {count}; give fewer"
+        )
     if count > 1:
         jax.config.update("jax_num_cpu_devices", count)
     devices.first()

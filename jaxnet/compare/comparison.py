@@ -34,6 +34,7 @@ from jaxnet.compare.search import Search
 from jaxnet.compare.verdicts import Answer, Pair
 from jaxnet.optimizers import Entry, Searched
 from jaxnet.storage import fingerprints
+from jaxnet.training import Metric
 
 # A look at more replicates is at so many times as many: fewer would tell little more.
 _GROWTH = 4
@@ -76,7 +77,7 @@ def compare(
     batch_size: int | None = None,
     validation: PyTree | None = None,
     test: PyTree | None = None,
-    metrics: inputs.Metrics | None = None,
+    metrics: Mapping[str, Metric] | None = None,
     tune: Tune | Mapping[str, Searched] = "rate",
     budget: int | None = None,
     budget_of: Budget = "trials",
@@ -136,7 +137,7 @@ def compare(
             time.
         level: how often any verdict may be given in a comparison without a difference, at all
             looks together. margin: the share within which another is as good.
-        title: of the report.
+        title: of the report; what is held against what where empty.
         command: that repeats it, for the report to say.
         folder: where what is done is kept; the same call then goes on from there.
         on_progress: told after each tile of runs.
@@ -172,15 +173,15 @@ def compare(
         margin=margin,
         looks=(replicates,),
     )
-    work = _Work(inputs.task(problem, fast), entries, searches, folder, on_progress)
-    heading = inputs.Heading(title, command)
+    work = _Work(inputs.workload(problem, fast), entries, searches, folder, on_progress)
+    heading = inputs.Heading(title or f"Optimizers against {verdicts.in_words(baseline)}", command)
     return _compare(work, tuning, judging, seed=seed, until=until, heading=heading)
 
 
 class _Work(NamedTuple):
     """What is to be trained, by what, and where it is kept."""
 
-    task: sweep.Task
+    workload: sweep.Workload
     entries: Sequence[Entry]
     searches: Mapping[str, Search]
     folder: Path | None
@@ -198,23 +199,23 @@ def _compare(
 ) -> Comparison:
     """Look once, and again at more replicates, up to the most, for as long as not all is told."""
     checks.extra("compare", "scipy")
-    task, entries, searches, folder, on_progress = work
+    workload, entries, searches, folder, on_progress = work
     folder = folder and Path(folder)
     most = inputs.most(judging.looks[0], until)
-    inputs.check_size(searches, tuning.seeds, most, task.steps)
-    programs = inputs.programs(task, entries, searches)
-    task = task._replace(fingerprint=programs.fingerprint)
+    inputs.check_size(searches, tuning.seeds, most, workload.steps)
+    programs = inputs.programs(workload, entries, searches)
+    workload = workload._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
     able = {entry.name: searches[entry.name] for entry in entries}
-    able = phases.affordable(task, entries, able, tuning, judging.looks[0])
-    protocol = _protocol(task, able, tuning, judging, seed)
+    able = phases.affordable(workload, entries, able, tuning, judging.looks[0])
+    protocol = _protocol(workload, able, tuning, judging, seed)
     protocol = store.grown(folder, protocol, most) if folder else protocol
     while True:
-        bench = phases.bench(task, protocol, folder, on_progress)
+        bench = phases.bench(workload, protocol, folder, on_progress)
         phases.compile_all(bench, entries, protocol)
         results = [each for entry in entries for each in phases.run(bench, entry, protocol)]
         log = bench.log(heading, programs.unable)
-        comparison = of_record(Record(protocol, log, np.array(task.measured), results))
+        comparison = of_record(Record(protocol, log, np.array(workload.measured), results))
         if folder:
             save(comparison, folder)
         told = all(pair.verdict != "not told apart" for pair in comparison.pairs)
@@ -230,37 +231,37 @@ def _next(replicates: int, most: int) -> int:
 
 
 def _protocol(
-    task: sweep.Task,
+    workload: sweep.Workload,
     searches: Mapping[str, Search],
     tuning: Tuning,
     judging: Judging,
     seed: int,
 ) -> Protocol:
     """State all that is decided before the first run."""
-    parts = _parts(task)
+    parts = _parts(workload)
     protocol = Protocol(
         optimizers=searches,
         tuning=tuning,
         judging=judging,
         seed=seed,
-        steps=task.steps,
-        batch_size=task.batch_size if parts else 0,
+        steps=workload.steps,
+        batch_size=workload.batch_size if parts else 0,
         rows={name: len(jax.tree.leaves(part)[0]) for name, part in parts.items()},
-        metrics=tuple(name for name, _ in task.metrics),
+        metrics=tuple(name for name, _ in workload.metrics),
         data=fingerprints.of_data(parts) if parts else "",
-        start=fingerprints.of_data(jax.device_get(task.init(jax.random.key(0)))),
-        program=task.fingerprint,
+        start=fingerprints.of_data(jax.device_get(workload.init(jax.random.key(0)))),
+        program=workload.fingerprint,
     )
     # As it is read again: a whole number may be a float.
     return records.typed(Protocol, records.plain(protocol))
 
 
-def _parts(task: sweep.Task) -> dict[Part, PyTree]:
+def _parts(workload: sweep.Workload) -> dict[Part, PyTree]:
     """Give the parts of the data that there are."""
     parts: dict[Part, PyTree | None] = {
-        "training": task.data,
-        "validation": task.validation,
-        "test": task.test,
+        "training": workload.data,
+        "validation": workload.validation,
+        "test": workload.test,
     }
     return {name: part for name, part in parts.items() if part is not None}
 

@@ -20,7 +20,6 @@ from jaxnet.errors import FunctionError, InputError
 from jaxnet.spaces import Space
 from jaxnet.storage import fingerprints
 
-Metrics = Mapping[str, Callable[[Any, Any], Any]]
 # Trials of a replicate unless told otherwise.
 _TRIALS, _TRIALS_OF_MANY = 16, 36
 # A run is measured no more often.
@@ -53,14 +52,18 @@ class Problem:
     batch_size: int | None = None
     validation: PyTree = None
     test: PyTree = None
-    metrics: Metrics = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, training.Metric] = dataclasses.field(default_factory=dict)
     name: str = ""
     about: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse metrics without names."""
+        """Refuse what has no name, or one of several lines."""
         if not isinstance(self.metrics, Mapping):
-            raise InputError(f"metrics: expected a dict of functions by name, got {self.metrics!r}")
+            raise InputError(
+                f"metrics: expected a dict of functions by name, got {self.metrics!r}; name them"
+            )
+        checks.in_a_line("metrics", *self.metrics)
+        checks.in_a_line("name", *[self.name] * bool(self.name))
 
     @property
     def parts(self) -> dict[str, PyTree]:
@@ -87,13 +90,13 @@ class Heading:
     command: str
 
     def __post_init__(self) -> None:
-        """Refuse what is no text."""
-        for name, text in vars(self).items():
-            if not isinstance(text, str):
-                raise InputError(f"{name}: expected words, got {text!r}")
+        """Refuse what is no text, or a title of several lines."""
+        checks.in_a_line("title", self.title)
+        if not isinstance(self.command, str):
+            raise InputError(f"command: expected words, got {self.command!r}; give a command line")
 
 
-def more_is_better(by: str, maximised: bool | None, metrics: Metrics) -> bool:
+def more_is_better(by: str, maximised: bool | None, metrics: Mapping[str, training.Metric]) -> bool:
     """Give whether more of what is judged is better.
 
     Raises:
@@ -152,6 +155,7 @@ def entries(
             f"optimizers: expected each by a name, got {nameless[0]!r}; give your own as a dict, "
             'such as {"momentum": functools.partial(optax.sgd, momentum=0.9)}'
         )
+    checks.in_a_line("optimizers", *optimizers_)
     named = (
         optimizers_ if isinstance(optimizers_, Mapping) else {name: name for name in optimizers_}
     )
@@ -180,7 +184,9 @@ def searches(
     """
     names = [entry.name for entry in entries]
     if not isinstance(tune, str | Mapping):
-        raise InputError(f'tune: expected "rate", "all" or a dict by optimizer, got {tune!r}')
+        raise InputError(
+            f'tune: expected "rate", "all" or a dict by optimizer, got {tune!r}; give one of them'
+        )
     own: Mapping[str, optimizers.Searched] = (
         dict.fromkeys(names, tune) if isinstance(tune, str) else tune
     )
@@ -197,7 +203,7 @@ def searches(
         budget = _TRIALS if searched < 2 else _TRIALS_OF_MANY
     checks.at_least_one(budget=budget)
     if budget == 1:
-        raise InputError("budget: expected at least 2 trials to choose from, got 1")
+        raise InputError("budget: expected at least 2 trials to choose from, got 1; give more")
     return {entry.name: _search(entry, axes[entry.name], budget) for entry in entries}
 
 
@@ -226,8 +232,8 @@ def check_size(
     sizes.check_comparison(len(searches), trials, tuning_seeds, replicates, steps)
 
 
-def task(problem: Problem, fast: bool | None) -> sweep.Task:
-    """Give the task that the optimizers share.
+def workload(problem: Problem, fast: bool | None) -> sweep.Workload:
+    """Give the workload that the optimizers share.
 
     Raises:
         InputError: functions, data or a length of runs that cannot be trained on.
@@ -250,7 +256,7 @@ def task(problem: Problem, fast: bool | None) -> sweep.Task:
             _check_scalar(what, function, params, name, part)
         if isinstance(problem.loss, losses.BatchLoss):
             _check_labels(problem.loss, params, name, part)
-    return sweep.Task(
+    return sweep.Workload(
         loss=problem.loss,
         init=problem.init,
         data=problem.data,
@@ -269,7 +275,9 @@ def _batch_size(problem: Problem, rows: int) -> int:
     if size is None:
         return rows
     if problem.data is None:
-        raise InputError(f"batch_size: expected None where there is no data, got {size}")
+        raise InputError(
+            f"batch_size: expected None where there is no data, got {size}; leave it out"
+        )
     checks.at_least_one(batch_size=size)
     if size > rows:
         raise InputError(
@@ -283,10 +291,13 @@ def _length(problem: Problem, epoch: int) -> tuple[int, tuple[int, ...]]:
     epochs, steps = problem.epochs, problem.steps
     if (epochs is None) == (steps is None):
         raise InputError(
-            f"epochs: expected either epochs or steps, got epochs = {epochs}, steps = {steps}"
+            f"epochs: expected either epochs or steps, got epochs = {epochs}, "
+            f"steps = {steps}; give one of them"
         )
     if problem.data is None and steps is None:
-        raise InputError("steps: expected them where there is no data to pass over, got epochs")
+        raise InputError(
+            "steps: expected them where there is no data to pass over, got epochs; give steps"
+        )
     name, count, each = ("epochs", epochs, epoch) if steps is None else ("steps", steps, 1)
     count = count or 0
     checks.at_least_one(**{name: count})
@@ -303,7 +314,7 @@ class Programs(NamedTuple):
 
 
 def programs(
-    task: sweep.Task, entries: Sequence[optimizers.Entry], searches: Mapping[str, Search]
+    workload: sweep.Workload, entries: Sequence[optimizers.Entry], searches: Mapping[str, Search]
 ) -> Programs:
     """Trace a step of every optimizer, the baseline first.
 
@@ -313,7 +324,7 @@ def programs(
     texts, unable = {}, {}
     for entry in entries:
         try:
-            texts[entry.name] = _program(entry, searches[entry.name], task)
+            texts[entry.name] = _program(entry, searches[entry.name], workload)
         except FunctionError as error:
             # Where it is the only one there is nothing to hold against the baseline.
             if entry is entries[0] or len(entries) == 2 + len(unable):
@@ -330,10 +341,13 @@ def _check_functions(problem: Problem) -> None:
         )
     if taken := {"loss", *TIMES} & set(metrics):
         raise InputError(
-            f"metrics: expected names other than {min(taken)}, which is reported anyway; rename it"
+            f"metrics: expected names other than {min(taken)}, got that, which is "
+            "reported anyway; rename it"
         )
     if problem.data is None and len(problem.parts):
-        raise InputError("data: expected rows beside validation or test rows, got None")
+        raise InputError(
+            "data: expected rows beside validation or test rows, got None; give rows to train on"
+        )
     functions = {"loss": problem.loss, "init": problem.init, **metrics}
     for name, function in functions.items():
         if not callable(function) or not isinstance(function, Hashable):
@@ -346,20 +360,24 @@ def _check_functions(problem: Problem) -> None:
 def _started(init: Callable[[Any], PyTree]) -> PyTree:
     """Give the start of seed 0; refuse an `init` that cannot start any seed."""
     key = jax.random.key(0)
+    params = _drawn(init, key)
+    checks.params(params, "init(key)")
+    _drawn(jax.eval_shape, init, key)
+    if not _equal(params, init(key)):
+        raise InputError(
+            "init: expected the same start for the same key, got two; draw with jax.random alone"
+        )
+    return jax.device_get(params)
+
+
+def _drawn(init: Callable[..., PyTree], *arguments: Any) -> PyTree:
     try:
-        params = jax.device_get(init(key))
-        jax.eval_shape(init, key)
+        return init(*arguments)
     except Exception as error:
         raise FunctionError(
             f"init: expected a pure function of a jax.random.key that can be traced; it raised "
             f"{_in_a_line(error)}; draw with jax.random alone"
         ) from error
-    checks.params(params, "init(key)")
-    if not _equal(params, init(key)):
-        raise InputError(
-            "init: expected the same start for the same key, got two; draw with jax.random alone"
-        )
-    return params
 
 
 def _equal(these: PyTree, those: PyTree) -> bool:
@@ -413,21 +431,26 @@ def _check_scalar(
         )
 
 
-def _program(entry: optimizers.Entry, search: Search, task: sweep.Task) -> str:
+def _program(entry: optimizers.Entry, search: Search, workload: sweep.Workload) -> str:
     """Give the program of a step and what is measured; refuse an optimizer that has none."""
 
     def step(setting: Any, key: Any, params: PyTree, batch: PyTree) -> Any:
-        optimizer = entry.build(setting, task.steps, key if entry.random else None)
+        optimizer = entry.build(setting, workload.steps, key if entry.random else None)
         start = training.start(optimizer, params)
-        state, loss = training.step(task.loss, optimizer, start, batch)
+        state, loss = training.step(workload.loss, optimizer, start, batch)
         judged = entry.evaluate(state.opt_state, state.params)
-        measured = [metric(judged, batch) for _, metric in task.metrics]
+        measured = [metric(judged, batch) for _, metric in workload.metrics]
         return loss, judged, measured, entry.evaluations(state.opt_state)
 
-    key, batch = jax.random.key(0), jax.tree.map(lambda leaf: leaf[: task.batch_size], task.data)
+    key, batch = (
+        jax.random.key(0),
+        jax.tree.map(lambda leaf: leaf[: workload.batch_size], workload.data),
+    )
     setting = dict(search.customary)
     try:
-        return jax.jit(step).lower(setting, key, jax.eval_shape(task.init, key), batch).as_text()
+        return (
+            jax.jit(step).lower(setting, key, jax.eval_shape(workload.init, key), batch).as_text()
+        )
     except Exception as error:
         raise FunctionError(
             f"optimizers: expected {entry.name} to be made of traced hyperparameters and to step "

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxnet._guards import checks
 from jaxnet._guards.defaults import LEVEL, MARGIN
 from jaxnet.compare import statistics
 from jaxnet.compare.comparison import Comparison
@@ -181,7 +182,7 @@ def of_comparisons(comparisons: Mapping[str, Comparison]) -> League:
         InputError: none; comparisons of other optimizers, or judged in another way.
     """
     if not comparisons:
-        raise InputError("comparisons: expected at least one, got none")
+        raise InputError("comparisons: expected at least one, got none; give some")
     first, *others = (each.protocol for each in comparisons.values())
     names = [answer.optimizer for answer in next(iter(comparisons.values())).answers]
     for task, each in comparisons.items():
@@ -189,10 +190,12 @@ def of_comparisons(comparisons: Mapping[str, Comparison]) -> League:
         if got != sorted(names) or each.protocol.baseline != first.baseline:
             raise InputError(
                 f"comparisons: expected {', '.join(names)} on every task, {first.baseline} first, "
-                f"got {', '.join(got)} on {task}"
+                f"got {', '.join(got)} on {task}; compare the same on each"
             )
     if any(each.judging.by != first.judging.by for each in others):
-        raise InputError(f"comparisons: expected all judged by {first.judging.by}, got others")
+        raise InputError(
+            f"comparisons: expected all judged by {first.judging.by}, got others; leave them out"
+        )
     by_name = [{each.optimizer: each for each in c.answers} for c in comparisons.values()]
     answers = [[each[name] for name in names] for each in by_name]
     judging = first.judging
@@ -345,18 +348,24 @@ def _groups(
 
 def _check_margin(margin: float) -> None:
     if not 0 < margin < math.inf:
-        raise InputError(f"margin: expected a number above zero, got {margin}")
+        raise InputError(f"margin: expected a number above zero, got {margin}; give a share")
 
 
 def _check_names(tasks: Sequence[str], optimizers: Sequence[str], baseline: str) -> None:
+    checks.in_a_line("tasks", *tasks)
+    checks.in_a_line("optimizers", *optimizers)
     if len(tasks) < 1 or len(set(tasks)) < len(tasks):
-        raise InputError(f"tasks: expected names that differ, at least one, got {list(tasks)}")
+        raise InputError(
+            f"tasks: expected names that differ, at least one, got {list(tasks)}; rename them"
+        )
     if len(optimizers) < 2 or len(set(optimizers)) < len(optimizers):
         names = list(optimizers)
-        raise InputError(f"optimizers: expected names that differ, at least two, got {names}")
+        raise InputError(
+            f"optimizers: expected names that differ, at least two, got {names}; rename them"
+        )
     if baseline not in optimizers:
         names = ", ".join(optimizers)
-        raise InputError(f"baseline: expected one of {names}, got {baseline}")
+        raise InputError(f"baseline: expected one of {names}, got {baseline}; give one of them")
 
 
 def _check_matrices(
@@ -378,6 +387,10 @@ def _check_matrices(
         )
     unknown = sorted({verdict for row in verdicts for verdict in row} - set(_VERDICTS))
     if unknown:
-        raise InputError(f"verdicts: expected {', '.join(_VERDICTS)}, got {', '.join(unknown)}")
+        raise InputError(
+            f"verdicts: expected {', '.join(_VERDICTS)}, got {', '.join(unknown)}; give one of them"
+        )
     if np.any(scores == -np.inf):
-        raise InputError("scores: expected losses, inf for what failed, got -inf")
+        raise InputError(
+            "scores: expected losses, inf for what failed, got -inf; leave that task out"
+        )

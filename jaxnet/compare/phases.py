@@ -29,7 +29,7 @@ class Bench:
     """Where the runs are made: it counts them, and the seconds that they take.
 
     Attributes:
-        task: what is trained. shape: of a tile of runs.
+        workload: what is trained. shape: of a tile of runs.
         folder: where finished tiles are kept; nowhere where None.
         on_progress: told after each tile. planned: how many runs there are to be.
         verified: what was held against NumPy, in words.
@@ -37,7 +37,7 @@ class Bench:
         seconds: by optimizer. reasons: by optimizer, why one of its runs diverged.
     """
 
-    task: sweep.Task
+    workload: sweep.Workload
     shape: sweep.Tile
     folder: Path | None
     on_progress: OnProgress | None
@@ -56,11 +56,11 @@ class Bench:
                 self.on_progress(f"{entry.name}, {phase}", self.done + count, self.planned)
 
         swept, seconds = sweep.run(
-            self.task,
+            self.workload,
             entry,
             trials,
             self.shape,
-            test=phase != "tuning" and self.task.test is not None,
+            test=phase != "tuning" and self.workload.test is not None,
             folder=self.folder,
             on_progress=tell,
         )
@@ -73,7 +73,7 @@ class Bench:
         """Find out where and why the first run that diverged did."""
         for run in np.flatnonzero(tuned.diverged >= 0)[:1]:
             setting = {name: float(values[run]) for name, values in tuned.settings.items()}
-            if why := sweep.cause(self.task, entry, int(tuned.seed[run]), setting):
+            if why := sweep.cause(self.workload, entry, int(tuned.seed[run]), setting):
                 self.reasons[entry.name] = f"seed {tuned.seed[run]}: {why}"
 
     def log(self, heading: Heading, unable: Mapping[str, str]) -> Log:
@@ -88,9 +88,9 @@ class Bench:
             unable=unable,
         )
 
-    def _time(self, name: str, seconds: sweep.Seconds) -> None:
+    def _time(self, name: str, seconds: sweep.Timing) -> None:
         # The fastest: the first tile of a process warms it up for all that follow.
-        step = float(seconds.running.min()) / (self.shape.runs * self.task.steps)
+        step = float(seconds.running.min()) / (self.shape.runs * self.workload.steps)
         before = self.seconds.get(name, Seconds(0.0, 0.0, step))
         run = before.run + float(seconds.running.sum())
         compile = max(before.compile, seconds.compiling)
@@ -98,7 +98,7 @@ class Bench:
 
 
 def affordable(
-    task: sweep.Task,
+    workload: sweep.Workload,
     entries: Sequence[optimizers.Entry],
     searches: Mapping[str, Search],
     tuning: Tuning,
@@ -107,16 +107,16 @@ def affordable(
     """Give each search as many trials as cost what those of the baseline do, at least one.
 
     Args:
-        task: what is trained. entries: the baseline first. searches: with trials of equal number.
+        workload: what is trained. entries: the baseline first. searches: of equally many trials.
         tuning: its budget is what is equal for all: "trials", "evaluations" of gradients or
             "seconds", each as a run at the customary setting takes them.
         replicates: of the first look.
     """
     if tuning.budget == "trials":
         return dict(searches)
-    shape = _shape(task, searches.values(), replicates * tuning.seeds)
-    sweep.compile_all(task, [(e, searches[e.name].names) for e in entries], shape)
-    costs = {e.name: _cost(task, e, searches[e.name], shape, tuning.budget) for e in entries}
+    shape = _shape(workload, searches.values(), replicates * tuning.seeds)
+    sweep.compile_all(workload, [(e, searches[e.name].names) for e in entries], shape)
+    costs = {e.name: _cost(workload, e, searches[e.name], shape, tuning.budget) for e in entries}
     first = costs[entries[0].name]
     return {
         name: dataclasses.replace(each, trials=max(1, round(each.trials * first / costs[name])))
@@ -125,27 +125,34 @@ def affordable(
 
 
 def _cost(
-    task: sweep.Task, entry: optimizers.Entry, search: Search, shape: sweep.Tile, budget: Budget
+    workload: sweep.Workload,
+    entry: optimizers.Entry,
+    search: Search,
+    shape: sweep.Tile,
+    budget: Budget,
 ) -> float:
     count = shape.runs
     setting = {name: np.full(count, search.customary[name]) for name in search.names}
     trials = sweep.Trials(np.arange(count, dtype=np.int32) // shape.settings, setting)
     # The second time, as all after the first.
-    swept, seconds = [sweep.run(task, entry, trials, shape) for _ in range(2)][1]
+    swept, seconds = [sweep.run(workload, entry, trials, shape) for _ in range(2)][1]
     return float(seconds.running.sum() if budget == "seconds" else np.median(swept.evaluations))
 
 
-def _shape(task: sweep.Task, searches: Iterable[Search], seeds: int) -> sweep.Tile:
+def _shape(workload: sweep.Workload, searches: Iterable[Search], seeds: int) -> sweep.Tile:
     """Choose the tile of a first stage on so many seeds, of the first look for all later ones.
 
     A seed's batch is shared by the trials of a stage, or by the two settings that it judges.
     """
     stage = seeds * max(each.stages[0] for each in searches)
-    return sweep.tile(task, stage, settings=TOGETHER)
+    return sweep.tile(workload, stage, settings=TOGETHER)
 
 
 def bench(
-    task: sweep.Task, protocol: Protocol, folder: Path | None, on_progress: OnProgress | None
+    workload: sweep.Workload,
+    protocol: Protocol,
+    folder: Path | None,
+    on_progress: OnProgress | None,
 ) -> Bench:
     """Make ready for the runs of a protocol: their memory, their folder, and what they compute.
 
@@ -155,17 +162,17 @@ def bench(
     searches, seeds = protocol.optimizers.values(), protocol.tuning.seeds
     # Three judge: at the setting picked, the recommended and the customary one.
     planned = protocol.replicates * sum(each.trials * seeds + 3 for each in searches)
-    shape = _shape(task, searches, protocol.judging.looks[0] * seeds)
-    needed = sweep.memory(task, shape, planned)
+    shape = _shape(workload, searches, protocol.judging.looks[0] * seeds)
+    needed = sweep.memory(workload, shape, planned)
     sizes.check_bytes(
         "memory", needed, "runs", "compare fewer replicates, trials or optimizers at once"
     )
     if on_progress:
         on_progress(f"compiling, to run in about {needed / 1e9:.2g} GB", 0, planned)
     tiles = store.keep(folder, protocol) if folder else None
-    task, verified = sweep.verified(task, shape)
+    workload, verified = sweep.verified(workload, shape)
     return Bench(
-        task=task,
+        workload=workload,
         shape=shape,
         folder=tiles,
         on_progress=on_progress,
@@ -176,16 +183,16 @@ def bench(
 
 def compile_all(bench: Bench, entries: Sequence[optimizers.Entry], protocol: Protocol) -> None:
     """Compile the tiles of all whose first trials are not kept already, side by side."""
-    task, shape, folder = bench.task, bench.shape, bench.folder
+    workload, shape, folder = bench.workload, bench.shape, bench.folder
 
     def kept(entry: optimizers.Entry) -> bool:
         search, replicates = protocol.optimizers[entry.name], range(protocol.judging.looks[0])
         points = search.first(protocol.seed, replicates)
         trials = _trials(search, protocol.seeds()[replicates, 1:], points)
-        return folder is not None and sweep.is_kept(task, entry, trials, shape, folder)
+        return folder is not None and sweep.is_kept(workload, entry, trials, shape, folder)
 
     named = [(e, protocol.optimizers[e.name].names) for e in entries if not kept(e)]
-    sweep.compile_all(task, named, shape)
+    sweep.compile_all(workload, named, shape)
 
 
 def run(bench: Bench, entry: optimizers.Entry, protocol: Protocol) -> list[Runs]:
@@ -214,19 +221,14 @@ def tune(
     search, seeds = protocol.optimizers[entry.name], protocol.seeds()[replicates, 1:]
     drawn = search.first(protocol.seed, replicates)
     points, parts = drawn, [_try(bench, entry, search, seeds, drawn, (replicates.start, 0))]
-    scores = _scores(parts[0], drawn.shape)
+    scores = parts[0].scores()
     for stage in range(1, len(search.stages)):
         drawn = search.further(protocol.seed, replicates, points, scores, stage)
         at = replicates.start, points.shape[1]
         parts.append(_try(bench, entry, search, seeds, drawn, at))
         points = np.concatenate([points, drawn], axis=1)
-        scores = np.concatenate([scores, _scores(parts[-1], drawn.shape)], axis=1)
+        scores = np.concatenate([scores, parts[-1].scores()], axis=1)
     return parts[0].joined(*parts[1:]), search.best(points, scores)
-
-
-def _scores(runs: Runs, shape: tuple[int, ...]) -> Float[np.ndarray, "R K"]:
-    """Give the mean loss of each trial over its seeds, of runs in the order of `_trials`."""
-    return runs.final(runs.tuned_on).reshape(shape[0], -1, shape[1]).mean(axis=1)
 
 
 def _trials(

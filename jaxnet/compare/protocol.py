@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Int
 
-from jaxnet._guards.defaults import LEVEL, MARGIN, REPLICATES, TUNING_SEEDS, Budget, Pairs
+from jaxnet._guards.defaults import Budget, Pairs
 from jaxnet.compare.search import Search
 from jaxnet.errors import InputError
 
@@ -33,8 +33,8 @@ class Tuning:
     """
 
     data: Literal["training", "validation"]
-    seeds: int = TUNING_SEEDS
-    budget: Budget = "trials"
+    seeds: int
+    budget: Budget
 
     def __post_init__(self) -> None:
         """Refuse seeds that are none."""
@@ -61,13 +61,13 @@ class Judging:
     """
 
     data: Part
-    by: str = "loss"
-    maximised: bool = False
-    target: float | None = None
-    pairs: Pairs = "baseline"
-    level: float = LEVEL
-    margin: float = MARGIN
-    looks: tuple[int, ...] = (REPLICATES,)
+    by: str
+    maximised: bool
+    target: float | None
+    pairs: Pairs
+    level: float
+    margin: float
+    looks: tuple[int, ...]
 
     def __post_init__(self) -> None:
         """Refuse pairs, a target, a level, a margin or looks that are none."""

@@ -1,10 +1,10 @@
 """The runs of a comparison, and what they say of the settings tried.
 
-Shapes: R replicates, K trials of each, N runs, E measurements along a run.
+Shapes: R replicates, K trials of each on S seeds, N runs, E measurements along a run.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -79,28 +79,30 @@ class Runs(NamedTuple):
 
     def scores(self) -> Float[np.ndarray, "R K"]:
         """Give what each trial of each replicate is chosen by: its mean loss over seeds."""
-        shape = self.replicate[-1] + 1, self.trial.max() + 1, -1
-        order = np.lexsort((self.seed, self.trial, self.replicate))
-        return self.final(self.tuned_on)[order].reshape(shape).mean(axis=-1)
+        return self._by_trial(self.final(self.tuned_on)).mean(axis=-1)
 
     def tried(self) -> dict[str, Float[np.ndarray, "R K"]]:
         """Give the setting of each trial of each replicate."""
-        shape = self.replicate[-1] + 1, self.trial.max() + 1, -1
-        order = np.lexsort((self.seed, self.trial, self.replicate))
-        return {name: v[order].reshape(shape)[..., 0] for name, v in self.settings.items()}
+        return {name: self._by_trial(values)[..., 0] for name, values in self.settings.items()}
 
     def joined(self, *others: "Runs") -> "Runs":
         """Give these runs and others of the same optimizer and phase, by replicate and trial."""
-        every = (self, *others)
-        replicate, trial, seed = (
-            np.concatenate([getattr(runs, name) for runs in every])
-            for name in ("replicate", "trial", "seed")
-        )
-        order = np.lexsort((seed, trial, replicate))
+        runs = self._mapped(lambda *arrays: np.concatenate(arrays), *others)
+        order = runs.order()
+        return runs._mapped(lambda array: array[order])
+
+    def order(self) -> Int[np.ndarray, " N"]:
+        """Give the runs by replicate, of each by trial, of each by seed."""
+        return np.lexsort((self.seed, self.trial, self.replicate))
+
+    def _by_trial(self, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, "R K S"]:
+        count = len(np.unique(self.replicate)), len(np.unique(self.trial))
+        return values[self.order()].reshape(*count, -1)
+
+    def _mapped(self, function: Callable[..., np.ndarray], *others: "Runs") -> "Runs":
+        """Apply a function to each array of these runs, and the same of others."""
         arrays = {
-            name: jax.tree.map(
-                lambda *each: np.concatenate(each)[order], *(getattr(runs, name) for runs in every)
-            )
+            name: jax.tree.map(function, *(getattr(runs, name) for runs in (self, *others)))
             for name in Runs._fields[2:]
         }
         return self._replace(**arrays)
@@ -188,8 +190,7 @@ class Record:
         own, trials = (seeds[:, :1], 1) if fresh else (seeds[:, 1:], search.trials)
         replicate, trial, at = np.indices((len(own), trials, own.shape[1])).reshape(3, -1)
         expected = np.stack([replicate, trial, own[replicate, at]])
-        order = np.lexsort((runs.seed, runs.trial, runs.replicate))
-        got = np.stack([runs.replicate, runs.trial, runs.seed])[:, order]
+        got = np.stack([runs.replicate, runs.trial, runs.seed])[:, runs.order()]
         name = f"{runs.phase} runs of {runs.optimizer}"
         if not np.array_equal(got, expected):
             raise InputError(

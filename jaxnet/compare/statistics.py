@@ -156,7 +156,7 @@ def verdict(pair: Paired, alpha: float, margin: float, scale: Scale, size: float
         size: the baseline's value, that the margin is a share of on the scale of differences.
     """
     if not margin >= 0:
-        raise InputError(f"margin: expected at least 0, got {margin}")
+        raise InputError(f"margin: expected at least 0, got {margin}; give a share")
     _, alpha_failures = _shares(pair.lasted, sum(pair.only), alpha)
     if pair.p_failures <= alpha_failures:
         return "fails more often" if pair.only[0] > pair.only[1] else "fails less often"
@@ -251,7 +251,7 @@ def detectable(pairs: int, alpha: float, power: float = 0.8) -> float:
     """
     between_0_and_1("power", power)
     if power <= alpha:
-        raise InputError(f"power: expected more than alpha, {alpha}, got {power}")
+        raise InputError(f"power: expected more than alpha, {alpha}, got {power}; give more")
     if pairs < fewest(alpha):
         return math.inf
     return scipy().optimize.brentq(lambda effect: power_of(effect, pairs, alpha) - power, 0, 8)
@@ -321,7 +321,7 @@ def profile(
     Reference: Dolan & Moré (2002), Benchmarking Optimization Software with Performance Profiles.
     """
     if not np.all(ratios >= 1):
-        raise InputError(f"ratios: expected at least 1, got {ratios}")
+        raise InputError(f"ratios: expected at least 1, got {ratios}; a ratio is to the best")
     checked = {name: _checked(f"values[{name!r}]", losses) for name, losses in values.items()}
     if len({len(losses) for losses in checked.values()}) != 1:
         raise InputError(
@@ -494,7 +494,9 @@ def _checked(name: str, values: Any, scale: Scale = "difference") -> Float[np.nd
             f"{name}: expected one value of each replicate, got shape {list(values.shape)}"
         )
     if np.any(wrong := np.isnan(values) | (values == -np.inf)):
-        raise InputError(f"{name}: expected numbers, inf for a failure, got {values[wrong][0]}")
+        raise InputError(
+            f"{name}: expected numbers, inf for a failure, got {values[wrong][0]}; give inf"
+        )
     if scale == "ratio" and values.min() <= 0:
         raise InputError(
             f"{name}: expected values above zero, to compare as ratios, got {values.min()}; "
@@ -510,4 +512,4 @@ def between_0_and_1(name: str, share: float) -> None:
         InputError: by its name.
     """
     if not 0 < share < 1:
-        raise InputError(f"{name}: expected a number between 0 and 1, got {share}")
+        raise InputError(f"{name}: expected a number between 0 and 1, got {share}; such as 0.05")

@@ -46,7 +46,8 @@ def grown(folder: Path, protocol: Protocol, most: int) -> Protocol:
     before, replicates = kept.judging.looks, protocol.replicates
     if before[-1] > most:
         raise InputError(
-            f"replicates: expected at least the {before[-1]} that {folder} holds, got {most}"
+            f"replicates: expected at least the {before[-1]} that {folder} holds, got {most}; give "
+            "more, or another folder"
         )
     if replicates > before[-1]:
         # Those that are not judged yet were never looked at.
@@ -84,7 +85,9 @@ def keep(folder: Path, protocol: Protocol) -> Path:
         if not (folder / _PROTOCOL).exists():
             files.write_record(folder / _PROTOCOL, records.plain(protocol), {})
     except OSError as error:
-        raise InputError(f"folder: expected a place to write to, got {folder}: {error}") from error
+        raise InputError(
+            f"folder: expected a place to write to, got {folder}: {error}; give another"
+        ) from error
     return tiles
 
 

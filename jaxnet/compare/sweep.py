@@ -82,7 +82,7 @@ def fast(asked: bool | None = None) -> Fast:
     return Fast(True, tuple(devices.options().items())) if taken else PLAIN
 
 
-class Task(NamedTuple):
+class Workload(NamedTuple):
     """What every run trains: seed s has the same start and batches at every setting.
 
     Attributes:
@@ -134,7 +134,7 @@ class Swept(NamedTuple):
     evaluations: Int[np.ndarray, " R"]
 
 
-class Seconds(NamedTuple):
+class Timing(NamedTuple):
     """What runs took: to compile their program, once, and to run each tile of it, shape [tiles]."""
 
     compiling: float
@@ -161,23 +161,23 @@ def _count(asked: int | None) -> int:
     return jax.local_device_count() if asked is None else asked
 
 
-def tile(task: Task, runs: int, settings: int, count: int | None = None) -> Tile:
+def tile(workload: Workload, runs: int, settings: int, count: int | None = None) -> Tile:
     """Choose a tile for so many runs: as many as fit the cache, and no more than are needed.
 
     Args:
-        task: what is trained.
+        workload: what is trained.
         runs: how many.
         settings: those that share their seed's batch, and one large product with it. An item
             with fewer to run is filled up, at the cost of the full one.
         count: how many local devices take part; where None all of them, or one for runs so short
             that handing them out would take longer.
     """
-    params = jax.eval_shape(task.init, jax.random.key(0))
+    params = jax.eval_shape(workload.init, jax.random.key(0))
     # Parameters, gradients and two moments.
     run = 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     room = _TILE_BYTES.get(jax.default_backend(), _DEVICE_TILE_BYTES)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    if count is None and runs * task.steps * task.batch_size * size < _ALONE:
+    if count is None and runs * workload.steps * workload.batch_size * size < _ALONE:
         count = 1
     needed = -(-runs // (settings * _count(count)))
     # As many calls as the cache asks for, all of them as full.
@@ -185,47 +185,47 @@ def tile(task: Task, runs: int, settings: int, count: int | None = None) -> Tile
     return Tile(-(-needed // calls), settings, count)
 
 
-def memory(task: Task, shape: Tile, runs: int) -> int:
+def memory(workload: Workload, shape: Tile, runs: int) -> int:
     """Estimate the bytes that so many runs take: their results, and a tile under way."""
-    params = jax.eval_shape(task.init, jax.random.key(0))
+    params = jax.eval_shape(workload.init, jax.random.key(0))
     run = 6 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
-    measures = 1 + (1 + len(task.metrics)) * (task.validation is not None)
-    results = 8 * runs * (len(task.measured) * measures + 8)
-    whole = task.batch_size == task.rows
-    row = sum(leaf.nbytes for leaf in jax.tree.leaves(task.data)) // task.rows
-    items = 0 if whole else shape.runs // shape.settings * task.batch_size
-    gathered = items * (4 * task.steps + row)
+    measures = 1 + (1 + len(workload.metrics)) * (workload.validation is not None)
+    results = 8 * runs * (len(workload.measured) * measures + 8)
+    whole = workload.batch_size == workload.rows
+    row = sum(leaf.nbytes for leaf in jax.tree.leaves(workload.data)) // workload.rows
+    items = 0 if whole else shape.runs // shape.settings * workload.batch_size
+    gathered = items * (4 * workload.steps + row)
     data = sum(
         np.size(leaf) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves((task.data, task.validation, task.test))
+        for leaf in jax.tree.leaves((workload.data, workload.validation, workload.test))
     )
-    under_way = shape.runs * (run + _widest(task, params))
+    under_way = shape.runs * (run + _widest(workload, params))
     return results + under_way + gathered + data * (1 + _count(shape.devices))
 
 
-def _widest(task: Task, params: PyTree) -> int:
+def _widest(workload: Workload, params: PyTree) -> int:
     """Give the bytes of the largest array on the way to the loss of the rows measured at once.
 
     Twice, for what goes into a product and what comes out; XLA's own figures leave out what its
     libraries hold of them.
     """
-    parts = [part for part in (task.validation, task.test) if part is not None]
+    parts = [part for part in (workload.validation, workload.test) if part is not None]
     # Of a batch both are held, what leads to the loss and what leads back.
-    rows = max(2 * task.batch_size, *(len(jax.tree.leaves(part)[0]) for part in parts), 1)
+    rows = max(2 * workload.batch_size, *(len(jax.tree.leaves(part)[0]) for part in parts), 1)
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
             # Wider numbers come as JAX takes them, or it would warn of every one.
             (rows, *leaf.shape[1:]),
             jax.dtypes.canonicalize_dtype(leaf.dtype),
         ),
-        task.data,
+        workload.data,
     )
-    equations = jax.make_jaxpr(losses.value_and_grad(task.loss))(params, batch).jaxpr.eqns
+    equations = jax.make_jaxpr(losses.value_and_grad(workload.loss))(params, batch).jaxpr.eqns
     arrays = [variable.aval for equation in equations for variable in equation.outvars]
     return 2 * max(array.size * array.dtype.itemsize for array in arrays)
 
 
-class Program(NamedTuple):
+class Compiled(NamedTuple):
     """A compiled tile, the devices it is for, and the seconds it took to trace and compile."""
 
     call: Callable[..., Any]
@@ -233,25 +233,27 @@ class Program(NamedTuple):
     seconds: float
 
 
-def compiled(task: Task, entry: Entry, names: Sequence[str], shape: Tile) -> Program:
-    """Compile the tile of an optimizer; the same one for a task of the same functions and shapes.
+def compiled(workload: Workload, entry: Entry, names: Sequence[str], shape: Tile) -> Compiled:
+    """Compile an optimizer's tile: one for all workloads of the same functions and shapes.
 
     Args:
-        task: what is trained. entry: the optimizer. shape: of the tile.
+        workload: what is trained. entry: the optimizer. shape: of the tile.
         names: of the hyperparameters that settings have; a value for each of them compiles nothing.
 
     Raises:
         InputError: an optimizer or a loss that cannot be traced.
     """
-    return _compile(*_statics(task, entry, names, shape))
+    return _compile(*_statics(workload, entry, names, shape))
 
 
-def compile_all(task: Task, named: Sequence[tuple[Entry, Sequence[str]]], shape: Tile) -> None:
+def compile_all(
+    workload: Workload, named: Sequence[tuple[Entry, Sequence[str]]], shape: Tile
+) -> None:
     """Compile the tiles of optimizers side by side, one to a core, to be found compiled later."""
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = []
         for entry, names in named:
-            statics = _statics(task, entry, names, shape)
+            statics = _statics(workload, entry, names, shape)
             # Traced here, under the settings of this thread.
             _lower(*statics)
             waiting.append(pool.submit(_compile, *statics))
@@ -302,11 +304,11 @@ class _Shapes(NamedTuple):
         return jax.tree.unflatten(self.tree, [jax.ShapeDtypeStruct(*kind) for kind in self.kinds])
 
 
-def _functions(task: Task, shapes: _Shapes) -> _Functions:
-    path = task.fast or fast()
-    if path.products and not _multiplies_few(task.loss, shapes):
+def _functions(workload: Workload, shapes: _Shapes) -> _Functions:
+    path = workload.fast or fast()
+    if path.products and not _multiplies_few(workload.loss, shapes):
         path = PLAIN
-    return _Functions(task.loss, task.metrics, path)
+    return _Functions(workload.loss, workload.metrics, path)
 
 
 def _one(batch: PyTree) -> int:
@@ -330,13 +332,13 @@ def _multiplies_few(loss: Loss | Rule, shapes: _Shapes) -> bool:
     return products.are_small(losses.value_and_grad(loss), shaped(inputs.params), batch)
 
 
-def _shapes(task: Task, width: int, shape: Tile) -> _Shapes:
+def _shapes(workload: Workload, width: int, shape: Tile) -> _Shapes:
     """Give the shapes of parameters, settings, seeds, orders, data and validation of a tile."""
-    cut = None if task.batch_size == task.rows else (task.steps, task.batch_size)
+    cut = None if workload.batch_size == workload.rows else (workload.steps, workload.batch_size)
     # Constants are traced as JAX's default dtype.
-    told_apart = task.fingerprint, jnp.result_type(float)
-    data = verify.signature((task.data, task.validation))
-    return _shaped(task.init, shape, width, cut, told_apart=told_apart, data=data)
+    told_apart = workload.fingerprint, jnp.result_type(float)
+    data = verify.signature((workload.data, workload.validation))
+    return _shaped(workload.init, shape, width, cut, told_apart=told_apart, data=data)
 
 
 @functools.lru_cache(maxsize=64)
@@ -372,18 +374,18 @@ class _Steps(NamedTuple):
 
 
 def _statics(
-    task: Task, entry: Entry, names: Sequence[str], shape: Tile
+    workload: Workload, entry: Entry, names: Sequence[str], shape: Tile
 ) -> tuple[_Functions, _Steps, _Shapes]:
     """Give what makes a tile's program."""
-    shapes = _shapes(task, len(names), shape)
-    return _functions(task, shapes), _Steps(entry, tuple(names), task.measured), shapes
+    shapes = _shapes(workload, len(names), shape)
+    return _functions(workload, shapes), _Steps(entry, tuple(names), workload.measured), shapes
 
 
 @functools.lru_cache(maxsize=256)
-def _compile(functions: _Functions, taken: _Steps, shapes: _Shapes) -> Program:
+def _compile(functions: _Functions, taken: _Steps, shapes: _Shapes) -> Compiled:
     lowered, mesh, tracing = _lower(functions, taken, shapes)
     began = time.perf_counter()
-    return Program(lowered.compile(), mesh, tracing + time.perf_counter() - began)
+    return Compiled(lowered.compile(), mesh, tracing + time.perf_counter() - began)
 
 
 @functools.lru_cache(maxsize=256)
@@ -454,8 +456,8 @@ def _spread(items: Callable[[_Inputs], Any], mesh: jax.sharding.Mesh, options: A
     return jax.jit(mapped, compiler_options=dict(options))
 
 
-def verified(task: Task, shape: Tile) -> tuple[Task, str]:
-    """Hold what a tile computes against NumPy; give the task on a path that agrees, in words.
+def verified(workload: Workload, shape: Tile) -> tuple[Workload, str]:
+    """Hold what a tile computes against NumPy; give the workload on a path that agrees, in words.
 
     The loss and the gradient of the first batches, and each metric of the validation and test
     rows, all of them as a tile has them and spread over its devices.
@@ -463,42 +465,42 @@ def verified(task: Task, shape: Tile) -> tuple[Task, str]:
     Raises:
         InputError: the plain path does not agree either.
     """
-    paths = dict.fromkeys((task.fast or fast(), PLAIN))
+    paths = dict.fromkeys((workload.fast or fast(), PLAIN))
     for path in paths:
-        task = task._replace(fast=path)
+        workload = workload._replace(fast=path)
         try:
-            difference, words = _verify(task, shape)
+            difference, words = _verify(workload, shape)
         except Exception as error:
             if path == PLAIN:
                 raise
             _step_aside(f"{type(error).__name__}: {error}", "sweep")
             continue
         if difference is None:
-            return task, words if path == next(iter(paths)) else f"plain path; {words}"
+            return workload, words if path == next(iter(paths)) else f"plain path; {words}"
         if path == PLAIN:
             raise InputError(verify.refusal(difference))
         _step_aside(str(difference), "sweep")
     raise AssertionError
 
 
-def _verify(task: Task, shape: Tile) -> tuple[verify.Difference | None, str]:
-    """Hold a task on its path against NumPy, once; give the difference, and that in words."""
-    shapes = _shapes(task, 1, shape)
-    functions = _functions(task, shapes)
-    parts = {"validation": task.validation, "test": task.test}
+def _verify(workload: Workload, shape: Tile) -> tuple[verify.Difference | None, str]:
+    """Hold a workload on its path against NumPy, once; give the difference, and that in words."""
+    shapes = _shapes(workload, 1, shape)
+    functions = _functions(workload, shapes)
+    parts = {"validation": workload.validation, "test": workload.test}
     program, signature = _probing(functions, shapes), verify.signature(parts)
     if signature not in program.largest:
         seeds = np.arange(shape.runs // shape.settings, dtype=np.int32)
-        params = _starting(task.init)(seeds)
+        params = _starting(workload.init)(seeds)
         order = None
-        if task.batch_size < task.rows:
+        if workload.batch_size < workload.rows:
             order = np.stack(
-                [_order(task.rows, task.batch_size, 1, int(seed))[0] for seed in seeds]
+                [_order(workload.rows, workload.batch_size, 1, int(seed))[0] for seed in seeds]
             )
         settings = np.zeros((len(seeds), shape.settings, 1), _kind(params))
         # Each run has its own, or those of an item would be computed once.
         params = _repeated(params, shape.settings)
-        inputs = _Inputs(params, settings, seeds, order, data=task.data, judged=parts)
+        inputs = _Inputs(params, settings, seeds, order, data=workload.data, judged=parts)
         if _waits(program.probe.lower(*inputs), shapes.mesh):
             program.probe = _probe(functions, devices.mesh("runs", 1))
         program.verify(inputs, parts)
@@ -635,7 +637,7 @@ def _train(
 
 
 def run(
-    task: Task,
+    workload: Workload,
     entry: Entry,
     trials: Trials,
     shape: Tile,
@@ -643,11 +645,11 @@ def run(
     test: bool = False,
     folder: Path | None = None,
     on_progress: Callable[[int], None] | None = None,
-) -> tuple[Swept, Seconds]:
+) -> tuple[Swept, Timing]:
     """Train the runs tile by tile; give what became of them, in their order, and what it took.
 
     Args:
-        task: what is trained.
+        workload: what is trained.
         entry: the optimizer.
         trials: seeds and settings.
         shape: from `tile`; every call of it is the same program.
@@ -656,15 +658,15 @@ def run(
         on_progress: called with the number of runs done after each tile.
     """
     places, items = _items(trials, shape.settings)
-    task, names = verified(task, shape)[0], tuple(sorted(trials.settings))
-    program = functools.cache(lambda: compiled(task, entry, names, shape))
+    workload, names = verified(workload, shape)[0], tuple(sorted(trials.settings))
+    program = functools.cache(lambda: compiled(workload, entry, names, shape))
     tiles, end = [], 0
     for chosen in _cut(items, shape):
         end += chosen.settings.shape[0] * chosen.settings.shape[1]
-        path = folder and folder / _name(task, (entry.name, *names), test, chosen, shape)
+        path = folder and folder / _name(workload, (entry.name, *names), test, chosen, shape)
         done = path and _read(path)
         if not done:
-            done = _call(task, program(), shape, chosen, test)
+            done = _call(workload, program(), shape, chosen, test)
             if path:
                 _write(path, done)
         tiles.append(done)
@@ -685,28 +687,28 @@ def run(
     }
     counts = joined["diverged"], joined["evaluations"]
     swept = Swept(joined["loss"], parts["validation_"], parts["test_"], *counts)
-    return swept, Seconds(float(compiling.max()), running)
+    return swept, Timing(float(compiling.max()), running)
 
 
-def is_kept(task: Task, entry: Entry, trials: Trials, shape: Tile, folder: Path) -> bool:
+def is_kept(workload: Workload, entry: Entry, trials: Trials, shape: Tile, folder: Path) -> bool:
     """Tell whether all tiles of the runs are kept already, not scored on the test data."""
     tiles = _cut(_items(trials, shape.settings)[1], shape)
     whose = entry.name, *sorted(trials.settings)
-    return all((folder / _name(task, whose, False, each, shape)).exists() for each in tiles)
+    return all((folder / _name(workload, whose, False, each, shape)).exists() for each in tiles)
 
 
-def cause(task: Task, entry: Entry, seed: int, setting: Mapping[str, float]) -> str:
+def cause(workload: Workload, entry: Entry, seed: int, setting: Mapping[str, float]) -> str:
     """Say where and why a run met a number that is not finite, by running it alone."""
     key = jax.random.fold_in(jax.random.key(0), seed) if entry.random else None
-    make = functools.partial(_build, entry, task.steps, key=key)
+    make = functools.partial(_build, entry, workload.steps, key=key)
     order = (
-        batches.full_batch(task.rows, task.steps)
-        if task.batch_size == task.rows
-        else _order(task.rows, task.batch_size, task.steps, seed)
+        batches.full_batch(workload.rows, workload.steps)
+        if workload.batch_size == workload.rows
+        else _order(workload.rows, workload.batch_size, workload.steps, seed)
     )
-    params = task.init(jax.random.key(seed))
-    plan = training.Plan(task.loss, make, weight=_one)
-    return training.attempt(plan, setting, (params, task.data, order), training.value)[2]
+    params = workload.init(jax.random.key(seed))
+    plan = training.Plan(workload.loss, make, weight=_one)
+    return training.attempt(plan, setting, (params, workload.data, order), training.value)[2]
 
 
 class _Items(NamedTuple):
@@ -716,9 +718,11 @@ class _Items(NamedTuple):
     settings: Float[np.ndarray, "K L H"]
 
 
-def _name(task: Task, whose: tuple[str, ...], test: bool, items: _Items, shape: Tile) -> str:
+def _name(
+    workload: Workload, whose: tuple[str, ...], test: bool, items: _Items, shape: Tile
+) -> str:
     """Name a tile by all that its numbers depend on beside the protocol: also by what made it."""
-    maker = devices.releases(), task.fast or fast(), jax.local_device_count()
+    maker = devices.releases(), workload.fast or fast(), jax.local_device_count()
     record = json.dumps([whose, test, items.settings.shape, shape, maker]).encode()
     digest = hashlib.sha256(record + items.seeds.tobytes() + items.settings.tobytes())
     return f"{digest.hexdigest()[:24]}.safetensors"
@@ -750,18 +754,18 @@ def _cut(items: _Items, shape: Tile) -> Iterator[_Items]:
 
 
 def _call(
-    task: Task, program: Program, shape: Tile, items: _Items, test: bool
+    workload: Workload, program: Compiled, shape: Tile, items: _Items, test: bool
 ) -> dict[str, np.ndarray]:
     """Run one tile; give each measurement with the tile's runs along the first axis."""
     filled = np.minimum(np.arange(shape.runs // shape.settings), len(items.seeds) - 1)
-    placed = _inputs(task, items.seeds[filled], items.settings[filled], program.mesh)
-    inputs = _Inputs(*placed, data=task.data, judged=task.validation)
+    placed = _inputs(workload, items.seeds[filled], items.settings[filled], program.mesh)
+    inputs = _Inputs(*placed, data=workload.data, judged=workload.validation)
     began = time.perf_counter()
     values, params = jax.block_until_ready(program.call(*inputs))
     running = time.perf_counter() - began
     if test:
-        shapes = _shapes(task, items.settings.shape[-1], shape)
-        scores = _scoring(_functions(task, shapes))(params, task.test)
+        shapes = _shapes(workload, items.settings.shape[-1], shape)
+        scores = _scoring(_functions(workload, shapes))(params, workload.test)
         values |= {f"test_{name}": value for name, value in scores.items()}
     count = items.settings.shape[0] * items.settings.shape[1]
     arrays = {
@@ -772,11 +776,18 @@ def _call(
 
 
 def _inputs(
-    task: Task, seeds: Int[np.ndarray, " K"], settings: Float[np.ndarray, "K L H"], mesh: Any
+    workload: Workload,
+    seeds: Int[np.ndarray, " K"],
+    settings: Float[np.ndarray, "K L H"],
+    mesh: Any,
 ) -> tuple[Any, ...]:
     """Give parameters, settings, seeds and orders of items, each with the items first."""
-    cut = None if task.batch_size == task.rows else (task.rows, task.batch_size, task.steps)
-    params, order = _drawn(task.init, seeds.tobytes(), cut, mesh, _jax_settings())
+    cut = (
+        None
+        if workload.batch_size == workload.rows
+        else (workload.rows, workload.batch_size, workload.steps)
+    )
+    params, order = _drawn(workload.init, seeds.tobytes(), cut, mesh, _jax_settings())
     placed = jax.device_put(settings.astype(_kind(params)), _spread_over(mesh))
     return params, placed, seeds, order
 
@@ -852,7 +863,9 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
     try:
         tile, record = arrays.read(path)
         if record != own:
-            raise InputError(f"{path}: expected a tile of {own}, got one of {record}")
+            raise InputError(
+                f"{path}: expected a tile of {own}, got one of {record}; make it again"
+            )
     except InputError as error:
         warnings.warn(f"a tile is done again: {error}", RuntimeWarning, stacklevel=2)
         return None

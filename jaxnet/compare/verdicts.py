@@ -325,6 +325,11 @@ def _worded(answer: Answer, record: Record) -> Answer:
     )
 
 
+def in_words(optimizer: str) -> str:
+    """Give an optimizer's name as a sentence has it."""
+    return "plain SGD" if optimizer == BASELINE else optimizer
+
+
 def judged_by(protocol: Protocol) -> str:
     """Say what is judged, in words."""
     judging = protocol.judging

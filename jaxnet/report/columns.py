@@ -48,7 +48,7 @@ def line(cell: Cell) -> str:
 def headline(comparison: Comparison) -> str:
     """Say in words what a comparison found."""
     protocol, others = comparison.protocol, comparison.answers[1:]
-    baseline = "plain SGD" if protocol.baseline == "sgd" else protocol.baseline
+    baseline = verdicts.in_words(protocol.baseline)
     if not others:
         (alone,) = comparison.answers
         return f"{protocol.baseline} ran alone: {comparison.judged_by} {_line(alone.value)}."
@@ -94,13 +94,14 @@ def difference_head(comparison: Comparison) -> str:
     return f"times {baseline}'s" if ratio else f"difference to {baseline}"
 
 
-def _level(comparison: Comparison) -> str:
+def sureness(comparison: Comparison) -> str:
+    """Give the level of the intervals, in percent."""
     judging = comparison.protocol.judging
     return f"{100 * (1 - statistics.spent(len(judging.looks), judging.level)):.4g}%"
 
 
 def _tested(comparison: Comparison) -> list[_Tells]:
-    level, many = _level(comparison), len(comparison.pairs)
+    level, many = sureness(comparison), len(comparison.pairs)
     return [
         _Tells(
             "verdict",
@@ -122,7 +123,7 @@ def _tested(comparison: Comparison) -> list[_Tells]:
 
 
 def _values(comparison: Comparison) -> list[_Tells]:
-    by, level, protocol = comparison.judged_by, _level(comparison), comparison.protocol
+    by, level, protocol = comparison.judged_by, sureness(comparison), comparison.protocol
     until = f" The target is a {protocol.tuning.data} loss of {comparison.target:.3g}."
     return [
         _Tells(

@@ -5,7 +5,7 @@ Shapes: N tasks, A optimizers.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from jaxnet.compare.league import League
 from jaxnet.report import style
 from jaxnet.report.columns import Cell, Column, number_cell, verdict_cell
 from jaxnet.report.pictures import STYLE, Plot, short
-from jaxnet.report.style import COLOURS, INK, MUTED, PAPER
+from jaxnet.report.style import COLOURS, MUTED
 
 # Matplotlib is imported where it is used.
 if TYPE_CHECKING:
@@ -23,21 +23,6 @@ else:
     Axes = Figure = Any
 
 
-class _Look(NamedTuple):
-    colour: str
-    marker: str
-    face: str
-
-
-_LOOKS = {
-    "better": _Look(COLOURS[0], "v", COLOURS[0]),
-    "fails less often": _Look(COLOURS[0], "v", PAPER),
-    "as good": _Look(COLOURS[2], "D", COLOURS[2]),
-    "not told apart": _Look(MUTED, "o", PAPER),
-    "worse": _Look(COLOURS[1], "^", COLOURS[1]),
-    "fails more often": _Look(COLOURS[1], "^", PAPER),
-    "cannot run": _Look(MUTED, "_", MUTED),
-}
 _ROW = 0.18
 
 
@@ -170,9 +155,8 @@ def _average_ranks(league: League) -> Plot:
         ax.axvspan(own - half, own + half, color=MUTED, alpha=0.15, linewidth=0)
     for row, (name, place) in enumerate(zip(names, places, strict=True)):
         told = abs(place - own) >= league.critical_difference
-        look = _LOOKS["not told apart" if not told else "better" if place < own else "worse"]
-        if name == league.baseline:
-            look = _Look(INK, "o", INK)
+        word = "not told apart" if not told else "better" if place < own else "worse"
+        look = style.MARKS["baseline" if name == league.baseline else word]
         ax.plot((place - half, place + half), (row, row), color=look.colour, linewidth=1.4)
         ax.plot(place, row, look.marker, color=look.colour, markerfacecolor=look.face, markersize=5)
     ticks = ticker.MaxNLocator(5, integer=True).tick_values(1, len(shown))
@@ -196,7 +180,7 @@ def _verdicts(league: League) -> Plot:
     shown = [index for index in order(league) if league.optimizers[index] != league.baseline]
     figure, ax = _rows([league.optimizers[index] for index in shown], league.baseline, beside=2.2)
     _shade(ax, league, shown)
-    for verdict, look in _LOOKS.items():
+    for verdict, look in style.MARKS.items():
         at = [
             (task, row)
             for row, index in enumerate(shown)
@@ -240,7 +224,7 @@ def _chances(league: League) -> Plot:
     left = np.zeros(len(shown))
     chances = np.array([league.chances[index] for index in shown]).reshape(-1, 3)
     for word, share in zip(("better", "as good", "worse"), chances.T, strict=True):
-        colour = _LOOKS[word].colour
+        colour = style.MARKS[word].colour
         ax.barh(rows, share, left=left, height=0.7, color=colour, label=word, linewidth=0)
         left += share
     ax.set(xlim=(0, 1), xlabel="probability")

@@ -8,24 +8,13 @@ import re
 import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxnet.compare import Comparison, statistics, verdicts
 from jaxnet.compare.league import League
 from jaxnet.report import columns, league, pictures, style
 from jaxnet.storage import files
 
-# So that the verdict does not hang on its colour.
-_SIGNS = {
-    "better": "▼",
-    "fails less often": "▽",
-    "as good": "◆",
-    "not told apart": "○",
-    "worse": "▲",
-    "fails more often": "△",
-    "cannot run": "-",
-    "baseline": "·",
-}
 # How a column of verdicts, or of what hangs on them, is marked.
 _WORD = ' class="word"'
 # The page repaints the pictures in the dark: how its style names each of their colours.
@@ -38,7 +27,41 @@ def write_page(comparison: Comparison, path: Path) -> None:
     Raises:
         OSError: a place that cannot be written to.
     """
-    _write("page.html", _parts(comparison), path)
+    log, every = comparison.log, columns.columns(comparison)
+    words = {each.optimizer: each.verdict for each in comparison.answers}
+    settings, titles = columns.settings(comparison), _titles(comparison.protocol.baseline)
+    sentences = (_term(each.optimizer, html.escape(each.sentence)) for each in comparison.answers)
+    provenance = dataclasses.asdict(log.provenance) | {"verified": log.verified}
+    page = _Page(
+        title=log.title,
+        headline=columns.headline(comparison),
+        groups=_groups(titles, words),
+        sections=[
+            _section("verdicts", "The verdicts", _verdicts(words, every)),
+            *_pairs(comparison),
+            _section("settings", "The settings", _settings(settings)),
+            _figures(pictures.plots(comparison)),
+            _section(
+                "words",
+                "One by one, in words",
+                f'<dl class="facts words">\n{_lines(sentences)}\n</dl>',
+            ),
+            _caveats(caveats(comparison)),
+            _section(
+                "protocol",
+                "The protocol",
+                "<p>All of this was decided before the first run.</p>",
+                _value(_protocol(comparison)),
+            ),
+            _section(
+                "provenance",
+                "Where it ran, and how to repeat it",
+                _value(provenance),
+                _command(log.command),
+            ),
+        ],
+    )
+    _write(page, path)
 
 
 def write_league_page(each: League, path: Path, title: str, command: str = "") -> None:
@@ -50,62 +73,70 @@ def write_league_page(each: League, path: Path, title: str, command: str = "") -
     Raises:
         OSError: a place that cannot be written to.
     """
-    _write("league.html", _league_parts(each, title, command), path)
+    overall = {each.optimizers[index]: each.overall[index] for index in league.order(each)}
+    page = _Page(
+        title=title,
+        headline=league.headline(each),
+        groups=_groups(_titles(each.baseline), overall),
+        sections=[
+            _section("verdicts", "The league", _verdicts(overall, league.columns(each))),
+            _figures(league.plots(each)),
+            _caveats(league.caveats(each)),
+            _command(command),
+        ],
+    )
+    _write(page, path)
 
 
-def _write(template: str, parts: Mapping[str, str], path: Path) -> None:
-    """Fill a template with its parts, and with the looks and the script that all pages share."""
-    looks = _template("page.css").substitute(light=_paints(light=True), dark=_paints(light=False))
-    script = _template("page.js").template
-    page = _template(template).substitute(parts, style=looks, script=script)
-    files.write(Path(path), page.encode())
+class _Page(NamedTuple):
+    """What a page says: its title and headline as words, all else as HTML."""
+
+    title: str
+    headline: str
+    groups: str
+    sections: list[str]
 
 
-def _template(name: str) -> string.Template:
-    text = importlib.resources.files("jaxnet.report").joinpath(name).read_text("utf-8")
-    return string.Template(text)
+def _write(page: _Page, path: Path) -> None:
+    filled = _filled(
+        "page.html",
+        title=html.escape(page.title),
+        headline=html.escape(page.headline),
+        groups=page.groups,
+        main=_lines(page.sections),
+        style=_filled("page.css", light=_paints(light=True), dark=_paints(light=False)),
+        script=_text("page.js"),
+    )
+    files.write(Path(path), filled.encode())
 
 
-def _parts(comparison: Comparison) -> dict[str, str]:
-    """What fills the template, every word of it escaped."""
-    log = comparison.log
-    every = columns.columns(comparison)
-    words = {each.optimizer: each.verdict for each in comparison.answers}
-    return {
-        "title": html.escape(log.title),
-        "headline": html.escape(columns.headline(comparison)),
-        "groups": _groups(_titles(comparison.protocol.baseline), words),
-        **_table(words, every),
-        "pairs": _pairs(comparison),
-        **_settings(columns.settings(comparison)),
-        "figures": _lines(map(_figure, pictures.plots(comparison))),
-        "sentences": _lines(
-            _term(answer.optimizer, html.escape(answer.sentence)) for answer in comparison.answers
-        ),
-        "caveats": _items(caveats(comparison)),
-        "protocol": _value(_protocol(comparison)),
-        "provenance": _value(dataclasses.asdict(log.provenance) | {"verified": log.verified}),
-        "command": _command(log.command),
-    }
+def _filled(template: str, **parts: str) -> str:
+    return string.Template(_text(template)).substitute(parts)
 
 
-def _league_parts(each: League, title: str, command: str) -> dict[str, str]:
-    shown = league.order(each)
-    overall = {each.optimizers[index]: each.overall[index] for index in shown}
-    return {
-        "title": html.escape(title),
-        "headline": html.escape(league.headline(each)),
-        "groups": _groups(_titles(each.baseline), overall),
-        **_table(overall, league.columns(each)),
-        "figures": _lines(map(_figure, league.plots(each))),
-        "caveats": _items(league.caveats(each)),
-        "command": _command(command),
-    }
+def _text(name: str) -> str:
+    return importlib.resources.files("jaxnet.report").joinpath(name).read_text("utf-8")
+
+
+def _section(name: str, title: str, *parts: str) -> str:
+    """A heading and what stands below it."""
+    head = f'<section aria-labelledby="{name}">\n<h2 id="{name}">{title}</h2>'
+    return _lines((head, *parts, "</section>"))
+
+
+def _figures(plots: Iterable[pictures.Plot]) -> str:
+    drawn = f'<div class="figures">\n{_lines(map(_figure, plots))}\n</div>'
+    return _section("pictures", "The pictures", drawn)
+
+
+def _caveats(every: Iterable[str]) -> str:
+    items = _lines(f"<li>{html.escape(words)}</li>" for words in every)
+    return _section("caveats", "What this does not say", f"<ul>\n{items}\n</ul>")
 
 
 def _titles(baseline: str) -> dict[str, str]:
     """What each verdict says of those that have it."""
-    baseline = "plain SGD" if baseline == "sgd" else baseline
+    baseline = verdicts.in_words(baseline)
     return {
         "better": f"Better than {baseline}",
         "fails less often": "Fails less often",
@@ -117,61 +148,52 @@ def _titles(baseline: str) -> dict[str, str]:
     }
 
 
-def _table(words: Mapping[str, str], every: list[columns.Column]) -> dict[str, str]:
-    """The parts of a table with a row for each optimizer, of a verdict."""
-    return {
-        "head": _head(every),
-        "rows": _lines(
-            _row(name, [column.cells[index] for column in every], verdict)
-            for index, (name, verdict) in enumerate(words.items())
-        ),
-        "notes": _notes(every),
-    }
+def _verdicts(words: Mapping[str, str], every: list[columns.Column]) -> str:
+    """A table with a row for each optimizer, of a verdict, and what its columns are."""
+    rows = _lines(
+        _row(name, [column.cells[index] for column in every], verdict)
+        for index, (name, verdict) in enumerate(words.items())
+    )
+    table = _filled("table.html", name="verdicts", head=_head(every), rows=rows)
+    return table + _notes(every)
 
 
-def _settings(settings: columns.Rows) -> dict[str, str]:
-    """The parts of a table with a row for each hyperparameter of each optimizer."""
-    return {
-        "settings_head": _head(settings.columns),
-        "settings": _body(settings),
-        "settings_notes": _notes(settings.columns),
-    }
+def _settings(settings: columns.Rows) -> str:
+    """A table with a row for each hyperparameter of each optimizer, and what its columns are."""
+    return _table("settings", settings) + _notes(settings.columns)
 
 
-def _pairs(comparison: Comparison) -> str:
+def _pairs(comparison: Comparison) -> list[str]:
     """Each against each, where all pairs were asked for."""
     if comparison.protocol.judging.pairs != "all":
-        return ""
+        return []
     matrix = columns.matrix(comparison)
     told = dict.fromkeys(cell.word for column in matrix.columns for cell in column.cells)
-    signs = ", ".join(f"{_SIGNS[word]} {word}" for word in told if word)
+    signs = ", ".join(f"{style.MARKS[word].sign} {word}" for word in told if word)
     ratio = any(pair.scale == "ratio" for pair in comparison.pairs)
     how = f"how many times the column's {comparison.judged_by} the row's is"
     how = how if ratio else f"the row's {comparison.judged_by} less the column's"
-    return _template("pairs.html").substitute(
-        note=html.escape(f"The row against the column: {signs}. Beside it {how}."),
-        head=_head(matrix.columns),
-        rows=_body(matrix),
-    )
+    note = html.escape(f"The row against the column: {signs}. Beside it {how}.")
+    caption = f'<p class="caption">{note}</p>'
+    return [_section("pairs", "Each against each", caption, _table("pairs", matrix))]
 
 
-def _body(rows: columns.Rows) -> str:
-    return _lines(
-        _row(name, [column.cells[index] for column in rows.columns])
-        for index, name in enumerate(rows.names)
+def _table(name: str, rows: columns.Rows) -> str:
+    """The table of a section, by whose name its class goes too."""
+    body = _lines(
+        _row(own, [column.cells[index] for column in rows.columns])
+        for index, own in enumerate(rows.names)
     )
+    return _filled("table.html", name=name, head=_head(rows.columns), rows=body)
 
 
 def _notes(every: Iterable[columns.Column]) -> str:
-    return _lines(
+    notes = _lines(
         f"<div>{_term(column.name, html.escape(column.note))}</div>"
         for column in every
         if column.note
     )
-
-
-def _items(every: Iterable[str]) -> str:
-    return _lines(f"<li>{html.escape(words)}</li>" for words in every)
+    return f'<dl class="notes">\n{notes}\n</dl>'
 
 
 def _command(command: str) -> str:
@@ -212,7 +234,9 @@ def _groups(titles: Mapping[str, str], words: Mapping[str, str]) -> str:
     for verdict, title in titles.items():
         names = [name for name, own in words.items() if own == verdict]
         if names:
-            term = _term(f"{_SIGNS[verdict]} {title}: {len(names)}", html.escape(", ".join(names)))
+            term = _term(
+                f"{style.MARKS[verdict].sign} {title}: {len(names)}", html.escape(", ".join(names))
+            )
             groups.append(f'<div class="{verdict}">{term}</div>')
     return _lines(groups)
 
@@ -243,7 +267,7 @@ def _cell(cell: columns.Cell) -> str:
     if not cell.word:
         return f"<td{value}>{text}{small}</td>"
     word = f'{_WORD} title="{cell.word}" data-word="{cell.word}"'
-    return f"<td{word}{value}>{_SIGNS[cell.word]} {text}{small}</td>"
+    return f"<td{word}{value}>{style.MARKS[cell.word].sign} {text}{small}</td>"
 
 
 def _figure(plot: pictures.Plot) -> str:

@@ -51,13 +51,19 @@ def check_picture(path: Path) -> None:
         InputError: a folder, a suffix other than .png, .svg or .pdf, or a place not writable.
     """
     if path.suffix not in (".png", ".svg", ".pdf") or path.is_dir():
-        raise InputError(f"output: expected a file ending in .png, .svg or .pdf, got {path}")
+        raise InputError(
+            f"output: expected a file ending in .png, .svg or .pdf, got {path}; name one"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"output: expected a place to write to, got {path}: {error}") from error
+        raise InputError(
+            f"output: expected a place to write to, got {path}: {error}; give another"
+        ) from error
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InputError(f"output: expected a place to write to, got {path}, which is not one")
+        raise InputError(
+            f"output: expected a place to write to, got {path}, which is not one; give another"
+        )
 
 
 def loss_curves(

@@ -127,27 +127,27 @@ def _differences(comparison: Comparison) -> Iterator[Plot]:
     told.sort(key=lambda one: (np.isnan(one[1].difference.estimate), one[1].difference.estimate))
     same = told[0][1].same
     low, high = _bulk(np.array([tuple(pair.difference) for _, pair in told]), same, ratio)
-    words = [verdict for verdict in _VERDICT_LOOKS if any(a.verdict == verdict for a, _ in told)]
+    words = [verdict for verdict in style.MARKS if any(a.verdict == verdict for a, _ in told)]
     figure, ax = _axes((4.4, 0.9 + 0.2 * len(told) + 0.2 * -(-len(words) // 2)))
     ax.axvline(same, color=INK, linewidth=1)
     for row, (answer, pair) in enumerate(told):
-        colour, marker, face = _VERDICT_LOOKS[answer.verdict]
-        style = {"color": colour, "markerfacecolor": face, "markersize": 5}
+        _, marker, colour, face = style.MARKS[answer.verdict]
+        look: Any = {"color": colour, "markerfacecolor": face, "markersize": 5}
         estimate, *bounds = pair.difference
         if np.isnan(estimate):
             _beside(ax, low, row, 4, f"{answer.verdict}: no figure, as replicates failed")
         elif low <= estimate <= high:
             ax.plot(np.clip(bounds, low, high), (row, row), color=colour, linewidth=1.4)
-            ax.plot(estimate, row, marker, **style)
+            ax.plot(estimate, row, marker, **look)
             for edge, arrow, cut in ((low, "<", bounds[0] < low), (high, ">", bounds[1] > high)):
                 if cut:
                     ax.plot(edge, row, arrow, color=colour, markersize=4, clip_on=False)
         else:
             edge, arrow, gap = (high, ">", -7) if estimate > high else (low, "<", 7)
-            ax.plot(edge, row, arrow, clip_on=False, **style)
+            ax.plot(edge, row, arrow, clip_on=False, **look)
             _beside(ax, edge, row, gap, f"{estimate:.3g}" if ratio else f"{estimate:+.3g}")
     for verdict in words:
-        colour, marker, face = _VERDICT_LOOKS[verdict]
+        _, marker, colour, face = style.MARKS[verdict]
         ax.plot([], [], marker, color=colour, markerfacecolor=face, label=verdict)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, handletextpad=0.2)
     ax.set_yticks(range(len(told)), [short(answer.optimizer) for answer, _ in told])
@@ -164,23 +164,13 @@ def _differences(comparison: Comparison) -> Iterator[Plot]:
     ax.set_xlabel(f"← {ends[0]}{gap}{how}{gap}{ends[1]} →")
     yield Plot(
         "differences",
-        f"Who beats {'plain SGD' if protocol.baseline == 'sgd' else protocol.baseline}",
+        f"Who beats {verdicts.in_words(protocol.baseline)}",
         f"Each row is one optimizer's {how}, replicate by replicate where neither failed: the mark "
         "is the estimate, the line its interval, which holds for all rows at once. Filled marks "
-        "are told apart; hollow circles are not. A triangle at an edge goes on beyond it; one with "
-        "a figure lies there.",
+        "are told apart; hollow circles are not. What points over an edge goes on beyond it, or "
+        "lies there where a figure stands beside it.",
         figure,
     )
-
-
-_VERDICT_LOOKS = {
-    "better": (COLOURS[0], "o", COLOURS[0]),
-    "fails less often": (COLOURS[0], "^", COLOURS[0]),
-    "as good": (MUTED, "D", MUTED),
-    "not told apart": (MUTED, "o", PAPER),
-    "worse": (COLOURS[1], "s", COLOURS[1]),
-    "fails more often": (COLOURS[1], "v", COLOURS[1]),
-}
 
 
 def _beside(ax: Axes, x: float, row: int, gap: int, words: str) -> None:
@@ -439,8 +429,8 @@ def _line_of(ax: Axes, x: np.ndarray, y: np.ndarray, look: _Look, marker: str = 
     shown = np.where(np.isfinite(y), y, np.nan)
     marker = marker if look.colour != FAINT else ""
     colour, dashes, width, order = look
-    style = {"color": colour, "linewidth": width, "zorder": order, "marker": marker}
-    return ax.plot(x, shown, dashes, **style)[0]
+    drawn: Any = {"color": colour, "linewidth": width, "zorder": order, "marker": marker}
+    return ax.plot(x, shown, dashes, **drawn)[0]
 
 
 def _limits(ax: Axes, side: str, values: np.ndarray, most: float = np.inf) -> None:

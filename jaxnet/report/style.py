@@ -31,6 +31,28 @@ PAINTS = {
 }
 INK, MUTED, FAINT, GRID, PAPER, *COLOURS = (paint.light for paint in PAINTS.values())
 DASHES = ("-", "--", ":", "-.")
+
+
+class Mark(NamedTuple):
+    """What stands for a verdict: a sign among words; in a picture a marker, its colour and face."""
+
+    sign: str
+    marker: str
+    colour: str
+    face: str
+
+
+# So that no verdict hangs on its colour; below is better.
+MARKS = {
+    "better": Mark("▼", "v", COLOURS[0], COLOURS[0]),
+    "fails less often": Mark("▽", "v", COLOURS[0], PAPER),
+    "as good": Mark("◆", "D", COLOURS[2], COLOURS[2]),
+    "not told apart": Mark("○", "o", MUTED, PAPER),
+    "worse": Mark("▲", "^", COLOURS[1], COLOURS[1]),
+    "fails more often": Mark("△", "^", COLOURS[1], PAPER),
+    "cannot run": Mark("-", "_", MUTED, MUTED),
+    "baseline": Mark("·", "o", INK, INK),
+}
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,

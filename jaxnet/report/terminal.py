@@ -1,6 +1,7 @@
 """Results in the terminal: tables, words and a bar of progress (extra `experiments`)."""
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -46,7 +47,7 @@ def show(comparison: Comparison, rows: int = 20) -> None:
         grid.add_column(head, justify="right" if index else "left", overflow="fold")
     for row in zip(names[1:], *(column[1:] for column in figures), strict=True):
         grid.add_row(*(_encodable(console, cell) for cell in row))
-    console.print(_encodable(console, comparison.log.title) + "\n", style="bold")
+    console.print(_encodable(console, comparison.log.title), style="bold")
     console.print(grid)
     for note in _notes(comparison, rows):
         console.print(_encodable(console, note))
@@ -72,7 +73,7 @@ def show_league(together: League, title: str, rows: int = 20) -> None:
     for at, name in enumerate(names[:rows]):
         cells = [columns.line(column.cells[at]) for column in shown]
         grid.add_row(*(_encodable(console, cell) for cell in (name, *cells)))
-    console.print(_encodable(console, title) + "\n", style="bold")
+    console.print(_encodable(console, title), style="bold")
     console.print(grid)
     if (left := len(names) - rows) > 0:
         console.print(f"and {left} more, which the report has")
@@ -85,7 +86,11 @@ _HEADS = {"average rank": "rank", "not told apart": "not told"}
 
 
 def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
-    """Say what the table leaves out, and what costs more than it shows."""
+    """Say what the table shows, what it leaves out, and what costs more than it shows."""
+    many = len(comparison.pairs)
+    if not all(math.isnan(pair.difference.low) for pair in comparison.pairs):
+        held = f", like p for all {many} comparisons at once" * (many > 1)
+        yield f"[ ]: {columns.sureness(comparison)} interval{held}; rate: the one to use"
     if (left := len(comparison.answers) - rows) > 0:
         yield f"and {left} more, which the report has"
     if any(answer.beyond > 0.5 for answer in comparison.answers):

@@ -64,7 +64,9 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._halves = files.clear(self._folder)
         except OSError as error:
-            raise InputError(f"folder: expected a folder to write in, got {error}") from error
+            raise InputError(
+                f"folder: expected a folder to write in, got {error}; give another"
+            ) from error
         for path in self._folder.iterdir():
             if path.is_dir() and path.name.isdecimal():
                 raise InputError(

@@ -5,6 +5,7 @@ which is written first: at every moment the folder holds a whole model or none.
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key, PyTree
 
 from jaxnet import losses, network
 from jaxnet.errors import InputError
@@ -58,13 +59,19 @@ def loss(task: str, activation: str) -> losses.BatchLoss:
 
 
 @functools.cache
-def accuracy(activation: str) -> losses.Loss:
-    """Give the share of a batch's examples whose largest output is the right one."""
-    outputs = jax.vmap(forward(activation), in_axes=(None, 0))
+def starting(*sizes: int) -> Callable[[Key[Array, ""]], network.Params]:
+    """Give what draws a network of those sizes from a key; the same function every time."""
+    return functools.partial(network.init, sizes=sizes)
 
-    def accuracy(params: network.Params, batch: Any) -> Float[Array, ""]:
+
+@functools.cache
+def accuracy(forward: losses.Forward) -> losses.Loss:
+    """Give the share of a batch's examples whose largest output is the right one."""
+    outputs = jax.vmap(forward, in_axes=(None, 0))
+
+    def accuracy(params: PyTree, batch: Any) -> Float[Array, ""]:
         x, y = batch
-        return jnp.mean((jnp.argmax(outputs(params, x), -1) == y).astype(x.dtype))
+        return jnp.mean((jnp.argmax(outputs(params, x), -1) == y).astype(float))
 
     return accuracy
 

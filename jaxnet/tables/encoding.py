@@ -144,7 +144,9 @@ def read_batches(
         raise InputError(f"{source}: expected a sound .parquet file, got {error}") from error
     rows = file.metadata.num_rows
     if not 1 <= batch_size <= rows:
-        raise InputError(f"batch_size: expected 1 to the {rows} rows of {source}, got {batch_size}")
+        raise InputError(
+            f"batch_size: expected 1 to the {rows} rows of {source}, got {batch_size}; give fewer"
+        )
 
     def batches_of(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         random = np.random.default_rng([seed, epoch])

@@ -67,9 +67,11 @@ def split(
             f"{validation} and {test}"
         )
     if seed < 0:
-        raise InputError(f"seed: expected at least 0, got {seed}")
+        raise InputError(f"seed: expected at least 0, got {seed}; give another")
     if task not in (None, "classification", "regression"):
-        raise InputError(f"task: expected classification or regression, got {task!r}")
+        raise InputError(
+            f"task: expected classification or regression, got {task!r}; None infers it"
+        )
     check(table, source, target)
     names = [name for name in table.column_names if name != target]
     if not names:

@@ -1,5 +1,7 @@
 """Evidence for `jaxnet compare`: what its settings ask for is what is compared."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from jaxnet.errors import InputError
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_of_accuracy_more_is_better():
-    tried = settings.Trials(
+    tried = settings.Contest(
         optimizers=("sgd", "adam"), by="accuracy", replicates=6, budget=2, tuning_seeds=1
     )
     problem = compare.table("iris", "target", (4,))
@@ -25,6 +27,24 @@ def test_of_accuracy_more_is_better():
     means = [(above[i] + above[j]) / 2 for i in range(len(above)) for j in range(i + 1)]
     (pair,) = result.pairs
     assert pair.difference.estimate == pytest.approx(np.median(means))
+
+
+@pytest.mark.parametrize("pairs", ["baseline", "all"])
+@pytest.mark.parametrize("names", [("sgd",), ("adam",), ("sgd", "adam", "adam", "lion", "lamb")])
+def test_too_few_replicates_are_told_before_they_are_run(names, pairs):
+    """So many that the level, shared out, is above the smallest p-value of a sign test of them."""
+    contest = functools.partial(settings.Contest, optimizers=names, pairs=pairs)
+    optimizers = {*names, "sgd"}
+    tested = {frozenset((a, b)) for a in optimizers for b in optimizers if a != b}
+    tested = [each for each in tested if "sgd" in each or pairs == "all"]
+    few = [n for n in range(1, 30) if 2 * 0.5**n > 0.8 * 0.05 / max(1, len(tested))]
+    told = {n: compare.too_few(contest(replicates=n)) for n in range(1, 30)}
+    assert [n for n in told if told[n]] == (few if tested else [])
+    if tested:
+        assert told[3] == (
+            f"3 replicates are too few to tell anything: give at least {len(few) + 1}"
+        )
+    assert not compare.too_few(contest(replicates=3, until=29))
 
 
 @pytest.mark.parametrize(
@@ -42,4 +62,4 @@ def test_what_one_of_many_tasks_cannot_do_is_refused_before_any_is_compared(
     problems = {"iris": compare.table("iris", "target", (4,)), "bowl": bowl}
     monkeypatch.setattr(compare, "run", None)
     with pytest.raises(InputError, match=words):
-        compare.compare(settings.Trials(**asked), lambda: problems, tmp_path, "")
+        compare.compare(settings.Contest(**asked), lambda: problems, tmp_path, "")

@@ -873,7 +873,7 @@ def damaged(path, *fields, value=None):
         ("comparison", ["seconds", "sgd"], None, "seconds: expected those of .*sgd"),
         ("comparison", ["seconds", "sgd", "run"], "1", "seconds.sgd.run: expected a finite number"),
         ("comparison", ["seconds", "sgd", "run"], -1, "seconds.sgd.run: expected no time below"),
-        ("comparison", ["title"], 3, "title: expected words, got 3"),
+        ("comparison", ["title"], 3, "title: expected words in one line, got 3"),
         (
             "comparison",
             ["provenance", "jax"],
@@ -941,6 +941,7 @@ def test_a_protocol_is_never_changed(result, tmp_path):
     record = files.read_record(path)[0]
     assert records.rebuilt(Protocol, record, path) == result.protocol
     comparison.save(result, tmp_path)
+    assert compare(folder=tmp_path, title="").log.title == "Optimizers against plain SGD"
     assert compare(folder=tmp_path, title="another").log.title == "another"
     assert files.read_record(path)[0] == record
     assert comparison.load(tmp_path).log.title == "another"
@@ -1013,12 +1014,12 @@ def test_a_damaged_comparison_is_refused(result, tmp_path):
 def test_the_time_of_a_step_is_of_the_fastest_tile():
     """The first tile of a process warms it up, and is no part of an optimizer's own time."""
     ticks = iter([9.0, 3.0])
-    task = sweep.Task(None, None, (np.zeros(8),), 4, 10, (2, 4, 6, 8, 10))
+    task = sweep.Workload(None, None, (np.zeros(8),), 4, 10, (2, 4, 6, 8, 10))
     shape = sweep.Tile(2, 2)
     bench = phases.Bench(task, shape, None, None, planned=0, verified="")
     empty = np.zeros((1, 5))
     swept = sweep.Swept(empty, {}, {}, np.array([-1]), np.array([10]))
-    taken = [sweep.Seconds(0.5, np.array([next(ticks)])) for _ in range(2)]
+    taken = [sweep.Timing(0.5, np.array([next(ticks)])) for _ in range(2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "run", lambda *a, **k: (swept, taken.pop(0)))
         for phase in ("tuning", "judging"):
@@ -1134,6 +1135,11 @@ LABELS_GIVEN = {
             {"own": {"mine": "adm"}},
             "optimizer: expected an optimizer of optax, got 'adm'; the near",
         ),
+        (
+            {"own": {"ad\nam": momentum}},
+            r"optimizers: expected words in one line, got 'ad\\nam'; re",
+        ),
+        ({"title": "a\nb"}, r"title: expected words in one line, got 'a\\nb'; rename it"),
         ({"own": []}, "optimizers: expected at least one to hold against the baseline, got none; "),
         (
             {"own": "adam"},
@@ -1231,7 +1237,7 @@ LABELS_GIVEN = {
         ({"level": 0}, "level: expected a number between 0 and 1, got 0"),
         ({"margin": -0.1}, "margin: expected at least 0, got -0.1"),
         ({"pairs": "some"}, "pairs: expected baseline or all, got some$"),
-        ({"title": 3}, "title: expected words, got 3"),
+        ({"title": 3}, "title: expected words in one line, got 3"),
         (
             {"data": None, "validation": None, "test": None, "metrics": None, "batch_size": None},
             "steps: expected them where there is no data to pass over, got epochs",

@@ -141,7 +141,7 @@ def test_fast_numbers_are_the_plain_ones(x64, example, optimizer):
     loss = functools.partial(classified, forward) if forward else mixture
     metrics = (("accuracy", functools.partial(accuracy, forward)),) if forward else ()
     parts = [jax.tree.map(lambda leaf, n=n: leaf[:n], data) for n in (5, 7)]
-    task = sweep.Task(loss, drawn(**shapes), data, 4, 6, (3, 6), *parts, metrics)
+    task = sweep.Workload(loss, drawn(**shapes), data, 4, 6, (3, 6), *parts, metrics)
     rates = {"learning_rate": np.array([0.01, 0.1, 0.1])}
     trials, tile = sweep.Trials(np.array([0, 0, 1], np.int32), rates), sweep.Tile(1, 2)
     entry = optimizers.entry(optimizer)

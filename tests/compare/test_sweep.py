@@ -47,7 +47,7 @@ def made(loss, init, data, batch_size, epochs, validation=None, test=None, metri
     """A task measured after each epoch."""
     epoch = len(jax.tree.leaves(data)[0]) // batch_size
     measured = tuple(range(epoch, epochs * epoch + 1, epoch))
-    return sweep.Task(
+    return sweep.Workload(
         loss, init, data, batch_size, measured[-1], measured, validation, test, metrics
     )
 
@@ -80,7 +80,7 @@ def numbers():
 @functools.cache
 def regression():
     """Full batches, of so many steps that not each of them is measured."""
-    return sweep.Task(SQUARES, init, rows(7, 0), 7, 130, (1, 4, 65, 130))
+    return sweep.Workload(SQUARES, init, rows(7, 0), 7, 130, (1, 4, 65, 130))
 
 
 def order(task, seed):
@@ -492,7 +492,7 @@ rows, validation = map(int, sys.argv[1:])
 data, held = (tuple(np.ones((n, k), np.float32) for k in (20, 2)) for n in (rows, validation))
 loss = losses.BatchLoss(network.forward, optax.losses.l2_loss)
 init = functools.partial(network.init, sizes=[20, 8, 2])
-task = sweep.Task(loss, init, data, rows, 1, (1,), held)
+task = sweep.Workload(loss, init, data, rows, 1, (1,), held)
 shape = sweep.Tile(25, 4)
 program, mesh, _ = sweep.compiled(task, optimizers.entry("sgd"), ("learning_rate",), shape)
 seeds, rates = np.arange(25, dtype=np.int32), np.tile([0.1, 0.2, 0.3, 0.4], (25, 1))
@@ -554,7 +554,7 @@ from jaxnet.compare import sweep
 from optax.losses import l2_loss
 loss = losses.BatchLoss(network.forward, l2_loss)
 x = np.ones((64, 64), np.float32)
-task = sweep.Task(loss, lambda key: network.init(key, [64, 64, 64]), (x, x), 32, 100, (100,))
+task = sweep.Workload(loss, lambda key: network.init(key, [64, 64, 64]), (x, x), 32, 100, (100,))
 runs = sweep.Trials(np.arange(4, dtype=np.int32), {"learning_rate": np.full(4, 0.01)})
 swept, _ = sweep.run(task, optimizers.entry("galore"), runs, sweep.Tile(2, 1))
 assert np.isfinite(swept.loss).all()

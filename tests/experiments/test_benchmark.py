@@ -202,7 +202,7 @@ def test_a_step_of_digits_takes_so_many_operations():
 
 
 def test_the_work_that_is_timed_is_the_one_that_is_stated():
-    task, size = work.digits_task(), work.size("cpu", False)
+    task, size = work.digits_workload(), work.size("cpu", False)
     x, y = task.data
     assert (x.shape, x.dtype, x.min(), x.max()) == ((1408, 64), np.float32, 0, 1)
     assert (y.shape, y.min(), y.max()) == ((1408,), 0, 9)
@@ -240,9 +240,9 @@ def test_a_gpu_is_given_more_and_a_hurry_less():
 @functools.cache
 def tiny_digits():
     """What is timed, on 96 rows and for two epochs."""
-    task = work.digits_task()
+    task = work.digits_workload()
     data = jax.tree.map(lambda leaf: leaf[:96], task.data)
-    return work.task_of(task.loss, task.init, data, task.batch_size, 2)
+    return work.workload_of(task.loss, task.init, data, task.batch_size, 2)
 
 
 @functools.cache
@@ -416,7 +416,7 @@ def test_numpy_loops_train_by_the_rules_of_the_notebooks(name):
 @pytest.mark.parametrize("setting", notebooks._SETTINGS[::2], ids=lambda setting: setting.title)
 def test_notebook_runs_by_the_thousand_are_those_of_the_loops(setting):
     pairs = work.crossed(3, notebooks.RATES[setting.name][::8])
-    task = notebooks.task(setting.name, setting.loss)
+    task = notebooks.workload(setting.name, setting.loss)
     runs = work.ensemble(task, notebooks.MODELS[setting.name], "sgd", pairs)
     ours = peers.sweeping(task, "sgd", pairs)()
     assert ours.shape == (6, runs.epochs)
@@ -447,7 +447,7 @@ def test_each_path_lacks_one_part_and_the_last_none():
 
 
 def short_case(name="classifier"):
-    task = notebooks.task("classifier", classifier.LOSS)._replace(steps=3, measured=(1, 2, 3))
+    task = notebooks.workload("classifier", classifier.LOSS)._replace(steps=3, measured=(1, 2, 3))
     return ablation.Case(name, task, 8)
 
 
@@ -513,7 +513,7 @@ def test_networks_of_other_libraries_train(package):
     make = {"flax": ablation.flax_convolution, "equinox": ablation.equinox_gru}[package]
     task = make()
     data = jax.tree.map(lambda leaf: leaf[:32], task.data)
-    task = work.task_of(task.loss, task.init, data, 32, 20)
+    task = work.workload_of(task.loss, task.init, data, 32, 20)
     case = ablation.Case(package, task, 2)
     shape = sweep.tile(task, case.runs, case.together)
     swept, _ = sweep.run(task, optimizers.entry("adam"), case.trials, shape)
@@ -624,7 +624,7 @@ def test_memory_is_measured_of_every_way_that_is_installed(monkeypatch):
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("package", ["", "sklearn"])
 def test_memory_is_of_work_that_is_done(package, monkeypatch):
-    monkeypatch.setattr(digits, "digits_task", tiny_digits)
+    monkeypatch.setattr(digits, "digits_workload", tiny_digits)
     memory.one_run(package)
 
 

@@ -19,7 +19,7 @@ from experiments.tasks import mnist1d
 from jaxnet import losses, report
 from jaxnet import optimizers as library
 from jaxnet.commands import compare
-from jaxnet.commands.settings import Trials
+from jaxnet.commands.settings import Contest
 from jaxnet.compare import comparison
 from jaxnet.errors import InputError
 
@@ -144,7 +144,7 @@ SMALL = {"budget": 3, "tuning_seeds": 1, "replicates": 2}
 @pytest.mark.parametrize("name", ["classifier", "regression"])
 def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
     task = dataclasses.replace(tasks.TASKS[name](), epochs=4)
-    found = compare.run(Trials(optimizers=("momentum",), **SMALL), task, tmp_path)
+    found = compare.run(Contest(optimizers=("momentum",), **SMALL), task, tmp_path)
     assert found.protocol.judging.data == "training"
     assert found.protocol.rows == {"training": {"classifier": 2, "regression": 1}[name]}
     assert [answer.optimizer for answer in found.answers] == ["sgd", "momentum"]
@@ -165,7 +165,7 @@ def test_momentum_is_the_sgd_of_that_momentum():
 def test_every_optimizer_goes_by_all(monkeypatch):
     asked = {}
     monkeypatch.setattr(comparison, "compare", lambda *given, **more: asked.update(given=given[3]))
-    compare.run(Trials(optimizers=("all",)), tasks.TASKS["regression"]())
+    compare.run(Contest(optimizers=("all",)), tasks.TASKS["regression"]())
     assert set(asked["given"]) == set(library.names())
 
 

@@ -400,7 +400,7 @@ def start(key):
 def task(path=NAMED):
     metrics = (("hits", hits),)
     parts = some_data(20), some_data(10)
-    return sweep.Task(fresh(), start, some_data(), 10, 1, (1,), *parts, metrics, fast=path)
+    return sweep.Workload(fresh(), start, some_data(), 10, 1, (1,), *parts, metrics, fast=path)
 
 
 @functools.cache
@@ -548,7 +548,7 @@ def test_the_fault_is_found_in_what_fit_validates(place):
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_the_fault_is_found_in_a_tile(part):
     """And the numbers are those of the plain path, in a program without the option."""
-    asked = sweep.Task(
+    asked = sweep.Workload(
         lambda weight, rows: jnp.sum(weight**2) + 0 * jnp.sum(rows),
         lambda key: WEIGHT + 0 * jax.random.normal(key, (3, 3)),
         *[MANY[:20], 20, 1, (1,)],

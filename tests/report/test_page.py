@@ -307,7 +307,7 @@ def test_the_terminal_shows_one_table_within_80_columns(names, width, monkeypatc
     assert len(rows) == min(len(names), 20)
     assert ("and 29 more, which the report has" in lines) == (names is LONG)
     first = head.index("verdict")
-    folded = "".join(line[:first].strip() for line in lines[4 : lines.index("", 4)])
+    folded = "".join(line[:first].strip() for line in lines[3 : lines.index("", 3)])
     for answer, row in zip(done.answers[:20], rows, strict=True):
         assert answer.optimizer in folded
         assert row[first:].startswith(answer.verdict)
@@ -418,11 +418,14 @@ def test_the_forest_is_sorted_and_told_apart_without_colour():
         for line in ax.lines
         if len(line.get_ydata()) == 1
     }
-    shapes = {"better": "o", "as good": "D", "worse": "s", "fails more often": "v"}
-    assert {name: marker for name, (marker, _) in marks.items()} == {
-        name: shapes[answer.verdict] for name, answer in answers.items()
+    # The signs that the table has for the same verdicts.
+    signs = {"▼": ("v", False), "◆": ("D", False), "▲": ("^", False), "△": ("^", True)}
+    told = re.findall(
+        r'<th scope="row" [^>]*>(\w+)</th><td class="word" [^>]*>(.)', written("few")[1]
+    )
+    assert {name: (mark, face == style.PAPER) for name, (mark, face) in marks.items()} == {
+        name: signs[sign] for name, sign in told if name in answers
     }
-    assert style.PAPER not in dict(marks.values()).values()
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
     assert sorted(legend) == sorted({answer.verdict for answer in answers.values()})
 
@@ -520,7 +523,7 @@ def test_the_profile_is_of_what_is_judged():
 
 
 def test_what_is_maximised_is_better_at_the_right():
-    done = comparison(NAMES[:4], by="accuracy", maximised=True)
+    done = comparison(NAMES[:4], by="accuracy", maximised=True, margin=0.0)
     (ax,) = report.plots(done)[0].figure.axes
     words = [word.strip() for word in ax.get_xlabel().split(4 * "\N{NO-BREAK SPACE}")]
     assert words == ["← worse", "test accuracy less sgd's", "better →"]
