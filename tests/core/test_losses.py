@@ -512,11 +512,15 @@ def test_a_loss_of_labels_is_taken(name, outputs):
     loss = losses.BatchLoss(network.forward, example_loss)
     loss.check(params, batch)
     expected = np.mean([twin(each, label) for each, label in zip(z, labels, strict=True)])
-    np.testing.assert_allclose(jax.jit(loss)(params, batch), expected, rtol=1e-9, atol=1e-12)
+
+    @jax.jit
+    def alone_and_two_with_gradients(params):
+        two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
+        return loss(params, batch), jax.vmap(jax.value_and_grad(loss), (0, None))(two, batch)[0]
+
     with jax.numpy_rank_promotion("allow"):
-        stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
-        both = jax.vmap(jax.value_and_grad(loss), (0, None))(stacked, batch)[0]
-    np.testing.assert_allclose(both, [expected] * 2, rtol=1e-9, atol=1e-12)
+        alone, two = alone_and_two_with_gradients(params)
+    np.testing.assert_allclose([alone, *two], [expected] * 3, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.usefixtures("standard_promotion")

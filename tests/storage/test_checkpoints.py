@@ -23,8 +23,6 @@ from jaxnet.errors import InputError
 from jaxnet.storage import arrays, checkpoints, fingerprints
 
 ROOT = Path(__file__).parents[2]
-# How often the run that is killed is killed.
-KILLS = int(os.environ.get("JAXNET_KILLS", "6"))
 FORWARD = functools.partial(network.forward, activation=jnp.tanh)
 LOSS = losses.BatchLoss(FORWARD, optax.losses.l2_loss)
 OPTIMIZERS = {
@@ -647,10 +645,11 @@ def survive(folder, kills, steps, seed=0):
         return dict(arrays), went_on
 
 
-def test_a_run_survives_being_killed(tmp_path):
-    whole, [start] = survive(tmp_path / "whole", 0, 40 * KILLS)
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_run_survives_being_killed(kills, tmp_path):
+    whole, [start] = survive(tmp_path / "whole", 0, 40 * kills)
     assert start == "0"
-    killed, went_on = survive(tmp_path / "killed", KILLS, 40 * KILLS)
+    killed, went_on = survive(tmp_path / "killed", kills, 40 * kills)
     assert whole.keys() == killed.keys()
     assert all(bits(whole[name]) == bits(killed[name]) for name in whole)
     steps = [int(line.split("|")[0]) for line in went_on]
