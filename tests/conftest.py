@@ -1,5 +1,6 @@
 """Strict settings for every test: dtypes, ranks, warnings, several devices, checked shapes."""
 
+import gc
 import os
 
 import jax
@@ -21,6 +22,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Before anything of the package is imported: its annotations are checked while the tests run.
 jaxtyping.install_import_hook(["jaxnet", "experiments"], "beartype.beartype")
+
+
+def pytest_collection_finish():
+    """Look for garbage seldom, and never among all that is imported by now: a tenth of the time."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture

@@ -508,7 +508,9 @@ print(sweep.memory(task, shape, shape.runs) / (peak() - before))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
-@pytest.mark.parametrize(("rows", "validation"), [(50_000, 10), (10, 50_000)])
+@pytest.mark.parametrize(
+    ("rows", "validation"), [(50_000, 10), pytest.param(10, 50_000, marks=pytest.mark.slow)]
+)
 def test_the_memory_foreseen_is_what_the_process_comes_to_hold(rows, validation):
     """Within a factor of two, where the arrays of many rows are most of it."""
     command = [sys.executable, "-c", HELD, str(rows), str(validation)]

@@ -358,8 +358,13 @@ def test_train_refuses_before_it_runs(counted, place, name):
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        *[(0, "gradient of a batch"), (3, "gradient of a last batch"), (6, "loss of a batch")],
-        *[(7, "loss of a last batch"), (8, "validation_hits"), (9, "validation_loss")],
+        *[(3, "gradient of a last batch"), (6, "loss of a batch"), (8, "validation_hits")],
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [
+                *[(0, "gradient of a batch"), (7, "loss of a last batch"), (9, "validation_loss")]
+            ]
+        ),
     ],
 )
 def test_fit_refuses_each_part_by_name(counted, place, name):

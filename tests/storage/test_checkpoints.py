@@ -58,7 +58,7 @@ def begun(optimizer, params):
     return fitting.Fit(fitting.Progress(run, params, loss, none, none, none), {}, "running")
 
 
-def run(optimizer, params, data, epochs=3, **settings):
+def run(optimizer, params, data, epochs=4, **settings):
     """A run with validation, on data in memory or on a stream."""
     x, y = problem(8, jax.tree.leaves(params)[0].dtype)[1]
     metrics = {"value": LOSS}
@@ -210,7 +210,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(name, kind, tmp_path, monkeypatc
     params, rows = problem()
     data = rows if kind == "memory" else streams.stream(rows, 5, seed=1)
     optimizer, template = OPTIMIZERS[name], begun(OPTIMIZERS[name], params)
-    whole = run(optimizer, params, data, epochs=4)
+    whole = run(optimizer, params, data)
     places = []
 
     def on_progress(now):
@@ -225,7 +225,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(name, kind, tmp_path, monkeypatc
             with checkpoints.Checkpoints(tmp_path, DESCRIPTION) as saved:
                 checkpoint = saved.restore(template)
                 resume = checkpoint[0] if checkpoint else None
-                now = run(optimizer, params, data, epochs=4, resume=resume, on_progress=on_progress)
+                now = run(optimizer, params, data, resume=resume, on_progress=on_progress)
         except StoppedError:
             pass
     assert same(now, whole)
