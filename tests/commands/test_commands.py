@@ -251,7 +251,6 @@ def test_a_missing_platform_is_told_before_anything(call, monkeypatch, command, 
     ("platform", "command"),
     [
         ("tpu", "experiments.regression"),
-        ("tpu", "jaxnet compare no.csv"),
         ("cuda", "jaxnet train iris"),
         ("no_such", "jaxnet train iris"),
     ],
@@ -270,7 +269,8 @@ def test_help_needs_no_platform():
     assert "--learning-rate" in done.stdout
 
 
-def test_cores_become_devices(tmp_path):
-    done = python("jaxnet", "train", "iris", "--epochs=1", "--devices=2", cwd=tmp_path)
+def test_cores_become_devices_and_progress_is_quiet_where_there_is_no_terminal(tmp_path):
+    done = python("jaxnet", "train", "iris", "--epochs=2", "--devices=2", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "cpu, 2 devices" in done.stdout
+    assert "baseline: most frequent class" in done.stdout

@@ -114,8 +114,10 @@ def test_ctrl_c_is_quiet_at_any_moment(tmp_path, command, place, told):
     # A program that is found in the cache again may print what it was compiled for.
     quiet = "os.environ['JAX_ENABLE_COMPILATION_CACHE'] = 'false'"
     run = f"sys.argv[1:] = {command.split()}; from jaxnet.__main__ import main; main()"
+    # Where this process ignores it, as in the background of a script, a process of its would too.
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     ended = start(
-        "-c", f"import functools, os, signal, sys\n{quiet}\n{moment}\n{run}", cwd=tmp_path
+        "-c", f"import functools, os, signal, sys\n{heard}\n{quiet}\n{moment}\n{run}", cwd=tmp_path
     )
     printed, refused = ended.communicate()
     assert (ended.returncode, refused) == (130, "")

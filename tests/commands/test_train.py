@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -153,6 +152,24 @@ def test_the_same_run_gives_the_same_numbers_and_resumes_to_them(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_where_it_can_go_on_from(number):
+    """At once, as long as nothing is under way; then where it is asked."""
+    before = signal.getsignal(number)
+    with train._signals() as signals:
+        with pytest.raises(SystemExit) as ended:
+            signal.raise_signal(number)
+        assert ended.value.code == 128 + number
+    with train._signals() as signals:
+        assert not signals.stop()
+        signal.raise_signal(number)
+        assert signals.stop()
+        assert signals.number == number
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     folder = tmp_path / "my run"
     command = [sys.executable, "-m", "jaxnet", "train"]
@@ -248,15 +265,3 @@ def test_a_number_that_overflows_is_named(trained, tmp_path):
         InputError, match=r"new.csv, column 'rooms', line 3: .*nearer.* got -3e\+38"
     ):
         predict.run(Predict(tmp_path, str(table)))
-
-
-def test_progress_is_quiet_where_there_is_no_terminal(tmp_path):
-    done = subprocess.run(
-        f"{sys.executable} -m jaxnet train iris --epochs 2 --output {tmp_path}/iris".split(),
-        capture_output=True,
-        check=False,
-        cwd=ROOT,
-        env=os.environ | {"COLUMNS": "100"},
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert "baseline: most frequent class" in done.stdout.decode()

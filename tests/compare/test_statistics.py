@@ -118,8 +118,18 @@ def test_failures_are_the_worst_values():
     )
 
 
-@pytest.mark.parametrize("shape", ["normal", "t3", "log-normal"])
-@pytest.mark.parametrize("count", [10, 20])
+def few_of(often, *others):
+    """Cases of which the others are slow."""
+    return [*often, *(pytest.param(*each, marks=pytest.mark.slow) for each in others)]
+
+
+@pytest.mark.parametrize(
+    ("count", "shape"),
+    few_of(
+        [(20, "t3"), (10, "log-normal")],
+        *((10, "normal"), (20, "normal"), (10, "t3"), (20, "log-normal")),
+    ),
+)
 def test_intervals_cover_the_pseudo_median(count, shape):
     """The pseudo-median of skewed values, which is not their centre, among them."""
     random = np.random.default_rng(count)
@@ -392,8 +402,14 @@ def told(values, baseline, alpha):
     return statistics.verdict(pair, alpha, 0.05, "ratio", 1.0) in TOLD
 
 
-@pytest.mark.parametrize("kind", ["heavy tails", "ties", "failures"])
-@pytest.mark.parametrize("replicates", [10, 20, 30])
+@pytest.mark.parametrize(
+    ("kind", "replicates"),
+    few_of(
+        [("heavy tails", 10), ("ties", 20), ("failures", 20)],
+        *(("heavy tails", 20), ("heavy tails", 30), ("ties", 10)),
+        *(("ties", 30), ("failures", 10), ("failures", 30)),
+    ),
+)
 def test_an_optimizer_against_itself_is_told_no_more_often_than_alpha(replicates, kind):
     runs = twins(np.random.default_rng(replicates), 600, replicates, kind)
     alarms = sum(told(*pair, 0.05) for pair in runs)

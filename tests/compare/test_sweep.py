@@ -508,7 +508,9 @@ print(sweep.memory(task, shape, shape.runs) / (peak() - before))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
-@pytest.mark.parametrize(("rows", "validation"), [(50_000, 10), (10, 50_000)])
+@pytest.mark.parametrize(
+    ("rows", "validation"), [(50_000, 10), pytest.param(10, 50_000, marks=pytest.mark.slow)]
+)
 def test_the_memory_foreseen_is_what_the_process_comes_to_hold(rows, validation):
     """Within a factor of two, where the arrays of many rows are most of it."""
     command = [sys.executable, "-c", HELD, str(rows), str(validation)]
@@ -561,6 +563,31 @@ assert np.isfinite(swept.loss).all()
 """
 
 
+def whitened(learning_rate):
+    """Descend along the singular vectors of the gradient, as muon does."""
+
+    def update(updates, state, params=None):
+        left, _, right = jnp.linalg.svd(updates, full_matrices=False)
+        return -learning_rate * left @ right, state
+
+    return optax.GradientTransformation(lambda params: (), update)
+
+
+@pytest.mark.parametrize(
+    ("entry", "count"),
+    [(optimizers.join("whitened", whitened), 1), (SGD, jax.local_device_count())],
+    ids=["whitened", "sgd"],
+)
+def test_decompositions_are_kept_on_one_device(entry, count):
+    """What has none is spread over all."""
+    task = line(
+        loss=lambda params, batch: jnp.mean((params[:, 0] - batch.mean()) ** 2),
+        begin=lambda key: jax.random.normal(key, (3, 1)),
+    )
+    assert sweep.compiled(task, entry, RATE, sweep.Tile(1, 1)).mesh.size == count
+
+
+@pytest.mark.slow
 def test_decompositions_end_where_every_thread_is_a_device():
     """On several devices they would wait for a thread of the pool that the devices run in."""
     subprocess.run([sys.executable, "-c", HANGS], check=True, timeout=120)

@@ -502,21 +502,26 @@ def labelled(outputs, array=jnp.asarray, rows=7):
 
 
 @pytest.mark.usefixtures("standard_promotion", "x64")
-@pytest.mark.parametrize("outputs", [1, 2, 5])
 @pytest.mark.parametrize("name", OF_LABELS)
-def test_a_loss_of_labels_is_taken(name, outputs):
+def test_a_loss_of_labels_is_taken(name):
+    """Of one output, of two and of five: alone, and of two networks with their gradients."""
     example_loss, twin, fewest = OF_LABELS[name]
-    if outputs < fewest:
-        pytest.skip("of more outputs")
-    params, batch, z, labels = labelled(outputs, jnp.asarray)
     loss = losses.BatchLoss(network.forward, example_loss)
-    loss.check(params, batch)
-    expected = np.mean([twin(each, label) for each, label in zip(z, labels, strict=True)])
-    np.testing.assert_allclose(jax.jit(loss)(params, batch), expected, rtol=1e-9, atol=1e-12)
+    problems, expected = [], []
+    for outputs in (each for each in (1, 2, 5) if each >= fewest):
+        params, batch, z, labels = labelled(outputs)
+        loss.check(params, batch)
+        problems.append((params, batch))
+        expected.append(np.mean([twin(*each) for each in zip(z, labels, strict=True)]))
+
+    def values(params, batch):
+        two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
+        return loss(params, batch), jax.vmap(jax.value_and_grad(loss), (0, None))(two, batch)[0]
+
     with jax.numpy_rank_promotion("allow"):
-        stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
-        both = jax.vmap(jax.value_and_grad(loss), (0, None))(stacked, batch)[0]
-    np.testing.assert_allclose(both, [expected] * 2, rtol=1e-9, atol=1e-12)
+        found = jax.jit(lambda every: [values(*each) for each in every])(problems)
+        for (alone, two), value in zip(found, expected, strict=True):
+            np.testing.assert_allclose([alone, *two], [value] * 3, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.usefixtures("standard_promotion")

@@ -139,14 +139,10 @@ def optax_loop(optimizer, loss, params, data, order, value_and_grad=None, compil
     return params, jnp.stack(values)
 
 
-# One of each kind of what an update is given, and of state; test_optimizers.py has all of them.
-MAKERS = {
-    name: optimizers.by_name(name)
-    for name in ("adam", "lbfgs", "noisy_sgd", "polyak_sgd", "sophia")
-} | {"momo_adam": lambda learning_rate: optax.contrib.momo_adam(learning_rate, b1=0.8)}
+# One of each kind of what an update is given; test_optimizers.py has all of them.
+MAKERS = {name: optimizers.by_name(name) for name in ("adam", "lbfgs", "polyak_sgd")}
 
 
-@pytest.mark.filterwarnings("ignore:Specifying a key:UserWarning")
 @pytest.mark.parametrize("name", MAKERS)
 def test_train_agrees_with_a_plain_loop_of_optax(name, x64):
     """Of the plain loops that of lbfgs alone is compiled: its line search has many loops."""

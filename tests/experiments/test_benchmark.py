@@ -621,13 +621,6 @@ def test_memory_is_measured_of_every_way_that_is_installed(monkeypatch):
     assert len(memory.memory(work.size("cpu", True)).figures) == 1
 
 
-@pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("package", ["", "sklearn"])
-def test_memory_is_of_work_that_is_done(package, monkeypatch):
-    monkeypatch.setattr(digits, "digits_workload", tiny_digits)
-    memory.one_run(package)
-
-
 def test_the_difference_of_pairs_has_the_standard_error_of_its_mean():
     rng = np.random.default_rng(0)
     theirs = rng.uniform(0.8, 0.9, 20)

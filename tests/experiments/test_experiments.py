@@ -1,6 +1,7 @@
 """The replays are exact, the accounts say what they must, and bad input ends with a message."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import subprocess
@@ -13,12 +14,13 @@ import pytest
 from sklearn import neighbors
 
 import experiments
+from experiments import __main__ as everything
 from experiments import classifier, precision, regression, tasks
 from experiments.benchmark import notebooks
 from experiments.tasks import mnist1d
 from jaxnet import losses, report
 from jaxnet import optimizers as library
-from jaxnet.commands import compare
+from jaxnet.commands import compare, settings
 from jaxnet.commands.settings import Contest
 from jaxnet.compare import comparison
 from jaxnet.errors import InputError
@@ -100,11 +102,24 @@ def test_float32_and_another_optimizer():
     assert not jax.config.jax_enable_x64
 
 
-def test_everything_at_once(tmp_path):
-    folder = tmp_path / "new"
-    done = python("experiments", "--output", str(folder), JAX_PLATFORMS="cpu")
+@pytest.mark.usefixtures("standard_promotion")
+def test_everything_at_once(tmp_path, monkeypatch, capfd):
+    """In this process, with few runs of the comparison."""
+    fewer = functools.partial(Contest, budget=2, replicates=2, tuning_seeds=1)
+    monkeypatch.setattr(settings, "Contest", fewer)
+    name, folder = "experiments", tmp_path / "new"
+    assert not experiments.run(everything.main, name, ["--output", str(folder)])
+    assert_everything(capfd.readouterr().out, folder)
+
+
+@pytest.mark.slow
+def test_everything_at_once_in_a_process(tmp_path):
+    done = python("experiments", "--output", str(tmp_path / "new"), JAX_PLATFORMS="cpu")
     assert (done.returncode, done.stderr) == (0, b"")
-    said = done.stdout.decode()
+    assert_everything(done.stdout.decode(), tmp_path / "new")
+
+
+def assert_everything(said, folder):
     for name, *numbers in (
         ("classifier", "1.3271", "1.1840", "0.7500"),
         ("regression", "1.7766", "0.5560"),
@@ -194,9 +209,6 @@ def test_a_table_of_your_own_from_the_command_line(tmp_path):
     assert "adam" in done.stdout.decode()
     page = (tmp_path / "out" / "report.html").read_text()
     assert f"jaxnet compare {tmp_path}" in page
-    again = python(command[0], *given, "--epochs=5")
-    assert again.returncode == 2
-    assert "holds a comparison with another" in again.stderr.decode()
 
 
 @pytest.mark.usefixtures("unchecked")

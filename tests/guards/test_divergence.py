@@ -87,6 +87,15 @@ CAUSES = {
     "clipped": (sudden, clipped, 0.1, ["gradient of params['v'] was", "it overflowed float32"]),
 }
 PATHS = ["memory", "streamed", "resumed", "remainder", "validation", "train"]
+# Every cause on two paths, and every path with a failure at its start and one on the way; the
+# others of each kind are slow.
+OFTEN = [
+    (cause, path)
+    for cause in CAUSES
+    for path in PATHS
+    if path in ("memory", "train") or cause in ("rate", "start")
+]
+EVERY = [(cause, path) for cause in CAUSES for path in PATHS if (cause, path) not in OFTEN]
 
 
 def begin(cause):
@@ -130,11 +139,10 @@ def ran(path, loss, optimizer, params, data, rate, epochs=200):
     return run.message, run.progress.run.state.params
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("cause", CAUSES)
+@pytest.mark.parametrize(
+    ("cause", "path"), [*OFTEN, *(pytest.param(*each, marks=pytest.mark.slow) for each in EVERY)]
+)
 def test_every_cause_has_its_cure_on_every_path(cause, path):
-    if path != "memory" and cause in ("epsilon", "root", "masked"):
-        pytest.skip("as the others of its kind")
     loss, optimizer, rate, words = CAUSES[cause]
     message, kept = ran(path, loss, optimizer, *begin(cause), rate)
     for part in (*words, " in step " if path == "train" else " epoch ", "before it is kept"):

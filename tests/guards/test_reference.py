@@ -250,7 +250,10 @@ COMPLEX = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16, *INTEGERS])
+@pytest.mark.parametrize(
+    "dtype",
+    [np.float32, ml_dtypes.bfloat16, np.int32, pytest.param(np.uint8, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", SHAPED)
 def test_arrays(name, dtype):
     agrees(SHAPED[name], numbers(dtype, 3, 4, 5))

@@ -23,8 +23,6 @@ from jaxnet.errors import InputError
 from jaxnet.storage import arrays, checkpoints, fingerprints
 
 ROOT = Path(__file__).parents[2]
-# How often the run that is killed is killed.
-KILLS = int(os.environ.get("JAXNET_KILLS", "6"))
 FORWARD = functools.partial(network.forward, activation=jnp.tanh)
 LOSS = losses.BatchLoss(FORWARD, optax.losses.l2_loss)
 OPTIMIZERS = {
@@ -60,7 +58,7 @@ def begun(optimizer, params):
     return fitting.Fit(fitting.Progress(run, params, loss, none, none, none), {}, "running")
 
 
-def run(optimizer, params, data, epochs=3, **settings):
+def run(optimizer, params, data, epochs=4, **settings):
     """A run with validation, on data in memory or on a stream."""
     x, y = problem(8, jax.tree.leaves(params)[0].dtype)[1]
     metrics = {"value": LOSS}
@@ -212,7 +210,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(name, kind, tmp_path, monkeypatc
     params, rows = problem()
     data = rows if kind == "memory" else streams.stream(rows, 5, seed=1)
     optimizer, template = OPTIMIZERS[name], begun(OPTIMIZERS[name], params)
-    whole = run(optimizer, params, data, epochs=4)
+    whole = run(optimizer, params, data)
     places = []
 
     def on_progress(now):
@@ -227,7 +225,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(name, kind, tmp_path, monkeypatc
             with checkpoints.Checkpoints(tmp_path, DESCRIPTION) as saved:
                 checkpoint = saved.restore(template)
                 resume = checkpoint[0] if checkpoint else None
-                now = run(optimizer, params, data, epochs=4, resume=resume, on_progress=on_progress)
+                now = run(optimizer, params, data, resume=resume, on_progress=on_progress)
         except StoppedError:
             pass
     assert same(now, whole)
@@ -647,10 +645,11 @@ def survive(folder, kills, steps, seed=0):
         return dict(arrays), went_on
 
 
-def test_a_run_survives_being_killed(tmp_path):
-    whole, [start] = survive(tmp_path / "whole", 0, 40 * KILLS)
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_run_survives_being_killed(kills, tmp_path):
+    whole, [start] = survive(tmp_path / "whole", 0, 40 * kills)
     assert start == "0"
-    killed, went_on = survive(tmp_path / "killed", KILLS, 40 * KILLS)
+    killed, went_on = survive(tmp_path / "killed", kills, 40 * kills)
     assert whole.keys() == killed.keys()
     assert all(bits(whole[name]) == bits(killed[name]) for name in whole)
     steps = [int(line.split("|")[0]) for line in went_on]
