@@ -4,15 +4,16 @@ Shapes: N examples; a leaf is one parameter's gradient.
 """
 
 import functools
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64, PyTree
+from jaxtyping import Array, PyTree
 
 from jaxnet import losses
-
-Gradient = Float64[np.ndarray, "..."]
+from jaxnet.audit.chain import Chain, Gradient
 
 
 class Leaf(NamedTuple):
@@ -54,6 +55,7 @@ class Case(NamedTuple):
         leaves: the gradient, in the order of the pytree.
         rows: N.
         dtype: of the claim, the coarsest of its leaves.
+        chain: of fully connected layers that the loss is; None where it is none.
     """
 
     loss: losses.Loss
@@ -62,6 +64,12 @@ class Case(NamedTuple):
     leaves: list[Leaf]
     rows: int
     dtype: np.dtype
+    chain: Chain | None = None
+
+    @property
+    def axes(self) -> tuple[int | None, ...]:
+        """Which axis of each leaf of the batch holds the examples; the first, unless known."""
+        return self.chain.axes if self.chain else (0,) * len(jax.tree.leaves(self.batch))
 
     @property
     def true(self) -> list[Gradient]:
@@ -103,14 +111,27 @@ Tier = dict[int, list[Mistake]]
 
 def reduction(case: Case) -> Literal["mean", "sum", "neither"]:
     """Tell whether a loss is a mean over its examples or a sum, by giving it each one twice."""
-    twice = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf]), case.batch)
-    doubled = _try_gradients(case, twice)
+    doubled = _try_gradients(case, repeat(case.batch, case.axes))
     if doubled is not None:
         if close(doubled, case.true):
             return "mean"
         if close(doubled, case.true, 2.0):
             return "sum"
     return "neither"
+
+
+def repeat(batch: PyTree, axes: Sequence[int | None], most: int | None = None) -> PyTree:
+    """Give a batch with its examples, or so many of the first, once more behind them."""
+
+    def longer(leaf: Any, axis: int | None) -> Any:
+        if axis is None:
+            return leaf
+        library = jnp if isinstance(leaf, jax.Array) else np
+        first = leaf[(slice(None),) * axis + (slice(most),)]
+        return library.concatenate([leaf, first], axis)
+
+    leaves, tree = jax.tree.flatten(batch)
+    return jax.tree.unflatten(tree, map(longer, leaves, axes))
 
 
 def _try_gradients(case: Case, batch: PyTree) -> list[Gradient] | None:

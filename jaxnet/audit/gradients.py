@@ -20,8 +20,9 @@ from jaxtyping import Array, Float, PyTree, Shaped
 
 from jaxnet import losses
 from jaxnet._guards import checks, versions
-from jaxnet.audit import chain, finite, mistakes
-from jaxnet.audit.case import Case, Gradient, Leaf, Mistake, reduction
+from jaxnet.audit import finite, mistakes, programs
+from jaxnet.audit.case import Case, Leaf, Mistake, reduction, repeat
+from jaxnet.audit.chain import Gradient
 from jaxnet.errors import InputError
 
 Verdict = Literal["right", "wrong", "undecided"]
@@ -151,18 +152,18 @@ def audit(
     """
     versions.check()
     checks.params(params)
-    rows = checks.data(batch, "batch")
+    checks.data(batch, "batch")
     ask = _function(claimed, jax.tree.structure(params))
     case = _case(loss, params, batch, ask(params, batch) if ask else claimed)
     outcomes = finite.referee(case)
     readings = _explain(case, [i for i, leaf in enumerate(case.leaves) if not _is_true(leaf)])
-    if ask and rows == 2 and any(len(each) > 1 for each in readings.values()):
+    if ask and case.rows == 2 and any(len(each) > 1 for each in readings.values()):
         readings = _ask_for_three(case, ask, params, batch, readings)
     table = []
     for index, (leaf, outcome) in enumerate(zip(case.leaves, outcomes, strict=True)):
         judgement = _judge(case, leaf, outcome, readings.get(index, {}))
         table.append(_row(leaf, outcome, judgement))
-    return Audit(tuple(table), rows, str(case.dtype), _summary(case, table))
+    return Audit(tuple(table), case.rows, str(case.dtype), _summary(case, table))
 
 
 def _function(claimed: Any, tree: Any) -> Callable[[PyTree, PyTree], PyTree] | None:
@@ -193,7 +194,10 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
     names = [checks.path("", params, index) or "params" for index in range(len(true))]
     wide = [np.asarray(leaf, np.float64) for leaf in claims]
     leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, strict=True)]
-    return Case(loss, params, batch, leaves, len(jax.tree.leaves(batch)[0]), dtype)
+    with jax.enable_x64(True):
+        chain = programs.chain_of(loss, params, batch, tuple(names))
+    rows = chain.rows if chain else len(jax.tree.leaves(batch)[0])
+    return Case(loss, params, batch, leaves, rows, dtype, chain)
 
 
 def _claims(claimed: PyTree, tree: Any) -> list[Any]:
@@ -381,11 +385,7 @@ def _ask_for_three(
 ) -> dict[int, Readings]:
     """Choose between readings that two examples cannot tell apart by asking about three."""
 
-    def lengthen(leaf: Any) -> Any:
-        library = jnp if isinstance(leaf, jax.Array) else np
-        return library.concatenate([leaf, leaf[:1]])
-
-    batch = jax.tree.map(lengthen, batch)
+    batch = repeat(batch, case.axes, 1)
     try:
         longer = _case(case.loss, params, batch, ask(params, batch))
     except Exception:  # rule or loss may be written for two examples only, and fail in any way
@@ -406,7 +406,7 @@ class _Factor(NamedTuple):
 
 def _factors(case: Case) -> list[_Factor]:
     """Give the factors that have a meaning, in words; one number may have several."""
-    rows, outputs = case.rows, chain.averaged_outputs(case)
+    rows, outputs = case.rows, _averaged_outputs(case)
     named = []
     if rows > 1:
         summed, averaged = _OF_ROWS[reduction(case)]
@@ -419,6 +419,17 @@ def _factors(case: Case) -> list[_Factor]:
     named += [_Factor(2.0, "doubled"), _Factor(0.5, "halved")]
     flipped = [_Factor(-number, f"{text} and sign flipped") for number, text in named]
     return [_Factor(1.0, ""), *named, _Factor(-1.0, "sign flipped"), *flipped]
+
+
+def _averaged_outputs(case: Case) -> int:
+    """Count the outputs that a loss takes the mean over; 1 where it takes none, or is unknown."""
+    if not case.chain or not (output := case.chain.output):
+        return 1
+    outputs = output.p.shape[1]
+    # A mean of squares is twice the textbook's half of them.
+    usual = (1.0, 2.0) if output.loss == "squared error" else (1.0,)
+    averaged = np.isclose(output.scale * outputs / case.chain.scale, usual, rtol=1e-5).any()
+    return outputs if averaged else 1
 
 
 # What is off by N, and by 1 / N, by how the loss takes its examples together.
@@ -508,7 +519,7 @@ def _summary(case: Case, rows: list[Row]) -> str:
     if any(math.isnan(row.finite_differences) for row in rows):
         parts.append("Finite differences were too coarse to referee autodiff in every parameter.")
     wrong = [index for index, row in enumerate(rows) if row.verdict == "wrong"]
-    if wrong and chain.of_case(case) is None:
+    if wrong and case.chain is None:
         parts.append("Layers were not examined: the loss is no BatchLoss of network.forward.")
     elif wrong:
         parts += _where_signals_go_wrong(rows)

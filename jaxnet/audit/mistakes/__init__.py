@@ -7,7 +7,6 @@ and are generated only while something stays unexplained.
 
 from collections.abc import Iterator
 
-from jaxnet.audit import chain
 from jaxnet.audit.case import Case, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
@@ -21,7 +20,7 @@ def tiers(case: Case) -> Iterator[Tier]:
     if case.rows * sum(true.size for true in case.true) <= MOST:
         yield unsummed(case)
     yield regularised(case)
-    if layers := chain.of_case(case):
+    if layers := case.chain:
         yield weight_inputs(layers)
         yield signals(case, layers, combined=False)
         yield signals(case, layers, combined=True)

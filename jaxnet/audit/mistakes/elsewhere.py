@@ -9,7 +9,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses
-from jaxnet.audit.case import Case, Gradient, Mistake, Tier
+from jaxnet.audit.case import Case, Mistake, Tier
+from jaxnet.audit.chain import Gradient
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnet.audit.case import Gradient
-from jaxnet.audit.chain import Hidden, SignalRule, slope_of
+from jaxnet.audit.chain import Gradient, Hidden, SignalRule, slope_of
 
 _POINT = "activation derivative at the wrong point: "
 _QUANTITY = "activation derivative taken of the wrong quantity: "

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import optax
 
-from jaxnet.audit.case import Case, Gradient
-from jaxnet.audit.chain import Chain, slope_of
+from jaxnet.audit.case import Case
+from jaxnet.audit.chain import Chain, Gradient, slope_of
 
 _SOFTMAX = (
     optax.losses.softmax_cross_entropy,

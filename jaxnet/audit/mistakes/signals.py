@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.case import Case, Gradient, Mistake, Tier
-from jaxnet.audit.chain import RIGHT, Chain, SignalRule, send_back
+from jaxnet.audit.case import Case, Mistake, Tier
+from jaxnet.audit.chain import RIGHT, Chain, Gradient, SignalRule, send_back
 from jaxnet.audit.mistakes.hidden import RULES
 from jaxnet.audit.mistakes.leaves import multiple
 from jaxnet.audit.mistakes.outputs import wrong_outputs
@@ -86,11 +86,11 @@ def updated_weights(case: Case, chain: Chain) -> Tier:
     layers = chain.layers
     if len(layers) < 2 or not case.shapes_agree:
         return {}
-    claimed = [_upright(case.claimed[layer.weight_leaf], layer.transposed) for layer in layers]
+    claimed = [chain.upright(layer, case.claimed[layer.weight_leaf]) for layer in layers]
     top = layers[-2]
     moved = ((chain.delta @ claimed[-1]) * top.slope).T @ top.x
     apart = case.true[top.weight_leaf] - case.claimed[top.weight_leaf]
-    rate = multiple(_upright(apart, top.transposed), moved)
+    rate = multiple(chain.upright(top, apart), moved)
     if not rate > 0:
         return {}
     updated = chain._replace(
@@ -113,7 +113,3 @@ def updated_weights(case: Case, chain: Chain) -> Tier:
         for index, leaf in updated.leaves(deltas).items()
         if chain.leaf(index) < len(layers) - 1
     }
-
-
-def _upright(gradient: Gradient, transposed: bool) -> Gradient:
-    return gradient.T if transposed else gradient
