@@ -96,6 +96,8 @@ class Mistake(NamedTuple):
         signal: whether the error signal of a layer is wrong, and not only this leaf.
         any_factor: whether a constant factor without a name is evidence too.
         fitted: whether a number in it was fitted to the claim.
+        wrong, right: what was computed and what should have been, in symbols such as
+            `dW1 = dz1.T @ x`; empty where it has none.
     """
 
     text: str
@@ -103,6 +105,8 @@ class Mistake(NamedTuple):
     signal: bool = False
     any_factor: bool = False
     fitted: bool = False
+    wrong: str = ""
+    right: str = ""
 
 
 Tier = dict[int, list[Mistake]]

@@ -417,6 +417,7 @@ def _factors(case: Case) -> list[_Factor]:
             _Factor(1 / outputs, "divided by the number of outputs once more"),
         ]
     named += [_Factor(2.0, "doubled"), _Factor(0.5, "halved")]
+    named += [_Factor(*each) for each in mistakes.multiples(case)]
     flipped = [_Factor(-number, f"{text} and sign flipped") for number, text in named]
     return [_Factor(1.0, ""), *named, _Factor(-1.0, "sign flipped"), *flipped]
 
@@ -453,6 +454,8 @@ def _relations(leaf: Leaf, mistake: Mistake, factors: list[_Factor]) -> list[str
     """
     claimed, gradient = leaf.claimed, np.asarray(mistake.gradient)
     norm = np.linalg.norm(gradient)
+    if not norm and not claimed.any():
+        return [""]
     if not 0 < norm < np.inf or (mistake.fitted and claimed.size < _FITTED):
         return []
     tolerance = 4 * max(leaf.resolution, _MARGIN * _epsilon(np.float64))

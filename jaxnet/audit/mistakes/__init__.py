@@ -10,19 +10,21 @@ from collections.abc import Iterator
 from jaxnet.audit.case import Case, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
-from jaxnet.audit.mistakes.signals import signals, updated_weights, weight_inputs
+from jaxnet.audit.mistakes.signals import signals
+from jaxnet.audit.mistakes.steps import multiples, steps
+
+__all__ = ["multiples", "tiers"]
 
 
 def tiers(case: Case) -> Iterator[Tier]:
     """Give the known mistakes, simplest first, each tier computed when asked for."""
-    yield {i: [Mistake("", true, any_factor=True)] for i, true in enumerate(case.true)}
+    yield {i: [Mistake("", true)] for i, true in enumerate(case.true)}
+    yield steps(case)
     yield misplaced(case)
     if case.rows * sum(true.size for true in case.true) <= MOST:
         yield unsummed(case)
     yield regularised(case)
     if layers := case.chain:
-        yield weight_inputs(layers)
-        yield signals(case, layers, combined=False)
-        yield signals(case, layers, combined=True)
-        yield updated_weights(case, layers)
+        yield from signals(case, layers)
+    yield {i: [Mistake("", true, any_factor=True)] for i, true in enumerate(case.true)}
     yield elsewhere(case)
