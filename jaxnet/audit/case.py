@@ -43,6 +43,17 @@ class Leaf(NamedTuple):
         norm = float(np.linalg.norm(self.true))
         return self.rounding / norm if norm else np.inf if self.rounding else 0.0
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether the true gradient is zero, but for rounding."""
+        return float(np.linalg.norm(self.true)) <= self.rounding
+
+    @property
+    def noise(self) -> float:
+        """What rounding may hide, relative to the larger of the claimed and the true gradient."""
+        larger = max(float(np.linalg.norm(leaf)) for leaf in (self.claimed, self.true))
+        return self.rounding / larger if larger else 0.0
+
 
 class Case(NamedTuple):
     """What is known of an audited gradient, all in float64.
@@ -86,15 +97,21 @@ class Mistake(NamedTuple):
         text: the mistake in words; empty for the true gradient.
         gradient: what it gives.
         signal: whether the error signal of a layer is wrong, and not only this leaf.
-        any_factor: whether a constant factor without a name is evidence too.
-        fitted: whether a number in it was fitted to the claim.
+        fitted: whether a number in it was fitted to the claim: every leaf that it changes must
+            then bear it out.
+        wrong, right: short formulas of what was done and what should have been, in the symbols
+            x, z1, h1, dz1, W2, b2, dW1, N; empty where there are none.
+        reason: what is to be mended, the same words in every leaf that the mistake reaches; the
+            text where empty.
     """
 
     text: str
     gradient: Gradient
     signal: bool = False
-    any_factor: bool = False
     fitted: bool = False
+    wrong: str = ""
+    right: str = ""
+    reason: str = ""
 
 
 Tier = dict[int, list[Mistake]]

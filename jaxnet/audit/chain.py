@@ -52,12 +52,14 @@ class Chain(NamedTuple):
         delta: shape [N, O], the gradient of the whole loss in the last layer's z.
         scale: what the loss multiplies each example's part by, such as 1 / N.
         rest: by leaf, the part of the true gradient that does not come through the chain.
+        names: of all leaves of params, their paths in the pytree.
     """
 
     layers: tuple[Dense, ...]
     delta: Gradient
     scale: float
     rest: Mapping[int, Gradient]
+    names: tuple[str, ...]
 
     def leaf(self, index: int) -> int:
         """Give the layer that a leaf is of."""
@@ -108,7 +110,8 @@ def of_case(case: Case) -> Chain | None:
         layers.append(Dense(weight, bias, activation, x, z, h, next(tree), next(tree)))
         x = h
     delta = np.asarray(_output_signal(loss, layers[-1].z, y)) / case.rows
-    return Chain(tuple(layers), delta, 1 / case.rows, {})
+    names = tuple(leaf.name for leaf in case.leaves)
+    return Chain(tuple(layers), delta, 1 / case.rows, {}, names)
 
 
 def _activation_of(loss: Any) -> network.Activation | None:

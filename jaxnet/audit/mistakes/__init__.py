@@ -16,7 +16,7 @@ from jaxnet.audit.mistakes.signals import signals, updated_weights, weight_input
 
 def tiers(case: Case) -> Iterator[Tier]:
     """Give the known mistakes, simplest first, each tier computed when asked for."""
-    yield {i: [Mistake("", true, any_factor=True)] for i, true in enumerate(case.true)}
+    yield {i: [Mistake("", true)] for i, true in enumerate(case.true)}
     yield misplaced(case)
     if case.rows * sum(true.size for true in case.true) <= MOST:
         yield unsummed(case)

@@ -27,6 +27,15 @@ class _Plan(NamedTuple):
     rule: SignalRule
     layers: set[int]
 
+    @property
+    def reason(self) -> str:
+        """Say what went wrong and where, the same words for every layer."""
+        parts = [f"error signal of the output layer: {self.output}"] if self.output else []
+        if self.layers:
+            where = " and ".join(f"hidden layer {layer + 1}" for layer in sorted(self.layers))
+            parts.append(f"error signal of {where}: {self.rule.text}")
+        return "; ".join(parts)
+
     def text(self, layer: int) -> str:
         """Say where the signal of a layer went wrong: there, or at layers it came through."""
         parts = [f"error signal of the output layer: {self.output}"] if self.output else []
@@ -51,7 +60,7 @@ def signals(case: Case, chain: Chain, combined: bool) -> Tier:
                 deltas = [delta * (chain.scale / scale) for delta in deltas]
                 for index, leaf in chain.leaves(deltas).items():
                     if text := plan.text(chain.leaf(index)):
-                        mistake = Mistake(text, leaf, signal=True)
+                        mistake = Mistake(text, leaf, signal=True, reason=plan.reason)
                         tier.setdefault(index, []).append(mistake)
     return tier
 
@@ -107,7 +116,8 @@ def updated_weights(case: Case, chain: Chain) -> Tier:
                 f"error signal of hidden layer {chain.leaf(index) + 1}: {text}",
                 leaf,
                 signal=True,
-                fitted=index == top.weight_leaf,
+                fitted=True,
+                reason=f"error signals {text}",
             )
         ]
         for index, leaf in updated.leaves(deltas).items()
