@@ -44,6 +44,17 @@ class Leaf(NamedTuple):
         norm = float(np.linalg.norm(self.true))
         return self.rounding / norm if norm else np.inf if self.rounding else 0.0
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether the true gradient is zero, but for rounding."""
+        return float(np.linalg.norm(self.true)) <= self.rounding
+
+    @property
+    def noise(self) -> float:
+        """What rounding may hide, relative to the larger of the claimed and the true gradient."""
+        larger = max(float(np.linalg.norm(leaf)) for leaf in (self.claimed, self.true))
+        return self.rounding / larger if larger else 0.0
+
 
 class Case(NamedTuple):
     """What is known of an audited gradient, all in float64.
@@ -94,19 +105,21 @@ class Mistake(NamedTuple):
         text: the mistake in words; empty for the true gradient.
         gradient: what it gives.
         signal: whether the error signal of a layer is wrong, and not only this leaf.
-        any_factor: whether a constant factor without a name is evidence too.
-        fitted: whether a number in it was fitted to the claim.
-        wrong, right: what was computed and what should have been, in symbols such as
-            `dW1 = dz1.T @ x`; empty where it has none.
+        fitted: whether a number in it was fitted to the claim: every leaf that it changes must
+            then bear it out.
+        wrong, right: short formulas of what was done and what should have been, in the symbols
+            x, z1, h1, dz1, W2, b2, dW1, N; empty where there are none.
+        reason: what is to be mended, the same words in every leaf that the mistake reaches; the
+            text where empty.
     """
 
     text: str
     gradient: Gradient
     signal: bool = False
-    any_factor: bool = False
     fitted: bool = False
     wrong: str = ""
     right: str = ""
+    reason: str = ""
 
 
 Tier = dict[int, list[Mistake]]
@@ -124,15 +137,14 @@ def reduction(case: Case) -> Literal["mean", "sum", "neither"]:
     return "neither"
 
 
-def repeat(batch: PyTree, axes: Sequence[int | None], most: int | None = None) -> PyTree:
-    """Give a batch with its examples, or so many of the first, once more behind them."""
+def repeat(batch: PyTree, axes: Sequence[int | None]) -> PyTree:
+    """Give a batch with its examples once more behind them."""
 
     def longer(leaf: Any, axis: int | None) -> Any:
         if axis is None:
             return leaf
         library = jnp if isinstance(leaf, jax.Array) else np
-        first = leaf[(slice(None),) * axis + (slice(most),)]
-        return library.concatenate([leaf, first], axis)
+        return library.concatenate([leaf, leaf], axis)
 
     leaves, tree = jax.tree.flatten(batch)
     return jax.tree.unflatten(tree, map(longer, leaves, axes))

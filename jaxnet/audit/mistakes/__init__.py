@@ -11,9 +11,7 @@ from jaxnet.audit.case import Case, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
 from jaxnet.audit.mistakes.signals import signals
-from jaxnet.audit.mistakes.steps import multiples, steps
-
-__all__ = ["multiples", "tiers"]
+from jaxnet.audit.mistakes.steps import steps
 
 
 def tiers(case: Case) -> Iterator[Tier]:
@@ -26,5 +24,4 @@ def tiers(case: Case) -> Iterator[Tier]:
     yield regularised(case)
     if layers := case.chain:
         yield from signals(case, layers)
-    yield {i: [Mistake("", true, any_factor=True)] for i, true in enumerate(case.true)}
     yield elsewhere(case)

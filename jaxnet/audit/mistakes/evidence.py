@@ -39,9 +39,18 @@ class Claim(NamedTuple):
         flat = gradients.reshape(len(gradients), -1)
         agree = np.zeros(len(flat), bool)
         for form in self.forms:
-            if form.shape == gradients.shape[1:] or (form.ndim == 1 and form.size == flat.shape[1]):
+            if self._like(form, gradients[0]):
                 agree |= parallel(form.ravel(), flat, self.tolerance * np.linalg.norm(form))
         return agree
+
+    def factor(self, gradient: Gradient) -> float:
+        """Give how many times a gradient that agrees the claim is."""
+        form = next(form for form in self.forms if self._like(form, gradient))
+        return float(np.vdot(gradient, form) / np.vdot(gradient, gradient))
+
+    @staticmethod
+    def _like(form: Gradient, gradient: Gradient) -> bool:
+        return form.shape == gradient.shape or (form.ndim == 1 and form.size == gradient.size)
 
     def numbers(self, gradient: Gradient) -> int:
         """Count the numbers of a gradient that are independent of each other."""

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses
-from jaxnet.audit.case import Case, Mistake, Tier, close
+from jaxnet.audit.case import Case, Mistake, Tier, close, reduction
 from jaxnet.audit.chain import Gradient
 
 # Per-example gradients of more numbers than this are not formed.
@@ -21,13 +21,16 @@ MOST = 2**24
 def unsummed(case: Case) -> Tier:
     """Sums over the batch that were left out, or taken over something else."""
     tier: Tier = {}
+    mean = reduction(case) == "mean"
     # A batch of one is its own sum.
     for index, each in enumerate(_per_example(case) if case.rows > 1 else ()):
         tier[index] = [Mistake("not summed over the batch", each)]
-        tier[index] += [
-            Mistake(f"not summed over the batch: example {row} alone", each[row])
-            for row in {0, case.rows - 1}
-        ]
+        for row in {0, case.rows - 1}:
+            alone = f"not summed over the batch: example {row} alone"
+            tier[index].append(Mistake(alone, each[row]))
+            if mean:
+                shared = each[row] / case.rows
+                tier[index].append(Mistake(f"{alone}, divided by the batch size", shared))
         if each.ndim == 2:
             tier[index].append(
                 Mistake("summed over its entries instead of over the batch", each.sum(1))

@@ -44,15 +44,22 @@ class _Formed(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """A mistake that explains a leaf, the signal it is made of, and whether that is sure."""
+    """A mistake that explains a leaf.
+
+    Attributes:
+        mistake: that. signal: it is made of.
+        factor: that the claim is off by; 0 where the agreement is no evidence for any factor.
+    """
 
     mistake: Mistake
     signal: Signal
-    sure: bool
+    factor: float
 
-    def unsure(self) -> "_Found":
-        """Give the same, where it is not sure."""
-        return _Found(self.mistake._replace(any_factor=False), self.signal, False)
+    @property
+    def scaled(self) -> Mistake:
+        """The same with the factor in it."""
+        text = f"{self.mistake.text}; times a constant {self.factor:.5g}"
+        return self.mistake._replace(text=text, gradient=self.factor * self.mistake.gradient)
 
 
 class _Search(NamedTuple):
@@ -89,7 +96,8 @@ class _Signals(NamedTuple):
 
 def signals(case: Case, chain: Chain) -> Iterator[Tier]:
     """Give what wrong backward passes make of the leaves, those of fewest mistakes first."""
-    ranks: list[Tier] = [{} for _ in range(_RANKS)]
+    # A factor that has a name is thought of before one that has none.
+    ranks: list[Tier] = [{} for _ in range(2 * _RANKS)]
     search = _start(case, chain)
     given = _Signals([Signal(chain.delta), *wrong_signals(chain)], [], list)
     for layer in range(len(chain.layers) - 1, -1, -1):
@@ -98,8 +106,10 @@ def signals(case: Case, chain: Chain) -> Iterator[Tier]:
             if index in search.known or search.claims[index].scaled:
                 seen.append(given.single[0])
             for rank, found in _explain(search, index, given, seen):
-                ranks[rank].setdefault(index, []).append(found.mistake)
-                if found.sure and all(found.signal is not each for each in seen):
+                ranks[2 * rank].setdefault(index, []).append(found.mistake)
+                if found.factor:
+                    ranks[2 * rank + 1].setdefault(index, []).append(found.scaled)
+                if found.factor and all(found.signal is not each for each in seen):
                     seen.append(found.signal)
         if layer:
             given = _before(search, layer - 1, given, seen)
@@ -137,7 +147,7 @@ def _explain(
         if found:
             # Where many agree that are one but for a factor, an unnamed factor tells none of them.
             sure = len(found) <= _FEW and not search.claims[index].scaled
-            return [(rank, each if sure else each.unsure()) for each in found]
+            return [(rank, each if sure else each._replace(factor=0.0)) for each in found]
     return []
 
 
@@ -215,11 +225,12 @@ def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> It
             gradient = gradient.T
         if gradient.size == search.case.leaves[index].true.size:
             gradient = chain.finish(index, gradient)
-        yield _Found(_mistake(search, index, formed, signal, gradient, sure), signal, sure)
+        factor = claim.factor(formed.gradients[k]) if sure else 0.0
+        yield _Found(_mistake(search, index, formed, signal, gradient), signal, factor)
 
 
 def _mistake(
-    search: _Search, index: int, formed: _Formed, signal: Signal, gradient: Gradient, sure: bool
+    search: _Search, index: int, formed: _Formed, signal: Signal, gradient: Gradient
 ) -> Mistake:
     """Say what is wrong with a leaf: with the signal, nearest last, and with how it is formed."""
     # Of one mistake made in several layers the nearest is named.
@@ -233,10 +244,24 @@ def _mistake(
         "; ".join(texts),
         gradient,
         signal=any(not _here_only(search, here, edit) for edit in edits),
-        any_factor=sure,
         wrong=wrong,
         right=right,
+        reason="; ".join(_reasons(search, signal, formed)),
     )
+
+
+def _reasons(search: _Search, signal: Signal, formed: _Formed) -> Iterator[str]:
+    """Say what is wrong in words that are the same for every leaf that it reaches."""
+    # Of one mistake made in several layers, the one nearest the output.
+    for edit in {edit.text: edit for edit in signal.edits[::-1]}.values():
+        yield f"error signal of {_name(search, edit.layer)}: {edit.text}"
+    if formed.text:
+        yield formed.text
+
+
+def _name(search: _Search, layer: int) -> str:
+    last = layer == len(search.chain.layers) - 1
+    return "the output layer" if last else f"hidden layer {layer + 1}"
 
 
 def _here_only(search: _Search, layer: int, edit: Edit) -> bool:
@@ -246,12 +271,10 @@ def _here_only(search: _Search, layer: int, edit: Edit) -> bool:
 
 def _placed(search: _Search, layer: int, edit: Edit) -> str:
     """Say where the signal that a layer was given went wrong, there or at a layer after it."""
-    last = edit.layer == len(search.chain.layers) - 1
-    place = "the output layer" if last else f"hidden layer {edit.layer + 1}"
-    place = f"error signal of {place}"
+    place = f"error signal of {_name(search, edit.layer)}"
     if _here_only(search, layer, edit):
         return f"{place}, in this gradient alone: {edit.text}"
-    if edit.layer != layer and not last:
+    if edit.layer != layer and edit.layer != len(search.chain.layers) - 1:
         place = f"follows from the {place}"
     if edit.layer != layer and search.known.issuperset(_leaves(search.chain, edit.layer)):
         place += ", on the way back alone"
