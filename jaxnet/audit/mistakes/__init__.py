@@ -8,20 +8,28 @@ and are generated only while something stays unexplained.
 from collections.abc import Iterator
 
 from jaxnet.audit.case import Case, Mistake, Tier
+from jaxnet.audit.chain import Gradient
 from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
 from jaxnet.audit.mistakes.signals import signals
-from jaxnet.audit.mistakes.steps import steps
+from jaxnet.audit.mistakes.steps import clips, steps
 
 
-def tiers(case: Case) -> Iterator[Tier]:
-    """Give the known mistakes, simplest first, each tier computed when asked for."""
-    yield {i: [Mistake("", true)] for i, true in enumerate(case.true)}
+def tiers(case: Case, factors: Gradient) -> Iterator[Tier]:
+    """Give the known mistakes, simplest first, each tier computed when asked for.
+
+    Args:
+        case: whose leaves are explained.
+        factors: that have a meaning, by which a gradient may be off as well.
+    """
+    right = {i: [Mistake("", true)] for i, true in enumerate(case.true)}
+    clipped = clips(case)
+    yield {index: [*mistakes, *clipped.get(index, [])] for index, mistakes in right.items()}
     yield steps(case)
     yield misplaced(case)
     if case.rows * sum(true.size for true in case.true) <= MOST:
         yield unsummed(case)
     yield regularised(case)
     if layers := case.chain:
-        yield from signals(case, layers)
+        yield from signals(case, layers, factors)
     yield elsewhere(case)

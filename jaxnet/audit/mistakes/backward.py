@@ -35,29 +35,31 @@ class Step(NamedTuple):
 
     def right(self, above: Signal) -> Signal:
         """Send a signal back as it should be."""
-        return Signal(above.delta @ self.at.after.weight * self.at.slope, above.edits)
+        return above.turned(above.delta @ self.at.after.weight * self.at.slope)
 
     def wrong(self, above: Signal, only: str | None = None) -> Iterator[Signal]:
         """Send a signal back with one mistake; only that one, if a text is given."""
         sent = above.delta @ self.at.after.weight
+        right = sent * self.at.slope
         for edit, times in self.times:
             if only in (None, edit.text):
-                yield Signal(sent * times, (*above.edits, edit))
+                yield above.turned(sent * times, edit)
         for edit, back in self._sent(above, only):
-            yield Signal(back * self.at.slope, (*above.edits, edit))
+            if not _same(back, sent):
+                yield above.turned(back * self.at.slope, edit)
         for edit, rule in self.instead:
             if only not in (None, edit.text):
                 continue
             for scale in (1.0,) if rule.linear else (1.0, self.at.chain.scale):
                 delta = made(rule, Back(self.at, sent / scale), sent.shape)
-                if delta is not None:
-                    yield Signal(delta * scale, (*above.edits, edit))
+                if delta is not None and not _same(delta * scale, right):
+                    yield above.turned(delta * scale, edit)
 
     def twice(self, above: Signal) -> Iterator[Signal]:
         """Send a signal back with two mistakes: in what is sent, and in the factor."""
         for first, back in self._sent(above, None):
             for second, times in self.times:
-                yield Signal(back * times, (*above.edits, first, second))
+                yield above.turned(back * times, first, second)
 
     def _sent(self, above: Signal, only: str | None) -> Iterator[tuple[Edit, Gradient]]:
         for edit, rule in self.sendings:
@@ -65,6 +67,11 @@ class Step(NamedTuple):
                 back = made(rule, Sent(self.at, above.delta), self.at.slope.shape)
                 if back is not None:
                     yield edit, back
+
+
+def _same(these: Gradient, those: Gradient) -> bool:
+    """Whether a mistake makes no difference here, as one among units does where there is one."""
+    return bool(np.abs(these - those).max() <= 1e-12 * np.abs(those).max())
 
 
 def step_of(at: Hidden) -> Step:

@@ -10,7 +10,6 @@ from jaxtyping import Array, PyTree
 
 from jaxnet import losses
 from jaxnet.audit.case import Case, Mistake, Tier
-from jaxnet.audit.chain import Gradient
 
 
 @functools.partial(jax.jit, static_argnums=0)

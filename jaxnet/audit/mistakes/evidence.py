@@ -12,9 +12,8 @@ from jaxnet.audit.case import Leaf
 from jaxnet.audit.chain import Chain, Gradient
 
 # Agreement is evidence where its decimal digits are more than those of the numbers compared, by
-# this many; a number that a gradient is off by may be one of so many that have a name.
+# this many.
 _BEYOND_CHANCE = 2.5
-_NAMED = 30.0
 # Of fewer digits in all a claim proves little.
 _POOR = 10.0
 
@@ -26,13 +25,13 @@ class Claim(NamedTuple):
         forms: the claim as `[O, I]` or `[O]`, and transposed; of whatever shape it has.
         tolerance: of what is one with it, relative to its norm.
         rows: N.
-        scaled: whether it is surely the true gradient but for a factor.
+        scaled: the factor by which it surely is the true gradient; 0 where it is not.
     """
 
     forms: list[Gradient]
     tolerance: float
     rows: int
-    scaled: bool = False
+    scaled: float = 0.0
 
     def agrees(self, gradients: Gradient) -> np.ndarray:
         """Tell which gradients [K, ...] are the claim but for a factor."""
@@ -61,15 +60,14 @@ class Claim(NamedTuple):
             numbers = int(used.sum())
         return numbers
 
-    def proves(self, numbers: int, compared: int, named: bool) -> bool:
+    def proves(self, numbers: int, compared: int) -> bool:
         """Tell whether agreement with one of so many gradients is no chance.
 
         Args:
             numbers: that agree, independent of each other, less those fitted.
-            compared: how many gradients. named: whether the factor must be one with a name.
+            compared: how many gradients, times the factors that they are compared with.
         """
-        chance = math.log10(compared * (_NAMED if named else 1.0)) + _BEYOND_CHANCE
-        return self._digits * (numbers if named else numbers - 1) >= chance
+        return self._digits * numbers >= math.log10(compared) + _BEYOND_CHANCE
 
     @property
     def poor(self) -> bool:
@@ -96,8 +94,9 @@ def claim_of(leaf: Leaf, chain: Chain, index: int, true: Gradient) -> Claim:
         forms.append(claimed.ravel())
     tolerance = 4 * max(leaf.resolution, 16 * float(np.finfo(float).eps))
     claim = Claim(forms, min(tolerance, 0.1), chain.rows)
-    sure = claim.proves(claim.numbers(true), 1, named=False)
-    return claim._replace(scaled=bool(sure and claim.agrees(true[None])[0]))
+    sure = claim.proves(claim.numbers(true) - 1, 1)
+    scaled = sure and claim.agrees(true[None])[0]
+    return claim._replace(scaled=claim.factor(true) if scaled else 0.0)
 
 
 def parallel(claim: Gradient, gradients: Gradient, apart: float) -> np.ndarray:

@@ -63,7 +63,7 @@ def _across(last: Last, back: Gradient) -> Gradient:
 
 
 def _labels(last: Last) -> Gradient:
-    """Give the class of each example, as its number; a ValueError where the targets are no classes."""
+    """Give the class of each example; a ValueError where the targets are none."""
     if last.y.shape[1] == 1 or not np.isin(last.y, (0, 1)).all() or (last.y.sum(1) != 1).any():
         raise ValueError
     return last.y.argmax(1).astype(float)

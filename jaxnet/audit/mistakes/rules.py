@@ -47,15 +47,25 @@ class Signal(NamedTuple):
 
     Attributes:
         delta: the signal. edits: the mistakes in it, from the output on.
+        factor: that is in it beside them, without a name.
     """
 
     delta: Gradient
     edits: tuple[Edit, ...] = ()
+    factor: float = 1.0
 
     @property
     def mistakes(self) -> int:
         """How many different mistakes it has: one made in several layers counts once."""
         return len({edit.text for edit in self.edits})
+
+    def turned(self, delta: Gradient, *edits: Edit) -> "Signal":
+        """Give what is made of it, with further mistakes."""
+        return Signal(delta, (*self.edits, *edits), self.factor)
+
+    def times(self, factor: float) -> "Signal":
+        """Give so many times it."""
+        return Signal(self.delta * factor, self.edits, self.factor * factor)
 
 
 class Hidden(NamedTuple):

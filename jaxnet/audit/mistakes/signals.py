@@ -23,6 +23,9 @@ from jaxnet.audit.mistakes.rules import Edit, Hidden, Signal, in_symbols
 
 # Most mistakes that are tried together in one leaf.
 _RANKS = 3
+# For each number of mistakes: gradients as they are, times the factor that a signal has by another
+# leaf, and times one of their own. A factor that has a name is thought of before one that has none.
+_KINDS = 3
 # Numbers of gradients that are compared at once, and signals of one rank in all.
 _TOGETHER, _MOST = 2**21, 6000
 _FEW = 3
@@ -66,13 +69,15 @@ class _Search(NamedTuple):
     """What is known from the start.
 
     Attributes:
-        case: searched. chain: that it is. right: the right error signals of all layers.
-        slopes: of the hidden layers. claims: by leaf.
+        case: searched. chain: that it is. factors: that have a meaning.
+        right: the right error signals of all layers. slopes: of the hidden layers.
+        claims: by leaf.
         known: the leaves that are claimed as they are.
     """
 
     case: Case
     chain: Chain
+    factors: Gradient
     right: list[Gradient]
     slopes: list[Gradient]
     claims: dict[int, Claim]
@@ -83,40 +88,60 @@ class _Signals(NamedTuple):
     """The error signals that a layer may have been given.
 
     Attributes:
+        expected: those that the layer after shows, rightly sent back.
         single: the right one, and those with one mistake. pairs: those with more, of which the
             layers after show all but one. far: those with more, of which they do not.
         rates: with which weights seem to be updated before the signal is sent through them.
     """
 
+    expected: list[Signal]
     single: list[Signal]
     pairs: list[Signal]
     far: Callable[[], Iterable[Signal]]
     rates: tuple[float, ...] = ()
 
 
-def signals(case: Case, chain: Chain) -> Iterator[Tier]:
-    """Give what wrong backward passes make of the leaves, those of fewest mistakes first."""
-    # A factor that has a name is thought of before one that has none.
-    ranks: list[Tier] = [{} for _ in range(2 * _RANKS)]
-    search = _start(case, chain)
-    given = _Signals([Signal(chain.delta), *wrong_signals(chain)], [], list)
+def signals(case: Case, chain: Chain, factors: Gradient) -> Iterator[Tier]:
+    """Give what wrong backward passes make of the leaves, those of fewest mistakes first.
+
+    Args:
+        case: whose leaves are explained. chain: that its loss is.
+        factors: that have a meaning, by which a gradient may be off as well.
+    """
+    tiers: list[Tier] = [{} for _ in range(_KINDS * (_RANKS + 1))]
+    search = _start(case, chain, factors)
+    given = _Signals([], [Signal(chain.delta), *wrong_signals(chain)], [], list)
     for layer in range(len(chain.layers) - 1, -1, -1):
         seen: list[Signal] = []
         for index in _leaves(chain, layer):
-            if index in search.known or search.claims[index].scaled:
-                seen.append(given.single[0])
+            true = given.single[0]
+            if index in search.known:
+                _see(seen, true)
+            if factor := search.claims[index].scaled:
+                _see(seen, true, true.times(factor))
             for rank, found in _explain(search, index, given, seen):
-                ranks[2 * rank].setdefault(index, []).append(found.mistake)
+                kind = found.signal.factor != 1.0
+                tiers[_KINDS * rank + kind].setdefault(index, []).append(found.mistake)
                 if found.factor:
-                    ranks[2 * rank + 1].setdefault(index, []).append(found.scaled)
-                if found.factor and all(found.signal is not each for each in seen):
-                    seen.append(found.signal)
+                    tiers[_KINDS * rank + 2].setdefault(index, []).append(found.scaled)
+                    _see(seen, found.signal, found.signal.times(found.factor))
         if layer:
             given = _before(search, layer - 1, given, seen)
-    yield from ranks
+    yield from tiers
 
 
-def _start(case: Case, chain: Chain) -> _Search:
+def _see(seen: list[Signal], *signals: Signal) -> None:
+    """Remember signals, once."""
+    for signal in signals:
+        known = ((each.edits, each.factor) for each in seen)
+        if all(
+            edits != signal.edits or not np.isclose(factor, signal.factor)
+            for edits, factor in known
+        ):
+            seen.append(signal)
+
+
+def _start(case: Case, chain: Chain, factors: Gradient) -> _Search:
     slopes = [layer.slope for layer in chain.layers[:-1]]
     right = right_signals(chain, slopes)
     claims, known = {}, set()
@@ -127,7 +152,7 @@ def _start(case: Case, chain: Chain) -> _Search:
             claims[index] = claim_of(case.leaves[index], chain, index, true)
             if case.leaves[index].error <= case.leaves[index].rounding:
                 known.add(index)
-    return _Search(case, chain, right, slopes, claims, known)
+    return _Search(case, chain, factors, right, slopes, claims, known)
 
 
 def _leaves(chain: Chain, layer: int) -> list[int]:
@@ -139,7 +164,7 @@ def _explain(
     search: _Search, index: int, given: _Signals, seen: list[Signal]
 ) -> list[tuple[int, _Found]]:
     """Name the fewest mistakes that make a leaf of the signals that its layer may be given."""
-    for rank in range(_RANKS) if index not in search.known else ():
+    for rank in range(_RANKS + 1) if index not in search.known else ():
         found, compared = [], 0
         for formed in _ways(search, index, given, seen, rank):
             compared += len(formed.signals)
@@ -156,15 +181,19 @@ def _ways(
 ) -> Iterator[_Formed]:
     """Give the gradients that so many mistakes make of a leaf."""
     right, *wrong = given.single
-    shown = [signal for signal in seen if signal.edits]
+    shown = [signal for signal in seen if signal.edits or signal.factor != 1.0]
     # What proves little alone is made of the signal that the layer's other leaf shows.
     alone = not shown or not search.claims[index].poor
     if rank == 0:
-        yield from _formed(search, index, wrong if alone else shown)
-        yield from _misformed(search, index, [right], every=True)
+        yield from _formed(
+            search, index, [each for each in [*shown, *given.expected] if each.edits]
+        )
     elif rank == 1:
+        yield from _formed(search, index, wrong if alone else [])
+        yield from _misformed(search, index, [right], every=True)
+    elif rank == 2:
         yield from _formed(search, index, given.pairs if alone else [])
-        yield from _misformed(search, index, wrong if alone else shown)
+        yield from _misformed(search, index, [*shown, *given.expected, *(wrong if alone else [])])
     elif alone:
         yield from _formed(search, index, list(itertools.islice(given.far(), _MOST)))
         yield from _misformed(search, index, given.pairs[: _MOST // 20])
@@ -217,16 +246,17 @@ def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> It
     layer = chain.layers[chain.leaf(index)]
     for k in np.flatnonzero(claim.agrees(formed.gradients)):
         gradient, signal = formed.gradients[k], formed.signals[k]
-        numbers = claim.numbers(gradient)
-        if not claim.proves(numbers, compared, named=True):
+        numbers, factor = claim.numbers(gradient), claim.factor(gradient)
+        sure = claim.proves(numbers - 1, compared)
+        named = np.isclose(factor, search.factors, rtol=claim.tolerance, atol=0).any()
+        if not sure and not (named and claim.proves(numbers, compared * len(search.factors))):
             continue
-        sure = claim.proves(numbers, compared, named=False)
         if index == layer.weight_leaf and layer.transposed:
             gradient = gradient.T
         if gradient.size == search.case.leaves[index].true.size:
             gradient = chain.finish(index, gradient)
-        factor = claim.factor(formed.gradients[k]) if sure else 0.0
-        yield _Found(_mistake(search, index, formed, signal, gradient), signal, factor)
+        mistake = _mistake(search, index, formed, signal, gradient)
+        yield _Found(mistake, signal, factor if sure else 0.0)
 
 
 def _mistake(
@@ -236,10 +266,14 @@ def _mistake(
     # Of one mistake made in several layers the nearest is named.
     edits = list({edit.text: edit for edit in signal.edits}.values())
     here = search.chain.leaf(index)
-    texts = [_placed(search, here, edit) for edit in edits] + [formed.text] * bool(formed.text)
+    texts = [_placed(search, here, edit) for edit in edits]
+    texts += [f"times a constant {signal.factor:.5g}"] * (signal.factor != 1.0)
+    texts += [formed.text] * bool(formed.text)
     formulas = [(edit.wrong, edit.right) for edit in edits[-1:]]
     formulas += [(formed.wrong, formed.right)] * bool(formed.text)
-    wrong, right = ("; ".join(each) for each in zip(*formulas, strict=True))
+    wrong, right = (
+        ("; ".join(each) for each in zip(*formulas, strict=True)) if formulas else ("", "")
+    )
     return Mistake(
         "; ".join(texts),
         gradient,
@@ -283,7 +317,7 @@ def _placed(search: _Search, layer: int, edit: Edit) -> str:
 
 def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) -> _Signals:
     """Give the signals of a hidden layer from those of the one after it, and those it shows."""
-    shown = [signal for signal in seen if signal.edits]
+    shown = [signal for signal in seen if signal.edits or signal.factor != 1.0]
     rates = after.rates or _rates(search, layer, [after.single[0], *shown])
     claims = [_upright(search, each.weight_leaf, each.weight.shape) for each in search.chain.layers]
     slope = search.slopes[layer]
@@ -297,6 +331,7 @@ def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) ->
         if signal.edits[-1].layer == layer + 1:
             into += step.wrong(signal, only=signal.edits[-1].text)
     return _Signals(
+        [step.right(signal) for signal in shown],
         single,
         [*pairs, *step.twice(true)],
         lambda: itertools.chain(
@@ -331,6 +366,6 @@ def _rates(search: _Search, layer: int, after: list[Signal]) -> tuple[float, ...
         (share, off), *_ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
         rest = np.linalg.norm(target.ravel() - flat @ (share, off))
         fits = rest <= claim.tolerance * np.linalg.norm(target)
-        if fits and -off / share > 0 and claim.proves(claim.numbers(parts[0]) - 2, 1, named=True):
+        if fits and -off / share > 0 and claim.proves(claim.numbers(parts[0]) - 2, 1):
             rates.append(float(-off / share))
     return tuple(rates)

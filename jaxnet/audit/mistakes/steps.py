@@ -14,31 +14,36 @@ _CUT = 3
 _ROUND = 1e-6
 
 
-def steps(case: Case) -> Tier:
-    """The gradient clipped, its sign alone, the parameter after a step, or nothing at all."""
+def clips(case: Case) -> Tier:
+    """The whole gradient clipped by entries, or by its norm, as far as the claim shows it."""
     if not case.shapes_agree:
         return {}
-    clips = list(_clips(case))
-    params = [np.asarray(param) for param in jax.tree.leaves(case.params)]
-    return {
-        index: [
-            *(Mistake(text, gradients[index]) for text, gradients in clips),
-            *_of_leaf(leaf, param),
-        ]
-        for index, (leaf, param) in enumerate(zip(case.leaves, params, strict=True))
-    }
+    tier: Tier = {index: [] for index in range(len(case.leaves))}
+    for text, gradients in _clips(case):
+        for index, gradient in enumerate(gradients):
+            tier[index].append(Mistake(text, gradient))
+    return tier
 
 
 def _clips(case: Case) -> Iterator[tuple[str, list[Gradient]]]:
-    """Give the whole gradient clipped by entries, and by its norm, as far as the claim shows it."""
     most = max(float(np.abs(claimed).max(initial=0)) for claimed in case.claimed)
     if sum(int((np.abs(claimed) == most).sum()) for claimed in case.claimed) >= _CUT:
         clipped = [np.clip(true, -most, most) for true in case.true]
         yield f"clipped to entries of at most {most:.6g}", clipped
     norm, whole = (_norm(leaves) for leaves in (case.claimed, case.true))
     limit = float(f"{norm:.0e}")
-    if norm < whole and abs(norm - limit) < _ROUND * norm:
+    if 0 < norm < whole and abs(norm - limit) < _ROUND * norm:
         yield f"clipped to a norm of {limit:g}", [true * limit / whole for true in case.true]
+
+
+def steps(case: Case) -> Tier:
+    """The gradient's sign alone, the parameter after a step, or nothing at all."""
+    params = [np.asarray(param) for param in jax.tree.leaves(case.params)]
+    return {
+        index: list(_of_leaf(leaf, param))
+        for index, (leaf, param) in enumerate(zip(case.leaves, params, strict=True))
+        if leaf.claimed.shape == leaf.true.shape
+    }
 
 
 def _norm(leaves: list[Gradient]) -> float:
