@@ -7,23 +7,29 @@ and are generated only while something stays unexplained.
 
 from collections.abc import Iterator
 
-from jaxnet.audit import chain
 from jaxnet.audit.case import Case, Mistake, Tier
+from jaxnet.audit.chain import Gradient
 from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
-from jaxnet.audit.mistakes.signals import signals, updated_weights, weight_inputs
+from jaxnet.audit.mistakes.signals import signals
+from jaxnet.audit.mistakes.steps import clips, steps
 
 
-def tiers(case: Case) -> Iterator[Tier]:
-    """Give the known mistakes, simplest first, each tier computed when asked for."""
-    yield {i: [Mistake("", true, any_factor=True)] for i, true in enumerate(case.true)}
+def tiers(case: Case, factors: Gradient) -> Iterator[Tier]:
+    """Give the known mistakes, simplest first, each tier computed when asked for.
+
+    Args:
+        case: whose leaves are explained.
+        factors: that have a meaning, by which a gradient may be off as well.
+    """
+    right = {i: [Mistake("", true)] for i, true in enumerate(case.true)}
+    clipped = clips(case)
+    yield {index: [*mistakes, *clipped.get(index, [])] for index, mistakes in right.items()}
+    yield steps(case)
     yield misplaced(case)
     if case.rows * sum(true.size for true in case.true) <= MOST:
         yield unsummed(case)
     yield regularised(case)
-    if layers := chain.of_case(case):
-        yield weight_inputs(layers)
-        yield signals(case, layers, combined=False)
-        yield signals(case, layers, combined=True)
-        yield updated_weights(case, layers)
+    if layers := case.chain:
+        yield from signals(case, layers, factors)
     yield elsewhere(case)

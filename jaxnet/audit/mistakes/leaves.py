@@ -6,11 +6,13 @@ Shapes: N examples.
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses
-from jaxnet.audit.case import Case, Gradient, Mistake, Tier, close
+from jaxnet.audit.case import Case, Mistake, Tier, close, reduction
+from jaxnet.audit.chain import Gradient
 
 # Per-example gradients of more numbers than this are not formed.
 MOST = 2**24
@@ -19,13 +21,16 @@ MOST = 2**24
 def unsummed(case: Case) -> Tier:
     """Sums over the batch that were left out, or taken over something else."""
     tier: Tier = {}
+    mean = reduction(case) == "mean"
     # A batch of one is its own sum.
     for index, each in enumerate(_per_example(case) if case.rows > 1 else ()):
         tier[index] = [Mistake("not summed over the batch", each)]
-        tier[index] += [
-            Mistake(f"not summed over the batch: example {row} alone", each[row])
-            for row in {0, case.rows - 1}
-        ]
+        for row in {0, case.rows - 1}:
+            alone = f"not summed over the batch: example {row} alone"
+            tier[index].append(Mistake(alone, each[row]))
+            if mean:
+                shared = each[row] / case.rows
+                tier[index].append(Mistake(f"{alone}, divided by the batch size", shared))
         if each.ndim == 2:
             tier[index].append(
                 Mistake("summed over its entries instead of over the batch", each.sum(1))
@@ -36,16 +41,26 @@ def unsummed(case: Case) -> Tier:
     return tier
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _example_gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list[Array]:
-    rows = jax.tree.map(lambda leaf: leaf[:, None], batch)
-    return jax.tree.leaves(jax.vmap(jax.grad(loss), in_axes=(None, 0))(params, rows))
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _example_gradients(
+    loss: losses.Loss, params: PyTree, batch: PyTree, axes: tuple[int | None, ...]
+) -> list[Array]:
+    leaves, tree = jax.tree.flatten(batch)
+
+    def gradient(rows: list[Array]) -> PyTree:
+        rows = [
+            leaf if axis is None else jnp.expand_dims(leaf, axis)
+            for leaf, axis in zip(rows, axes, strict=True)
+        ]
+        return jax.grad(loss)(params, jax.tree.unflatten(tree, rows))
+
+    return jax.tree.leaves(jax.vmap(gradient, in_axes=(list(axes),))(leaves))
 
 
 def _per_example(case: Case) -> list[Gradient]:
     """Give the gradient of each example, [N, ...]; none where the loss is not made of them."""
     try:
-        each = _example_gradients(case.loss, case.params, case.batch)
+        each = _example_gradients(case.loss, case.params, case.batch, case.axes)
     except Exception:  # a loss written for its own batch may fail in any way
         return []
     each = [np.asarray(leaf) for leaf in each]
