@@ -20,9 +20,9 @@ from jaxtyping import Array, Float, PyTree, Shaped
 
 from jaxnet import losses
 from jaxnet._guards import checks, versions
-from jaxnet.audit import finite, mistakes, programs
-from jaxnet.audit.case import Case, Leaf, Mistake, reduction, repeat
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit import finite, layers, mistakes
+from jaxnet.audit.case import Case, Leaf, Mistake, reduction, take
+from jaxnet.audit.chain import Chain, Gradient
 from jaxnet.errors import InputError
 
 Verdict = Literal["right", "wrong", "undecided"]
@@ -134,14 +134,16 @@ def audit(
 ) -> Audit:
     """Compare a claimed gradient with the true one; name the mistake that explains a wrong leaf.
 
-    Where the loss is `losses.BatchLoss(network.forward, ...)`, the layer at which the error signal
-    first goes wrong is named too. With 2 examples a factor of 2 and a sum in place of the mean
-    are the same number: a claim given as a function is then asked about 3, to choose.
+    Where the loss is a chain of fully connected layers, however it is written, the layer at which
+    the error signal first goes wrong is named too. With 2 examples a factor of 2 and a sum in
+    place of the mean are the same number: a claim given as a function is then asked about 3, to
+    choose.
 
     Args:
         loss: `(params, batch) -> []`.
         params: where the gradient is claimed; a pytree of real floating-point arrays.
-        batch: N examples, a pytree of arrays whose first axis is N.
+        batch: N examples, a pytree of arrays whose first axis is N; the axis that the loss of a
+            network takes them along, such as the last of `x [I, N]`, is found.
         claimed: a pytree of the structure of `params`, leaves of any shape, or a function
             `(params, batch)` that gives one, or a `Rule` of value and gradient.
 
@@ -152,7 +154,7 @@ def audit(
     """
     versions.check()
     checks.params(params)
-    checks.data(batch, "batch")
+    checks.finite("batch", batch)
     ask = _function(claimed, jax.tree.structure(params))
     case = _case(loss, params, batch, ask(params, batch) if ask else claimed)
     outcomes = finite.referee(case)
@@ -194,10 +196,12 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
     names = [checks.path("", params, index) or "params" for index in range(len(true))]
     wide = [np.asarray(leaf, np.float64) for leaf in claims]
     leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, strict=True)]
+    case = Case(loss, params, batch, leaves, 0, dtype)
     with jax.enable_x64(True):
-        chain = programs.chain_of(loss, params, batch, tuple(names))
-    rows = chain.rows if chain else len(jax.tree.leaves(batch)[0])
-    return Case(loss, params, batch, leaves, rows, dtype, chain)
+        chain = layers.chain_of(case)
+    # Where no network tells which axis holds the examples, it is the first.
+    rows = chain.rows if chain else checks.data(batch, "batch")
+    return case._replace(rows=rows, chain=chain)
 
 
 def _claims(claimed: PyTree, tree: Any) -> list[Any]:
@@ -385,7 +389,7 @@ def _ask_for_three(
 ) -> dict[int, Readings]:
     """Choose between readings that two examples cannot tell apart by asking about three."""
 
-    batch = repeat(batch, case.axes, 1)
+    batch = take(batch, case.axes, [*range(case.rows), 0])
     try:
         longer = _case(case.loss, params, batch, ask(params, batch))
     except Exception:  # rule or loss may be written for two examples only, and fail in any way
@@ -520,21 +524,21 @@ def _summary(case: Case, rows: list[Row]) -> str:
         parts.append("Finite differences were too coarse to referee autodiff in every parameter.")
     wrong = [index for index, row in enumerate(rows) if row.verdict == "wrong"]
     if wrong and case.chain is None:
-        parts.append("Layers were not examined: the loss is no BatchLoss of network.forward.")
-    elif wrong:
-        parts += _where_signals_go_wrong(rows)
+        parts.append("Layers were not examined: the loss is no chain of fully connected layers.")
+    elif wrong and case.chain:
+        parts += _where_signals_go_wrong(case.chain, rows)
     return " ".join(parts)
 
 
-def _where_signals_go_wrong(rows: list[Row]) -> list[str]:
+def _where_signals_go_wrong(chain: Chain, rows: list[Row]) -> list[str]:
     """Name the layer nearest the output whose error signal a named mistake made wrong."""
-    gone = [index // 2 for index, row in enumerate(rows) if row.signal]
+    gone = [chain.leaf(index) for index, row in enumerate(rows) if row.signal]
     if not gone:
         return []
-    first, last = max(gone), len(rows) // 2 - 1
+    first, last = max(gone), len(chain.layers) - 1
     if first == last:
         return ["The error signal is wrong from the output layer on."]
-    above = rows[2 * first + 2 :]
+    above = [rows[index] for index, layer in chain.owners.items() if layer > first]
     known = all(row.verdict == "right" or "no known" not in row.diagnosis for row in above)
     right = "is right at the output layer and first goes" if known else "goes"
     return [f"The error signal {right} wrong at hidden layer {first + 1}."]
