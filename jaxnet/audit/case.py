@@ -23,12 +23,14 @@ class Leaf(NamedTuple):
         claimed: the claimed gradient, of whatever shape.
         true: that by autodiff.
         rounding: the norm of the error that rounding may hide.
+        note: how another shape of the claim was read, in words; empty where it was not.
     """
 
     name: str
     claimed: Gradient
     true: Gradient
     rounding: float
+    note: str = ""
 
     @property
     def error(self) -> float:

@@ -16,12 +16,13 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, PyTree
 
 from jaxnet import losses
 from jaxnet._guards import checks, versions
-from jaxnet.audit import chain, finite, mistakes
+from jaxnet.audit import chain, entry, finite, forms, mistakes
 from jaxnet.audit.case import Case, Gradient, Leaf, Mistake, reduction
+from jaxnet.audit.numpy_loss import NumPyLoss
 from jaxnet.errors import InputError
 
 Verdict = Literal["right", "wrong", "undecided"]
@@ -57,7 +58,7 @@ class Row(NamedTuple):
         finite_differences: the largest disagreement of autodiff with finite differences, relative
             to the norm of the whole gradient.
         verdict: "right", "wrong" or "undecided".
-        diagnosis: what was done wrong, or why it cannot be decided; empty where right.
+        diagnosis: what was done wrong, why it cannot be decided, or how its shape was read.
         signal: whether a named mistake in a network's error signal made it wrong.
     """
 
@@ -121,15 +122,11 @@ def _wrap(text: str, indent: str = "") -> list[str]:
     return textwrap.wrap(text, 88, initial_indent=indent, subsequent_indent=indent)
 
 
-def _gradient_of(rule: losses.Rule, params: PyTree, batch: PyTree) -> PyTree:
-    return rule.value_and_grad(params, batch)[1]
-
-
 def audit(
-    loss: losses.Loss,
-    params: PyTree[Float[Array | np.ndarray, "..."]],
-    batch: PyTree[Shaped[Array | np.ndarray, "N ..."]],
-    claimed: PyTree | Callable[[Any, Any], PyTree] | losses.Rule,
+    loss: Callable[..., Any],
+    params: PyTree,
+    batch: PyTree,
+    claimed: PyTree | Callable[..., PyTree] | losses.Rule,
 ) -> Audit:
     """Compare a claimed gradient with the true one; name the mistake that explains a wrong leaf.
 
@@ -137,41 +134,44 @@ def audit(
     first goes wrong is named too. With 2 examples a factor of 2 and a sum in place of the mean
     are the same number: a claim given as a function is then asked about 3, to choose.
 
+    Functions of NumPy arrays are taken as they are. Finite differences of the loss itself referee;
+    where JAX can trace it by NumPy's protocols the true gradient is autodiff's, else it is by
+    finite differences too. What a function does besides, such as changing its arguments (it is
+    given copies), drawing random numbers or printing, is named. A network that keeps its weights
+    as attributes is audited by `params = {"W1": network.W1, ...}` and a loss that puts them into a
+    copy of it: `vars(network).update(params)`.
+
     Args:
-        loss: `(params, batch) -> []`.
-        params: where the gradient is claimed; a pytree of real floating-point arrays.
-        batch: N examples, a pytree of arrays whose first axis is N.
-        claimed: a pytree of the structure of `params`, leaves of any shape, or a function
-            `(params, batch)` that gives one, or a `Rule` of value and gradient.
+        loss: `(params, batch) -> []`, or of the parts of a batch that is a tuple, one by one:
+            `(params, x, y)`.
+        params: where the gradient is claimed; real floating-point arrays in a pytree, such as a
+            dict. A list of numbers is an array.
+        batch: N examples, a pytree of arrays with an axis of N each; the first, or any that the
+            loss shows to be of examples, such as the last of `[features, N]`.
+        claimed: a pytree of the structure of `params`, leaves of any shape, or a function that
+            takes what the loss does and gives one, or a `Rule` of value and gradient. Names may
+            begin with a d (`dW1` for `W1`), and dicts be lists in the same order; `[n]` for
+            `[n, 1]` is read by value, and noted.
 
     Raises:
         InputError: params or batch that are not finite, empty or not numbers; a loss
             that is not a real scalar, or has no finite gradient here; a claim that is complex or
-            not of the structure of `params`.
+            can be matched with `params` in no way or in several; a function whose two calls give
+            different values.
     """
     versions.check()
-    checks.params(params)
-    rows = checks.data(batch, "batch")
-    ask = _function(claimed, jax.tree.structure(params))
-    case = _case(loss, params, batch, ask(params, batch) if ask else claimed)
+    asked = entry.read(loss, params, batch, claimed)
+    case = _case(asked.loss, asked.params, asked.batch, asked.claimed)
     outcomes = finite.referee(case)
     readings = _explain(case, [i for i, leaf in enumerate(case.leaves) if not _is_true(leaf)])
-    if ask and rows == 2 and any(len(each) > 1 for each in readings.values()):
-        readings = _ask_for_three(case, ask, params, batch, readings)
+    if asked.ask and case.rows == 2 and any(len(each) > 1 for each in readings.values()):
+        readings = _ask_for_three(case, asked.ask, asked.params, asked.batch, readings)
     table = []
     for index, (leaf, outcome) in enumerate(zip(case.leaves, outcomes, strict=True)):
         judgement = _judge(case, leaf, outcome, readings.get(index, {}))
         table.append(_row(leaf, outcome, judgement))
-    return Audit(tuple(table), rows, str(case.dtype), _summary(case, table))
-
-
-def _function(claimed: Any, tree: Any) -> Callable[[PyTree, PyTree], PyTree] | None:
-    """Give the function that claims a gradient; None where the claim is the gradient itself."""
-    if isinstance(claimed, losses.Rule):
-        return functools.partial(_gradient_of, claimed)
-    # An Equinox module is a pytree that can be called: what has the structure is the gradient.
-    own = jax.tree.structure(claimed) == tree and not jax.tree_util.treedef_is_leaf(tree)
-    return claimed if callable(claimed) and not own else None
+    summary = " ".join([_summary(case, table), *asked.notes])
+    return Audit(tuple(table), case.rows, str(case.dtype), summary)
 
 
 def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> Case:
@@ -187,12 +187,15 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
         drawn = _drawn(loss, params, batch, epsilon)
     true = [np.asarray(leaf[0]) for leaf in drawn]
     rounding = []
-    for leaf, own in zip(drawn, _own_gradients(loss, narrow, dtype, true), strict=True):
+    own_gradients = _own_gradients(loss, narrow, dtype, true)
+    doubts = loss.doubts(params, batch) if isinstance(loss, NumPyLoss) else [0.0] * len(true)
+    for leaf, own, doubt in zip(drawn, own_gradients, doubts, strict=True):
         noise = max(np.linalg.norm(other - leaf[0]) for other in (*leaf[1:], own))
-        rounding.append(_MARGIN * float(noise + epsilon * np.linalg.norm(leaf[0])))
+        rounding.append(_MARGIN * float(noise + epsilon * np.linalg.norm(leaf[0])) + doubt)
     names = [checks.path("", params, index) or "params" for index in range(len(true))]
     wide = [np.asarray(leaf, np.float64) for leaf in claims]
-    leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, strict=True)]
+    wide, notes = zip(*map(forms.read_by_value, wide, [leaf.shape for leaf in true]), strict=True)
+    leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, notes, strict=True)]
     return Case(loss, params, batch, leaves, len(jax.tree.leaves(batch)[0]), dtype)
 
 
@@ -493,7 +496,7 @@ def _row(leaf: Leaf, outcome: finite.Outcome, judgement: _Judgement) -> Row:
         resolution=leaf.resolution,
         finite_differences=outcome.difference,
         verdict=judgement.verdict,
-        diagnosis=judgement.diagnosis,
+        diagnosis="; ".join(text for text in (judgement.diagnosis, leaf.note) if text),
         signal=judgement.signal,
     )
 

@@ -12,6 +12,7 @@ from jaxnet.audit.case import Case, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
 from jaxnet.audit.mistakes.signals import signals, updated_weights, weight_inputs
+from jaxnet.audit.numpy_loss import NumPyLoss
 
 
 def tiers(case: Case) -> Iterator[Tier]:
@@ -26,4 +27,6 @@ def tiers(case: Case) -> Iterator[Tier]:
         yield signals(case, layers, combined=False)
         yield signals(case, layers, combined=True)
         yield updated_weights(case, layers)
-    yield elsewhere(case)
+    # Finite differences are not differentiated again.
+    if not isinstance(case.loss, NumPyLoss) or case.loss.program:
+        yield elsewhere(case)
