@@ -56,7 +56,8 @@ class _Reader(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether they take it as it is."""
-        return not any(self.axes) and not any(jax.tree.leaves((self.params, self.batch)))
+        depths = jax.tree.leaves((self.params, self.batch))
+        return not any(self.axes) and all(depth < 0 for depth in depths)
 
     def adapt(self, function: Callable[..., Any], parts: bool) -> Function:
         """Make a function of what an audit has of one of the user's.
@@ -150,7 +151,7 @@ def _loss(
     if read.reason:
         notes += (
             f"The loss could not be traced ({read.reason}): its gradient is by finite differences, "
-            "and layers were not examined.",
+            "which show no layers.",
         )
     return read, reader, notes
 

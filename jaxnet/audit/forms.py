@@ -22,21 +22,23 @@ _GRADIENT = re.compile(r"^(d_?|D|g_|grads?_?|gradient_?|delta_?)|(_?grads?|_grad
 
 
 class Form(NamedTuple):
-    """Which leaves of a pytree of arrays were lists of numbers, and how deep.
+    """Which leaves of a pytree of arrays were numbers of Python's, or lists of them, and how deep.
 
     Attributes:
-        depths: by leaf, a pytree; 0 of what was an array.
+        depths: by leaf, a pytree; 0 of a number, -1 of an array.
     """
 
     depths: PyTree
 
     def restore(self, tree: PyTree) -> PyTree:
-        """Give the leaves that were lists as lists again."""
+        """Give the leaves that were numbers and lists as such again."""
         return jax.tree.map(_nested, self.depths, tree)
 
 
 def _nested(depth: int, leaf: Any) -> Any:
-    return [_nested(depth - 1, each) for each in leaf] if depth else leaf
+    if depth > 0:
+        return [_nested(depth - 1, each) for each in leaf]
+    return leaf[()] if depth == 0 else leaf
 
 
 def _is_number(value: Any) -> bool:
@@ -67,14 +69,16 @@ def arrays(name: str, tree: PyTree) -> tuple[PyTree, Form]:
                 f'{{"{held[0]}": network.{held[0]}, ...}} and put them into a copy of the network '
                 "in the loss, by vars(network).update(params)"
             )
-    depths = jax.tree.map(
-        lambda leaf: np.ndim(leaf) if _is_listed(leaf) else 0, tree, is_leaf=_is_listed
-    )
-    made = jax.tree.map(
-        lambda leaf: np.asarray(leaf) if _is_listed(leaf) or _is_number(leaf) else leaf,
-        tree,
-        is_leaf=_is_listed,
-    )
+
+    def depth(leaf: Any) -> int:
+        return np.ndim(leaf) if _is_listed(leaf) or _is_number(leaf) else -1
+
+    depths = jax.tree.map(depth, tree, is_leaf=_is_listed)
+
+    def array(leaf: Any, depth: int) -> Any:
+        return leaf if depth < 0 else np.asarray(leaf)
+
+    made = jax.tree.map(array, tree, depths, is_leaf=_is_listed)
     return made, Form(depths)
 
 

@@ -2,9 +2,9 @@
 
 Its arrays are stood in for by objects that hold a traced one: operators, ufuncs and NumPy's
 functions called on them are dispatched to `jax.numpy` (NEP 13 and 18), and item assignment and
-in-place operators give the object another array to hold. What makes new arrays, such as `np.zeros`, has no
-argument to dispatch on: the function is copied, with those and the classes of its module that it
-uses, and the copies have a `np` and a `math` of ours.
+in-place operators give the object another array to hold. What makes new arrays, such as `np.zeros`,
+has no argument to dispatch on: the function is copied, with those and the classes of its module
+that it uses, and the copies have a `np` and a `math` of ours.
 """
 
 import copy
@@ -71,15 +71,19 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         found = getattr(self.array, name)
         return _dispatching(found) if callable(found) else _cover(found)
 
-    def __getitem__(self, index: Any) -> "Traced":
+    def __getitem__(self, index: Any) -> "Traced | _Selected":
         """Index by what NumPy takes, traced integers included."""
-        return Traced(self.array[_index(index)])
+        index = _index(index)
+        if isinstance(index, Array) and index.dtype == bool:
+            return _Selected(self.array)
+        return Traced(self.array[index])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Assign to items: hold another array, in which these are replaced."""
         index = _index(index)
-        value = jnp.asarray(_bare(value)).astype(self.array.dtype)
-        if np.dtype(bool) == getattr(index, "dtype", None):
+        value = value.array if isinstance(value, _Selected) else jnp.asarray(_bare(value))
+        value = value.astype(self.array.dtype)
+        if isinstance(index, Array | np.ndarray) and index.dtype == bool:
             mask = jnp.reshape(index, index.shape + (1,) * (self.array.ndim - index.ndim))
             self.array = jnp.where(mask, value, self.array)
         else:
@@ -89,7 +93,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         """Give the length of the first axis."""
         return len(self.array)
 
-    def __iter__(self) -> Iterator["Traced"]:
+    def __iter__(self) -> Iterator["Traced | _Selected"]:
         """Go along the first axis."""
         return (self[index] for index in range(len(self)))
 
@@ -122,6 +126,24 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         self[...] = value
 
 
+@dataclasses.dataclass(eq=False)
+class _Selected(np.lib.mixins.NDArrayOperatorsMixin):
+    """What a traced mask selects, how many is not known: all of it, to be assigned by that mask.
+
+    Only what is done to each number on its own can be done to it.
+    """
+
+    array: Array
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> "_Selected":
+        """Do it to all."""
+        if method != "__call__":
+            raise TypeError("how many numbers a traced mask selects is not known")
+        held = [Traced(each.array) if isinstance(each, _Selected) else each for each in inputs]
+        options.pop("out", None)
+        return _Selected(getattr(ufunc, method)(*held, **options).array)
+
+
 def _bare(tree: PyTree) -> PyTree:
     """Give what is held in the place of what stands in for it."""
     return jax.tree.map(lambda leaf: leaf.array if isinstance(leaf, Traced) else leaf, tree)
@@ -147,6 +169,8 @@ def _into(out: tuple[Any, ...], function: Function, args: Any, options: Any) -> 
     (held,) = out
     if not isinstance(held, Traced):
         raise TypeError("a traced array cannot be written into a NumPy array")
+    if held.array.ndim == 0:  # NumPy's numbers are no arrays, and do not change
+        return Traced(result)
     held.array = jnp.broadcast_to(result, held.array.shape).astype(held.array.dtype)
     return held
 
