@@ -109,13 +109,13 @@ def _asked(claimed: Any, params: PyTree, batch: PyTree, reader: _Reader) -> Func
     tree = jax.tree.structure(params)
     if isinstance(claimed, losses.Rule):
         rule = reader.adapt(claimed.value_and_grad, parts=False)
-        return lambda params, batch: forms.match(params, rule(params, batch)[1])
+        return lambda *asked: forms.match(params, rule(*asked)[1])
     # An Equinox module is a pytree that can be called: what has the structure is the gradient.
     own = jax.tree.structure(claimed) == tree and not jax.tree_util.treedef_is_leaf(tree)
     if own or not callable(claimed):
         return None
     function = reader.adapt(claimed, forms.takes_parts("claimed", claimed, batch))
-    return lambda params, batch: forms.match(params, function(params, batch))
+    return lambda *asked: forms.match(params, function(*asked))
 
 
 def _loss(
@@ -145,9 +145,11 @@ def _loss(
         )
     notes = observed.notes + _check_value(observed.value)
     wide = wide[0], examples.first(wide[1], axes)
-    read = numpy_loss.of(
-        _number(reader.adapt(loss, parts)), reader.adapt(traceable(loss), parts), *wide
-    )
+
+    def adapt(function: Callable[..., Any]) -> Function:
+        return reader.adapt(function, parts)
+
+    read = numpy_loss.of(_number(adapt(loss)), traceable(loss, adapt), *wide)
     if read.reason:
         notes += (
             f"The loss could not be traced ({read.reason}): its gradient is by finite differences, "

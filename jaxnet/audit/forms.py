@@ -31,8 +31,16 @@ class Form(NamedTuple):
     depths: PyTree
 
     def restore(self, tree: PyTree) -> PyTree:
-        """Give the leaves that were numbers and lists as such again."""
-        return jax.tree.map(_nested, self.depths, tree)
+        """Give the leaves that were numbers and lists as such again, dicts as they were written."""
+        return _restored(self.depths, tree)
+
+
+def _restored(depths: PyTree, tree: PyTree) -> PyTree:
+    if type(depths) is dict:
+        return {name: _restored(part, tree[name]) for name, part in depths.items()}
+    if type(depths) in (list, tuple):
+        return type(depths)(map(_restored, depths, tree))
+    return jax.tree.map(_nested, depths, tree)
 
 
 def _nested(depth: int, leaf: Any) -> Any:
@@ -73,13 +81,19 @@ def arrays(name: str, tree: PyTree) -> tuple[PyTree, Form]:
     def depth(leaf: Any) -> int:
         return np.ndim(leaf) if _is_listed(leaf) or _is_number(leaf) else -1
 
-    depths = jax.tree.map(depth, tree, is_leaf=_is_listed)
+    def array(leaf: Any) -> Any:
+        return leaf if depth(leaf) < 0 else np.asarray(leaf)
 
-    def array(leaf: Any, depth: int) -> Any:
-        return leaf if depth < 0 else np.asarray(leaf)
+    return _each(array, tree), Form(_each(depth, tree))
 
-    made = jax.tree.map(array, tree, depths, is_leaf=_is_listed)
-    return made, Form(depths)
+
+def _each(change: Callable[[Any], Any], tree: PyTree) -> PyTree:
+    """Change each leaf; a dict stays in the order it was written in, which JAX does not keep."""
+    if type(tree) is dict:
+        return {name: _each(change, part) for name, part in tree.items()}
+    if type(tree) in (list, tuple) and not _is_listed(tree):
+        return type(tree)(_each(change, part) for part in tree)
+    return jax.tree.map(change, tree, is_leaf=_is_listed)
 
 
 def _is_array(value: Any) -> bool:

@@ -7,9 +7,11 @@ has no argument to dispatch on: the function is copied, with those and the class
 that it uses, and the copies have a `np` and a `math` of ours.
 """
 
+import contextlib
 import copy
 import dataclasses
 import functools
+import io
 import math
 import types
 from collections.abc import Callable, Iterator
@@ -323,21 +325,28 @@ def _names(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
-def traceable(function: Function) -> Function:
+def traceable(function: Function, adapt: Callable[[Function], Function]) -> Function:
     """Give a function of JAX arrays that does what a NumPy function does, where JAX can trace it.
 
     Args:
-        function: of any pytrees of arrays.
+        function: the user's.
+        adapt: makes it one of (params, batch), pytrees of arrays.
     """
     inner = function.func if isinstance(function, functools.partial) else function
     module = getattr(inner, "__module__", "")
 
-    def traced(*args: PyTree) -> PyTree:
+    def traced(params: PyTree, batch: PyTree) -> Any:
         # Anew each time: what one trace leaves in a copy is of no use to the next.
-        copied = _Copies().of(function, module)
-        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        adapted = adapt(_Copies().of(function, module))
+        arrays = _cover(jax.tree.map(jnp.asarray, (params, batch)))
+        # Rank and dtype are promoted as NumPy does; what is printed has been seen.
+        with (
+            jax.numpy_rank_promotion("allow"),
+            jax.numpy_dtype_promotion("standard"),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
             try:
-                return _bare(copied(*_cover(jax.tree.map(jnp.asarray, args))))
+                return _bare(adapted(*arrays))
             except _EndedError as ended:
                 return ended.array
 

@@ -14,12 +14,17 @@ from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
 from jaxnet.audit.mistakes.signals import signals, updated_weights, weight_inputs
 from jaxnet.audit.numpy_loss import NumPyLoss
 
+# The same where each number is a finite difference.
+_MOST_MEASURED = 2**13
+
 
 def tiers(case: Case) -> Iterator[Tier]:
     """Give the known mistakes, simplest first, each tier computed when asked for."""
     yield {i: [Mistake("", true, any_factor=True)] for i, true in enumerate(case.true)}
     yield misplaced(case)
-    if case.rows * sum(true.size for true in case.true) <= MOST:
+    # Finite differences take time, and are not differentiated again.
+    measured = isinstance(case.loss, NumPyLoss) and not case.loss.program
+    if case.rows * sum(true.size for true in case.true) <= (_MOST_MEASURED if measured else MOST):
         yield unsummed(case)
     yield regularised(case)
     if layers := chain.of_case(case):
@@ -27,6 +32,5 @@ def tiers(case: Case) -> Iterator[Tier]:
         yield signals(case, layers, combined=False)
         yield signals(case, layers, combined=True)
         yield updated_weights(case, layers)
-    # Finite differences are not differentiated again.
-    if not isinstance(case.loss, NumPyLoss) or case.loss.program:
+    if not measured:
         yield elsewhere(case)
