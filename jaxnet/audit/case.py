@@ -24,12 +24,14 @@ class Leaf(NamedTuple):
         claimed: the claimed gradient, of whatever shape.
         true: that by autodiff.
         rounding: the norm of the error that rounding may hide.
+        note: how another shape of the claim was read, in words; empty where it was not.
     """
 
     name: str
     claimed: Gradient
     true: Gradient
     rounding: float
+    note: str = ""
 
     @property
     def error(self) -> float:
@@ -66,6 +68,7 @@ class Case(NamedTuple):
         leaves: the gradient, in the order of the pytree.
         rows: N.
         dtype: of the claim, the coarsest of its leaves.
+        axes: which of each leaf of the batch holds the examples; None where none does.
         chain: of fully connected layers that the loss is; None where it is none.
     """
 
@@ -75,12 +78,8 @@ class Case(NamedTuple):
     leaves: list[Leaf]
     rows: int
     dtype: np.dtype
+    axes: tuple[int | None, ...] = ()
     chain: Chain | None = None
-
-    @property
-    def axes(self) -> tuple[int | None, ...]:
-        """Which axis of each leaf of the batch holds the examples; the first, unless known."""
-        return self.chain.axes if self.chain else (0,) * len(jax.tree.leaves(self.batch))
 
     @property
     def true(self) -> list[Gradient]:

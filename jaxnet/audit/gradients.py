@@ -15,14 +15,25 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, PyTree
 
 from jaxnet import losses
 from jaxnet._guards import checks, versions
-from jaxnet.audit import display, explaining, finite, formulas, inexact, layers
+from jaxnet.audit import (
+    display,
+    entry,
+    examples,
+    explaining,
+    finite,
+    forms,
+    formulas,
+    inexact,
+    layers,
+)
 from jaxnet.audit.case import Case, Leaf
-from jaxnet.audit.chain import Chain, Gradient
+from jaxnet.audit.chain import Chain
 from jaxnet.audit.explaining import Reading, Readings
+from jaxnet.audit.numpy_loss import NumPyLoss
 from jaxnet.audit.rows import Row, Verdict
 from jaxnet.errors import InputError
 
@@ -66,15 +77,11 @@ class Audit(NamedTuple):
         return display.html(self.rows, self.summary)
 
 
-def _gradient_of(rule: losses.Rule, params: PyTree, batch: PyTree) -> PyTree:
-    return rule.value_and_grad(params, batch)[1]
-
-
 def audit(
-    loss: losses.Loss,
-    params: PyTree[Float[Array | np.ndarray, "..."]],
-    batch: PyTree[Shaped[Array | np.ndarray, "N ..."]],
-    claimed: PyTree | Callable[[Any, Any], PyTree] | losses.Rule,
+    loss: Callable[..., Any],
+    params: PyTree,
+    batch: PyTree,
+    claimed: PyTree | Callable[..., PyTree] | losses.Rule,
 ) -> Audit:
     """Compare a claimed gradient with the true one; name the mistake that explains a wrong leaf.
 
@@ -83,50 +90,51 @@ def audit(
     and a doubling do, all is said that they may mean; a claim given as a function is asked about a
     batch of another size, to choose.
 
+    Functions of NumPy arrays are taken as they are. Finite differences of the loss itself referee;
+    where JAX can trace it by NumPy's protocols the true gradient is autodiff's, else it is by
+    finite differences too. What a function does besides, such as changing its arguments (it is
+    given copies), drawing random numbers or printing, is named. A network that keeps its weights
+    as attributes is audited by `params = {"W1": network.W1, ...}` and a loss that puts them into a
+    copy of it: `vars(network).update(params)`.
+
     Args:
-        loss: `(params, batch) -> []`.
-        params: where the gradient is claimed; a pytree of real floating-point arrays.
-        batch: N examples, a pytree of arrays whose first axis is N; the axis that the loss of a
-            network takes them along, such as the last of `x [I, N]`, is found.
-        claimed: a pytree of the structure of `params`, leaves of any shape, or a function
-            `(params, batch)` that gives one, or a `Rule` of value and gradient.
+        loss: `(params, batch) -> []`, or of the parts of a batch that is a tuple, one by one:
+            `(params, x, y)`.
+        params: where the gradient is claimed; real floating-point arrays in a pytree, such as a
+            dict. A list of numbers is an array.
+        batch: N examples, a pytree of arrays; the axis that the loss takes the examples along,
+            such as the last of `x [I, N]`, is found. One example may come without an axis.
+        claimed: a pytree of the structure of `params`, leaves of any shape, or a function that
+            takes what the loss does and gives one, or a `Rule` of value and gradient. Names may
+            begin with a d (`dW1` for `W1`), and dicts be lists in the same order; `[n]` for
+            `[n, 1]` is read by value, and noted.
 
     Raises:
         InputError: params or batch that are not finite, empty or not numbers; a loss
             that is not a real scalar, or has no finite gradient here; a claim that is complex or
-            not of the structure of `params`.
+            can be matched with `params` in no way or in several; a function whose two calls give
+            different values.
     """
     versions.check()
-    checks.params(params)
-    checks.finite("batch", batch)
-    ask = _function(claimed, jax.tree.structure(params))
-    claims = ask(params, batch) if ask else claimed
-    case = _case(loss, params, batch, claims)
+    asked = entry.read(loss, params, batch, claimed)
+    case = _case(asked.loss, asked.params, asked.batch, asked.claimed)
     outcomes = finite.referee(case)
     if any(outcome.kink for outcome in outcomes):
-        case = _rounded_as(case, _case(loss, finite.beside(case), case.batch, claims))
+        beside = _case(case.loss, finite.beside(case), case.batch, asked.claimed)
+        case = _rounded_as(case, beside)
     judged = _judge_by_themselves(case, outcomes)
     wrong = [index for index in range(len(outcomes)) if index not in judged]
     readings = explaining.explain(case, wrong)
-    if ask and explaining.doubtful(readings):
-        readings = _ask_again(case, ask, params, batch, readings)
+    if asked.ask and explaining.doubtful(readings):
+        readings = _ask_again(case, asked.ask, asked.params, asked.batch, readings)
     table = []
     for index, (leaf, outcome) in enumerate(zip(case.leaves, outcomes, strict=True)):
         known = readings.get(index, [])
         judgement = judged[index] if index in judged else _judge_wrong(case, leaf, known)
         shown = formulas.of_reading(case.chain, index, known[0]) if len(known) == 1 else ("", "")
         table.append(_row(leaf, outcome, judgement, shown))
-    summary = _summary(case, table, readings, outcomes)
+    summary = " ".join([_summary(case, table, readings, outcomes), *asked.notes])
     return Audit(tuple(table), case.rows, str(case.dtype), summary)
-
-
-def _function(claimed: Any, tree: Any) -> Callable[[PyTree, PyTree], PyTree] | None:
-    """Give the function that claims a gradient; None where the claim is the gradient itself."""
-    if isinstance(claimed, losses.Rule):
-        return functools.partial(_gradient_of, claimed)
-    # An Equinox module is a pytree that can be called: what has the structure is the gradient.
-    own = jax.tree.structure(claimed) == tree and not jax.tree_util.treedef_is_leaf(tree)
-    return claimed if callable(claimed) and not own else None
 
 
 def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> Case:
@@ -142,18 +150,21 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
         drawn = _drawn(loss, params, batch, epsilon)
     true = [np.asarray(leaf[0]) for leaf in drawn]
     rounding = []
-    for leaf, own in zip(drawn, _own_gradients(loss, narrow, dtype, true), strict=True):
+    own_gradients = _own_gradients(loss, narrow, dtype, true)
+    doubts = loss.doubts(params, batch) if isinstance(loss, NumPyLoss) else [0.0] * len(true)
+    for leaf, own, doubt in zip(drawn, own_gradients, doubts, strict=True):
         noise = max(np.linalg.norm(other - leaf[0]) for other in (*leaf[1:], own))
-        rounding.append(_MARGIN * float(noise + epsilon * np.linalg.norm(leaf[0])))
+        rounding.append(_MARGIN * float(noise + epsilon * np.linalg.norm(leaf[0])) + doubt)
     names = [checks.path("", params, index) or "params" for index in range(len(true))]
     wide = [np.asarray(leaf, np.float64) for leaf in claims]
-    leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, strict=True)]
+    wide, notes = zip(*map(forms.read_by_value, wide, [leaf.shape for leaf in true]), strict=True)
+    leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, notes, strict=True)]
     case = Case(loss, params, batch, leaves, 0, dtype)
     with jax.enable_x64(True):
         chain = layers.chain_of(case)
-    # Where no network tells which axis holds the examples, it is the first.
-    rows = chain.rows if chain else checks.data(batch, "batch")
-    return case._replace(rows=rows, chain=chain)
+        # Where no network tells along which axes the examples are, the shapes do.
+        axes = chain.axes if chain else examples.axes(loss, params, batch)
+    return case._replace(rows=examples.count(batch, axes), axes=axes, chain=chain)
 
 
 def _claims(claimed: PyTree, tree: Any) -> list[Any]:
@@ -366,7 +377,7 @@ def _row(leaf: Leaf, outcome: finite.Outcome, judgement: _Judgement, shown: tupl
         resolution=leaf.resolution,
         finite_differences=outcome.difference,
         verdict=judgement.verdict,
-        diagnosis=judgement.diagnosis,
+        diagnosis="; ".join(text for text in (judgement.diagnosis, leaf.note) if text),
         wrong_formula=shown[0],
         right_formula=shown[1],
         signal=judgement.signal,

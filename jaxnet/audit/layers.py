@@ -174,7 +174,7 @@ def _finish(
     way = ways[0] if len(ways) == 1 else next(filter(moves_rows, ways), ways[0])
     z = chain.layers[-1].z
     chain = chain._replace(axes=way, output=outputs.recognise(z, chain.delta, leaves, way))
-    mean = reduction(case._replace(rows=chain.rows, chain=chain)) == "mean"
+    mean = reduction(case._replace(rows=chain.rows, axes=way, chain=chain)) == "mean"
     return chain._replace(scale=1 / chain.rows if mean else 1.0)
 
 

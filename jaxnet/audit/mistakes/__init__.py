@@ -13,6 +13,10 @@ from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
 from jaxnet.audit.mistakes.signals import signals
 from jaxnet.audit.mistakes.steps import clips, steps
+from jaxnet.audit.numpy_loss import NumPyLoss
+
+# Per-example gradients of more numbers than this are not formed, where each is a finite difference.
+_MOST_MEASURED = 2**13
 
 
 def tiers(case: Case, factors: Gradient) -> Iterator[Tier]:
@@ -27,9 +31,12 @@ def tiers(case: Case, factors: Gradient) -> Iterator[Tier]:
     yield {index: [*mistakes, *clipped.get(index, [])] for index, mistakes in right.items()}
     yield steps(case)
     yield misplaced(case)
-    if case.rows * sum(true.size for true in case.true) <= MOST:
+    # Finite differences take time, and are not differentiated again.
+    measured = isinstance(case.loss, NumPyLoss) and not case.loss.program
+    if case.rows * sum(true.size for true in case.true) <= (_MOST_MEASURED if measured else MOST):
         yield unsummed(case)
     yield regularised(case)
     if layers := case.chain:
         yield from signals(case, layers, factors)
-    yield elsewhere(case)
+    if not measured:
+        yield elsewhere(case)
