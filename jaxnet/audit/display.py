@@ -1,12 +1,13 @@
 """An audit laid out to be read: in a terminal, and in a notebook, with pictures."""
 
-import html as escaping
 import math
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 
+from jaxnet._guards import notebook
+from jaxnet._guards.notebook import Markup, escaped
 from jaxnet.audit.rows import Row
 
 _WIDTH = 88
@@ -14,12 +15,8 @@ _WIDTH = 88
 _NAME = 30
 # Of a picture, in pixels; and the most points in it.
 _SIDE, _POINTS = 84, 120
-# Okabe and Ito's blue and vermilion, which read on light paper and dark.
-_COLOURS = {"right": "#0072b2", "wrong": "#d55e00", "undecided": "#888888"}
-_STYLE = (
-    ".jaxnet-audit td,.jaxnet-audit th{text-align:left;padding:4px 12px 4px 0}"
-    ".jaxnet-audit code{white-space:pre-wrap;background:none;color:inherit}"
-)
+# Close to Okabe and Ito's blue and vermilion, to be read on light paper and dark.
+_COLOURS = {"right": "#2b8cc4", "wrong": "#d9661f", "undecided": "#888888"}
 
 
 def text(rows: Sequence[Row], summary: str) -> str:
@@ -37,44 +34,46 @@ def text(rows: Sequence[Row], summary: str) -> str:
 
 
 def figures(rows: Sequence[Row]) -> str:
-    """Lay all figures of rows out as a table."""
-    heads = (
-        *("parameter", "norm claimed", "norm true", "relative error", "seen above rounding from"),
-        *("cosine of the angle", "autodiff off finite differences"),
-    )
+    """Lay all figures of rows out as a table in 88 columns, and say what they are."""
+    heads = ("parameter", "claimed", "true", "error", "rounding", "cosine", "differences")
     cells = [heads]
     for row in rows:
         numbers = (row.claimed_norm, row.true_norm, row.relative_error, row.resolution)
         cosine, apart = f"{row.cosine:.3f}", f"{row.finite_differences:.1e}"
-        cells.append((row.name, *(f"{number:.1e}" for number in numbers), cosine, apart))
-    return "\n".join(_aligned(cells))
+        cells.append((_short(row.name), *(f"{number:.1e}" for number in numbers), cosine, apart))
+    return "\n".join([*_aligned(cells), "", *_wrapped(_FIGURES)])
+
+
+_FIGURES = (
+    "claimed, true: the norms of the two gradients. error: the norm of their difference, relative "
+    "to the larger. rounding: the smallest such error that rounding would not hide. cosine: of the "
+    "angle between the two. differences: how far autodiff is from finite differences, relative to "
+    "the whole gradient."
+)
 
 
 def html(rows: Sequence[Row], summary: str) -> str:
     """Lay rows out for a notebook, with the claimed gradient drawn against the true one."""
-    heads = ("parameter", "claimed against true", "verdict", "what was done, and what should be")
-    head = "".join(f"<th>{each}</th>" for each in heads)
-    body = "".join(_html_row(row) for row in rows)
+    heads = ("parameter", "claimed (up) against true", "verdict", "what is, and what should be")
+    return notebook.table(heads, map(_html_cells, rows), summary)
+
+
+def _html_cells(row: Row) -> tuple[str, ...]:
+    name, said = escaped(_short(row.name)), [escaped(row.diagnosis)] if row.diagnosis else []
+    if row.wrong_formula:
+        for words, formula in (("is", row.wrong_formula), ("should be", row.right_formula)):
+            said.append(f"{words} <code>{escaped(formula)}</code>")
+    verdict = f'<b style="color:{_COLOURS[row.verdict]}">{row.verdict}</b>'
     return (
-        f'<div class="jaxnet-audit"><style>{_STYLE}</style>'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        f"<p>{escaping.escape(summary)}</p></div>"
+        Markup(f"<code>{name}</code><br><small>{_shape(row)}</small>"),
+        Markup(_picture(row)),
+        Markup(f"{verdict}<br><small>relative error {_error(row)}</small>"),
+        Markup("<br>".join(said)),
     )
 
 
-def _html_row(row: Row) -> str:
-    said = [escaping.escape(row.diagnosis)]
-    if row.wrong_formula:
-        for words, formula in (("is", row.wrong_formula), ("should be", row.right_formula)):
-            said.append(f"{words} <code>{escaping.escape(formula)}</code>")
-    name, error = escaping.escape(row.name), f"<br><small>relative error {_error(row)}</small>"
-    verdict = f'<b style="color:{_COLOURS[row.verdict]}">{row.verdict}</b>{error}'
-    cells = (f"<code>{name}</code><br><small>{_shape(row)}</small>", _picture(row), verdict)
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (*cells, "<br>".join(said))) + "</tr>"
-
-
 def _picture(row: Row) -> str:
-    """Draw the entries as points, the true ones to the right, the claimed up; right on the line."""
+    """Draw the entries as points, true to the right and claimed up: right ones are on the line."""
     if row.claimed.shape != row.true.shape or not np.isfinite(row.claimed).all():
         return ""
     every = max(1, row.true.size // _POINTS)
@@ -89,7 +88,7 @@ def _picture(row: Row) -> str:
         f'<circle cx="{x:.1f}" cy="{_SIDE - y:.1f}" r="2.2"/>'
         for x, y in zip(at(true), at(claimed), strict=True)
     )
-    label = escaping.escape(f"{row.name}: claimed (up) against true (right)")
+    label = escaped(f"{row.name}: claimed (up) against true")
     return (
         f'<svg width="{_SIDE}" height="{_SIDE}" role="img" aria-label="{label}">'
         f'<g stroke="currentColor" fill="none"><rect x=".5" y=".5" width="{_SIDE - 1}" '
@@ -109,6 +108,8 @@ def _error(row: Row) -> str:
         return "other shape" if row.claimed.shape != row.true.shape else "not finite"
     if row.verdict == "right" and error > 0.1:
         return "both zero"
+    if not error:
+        return "0"
     return f"{100 * error:.3g}%" if error >= 1e-4 else f"{error:.0e}"
 
 

@@ -272,7 +272,7 @@ def another_size(case: Case, batch: PyTree) -> PyTree:
 
 
 def _coincidences(factors: list[Factor]) -> int:
-    numbers = sorted(factor.number for factor in factors if factor.steps == 1)
+    numbers = sorted(factor.number for factor in factors if factor.steps <= 1)
     return sum(abs(b - a) < 1e-3 * abs(a) for a, b in itertools.pairwise(numbers))
 
 
@@ -363,7 +363,6 @@ def _factors(known: _Counts, rows: int) -> list[Factor]:
     named += [_product(a, b) for a in of_rows for b in (*of_outputs, *twos)]
     if rows > 1 and known.how == "mean":
         named += [_misdivided(rows, name, width) for name, width in known.widths.items()]
-    named = [factor for factor in named if not math.isclose(factor.number, 1.0)]
     plain, flip = Factor(1.0, "", "{}", steps=0), Factor(-1.0, "sign flipped", "-{}")
     return [plain, *named, flip, *(_product(factor, flip) for factor in named)]
 

@@ -11,25 +11,12 @@ import numpy as np
 import optax
 import oracles
 import pytest
+from audited import draw, layers_of
 
 from jaxnet import losses, network
 from jaxnet.audit import gradients
 from jaxnet.errors import InputError
 
-JAX_ACTIVATIONS = {
-    "tanh": jnp.tanh,
-    "relu": jax.nn.relu,
-    "sigmoid": jax.nn.sigmoid,
-    "softplus": jax.nn.softplus,
-}
-LOSSES = {
-    (name, kind): losses.BatchLoss(functools.partial(network.forward, activation=phi), example)
-    for name, phi in JAX_ACTIVATIONS.items()
-    for kind, example in (
-        ("softmax", optax.losses.softmax_cross_entropy),
-        ("squares", optax.losses.l2_loss),
-    )
-}
 # Depth, non-square and square layers, batch sizes: sizes, examples, activation, loss.
 SETTINGS = [
     ([3, 4, 4], 2, "tanh", "softmax"),
@@ -39,28 +26,6 @@ SETTINGS = [
     ([3, 6, 1], 8, "tanh", "squares"),
     ([4, 7, 7, 2], 3, "softplus", "squares"),
 ]
-
-
-def draw(setting, seed, dtype=np.float64):
-    """A random network with a batch: `(loss, params, batch)` and their NumPy twin."""
-    sizes, rows, activation, kind = setting
-    random = np.random.default_rng(seed)
-    params = [
-        (random.normal(size=(o, i)) / np.sqrt(i) * 1.5, random.normal(size=o) * 0.5)
-        for i, o in itertools.pairwise(sizes)
-    ]
-    x = random.normal(size=(rows, sizes[0]))
-    if kind == "softmax":
-        y = np.eye(sizes[-1])[random.integers(sizes[-1], size=rows)]
-    else:
-        y = random.normal(size=(rows, sizes[-1]))
-    cast = functools.partial(np.asarray, dtype=dtype)
-    ours = tuple(network.Layer(cast(w), cast(b)) for w, b in params)
-    return LOSSES[activation, kind], ours, (cast(x), cast(y)), (params, x, y)
-
-
-def layers_of(grads):
-    return tuple(network.Layer(w, b) for w, b in grads)
 
 
 # What is planted, and words that its diagnosis must hold. One leaf at a time:
