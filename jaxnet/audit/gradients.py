@@ -31,7 +31,7 @@ from jaxnet.audit import (
     layers,
 )
 from jaxnet.audit.case import Case, Leaf
-from jaxnet.audit.chain import Chain
+from jaxnet.audit.chain import Chain, Gradient
 from jaxnet.audit.explaining import Reading, Readings
 from jaxnet.audit.numpy_loss import NumPyLoss
 from jaxnet.audit.rows import Row, Verdict
