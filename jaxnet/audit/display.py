@@ -36,7 +36,7 @@ def text(rows: Sequence[Row], summary: str) -> str:
 def figures(rows: Sequence[Row]) -> str:
     """Lay all figures of rows out as a table in 88 columns, and say what they are."""
     heads = ("parameter", "claimed", "true", "error", "rounding", "cosine", "differences")
-    cells = [heads]
+    cells: list[tuple[str, ...]] = [heads]
     for row in rows:
         numbers = (row.claimed_norm, row.true_norm, row.relative_error, row.resolution)
         cosine, apart = f"{row.cosine:.3f}", f"{row.finite_differences:.1e}"
