@@ -1,5 +1,7 @@
 """What is asked of an audit, read: pytrees of arrays, and functions of them."""
 
+import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -51,7 +53,7 @@ class _Reader(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether they take it as it is."""
-        depths = jax.tree.leaves((self.params, self.batch))
+        depths = jax.tree.leaves((self.params.depths, self.batch.depths))
         return all(depth < 0 for depth in depths)
 
     def adapt(self, function: Callable[..., Any], parts: bool) -> Function:
@@ -128,17 +130,42 @@ def _loss(
         given = adapted if parts or not reader.is_plain else loss
         return given, observed.notes if observed else ()
     notes = observed.notes + _check_value(observed.value)
-
-    def adapt(function: Callable[..., Any]) -> Function:
-        return reader.adapt(function, parts)
-
-    read = numpy_loss.of(_number(adapted), traceable(loss, adapt), *wide)
+    read = numpy_loss.faithful(_traced(_Same(loss), reader, parts), *wide)
+    if read.reason:
+        # It may be what another audit traced, before what the loss depends on was changed.
+        _traced.cache_clear()
+        read = numpy_loss.faithful(_traced(_Same(loss), reader, parts), *wide)
     if read.reason:
         notes += (
             f"The loss could not be traced ({read.reason}): its gradient is by finite differences, "
             "which show no layers.",
         )
     return read, notes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Same:
+    """A function that equals itself alone, whether or not it can be hashed."""
+
+    function: Callable[..., Any]
+
+    def __eq__(self, other: object) -> bool:
+        """Tell it by identity."""
+        return isinstance(other, _Same) and self.function is other.function
+
+    def __hash__(self) -> int:
+        """Tell it by identity."""
+        return id(self.function)
+
+
+@functools.lru_cache(maxsize=16)
+def _traced(loss: _Same, reader: _Reader, parts: bool) -> numpy_loss.NumPyLoss:
+    """Give a loss and what it is traced to: the same of the same, so that it is compiled once."""
+
+    def adapt(function: Callable[..., Any]) -> Function:
+        return reader.adapt(function, parts)
+
+    return numpy_loss.NumPyLoss(_number(adapt(loss.function)), traceable(loss.function, adapt))
 
 
 def _observed(loss: Any, adapted: Function, wide: PyTree) -> purity.Observed | None:

@@ -4,11 +4,12 @@ Lists of numbers are arrays. A function may take the parts of a batch one by one
 named, ordered and nested otherwise than the parameters are.
 """
 
+import dataclasses
 import inspect
 import itertools
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +22,8 @@ from jaxnet.errors import InputError
 _GRADIENT = re.compile(r"^(d_?|D|g_|grads?_?|gradient_?|delta_?)|(_?grads?|_gradient|_g)$")
 
 
-class Form(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Form:
     """Which leaves of a pytree of arrays were numbers of Python's, or lists of them, and how deep.
 
     Attributes:
@@ -29,6 +31,14 @@ class Form(NamedTuple):
     """
 
     depths: PyTree
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what was written, in its order."""
+        return isinstance(other, Form) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        """Tell what was written from other things."""
+        return hash(repr(self))
 
     def restore(self, tree: PyTree) -> PyTree:
         """Give the leaves that were numbers and lists as such again, dicts as they were written."""

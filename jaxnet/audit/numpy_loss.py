@@ -42,8 +42,9 @@ class NumPyLoss:
 
     def __call__(self, params: PyTree, batch: PyTree) -> Float[Array, ""]:
         """Give the loss; its gradient is by finite differences where there is no program."""
-        program = self.program or functools.partial(_measured, self)
-        return program(params, batch)
+        if self.program is None:
+            return _measured(self, params, batch)
+        return jnp.reshape(self.program(params, batch), ())
 
     def doubts(self, params: PyTree, batch: PyTree) -> list[float]:
         """Give the norm of what the gradient may be off by, by leaf; zero of a program's."""
@@ -75,25 +76,18 @@ class NumPyLoss:
         return self.function(params, batch), sides[0], sides[1]
 
 
-def of(
-    function: Numbers, program: Callable[[PyTree, PyTree], Array], params: PyTree, batch: PyTree
-) -> NumPyLoss:
-    """Keep the program that a loss was traced to where it gives the loss's own values.
+def faithful(loss: NumPyLoss, params: PyTree, batch: PyTree) -> NumPyLoss:
+    """Keep the program of a loss where it gives the loss's own values; else say why not.
 
     Args:
-        function: the loss. program: what it was traced to.
-        params: of NumPy arrays. batch: of NumPy arrays.
+        loss: with a program. params: of NumPy arrays. batch: of NumPy arrays.
     """
-
-    def scalar(params: PyTree, batch: PyTree) -> Array:
-        return jnp.reshape(program(params, batch), ())
-
     try:
         with jax.enable_x64(True):
-            agrees = _agree(function, scalar, params, batch)
+            agrees = _agree(loss, params, batch)
     except Exception as error:  # code that cannot be traced fails in any way
-        return NumPyLoss(function, None, _where(error))
-    return NumPyLoss(function, scalar) if agrees else NumPyLoss(function, None, _UNFAITHFUL)
+        return NumPyLoss(loss.function, None, _where(error))
+    return loss if agrees else NumPyLoss(loss.function, None, _UNFAITHFUL)
 
 
 _UNFAITHFUL = "what JAX makes of it gives another value"
@@ -113,18 +107,22 @@ def _is_installed(path: str) -> bool:
     return any(Path(path).is_relative_to(folder) for folder in folders)
 
 
-def _agree(function: Numbers, program: Any, params: PyTree, batch: PyTree) -> bool:
+def _agree(loss: NumPyLoss, params: PyTree, batch: PyTree) -> bool:
     """Whether a program gives a function's values in float64, here and a little way off."""
     random = np.random.default_rng(0)
-    compiled = jax.jit(program)
     flat, unravel = _flat(params)
     for point in range(_POINTS):
         there = unravel(flat * (1 + 0.1 * point * random.uniform(-1, 1, flat.shape)))
-        value, expected = compiled(there, batch), function(there, batch)
+        value, expected = _value(loss, there, batch), loss.function(there, batch)
         tolerance = 16 * max(_epsilon(value.dtype), _epsilon(np.asarray(expected).dtype))
         if not np.allclose(value, expected, rtol=100 * tolerance, atol=tolerance, equal_nan=True):
             return False
     return True
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _value(loss: NumPyLoss, params: PyTree, batch: PyTree) -> Array:
+    return loss(params, batch)
 
 
 def _epsilon(dtype: Any) -> float:
