@@ -128,26 +128,30 @@ Tier = dict[int, list[Mistake]]
 
 def reduction(case: Case) -> Literal["mean", "sum", "neither"]:
     """Tell whether a loss is a mean over its examples or a sum, by giving it each one twice."""
-    doubled = _try_gradients(case, repeat(case.batch, case.axes))
+    doubled = _try_gradients(case, take(case.batch, case.axes, [*range(case.rows)] * 2))
     if doubled is not None:
-        if close(doubled, case.true):
+        # Without what does not come of the examples, such as a penalty.
+        rest = case.chain.rest if case.chain else {}
+        once, twice = (
+            [np.asarray(each - rest.get(i, 0.0)) for i, each in enumerate(leaves)]
+            for leaves in (case.true, doubled)
+        )
+        if close(twice, once):
             return "mean"
-        if close(doubled, case.true, 2.0):
+        if close(twice, once, 2.0):
             return "sum"
     return "neither"
 
 
-def repeat(batch: PyTree, axes: Sequence[int | None]) -> PyTree:
-    """Give a batch with its examples once more behind them."""
+def take(batch: PyTree, axes: Sequence[int | None], rows: Sequence[int] | np.ndarray) -> PyTree:
+    """Give these examples of a batch, whose leaves hold them along the given axes."""
 
-    def longer(leaf: Any, axis: int | None) -> Any:
-        if axis is None:
-            return leaf
+    def taken(leaf: Any, axis: int | None) -> Any:
         library = jnp if isinstance(leaf, jax.Array) else np
-        return library.concatenate([leaf, leaf], axis)
+        return leaf if axis is None else library.take(leaf, np.asarray(rows), axis)
 
     leaves, tree = jax.tree.flatten(batch)
-    return jax.tree.unflatten(tree, map(longer, leaves, axes))
+    return jax.tree.unflatten(tree, map(taken, leaves, axes))
 
 
 def _try_gradients(case: Case, batch: PyTree) -> list[Gradient] | None:

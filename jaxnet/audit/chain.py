@@ -92,12 +92,19 @@ class Chain(NamedTuple):
         """N, how many examples there are."""
         return len(self.delta)
 
+    @property
+    def owners(self) -> dict[int, int]:
+        """By leaf, the layer that it is of; leaves of no layer are left out."""
+        return {
+            leaf: k
+            for k, layer in enumerate(self.layers)
+            for leaf in (layer.weight_leaf, layer.bias_leaf)
+            if leaf is not None
+        }
+
     def leaf(self, index: int) -> int:
         """Give the layer that a leaf is of."""
-        (layer,) = (
-            k for k, each in enumerate(self.layers) if index in (each.weight_leaf, each.bias_leaf)
-        )
-        return layer
+        return self.owners[index]
 
     def leaves(self, deltas: Sequence[Gradient]) -> dict[int, Gradient]:
         """Give the gradients that the error signals of all layers make, by leaf."""
@@ -115,7 +122,7 @@ class Chain(NamedTuple):
 
     def finish(self, leaf: int, gradient: Gradient) -> Gradient:
         """Give a leaf's gradient, in its shape, of the part of it that comes through the chain."""
-        return gradient.reshape(self.shapes[leaf]) + self.rest.get(leaf, 0.0)
+        return np.asarray(gradient.reshape(self.shapes[leaf]) + self.rest.get(leaf, 0.0))
 
     def upright(self, layer: Dense, gradient: Gradient) -> Gradient:
         """Give a gradient of a layer's weight as [O, I]."""

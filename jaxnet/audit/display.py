@@ -42,7 +42,7 @@ def figures(rows: Sequence[Row]) -> str:
         *("parameter", "norm claimed", "norm true", "relative error", "seen above rounding from"),
         *("cosine of the angle", "autodiff off finite differences"),
     )
-    cells = [heads]
+    cells: list[tuple[str, ...]] = [heads]
     for row in rows:
         numbers = (row.claimed_norm, row.true_norm, row.relative_error, row.resolution)
         cosine, apart = f"{row.cosine:.3f}", f"{row.finite_differences:.1e}"

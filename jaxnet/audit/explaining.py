@@ -11,15 +11,14 @@ Shapes: N examples.
 import itertools
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet.audit import mistakes
-from jaxnet.audit.case import Case, Leaf, Mistake, Tier, reduction
+from jaxnet.audit.case import Case, Leaf, Mistake, Tier, reduction, take
 from jaxnet.audit.chain import Gradient
 
 # Rounding that hides larger relative errors than this: a leaf is not explained.
@@ -270,13 +269,7 @@ def another_size(case: Case, batch: PyTree) -> PyTree:
     sizes = (case.rows + 1, case.rows - 1, *range(case.rows + 2, case.rows + 12))
     rows = min((n for n in sizes if n > 2), key=lambda n: _coincidences(_factors(known, n)))
 
-    def resize(leaf: Any, axis: int | None) -> Any:
-        library = jnp if isinstance(leaf, jax.Array) else np
-        picked = np.arange(rows) % case.rows
-        return leaf if axis is None else library.take(leaf, picked, axis=axis)
-
-    leaves, tree = jax.tree.flatten(batch)
-    return jax.tree.unflatten(tree, map(resize, leaves, case.axes))
+    return take(batch, case.axes, np.arange(rows) % case.rows)
 
 
 def _coincidences(factors: list[Factor]) -> int:

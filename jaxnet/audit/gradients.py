@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 
 from jaxnet import losses
 from jaxnet._guards import checks, versions
-from jaxnet.audit import display, explaining, finite, formulas, inexact, programs
+from jaxnet.audit import display, explaining, finite, formulas, inexact, layers
 from jaxnet.audit.case import Case, Leaf
 from jaxnet.audit.chain import Chain, Gradient
 from jaxnet.audit.explaining import Reading, Readings
@@ -78,15 +78,16 @@ def audit(
 ) -> Audit:
     """Compare a claimed gradient with the true one; name the mistake that explains a wrong leaf.
 
-    Where the loss is `losses.BatchLoss(network.forward, ...)`, the layer at which the error signal
-    first goes wrong is named too. Where numbers coincide, as a sum over 2 examples and a doubling
-    do, all is said that they may mean; a claim given as a function is asked about a batch of
-    another size, to choose.
+    Where the loss is a chain of fully connected layers, however it is written, the layer at which
+    the error signal first goes wrong is named too. Where numbers coincide, as a sum over 2 examples
+    and a doubling do, all is said that they may mean; a claim given as a function is asked about a
+    batch of another size, to choose.
 
     Args:
         loss: `(params, batch) -> []`.
         params: where the gradient is claimed; a pytree of real floating-point arrays.
-        batch: N examples, a pytree of arrays whose first axis is N.
+        batch: N examples, a pytree of arrays whose first axis is N; the axis that the loss of a
+            network takes them along, such as the last of `x [I, N]`, is found.
         claimed: a pytree of the structure of `params`, leaves of any shape, or a function
             `(params, batch)` that gives one, or a `Rule` of value and gradient.
 
@@ -97,7 +98,7 @@ def audit(
     """
     versions.check()
     checks.params(params)
-    checks.data(batch, "batch")
+    checks.finite("batch", batch)
     ask = _function(claimed, jax.tree.structure(params))
     claims = ask(params, batch) if ask else claimed
     case = _case(loss, params, batch, claims)
@@ -147,10 +148,12 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
     names = [checks.path("", params, index) or "params" for index in range(len(true))]
     wide = [np.asarray(leaf, np.float64) for leaf in claims]
     leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, strict=True)]
+    case = Case(loss, params, batch, leaves, 0, dtype)
     with jax.enable_x64(True):
-        chain = programs.chain_of(loss, params, batch, tuple(names))
-    rows = chain.rows if chain else len(jax.tree.leaves(batch)[0])
-    return Case(loss, params, batch, leaves, rows, dtype, chain)
+        chain = layers.chain_of(case)
+    # Where no network tells which axis holds the examples, it is the first.
+    rows = chain.rows if chain else checks.data(batch, "batch")
+    return case._replace(rows=rows, chain=chain)
 
 
 def _claims(claimed: PyTree, tree: Any) -> list[Any]:
@@ -389,7 +392,7 @@ def _summary(
     if any(math.isnan(row.finite_differences) for row in rows):
         parts.append("Finite differences were too coarse to referee autodiff in every parameter.")
     if wrong and case.chain is None:
-        parts.append("Layers were not examined: the loss is no BatchLoss of network.forward.")
+        parts.append("Layers were not examined: the loss is no chain of fully connected layers.")
     elif wrong and case.chain:
         parts += _where_signals_go_wrong(rows, case.chain)
     return " ".join(parts)

@@ -455,7 +455,7 @@ def test_many_examples_in_float32_raise_no_alarm():
     assert gradients.audit(loss, params, batch, layers_of(total)).right
 
 
-def test_our_network_is_recognised_in_jit_and_said_where_it_is_not():
+def test_our_network_is_recognised_in_other_functions():
     loss, params, batch, _ = draw(SETTINGS[0], 0)
     layers = [tuple(p) for p in params]
     mistake = {"mistake": "derivative missing", "layers": {0}}
@@ -468,7 +468,7 @@ def test_our_network_is_recognised_in_jit_and_said_where_it_is_not():
         return loss(params, batch) + 0 * jnp.sum(params[0].bias)
 
     hidden = gradients.audit(penalised, params, batch, claim)
-    assert "Layers were not examined" in hidden.summary
+    assert "first goes wrong at hidden layer 1" in hidden.summary
 
 
 def test_float32_says_what_it_cannot_decide(x64):
