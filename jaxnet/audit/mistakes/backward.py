@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.chain import Chain, Gradient
+from jaxnet.audit.chain import Gradient
 from jaxnet.audit.mistakes.hidden import INSTEAD, TIMES, Back, Sent, sending
 from jaxnet.audit.mistakes.rules import Edit, Hidden, Rule, Signal, in_symbols, made
 
@@ -93,11 +93,3 @@ def step_of(at: Hidden) -> Step:
             times.append(Factor(edit(rule, formula), factor))
     sendings = [(edit(rule, f"({rule.symbols}) * f{{k}}'(z{{k}})"), rule) for rule in sending(at)]
     return Step(at, times, sendings, [(edit(rule, rule.symbols), rule) for rule in INSTEAD])
-
-
-def right_signals(chain: Chain, slopes: list[Gradient]) -> list[Gradient]:
-    """Give the right error signals of all layers, by the derivatives of the hidden ones."""
-    signals = [chain.delta]
-    for layer, slope in zip(chain.layers[:0:-1], slopes[::-1], strict=True):
-        signals.insert(0, signals[0] @ layer.weight * slope)
-    return signals

@@ -39,7 +39,7 @@ class Claim(NamedTuple):
         agree = np.zeros(len(flat), bool)
         for form in self.forms:
             if self._like(form, gradients[0]):
-                agree |= parallel(form.ravel(), flat, self.tolerance * np.linalg.norm(form))
+                agree |= parallel(form.ravel(), flat, self.tolerance * float(np.linalg.norm(form)))
         return agree
 
     def factor(self, gradient: Gradient) -> float:

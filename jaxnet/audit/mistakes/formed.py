@@ -171,7 +171,7 @@ def biases(forming: Forming) -> tuple[Rule, ...]:
 
     def entries(at: Forming, gradient: Gradient) -> Gradient:
         return gradient.reshape(len(gradient), -1).sum(1, keepdims=True) * np.ones(
-            len(at.here.bias)
+            len(at.here.weight)
         )
 
     return (

@@ -84,7 +84,7 @@ class Hidden(NamedTuple):
     slope: Gradient
     signals: list[Gradient]
     claims: list[Gradient | None]
-    rates: list[float]
+    rates: tuple[float, ...]
 
     @property
     def here(self) -> Dense:

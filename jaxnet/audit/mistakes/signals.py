@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet.audit.case import Case, Mistake, Tier
-from jaxnet.audit.chain import Chain, Gradient
-from jaxnet.audit.mistakes.backward import right_signals, step_of
+from jaxnet.audit.chain import RIGHT, Chain, Gradient, send_back
+from jaxnet.audit.mistakes.backward import step_of
 from jaxnet.audit.mistakes.evidence import Claim, claim_of
 from jaxnet.audit.mistakes.formed import Forming, biases, parts, weights
 from jaxnet.audit.mistakes.outputs import wrong_signals
@@ -143,7 +143,7 @@ def _see(seen: list[Signal], *signals: Signal) -> None:
 
 def _start(case: Case, chain: Chain, factors: Gradient) -> _Search:
     slopes = [layer.slope for layer in chain.layers[:-1]]
-    right = right_signals(chain, slopes)
+    right = send_back(chain, chain.delta, [RIGHT] * len(slopes))
     claims, known = {}, set()
     for layer, delta in zip(range(len(right)), right, strict=True):
         forming = Forming(chain, layer, right, delta[None])
@@ -157,7 +157,7 @@ def _start(case: Case, chain: Chain, factors: Gradient) -> _Search:
 
 def _leaves(chain: Chain, layer: int) -> list[int]:
     here = chain.layers[layer]
-    return [here.weight_leaf] + [here.bias_leaf] * (here.bias_leaf is not None)
+    return [here.weight_leaf] if here.bias_leaf is None else [here.weight_leaf, here.bias_leaf]
 
 
 def _explain(
@@ -244,7 +244,7 @@ def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> It
     """Give the mistakes whose gradients are the claim, where that is no chance."""
     claim, chain = search.claims[index], search.chain
     layer = chain.layers[chain.leaf(index)]
-    for k in np.flatnonzero(claim.agrees(formed.gradients)):
+    for k in np.flatnonzero(claim.agrees(formed.gradients)).tolist():
         gradient, signal = formed.gradients[k], formed.signals[k]
         numbers, factor = claim.numbers(gradient), claim.factor(gradient)
         sure = claim.proves(numbers - 1, compared)
