@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from jaxnet.audit.case import Case, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
+from jaxnet.audit.mistakes.program import in_program
 from jaxnet.audit.mistakes.signals import signals, updated_weights, weight_inputs
 
 
@@ -25,4 +26,6 @@ def tiers(case: Case) -> Iterator[Tier]:
         yield signals(case, layers, combined=False)
         yield signals(case, layers, combined=True)
         yield updated_weights(case, layers)
+    else:
+        yield in_program(case)
     yield elsewhere(case)
