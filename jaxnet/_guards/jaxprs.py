@@ -198,7 +198,8 @@ class Place(NamedTuple):
 
     Attributes:
         module: the modules of a library that it was called in, such as "Dense_0"; or empty.
-        line: the function and the line of the file, such as "forward (model.py:12)"; or empty.
+        line: the function and the line of a file of the user's, such as "forward (model.py:12)";
+            or empty.
     """
 
     module: str
@@ -210,6 +211,8 @@ def place(equation: Any) -> Place:
     said = source_info_util.summarize(equation.source_info)
     where, _, function = said.partition(" (")
     file, _, line = Path(where).name.partition(":")
+    if "site-packages" in said:
+        line = ""
     written = f"{function.rstrip(')')} ({file}:{line.partition(':')[0]})" if line else ""
     return Place(str(equation.source_info.name_stack), written)
 

@@ -351,6 +351,8 @@ def _activation(program: Program, layer: _Found, after: _Found) -> network.Activ
     shape = layer.z_places.shape
     if beside - program.constants.keys() or after.x_places.shape != shape:
         return None
+    if any(step.name.startswith("reduce_") for step in steps):
+        return None
     back = np.argsort(layer.z_places, axis=None)
 
     def function(z: Array) -> Array:

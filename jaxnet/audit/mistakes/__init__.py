@@ -11,6 +11,7 @@ from jaxnet.audit.case import Case, Mistake, Tier
 from jaxnet.audit.chain import Gradient
 from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
+from jaxnet.audit.mistakes.program import in_program
 from jaxnet.audit.mistakes.signals import signals
 from jaxnet.audit.mistakes.steps import clips, steps
 from jaxnet.audit.numpy_loss import NumPyLoss
@@ -38,5 +39,7 @@ def tiers(case: Case, factors: Gradient) -> Iterator[Tier]:
     yield regularised(case)
     if layers := case.chain:
         yield from signals(case, layers, factors)
+    elif not measured:
+        yield in_program(case)
     if not measured:
         yield elsewhere(case)
