@@ -265,7 +265,8 @@ def doubtful(readings: Readings) -> bool:
 
 def another_size(case: Case, batch: PyTree) -> PyTree:
     """Give a batch of another size, at which the fewest factors of different meaning coincide."""
-    known = _counts(case)
+    with jax.enable_x64(True):
+        known = _counts(case)
     sizes = (case.rows + 1, case.rows - 1, *range(case.rows + 2, case.rows + 12))
     rows = min((n for n in sizes if n > 2), key=lambda n: _coincidences(_factors(known, n)))
 
