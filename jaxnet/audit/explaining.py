@@ -32,6 +32,8 @@ _FINE = 2e-6
 # where it is shared by so many.
 _FITTED = 4
 _SHARED = 3
+# Agreement is evidence in at least so many decimal digits, all entries together.
+_DIGITS = 4
 
 
 class Factor(NamedTuple):
@@ -117,6 +119,8 @@ def explain(case: Case, wrong: Iterable[int]) -> Readings:
 
 def _fits(leaf: Leaf, known: list[Mistake], factors: list[Factor]) -> list[Reading]:
     """Give those of the known mistakes that explain a leaf, with the least beside them."""
+    if leaf.claimed.size * -math.log10(_tolerance(leaf)) < _DIGITS:
+        return []
     fits = [reading for each in known for reading in _relations(leaf, each, factors)]
     fewest = min((reading.steps for reading in fits), default=0)
     return [reading for reading in fits if reading.steps == fewest]
