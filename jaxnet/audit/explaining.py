@@ -32,6 +32,8 @@ _FINE = 2e-6
 # where it is shared by so many.
 _FITTED = 4
 _SHARED = 3
+# Agreement is evidence in at least so many decimal digits, all entries together.
+_DIGITS = 4
 
 
 class Factor(NamedTuple):
@@ -117,6 +119,8 @@ def explain(case: Case, wrong: Iterable[int]) -> Readings:
 
 def _fits(leaf: Leaf, known: list[Mistake], factors: list[Factor]) -> list[Reading]:
     """Give those of the known mistakes that explain a leaf, with the least beside them."""
+    if leaf.claimed.size * -math.log10(_tolerance(leaf)) < _DIGITS:
+        return []
     fits = [reading for each in known for reading in _relations(leaf, each, factors)]
     fewest = min((reading.steps for reading in fits), default=0)
     return [reading for reading in fits if reading.steps == fewest]
@@ -265,7 +269,8 @@ def doubtful(readings: Readings) -> bool:
 
 def another_size(case: Case, batch: PyTree) -> PyTree:
     """Give a batch of another size, at which the fewest factors of different meaning coincide."""
-    known = _counts(case)
+    with jax.enable_x64(True):
+        known = _counts(case)
     sizes = (case.rows + 1, case.rows - 1, *range(case.rows + 2, case.rows + 12))
     rows = min((n for n in sizes if n > 2), key=lambda n: _coincidences(_factors(known, n)))
     return take(batch, case.axes, np.arange(rows) % case.rows)

@@ -125,6 +125,8 @@ def audit(
     judged = _judge_by_themselves(case, outcomes)
     wrong = [index for index in range(len(outcomes)) if index not in judged]
     readings = explaining.explain(case, wrong)
+    written, left = inexact.as_rounded(case, [each for each in wrong if each not in readings])
+    readings |= explaining.explain(written, left)
     if asked.ask and explaining.doubtful(readings):
         readings = _ask_again(case, asked.ask, asked.params, asked.batch, readings)
     table = []

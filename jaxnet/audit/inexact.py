@@ -20,6 +20,8 @@ from jaxnet.audit.rows import Verdict
 # A gradient that is off by more than this share is not called right.
 _CLOSE = 0.02
 _DECIMALS = range(1, 13)
+# So few no gradient in float64 or float32 has, but one written down.
+_FEW = range(9)
 _STEP_SIZES = tuple(10.0**-k for k in range(1, 9))
 # What differences may leave of an error that they explain, beside rounding, of which they may
 # leave so much; and the entries that must agree.
@@ -45,6 +47,20 @@ def describe(case: Case, left: Sequence[int]) -> dict[int, Said]:
     return said
 
 
+def as_rounded(case: Case, left: Sequence[int]) -> tuple[Case, list[int]]:
+    """Count as rounding what the few decimals of some claims leave out; give which these are."""
+    leaves, rounded = list(case.leaves), []
+    for index in left:
+        leaf = case.leaves[index]
+        decimals = next((each for each in _FEW if _holds(leaf, case.dtype, each)), 0)
+        # Whole numbers and tenths are often exact.
+        if decimals > 1:
+            half = 0.5 * 10.0**-decimals * np.sqrt(leaf.claimed.size)
+            leaves[index] = leaf._replace(rounding=leaf.rounding + float(half))
+            rounded.append(index)
+    return case._replace(leaves=leaves), rounded
+
+
 def _apart(leaf: Leaf) -> float:
     norm = float(np.linalg.norm(leaf.true))
     return leaf.error / norm if norm else np.inf
@@ -63,8 +79,15 @@ def _is_rounded(leaf: Leaf, dtype: np.dtype, decimals: int) -> bool:
     if leaf.claimed.shape != leaf.true.shape:
         return False
     half = 0.5 * 10.0**-decimals + leaf.rounding
+    near = bool((np.abs(leaf.claimed - leaf.true) <= half).all())
+    return near and _holds(leaf, dtype, decimals)
+
+
+def _holds(leaf: Leaf, dtype: np.dtype, decimals: int) -> bool:
+    """Whether a claim is written in so many decimals, of which its dtype holds more."""
     held = np.round(leaf.claimed, decimals).astype(dtype)
-    return bool((held == leaf.claimed).all() and (np.abs(leaf.claimed - leaf.true) <= half).all())
+    finest = np.finfo(dtype).eps * np.abs(leaf.claimed).max(initial=0)
+    return bool(10.0**-decimals > 16 * finest and (held == leaf.claimed).all())
 
 
 def _rounded_to(leaf: Leaf, decimals: int) -> Said:

@@ -226,6 +226,25 @@ def test_a_rounded_gradient_is_right_to_its_decimals(x64, decimals):
     }
 
 
+@pytest.mark.parametrize("decimals", [4, 6])
+def test_a_wrong_gradient_written_down_in_few_decimals_has_its_cause(x64, decimals):
+    setting = ([3, 4, 3], 8, "tanh", "softmax")
+    mistake = {"mistake": "derivative missing", "layers": {0}}
+    loss, params, batch, grads = backward(setting, **mistake)
+    grads[1] = [2 * leaf for leaf in grads[1]]
+    written = layers_of([[np.round(leaf, decimals) for leaf in pair] for pair in grads])
+    weight, bias, *doubled = gradients.audit(loss, params, batch, written).rows
+    missing = "error signal of hidden layer 1: activation derivative missing"
+    assert weight.diagnosis == bias.diagnosis == missing
+    assert {row.diagnosis for row in doubled} == {"doubled"}
+    noise = np.random.default_rng(0).normal(size=(4, 3))
+    other = (written[0]._replace(weight=np.round(noise, decimals)), written[1])
+    assert (
+        gradients.audit(loss, params, batch, other).rows[0].diagnosis
+        == "no known mistake explains it"
+    )
+
+
 @pytest.mark.parametrize("kind", ["forward", "central"])
 @pytest.mark.parametrize("step", [1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
 def test_finite_differences_are_right_but_not_exact(x64, kind, step):
