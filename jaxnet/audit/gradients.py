@@ -129,7 +129,7 @@ def _gradient_of(rule: losses.Rule, params: PyTree, batch: PyTree) -> PyTree:
 def audit(
     loss: losses.Loss,
     params: PyTree[Float[Array | np.ndarray, "..."]],
-    batch: PyTree[Shaped[Array | np.ndarray, "N ..."]],
+    batch: PyTree[Shaped[Array | np.ndarray, "..."]],
     claimed: PyTree | Callable[[Any, Any], PyTree] | losses.Rule,
 ) -> Audit:
     """Compare a claimed gradient with the true one; name the mistake that explains a wrong leaf.
