@@ -356,9 +356,9 @@ def _activation(program: Program, layer: _Found, after: _Found) -> network.Activ
     back = np.argsort(layer.z_places, axis=None)
 
     def function(z: Array) -> Array:
-        given = jnp.ravel(z)[back].reshape(program.shapes[layer.z])
+        given = _arranged(z, back).reshape(program.shapes[layer.z])
         results = run(steps, program.constants | {layer.z: given})
-        return jnp.ravel(results[after.x])[after.x_places]
+        return _arranged(results[after.x], after.x_places)
 
     own = _Elementwise(function, shape)
     values, slope = _sampled(own)
@@ -368,6 +368,14 @@ def _activation(program: Program, layer: _Found, after: _Found) -> network.Activ
     # Its entries one place further on, among others: what works on each alone gives the same.
     shifted = np.asarray(own(jnp.asarray(np.roll(_POINTS, 1)[1:])))
     return own if np.allclose(shifted, np.roll(values, 1)[1:], rtol=1e-9, atol=1e-12) else None
+
+
+def _arranged(array: Array, places: Places) -> Array:
+    """Take entries of a flattened array, all of them once."""
+    # Most are in order already, and to gather them takes long.
+    if np.array_equal(places.ravel(), np.arange(places.size)):
+        return array.reshape(places.shape)
+    return jnp.ravel(array)[places]
 
 
 def _sampled(activation: network.Activation) -> tuple[Gradient, float]:
