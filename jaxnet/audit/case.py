@@ -124,6 +124,9 @@ class Mistake(NamedTuple):
 Tier = dict[int, list[Mistake]]
 """Mistakes to compare, by leaf."""
 
+Factors = Sequence[tuple[float, str]]
+"""Numbers that a gradient may be off by, and what each means in words."""
+
 
 def reduction(case: Case) -> Literal["mean", "sum", "neither"]:
     """Tell whether a loss is a mean over its examples or a sum, by giving it each one twice."""

@@ -58,7 +58,14 @@ class Output(NamedTuple):
     """
 
     activation: str
-    loss: Literal["cross-entropy", "binary cross-entropy", "squared error", "absolute error"]
+    loss: Literal[
+        "cross-entropy",
+        "binary cross-entropy",
+        "squared error",
+        "absolute error",
+        "Huber loss",
+        "log-cosh",
+    ]
     y: Gradient
     p: Gradient
     scale: float

@@ -50,6 +50,8 @@ _KINDS = (
     _Kind("binary cross-entropy", lambda p, y: (p - y) / (p * (1 - p)), "sigmoid", signed=True),
     _Kind("squared error", lambda p, y: p - y),
     _Kind("absolute error", lambda p, y: np.sign(p - y)),
+    _Kind("Huber loss", lambda p, y: np.clip(p - y, -1, 1)),
+    _Kind("log-cosh", lambda p, y: np.tanh(p - y)),
 )
 
 

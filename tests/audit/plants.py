@@ -72,6 +72,7 @@ class Net(NamedTuple):
     Attributes:
         sizes: of all layers, the input first. activation, loss: by name.
         params: `[(W, b), ...]`. x: shape [N, I]. y: shape [N, O].
+        penalty: lambda, of lambda / 2 times the squares of all weights.
     """
 
     sizes: list[int]
@@ -80,6 +81,7 @@ class Net(NamedTuple):
     params: list
     x: np.ndarray
     y: np.ndarray
+    penalty: float = 0.0
 
 
 def draw(random, *, depth=(1, 4), widths=(1, 20), rows=(1, 40)):
@@ -165,6 +167,28 @@ class Wrong(NamedTuple):
 
 def backward(net, wrong=Wrong()):
     """The gradients `[[W, b], ...]`, means over the batch, with steps replaced."""
+    return penalised(net, data_term(net, wrong))
+
+
+def penalised(net, grads, weight=1.0, bias=0.0):
+    """Add the regulariser's gradient, so many times."""
+    if not net.penalty:
+        return grads
+    return [
+        [_plus(w, weight * net.penalty * p), _plus(b, bias * net.penalty * q)]
+        for (w, b), (p, q) in zip(grads, net.params, strict=True)
+    ]
+
+
+def _plus(gradient, term):
+    """Add a term, transposed with what it is added to; nothing to what has another shape."""
+    if gradient.shape == term.shape:
+        return gradient + term
+    return gradient + term.T if gradient.shape == term.T.shape else gradient
+
+
+def data_term(net, wrong):
+    """The part of the gradients that comes of the data."""
     at, n = forward(net), len(net.x)
     delta = (wrong.output(net, at) if wrong.output else LOSSES[net.loss][1](at.z[-1], net.y)) / n
     grads = []
@@ -381,7 +405,7 @@ OUTPUT = [
             / FACTORS.get(net.loss, lambda o: 1.0)(net.sizes[-1])
         ),
     ),
-    outputs("unclipped", "not clipped", lambda net, at: at.z[-1] - net.y, ("Huber",)),
+    outputs("unclipped", "p - y itself", lambda net, at: at.z[-1] - net.y, ("Huber",)),
     outputs(
         "sign alone",
         "its sign without",
@@ -700,9 +724,13 @@ BATCH = [
         lambda random, n: float(n) ** (1.0 + np.arange(n) - n),
         3,
     ),
-    both("two batches added", "doubled", lambda random, n: np.full(n, 2.0), 1),
+    both("two batches added", "doubled|counted twice", lambda random, n: np.full(n, 2.0), 1),
     both("1/N twice", "divided by the batch size", lambda random, n: np.full(n, 1 / n)),
-    both("1/N left out", "summed over the batch", lambda random, n: np.full(n, float(n))),
+    both(
+        "1/N left out",
+        "summed over the batch|not divided by|counted twice",
+        lambda random, n: np.full(n, float(n)),
+    ),
 ]
 
 
@@ -777,7 +805,39 @@ WHOLE = [
     ),
 ]
 
-FAMILIES = [*OUTPUT, *HIDDEN, *WEIGHT, *BIAS, *BATCH, *WHOLE]
+
+def penalty(name, words, data=1.0, weight=1.0, bias=0.0):
+    """The data's term and the regulariser's in other shares; a number or a function of N."""
+
+    def make(random, net):
+        if not net.penalty or (callable(data) or callable(weight)) and len(net.x) < 2:
+            return None
+        many, share = (f(len(net.x)) if callable(f) else f for f in (data, weight))
+        grads = [[many * leaf for leaf in pair] for pair in data_term(net, Wrong())]
+        return lambda _: penalised(net, grads, share, bias)
+
+    return Family(f"penalty: {name}", words, make)
+
+
+PENALTY = [
+    penalty("left out", "regulariser's term left out", weight=0.0),
+    penalty("twice", "regulariser's term counted twice", weight=2.0),
+    penalty("sign flipped", "regulariser's term with its sign", weight=-1.0),
+    penalty("half", "regulariser's term halved", weight=0.5),
+    penalty("divided by N", "regulariser's term (divided|halved)", weight=lambda n: 1 / n),
+    penalty("times N", "regulariser's term (not divided|counted twice)", weight=lambda n: n),
+    penalty("another lambda", "regulariser's term times", weight=3.3),
+    penalty(
+        "data not divided by N",
+        "data's term (not divided|counted twice)|summed over the batch|doubled",
+        data=lambda n: n,
+    ),
+    penalty("data sign flipped", "data's term with its sign|sign flipped", data=-1.0),
+    penalty("data left out", "data's term left out|zero", data=0.0),
+    penalty("on the biases too", "L2", bias=1.0),
+]
+
+FAMILIES = [*PENALTY, *OUTPUT, *HIDDEN, *WEIGHT, *BIAS, *BATCH, *WHOLE]
 
 
 class Plant(NamedTuple):

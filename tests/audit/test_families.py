@@ -40,32 +40,65 @@ LOSSES = {
 }
 
 
-def audit(net, grads, dtype=np.float64):
-    """Audit gradients `[[W, b], ...]` of a drawn network, all in one precision."""
-    forward = functools.partial(network.forward, activation=ACTIVATIONS[net.activation])
-    loss = _loss(net.activation, net.loss)
+def audit(net, grads, form="layers", dtype=np.float64):
+    """Audit gradients `[[W, b], ...]` of a drawn network, all in one precision.
+
+    The loss is ours of `network.forward`, or a plain function of a dict of weights `[I, O]`.
+    """
     cast = functools.partial(np.asarray, dtype=dtype)
-    params, claim = (
-        tuple(network.Layer(cast(w), cast(b)) for w, b in each) for each in (net.params, grads)
-    )
+    tree = _layers if form == "layers" else _dict
+    params, claim = (tree(each, cast) for each in (net.params, grads))
+    loss = (_ours if form == "layers" else _plain)(net.activation, net.loss, net.penalty)
     return gradients.audit(loss, params, (cast(net.x), cast(net.y)), claim)
 
 
+def _layers(pairs, cast):
+    return tuple(network.Layer(cast(w), cast(b)) for w, b in pairs)
+
+
+def _dict(pairs, cast):
+    # Named so that the order of the leaves is that of the layers.
+    leaves = {}
+    for k, (w, b) in enumerate(pairs):
+        leaves |= {f"layer{k}_W": cast(w.T if w.ndim == 2 else w), f"layer{k}_b": cast(b)}
+    return leaves
+
+
 @functools.cache
-def _loss(activation, loss):
+def _ours(activation, loss, penalty):
+    assert not penalty
     forward = functools.partial(network.forward, activation=ACTIVATIONS[activation])
     return losses.BatchLoss(forward, LOSSES[loss])
 
 
-def count(seeds, dtype=np.float64, pairs=10, show=0):
+@functools.cache
+def _plain(activation, loss, penalty):
+    phi = ACTIVATIONS[activation]
+
+    def of_params(params, batch):
+        h, y = batch
+        for k in range(len(params) // 2):
+            z = h @ params[f"layer{k}_W"] + params[f"layer{k}_b"]
+            h = phi(z)
+        data = jnp.mean(jax.vmap(lambda a, b: jnp.mean(LOSSES[loss](a, b)))(z, y))
+        squares = [jnp.sum(params[f"layer{k}_W"] ** 2) for k in range(len(params) // 2)]
+        return data + penalty / 2 * sum(squares) if penalty else data
+
+    return of_params
+
+
+def count(seeds, dtype=np.float64, pairs=10, show=False):
     """Count by family what the audit says of plants in the networks of some seeds."""
     table = collections.defaultdict(collections.Counter)
     for seed in seeds:
         random = np.random.default_rng(seed)
         net = plants.draw(random)
+        form = "layers" if seed % 2 else "dict"
+        if form == "dict" and seed % 4:
+            net = net._replace(penalty=0.05)
         every = [*plants.plants(random, net), *plants.pairs(random, net, pairs)]
         for plant in every:
-            said = audit(net, plant.grads, dtype)
+            said = audit(net, plant.grads, form, dtype)
             outcome = plants.verdict(plant, said.rows)
             name = "pair" if " + " in plant.name else plant.name
             table[name][outcome] += 1

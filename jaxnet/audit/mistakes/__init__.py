@@ -7,25 +7,25 @@ and are generated only while something stays unexplained.
 
 from collections.abc import Iterator
 
-from jaxnet.audit.case import Case, Mistake, Tier
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
-from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
+from jaxnet.audit.mistakes.leaves import MOST, misplaced, unsummed
 from jaxnet.audit.mistakes.program import in_program
 from jaxnet.audit.mistakes.signals import signals
 from jaxnet.audit.mistakes.steps import clips, steps
+from jaxnet.audit.mistakes.terms import terms
 from jaxnet.audit.numpy_loss import NumPyLoss
 
 # Per-example gradients of more numbers than this are not formed, where each is a finite difference.
 _MOST_MEASURED = 2**13
 
 
-def tiers(case: Case, factors: Gradient) -> Iterator[Tier]:
+def tiers(case: Case, factors: Factors) -> Iterator[Tier]:
     """Give the known mistakes, simplest first, each tier computed when asked for.
 
     Args:
         case: whose leaves are explained.
-        factors: that have a meaning, by which a gradient may be off as well.
+        factors: that have a meaning, in words, by which a gradient may be off as well.
     """
     right = {i: [Mistake("", true)] for i, true in enumerate(case.true)}
     clipped = clips(case)
@@ -36,7 +36,7 @@ def tiers(case: Case, factors: Gradient) -> Iterator[Tier]:
     measured = isinstance(case.loss, NumPyLoss) and not case.loss.program
     if case.rows * sum(true.size for true in case.true) <= (_MOST_MEASURED if measured else MOST):
         yield unsummed(case)
-    yield regularised(case)
+    yield terms(case)
     if layers := case.chain:
         yield from signals(case, layers, factors)
     elif not measured:

@@ -58,7 +58,7 @@ class Claim(NamedTuple):
             numbers = int(used.any(1).sum()) * min(self.rows, int(used.any(0).sum()))
         else:
             numbers = int(used.sum())
-        return numbers
+        return min(numbers, len(np.unique(gradient)))
 
     def proves(self, numbers: int, compared: int) -> bool:
         """Tell whether agreement with one of so many gradients is no chance.

@@ -1,4 +1,4 @@
-"""Mistakes in one leaf, whatever the loss: misplaced, not summed, a regulariser left out.
+"""Mistakes in one leaf, whatever the loss: misplaced, not summed.
 
 Shapes: N examples.
 """
@@ -79,27 +79,3 @@ def misplaced(case: Case) -> Tier:
         ]
         for index, leaf in enumerate(case.leaves)
     }
-
-
-def regularised(case: Case) -> Tier:
-    """A missing or doubled L2 or L1 term: what is left over is a multiple of it."""
-    tier: Tier = {}
-    for index, param in enumerate(map(np.asarray, jax.tree.leaves(case.params))):
-        claimed, true = case.claimed[index], case.true[index]
-        sizes = np.abs(param)
-        # Where all entries are of one size the two terms are one, and any constant fits.
-        if claimed.shape != true.shape or np.ptp(sizes) <= 1e-6 * sizes.max(initial=0):
-            continue
-        for name, term in (("L2", param), ("L1", np.sign(param))):
-            strength = multiple(claimed - true, term)
-            how = "missing or too weak" if strength < 0 else "counted twice or too strong"
-            text = f"{name} regulariser {how} (by {abs(strength):.4g} times "
-            text += "the parameter)" if name == "L2" else "its sign)"
-            mistake = Mistake(text, true + strength * term, fitted=True)
-            tier.setdefault(index, []).append(mistake)
-    return tier
-
-
-def multiple(total: Gradient, term: Gradient) -> float:
-    """Give how many times a term makes up a total best, by least squares."""
-    return np.vdot(term, total) / max(np.vdot(term, term), 1e-300)

@@ -6,12 +6,13 @@ activation, and `(p - y) * g'(z)` of the squared error; times the loss's scale, 
 Shapes: N examples, O outputs.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxnet.audit.chain import Chain, Gradient, Output, slope_of
-from jaxnet.audit.mistakes.hidden import SLOPES, sigmoid, sigmoid_slope, tanh_slope
+from jaxnet.audit.mistakes.hidden import FORMULAS, SLOPES, sigmoid, sigmoid_slope, tanh_slope
 from jaxnet.audit.mistakes.rules import Edit, Rule, Signal, in_symbols, made
 
 
@@ -52,6 +53,20 @@ def softmax(z: Gradient, axis: int | None = 1) -> Gradient:
     return exponential / exponential.sum(axis, keepdims=True)
 
 
+_AGAIN = {"sigmoid": sigmoid, "tanh": np.tanh, "softmax": softmax}
+
+
+def _formula(name: str) -> tuple[str, Callable[[Gradient], Gradient]]:
+    """Give an output activation's derivative as it is taught, a formula in the outputs."""
+    formulas = FORMULAS | {"softmax": FORMULAS["sigmoid"]}
+    symbols, of = formulas.get(name, ("", lambda p: p * np.nan))
+    return symbols.format("p"), of
+
+
+def _taught(name: str, p: Gradient) -> Gradient:
+    return _formula(name)[1](p)
+
+
 def _decided(p: Gradient) -> Gradient:
     """Round outputs to classes."""
     return np.eye(p.shape[1])[p.argmax(1)] if p.shape[1] > 1 else np.round(p)
@@ -71,6 +86,13 @@ def _labels(last: Last) -> Gradient:
 
 def _several(array: Gradient) -> Gradient:
     if array.shape[1] == 1:
+        raise ValueError
+    return array
+
+
+def _if(possible: bool, array: Gradient) -> Gradient:
+    """Give what a mistake makes, where it can be made."""
+    if not possible:
         raise ValueError
     return array
 
@@ -127,9 +149,7 @@ def _derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
             f"{mixed}p - y multiplied by p (1 - p)"
             if name in ("softmax", "sigmoid")
             else f"{mixed}p - y multiplied by {name}'(z)",
-            "(p - y) * p * (1 - p)"
-            if name in ("softmax", "sigmoid")
-            else f"(p - y) * {name}'(z{{k}})",
+            f"(p - y) * {name}'(z{{k}})",
             lambda last: last.error * _slope(last),
         ),
         Rule(
@@ -140,7 +160,7 @@ def _derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
         Rule(
             f"{mixed}the {name} derivative applied on top of p - y",
             "J(p) @ (p - y)",
-            lambda last: _across(last, last.error) if name == "softmax" else last.error / 0,
+            lambda last: _if(name == "softmax", _across(last, last.error)),
         ),
         Rule(
             f"{mixed}the {name} derivative taken at the outputs, not at z",
@@ -167,7 +187,7 @@ def _derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
         Rule(
             "the hidden activation's derivative applied on top",
             "dz{k} * f'(z{k})",
-            lambda last: last.delta * last.hidden if name != "identity" else last.z * np.nan,
+            lambda last: _if(name != "identity", last.delta * last.hidden),
         ),
         *(
             Rule(
@@ -191,15 +211,8 @@ def _derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
         ),
         Rule(
             f"{mixed}the formula of the {name} derivative applied to z, not to the outputs",
-            "(p - y) * z{k} * (1 - z{k})",
-            lambda last: (
-                last.error
-                * {
-                    "sigmoid": last.z * (1 - last.z),
-                    "softmax": last.z * (1 - last.z),
-                    "tanh": 1 - last.z**2,
-                }.get(name, last.z * np.nan)
-            ),
+            "(p - y) * " + _formula(name)[0].replace("p", "z{k}"),
+            lambda last: last.error * _taught(name, last.z),
         ),
     )
 
@@ -222,17 +235,17 @@ def _outputs(name: str, mixed: str) -> tuple[Rule, ...]:
         Rule(
             "the softmax taken over the batch, not over the classes",
             "softmax(z{k}, axis=0) - y",
-            lambda last: softmax(last.z, 0) - last.y if name == "softmax" else last.z * np.nan,
+            lambda last: _if(name == "softmax", softmax(last.z, 0) - last.y),
         ),
         Rule(
             "the softmax taken over all examples and classes together",
             "softmax(z{k}, axis=None) - y",
-            lambda last: softmax(last.z, None) - last.y if name == "softmax" else last.z * np.nan,
+            lambda last: _if(name == "softmax", softmax(last.z, None) - last.y),
         ),
         Rule(
             "the softmax without its sum",
             "exp(z{k}) - y",
-            lambda last: np.exp(last.z) - last.y if name == "softmax" else last.z * np.nan,
+            lambda last: _if(name == "softmax", np.exp(last.z) - last.y),
         ),
         *(
             Rule(
@@ -250,16 +263,7 @@ def _outputs(name: str, mixed: str) -> tuple[Rule, ...]:
         Rule(
             f"the {name} applied twice",
             f"{name}({name}(z{{k}})) - y",
-            lambda last: (
-                {
-                    "sigmoid": sigmoid,
-                    "tanh": np.tanh,
-                    "softmax": lambda p: softmax(_several(p)),
-                }[name](last.p)
-                - last.y
-                if name in ("sigmoid", "tanh", "softmax")
-                else last.z * np.nan
-            ),
+            lambda last: _if(name in _AGAIN, _AGAIN.get(name, np.tanh)(last.p)) - last.y,
         ),
         Rule(
             "the outputs rounded to classes before y was subtracted",
@@ -327,19 +331,17 @@ def _parts() -> tuple[Rule, ...]:
         Rule(
             "its sign without its size",
             "sign(p - y)",
-            lambda last: (
-                np.sign(last.error) if last.output.loss == "squared error" else last.z * np.nan
-            ),
+            lambda last: _if(last.output.loss != "absolute error", np.sign(last.error)),
         ),
         Rule(
-            "p - y in place of its sign",
-            "p - y",
-            lambda last: last.error if last.output.loss == "absolute error" else last.z * np.nan,
+            "p - y itself, as of the squared error",
+            "(p - y)",
+            lambda last: _if(last.output.loss != "squared error", last.error),
         ),
         Rule(
             "averaged over the batch before it was sent back",
             "mean(dz{k}, 0)",
-            lambda last: last.delta.mean(0) if len(last.z) > 1 else last.z * np.nan,
+            lambda last: _if(len(last.z) > 1, last.delta.mean(0)),
         ),
         Rule(
             "averaged over the outputs before it was sent back",
@@ -371,9 +373,13 @@ def wrong_signals(chain: Chain) -> list[Signal]:
 def _right(output: Output) -> str:
     if "cross-entropy" in output.loss and output.activation in ("softmax", "sigmoid"):
         return "(p - y)"
-    error = "sign(p - y)" if output.loss == "absolute error" else "(p - y)"
-    if "cross-entropy" in output.loss:
-        error = "dL/dp"
+    errors = {
+        "squared error": "(p - y)",
+        "absolute error": "sign(p - y)",
+        "Huber loss": "clip(p - y, -1, 1)",
+        "log-cosh": "tanh(p - y)",
+    }
+    error = errors.get(output.loss, "dL/dp")
     if output.activation == "identity":
         return error
     if output.activation == "softmax":

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.case import Case, Mistake, Tier
+from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.chain import RIGHT, Chain, Gradient, send_back
 from jaxnet.audit.mistakes.backward import step_of
 from jaxnet.audit.mistakes.evidence import Claim, claim_of
@@ -77,11 +77,16 @@ class _Search(NamedTuple):
 
     case: Case
     chain: Chain
-    factors: Gradient
+    factors: Factors
     right: list[Gradient]
     slopes: list[Gradient]
     claims: dict[int, Claim]
     known: set[int]
+
+    @property
+    def numbers(self) -> Gradient:
+        """The factors alone."""
+        return np.array([number for number, _ in self.factors])
 
 
 class _Signals(NamedTuple):
@@ -101,12 +106,12 @@ class _Signals(NamedTuple):
     rates: tuple[float, ...] = ()
 
 
-def signals(case: Case, chain: Chain, factors: Gradient) -> Iterator[Tier]:
+def signals(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
     """Give what wrong backward passes make of the leaves, those of fewest mistakes first.
 
     Args:
         case: whose leaves are explained. chain: that its loss is.
-        factors: that have a meaning, by which a gradient may be off as well.
+        factors: that have a meaning, in words, by which a gradient may be off as well.
     """
     tiers: list[Tier] = [{} for _ in range(_KINDS * (_RANKS + 1))]
     search = _start(case, chain, factors)
@@ -141,7 +146,7 @@ def _see(seen: list[Signal], *signals: Signal) -> None:
             seen.append(signal)
 
 
-def _start(case: Case, chain: Chain, factors: Gradient) -> _Search:
+def _start(case: Case, chain: Chain, factors: Factors) -> _Search:
     slopes = [layer.slope for layer in chain.layers[:-1]]
     right = send_back(chain, chain.delta, [RIGHT] * len(slopes))
     claims, known = {}, set()
@@ -213,13 +218,15 @@ def _misformed(
         weight = index == forming.here.weight_leaf
         name, form = ("dW{k} = ", "dz{k}.T @ {x}") if weight else ("db{k} = ", "sum(dz{k}, 0)")
         write = functools.partial(in_symbols, search.chain, forming.layer)
-        right = write(name + form)
+        right, good = write(name + form), forming.gradient(index)
         for rule in weights(forming) if weight else biases(forming):
             try:
                 gradients = np.asarray(rule.make(forming))
             except ValueError:  # the shapes do not allow this mistake
                 continue
             of = signals[: len(gradients)]
+            if gradients.shape == good.shape and np.allclose(gradients, good, rtol=1e-9, atol=0):
+                continue
             yield _Formed(gradients, of, rule.text, write(name + rule.symbols), right)
         for part in parts(search.chain.rows, every):
             some = forming._replace(deltas=forming.deltas * part.weights[:, None])
@@ -248,15 +255,28 @@ def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> It
         gradient, signal = formed.gradients[k], formed.signals[k]
         numbers, factor = claim.numbers(gradient), claim.factor(gradient)
         sure = claim.proves(numbers - 1, compared)
-        named = np.isclose(factor, search.factors, rtol=claim.tolerance, atol=0).any()
+        named = np.isclose(factor, search.numbers, rtol=claim.tolerance, atol=0).any()
         if not sure and not (named and claim.proves(numbers, compared * len(search.factors))):
             continue
         if index == layer.weight_leaf and layer.transposed:
             gradient = gradient.T
-        if gradient.size == search.case.leaves[index].true.size:
-            gradient = chain.finish(index, gradient)
         mistake = _mistake(search, index, formed, signal, gradient)
+        if gradient.size == search.case.leaves[index].true.size:
+            mistake = _finished(search, index, mistake, factor)
         yield _Found(mistake, signal, factor if sure else 0.0)
+
+
+def _finished(search: _Search, index: int, mistake: Mistake, factor: float) -> Mistake:
+    """Add what does not come through the chain, which no factor touches."""
+    rest = np.asarray(search.chain.rest.get(index, 0.0))
+    gradient = mistake.gradient.reshape(search.chain.shapes[index])
+    if rest.any():
+        apart = np.abs(factor / search.numbers - 1)
+        text = "; ".join(
+            part for part in (mistake.text, search.factors[int(apart.argmin())][1]) if part
+        )
+        return mistake._replace(text=text, gradient=gradient * factor + rest)
+    return mistake._replace(gradient=gradient)
 
 
 def _mistake(

@@ -19,21 +19,22 @@ def clips(case: Case) -> Tier:
     if not case.shapes_agree:
         return {}
     tier: Tier = {index: [] for index in range(len(case.leaves))}
-    for text, gradients in _clips(case):
+    for text, gradients, fitted in _clips(case):
         for index, gradient in enumerate(gradients):
-            tier[index].append(Mistake(text, gradient))
+            tier[index].append(Mistake(text, gradient, fitted=fitted))
     return tier
 
 
-def _clips(case: Case) -> Iterator[tuple[str, list[Gradient]]]:
+def _clips(case: Case) -> Iterator[tuple[str, list[Gradient], bool]]:
     most = max(float(np.abs(claimed).max(initial=0)) for claimed in case.claimed)
     if sum(int((np.abs(claimed) == most).sum()) for claimed in case.claimed) >= _CUT:
         clipped = [np.clip(true, -most, most) for true in case.true]
-        yield f"clipped to entries of at most {most:.6g}", clipped
+        yield f"clipped to entries of at most {most:.6g}", clipped, True
     norm, whole = (_norm(leaves) for leaves in (case.claimed, case.true))
     limit = float(f"{norm:.0e}")
     if 0 < norm < whole and abs(norm - limit) < _ROUND * norm:
-        yield f"clipped to a norm of {limit:g}", [true * limit / whole for true in case.true]
+        clipped = [true * limit / whole for true in case.true]
+        yield f"clipped to a norm of {limit:g}", clipped, False
 
 
 def steps(case: Case) -> Tier:
@@ -52,7 +53,7 @@ def _norm(leaves: list[Gradient]) -> float:
 
 def _of_leaf(leaf: Leaf, param: Gradient) -> Iterator[Mistake]:
     yield Mistake("zero, where the gradient is not", np.zeros_like(leaf.true))
-    yield Mistake("its sign alone, without its size", np.sign(leaf.true))
+    yield Mistake("its sign alone, without its size", np.sign(leaf.true), fitted=True)
     square = float(np.vdot(leaf.true, leaf.true))
     rate = float(np.vdot(leaf.true, param - leaf.claimed)) / square if square else 0.0
     if rate > 0:

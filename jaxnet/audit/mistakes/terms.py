@@ -1,0 +1,77 @@
+"""A gradient of several terms, one of which is got wrong: that of the data, or of a regulariser."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from jaxnet.audit.case import Case, Leaf, Mistake, Tier
+from jaxnet.audit.chain import Gradient
+
+# What differs by less than this share is one.
+_APART = 1e-5
+
+
+def terms(case: Case) -> Tier:
+    """A term left out, or in another share; where the loss is known, only those it has."""
+    params = [np.asarray(param) for param in jax.tree.leaves(case.params)]
+    tier: Tier = {}
+    for index, (leaf, param) in enumerate(zip(case.leaves, params, strict=True)):
+        if leaf.claimed.shape == leaf.true.shape:
+            rest = np.asarray(case.chain.rest.get(index, 0.0) if case.chain else 0.0)
+            known = _shared(case, leaf, rest) if rest.any() else _added(case, leaf, param)
+            tier[index] = list(known)
+    return tier
+
+
+def _shared(case: Case, leaf: Leaf, rest: Gradient) -> Iterator[Mistake]:
+    """The terms that the loss has, one of them times something."""
+    both = np.stack([(leaf.true - rest).ravel(), rest.ravel()], 1)
+    (data, penalty), *_ = np.linalg.lstsq(both, leaf.claimed.ravel(), rcond=None)
+    for share, which in ((data, "the data's term"), (penalty, "the regulariser's term")):
+        other = penalty if share is data else data
+        name, named = _share(float(share), case.rows)
+        if abs(other - 1) < _APART < abs(share - 1):
+            wrong = (leaf.true - rest) * data + rest * penalty
+            yield Mistake(f"{which} {name}, the other right", wrong, fitted=not named)
+
+
+def _share(share: float, rows: int) -> tuple[str, bool]:
+    """Say what a term is times, and whether that has a name."""
+    names = {0.0: "left out", 2.0: "counted twice", 0.5: "halved", -1.0: "with its sign flipped"}
+    if rows > 1:
+        names |= {
+            float(rows): "not divided by the batch size",
+            1 / rows: "divided by the batch size",
+        }
+    for number, name in names.items():
+        if abs(share - number) < _APART * max(abs(number), 0.1):
+            return name, True
+    return f"times {share:.4g}", False
+
+
+def _added(case: Case, leaf: Leaf, param: Gradient) -> Iterator[Mistake]:
+    """An L2 or L1 term, or a constant: what is left over is a multiple of it."""
+    sizes = np.abs(param)
+    known = case.chain is not None
+    kinds = [("a constant", np.ones_like(param), "")]
+    # Where all entries are of one size the two terms are one, and any constant fits.
+    if np.ptp(sizes) > 1e-6 * sizes.max(initial=0):
+        kinds += [("L2", param, " the parameter"), ("L1", np.sign(param), " its sign")]
+    for name, term, of in kinds:
+        strength = multiple(leaf.claimed - leaf.true, term)
+        by = f"{abs(strength):.4g} times{of}" if of else f"{strength:.4g}"
+        if not of:
+            text = f"a constant added to every entry, {by}"
+        elif known:
+            verb = "subtracted from" if strength < 0 else "added to"
+            text = f"{name} regulariser {verb} the gradient, {by}, which the loss does not have"
+        else:
+            how = "missing or too weak" if strength < 0 else "counted twice or too strong"
+            text = f"{name} regulariser {how} (by {by})"
+        yield Mistake(text, leaf.true + strength * term, fitted=True)
+
+
+def multiple(total: Gradient, term: Gradient) -> float:
+    """Give how many times a term makes up a total best, by least squares."""
+    return float(np.vdot(term, total) / max(np.vdot(term, term), 1e-300))
