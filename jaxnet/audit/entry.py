@@ -126,6 +126,7 @@ def _loss(
     """Give a user's loss as JAX can trace it, where its examples are, and what it does besides."""
     for index, leaf in enumerate(checks.leaves("batch", batch)):
         checks.data(leaf, checks.path("batch", batch, index))
+    examples.possible(batch)
     parts = forms.takes_parts("loss", loss, batch)
     wide = jax.tree.map(_wide, (params, batch))
     observed = None
@@ -134,9 +135,6 @@ def _loss(
         if _is_numpy((params, batch)):
             observed = _observed(loss, adapted, wide)
         axes = examples.axes(adapted, *wide)
-    if axes is None:
-        checks.data(batch, "batch")
-        axes = reader.axes
     reader = reader._replace(axes=axes)
     if observed is None or any(isinstance(leaf, jax.Array) for leaf in [observed.value]):
         same = reader.is_plain and not parts

@@ -11,20 +11,25 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxnet._guards import checks
+
 Axes = tuple[int, ...]
 
 
-def axes(loss: Callable[[PyTree, PyTree], Any], params: PyTree, batch: PyTree) -> Axes | None:
-    """Find the axis of each leaf that examples lie along; None where shapes share no size.
+def axes(loss: Callable[[PyTree, PyTree], Any], params: PyTree, batch: PyTree) -> Axes:
+    """Find the axis of each leaf that examples lie along.
 
     Where shapes leave a choice, that is it along which a batch can be given twice without another
     loss, or with twice the loss.
 
     Args:
         loss: of numbers. params: NumPy arrays. batch: NumPy arrays.
+
+    Raises:
+        InputError: no size that all leaves share.
     """
     leaves, tree = jax.tree.flatten(batch)
-    candidates = list(_candidates([np.shape(leaf) for leaf in leaves]))
+    candidates = possible(batch)
     if len(candidates) > 1:
         value = _number(loss, params, batch)
         for each in candidates:
@@ -33,13 +38,23 @@ def axes(loss: Callable[[PyTree, PyTree], Any], params: PyTree, batch: PyTree) -
             doubled = _number(loss, params, jax.tree.unflatten(tree, twice))
             if np.isclose(doubled, value) or np.isclose(doubled, 2 * value):
                 return each
-    return candidates[0] if candidates else None
+    return candidates[0]
+
+
+def possible(batch: PyTree) -> list[Axes]:
+    """Give the axes along which leaves are of one size: all first, all last, others by size.
+
+    Raises:
+        InputError: there are none.
+    """
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(batch)]
+    candidates = list(_candidates(shapes))
+    if not candidates:
+        checks.data(batch, "batch")
+    return candidates
 
 
 def _candidates(shapes: list[tuple[int, ...]]) -> Iterator[Axes]:
-    """Give the axes along which leaves are of one size: all first, all last, others by size."""
-    if not all(shapes):
-        return
     seen = set()
     first, last = (0,) * len(shapes), tuple(len(shape) - 1 for shape in shapes)
     common = set.intersection(*map(set, shapes))
