@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 
 from jaxnet import losses
 from jaxnet._guards import checks
-from jaxnet.audit import forms, numpy_loss, purity
+from jaxnet.audit import examples, forms, numpy_loss, purity
 from jaxnet.audit.tracing import traceable
 from jaxnet.errors import InputError
 
@@ -178,6 +178,8 @@ def _observed(loss: Any, adapted: Function, wide: PyTree) -> purity.Observed | N
         try:
             jax.eval_shape(adapted, *wide)
         except Exception:  # neither way
+            if not any(examples.possible(wide[1])):
+                checks.data(wide[1], "batch")
             raise error from None
         return None
 

@@ -27,7 +27,7 @@ def axes(loss: Callable[[PyTree, PyTree], Any], params: PyTree, batch: PyTree) -
         loss: of numbers. params: NumPy arrays. batch: NumPy arrays.
     """
     leaves, tree = jax.tree.flatten(batch)
-    candidates = list(_candidates([np.shape(leaf) for leaf in leaves]))
+    candidates = list(possible(batch))
     if len(candidates) > 1:
         value = _number(loss, params, batch)
         for each in candidates:
@@ -45,8 +45,9 @@ def count(batch: PyTree, axes: Axes) -> int:
     return next((np.shape(leaf)[axis] for leaf, axis in pairs if axis is not None), 1)
 
 
-def _candidates(shapes: list[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+def possible(batch: PyTree) -> Iterator[tuple[int, ...]]:
     """Give the axes along which leaves are of one size: all first, all last, others by size."""
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(batch)]
     if not all(shapes):
         return
     seen = set()

@@ -162,8 +162,10 @@ def _match(params: PyTree, claimed: PyTree, path: str) -> PyTree:
             return _like(params, parts)
     elif jax.tree.structure(params) == jax.tree.structure(claimed):
         return claimed
-    if hasattr(params, "shape") and all(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(claimed)):
-        return np.asarray(claimed)
+    if hasattr(params, "shape") and len({np.shape(leaf) for leaf in jax.tree.leaves(claimed)}) == 1:
+        whole = np.asarray(claimed)
+        if whole.shape == np.shape(params):
+            return whole
     return _by_order(params, claimed, path)
 
 
