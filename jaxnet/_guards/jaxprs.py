@@ -206,9 +206,15 @@ class Place(NamedTuple):
     line: str
 
 
+# Where stand-ins for NumPy's arrays are, and how many frames are looked through for what called them.
+_STAND_IN, _FRAMES = str(Path("audit", "tracing.py")), 8
+
+
 def place(equation: Any) -> Place:
     """Give where an operation was written."""
-    said = source_info_util.summarize(equation.source_info)
+    frames = source_info_util.summarize(equation.source_info, _FRAMES).split("\n")[::-1]
+    # NumPy's functions are called on a user's behalf.
+    said = next((each for each in frames if _STAND_IN not in each), "")
     where, _, function = said.partition(" (")
     file, _, line = Path(where).name.partition(":")
     if "site-packages" in said:

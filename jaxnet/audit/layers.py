@@ -366,8 +366,8 @@ def _activation(program: Program, layer: _Found, after: _Found) -> network.Activ
         if np.allclose(values, others, rtol=1e-9, atol=1e-12) and np.isclose(slope, other_slope):
             return known
     # Its entries one place further on, among others: what works on each alone gives the same.
-    shifted = np.asarray(own(jnp.asarray(np.roll(_POINTS, 1)[1:])))
-    return own if np.allclose(shifted, np.roll(values, 1)[1:], rtol=1e-9, atol=1e-12) else None
+    shifted = np.asarray(own(jnp.asarray(np.roll(_POINTS, 1))))
+    return own if np.allclose(shifted, np.roll(values, 1), rtol=1e-9, atol=1e-12) else None
 
 
 def _arranged(array: Array, places: Places) -> Array:

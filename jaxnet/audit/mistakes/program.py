@@ -115,7 +115,13 @@ class _Reader:
     def __init__(self, program: Program) -> None:
         self.program = program
         reach, params = program.reach(), frozenset(program.params)
-        self.moving = {each for each, leaves in reach.items() if leaves & params}
+        real = {
+            each
+            for step in program.steps
+            for each, variable in zip(step.outputs, step.equation.outvars, strict=True)
+            if _is_real(variable)
+        }
+        self.moving = params | {each for each in real if reach[each] & params}
         self.made = {each: at for at, step in enumerate(program.steps) for each in step.outputs}
         self.uses: dict[int, list[tuple[int, int]]] = {}
         for at, step in enumerate(program.steps):
