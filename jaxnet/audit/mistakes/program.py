@@ -115,13 +115,7 @@ class _Reader:
     def __init__(self, program: Program) -> None:
         self.program = program
         reach, params = program.reach(), frozenset(program.params)
-        real = {
-            each
-            for step in program.steps
-            for each, variable in zip(step.outputs, step.equation.outvars, strict=True)
-            if _is_real(variable)
-        }
-        self.moving = params | {each for each in real if reach[each] & params}
+        self.moving = {each for each, leaves in reach.items() if leaves & params}
         self.made = {each: at for at, step in enumerate(program.steps) for each in step.outputs}
         self.uses: dict[int, list[tuple[int, int]]] = {}
         for at, step in enumerate(program.steps):
@@ -309,7 +303,8 @@ def _carry_out(program: Program, values: Values, edits: tuple[_Edit, ...], made:
         weakened = map(_weakened, taken, sides, itertools.repeat(program.shapes[step.outputs[0]]))
         with step.equation.ctx.manager:
             given = jaxprs.bind(step.equation, list(weakened))
-            given[0] = given[0] + _turned(step, taken, sides)
+            for turned in _turned(step, taken, sides):
+                given[0] = given[0] + turned
         values |= dict(zip(step.outputs, given, strict=True))
         for each in step.outputs:
             values[each] = _replaced(program, values, each, segments.get(each, []))
@@ -325,9 +320,10 @@ def _weakened(array: Any, made: list[tuple[_Edit, Array]], shape: tuple[int, ...
     return array
 
 
-def _turned(step: Step, taken: list[Any], sides: list[list[tuple[_Edit, Array]]]) -> Any:
+def _turned(
+    step: Step, taken: list[Any], sides: list[list[tuple[_Edit, Array]]]
+) -> Iterator[Array]:
     """Give what turns a product's way back into one through the transposed matrix; 0 in value."""
-    total = 0.0
     for side, made in enumerate(sides):
         for edit, share in made:
             if edit.kind == "transposed":
@@ -336,8 +332,7 @@ def _turned(step: Step, taken: list[Any], sides: list[list[tuple[_Edit, Array]]]
                 for each in (matrix.T, matrix):
                     pair = [each, taken[1 - side]] if side == 0 else [taken[1 - side], each]
                     products.append(jaxprs.bind(step.equation, pair)[0])
-                total = total + share * _slight(products[0] - products[1])
-    return total
+                yield share * _slight(products[0] - products[1])
 
 
 def _replaced(
