@@ -206,7 +206,7 @@ class Place(NamedTuple):
     line: str
 
 
-# Where stand-ins for NumPy's arrays are, and how many frames are looked through for what called them.
+# Where stand-ins for NumPy's arrays are, and the frames looked through for what called them.
 _STAND_IN, _FRAMES = str(Path("audit", "tracing.py")), 8
 
 

@@ -114,7 +114,29 @@ def explain(case: Case, wrong: Iterable[int]) -> Readings:
             left = [index for index in left if index not in readings]
             if not left:
                 break
-    return _shared(constants | readings)
+    return _shared(_shown_by_weights(case, constants | readings, left))
+
+
+def _shown_by_weights(case: Case, readings: Readings, left: list[int]) -> Readings:
+    """Leave out error signals that a bias alone shows, where its weight shows none that is known.
+
+    A sum over the batch tells little of a signal: many have the same.
+    """
+    layers = case.chain.layers if case.chain else ()
+    weights = {layer.weight_leaf for layer in layers}
+    shown = {each.reason for index in weights & readings.keys() for each in readings[index]}
+    doubted = {layer.bias_leaf for layer in layers if layer.weight_leaf in left}
+    return {
+        index: fit
+        for index, every in readings.items()
+        if (
+            fit := [
+                each
+                for each in every
+                if index not in doubted or not each.mistake.signal or each.reason in shown
+            ]
+        )
+    }
 
 
 def _fits(leaf: Leaf, known: list[Mistake], factors: list[Factor]) -> list[Reading]:
@@ -154,6 +176,9 @@ def _tolerance(leaf: Leaf) -> float:
 def _multiple(leaf: Leaf, candidate: Gradient) -> float:
     """Give how many times a gradient the claimed one is; 0 where it is no multiple of it."""
     norm = np.linalg.norm(candidate)
+    # Terms that cancel leave rounding, which is no multiple of rounding.
+    if leaf.claimed.any() and 0 < max(norm, np.linalg.norm(leaf.claimed)) <= leaf.rounding:
+        return float(norm > 0)
     if not 0 < norm < np.inf:
         return float(not norm and not leaf.claimed.any())
     number = float(np.vdot(candidate, leaf.claimed) / norm**2)
@@ -366,6 +391,7 @@ def _factors(known: _Counts, rows: int) -> list[Factor]:
     twos = [Factor(2.0, "doubled", "2 * {}"), Factor(0.5, "halved", "0.5 * {}")]
     named = [*of_rows, *of_outputs, *twos, *(_rate(number) for number in _RATES if number != 0.5)]
     named += [_product(a, b) for a in of_rows for b in (*of_outputs, *twos)]
+    named += [_product(a, b) for a in of_outputs for b in twos]
     if rows > 1 and known.how == "mean":
         named += [_misdivided(rows, name, width) for name, width in known.widths.items()]
     plain, flip = Factor(1.0, "", "{}", steps=0), Factor(-1.0, "sign flipped", "-{}")

@@ -143,7 +143,17 @@ def _derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
         Rule(
             f"{mixed}the {name} derivative left out",
             "(p - y)" if not mixed else "-y / p",
-            lambda last: last.error if not last.crossed else _of_log(last),
+            _of_outputs,
+        ),
+        Rule(
+            "the softmax derivative's diagonal p (1 - p) alone",
+            "dL/dp * p * (1 - p)",
+            lambda last: _if(name == "softmax", _of_outputs(last) * _slope(last)),
+        ),
+        Rule(
+            "the derivative of exp in place of the softmax's",
+            "dL/dp * exp(z{k})",
+            lambda last: _if(name == "softmax", _of_outputs(last) * np.exp(last.z)),
         ),
         Rule(
             f"{mixed}p - y multiplied by p (1 - p)"
@@ -217,8 +227,10 @@ def _derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
     )
 
 
-def _of_log(last: Last) -> Gradient:
-    """Give the derivative of a cross-entropy in the outputs."""
+def _of_outputs(last: Last) -> Gradient:
+    """Give the derivative of a loss in the outputs; the error of what is no cross-entropy."""
+    if not last.crossed:
+        return last.error
     if last.output.loss == "cross-entropy":
         return -last.y / last.p
     return (1 - last.y) / (1 - last.p) - last.y / last.p

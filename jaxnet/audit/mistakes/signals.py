@@ -52,11 +52,13 @@ class _Found(NamedTuple):
     Attributes:
         mistake: that. signal: it is made of.
         factor: that the claim is off by; 0 where the agreement is no evidence for any factor.
+        named: whether the factor has a meaning.
     """
 
     mistake: Mistake
     signal: Signal
     factor: float
+    named: bool
 
     @property
     def scaled(self) -> Mistake:
@@ -168,17 +170,25 @@ def _leaves(chain: Chain, layer: int) -> list[int]:
 def _explain(
     search: _Search, index: int, given: _Signals, seen: list[Signal]
 ) -> list[tuple[int, _Found]]:
-    """Name the fewest mistakes that make a leaf of the signals that its layer may be given."""
+    """Name the fewest mistakes that make a leaf of the signals that its layer may be given.
+
+    Those that leave no factor without a name come first.
+    """
+    constant: list[tuple[int, _Found]] = []
     for rank in range(_RANKS + 1) if index not in search.known else ():
         found, compared = [], 0
         for formed in _ways(search, index, given, seen, rank):
             compared += len(formed.signals)
             found += _agreeing(search, index, formed, compared)
-        if found:
-            # Where many agree that are one but for a factor, an unnamed factor tells none of them.
+        if named := [each for each in found if each.named]:
             sure = len(found) <= _FEW and not search.claims[index].scaled
-            return [(rank, each if sure else each._replace(factor=0.0)) for each in found]
-    return []
+            return [(rank, each if sure else each._replace(factor=0.0)) for each in named]
+        # Where many agree that are one but for a factor, an unnamed factor tells none of them; of
+        # one example a few are many.
+        few = _FEW if search.chain.rows > 1 else 1
+        if not constant and len(found) <= few and not search.claims[index].scaled:
+            constant = [(rank, each) for each in found]
+    return constant
 
 
 def _ways(
@@ -263,7 +273,7 @@ def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> It
         mistake = _mistake(search, index, formed, signal, gradient)
         if gradient.size == search.case.leaves[index].true.size:
             mistake = _finished(search, index, mistake, factor)
-        yield _Found(mistake, signal, factor if sure else 0.0)
+        yield _Found(mistake, signal, factor if sure else 0.0, bool(named))
 
 
 def _finished(search: _Search, index: int, mistake: Mistake, factor: float) -> Mistake:
@@ -272,9 +282,10 @@ def _finished(search: _Search, index: int, mistake: Mistake, factor: float) -> M
     gradient = mistake.gradient.reshape(search.chain.shapes[index])
     if rest.any():
         apart = np.abs(factor / search.numbers - 1)
-        text = "; ".join(
-            part for part in (mistake.text, search.factors[int(apart.argmin())][1]) if part
-        )
+        near = search.factors[int(apart.argmin())][1]
+        named = apart.min() <= search.claims[index].tolerance
+        factors = near if named else f"times a constant {factor:.5g}"
+        text = "; ".join(part for part in (mistake.text, factors) if part)
         return mistake._replace(text=text, gradient=gradient * factor + rest)
     return mistake._replace(gradient=gradient)
 
@@ -338,7 +349,7 @@ def _placed(search: _Search, layer: int, edit: Edit) -> str:
 def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) -> _Signals:
     """Give the signals of a hidden layer from those of the one after it, and those it shows."""
     shown = [signal for signal in seen if signal.edits or signal.factor != 1.0]
-    rates = after.rates or _rates(search, layer, [after.single[0], *shown])
+    rates = after.rates or _rates(search, layer, [*shown, *after.single])
     claims = [_upright(search, each.weight_leaf, each.weight.shape) for each in search.chain.layers]
     slope = search.slopes[layer]
     step = step_of(Hidden(search.chain, layer, slope, search.right, claims, rates))
@@ -386,6 +397,6 @@ def _rates(search: _Search, layer: int, after: list[Signal]) -> tuple[float, ...
         (share, off), *_ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
         rest = np.linalg.norm(target.ravel() - flat @ (share, off))
         fits = rest <= claim.tolerance * np.linalg.norm(target)
-        if fits and -off / share > 0 and claim.proves(claim.numbers(parts[0]) - 2, 1):
-            rates.append(float(-off / share))
-    return tuple(rates)
+        if fits and -off / share > 0 and claim.proves(claim.numbers(parts[0]) - 2, len(after)):
+            rates.append(float(f"{-off / share:.8g}"))
+    return tuple(dict.fromkeys(rates))

@@ -20,7 +20,7 @@ def terms(case: Case) -> Tier:
         if leaf.claimed.shape == leaf.true.shape:
             rest = np.asarray(case.chain.rest.get(index, 0.0) if case.chain else 0.0)
             known = _shared(case, leaf, rest) if rest.any() else _added(case, leaf, param)
-            tier[index] = list(known)
+            tier[index] = [*known, *_several(case, leaf, rest, param)]
     return tier
 
 
@@ -31,9 +31,40 @@ def _shared(case: Case, leaf: Leaf, rest: Gradient) -> Iterator[Mistake]:
     for share, which in ((data, "the data's term"), (penalty, "the regulariser's term")):
         other = penalty if share is data else data
         name, named = _share(float(share), case.rows)
-        if abs(other - 1) < _APART < abs(share - 1):
+        if not _off(float(other)) and _off(float(share)):
             wrong = (leaf.true - rest) * data + rest * penalty
             yield Mistake(f"{which} {name}, the other right", wrong, fitted=not named)
+
+
+def _several(case: Case, leaf: Leaf, rest: Gradient, param: Gradient) -> Iterator[Mistake]:
+    """Terms of which more than one is got wrong, or one and something added."""
+    parts = {"the data's term": leaf.true - rest}
+    more = {"": rest, "a constant added to every entry, {:.4g}": np.ones_like(param)}
+    if rest.any():
+        parts["the regulariser's term"] = rest
+    else:
+        more["{:.4g} times the parameter added"] = param
+    for words, term in more.items():
+        columns = np.stack([each.ravel() for each in (*parts.values(), *([term] * bool(words)))], 1)
+        shares, _, rank, _ = np.linalg.lstsq(columns, leaf.claimed.ravel(), rcond=None)
+        told = [
+            (name, *_share(share, case.rows)) for name, share in zip(parts, shares, strict=False)
+        ]
+        said = [
+            f"{name} {how}"
+            for (name, how, _), share in zip(told, shares, strict=False)
+            if _off(share)
+        ]
+        said += [words.format(shares[-1])] * bool(words)
+        # The data's part times a number without a name is another mistake.
+        if rank == columns.shape[1] and len(said) > 1 and (told[0][2] or not _off(shares[0])):
+            wrong = (columns @ shares).reshape(leaf.true.shape)
+            fitted = bool(words) or not all(named for *_, named in told)
+            yield Mistake("; ".join(said), np.asarray(wrong), fitted=fitted)
+
+
+def _off(share: float) -> bool:
+    return abs(share - 1) >= _APART
 
 
 def _share(share: float, rows: int) -> tuple[str, bool]:
