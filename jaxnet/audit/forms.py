@@ -162,11 +162,14 @@ def _match(params: PyTree, claimed: PyTree, path: str) -> PyTree:
             return _like(params, parts)
     elif jax.tree.structure(params) == jax.tree.structure(claimed):
         return claimed
-    if hasattr(params, "shape") and len({np.shape(leaf) for leaf in jax.tree.leaves(claimed)}) == 1:
-        whole = np.asarray(claimed)
-        if whole.shape == np.shape(params):
-            return whole
-    return _by_order(params, claimed, path)
+    return np.asarray(claimed) if _is_whole(params, claimed) else _by_order(params, claimed, path)
+
+
+def _is_whole(param: Any, claimed: Any) -> bool:
+    """Whether a list of rows is the array that a parameter is."""
+    alike = len({np.shape(leaf) for leaf in jax.tree.leaves(claimed)}) == 1
+    rows = hasattr(param, "shape") and isinstance(claimed, list | tuple) and alike
+    return rows and np.shape(claimed) == param.shape
 
 
 def _like(container: Any, parts: Any) -> Any:

@@ -179,7 +179,8 @@ def _into(out: tuple[Any, ...], function: Function, args: Any, options: Any) -> 
 
 def _argument(argument: Any) -> Any:
     """Give an argument as `jax.numpy` takes it: numbers in lists as an array."""
-    if isinstance(argument, list) and not any(np.ndim(_bare(each)) for each in argument):
+    numbers = isinstance(argument, list) and not any(np.ndim(_bare(each)) for each in argument)
+    if numbers and _holds(argument):
         return jnp.stack([jnp.asarray(_bare(each)) for each in argument])
     return _bare(argument)
 

@@ -33,6 +33,7 @@ Count = Annotated[int, Bounds(1, 2**31 - 1), arg(metavar="N")]
 Seed = Annotated[int, Bounds(0, 2**32 - 1), arg(metavar="N")]
 Share = Annotated[float, Bounds(0, 1), arg(metavar="SHARE")]
 Rate = Annotated[float, Bounds(0, math.inf), arg(metavar="RATE")]
+Seconds = Annotated[float, Bounds(0, math.inf), arg(metavar="SECONDS")]
 Sizes = Annotated[tuple[Annotated[int, Bounds(1, math.inf)], ...], arg(metavar="[N ...]")]
 Text = Annotated[str, Bounds(1, 4096)]
 Name = Annotated[Text, arg(metavar="NAME")]
@@ -200,4 +201,4 @@ class Audit:
     gradient: Name = "gradient"
     params: Name = "params"
     batch: Name = "batch"
-    timeout: Annotated[float, Bounds(0, math.inf), _optional("SECONDS")] | None = None
+    timeout: Annotated[Seconds | None, _optional("SECONDS")] = None
