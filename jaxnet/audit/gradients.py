@@ -523,7 +523,7 @@ def _summary(case: Case, rows: list[Row]) -> str:
     if any(math.isnan(row.finite_differences) for row in rows):
         parts.append("Finite differences were too coarse to referee autodiff in every parameter.")
     wrong = [index for index, row in enumerate(rows) if row.verdict == "wrong"]
-    if wrong and case.chain is None:
+    if case.chain is None and any("no known" in rows[index].diagnosis for index in wrong):
         parts.append("Layers were not examined: the loss is no chain of fully connected layers.")
     elif wrong and case.chain:
         parts += _where_signals_go_wrong(case.chain, rows)
