@@ -87,6 +87,16 @@ def called(equation: Any) -> Any:
     return equation.params.get("jaxpr") or equation.params["call_jaxpr"]
 
 
+def spoken(equation: Any) -> str:
+    """Give the name of an operation, or of the function that has a derivative of its own."""
+    name = equation.primitive.name
+    if not name.startswith("custom_"):
+        return name
+    inside = equation.params["call_jaxpr"]
+    source = getattr(inside, "jaxpr", inside).debug_info.func_src_info
+    return str(source).partition(" at ")[0]
+
+
 def holds(jaxpr: Any, names: frozenset[str]) -> bool:
     """Tell whether an operation of these names is carried out in a jaxpr, however deep."""
     return any(

@@ -404,7 +404,7 @@ def _summary(
         parts.append("The loss has a kink here: where it has, autodiff's choice of slope is taken.")
     if any(math.isnan(row.finite_differences) for row in rows):
         parts.append("Finite differences were too coarse to referee autodiff in every parameter.")
-    if wrong and case.chain is None:
+    if case.chain is None and any("no known" in rows[index].diagnosis for index in wrong):
         parts.append("Layers were not examined: the loss is no chain of fully connected layers.")
     elif wrong and case.chain:
         parts += _where_signals_go_wrong(rows, case.chain)

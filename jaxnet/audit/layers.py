@@ -56,6 +56,9 @@ def chain_of(case: Case) -> Chain | None:
     """
     program = record(case.loss, case.params, case.batch)
     layers = _layers(program)
+    # The last layers of another network are no chain of their own.
+    if layers and program.reach()[layers[0].x] & set(program.params):
+        return None
     between = [_activation(program, *pair) for pair in itertools.pairwise(layers)]
     if not layers or None in between:
         return None
@@ -336,6 +339,7 @@ class _Elementwise:
     shape: tuple[int, ...]
 
     def __call__(self, array: Array) -> Array:
+        """Give the function of an array, element by element."""
         size = int(np.prod(self.shape))
         count = -(-array.size // size)
         whole = jnp.resize(array, (count, *self.shape))

@@ -4,6 +4,7 @@ Of every place where a derivative is taken, paths split or copies are made, the 
 with that place got wrong; what is said is the operation and the parameter that it stands next to.
 """
 
+import collections
 import functools
 import itertools
 from collections.abc import Iterable, Iterator
@@ -147,6 +148,8 @@ class _Reader:
         yield from self._of_segments((pair for each in segments for pair in each), "output")
         for places in self._grouped(self._split(), self._used_by):
             yield _Edit("cut", places)
+        for uses in self._carried():
+            yield _Edit("cut", uses)
         steps = list(enumerate(self.program.steps))
         copied = ((at, 0) for at, step in steps if self._copies(step) > 1)
         for places in self._grouped(copied, self._used_by):
@@ -178,6 +181,15 @@ class _Reader:
                 meeting = sum(other in self.moving for other in self.program.steps[at].inputs)
                 if len(uses) > 1 or (meeting > 1 and each not in self.program.params):
                     yield at, side
+
+    def _carried(self) -> Iterator[tuple[tuple[int, int], ...]]:
+        """Give where a loop uses what one repetition gives to the next."""
+        repeated = collections.Counter(id(step.equation) for step in self.program.steps)
+        for values in self._grouped(((each, each) for each in self.made), self._made_by):
+            uses = [use for each, _ in values for use in self.uses.get(each, [])]
+            inside = tuple(use for use in uses if repeated[self._used_by(use)[0]] > 1)
+            if len(values) > 1 and len(inside) > len(values):
+                yield inside
 
     def _grouped(self, places: Any, key: Any) -> list[tuple[tuple[int, int], ...]]:
         """Take together what is one operation of a loop, repeated."""
@@ -430,7 +442,7 @@ class _Words:
             if parts <= names:
                 return name
         calls = set.intersection(*({name for name, _ in step.calls} for step in steps))
-        own = [str(step.equation.params.get("name") or step.name) for step in steps]
+        own = [jaxprs.spoken(step.equation) for step in steps]
         telling = [name for name in own if name not in _PLAIN] or own
         if len(set(telling)) > 1 and calls:
             return sorted(calls)[0]
