@@ -18,7 +18,7 @@ Gradient = Float64[np.ndarray, "..."]
 
 
 class Dense(NamedTuple):
-    """One layer, `h = activation(z)` of `z = x @ weight.T + bias`, as it was computed.
+    """One layer, `h = activation(z) * mask` of `z = x @ weight.T + bias`, as it was computed.
 
     Attributes:
         weight: shape [O, I]. bias: shape [O]; None where there is none.
@@ -27,6 +27,7 @@ class Dense(NamedTuple):
         x: shape [N, I]. z, h: shape [N, O].
         weight_leaf, bias_leaf: where they are among the leaves of params.
         transposed: whether the leaf holds the weight as [I, O].
+        mask: shape [N, O], that of dropout, what h is times; None where there is none.
     """
 
     weight: Gradient
@@ -38,11 +39,13 @@ class Dense(NamedTuple):
     weight_leaf: int
     bias_leaf: int | None
     transposed: bool = False
+    mask: Gradient | None = None
 
     @property
     def slope(self) -> Gradient:
-        """The derivative of the activation at z, [N, O]."""
-        return slope_of(self.activation, self.z)
+        """The derivative of h in z, [N, O]."""
+        slope = slope_of(self.activation, self.z)
+        return slope if self.mask is None else slope * self.mask
 
 
 class Output(NamedTuple):

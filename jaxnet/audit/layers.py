@@ -59,7 +59,7 @@ def chain_of(case: Case) -> Chain | None:
     # The last layers of another network are no chain of their own.
     if layers and program.reach()[layers[0].x] & set(program.params):
         return None
-    between = [_activation(program, *pair) for pair in itertools.pairwise(layers)]
+    between = [_between(program, case.batch, *pair) for pair in itertools.pairwise(layers)]
     if not layers or None in between:
         return None
     found = tuple((layer.z, layer.x) for layer in layers)
@@ -71,6 +71,17 @@ def chain_of(case: Case) -> Chain | None:
         if not np.linalg.norm(gradient - leaf.true) <= leaf.rounding:
             return None
     return _finish(case, chain, layers, found)
+
+
+class _Between(NamedTuple):
+    """What turns one layer's pre-activations into the next one's inputs.
+
+    Attributes:
+        activation: element by element. mask: shape [N, O], what it is times; None for ones.
+    """
+
+    activation: network.Activation
+    mask: Gradient | None = None
 
 
 class _Held(NamedTuple):
@@ -122,7 +133,7 @@ def _chain(
     case: Case,
     program: Program,
     layers: list[_Found],
-    between: list[network.Activation],
+    between: list[_Between],
     held: _Held,
 ) -> Chain:
     """Write what was found as the field does."""
@@ -132,16 +143,16 @@ def _chain(
 
     params = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(case.params)]
     dense = []
-    activations = [*between, between[-1] if between else _identity]
-    for layer, activation, pair in zip(layers, activations, held.pairs, strict=True):
+    last = _Between(between[-1].activation if between else _identity)
+    for layer, (activation, mask), pair in zip(layers, [*between, last], held.pairs, strict=True):
         shape = layer.weight_shape
         leaf = params[layer.weight]
         weight = leaf.reshape(shape[::-1]).T if layer.transposed else leaf.reshape(shape)
         bias = None if layer.bias is None else params[layer.bias].ravel()
         z, x = at(pair[0], layer.z_places), at(pair[1], layer.x_places)
-        h = np.asarray(activation(jnp.asarray(z)))
+        h = np.asarray(activation(jnp.asarray(z))) * (1.0 if mask is None else mask)
         leaves = layer.weight, layer.bias
-        dense.append(Dense(weight, bias, activation, x, z, h, *leaves, layer.transposed))
+        dense.append(Dense(weight, bias, activation, x, z, h, *leaves, layer.transposed, mask))
     rest = {i: np.asarray(leaf) for i, leaf in enumerate(held.rest) if np.any(leaf)}
     return Chain(
         layers=tuple(dense),
@@ -346,14 +357,12 @@ class _Elementwise:
         return jax.vmap(self.function)(whole).ravel()[: array.size].reshape(array.shape)
 
 
-def _activation(program: Program, layer: _Found, after: _Found) -> network.Activation | None:
-    """Give what turns one layer's pre-activations into the next one's inputs, element by element.
-
-    None where that is no function of them alone, or takes them together.
-    """
+def _between(program: Program, batch: PyTree, layer: _Found, after: _Found) -> _Between | None:
+    """Give what is between two layers; None where it is no function of each entry alone."""
     steps, beside = program.between(layer.z, after.x)
     shape = layer.z_places.shape
-    if beside - program.constants.keys() or after.x_places.shape != shape:
+    known = program.constants | dict(zip(program.batch, jax.tree.leaves(batch), strict=True))
+    if beside - known.keys() or after.x_places.shape != shape:
         return None
     if any(step.name.startswith("reduce_") for step in steps):
         return None
@@ -361,17 +370,38 @@ def _activation(program: Program, layer: _Found, after: _Found) -> network.Activ
 
     def function(z: Array) -> Array:
         given = _arranged(z, back).reshape(program.shapes[layer.z])
-        results = run(steps, program.constants | {layer.z: given})
+        results = run(steps, known | {layer.z: given})
         return _arranged(results[after.x], after.x_places)
 
     own = _Elementwise(function, shape)
-    values, slope = _sampled(own)
+    if not beside - program.constants.keys() and (activation := _known(own)):
+        return _Between(activation)
+    if beside and (masked := _masked(function, shape)):
+        return masked
+    # Its entries one place further on, among others: what works on each alone gives the same.
+    values, shifted = (np.asarray(own(jnp.asarray(np.roll(_POINTS, k)))) for k in (0, 1))
+    alone = np.allclose(shifted, np.roll(values, 1), rtol=1e-9, atol=1e-12)
+    return _Between(own) if alone else None
+
+
+def _known(activation: network.Activation) -> network.Activation | None:
+    """Give the activation of a name that one is."""
+    values, slope = _sampled(activation)
     for known, (others, other_slope) in _samples():
         if np.allclose(values, others, rtol=1e-9, atol=1e-12) and np.isclose(slope, other_slope):
             return known
-    # Its entries one place further on, among others: what works on each alone gives the same.
-    shifted = np.asarray(own(jnp.asarray(np.roll(_POINTS, 1))))
-    return own if np.allclose(shifted, np.roll(values, 1), rtol=1e-9, atol=1e-12) else None
+    return None
+
+
+def _masked(function: Callable[[Array], Array], shape: tuple[int, ...]) -> _Between | None:
+    """See a function of arrays as an activation of a name times a mask, as of dropout."""
+    values = np.stack([np.asarray(function(jnp.full(shape, point))) for point in _POINTS])
+    for known, (others, _) in _samples():
+        mask = np.tensordot(others, values, 1) / (others @ others)
+        if np.allclose(values, others[:, None, None] * mask, rtol=1e-9, atol=1e-12):
+            is_mask = len(np.unique(np.round(mask, 9))) == 2 and np.isclose(mask, 0).any()
+            return _Between(known, mask) if is_mask else None
+    return None
 
 
 def _arranged(array: Array, places: Places) -> Array:

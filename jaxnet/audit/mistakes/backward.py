@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet.audit.chain import Gradient
-from jaxnet.audit.mistakes.hidden import INSTEAD, TIMES, Back, Sent, sending
+from jaxnet.audit.mistakes.hidden import INSTEAD, MASKS, TIMES, Back, Sent, sending
 from jaxnet.audit.mistakes.rules import Edit, Hidden, Rule, Signal, in_symbols, made
 
 
@@ -85,11 +85,18 @@ def step_of(at: Hidden) -> Step:
         )
         return Edit(at.layer, rule.text, wrong, good)
 
-    times = []
-    for rule in TIMES:
+    times, known = [], [at.slope]
+    mask = 1.0 if at.here.mask is None else at.here.mask
+    for rule in (*MASKS, *TIMES):
         factor = made(rule, at, at.slope.shape)
-        if factor is not None and not np.allclose(factor, at.slope, rtol=1e-9, atol=1e-12):
-            formula = "({sent}) * " + rule.symbols if rule.symbols else "{sent}"
-            times.append(Factor(edit(rule, formula), factor))
+        # What is made of the derivative or the activations has the mask already.
+        if factor is not None and rule not in MASKS and np.any(factor * (mask == 0)):
+            factor = factor * mask
+        if factor is None or any(np.allclose(factor, each, 1e-9, 1e-12) for each in known):
+            continue
+        formula = "({sent}) * " + rule.symbols if rule.symbols else "{sent}"
+        times.append(Factor(edit(rule, formula), factor))
+        # What a mask explains needs no other words.
+        known += [factor] * (rule in MASKS)
     sendings = [(edit(rule, f"({rule.symbols}) * f{{k}}'(z{{k}})"), rule) for rule in sending(at)]
     return Step(at, times, sendings, [(edit(rule, rule.symbols), rule) for rule in INSTEAD])

@@ -3,6 +3,7 @@
 The right one is `dz1 = (dz2 @ W2) * f1'(z1)`.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -77,6 +78,37 @@ def _same(array: Gradient, at: Hidden) -> Gradient:
         raise ValueError
     return array
 
+
+def _unmasked(at: Hidden, mask: Callable[[Gradient], Gradient]) -> Gradient:
+    """Give the activation's derivative with another mask of dropout, where there is one."""
+    if at.here.mask is None:
+        raise ValueError
+    return slope_of(at.here.activation, at.here.z) * mask(at.here.mask)
+
+
+MASKS = (
+    Rule(
+        "the mask of dropout left out, without its scale",
+        "f{k}'(z{k})",
+        lambda at: _unmasked(at, np.ones_like),
+    ),
+    Rule(
+        "the mask of dropout left out, its scale kept",
+        "f{k}'(z{k}) / keep",
+        lambda at: _unmasked(at, lambda mask: np.full_like(mask, mask.max())),
+    ),
+    Rule(
+        "the scale of dropout left out, its mask kept",
+        "f{k}'(z{k}) * mask",
+        lambda at: _unmasked(at, lambda mask: (mask > 0).astype(float)),
+    ),
+    Rule(
+        "the mask of dropout applied twice",
+        "f{k}'(z{k}) * mask**2",
+        lambda at: _unmasked(at, np.square),
+    ),
+)
+"""What another mask of dropout makes of the activation's derivative."""
 
 TIMES = (
     Rule("activation derivative missing", "", lambda at: np.ones_like(at.here.z)),

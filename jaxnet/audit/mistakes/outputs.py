@@ -105,7 +105,7 @@ def _other(last: Last, name: str, p: Gradient) -> Gradient:
 
 
 def _times(last: Last, name: str, slope: Gradient) -> Gradient:
-    if last.output.activation == name:
+    if last.output.activation == name or (slope == 1).all():
         raise ValueError
     return last.error * slope
 
@@ -135,7 +135,17 @@ def rules(last: Last) -> tuple[Rule, ...]:
     """Give the wrong signals at this output layer, unscaled."""
     name, loss = last.output.activation, last.output.loss
     mixed = f"{name} and {loss} mixed up: " if last.crossed else ""
-    return (*_derivatives(name, mixed), *_outputs(name, mixed), *_targets(mixed), *_parts())
+    # Targets in reverse order, say, may be the targets.
+    others = [
+        rule
+        for rule in (*_outputs(name, mixed), *_targets(mixed))
+        if (delta := made(rule, last, last.z.shape)) is not None and _apart(delta, last.error)
+    ]
+    return (*_derivatives(name, mixed), *others, *_parts())
+
+
+def _apart(these: Gradient, those: Gradient) -> bool:
+    return not np.allclose(these, those, rtol=1e-9, atol=1e-12)
 
 
 def _derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
@@ -376,7 +386,7 @@ def wrong_signals(chain: Chain) -> list[Signal]:
     signals = []
     for rule in rules(last):
         delta = made(rule, last, z.shape)
-        if delta is not None and not np.allclose(delta, last.delta, rtol=1e-9, atol=1e-12):
+        if delta is not None and _apart(delta, last.delta):
             wrong = in_symbols(chain, layer, f"dz{{k}} = {rule.symbols}{scale}")
             signals.append(Signal(delta * output.scale, (Edit(layer, rule.text, wrong, right),)))
     return signals

@@ -56,8 +56,9 @@ def _several(case: Case, leaf: Leaf, rest: Gradient, param: Gradient) -> Iterato
             if _off(share)
         ]
         said += [words.format(shares[-1])] * bool(words)
-        # The data's part times a number without a name is another mistake.
-        if rank == columns.shape[1] and len(said) > 1 and (told[0][2] or not _off(shares[0])):
+        # The data's part times a number without a name is another mistake, and so is none of it.
+        data = not _off(shares[0]) or (told[0][2] and abs(shares[0]) > _APART)
+        if rank == columns.shape[1] and len(said) > 1 and data:
             wrong = (columns @ shares).reshape(leaf.true.shape)
             fitted = bool(words) or not all(named for *_, named in told)
             yield Mistake("; ".join(said), np.asarray(wrong), fitted=fitted)
