@@ -32,5 +32,6 @@ def tiers(case: Case) -> Iterator[Tier]:
         yield signals(case, layers, combined=False)
         yield signals(case, layers, combined=True)
         yield updated_weights(case, layers)
-    if not measured:
+    # Nor is what is not compiled searched.
+    if not measured and not (isinstance(case.loss, NumPyLoss) and case.loss.is_long):
         yield elsewhere(case)
