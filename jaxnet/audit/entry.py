@@ -39,6 +39,11 @@ class Entry(NamedTuple):
     ask: Function | None
     notes: tuple[str, ...]
 
+    @property
+    def is_long(self) -> bool:
+        """Whether the loss is not worth compiling."""
+        return isinstance(self.loss, numpy_loss.NumPyLoss) and self.loss.is_long
+
 
 class _Reader(NamedTuple):
     """How a user's functions take what an audit has.

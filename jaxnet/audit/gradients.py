@@ -117,6 +117,11 @@ def audit(
     """
     versions.check()
     asked = entry.read(loss, params, batch, claimed)
+    with jax.disable_jit(asked.is_long):
+        return _audit(asked)
+
+
+def _audit(asked: entry.Entry) -> Audit:
     case = _case(asked.loss, asked.params, asked.batch, asked.claimed)
     outcomes = finite.referee(case)
     if any(outcome.kink for outcome in outcomes):

@@ -22,6 +22,8 @@ Numbers = Callable[[PyTree, PyTree], float]
 # Relative steps of the differences that stand for the gradient of what cannot be traced: each is
 # halved twice, and where the larger say too little the smaller are asked.
 _STEPS = (2e-3, 2e-5)
+# A program of more operations is not compiled.
+_SHORT = 300
 # Where a program is held against the function that it was traced from.
 _POINTS = 3
 
@@ -34,11 +36,14 @@ class NumPyLoss:
         function: `(params, batch)` of NumPy arrays to a number; changes nothing.
         program: the same of JAX's; None where it cannot be traced.
         reason: why it cannot be traced; empty where it can.
+        is_long: whether the program is of so many operations, as of loops, that to compile it takes
+            longer than to run it uncompiled.
     """
 
     function: Numbers
     program: Callable[[PyTree, PyTree], Array] | None
     reason: str = ""
+    is_long: bool = False
 
     def __call__(self, params: PyTree, batch: PyTree) -> Float[Array, ""]:
         """Give the loss; its gradient is by finite differences where there is no program."""
@@ -84,7 +89,10 @@ def faithful(loss: NumPyLoss, params: PyTree, batch: PyTree) -> NumPyLoss:
     """
     try:
         with jax.enable_x64(True):
-            agrees = _agree(loss, params, batch)
+            operations = len(jax.make_jaxpr(loss)(params, batch).eqns)
+            loss = loss if operations <= _SHORT else dataclasses.replace(loss, is_long=True)
+            with jax.disable_jit(loss.is_long):
+                agrees = _agree(loss, params, batch)
     except Exception as error:  # code that cannot be traced fails in any way
         return NumPyLoss(loss.function, None, _where(error))
     return loss if agrees else NumPyLoss(loss.function, None, _UNFAITHFUL)

@@ -8,6 +8,7 @@ that it uses, and the copies have a `np` and a `math` of ours.
 """
 
 import contextlib
+import contextvars
 import copy
 import dataclasses
 import functools
@@ -24,6 +25,10 @@ from jaxtyping import Array, PyTree
 
 Function = Callable[..., Any]
 
+# A loop is traced step by step: such as over thousands of examples it is not worth while.
+_MOST = 20_000
+_LEFT: contextvars.ContextVar[Iterator[int]] = contextvars.ContextVar("operations left")
+
 
 class _EndedError(Exception):
     """A traced number was to become one of Python's: if the loss ends so, it is its value."""
@@ -38,6 +43,11 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     """Stands in for a NumPy array; holds a JAX one."""
 
     array: Array
+
+    def __post_init__(self) -> None:
+        """Count it, and end a trace that goes on and on."""
+        if next(_LEFT.get(), None) is None:
+            raise TypeError(f"more than {_MOST} operations")
 
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, out: tuple[Any, ...] = (), **options: Any
@@ -339,6 +349,7 @@ def traceable(function: Function, adapt: Callable[[Function], Function]) -> Func
     def traced(params: PyTree, batch: PyTree) -> Any:
         # Anew each time: what one trace leaves in a copy is of no use to the next.
         adapted = adapt(_Copies().of(function, module))
+        _LEFT.set(iter(range(_MOST)))
         arrays = _cover(jax.tree.map(jnp.asarray, (params, batch)))
         # Rank and dtype are promoted as NumPy does; what is printed has been seen.
         with (

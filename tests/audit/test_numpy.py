@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import students
 
-from jaxnet.audit import gradients
+from jaxnet.audit import gradients, tracing
 from jaxnet.errors import InputError
 
 
@@ -256,3 +256,16 @@ def test_a_loss_that_was_traced_before_a_global_changed_is_traced_again(monkeypa
     found = gradients.audit(scaled, PARAMS, BATCH, gradient)
     assert [row.diagnosis for row in found.rows] == ["halved", "halved"]
     assert "finite differences" not in found.summary
+
+
+def test_loops_too_long_to_compile_are_audited_uncompiled(monkeypatch):
+    """And loops too long to trace by finite differences."""
+    student, params, (x, y) = drawn("objects")
+    batch = np.tile(x, (5, 1)), np.tile(y, (5, 1))
+    gradient = functools.partial(student.gradient, bug="sum")
+    for most, said in ((20_000, False), (100, True)):
+        monkeypatch.setattr(tracing, "_MOST", most)
+        found = gradients.audit(student.loss, params, batch, gradient)
+        assert [row.verdict for row in found.rows] == ["right"] * 2 + ["wrong"] * 2
+        assert all("summed over the batch where" in row.diagnosis for row in found.rows[2:])
+        assert ("its gradient is by finite differences" in found.summary) == said

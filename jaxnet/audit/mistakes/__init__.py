@@ -37,9 +37,11 @@ def tiers(case: Case, factors: Factors) -> Iterator[Tier]:
     if case.rows * sum(true.size for true in case.true) <= (_MOST_MEASURED if measured else MOST):
         yield unsummed(case)
     yield terms(case)
+    # What is not compiled is not searched.
+    searched = not measured and not (isinstance(case.loss, NumPyLoss) and case.loss.is_long)
     if layers := case.chain:
         yield from signals(case, layers, factors)
-    elif not measured:
+    elif searched:
         yield in_program(case)
-    if not measured:
+    if searched:
         yield elsewhere(case)
