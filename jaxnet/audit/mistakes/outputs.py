@@ -135,7 +135,13 @@ def rules(last: Last) -> tuple[Rule, ...]:
     """Give the wrong signals at this output layer, unscaled."""
     name, loss = last.output.activation, last.output.loss
     mixed = f"{name} and {loss} mixed up: " if last.crossed else ""
-    return (*_derivatives(name, mixed), *_outputs(name, mixed), *_targets(mixed), *_parts())
+    return (
+        *_derivatives(name, mixed),
+        *_other_derivatives(name, mixed),
+        *_outputs(name, mixed),
+        *_targets(mixed),
+        *_parts(),
+    )
 
 
 def _derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
@@ -177,6 +183,11 @@ def _derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
             f"{name}'(z{{k}})",
             _slope,
         ),
+    )
+
+
+def _other_derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
+    return (
         Rule(
             "the hidden activation's derivative applied at the linear output"
             if name == "identity"
