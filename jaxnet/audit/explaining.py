@@ -105,7 +105,9 @@ def explain(case: Case, wrong: Iterable[int]) -> Readings:
     with jax.enable_x64(True), np.errstate(all="ignore"):
         factors = _factors(_counts(case), case.rows)
         constants = _constants(case, left)
-        for tier in mistakes.tiers(case, [(factor.number, factor.text) for factor in factors]):
+        for tier in mistakes.tiers(
+            case, [(float(factor.number), factor.text) for factor in factors]
+        ):
             fits = {i: _fits(case.leaves[i], tier.get(i, []), factors) for i in left}
             readings |= {i: fit for i, fit in _borne_out(case, tier, fits, factors).items() if fit}
             # Of one example a mistake in the signal of one unit is a constant as well.

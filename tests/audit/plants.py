@@ -6,7 +6,8 @@ ordinary backpropagation over a batch, `x [N, I]` and `W [O, I]`, in which one s
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -148,9 +149,9 @@ class Wrong(NamedTuple):
 
     output: Callable | None = None
     back: Callable | None = None
-    hidden: dict = {}
-    weight: dict = {}
-    bias: dict = {}
+    hidden: Mapping = MappingProxyType({})
+    weight: Mapping = MappingProxyType({})
+    bias: Mapping = MappingProxyType({})
     step: float = 0.0
 
     def and_then(self, other):
@@ -165,7 +166,10 @@ class Wrong(NamedTuple):
         )
 
 
-def backward(net, wrong=Wrong()):
+NOTHING = Wrong()
+
+
+def backward(net, wrong=NOTHING):
     """The gradients `[[W, b], ...]`, means over the batch, with steps replaced."""
     return penalised(net, data_term(net, wrong))
 
@@ -700,7 +704,7 @@ BIAS = [
 ]
 
 BATCH = [
-    both("last example alone", f"example|half", lambda random, n: (np.arange(n) == n - 1) * 1.0),
+    both("last example alone", "example|half", lambda random, n: (np.arange(n) == n - 1) * 1.0),
     both(
         "any example alone",
         "example|half",
@@ -786,14 +790,14 @@ WHOLE = [
     ),
     after(
         "L2 in the gradient alone",
-        "L2",
+        "L2|regulariser",
         lambda random, net, grads: [
             [g + 0.01 * p, b] for (p, _), (g, b) in zip(net.params, grads, strict=True)
         ],
     ),
     after(
         "L2 in one layer",
-        "L2",
+        "L2|regulariser",
         lambda random, net, grads: _one_layer(random, net, grads, lambda p, g: g + 0.1 * p),
     ),
     after(
@@ -810,10 +814,10 @@ def penalty(name, words, data=1.0, weight=1.0, bias=0.0):
     """The data's term and the regulariser's in other shares; a number or a function of N."""
 
     def make(random, net):
-        if not net.penalty or (callable(data) or callable(weight)) and len(net.x) < 2:
+        if not net.penalty or ((callable(data) or callable(weight)) and len(net.x) < 2):
             return None
         many, share = (f(len(net.x)) if callable(f) else f for f in (data, weight))
-        grads = [[many * leaf for leaf in pair] for pair in data_term(net, Wrong())]
+        grads = [[many * leaf for leaf in pair] for pair in data_term(net, NOTHING)]
         return lambda _: penalised(net, grads, share, bias)
 
     return Family(f"penalty: {name}", words, make)
@@ -841,7 +845,7 @@ FAMILIES = [*PENALTY, *OUTPUT, *HIDDEN, *WEIGHT, *BIAS, *BATCH, *WHOLE]
 
 
 class Plant(NamedTuple):
-    """A wrong gradient `[[W, b], ...]` of a network, and by leaf the words its causes must match."""
+    """A wrong gradient `[[W, b], ...]`, and by leaf the words that its causes must match."""
 
     name: str
     grads: list
@@ -867,7 +871,7 @@ def plants(random, net):
 
 def pairs(random, net, count):
     """Two mistakes at once, drawn from different steps or the same."""
-    makers = [family for family in (*OUTPUT, *HIDDEN, *WEIGHT, *BIAS)]
+    makers = [*OUTPUT, *HIDDEN[:-1], *WEIGHT, *BIAS]
     true = backward(net)
     for _ in range(count):
         first, second = (makers[k] for k in random.choice(len(makers), 2, replace=False))
@@ -882,7 +886,7 @@ def pairs(random, net, count):
 
 
 def _plant(name, grads, true, alone):
-    """A plant of each cause alone, with the words that each leaf must match; None if none is wrong."""
+    """A plant, with the words that each leaf must match; None where nothing is wrong."""
     flat = [leaf for pair in grads for leaf in pair]
     if not all(np.isfinite(leaf).all() for leaf in flat):
         return None

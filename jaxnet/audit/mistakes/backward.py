@@ -77,6 +77,7 @@ def _same(these: Gradient, those: Gradient) -> bool:
 def step_of(at: Hidden) -> Step:
     """Prepare all steps to a hidden layer."""
     sent, right = "dz{n} @ {W}", "dz{k} = ({sent}) * f{k}'(z{k})"
+    right += " * mask" * (at.here.mask is not None)
 
     def edit(rule: Rule, formula: str) -> Edit:
         wrong, good = (

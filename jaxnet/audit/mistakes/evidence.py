@@ -83,8 +83,9 @@ def claim_of(leaf: Leaf, chain: Chain, index: int, true: Gradient) -> Claim:
     """See a claimed leaf as the gradient of its parameter, whose true one is given as [O, I]."""
     layer = chain.layers[chain.leaf(index)]
     claimed = leaf.claimed
-    if claimed.shape == leaf.true.shape:
-        claimed = claimed - chain.rest.get(index, 0.0)
+    rest = np.asarray(chain.rest.get(index, np.zeros(leaf.true.shape)))
+    if claimed.shape in (rest.shape, rest.T.shape):
+        claimed = claimed - (rest if claimed.shape == rest.shape else rest.T)
     if index == layer.weight_leaf and claimed.size == layer.weight.size and claimed.ndim != 2:
         claimed = claimed.reshape(layer.weight.T.shape if layer.transposed else layer.weight.shape)
     forms = [claimed]

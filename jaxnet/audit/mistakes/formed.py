@@ -60,8 +60,11 @@ def _sum_of_rest(gradient: Gradient) -> Gradient:
 
 def weights(forming: Forming) -> tuple[Rule, ...]:
     """Give the wrong ways to form a weight's gradient."""
+    return (*_of_other_inputs(forming), *_of_other_layers(forming), *_of_no_product(forming))
+
+
+def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
     layer, layers = forming.layer, forming.chain.layers
-    others = [k for k in range(len(layers)) if k != layer - 1]
     return (
         Rule(
             "formed with the pre-activations of the layer before, not their activations",
@@ -77,17 +80,6 @@ def weights(forming: Forming) -> tuple[Rule, ...]:
             "formed with the network's inputs, not the layer's own",
             "dz{k}.T @ x",
             lambda at: at.with_inputs(layers[0].x if layer else None),
-        ),
-        *(
-            Rule(
-                "formed with the layer's own outputs, not its inputs"
-                if k == layer
-                else f"formed with the outputs of layer {k + 1}, not the layer's inputs",
-                f"dz{{k}}.T @ h{k + 1}",
-                lambda at, k=k: at.with_inputs(layers[k].h),
-            )
-            for k in others
-            if k + 1 < len(layers)
         ),
         Rule(
             "formed with the layer's own pre-activations, not its inputs",
@@ -119,6 +111,32 @@ def weights(forming: Forming) -> tuple[Rule, ...]:
             "dz{k}.T @ {x}**2",
             lambda at: at.with_inputs(at.here.x**2),
         ),
+    )
+
+
+def _of_other_layers(forming: Forming) -> tuple[Rule, ...]:
+    layer, layers = forming.layer, forming.chain.layers
+    others = [k for k in range(len(layers)) if k != layer - 1]
+    return (
+        *(
+            Rule(
+                "formed with the layer's own outputs, not its inputs"
+                if k == layer
+                else f"formed with the outputs of layer {k + 1}, not the layer's inputs",
+                f"dz{{k}}.T @ h{k + 1}",
+                lambda at, k=k: at.with_inputs(layers[k].h),
+            )
+            for k in others
+            if k + 1 < len(layers)
+        ),
+        *_of_other_signals(
+            forming, lambda delta: (delta.T @ forming.here.x)[None], "dz{}.T @ {{x}}"
+        ),
+    )
+
+
+def _of_no_product(forming: Forming) -> tuple[Rule, ...]:
+    return (
         Rule(
             "formed without the layer's inputs",
             "sum(dz{k}, 0)[:, None]",
@@ -148,9 +166,6 @@ def weights(forming: Forming) -> tuple[Rule, ...]:
             "formed of the layer's inputs alone, without the error signal",
             "sum({x}, 0)",
             lambda at: np.broadcast_to(at.here.x.sum(0), (1, *at.here.weight.shape)),
-        ),
-        *_of_other_signals(
-            forming, lambda delta: (delta.T @ forming.here.x)[None], "dz{}.T @ {{x}}"
         ),
         Rule(
             "summed over its entries, one number for all",

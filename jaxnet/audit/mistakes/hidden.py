@@ -88,7 +88,7 @@ def _unmasked(at: Hidden, mask: Callable[[Gradient], Gradient]) -> Gradient:
 
 MASKS = (
     Rule(
-        "the mask of dropout left out, without its scale",
+        "dropout left out on the way back",
         "f{k}'(z{k})",
         lambda at: _unmasked(at, np.ones_like),
     ),
@@ -244,6 +244,10 @@ def _of_output(sent: Sent) -> Gradient:
 
 def sending(at: Hidden) -> tuple[Rule, ...]:
     """Give what may come back in place of `dz2 @ W2`."""
+    return (*_through_others(at), *_through_changed(at), *_other_signals(at))
+
+
+def _through_others(at: Hidden) -> tuple[Rule, ...]:
     others = [k for k in range(len(at.chain.layers)) if k != at.layer + 1]
     return (
         Rule(
@@ -269,6 +273,11 @@ def sending(at: Hidden) -> tuple[Rule, ...]:
             )
             for k in others
         ),
+    )
+
+
+def _through_changed(at: Hidden) -> tuple[Rule, ...]:
+    return (
         Rule(
             "sent back through the gradient of the weight, not the weight", "dz{n} @ d{W}", _claim
         ),
@@ -285,6 +294,11 @@ def sending(at: Hidden) -> tuple[Rule, ...]:
             "dz{n} @ abs({W})",
             lambda sent: sent.delta @ np.abs(sent.at.after.weight),
         ),
+    )
+
+
+def _other_signals(at: Hidden) -> tuple[Rule, ...]:
+    return (
         Rule(
             "a layer skipped: the signal of the layer after the next",
             f"dz{at.layer + 3} @ W{at.layer + 3}",

@@ -141,7 +141,7 @@ def rules(last: Last) -> tuple[Rule, ...]:
         for rule in (*_outputs(name, mixed), *_targets(mixed))
         if (delta := made(rule, last, last.z.shape)) is not None and _apart(delta, last.error)
     ]
-    return (*_derivatives(name, mixed), *others, *_parts())
+    return (*_derivatives(name, mixed), *_other_derivatives(name, mixed), *others, *_parts())
 
 
 def _apart(these: Gradient, those: Gradient) -> bool:
@@ -197,6 +197,11 @@ def _derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
             f"{name}'(z{{k}})",
             _slope,
         ),
+    )
+
+
+def _other_derivatives(name: str, mixed: str) -> tuple[Rule, ...]:
+    return (
         Rule(
             "the hidden activation's derivative applied at the linear output"
             if name == "identity"

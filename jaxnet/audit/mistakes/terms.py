@@ -19,8 +19,11 @@ def terms(case: Case) -> Tier:
     for index, (leaf, param) in enumerate(zip(case.leaves, params, strict=True)):
         if leaf.claimed.shape == leaf.true.shape:
             rest = np.asarray(case.chain.rest.get(index, 0.0) if case.chain else 0.0)
-            known = _shared(case, leaf, rest) if rest.any() else _added(case, leaf, param)
-            tier[index] = [*known, *_several(case, leaf, rest, param)]
+            tier[index] = [
+                *(_shared(case, leaf, rest) if rest.any() else ()),
+                *_added(case, leaf, param, rest),
+                *_several(case, leaf, rest, param),
+            ]
     return tier
 
 
@@ -82,7 +85,7 @@ def _share(share: float, rows: int) -> tuple[str, bool]:
     return f"times {share:.4g}", False
 
 
-def _added(case: Case, leaf: Leaf, param: Gradient) -> Iterator[Mistake]:
+def _added(case: Case, leaf: Leaf, param: Gradient, rest: Gradient) -> Iterator[Mistake]:
     """An L2 or L1 term, or a constant: what is left over is a multiple of it."""
     sizes = np.abs(param)
     known = case.chain is not None
@@ -91,6 +94,8 @@ def _added(case: Case, leaf: Leaf, param: Gradient) -> Iterator[Mistake]:
     if np.ptp(sizes) > 1e-6 * sizes.max(initial=0):
         kinds += [("L2", param, " the parameter"), ("L1", np.sign(param), " its sign")]
     for name, term, of in kinds:
+        if rest.any() and _is_multiple(rest, term):
+            continue
         strength = multiple(leaf.claimed - leaf.true, term)
         by = f"{abs(strength):.4g} times{of}" if of else f"{strength:.4g}"
         if not of:
@@ -102,6 +107,11 @@ def _added(case: Case, leaf: Leaf, param: Gradient) -> Iterator[Mistake]:
             how = "missing or too weak" if strength < 0 else "counted twice or too strong"
             text = f"{name} regulariser {how} (by {by})"
         yield Mistake(text, leaf.true + strength * term, fitted=True)
+
+
+def _is_multiple(total: Gradient, term: Gradient) -> bool:
+    left = total - multiple(total, term) * term
+    return bool(np.linalg.norm(left) < _APART * np.linalg.norm(total))
 
 
 def multiple(total: Gradient, term: Gradient) -> float:
