@@ -42,33 +42,30 @@ def _shared(case: Case, leaf: Leaf, rest: Gradient) -> Iterator[Mistake]:
 def _several(case: Case, leaf: Leaf, rest: Gradient, param: Gradient) -> Iterator[Mistake]:
     """Terms of which more than one is got wrong, or one and something added."""
     parts = {"the data's term": leaf.true - rest}
-    more = {"": rest, "a constant added to every entry, {:.4g}": np.ones_like(param)}
+    added = {"": None, "a constant added to every entry, {:.4g}": np.ones_like(param)}
     if rest.any():
         parts["the regulariser's term"] = rest
     else:
-        more["{:.4g} times the parameter added"] = param
-    for words, term in more.items():
-        columns = np.stack([each.ravel() for each in (*parts.values(), *([term] * bool(words)))], 1)
-        shares, _, rank, _ = np.linalg.lstsq(columns, leaf.claimed.ravel(), rcond=None)
-        told = [
-            (name, *_share(share, case.rows)) for name, share in zip(parts, shares, strict=False)
-        ]
-        said = [
-            f"{name} {how}"
-            for (name, how, _), share in zip(told, shares, strict=False)
-            if _off(share)
-        ]
-        said += [words.format(shares[-1])] * bool(words)
+        added["{:.4g} times the parameter added"] = param
+    for words, term in added.items():
+        every = [*parts.values()] if term is None else [*parts.values(), term]
+        columns = np.stack([each.ravel() for each in every], 1)
+        fit, _, rank, _ = np.linalg.lstsq(columns, leaf.claimed.ravel(), rcond=None)
+        shares = dict(zip(parts, fit.tolist(), strict=False))
+        told = {name: _share(each, case.rows) for name, each in shares.items() if _off(each)}
+        said = [f"{name} {how}" for name, (how, _) in told.items()]
+        said += [words.format(fit[-1])] * (term is not None)
         # The data's part times a number without a name is another mistake, and so is none of it.
-        data = not _off(shares[0]) or (told[0][2] and abs(shares[0]) > _APART)
-        if rank == columns.shape[1] and len(said) > 1 and data:
-            wrong = (columns @ shares).reshape(leaf.true.shape)
-            fitted = bool(words) or not all(named for *_, named in told)
-            yield Mistake("; ".join(said), np.asarray(wrong), fitted=fitted)
+        name, share = next(iter(shares.items()))
+        data = name not in told or (told[name][1] and abs(share) > _APART)
+        if rank == len(every) and len(said) > 1 and data:
+            wrong = np.asarray((columns @ fit).reshape(leaf.true.shape))
+            fitted = term is not None or not all(named for _, named in told.values())
+            yield Mistake("; ".join(said), wrong, fitted=fitted)
 
 
 def _off(share: float) -> bool:
-    return abs(share - 1) >= _APART
+    return bool(abs(share - 1) >= _APART)
 
 
 def _share(share: float, rows: int) -> tuple[str, bool]:
