@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
-from jaxnet.audit.mistakes.leaves import MOST, misplaced, unsummed
+from jaxnet.audit.mistakes.leaves import MOST, counted, misplaced, unsummed
 from jaxnet.audit.mistakes.program import in_program
 from jaxnet.audit.mistakes.signals import signals
 from jaxnet.audit.mistakes.steps import clips, steps
@@ -36,6 +36,7 @@ def tiers(case: Case, factors: Factors) -> Iterator[Tier]:
     measured = isinstance(case.loss, NumPyLoss) and not case.loss.program
     if case.rows * sum(true.size for true in case.true) <= (_MOST_MEASURED if measured else MOST):
         yield unsummed(case)
+    yield counted(case)
     yield terms(case)
     # What is not compiled is not searched.
     searched = not measured and not (isinstance(case.loss, NumPyLoss) and case.loss.is_long)

@@ -16,6 +16,8 @@ from jaxnet.audit.chain import Gradient
 
 # Per-example gradients of more numbers than this are not formed.
 MOST = 2**24
+# Counts of rows that are told.
+_SHOWN = 6
 
 
 def unsummed(case: Case) -> Tier:
@@ -67,6 +69,24 @@ def _per_example(case: Case) -> list[Gradient]:
     totals = [np.asarray(leaf.sum(0)) for leaf in each]
     adds_up = any(close(totals, case.true, scale) for scale in (1.0, float(case.rows)))
     return each if adds_up else []
+
+
+def counted(case: Case) -> Tier:
+    """Rows that are each divided by a number of their own, as by the count of their examples."""
+    tier: Tier = {}
+    for index, leaf in enumerate(case.leaves if reduction(case) == "mean" else ()):
+        if leaf.claimed.shape != leaf.true.shape or leaf.true.ndim != 2:
+            continue
+        square = np.einsum("ki,ki->k", leaf.claimed, leaf.claimed)
+        counts = case.rows * np.einsum("ki,ki->k", leaf.true, leaf.claimed) / square
+        whole = np.clip(np.round(counts), 1, 2 * case.rows)
+        used = square > 0
+        if np.allclose(counts[used], whole[used], rtol=1e-6) and np.ptp(whole[used]) > 0:
+            wrong = case.rows * leaf.true / np.where(used, whole, 1.0)[:, None]
+            numbers = ", ".join(f"{each:.0f}" for each in whole[used][:_SHOWN])
+            text = f"each row divided by a number of its own, {numbers}, not by the batch size"
+            tier[index] = [Mistake(text, wrong, fitted=True)]
+    return tier
 
 
 def misplaced(case: Case) -> Tier:

@@ -31,7 +31,9 @@ _LONGEST = 4
 # How far a claim may be off a mistake's gradient, relative to its norm, to count for it.
 _NEAR = 1e-3
 
-Kind = Literal["straight", "output", "constants", "cut", "averaged", "transposed"]
+Kind = Literal[
+    "straight", "output", "constants", "cut", "averaged", "transposed", "unscaled", "once"
+]
 
 
 class _Edit(NamedTuple):
@@ -157,6 +159,12 @@ class _Reader:
         square = ((at, side) for at, step in steps for side in (0, 1) if self._square(step, side))
         for places in self._grouped(square, self._used_by):
             yield _Edit("transposed", places)
+        scaled = ((at, side) for at, step in steps for side in (0, 1) if self._scales(step, side))
+        for places in self._grouped(scaled, self._used_by):
+            yield _Edit("unscaled", places)
+        drawn = ((at, 0) for at, step in steps if self._draws(step))
+        for places in self._grouped(drawn, self._used_by):
+            yield _Edit("once", places)
         for length in range(2, _LONGEST + 1):
             spans = (
                 (each[first][0], each[first + length - 1][1])
@@ -264,6 +272,20 @@ class _Reader:
         given, taken = (int(np.prod(shape)) for shape in shapes)
         return given // max(taken, 1)
 
+    def _scales(self, step: Step, side: int) -> bool:
+        """Tell whether a step multiplies one of its inputs by another that parameters make."""
+        shapes = {self.program.shapes[each] for each in (*step.inputs, *step.outputs)}
+        return (
+            step.name == "mul" and len(shapes) == 1 and all(e in self.moving for e in step.inputs)
+        )
+
+    def _draws(self, step: Step) -> bool:
+        """Tell whether a step takes rows of an array, one for each number of a list."""
+        if step.name != "gather" or step.inputs[0] not in self.moving:
+            return False
+        drawn, given = (self.program.shapes[each] for each in (step.inputs[1], step.outputs[0]))
+        return len(drawn) == 2 and drawn[1] == 1 and given[:1] == drawn[:1]
+
     def _square(self, step: Step, side: int) -> bool:
         axes = jaxprs.product(step.equation)
         if axes is None or axes.shared[0] or step.inputs[1 - side] not in self.moving:
@@ -335,10 +357,20 @@ def _weakened(array: Any, made: list[tuple[_Edit, Array]], shape: tuple[int, ...
 def _turned(
     step: Step, taken: list[Any], sides: list[list[tuple[_Edit, Array]]]
 ) -> Iterator[Array]:
-    """Give what turns a product's way back into one through the transposed matrix; 0 in value."""
+    """Give what has another way back, 0 in value.
+
+    Through the transposed matrix, without the other factor, or through the last of equal rows.
+    """
     for side, made in enumerate(sides):
         for edit, share in made:
-            if edit.kind == "transposed":
+            if edit.kind == "unscaled":
+                yield share * _slight(taken[side])
+            elif edit.kind == "once":
+                rows = jaxprs.bind(step.equation, taken)[0]
+                again = jnp.triu(taken[1] == taken[1].T, 1).any(1)
+                kept = 1.0 - again.reshape(-1, *[1] * (rows.ndim - 1))
+                yield share * kept * _slight(rows)
+            elif edit.kind == "transposed":
                 matrix = _held(taken[side])
                 products = []
                 for each in (matrix.T, matrix):
@@ -432,6 +464,8 @@ class _Words:
             "constants": f"what {name} takes together treated as a constant{where}",
             "cut": f"the path through {name} left out{where}",
             "averaged": f"averaged over copies whose gradients add up{where}",
+            "unscaled": f"the other factor of {name} left out{where}",
+            "once": f"what is drawn several times counted once{where}",
             "transposed": f"sent back through the transposed {self.leaves.get(start, 'matrix')}"
             f"{where}",
         }[edit.kind]
