@@ -159,7 +159,12 @@ class _Reader:
         square = ((at, side) for at, step in steps for side in (0, 1) if self._square(step, side))
         for places in self._grouped(square, self._used_by):
             yield _Edit("transposed", places)
-        scaled = ((at, side) for at, step in steps for side in (0, 1) if self._scales(step, side))
+        scaled = (
+            (at, side)
+            for at, step in steps
+            for side in range(len(step.inputs))
+            if self._scales(step, side)
+        )
         for places in self._grouped(scaled, self._used_by):
             yield _Edit("unscaled", places)
         drawn = ((at, 0) for at, step in steps if self._draws(step))
@@ -274,10 +279,8 @@ class _Reader:
 
     def _scales(self, step: Step, side: int) -> bool:
         """Tell whether a step multiplies one of its inputs by another that parameters make."""
-        shapes = {self.program.shapes[each] for each in (*step.inputs, *step.outputs)}
-        return (
-            step.name == "mul" and len(shapes) == 1 and all(e in self.moving for e in step.inputs)
-        )
+        alike = self.program.shapes[step.inputs[side]] == self.program.shapes[step.outputs[0]]
+        return step.name == "mul" and alike and all(each in self.moving for each in step.inputs)
 
     def _draws(self, step: Step) -> bool:
         """Tell whether a step takes rows of an array, one for each number of a list."""
