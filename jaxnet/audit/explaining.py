@@ -255,7 +255,8 @@ def _explains_all(case: Case, tier: Tier, reason: str, factors: list[Factor]) ->
                 continue
             if _relations(leaf, mistake, factors):
                 # A gradient that only changed its length is no evidence: any number would fit.
-                evidence += 0 if _parallel(mistake.gradient, leaf.true) else leaf.claimed.size
+                gradient = np.asarray(mistake.gradient)
+                evidence += 0 if _parallel(gradient, leaf.true) else leaf.claimed.size
             elif leaf.error <= leaf.rounding or can_be_explained(leaf):
                 return False
     return evidence >= _FITTED
@@ -263,7 +264,7 @@ def _explains_all(case: Case, tier: Tier, reason: str, factors: list[Factor]) ->
 
 def _changes(leaf: Leaf, mistake: Mistake) -> bool:
     """Whether a mistake gives another gradient than the true one, to what rounding lets see."""
-    gradient = mistake.gradient
+    gradient = np.asarray(mistake.gradient)
     if gradient.shape != leaf.true.shape:
         return True
     apart = np.linalg.norm(gradient - leaf.true)

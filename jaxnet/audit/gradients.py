@@ -292,10 +292,12 @@ def _judge_by_themselves(case: Case, outcomes: list[finite.Outcome]) -> dict[int
 
 def _judge_wrong(case: Case, leaf: Leaf, readings: list[Reading]) -> _Judgement:
     if readings:
-        size = any(each.factor.of_rows for each in readings) and len(readings) > 1
-        ask = "; a batch of another size tells" if size else ""
         said = ", or ".join(each.text for each in readings)
-        return _Judgement("wrong", said + ask, any(each.mistake.signal for each in readings))
+        if len(readings) > 1 and any(each.factor.of_rows for each in readings):
+            said += "; a batch of another size tells"
+        elif len(readings) > 1 and case.rows == 1:
+            said += "; one example cannot tell which"
+        return _Judgement("wrong", said, any(each.mistake.signal for each in readings))
     verdict: Verdict = "undecided" if _is_float32(case, leaf) else "wrong"
     return _Judgement(verdict, _unexplained(case, leaf))
 

@@ -19,9 +19,9 @@ SETTING = ([3, 5, 4, 3], 7, "tanh", "softmax")
 @pytest.fixture
 def audit(x64):
     """Wrong in several ways, right in one leaf."""
-    loss, params, batch, (layers, x, y) = draw(SETTING, 0)
+    loss, params, batch, (twin, x, y) = draw(SETTING, 0)
     mistake = {"mistake": "derivative missing", "layers": {0}}
-    grads = oracles.backward(layers, x, y, "softmax", "tanh", **mistake)
+    grads = oracles.backward(twin, x, y, "softmax", "tanh", **mistake)
     grads[1][0] = grads[1][0] + np.eye(4, 5)
     grads[2] = [7 * grads[2][0], -grads[2][1]]
     return gradients.audit(loss, params, batch, layers_of(grads))
@@ -85,8 +85,8 @@ def signals(chain):
 def test_formulas_give_the_claimed_and_the_true_gradient(x64, kind):
     """Every factor with a formula, as it is and transposed, in every leaf."""
     sizes, rows, activation, _ = SETTING
-    loss, params, batch, (layers, x, y) = draw((sizes, rows, activation, kind), 0)
-    true = list(itertools.chain.from_iterable(oracles.backward(layers, x, y, kind, activation)))
+    loss, params, batch, (twin, x, y) = draw((sizes, rows, activation, kind), 0)
+    true = list(itertools.chain.from_iterable(oracles.backward(twin, x, y, kind, activation)))
     leaves = [case.Leaf(str(at), leaf, leaf, 0.0) for at, leaf in enumerate(true)]
     known = case.Case(loss, params, batch, leaves, rows, np.dtype(np.float64))
     found = chain.of_case(known)
@@ -106,12 +106,12 @@ def test_formulas_give_the_claimed_and_the_true_gradient(x64, kind):
 
 
 def test_formulas_take_the_users_own_names(x64):
-    loss, params, batch, (layers, x, y) = draw(SETTING, 0)
+    loss, params, batch, (twin, x, y) = draw(SETTING, 0)
     del params
-    true = list(itertools.chain.from_iterable(oracles.backward(layers, x, y, "softmax", "tanh")))
+    true = list(itertools.chain.from_iterable(oracles.backward(twin, x, y, "softmax", "tanh")))
     names = ["['W0']", "['b0']", ".hidden", "['bias']", "['W2']", "[5]"]
     leaves = [case.Leaf(*each, 0.0) for each in zip(names, true, true, strict=True)]
-    ours = layers_of(layers)
+    ours = layers_of(twin)
     known = case.Case(loss, ours, batch, leaves, len(x), np.dtype(np.float64))
     found = chain.of_case(known)
     mistake = case.Mistake("named", true[0], wrong="dz2 = dz3 @ W3 * b1", right="W1 dW2 db2 b3")
