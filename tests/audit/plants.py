@@ -228,12 +228,12 @@ class Family(NamedTuple):
     make: Callable
 
 
-def outputs(name, words, signal, losses=tuple(LOSSES), least=1):
-    """The output layer's signal replaced."""
+def outputs(name, words, signal, losses=tuple(LOSSES), least=1, depth=1):
+    """The output layer's signal replaced, where there are so many outputs and layers."""
 
     def make(random, net):
         factor = FACTORS.get(net.loss, lambda o: 1.0)(net.sizes[-1])
-        if net.loss in losses and net.sizes[-1] >= least:
+        if net.loss in losses and net.sizes[-1] >= least and len(net.params) >= depth:
             return Wrong(output=lambda net, at: factor * signal(net, at))
         return None
 
@@ -387,6 +387,7 @@ OUTPUT = [
         "hidden activation's derivative|'s derivative, of an output",
         lambda net, at: (at.p - net.y) * at.slope(at.z[-1]),
         LINEAR,
+        depth=2,
     ),
     outputs(
         "tanh formula at a linear output",
