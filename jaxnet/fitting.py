@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, PyTree
 
 from jaxnet import batches, optimizers, streams, training
-from jaxnet._guards import checks, divergence, verify
+from jaxnet._guards import checks, divergence, notebook, verify
 from jaxnet._guards.defaults import SEED
 from jaxnet.errors import InputError
 from jaxnet.losses import Loss, Rule
@@ -70,6 +70,9 @@ class Fit(NamedTuple):
     def params(self) -> PyTree:
         """The best parameters: of the lowest validation loss, or the last without validation."""
         return self.progress.best_params
+
+    def _repr_html_(self) -> str:
+        return notebook.history(self.history, f"{self.outcome}. {self.message}")
 
 
 def begin(
@@ -185,11 +188,10 @@ class _Layout(NamedTuple):
 
     def parts(self, rows: Any) -> list[tuple[int, Any]]:
         """Cut rows into parts of equal batches, each after its first step: shape [T, B]."""
-        whole = len(rows) // self.batch_size
-        cut = whole * self.batch_size
-        parts = [(0, rows[:cut].reshape(whole, self.batch_size))]
+        cut = len(rows) - len(rows) % self.batch_size
+        parts = [(0, rows[:cut].reshape(-1, self.batch_size))]
         if cut < len(rows) and not self.drop_last:
-            parts.append((whole, rows[cut:][None]))
+            parts.append((cut // self.batch_size, rows[cut:][None]))
         return parts
 
     def spread(self, batch: PyTree) -> PyTree:
@@ -248,8 +250,7 @@ class _Job:
         """Say whether a run goes on."""
         done, waited = now.progress.epoch, now.progress.epoch - now.progress.best_epoch
         if now.outcome == "running" and (done >= self.epochs or waited >= self.patience):
-            outcome = "stopped early" if waited >= self.patience else "finished"
-            return now._replace(outcome=outcome)
+            return now._replace(outcome="stopped early" if waited >= self.patience else "finished")
         return now
 
 

@@ -98,9 +98,24 @@ def data(tree: PyTree, name: str = "data") -> int:
                 f"{path(name, tree, index)}: expected {rows} rows, as {path(name, tree, 0)} has, "
                 f"got {len(leaf)}; give as many of each"
             )
+    finite(name, tree)
+    return rows
+
+
+def finite(name: str, tree: PyTree) -> None:
+    """Refuse data whose leaves are not finite arrays of numbers.
+
+    Raises:
+        InputError: not numbers; nothing in them, or a value that is not finite.
+    """
+    for index, leaf in enumerate(leaves(name, tree)):
+        if np.size(leaf) == 0:
+            raise InputError(
+                f"{path(name, tree, index)}: expected at least one row, got shape "
+                f"{list(leaf.shape)}"
+            )
         if leaf.dtype.kind not in "biu":
             _finite(name, tree, index, leaf)
-    return rows
 
 
 _MOST_EPOCHS = 2**31 - 1

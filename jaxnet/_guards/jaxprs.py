@@ -4,9 +4,11 @@ What JAX promises to nobody stands here: how a jaxpr is made, and what its opera
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from jax.extend import core
+import numpy as np
+from jax.extend import core, source_info_util
 
 Closed = core.ClosedJaxpr
 
@@ -83,6 +85,152 @@ def called(equation: Any) -> Any:
     if equation.primitive.name not in _CALLS:
         return None
     return equation.params.get("jaxpr") or equation.params["call_jaxpr"]
+
+
+def spoken(equation: Any) -> str:
+    """Give the name of an operation, or of the function that has a derivative of its own."""
+    name = equation.primitive.name
+    if not name.startswith("custom_"):
+        return name
+    inside = equation.params["call_jaxpr"]
+    source = getattr(inside, "jaxpr", inside).debug_info.func_src_info
+    return str(source).partition(" at ")[0]
+
+
+def holds(jaxpr: Any, names: frozenset[str]) -> bool:
+    """Tell whether an operation of these names is carried out in a jaxpr, however deep."""
+    return any(
+        equation.primitive.name in names
+        or any(holds(each, names) for each in core.jaxprs_in_params(equation.params))
+        for equation in jaxpr.eqns
+    )
+
+
+def opened(equation: Any, kept: Callable[[Any], bool]) -> tuple[Any, Sequence[Any]] | None:
+    """Give the open jaxpr that an equation calls and its constants; None where it calls none.
+
+    Args:
+        kept: tells of the jaxpr of a function with a derivative of its own whether it stays whole.
+    """
+    inside = _inside(equation) or called(equation)
+    if inside is None:
+        return None
+    consts = getattr(inside, "consts", ())
+    inside = getattr(inside, "jaxpr", inside)
+    own = equation.primitive.name.startswith("custom_")
+    return None if own and kept(inside) else (inside, consts)
+
+
+class Loop(NamedTuple):
+    """A loop of known length: its body `(shared, carry, scanned) -> (carry, stacked)`.
+
+    Attributes:
+        shared, carried: how many arrays of each kind the body takes.
+    """
+
+    body: Closed
+    places: Sequence[int]
+    shared: int
+    carried: int
+
+
+def loop(equation: Any) -> Loop | None:
+    """Read a loop of known length; None of any other operation."""
+    if equation.primitive.name != "scan":
+        return None
+    body, length = equation.params["jaxpr"], equation.params["length"]
+    carried = len(equation.outvars) - _longer(equation.outvars, body.jaxpr.outvars)
+    scanned = _longer(equation.invars, body.jaxpr.invars)
+    places = range(length)[:: -1 if equation.params["reverse"] else 1]
+    return Loop(body, places, len(equation.invars) - scanned - carried, carried)
+
+
+def _longer(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    """Count the arrays that a loop goes along: they have an axis more than its body's."""
+    pairs = zip(outside, inside, strict=True)
+    return sum(len(whole.aval.shape) > len(one.aval.shape) for whole, one in pairs)
+
+
+def move(equation: Any, array: np.ndarray) -> np.ndarray | None:
+    """Carry out an operation that only moves entries, on an array; None of any other."""
+    name, parameters = equation.primitive.name, equation.params
+    shape = equation.outvars[0].aval.shape
+    match name:
+        case "reshape" | "squeeze":
+            moved = array.reshape(shape)
+        case "transpose":
+            moved = array.transpose(parameters["permutation"])
+        case "broadcast_in_dim":
+            dimensions = parameters["broadcast_dimensions"]
+            kept = [1] * len(shape)
+            for axis, size in zip(dimensions, array.shape, strict=True):
+                kept[axis] = size
+            moved = np.broadcast_to(array.reshape(kept), shape)
+        case "rev":
+            moved = np.flip(array, parameters["dimensions"])
+        case "slice":
+            strides = parameters["strides"] or (1,) * array.ndim
+            ends = parameters["start_indices"], parameters["limit_indices"], strides
+            moved = array[tuple(slice(*limits) for limits in zip(*ends, strict=True))]
+        case "convert_element_type" | "copy" | "copy_p" | "optimization_barrier":
+            moved = array
+        case _:
+            return None
+    return moved
+
+
+Axes = tuple[int, ...]
+
+
+class Product(NamedTuple):
+    """The axes of a product of two arrays: by operand, those summed over, shared, and left."""
+
+    summed: tuple[Axes, Axes]
+    shared: tuple[Axes, Axes]
+    left: tuple[Axes, Axes]
+
+
+def product(equation: Any) -> Product | None:
+    """Read a product of arrays; None of any other operation."""
+    if equation.primitive.name != "dot_general":
+        return None
+    summed, shared = equation.params["dimension_numbers"]
+    sides = [(tuple(summed[side]), tuple(shared[side])) for side in (0, 1)]
+    first, second = (
+        tuple(axis for axis in range(len(operand.aval.shape)) if axis not in (*one, *other))
+        for operand, (one, other) in zip(equation.invars, sides, strict=True)
+    )
+    return Product((sides[0][0], sides[1][0]), (sides[0][1], sides[1][1]), (first, second))
+
+
+class Place(NamedTuple):
+    """Where an operation was written.
+
+    Attributes:
+        module: the modules of a library that it was called in, such as "Dense_0"; or empty.
+        line: the function and the line of a file of the user's, such as "forward (model.py:12)";
+            or empty.
+    """
+
+    module: str
+    line: str
+
+
+# Where stand-ins for NumPy's arrays are, and the frames looked through for what called them.
+_STAND_IN, _FRAMES = str(Path("audit", "tracing.py")), 8
+
+
+def place(equation: Any) -> Place:
+    """Give where an operation was written."""
+    frames = source_info_util.summarize(equation.source_info, _FRAMES).split("\n")[::-1]
+    # NumPy's functions are called on a user's behalf.
+    said = next((each for each in frames if _STAND_IN not in each), "")
+    where, _, function = said.partition(" (")
+    file, _, line = Path(where).name.partition(":")
+    if "site-packages" in said:
+        line = ""
+    written = f"{function.rstrip(')')} ({file}:{line.partition(':')[0]})" if line else ""
+    return Place(str(equation.source_info.name_stack), written)
 
 
 def count(jaxpr: Any) -> int:

@@ -192,24 +192,20 @@ def _cond(interpreter: _Interpreter, equation: Any, inputs: list[Any]) -> Any:
 
 
 def _scan(interpreter: _Interpreter, equation: Any, inputs: list[Any]) -> Any:
-    body, length = equation.params["jaxpr"], equation.params["length"]
+    found = jaxprs.loop(equation)
     extended = any(_is_extended(each.aval.dtype) for each in [*equation.invars, *equation.outvars])
-    if extended or not 0 < length * jaxprs.count(body.jaxpr) <= _STEPS:
+    if found is None or extended:
         return NotImplemented
-    carried = len(equation.outvars) - _longer(equation.outvars, body.jaxpr.outvars)
-    last = len(inputs) - _longer(equation.invars, body.jaxpr.invars)
-    shared, carry, scanned = inputs[: last - carried], inputs[last - carried : last], inputs[last:]
-    stacked: list[Any] = [None] * length
-    for at in range(length)[:: -1 if equation.params["reverse"] else 1]:
+    body, places, first, carried = found
+    if not 0 < len(places) * jaxprs.count(body.jaxpr) <= _STEPS:
+        return NotImplemented
+    last = first + carried
+    shared, carry, scanned = inputs[:first], inputs[first:last], inputs[last:]
+    stacked: list[Any] = [None] * len(places)
+    for at in places:
         results = interpreter.run(body, [*shared, *carry, *(each[at, ...] for each in scanned)])
         carry, stacked[at] = results[:carried], results[carried:]
     return [*carry, *map(np.stack, zip(*stacked, strict=True))]
-
-
-def _longer(outside: Sequence[Any], inside: Sequence[Any]) -> int:
-    """Count the arrays that a loop goes along: they have an axis more than its body's."""
-    pairs = zip(outside, inside, strict=True)
-    return sum(len(whole.aval.shape) > len(one.aval.shape) for whole, one in pairs)
 
 
 def _while(interpreter: _Interpreter, equation: Any, inputs: list[Any]) -> Any:

@@ -4,15 +4,16 @@ Shapes: N examples; a leaf is one parameter's gradient.
 """
 
 import functools
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64, PyTree
+from jaxtyping import Array, PyTree
 
 from jaxnet import losses
-
-Gradient = Float64[np.ndarray, "..."]
+from jaxnet.audit.chain import Chain, Gradient
 
 
 class Leaf(NamedTuple):
@@ -23,12 +24,14 @@ class Leaf(NamedTuple):
         claimed: the claimed gradient, of whatever shape.
         true: that by autodiff.
         rounding: the norm of the error that rounding may hide.
+        note: how another shape of the claim was read, in words; empty where it was not.
     """
 
     name: str
     claimed: Gradient
     true: Gradient
     rounding: float
+    note: str = ""
 
     @property
     def error(self) -> float:
@@ -43,6 +46,17 @@ class Leaf(NamedTuple):
         norm = float(np.linalg.norm(self.true))
         return self.rounding / norm if norm else np.inf if self.rounding else 0.0
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether the true gradient is zero, but for rounding."""
+        return float(np.linalg.norm(self.true)) <= self.rounding
+
+    @property
+    def noise(self) -> float:
+        """What rounding may hide, relative to the larger of the claimed and the true gradient."""
+        larger = max(float(np.linalg.norm(leaf)) for leaf in (self.claimed, self.true))
+        return self.rounding / larger if larger else 0.0
+
 
 class Case(NamedTuple):
     """What is known of an audited gradient, all in float64.
@@ -54,6 +68,8 @@ class Case(NamedTuple):
         leaves: the gradient, in the order of the pytree.
         rows: N.
         dtype: of the claim, the coarsest of its leaves.
+        axes: which of each leaf of the batch holds the examples; None where none does.
+        chain: of fully connected layers that the loss is; None where it is none.
     """
 
     loss: losses.Loss
@@ -62,6 +78,8 @@ class Case(NamedTuple):
     leaves: list[Leaf]
     rows: int
     dtype: np.dtype
+    axes: tuple[int | None, ...] = ()
+    chain: Chain | None = None
 
     @property
     def true(self) -> list[Gradient]:
@@ -86,31 +104,56 @@ class Mistake(NamedTuple):
         text: the mistake in words; empty for the true gradient.
         gradient: what it gives.
         signal: whether the error signal of a layer is wrong, and not only this leaf.
-        any_factor: whether a constant factor without a name is evidence too.
-        fitted: whether a number in it was fitted to the claim.
+        fitted: whether a number in it was fitted to the claim: every leaf that it changes must
+            then bear it out.
+        wrong, right: short formulas of what was done and what should have been, in the symbols
+            x, z1, h1, dz1, W2, b2, dW1, N; empty where there are none.
+        reason: what is to be mended, the same words in every leaf that the mistake reaches; the
+            text where empty.
     """
 
     text: str
     gradient: Gradient
     signal: bool = False
-    any_factor: bool = False
     fitted: bool = False
+    wrong: str = ""
+    right: str = ""
+    reason: str = ""
 
 
 Tier = dict[int, list[Mistake]]
 """Mistakes to compare, by leaf."""
 
+Factors = Sequence[tuple[float, str]]
+"""Numbers that a gradient may be off by, and what each means in words."""
+
 
 def reduction(case: Case) -> Literal["mean", "sum", "neither"]:
     """Tell whether a loss is a mean over its examples or a sum, by giving it each one twice."""
-    twice = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf]), case.batch)
-    doubled = _try_gradients(case, twice)
+    doubled = _try_gradients(case, take(case.batch, case.axes, [*range(case.rows)] * 2))
     if doubled is not None:
-        if close(doubled, case.true):
+        # Without what does not come of the examples, such as a penalty.
+        rest = case.chain.rest if case.chain else {}
+        once, twice = (
+            [np.asarray(each - rest.get(i, 0.0)) for i, each in enumerate(leaves)]
+            for leaves in (case.true, doubled)
+        )
+        if close(twice, once):
             return "mean"
-        if close(doubled, case.true, 2.0):
+        if close(twice, once, 2.0):
             return "sum"
     return "neither"
+
+
+def take(batch: PyTree, axes: Sequence[int | None], rows: Sequence[int] | np.ndarray) -> PyTree:
+    """Give these examples of a batch, whose leaves hold them along the given axes."""
+
+    def taken(leaf: Any, axis: int | None) -> Any:
+        library = jnp if isinstance(leaf, jax.Array) else np
+        return leaf if axis is None else library.take(leaf, np.asarray(rows), axis)
+
+    leaves, tree = jax.tree.flatten(batch)
+    return jax.tree.unflatten(tree, map(taken, leaves, axes))
 
 
 def _try_gradients(case: Case, batch: PyTree) -> list[Gradient] | None:

@@ -4,28 +4,30 @@ Shapes: N examples, I inputs and O outputs of a layer.
 """
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float64
 
-from jaxnet import losses, network
-from jaxnet.audit.case import Case, Gradient
+from jaxnet import network
+
+Gradient = Float64[np.ndarray, "..."]
 
 
 class Dense(NamedTuple):
-    """One layer, `h = activation(z)` of `z = x @ weight.T + bias`, as it was computed.
+    """One layer, `h = activation(z) * mask` of `z = x @ weight.T + bias`, as it was computed.
 
     Attributes:
         weight: shape [O, I]. bias: shape [O]; None where there is none.
-        activation: of arrays of any shape, element by element; of the last layer none is known.
+        activation: of arrays of any shape, element by element; that of the last layer is the
+            one before it, where there is one: what follows it is its `Output`.
         x: shape [N, I]. z, h: shape [N, O].
         weight_leaf, bias_leaf: where they are among the leaves of params.
         transposed: whether the leaf holds the weight as [I, O].
+        mask: shape [N, O], that of dropout, what h is times; None where there is none.
     """
 
     weight: Gradient
@@ -37,11 +39,39 @@ class Dense(NamedTuple):
     weight_leaf: int
     bias_leaf: int | None
     transposed: bool = False
+    mask: Gradient | None = None
 
     @property
     def slope(self) -> Gradient:
-        """The derivative of the activation at z, [N, O]."""
-        return slope_of(self.activation, self.z)
+        """The derivative of h in z, [N, O]."""
+        slope = slope_of(self.activation, self.z)
+        return slope if self.mask is None else slope * self.mask
+
+
+class Output(NamedTuple):
+    """What a loss does with the last layer's z: `p = g(z)`, and a loss of p and the targets.
+
+    The textbook error signals in z, `p - y` of the two cross-entropies and `(p - y) g'(z)` of
+    the squared error, times the scale are the chain's delta.
+
+    Attributes:
+        activation: g by name, such as "softmax". loss: of p, by name.
+        y: the targets, [N, O], labels as one-hot. p: [N, O].
+        scale: of the signals, such as 2 / (N O) for a mean of squares.
+    """
+
+    activation: str
+    loss: Literal[
+        "cross-entropy",
+        "binary cross-entropy",
+        "squared error",
+        "absolute error",
+        "Huber loss",
+        "log-cosh",
+    ]
+    y: Gradient
+    p: Gradient
+    scale: float
 
 
 class Chain(NamedTuple):
@@ -52,19 +82,39 @@ class Chain(NamedTuple):
         delta: shape [N, O], the gradient of the whole loss in the last layer's z.
         scale: what the loss multiplies each example's part by, such as 1 / N.
         rest: by leaf, the part of the true gradient that does not come through the chain.
+        names: of all leaves of params, their paths in the pytree.
+        shapes: of all leaves of params, such as [O, 1] of a bias.
+        axes: which axis of each leaf of the batch holds the examples; None where none does.
+        output: what follows the last layer, where it is known.
     """
 
     layers: tuple[Dense, ...]
     delta: Gradient
     scale: float
     rest: Mapping[int, Gradient]
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    axes: tuple[int | None, ...]
+    output: Output | None = None
+
+    @property
+    def rows(self) -> int:
+        """N, how many examples there are."""
+        return len(self.delta)
+
+    @property
+    def owners(self) -> dict[int, int]:
+        """By leaf, the layer that it is of; leaves of no layer are left out."""
+        return {
+            leaf: k
+            for k, layer in enumerate(self.layers)
+            for leaf in (layer.weight_leaf, layer.bias_leaf)
+            if leaf is not None
+        }
 
     def leaf(self, index: int) -> int:
         """Give the layer that a leaf is of."""
-        (layer,) = (
-            k for k, each in enumerate(self.layers) if index in (each.weight_leaf, each.bias_leaf)
-        )
-        return layer
+        return self.owners[index]
 
     def leaves(self, deltas: Sequence[Gradient]) -> dict[int, Gradient]:
         """Give the gradients that the error signals of all layers make, by leaf."""
@@ -72,14 +122,22 @@ class Chain(NamedTuple):
         for layer, delta in zip(self.layers, deltas, strict=True):
             grads[layer.weight_leaf] = self.weight_gradient(layer, delta, layer.x)
             if layer.bias_leaf is not None:
-                grads[layer.bias_leaf] = delta.sum(0) + self.rest.get(layer.bias_leaf, 0.0)
+                grads[layer.bias_leaf] = self.finish(layer.bias_leaf, delta.sum(0))
         return grads
 
     def weight_gradient(self, layer: Dense, delta: Gradient, x: Gradient) -> Gradient:
         """Give the gradient of a layer's weight, in its leaf's shape, of a signal and inputs."""
         gradient = delta.T @ x
-        rest = self.rest.get(layer.weight_leaf, 0.0)
-        return (gradient.T if layer.transposed else gradient) + rest
+        return self.finish(layer.weight_leaf, gradient.T if layer.transposed else gradient)
+
+    def finish(self, leaf: int, gradient: Gradient) -> Gradient:
+        """Give a leaf's gradient, in its shape, of the part of it that comes through the chain."""
+        return np.asarray(gradient.reshape(self.shapes[leaf]) + self.rest.get(leaf, 0.0))
+
+    def upright(self, layer: Dense, gradient: Gradient) -> Gradient:
+        """Give a gradient of a layer's weight as [O, I]."""
+        shape = layer.weight.shape
+        return gradient.reshape(shape[::-1]).T if layer.transposed else gradient.reshape(shape)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -90,52 +148,6 @@ def _slope(activation: network.Activation, z: Array) -> Array:
 def slope_of(activation: network.Activation, z: Gradient) -> Gradient:
     """Give the derivative of an activation, element by element."""
     return np.asarray(_slope(activation, jnp.asarray(z)))
-
-
-def of_case(case: Case) -> Chain | None:
-    """Find the chain that the loss of a case is; None where it is none."""
-    loss = inspect.unwrap(case.loss)
-    activation = _activation_of(loss)
-    if activation is None:
-        return None
-    x, y = case.batch
-    layers, tree = [], iter(range(len(case.leaves)))
-    for layer in case.params:
-        weight, bias = np.asarray(layer.weight), np.asarray(layer.bias)
-        x = np.asarray(x)
-        z = x @ weight.T + bias
-        h = np.asarray(activation(jnp.asarray(z)))
-        layers.append(Dense(weight, bias, activation, x, z, h, next(tree), next(tree)))
-        x = h
-    delta = np.asarray(_output_signal(loss, layers[-1].z, y)) / case.rows
-    return Chain(tuple(layers), delta, 1 / case.rows, {})
-
-
-def _activation_of(loss: Any) -> network.Activation | None:
-    """Give the hidden activation where the loss is of a network of ours, None elsewhere."""
-    if not isinstance(loss, losses.BatchLoss):
-        return None
-    forward, keywords = inspect.unwrap(loss.forward), {}
-    if isinstance(forward, functools.partial) and not forward.args:
-        forward, keywords = forward.func, forward.keywords
-    return keywords.get("activation", jax.nn.relu) if forward is network.forward else None
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _output_signal(loss: losses.BatchLoss, logits: Array, y: Array) -> Array:
-    def example(z: Array, y: Array) -> Array:
-        return jnp.mean(loss.example_loss(z, y))
-
-    return jax.vmap(jax.grad(example))(logits, y)
-
-
-def averaged_outputs(case: Case) -> int:
-    """Count the outputs a loss of ours takes the mean over; 1 elsewhere."""
-    loss = inspect.unwrap(case.loss)
-    if not _activation_of(loss):
-        return 1
-    x, y = (jax.tree.map(lambda leaf: leaf[0], part) for part in case.batch)
-    return int(np.prod(jax.eval_shape(loss.example, case.params, x, y).shape))
 
 
 class Hidden(NamedTuple):

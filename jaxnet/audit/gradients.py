@@ -9,69 +9,39 @@ Shapes: N examples.
 
 import functools
 import math
-import textwrap
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, PyTree
 
 from jaxnet import losses
 from jaxnet._guards import checks, versions
-from jaxnet.audit import chain, finite, mistakes
-from jaxnet.audit.case import Case, Gradient, Leaf, Mistake, reduction
+from jaxnet.audit import (
+    display,
+    entry,
+    examples,
+    explaining,
+    finite,
+    forms,
+    formulas,
+    inexact,
+    layers,
+)
+from jaxnet.audit.case import Case, Leaf
+from jaxnet.audit.chain import Chain, Gradient
+from jaxnet.audit.explaining import Reading, Readings
+from jaxnet.audit.numpy_loss import NumPyLoss
+from jaxnet.audit.rows import Row, Verdict
 from jaxnet.errors import InputError
-
-Verdict = Literal["right", "wrong", "undecided"]
 
 # Draws of rounding noise, and how many times their largest effect is still called rounding.
 _DRAWS = 4
 _MARGIN = 16
-# Rounding that hides larger relative errors than these: a leaf is not decided, nor explained.
+# Rounding that hides larger relative errors than this: a leaf is not decided.
 _COARSE = 1e-2
-_TOO_COARSE = 0.1
-# An explanation leaves at most this share of the error, and so does not explain errors of which
-# rounding may be more.
-_LEFT_OVER = 0.02
-# A fitted number is evidence where it explains at least so many.
-_FITTED = 4
-
-Readings = dict[str, bool]
-"""What explains a leaf, in words, and whether it is an error signal gone wrong; all fit alike."""
-
-
-class Row(NamedTuple):
-    """The audit of one parameter.
-
-    Attributes:
-        name: its path in the pytree, such as `[0].weight`.
-        shape: of the parameter.
-        claimed_norm: Euclidean norm of the claimed gradient.
-        true_norm: Euclidean norm of the true gradient.
-        relative_error: norm of the difference over the larger of the two norms; nan where the
-            shapes differ.
-        cosine: of the angle between the two; nan where undefined.
-        resolution: the smallest relative error that rounding would not hide.
-        finite_differences: the largest disagreement of autodiff with finite differences, relative
-            to the norm of the whole gradient.
-        verdict: "right", "wrong" or "undecided".
-        diagnosis: what was done wrong, or why it cannot be decided; empty where right.
-        signal: whether a named mistake in a network's error signal made it wrong.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    claimed_norm: float
-    true_norm: float
-    relative_error: float
-    cosine: float
-    resolution: float
-    finite_differences: float
-    verdict: Verdict
-    diagnosis: str
-    signal: bool
 
 
 class Audit(NamedTuple):
@@ -94,84 +64,84 @@ class Audit(NamedTuple):
         """Whether every parameter's gradient is right."""
         return all(row.verdict == "right" for row in self.rows)
 
+    @property
+    def figures(self) -> str:
+        """All figures of the rows, as a table of text."""
+        return display.figures(self.rows)
+
     def __str__(self) -> str:
-        """Lay the rows out as a table of text, a diagnosis under each row that needs one."""
-        name = max(len("parameter"), *(len(row.name) for row in self.rows))
-        shape = max(len("shape"), *(len(str(row.shape)) for row in self.rows))
-        head = f"{'parameter':{name}}  {'shape':{shape}}  verdict   "
-        lines = [head + "rel. error  resolution  cosine  differences"]
-        for row in self.rows:
-            lines.append(
-                f"{row.name:{name}}  {row.shape!s:{shape}}  {row.verdict:9}  "
-                f"{row.relative_error:9.1e}  {row.resolution:10.1e}  {row.cosine:6.3f}  "
-                f"{row.finite_differences:11.1e}"
-            )
-            if row.diagnosis:
-                lines += _wrap(row.diagnosis, "    ")
-        return "\n".join([*lines, *_wrap(self.summary), *_wrap(_LEGEND)])
+        """Lay the rows out as text, with the cause and the formulas under each wrong one."""
+        return display.text(self.rows, self.summary)
 
-
-_LEGEND = (
-    "(resolution: the smallest relative error that rounding would not hide; differences: autodiff "
-    "against finite differences)"
-)
-
-
-def _wrap(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, 88, initial_indent=indent, subsequent_indent=indent)
-
-
-def _gradient_of(rule: losses.Rule, params: PyTree, batch: PyTree) -> PyTree:
-    return rule.value_and_grad(params, batch)[1]
+    def _repr_html_(self) -> str:
+        return display.html(self.rows, self.summary)
 
 
 def audit(
-    loss: losses.Loss,
-    params: PyTree[Float[Array | np.ndarray, "..."]],
-    batch: PyTree[Shaped[Array | np.ndarray, "N ..."]],
-    claimed: PyTree | Callable[[Any, Any], PyTree] | losses.Rule,
+    loss: Callable[..., Any],
+    params: PyTree,
+    batch: PyTree,
+    claimed: PyTree | Callable[..., PyTree] | losses.Rule,
 ) -> Audit:
     """Compare a claimed gradient with the true one; name the mistake that explains a wrong leaf.
 
-    Where the loss is `losses.BatchLoss(network.forward, ...)`, the layer at which the error signal
-    first goes wrong is named too. With 2 examples a factor of 2 and a sum in place of the mean
-    are the same number: a claim given as a function is then asked about 3, to choose.
+    Where the loss is a chain of fully connected layers, however it is written, the layer at which
+    the error signal first goes wrong is named too. Where numbers coincide, as a sum over 2 examples
+    and a doubling do, all is said that they may mean; a claim given as a function is asked about a
+    batch of another size, to choose.
+
+    Functions of NumPy arrays are taken as they are. Finite differences of the loss itself referee;
+    where JAX can trace it by NumPy's protocols the true gradient is autodiff's, else it is by
+    finite differences too. What a function does besides, such as changing its arguments (it is
+    given copies), drawing random numbers or printing, is named. A network that keeps its weights
+    as attributes is audited by `params = {"W1": network.W1, ...}` and a loss that puts them into a
+    copy of it: `vars(network).update(params)`.
 
     Args:
-        loss: `(params, batch) -> []`.
-        params: where the gradient is claimed; a pytree of real floating-point arrays.
-        batch: N examples, a pytree of arrays whose first axis is N.
-        claimed: a pytree of the structure of `params`, leaves of any shape, or a function
-            `(params, batch)` that gives one, or a `Rule` of value and gradient.
+        loss: `(params, batch) -> []`, or of the parts of a batch that is a tuple, one by one:
+            `(params, x, y)`.
+        params: where the gradient is claimed; real floating-point arrays in a pytree, such as a
+            dict. A list of numbers is an array.
+        batch: N examples, a pytree of arrays; the axis that the loss takes the examples along,
+            such as the last of `x [I, N]`, is found. One example may come without an axis.
+        claimed: a pytree of the structure of `params`, leaves of any shape, or a function that
+            takes what the loss does and gives one, or a `Rule` of value and gradient. Names may
+            begin with a d (`dW1` for `W1`), and dicts be lists in the same order; `[n]` for
+            `[n, 1]` is read by value, and noted.
 
     Raises:
         InputError: params or batch that are not finite, empty or not numbers; a loss
             that is not a real scalar, or has no finite gradient here; a claim that is complex or
-            not of the structure of `params`.
+            can be matched with `params` in no way or in several; a function whose two calls give
+            different values.
     """
     versions.check()
-    checks.params(params)
-    rows = checks.data(batch, "batch")
-    ask = _function(claimed, jax.tree.structure(params))
-    case = _case(loss, params, batch, ask(params, batch) if ask else claimed)
+    asked = entry.read(loss, params, batch, claimed)
+    with jax.disable_jit(asked.is_long):
+        return _audit(asked)
+
+
+def _audit(asked: entry.Entry) -> Audit:
+    case = _case(asked.loss, asked.params, asked.batch, asked.claimed)
     outcomes = finite.referee(case)
-    readings = _explain(case, [i for i, leaf in enumerate(case.leaves) if not _is_true(leaf)])
-    if ask and rows == 2 and any(len(each) > 1 for each in readings.values()):
-        readings = _ask_for_three(case, ask, params, batch, readings)
+    if any(outcome.kink for outcome in outcomes):
+        beside = _case(case.loss, finite.beside(case), case.batch, asked.claimed)
+        case = _rounded_as(case, beside)
+    judged = _judge_by_themselves(case, outcomes)
+    wrong = [index for index in range(len(outcomes)) if index not in judged]
+    readings = explaining.explain(case, wrong)
+    written, left = inexact.as_rounded(case, [each for each in wrong if each not in readings])
+    readings |= explaining.explain(written, left)
+    if asked.ask and explaining.doubtful(readings):
+        readings = _ask_again(case, asked.ask, asked.params, asked.batch, readings)
     table = []
     for index, (leaf, outcome) in enumerate(zip(case.leaves, outcomes, strict=True)):
-        judgement = _judge(case, leaf, outcome, readings.get(index, {}))
-        table.append(_row(leaf, outcome, judgement))
-    return Audit(tuple(table), rows, str(case.dtype), _summary(case, table))
-
-
-def _function(claimed: Any, tree: Any) -> Callable[[PyTree, PyTree], PyTree] | None:
-    """Give the function that claims a gradient; None where the claim is the gradient itself."""
-    if isinstance(claimed, losses.Rule):
-        return functools.partial(_gradient_of, claimed)
-    # An Equinox module is a pytree that can be called: what has the structure is the gradient.
-    own = jax.tree.structure(claimed) == tree and not jax.tree_util.treedef_is_leaf(tree)
-    return claimed if callable(claimed) and not own else None
+        known = readings.get(index, [])
+        judgement = judged[index] if index in judged else _judge_wrong(case, leaf, known)
+        shown = formulas.of_reading(case.chain, index, known[0]) if len(known) == 1 else ("", "")
+        table.append(_row(leaf, outcome, judgement, shown))
+    summary = " ".join([_summary(case, table, readings, outcomes), *asked.notes])
+    return Audit(tuple(table), case.rows, str(case.dtype), summary)
 
 
 def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> Case:
@@ -187,13 +157,21 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
         drawn = _drawn(loss, params, batch, epsilon)
     true = [np.asarray(leaf[0]) for leaf in drawn]
     rounding = []
-    for leaf, own in zip(drawn, _own_gradients(loss, narrow, dtype, true), strict=True):
+    own_gradients = _own_gradients(loss, narrow, dtype, true)
+    doubts = loss.doubts(params, batch) if isinstance(loss, NumPyLoss) else [0.0] * len(true)
+    for leaf, own, doubt in zip(drawn, own_gradients, doubts, strict=True):
         noise = max(np.linalg.norm(other - leaf[0]) for other in (*leaf[1:], own))
-        rounding.append(_MARGIN * float(noise + epsilon * np.linalg.norm(leaf[0])))
+        rounding.append(_MARGIN * float(noise + epsilon * np.linalg.norm(leaf[0])) + doubt)
     names = [checks.path("", params, index) or "params" for index in range(len(true))]
     wide = [np.asarray(leaf, np.float64) for leaf in claims]
-    leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, strict=True)]
-    return Case(loss, params, batch, leaves, len(jax.tree.leaves(batch)[0]), dtype)
+    wide, notes = zip(*map(forms.read_by_value, wide, [leaf.shape for leaf in true]), strict=True)
+    leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, notes, strict=True)]
+    case = Case(loss, params, batch, leaves, 0, dtype)
+    with jax.enable_x64(True):
+        chain = layers.chain_of(case)
+        # Where no network tells along which axes the examples are, the shapes do.
+        axes = chain.axes if chain else examples.axes(loss, params, batch)
+    return case._replace(rows=examples.count(batch, axes), axes=axes, chain=chain)
 
 
 def _claims(claimed: PyTree, tree: Any) -> list[Any]:
@@ -272,6 +250,13 @@ def _draw(loss: losses.Loss, params: PyTree, batch: PyTree) -> tuple[Array, PyTr
     return jax.vmap(jax.value_and_grad(loss))(params, batch)
 
 
+def _rounded_as(case: Case, other: Case) -> Case:
+    """Take what rounding may hide from parameters beside a kink: at it rounding picks a side."""
+    both = zip(case.leaves, other.leaves, strict=True)
+    leaves = [leaf._replace(rounding=min(leaf.rounding, beside.rounding)) for leaf, beside in both]
+    return case._replace(leaves=leaves)
+
+
 def _is_true(leaf: Leaf, coarser: float = 1.0) -> bool:
     """Whether a claimed leaf is the true one to rounding, or to so many times as much."""
     return leaf.error <= coarser * leaf.rounding
@@ -290,16 +275,37 @@ class _Judgement(NamedTuple):
     signal: bool = False
 
 
-def _judge(case: Case, leaf: Leaf, outcome: finite.Outcome, readings: Readings) -> _Judgement:
-    if outcome.refuted:
-        return _Judgement("undecided", _refusal(leaf, outcome.refuted))
-    if _is_true(leaf):
-        return _judge_true(leaf, case.dtype)
+def _judge_by_themselves(case: Case, outcomes: list[finite.Outcome]) -> dict[int, _Judgement]:
+    """Judge the leaves that call for no reason: right, right in their way, or not to be told."""
+    judged: dict[int, _Judgement] = {}
+    for index, (leaf, outcome) in enumerate(zip(case.leaves, outcomes, strict=True)):
+        if outcome.refuted:
+            judged[index] = _Judgement("undecided", _refusal(leaf, outcome.refuted))
+        elif _is_true(leaf):
+            judged[index] = _judge_true(case, leaf)
+        elif outcome.allows(leaf.claimed, leaf.true, leaf.rounding):
+            judged[index] = _Judgement("undecided", _AT_KINK)
+    left = [index for index in range(len(outcomes)) if index not in judged]
+    inexactly = inexact.describe(case, left)
+    return judged | {index: _Judgement(*said) for index, said in inexactly.items()}
+
+
+def _judge_wrong(case: Case, leaf: Leaf, readings: list[Reading]) -> _Judgement:
     if readings:
-        ask = "; a batch of another size tells" if len(readings) > 1 and case.rows == 2 else ""
-        return _Judgement("wrong", ", or ".join(readings) + ask, any(readings.values()))
+        said = ", or ".join(each.text for each in readings)
+        if len(readings) > 1 and any(each.factor.of_rows for each in readings):
+            said += "; a batch of another size tells"
+        elif len(readings) > 1 and case.rows == 1:
+            said += "; one example cannot tell which"
+        return _Judgement("wrong", said, any(each.mistake.signal for each in readings))
     verdict: Verdict = "undecided" if _is_float32(case, leaf) else "wrong"
     return _Judgement(verdict, _unexplained(case, leaf))
+
+
+_AT_KINK = (
+    "at a kink of the loss, where several gradients are right: the claim takes another one than "
+    "autodiff there, and is right elsewhere"
+)
 
 
 def _refusal(leaf: Leaf, refuted: Literal["kink", "override"]) -> str:
@@ -312,48 +318,20 @@ def _refusal(leaf: Leaf, refuted: Literal["kink", "override"]) -> str:
     return f"autodiff and finite differences disagree: {cause}; the claim {agrees}"
 
 
-def _judge_true(leaf: Leaf, dtype: np.dtype) -> _Judgement:
+def _judge_true(case: Case, leaf: Leaf) -> _Judgement:
     """Call a leaf that is true to rounding right, where rounding does not hide too much."""
     if leaf.resolution <= _COARSE:
         return _Judgement("right")
-    hidden = f"rounding of {dtype} hides relative errors below {leaf.resolution:.1e} here"
-    if dtype == np.float64:
+    whole = math.sqrt(sum(float(np.vdot(each, each)) for each in case.true))
+    if leaf.is_zero and (not leaf.error or leaf.rounding <= _COARSE * whole):
+        return _Judgement("right")
+    if not leaf.true.any():
+        hidden = f"the true gradient is zero, and rounding of {case.dtype} as large as the claim"
+    else:
+        hidden = f"rounding of {case.dtype} hides relative errors below {leaf.resolution:.1e} here"
+    if case.dtype == np.float64:
         return _Judgement("undecided", f"{hidden}: the terms of this gradient cancel")
     return _Judgement("undecided", f"{hidden}; claim the gradient in float64")
-
-
-def _explain(case: Case, wrong: list[int]) -> dict[int, Readings]:
-    """Name the mistakes whose gradients the wrong leaves are, the simplest that fit."""
-    explained: dict[int, Readings] = {}
-    left = [index for index in wrong if _can_be_explained(case.leaves[index])]
-    with jax.enable_x64(True), np.errstate(all="ignore"):
-        factors = _factors(case) if left else []
-        for tier in mistakes.tiers(case) if left else ():
-            for index in left:
-                readings = _readings(case.leaves[index], tier.get(index, []), factors)
-                if readings:
-                    explained[index] = readings
-            left = [index for index in left if index not in explained]
-            if not left:
-                break
-    return explained
-
-
-def _readings(leaf: Leaf, known: list[Mistake], factors: list["_Factor"]) -> Readings:
-    """Give those of the known mistakes that explain a leaf."""
-    fits = [(each, relation) for each in known for relation in _relations(leaf, each, factors)]
-    # A mistake that fits as it is beats one that fits up to a factor.
-    plain = [(mistake, relation) for mistake, relation in fits if not relation]
-    return {
-        "; ".join(part for part in (mistake.text, relation) if part): mistake.signal
-        for mistake, relation in plain or fits
-    }
-
-
-def _can_be_explained(leaf: Leaf) -> bool:
-    if not np.isfinite(leaf.claimed).all() or leaf.resolution > _TOO_COARSE:
-        return False
-    return leaf.error * _LEFT_OVER >= leaf.rounding
 
 
 def _unexplained(case: Case, leaf: Leaf) -> str:
@@ -366,116 +344,31 @@ def _unexplained(case: Case, leaf: Leaf) -> str:
         got, expected = list(claimed.shape), list(true.shape)
         return f"shape {got} where {expected} is expected; no known mistake explains it"
     if _is_float32(case, leaf):
-        return "agrees to float32 rounding, and may have been computed in it"
-    if _can_be_explained(leaf):
+        return "agrees to float32 rounding, and may have been computed in it or by differences"
+    if leaf.is_zero:
+        return "the true gradient is zero here; no known mistake explains this one"
+    if explaining.can_be_explained(leaf):
         return "no known mistake explains it"
     return f"too close to the rounding of {case.dtype} to tell one mistake from another"
 
 
-def _ask_for_three(
+def _ask_again(
     case: Case,
     ask: Callable[[PyTree, PyTree], PyTree],
     params: PyTree,
     batch: PyTree,
-    readings: dict[int, Readings],
-) -> dict[int, Readings]:
-    """Choose between readings that two examples cannot tell apart by asking about three."""
-
-    def lengthen(leaf: Any) -> Any:
-        library = jnp if isinstance(leaf, jax.Array) else np
-        return library.concatenate([leaf, leaf[:1]])
-
-    batch = jax.tree.map(lengthen, batch)
+    readings: Readings,
+) -> Readings:
+    """Choose between readings by asking about a batch of another size."""
+    batch = explaining.another_size(case, batch)
     try:
-        longer = _case(case.loss, params, batch, ask(params, batch))
-    except Exception:  # rule or loss may be written for two examples only, and fail in any way
+        other = _case(case.loss, params, batch, ask(params, batch))
+    except Exception:  # rule or loss may be written for their own batch, and fail in any way
         return readings
-    three = _explain(longer, list(readings))
-    return {
-        index: {text: each[text] for text in each if text in three.get(index, {})} or each
-        for index, each in readings.items()
-    }
+    return explaining.decide(readings, explaining.explain(other, list(readings)))
 
 
-class _Factor(NamedTuple):
-    """A number that a gradient may be off by, and what that means."""
-
-    number: float
-    text: str
-
-
-def _factors(case: Case) -> list[_Factor]:
-    """Give the factors that have a meaning, in words; one number may have several."""
-    rows, outputs = case.rows, chain.averaged_outputs(case)
-    named = []
-    if rows > 1:
-        summed, averaged = _OF_ROWS[reduction(case)]
-        named += [_Factor(float(rows), summed), _Factor(1 / rows, averaged)]
-    if outputs > 1:
-        named += [
-            _Factor(float(outputs), "summed over the outputs where the loss takes the mean"),
-            _Factor(1 / outputs, "divided by the number of outputs once more"),
-        ]
-    named += [_Factor(2.0, "doubled"), _Factor(0.5, "halved")]
-    flipped = [_Factor(-number, f"{text} and sign flipped") for number, text in named]
-    return [_Factor(1.0, ""), *named, _Factor(-1.0, "sign flipped"), *flipped]
-
-
-# What is off by N, and by 1 / N, by how the loss takes its examples together.
-_OF_ROWS = {
-    "mean": (
-        "summed over the batch where the loss takes the mean",
-        "divided by the batch size once more",
-    ),
-    "sum": (
-        "multiplied by the batch size",
-        "averaged over the batch where the loss takes the sum",
-    ),
-    "neither": ("multiplied by the batch size", "divided by the batch size"),
-}
-
-
-def _relations(leaf: Leaf, mistake: Mistake, factors: list[_Factor]) -> list[str]:
-    """Say how the claimed leaf is a mistake's gradient: as it is, transposed, times a factor.
-
-    Empty where it is not: what is left over must be rounding, and little beside the error.
-    """
-    claimed, gradient = leaf.claimed, np.asarray(mistake.gradient)
-    norm = np.linalg.norm(gradient)
-    if not 0 < norm < np.inf or (mistake.fitted and claimed.size < _FITTED):
-        return []
-    tolerance = 4 * max(leaf.resolution, _MARGIN * _epsilon(np.float64))
-    for form, candidate in _forms(leaf, gradient).items():
-        factor = np.vdot(candidate, claimed) / norm**2
-        rest = np.linalg.norm(claimed - factor * candidate)
-        if rest > min(tolerance * abs(factor) * norm, _LEFT_OVER * leaf.error):
-            continue
-        near = [text for number, text in factors if abs(factor / number - 1) <= tolerance]
-        if not near and mistake.any_factor and claimed.size >= 3 and factor:
-            off = f"1 {factor - 1:+.1e}" if abs(factor - 1) < 1e-3 else f"{factor:.6g}"
-            near = [f"times a constant {off}"]
-        relations = [" and ".join(part for part in (form, text) if part) for text in near]
-        # The true gradient as it is explains nothing.
-        relations = [text for text in relations if text or mistake.text]
-        if relations:
-            return relations
-    return []
-
-
-def _forms(leaf: Leaf, gradient: Gradient) -> dict[str, Gradient]:
-    """Give a gradient in the claimed leaf's shape, and how it got there."""
-    claimed, forms = leaf.claimed, {}
-    if claimed.shape == gradient.shape:
-        forms[""] = gradient
-    if gradient.ndim == 2 and claimed.shape == gradient.shape[::-1]:
-        forms["transposed"] = gradient.T
-    elif claimed.shape != gradient.shape and claimed.size == gradient.size:
-        shapes = f"of shape {list(claimed.shape)} instead of {list(leaf.true.shape)}"
-        forms[shapes] = gradient.reshape(claimed.shape)
-    return forms
-
-
-def _row(leaf: Leaf, outcome: finite.Outcome, judgement: _Judgement) -> Row:
+def _row(leaf: Leaf, outcome: finite.Outcome, judgement: _Judgement, shown: tuple[str, str]) -> Row:
     claimed, true = leaf.claimed, leaf.true
     norms = float(np.linalg.norm(claimed)), float(np.linalg.norm(true))
     error = cosine = math.nan
@@ -486,44 +379,64 @@ def _row(leaf: Leaf, outcome: finite.Outcome, judgement: _Judgement) -> Row:
     return Row(
         name=leaf.name,
         shape=true.shape,
-        claimed_norm=norms[0],
-        true_norm=norms[1],
+        claimed=claimed,
+        true=true,
         relative_error=error,
         cosine=cosine,
         resolution=leaf.resolution,
         finite_differences=outcome.difference,
         verdict=judgement.verdict,
-        diagnosis=judgement.diagnosis,
+        diagnosis="; ".join(text for text in (judgement.diagnosis, leaf.note) if text),
+        wrong_formula=shown[0],
+        right_formula=shown[1],
         signal=judgement.signal,
     )
 
 
-def _summary(case: Case, rows: list[Row]) -> str:
+def _summary(
+    case: Case,
+    rows: list[Row],
+    readings: Readings,
+    outcomes: list[finite.Outcome],
+) -> str:
     counts = {v: sum(row.verdict == v for row in rows) for v in ("right", "wrong", "undecided")}
     tally = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     examples = f"{case.rows} example{'s' if case.rows > 1 else ''}"
     parts = [f"{tally}, of {len(rows)} parameters over {examples} in {case.dtype}."]
+    wrong = [index for index, row in enumerate(rows) if row.verdict == "wrong"]
+    parts += _one_reason(wrong, readings)
     if case.rows == 1:
         parts.append("One example cannot tell a sum over the batch from a mean.")
+    if any(outcome.kink for outcome in outcomes):
+        parts.append("The loss has a kink here: where it has, autodiff's choice of slope is taken.")
     if any(math.isnan(row.finite_differences) for row in rows):
         parts.append("Finite differences were too coarse to referee autodiff in every parameter.")
-    wrong = [index for index, row in enumerate(rows) if row.verdict == "wrong"]
-    if wrong and chain.of_case(case) is None:
-        parts.append("Layers were not examined: the loss is no BatchLoss of network.forward.")
-    elif wrong:
-        parts += _where_signals_go_wrong(rows)
+    if case.chain is None and any("no known" in rows[index].diagnosis for index in wrong):
+        parts.append("Layers were not examined: the loss is no chain of fully connected layers.")
+    elif wrong and case.chain:
+        parts += _where_signals_go_wrong(rows, case.chain)
     return " ".join(parts)
 
 
-def _where_signals_go_wrong(rows: list[Row]) -> list[str]:
+def _one_reason(wrong: list[int], readings: Readings) -> list[str]:
+    """Say it where one mistake explains every wrong leaf."""
+    reasons = [{each.reason for each in readings.get(index, [])} for index in wrong]
+    if len(wrong) < 2 or not (common := set.intersection(*reasons)):
+        return []
+    (first, *_) = (each.reason for each in readings[wrong[0]] if each.reason in common)
+    return [f"One reason for all that is wrong: {first}."] if len(common) == 1 else []
+
+
+def _where_signals_go_wrong(rows: list[Row], chain: Chain) -> list[str]:
     """Name the layer nearest the output whose error signal a named mistake made wrong."""
-    gone = [index // 2 for index, row in enumerate(rows) if row.signal]
+    leaves = [(layer.weight_leaf, layer.bias_leaf) for layer in chain.layers]
+    owned = [[rows[index] for index in both if index is not None] for both in leaves]
+    gone = [layer for layer, own in enumerate(owned) if any(row.signal for row in own)]
     if not gone:
         return []
-    first, last = max(gone), len(rows) // 2 - 1
-    if first == last:
+    if gone[-1] == len(owned) - 1:
         return ["The error signal is wrong from the output layer on."]
-    above = rows[2 * first + 2 :]
-    known = all(row.verdict == "right" or "no known" not in row.diagnosis for row in above)
-    right = "is right at the output layer and first goes" if known else "goes"
-    return [f"The error signal {right} wrong at hidden layer {first + 1}."]
+    # One leaf that is right shows that the signal it is made of is.
+    shown = all(any(row.verdict == "right" for row in own) for own in owned[gone[-1] + 1 :])
+    right = "is right at the output layer and first goes" if shown else "goes"
+    return [f"The error signal {right} wrong at hidden layer {gone[-1] + 1}."]

@@ -1,7 +1,8 @@
-"""Audit the gradient that a Python file of the user's defines."""
+"""Audit the gradient that a Python file or a notebook of the user's defines."""
 
-import importlib.util
 import itertools
+import os
+import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -11,11 +12,10 @@ from typing import Any
 from jaxnet import devices
 from jaxnet._guards import records
 from jaxnet.audit import gradients
-from jaxnet.commands import _run
+from jaxnet.commands import _run, _sources
 from jaxnet.commands.settings import Audit
 from jaxnet.errors import InputError
 
-_NAMES = ("loss", "gradient", "params", "batch")
 _MODULE = "audited"
 
 
@@ -23,30 +23,45 @@ def run(settings: Audit) -> gradients.Audit:
     """Run the file and audit its gradient; what its own code raises goes through.
 
     Raises:
-        InputError: no Python file, one that does not define the four names, or what
+        InputError: no Python file or notebook, one that does not define the four names, or what
             `jaxnet.audit.audit` refuses.
     """
     records.check(settings)
-    module = _load(settings.file)
-    missing = [name for name in _NAMES if not hasattr(module, name)]
+    names = (settings.loss, settings.gradient, settings.params, settings.batch)
+    defined = vars(_load(settings.file))
+    missing = [each for name in names for each in _split(name) if each not in defined]
     if missing:
         raise InputError(
-            f"{settings.file}: expected {', '.join(_NAMES)}, got no {', no '.join(missing)}; "
-            "define each at the file's top level"
+            f"{settings.file}: expected {', '.join(names)}, got no {', no '.join(missing)}; "
+            "define each at the file's top level, or say what it is called, as by --loss NAME"
         )
-    loss, gradient, params, batch = (vars(module)[name] for name in _NAMES)
-    return gradients.audit(_function(loss, settings.file), params, batch, gradient)
+    loss, gradient, params, batch = (_named(defined, name) for name in names)
+    return gradients.audit(_function(loss, settings), params, batch, gradient)
 
 
-def _function(loss: Any, path: Path) -> Any:
+def _named(defined: Any, name: str) -> Any:
+    """Give what is called so; a tuple of several."""
+    several = tuple(defined[each] for each in _split(name))
+    return several if "," in name else several[0]
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",")]
+
+
+def _function(loss: Any, settings: Audit) -> Any:
     if not callable(loss):
         got = type(loss).__name__
-        raise InputError(f"{path}: expected loss, a function of (params, batch), got {got}")
+        raise InputError(
+            f"{settings.file}: expected {settings.loss}, a function of (params, batch), got {got}"
+        )
     return loss
 
 
 def main(settings: Audit) -> int:
     """Print the verdict; give the exit code, 0 where every gradient is right and 1 where not."""
+    if settings.timeout is not None:
+        return _within(settings, settings.timeout)
     devices.first()
     try:
         audit = run(settings)
@@ -55,39 +70,58 @@ def main(settings: Audit) -> int:
         if not theirs:
             raise
         if isinstance(error, InputError):
-            raise InputError(f"{settings.file}, line {theirs[0].lineno}: {error}") from error
+            cell = theirs[0].filename.removeprefix(str(settings.file.absolute()))
+            place = f"{settings.file}{cell}, line {theirs[0].lineno}"
+            raise InputError(f"{place}: {error}") from error
         return _blame(error, theirs, settings.file)
     print(audit)
     return 0 if audit.right else 1
 
 
-def _load(path: Path) -> ModuleType:
-    if path.suffix != ".py" or not path.is_file():
-        got = "no such file" if path.suffix == ".py" else "another name"
-        raise InputError(f"{path}: expected a Python file, ending in .py, got {got}")
-    path = path.absolute()
-    spec = importlib.util.spec_from_file_location(_MODULE, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path}: expected a Python file, got one that cannot be loaded")
-    # Its neighbours are imported as where it is run by Python itself.
-    sys.path.insert(0, str(path.parent))
-    module = sys.modules[_MODULE] = importlib.util.module_from_spec(spec)
+def _within(settings: Audit, seconds: float) -> int:
+    """Audit in another process, which is ended after so many seconds."""
+    names = {name: getattr(settings, name) for name in ("loss", "gradient", "params", "batch")}
+    options = [f"--{name}={value}" for name, value in names.items()]
+    command = [sys.executable, "-m", "jaxnet", "audit", str(settings.file), *options]
     try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        if error.filename is None:  # of bytes that are no text, Python says no more
-            raise InputError(f"{path}: expected Python, got what is none: {error}") from error
-        raise
+        return subprocess.run(command, timeout=seconds, check=False).returncode
+    except subprocess.TimeoutExpired:
+        return _run.refused(
+            f"{settings.file}: expected an audit within {seconds:g} seconds, got none; give "
+            "--timeout more, the network fewer units, or leave training out of the file"
+        )
+
+
+def _load(path: Path) -> ModuleType:
+    sources = _sources.read(path)
+    # Its neighbours are imported as where it is run by Python itself.
+    sys.path.insert(0, str(path.absolute().parent))
+    # Plots are drawn where nobody sees them.
+    os.environ["MPLBACKEND"] = "Agg"
+    module = sys.modules[_MODULE] = ModuleType(_MODULE)
+    vars(module).update(__file__=str(path.absolute()), input=_nothing, display=_nothing)
+    for source in sources:
+        try:
+            code = compile(source.text, source.name, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            if getattr(error, "filename", None) is None:  # of bytes that are no text
+                raise InputError(f"{path}: expected Python, got what is none: {error}") from error
+            raise
+        exec(code, vars(module))
     return module
+
+
+def _nothing(*_: Any, **__: Any) -> str:
+    return ""
 
 
 def _frames(error: BaseException, path: Path) -> list[traceback.FrameSummary]:
     """Give what of an error's traceback is the user's own: from their file on, no package's."""
-    path = path.absolute()
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return [traceback.FrameSummary(str(path), error.lineno, "<module>")]
+    name = str(path.absolute())
+    if isinstance(error, SyntaxError) and (error.filename or "").startswith(name):
+        return [traceback.FrameSummary(error.filename or name, error.lineno, "<module>")]
     frames = traceback.extract_tb(error.__traceback__)
-    within = itertools.dropwhile(lambda frame: frame.filename != str(path), frames)
+    within = itertools.dropwhile(lambda frame: not frame.filename.startswith(name), frames)
     return [frame for frame in within if not _run.is_installed(frame.filename)]
 
 

@@ -34,6 +34,7 @@ Count = Annotated[int, Bounds(1, 2**31 - 1), arg(metavar="N")]
 Seed = Annotated[int, Bounds(0, 2**32 - 1), arg(metavar="N")]
 Share = Annotated[float, Bounds(0, 1), arg(metavar="SHARE")]
 Rate = Annotated[float, Bounds(0, math.inf), arg(metavar="RATE")]
+Seconds = Annotated[float, Bounds(0, math.inf), arg(metavar="SECONDS")]
 Sizes = Annotated[tuple[Annotated[int, Bounds(1, math.inf)], ...], arg(metavar="[N ...]")]
 Text = Annotated[str, Bounds(1, 4096)]
 Name = Annotated[Text, arg(metavar="NAME")]
@@ -180,15 +181,28 @@ class Compare(Contest):
 class Audit:
     """Is a gradient right? Name what is wrong with it, and where.
 
-    The file is Python that defines four names: `params` and `batch`, pytrees of arrays; `loss`, a
-    function of both or a jaxnet.losses.BatchLoss; and `gradient`, a function of both or the
-    gradient itself. The exit code is 0 where it is right and 1 where it is not.
+    The file is Python, or a notebook, that defines four names: `params` and `batch`, pytrees of
+    arrays; `loss`, a function of both, in NumPy or JAX, or a jaxnet.losses.BatchLoss; and
+    `gradient`, a function of both or the gradient itself. It is run as an import runs it, without
+    what stands under `if __name__ == "__main__"`; a notebook cell by cell, without its magics and
+    shell commands. Plots are not shown, and `input()` is empty. The exit code is 0 where the
+    gradient is right and 1 where it is not.
 
     Args:
-        file: The Python file; it is run.
+        file: The Python file or notebook; it is run.
+        loss: What the file calls the loss.
+        gradient: What it calls the gradient.
+        params: What it calls the parameters; several names, with commas between, are a tuple.
+        batch: What it calls the batch; several names, such as X,y, are a tuple.
+        timeout: Stop after so many seconds; without limit unless given.
     """
 
-    file: Annotated[Path, Positional, _of("FILE.py")]
+    file: Annotated[Path, Positional, _of("FILE")]
+    loss: Name = "loss"
+    gradient: Name = "gradient"
+    params: Name = "params"
+    batch: Name = "batch"
+    timeout: Annotated[Seconds | None, _optional("SECONDS")] = None
 
 
 Settings = Train | Predict | Contest | Audit

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet import losses
-from jaxnet._guards import checks, records
+from jaxnet._guards import checks, notebook, records
 from jaxnet._guards.defaults import (
     BASELINE,
     LEVEL,
@@ -64,6 +64,11 @@ class Comparison(Record):
     def judged_by(self) -> str:
         """What is judged, in words."""
         return verdicts.judged_by(self.protocol)
+
+    def _repr_html_(self) -> str:
+        rows = [(each.optimizer, each.verdict, each.sentence) for each in self.answers]
+        note = f"Judged by {self.judged_by}, in {verdicts.replicates(self.protocol)}."
+        return notebook.table(("optimizer", "verdict", "against the baseline"), rows, note)
 
 
 def compare(

@@ -1,4 +1,9 @@
-"""`jaxnet audit FILE.py`: verdict, exit code, and errors of the user's own code as theirs."""
+"""`jaxnet audit FILE`: verdict, exit code, and errors of the user's own code as theirs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -130,3 +135,95 @@ def test_a_fault_of_ours_keeps_its_traceback(call, monkeypatch):
     monkeypatch.setattr(audit.gradients, "audit", broken)
     with pytest.raises(TypeError, match="planted"):
         call(WHOLE)
+
+
+NOTEBOOK = [
+    "%matplotlib inline\n!pip install numpy\nimport numpy as np\nimport math",
+    "%%bash\nrm -rf everything",
+    "%%time\nrandom = np.random.default_rng(0)\nW = random.normal(size=(2, 3))\n",
+    "X = random.normal(size=(3, 5))\nY = random.normal(size=(2, 5))\nfiles = !ls\nnp.dot?",
+    "def cost(params, X, Y):\n    return np.sum((params[0] @ X - Y) ** 2) / X.shape[1]",
+    "def backward(params, X, Y):\n    return [2 * (params[0] @ X - Y) @ X.T / X.shape[1]]",
+    "name = input('your name')\ndisplay(W)\ntext = ('%s'\n% name)\nparams = [W]",
+    "if __name__ == '__main__':\n    raise SystemExit('asked for by nobody')",
+]
+NAMES = ["--loss", "cost", "--gradient=backward", "--batch", "X, Y"]
+
+
+def notebook(path, cells):
+    """Write a notebook of these cells of code, with one of text between any two."""
+    text = {"cell_type": "markdown", "source": ["# Not code: 1 /"]}
+    code = [{"cell_type": "code", "source": each.splitlines(keepends=True)} for each in cells]
+    whole = [cell for each in code for cell in (text, each)]
+    path.write_text(json.dumps({"cells": whole, "metadata": {}, "nbformat": 4}))
+
+
+@pytest.fixture
+def open_notebook(tmp_path, monkeypatch, capsys):
+    """Audit a notebook of these cells, as `call` does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+
+    def run(cells, *options):
+        notebook(tmp_path / "mine.ipynb", cells)
+        arguments = ["audit", "mine.ipynb", *options]
+        return _run.outcome(lambda: __main__.run(arguments)), *capsys.readouterr()
+
+    return run
+
+
+def test_a_notebook_is_run_cell_by_cell_without_its_magics(open_notebook):
+    code, printed, refused = open_notebook(NOTEBOOK, *NAMES)
+    assert (code, refused) == (0, "")
+    assert "1 right, of 1 parameters over 5 examples" in printed
+    wrong = [each.replace("X.T / X.shape[1]", "X.T") for each in NOTEBOOK]
+    code, printed, refused = open_notebook(wrong, *NAMES)
+    assert (code, refused) == (1, "")
+    assert "summed over the batch where the loss takes the mean" in printed
+
+
+def test_an_error_in_a_notebook_is_shown_in_its_cell(open_notebook):
+    code, _, shown = open_notebook([*NOTEBOOK, "a = 1\nb = undefined"], *NAMES)
+    assert code == 2
+    assert 'mine.ipynb, cell 9", line 2' in shown
+    assert "    b = undefined" in shown
+    code, _, shown = open_notebook([*NOTEBOOK, "a = = 1"], *NAMES)
+    assert code == 2
+    assert 'mine.ipynb, cell 9", line 1' in shown
+
+
+def test_what_is_no_notebook_is_refused(open_notebook, tmp_path):
+    for text in ("no json", "[]", '{"cells": [{}]}'):
+        (tmp_path / "other.ipynb").write_text(text)
+        code = _run.outcome(lambda: __main__.run(["audit", "other.ipynb"]))
+        assert code == 2
+    assert (
+        "got no backwards; define each"
+        in open_notebook(NOTEBOOK, *NAMES, "--gradient=backwards")[2]
+    )
+
+
+def test_names_of_the_users_own(tmp_path):
+    (tmp_path / "mine.py").write_text(WHOLE.replace("batch = (", "x, y = (").replace("loss(", "J("))
+    settings = Audit(tmp_path / "mine.py", loss="J", batch="x,y")
+    assert audit.run(settings).right
+
+
+def test_an_audit_ends_when_its_time_is_over(tmp_path):
+    """In processes of their own: one that never ends, and one that does."""
+    (tmp_path / "mine.py").write_text("while True: pass")
+    (tmp_path / "other.py").write_text(WHOLE.replace("@ error / len(y)", "@ error"))
+    command = [sys.executable, "-m", "jaxnet", "audit"]
+
+    def run(*arguments):
+        root = Path(__file__).parents[2]
+        return subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, check=False, cwd=root
+        )
+
+    endless = run(str(tmp_path / "mine.py"), "--timeout", "0.5")
+    assert endless.returncode == 2
+    assert "expected an audit within 0.5 seconds, got none" in endless.stderr
+    wrong = run(str(tmp_path / "other.py"), "--timeout=300")
+    assert wrong.returncode == 1
+    assert "summed over the batch where the loss takes the mean" in wrong.stdout

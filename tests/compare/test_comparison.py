@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pages
 import planted
 import pyarrow as pa
 import pytest
@@ -1478,3 +1479,15 @@ def test_what_cannot_run_is_a_row_and_what_diverged_says_why(tmp_path, standard_
     assert result.log.verified == verify.AGREES
     with pytest.raises(InputError, match=r"expected sm3 to be made of .* IndexError"):
         comparison.compare(loss, init, (x, 2 * x), ["sm3"], epochs=1, batch_size=4)
+
+
+def test_a_notebook_shows_the_verdicts():
+    ends = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    shown = comparison.of_record(planted.record({"sgd": ends, "<b>": ends}))
+    page = pages.read(shown._repr_html_())
+    assert not page.faults
+    words = [text for _, text in page.words]
+    for answer in shown.answers:
+        assert answer.optimizer in words
+        assert answer.verdict in words
+    assert "Judged by" in words[-1]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import oracles
+import pages
 import pytest
 
 from jaxnet import batches, devices, fitting, losses, network, streams, training
@@ -564,3 +565,26 @@ def test_more_epochs_than_are_counted_are_refused(x64):
     params, data = problem()
     with pytest.raises(InputError, match="epochs: expected at most 2147483647"):
         sgd(params, data, epochs=10**10, batch_size=5)
+
+
+def test_a_notebook_shows_how_it_went(x64):
+    params, data = problem()
+    metrics = {"odd <metric>": lambda params, batch: jnp.nan * LOSS(params, batch)}
+    shown = fitting.fit(
+        LOSS, optax.sgd(0.01), params, data, epochs=4, validation=data, metrics=metrics
+    )
+    page = pages.read(shown._repr_html_())
+    assert not page.faults
+    words = [text for _, text in page.words]
+    for name, values in shown.history.items():
+        at = words.index(name)
+        assert words[at + 1 : at + 3] == [f"{values[0]:.4g}", f"{values[-1]:.4g}"]
+    assert "epoch 4" in words
+    assert words[-1].startswith("finished")
+    (line, _) = re.findall(r'points="([^"]+)"', shown._repr_html_())
+    heights = [float(point.split(",")[1]) for point in line.split()]
+    assert heights == sorted(heights)
+    assert len(heights) == 4
+    begun = pages.read(fitting.begin(optax.sgd(0.01), params)._repr_html_())
+    assert not begun.faults
+    assert begun.words[-1][1].startswith("running")

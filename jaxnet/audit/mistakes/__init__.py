@@ -7,23 +7,42 @@ and are generated only while something stays unexplained.
 
 from collections.abc import Iterator
 
-from jaxnet.audit import chain
-from jaxnet.audit.case import Case, Mistake, Tier
+from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
-from jaxnet.audit.mistakes.leaves import MOST, misplaced, regularised, unsummed
-from jaxnet.audit.mistakes.signals import signals, updated_weights, weight_inputs
+from jaxnet.audit.mistakes.leaves import MOST, counted, misplaced, unsummed
+from jaxnet.audit.mistakes.program import in_program
+from jaxnet.audit.mistakes.signals import signals
+from jaxnet.audit.mistakes.steps import clips, steps
+from jaxnet.audit.mistakes.terms import terms
+from jaxnet.audit.numpy_loss import NumPyLoss
+
+# Per-example gradients of more numbers than this are not formed, where each is a finite difference.
+_MOST_MEASURED = 2**13
 
 
-def tiers(case: Case) -> Iterator[Tier]:
-    """Give the known mistakes, simplest first, each tier computed when asked for."""
-    yield {i: [Mistake("", true, any_factor=True)] for i, true in enumerate(case.true)}
+def tiers(case: Case, factors: Factors) -> Iterator[Tier]:
+    """Give the known mistakes, simplest first, each tier computed when asked for.
+
+    Args:
+        case: whose leaves are explained.
+        factors: that have a meaning, in words, by which a gradient may be off as well.
+    """
+    right = {i: [Mistake("", true)] for i, true in enumerate(case.true)}
+    clipped = clips(case)
+    yield {index: [*mistakes, *clipped.get(index, [])] for index, mistakes in right.items()}
+    yield steps(case)
     yield misplaced(case)
-    if case.rows * sum(true.size for true in case.true) <= MOST:
+    # Finite differences take time, and are not differentiated again.
+    measured = isinstance(case.loss, NumPyLoss) and not case.loss.program
+    if case.rows * sum(true.size for true in case.true) <= (_MOST_MEASURED if measured else MOST):
         yield unsummed(case)
-    yield regularised(case)
-    if layers := chain.of_case(case):
-        yield weight_inputs(layers)
-        yield signals(case, layers, combined=False)
-        yield signals(case, layers, combined=True)
-        yield updated_weights(case, layers)
-    yield elsewhere(case)
+    yield counted(case)
+    yield terms(case)
+    # What is not compiled is not searched.
+    searched = not measured and not (isinstance(case.loss, NumPyLoss) and case.loss.is_long)
+    if layers := case.chain:
+        yield from signals(case, layers, factors)
+    elif searched:
+        yield in_program(case)
+    if searched:
+        yield elsewhere(case)

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses
-from jaxnet.audit.case import Case, Gradient, Mistake, Tier
+from jaxnet.audit.case import Case, Mistake, Tier
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -56,12 +56,5 @@ def elsewhere(case: Case) -> Tier:
         if rate > 0:
             named = f"{text} (learning rate {float(rate):.4g})"
             for index, leaf in enumerate(map(np.asarray, jax.tree.leaves(there))):
-                # A gradient that only changed its length is no evidence of where it was taken.
-                if not _parallel(leaf, case.true[index]):
-                    tier[index].append(Mistake(named, leaf))
+                tier[index].append(Mistake(named, leaf, fitted=True))
     return tier
-
-
-def _parallel(these: Gradient, those: Gradient) -> bool:
-    lengths = np.linalg.norm(these) * np.linalg.norm(those)
-    return not abs(np.vdot(these, those)) < (1 - 1e-9) * lengths

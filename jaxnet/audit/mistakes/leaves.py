@@ -1,4 +1,4 @@
-"""Mistakes in one leaf, whatever the loss: misplaced, not summed, a regulariser left out.
+"""Mistakes in one leaf, whatever the loss: misplaced, not summed.
 
 Shapes: N examples.
 """
@@ -6,26 +6,33 @@ Shapes: N examples.
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses
-from jaxnet.audit.case import Case, Gradient, Mistake, Tier, close
+from jaxnet.audit.case import Case, Mistake, Tier, close, reduction
+from jaxnet.audit.chain import Gradient
 
 # Per-example gradients of more numbers than this are not formed.
 MOST = 2**24
+# Counts of rows that are told.
+_SHOWN = 6
 
 
 def unsummed(case: Case) -> Tier:
     """Sums over the batch that were left out, or taken over something else."""
     tier: Tier = {}
+    mean = reduction(case) == "mean"
     # A batch of one is its own sum.
     for index, each in enumerate(_per_example(case) if case.rows > 1 else ()):
         tier[index] = [Mistake("not summed over the batch", each)]
-        tier[index] += [
-            Mistake(f"not summed over the batch: example {row} alone", each[row])
-            for row in {0, case.rows - 1}
-        ]
+        for row in {0, case.rows - 1}:
+            alone = f"not summed over the batch: example {row} alone"
+            tier[index].append(Mistake(alone, each[row]))
+            if mean:
+                shared = each[row] / case.rows
+                tier[index].append(Mistake(f"{alone}, divided by the batch size", shared))
         if each.ndim == 2:
             tier[index].append(
                 Mistake("summed over its entries instead of over the batch", each.sum(1))
@@ -36,22 +43,50 @@ def unsummed(case: Case) -> Tier:
     return tier
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _example_gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list[Array]:
-    rows = jax.tree.map(lambda leaf: leaf[:, None], batch)
-    return jax.tree.leaves(jax.vmap(jax.grad(loss), in_axes=(None, 0))(params, rows))
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _example_gradients(
+    loss: losses.Loss, params: PyTree, batch: PyTree, axes: tuple[int | None, ...]
+) -> list[Array]:
+    leaves, tree = jax.tree.flatten(batch)
+
+    def gradient(rows: list[Array]) -> PyTree:
+        rows = [
+            leaf if axis is None else jnp.expand_dims(leaf, axis)
+            for leaf, axis in zip(rows, axes, strict=True)
+        ]
+        return jax.grad(loss)(params, jax.tree.unflatten(tree, rows))
+
+    return jax.tree.leaves(jax.vmap(gradient, in_axes=(list(axes),))(leaves))
 
 
 def _per_example(case: Case) -> list[Gradient]:
     """Give the gradient of each example, [N, ...]; none where the loss is not made of them."""
     try:
-        each = _example_gradients(case.loss, case.params, case.batch)
+        each = _example_gradients(case.loss, case.params, case.batch, case.axes)
     except Exception:  # a loss written for its own batch may fail in any way
         return []
     each = [np.asarray(leaf) for leaf in each]
     totals = [np.asarray(leaf.sum(0)) for leaf in each]
     adds_up = any(close(totals, case.true, scale) for scale in (1.0, float(case.rows)))
     return each if adds_up else []
+
+
+def counted(case: Case) -> Tier:
+    """Rows that are each divided by a number of their own, as by the count of their examples."""
+    tier: Tier = {}
+    for index, leaf in enumerate(case.leaves if reduction(case) == "mean" else ()):
+        if leaf.claimed.shape != leaf.true.shape or leaf.true.ndim != 2:
+            continue
+        square = np.einsum("ki,ki->k", leaf.claimed, leaf.claimed)
+        counts = case.rows * np.einsum("ki,ki->k", leaf.true, leaf.claimed) / square
+        whole = np.clip(np.round(counts), 1, 2 * case.rows)
+        used = square > 0
+        if np.allclose(counts[used], whole[used], rtol=1e-6) and np.ptp(whole[used]) > 0:
+            wrong = case.rows * leaf.true / np.where(used, whole, 1.0)[:, None]
+            numbers = ", ".join(f"{each:.0f}" for each in whole[used][:_SHOWN])
+            text = f"each row divided by a number of its own, {numbers}, not by the batch size"
+            tier[index] = [Mistake(text, wrong, fitted=True)]
+    return tier
 
 
 def misplaced(case: Case) -> Tier:
@@ -64,27 +99,3 @@ def misplaced(case: Case) -> Tier:
         ]
         for index, leaf in enumerate(case.leaves)
     }
-
-
-def regularised(case: Case) -> Tier:
-    """A missing or doubled L2 or L1 term: what is left over is a multiple of it."""
-    tier: Tier = {}
-    for index, param in enumerate(map(np.asarray, jax.tree.leaves(case.params))):
-        claimed, true = case.claimed[index], case.true[index]
-        sizes = np.abs(param)
-        # Where all entries are of one size the two terms are one, and any constant fits.
-        if claimed.shape != true.shape or np.ptp(sizes) <= 1e-6 * sizes.max(initial=0):
-            continue
-        for name, term in (("L2", param), ("L1", np.sign(param))):
-            strength = multiple(claimed - true, term)
-            how = "missing or too weak" if strength < 0 else "counted twice or too strong"
-            text = f"{name} regulariser {how} (by {abs(strength):.4g} times "
-            text += "the parameter)" if name == "L2" else "its sign)"
-            mistake = Mistake(text, true + strength * term, fitted=True)
-            tier.setdefault(index, []).append(mistake)
-    return tier
-
-
-def multiple(total: Gradient, term: Gradient) -> float:
-    """Give how many times a term makes up a total best, by least squares."""
-    return np.vdot(term, total) / max(np.vdot(term, term), 1e-300)

@@ -1,119 +1,402 @@
-"""Error signals gone wrong, and what is made of right ones by mistake, in every leaf they reach."""
+"""The backward pass of a chain with mistakes in it, searched from the output layer on.
 
-from collections.abc import Iterator
+A layer's claimed gradients show which error signals they may be made of. Further mistakes are
+tried on those alone, so that several in one network are found one after the other.
+
+Shapes: N examples, I inputs and O outputs of a layer, K error signals side by side.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.case import Case, Gradient, Mistake, Tier
-from jaxnet.audit.chain import RIGHT, Chain, SignalRule, send_back
-from jaxnet.audit.mistakes.hidden import RULES
-from jaxnet.audit.mistakes.leaves import multiple
-from jaxnet.audit.mistakes.outputs import wrong_outputs
+from jaxnet.audit.case import Case, Factors, Mistake, Tier
+from jaxnet.audit.chain import RIGHT, Chain, Gradient, send_back
+from jaxnet.audit.mistakes.backward import step_of
+from jaxnet.audit.mistakes.evidence import Claim, claim_of
+from jaxnet.audit.mistakes.formed import Forming, biases, parts, weights
+from jaxnet.audit.mistakes.outputs import wrong_signals
+from jaxnet.audit.mistakes.rules import Edit, Hidden, Signal, in_symbols
+
+# Most mistakes that are tried together in one leaf.
+_RANKS = 3
+# For each number of mistakes: gradients as they are, times the factor that a signal has by another
+# leaf, and times one of their own. A factor that has a name is thought of before one that has none.
+_KINDS = 3
+# Numbers of gradients that are compared at once, and signals of one rank in all.
+_TOGETHER, _MOST = 2**21, 6000
+_FEW = 3
 
 
-class _Plan(NamedTuple):
-    """Error signals to be made wrong: that of the output layer, and some hidden ones by a rule.
+class _Formed(NamedTuple):
+    """Gradients `[K, ...]` of one leaf, formed of K signals in one way.
 
     Attributes:
-        output: what is wrong with that of the output layer, in words; empty where it is right.
-        delta: that signal.
-        rule: of the hidden layers that are wrong.
-        layers: these layers.
+        gradients: as those of `[O, I]` or `[O]`. signals: that they are formed of.
+        text, wrong, right: the mistake in forming them, in words and symbols.
     """
 
-    output: str
-    delta: Gradient
-    rule: SignalRule
-    layers: set[int]
-
-    def text(self, layer: int) -> str:
-        """Say where the signal of a layer went wrong: there, or at layers it came through."""
-        parts = [f"error signal of the output layer: {self.output}"] if self.output else []
-        above = [each for each in self.layers if each >= layer]
-        if layer in above:
-            parts.append(f"error signal of hidden layer {layer + 1}: {self.rule.text}")
-        elif above:
-            source = f"the error signal of hidden layer {min(above) + 1}"
-            parts.append(f"follows from {source}: {self.rule.text}")
-        return "; ".join(parts)
+    gradients: Gradient
+    signals: Sequence[Signal]
+    text: str = ""
+    wrong: str = ""
+    right: str = ""
 
 
-def signals(case: Case, chain: Chain, combined: bool) -> Tier:
-    """Error signals gone wrong at the output, in one hidden layer or in all: alone or combined."""
-    tier: Tier = {}
-    with np.errstate(all="ignore"):
-        for plan in _plans(case, chain, combined):
-            hidden = range(len(chain.layers) - 1)
-            rules = [plan.rule if layer in plan.layers else RIGHT for layer in hidden]
-            for scale in (1.0,) if plan.rule.linear else (1.0, chain.scale):
-                deltas = send_back(chain, plan.delta / chain.scale * scale, rules)
-                deltas = [delta * (chain.scale / scale) for delta in deltas]
-                for index, leaf in chain.leaves(deltas).items():
-                    if text := plan.text(chain.leaf(index)):
-                        mistake = Mistake(text, leaf, signal=True)
-                        tier.setdefault(index, []).append(mistake)
-    return tier
+class _Found(NamedTuple):
+    """A mistake that explains a leaf.
+
+    Attributes:
+        mistake: that. signal: it is made of.
+        factor: that the claim is off by; 0 where the agreement is no evidence for any factor.
+        named: whether the factor has a meaning.
+    """
+
+    mistake: Mistake
+    signal: Signal
+    factor: float
+    named: bool
+
+    @property
+    def scaled(self) -> Mistake:
+        """The same with the factor in it."""
+        text = f"{self.mistake.text}; times a constant {self.factor:.5g}"
+        return self.mistake._replace(text=text, gradient=self.factor * self.mistake.gradient)
 
 
-def _plans(case: Case, chain: Chain, combined: bool) -> Iterator[_Plan]:
-    """Give every mistake in hidden layers and at the output, each alone; or all their pairs."""
-    outputs = wrong_outputs(case, chain)
-    hidden = range(len(chain.layers) - 1)
-    places = [{layer} for layer in hidden] + [set(hidden)] * (len(hidden) > 1)
-    for output, delta in outputs.items() if combined else [("", chain.delta)]:
-        for rule in RULES:
-            for layers in places:
-                yield _Plan(output, delta, rule, layers)
-    if not combined:
-        for output, delta in outputs.items():
-            yield _Plan(output, delta, RIGHT, set())
+class _Search(NamedTuple):
+    """What is known from the start.
+
+    Attributes:
+        case: searched. chain: that it is. factors: that have a meaning.
+        right: the right error signals of all layers. slopes: of the hidden layers.
+        claims: by leaf.
+        known: the leaves that are claimed as they are.
+    """
+
+    case: Case
+    chain: Chain
+    factors: Factors
+    right: list[Gradient]
+    slopes: list[Gradient]
+    claims: dict[int, Claim]
+    known: set[int]
+
+    @property
+    def numbers(self) -> Gradient:
+        """The factors alone."""
+        return np.array([number for number, _ in self.factors])
 
 
-def weight_inputs(chain: Chain) -> Tier:
-    """Weight gradients formed with what a layer did not get as its input."""
-    layers = chain.layers
-    deltas = send_back(chain, chain.delta, [RIGHT] * (len(layers) - 1))
-    text = "formed with the pre-activations of the layer before, not their activations"
-    return {
-        layer.weight_leaf: [Mistake(text, chain.weight_gradient(layer, delta, before.z))]
-        for before, layer, delta in zip(layers[:-1], layers[1:], deltas[1:], strict=True)
-    }
+class _Signals(NamedTuple):
+    """The error signals that a layer may have been given.
+
+    Attributes:
+        expected: those that the layer after shows, rightly sent back.
+        single: the right one, and those with one mistake. pairs: those with more, of which the
+            layers after show all but one. far: those with more, of which they do not.
+        rates: with which weights seem to be updated before the signal is sent through them.
+    """
+
+    expected: list[Signal]
+    single: list[Signal]
+    pairs: list[Signal]
+    far: Callable[[], Iterable[Signal]]
+    rates: tuple[float, ...] = ()
 
 
-def updated_weights(case: Case, chain: Chain) -> Tier:
-    """Error signals sent back through weights that were already updated, layer by layer."""
-    layers = chain.layers
-    if len(layers) < 2 or not case.shapes_agree:
-        return {}
-    claimed = [_upright(case.claimed[layer.weight_leaf], layer.transposed) for layer in layers]
-    top = layers[-2]
-    moved = ((chain.delta @ claimed[-1]) * top.slope).T @ top.x
-    apart = case.true[top.weight_leaf] - case.claimed[top.weight_leaf]
-    rate = multiple(_upright(apart, top.transposed), moved)
-    if not rate > 0:
-        return {}
-    updated = chain._replace(
-        layers=tuple(
-            layer._replace(weight=layer.weight - rate * each)
-            for layer, each in zip(layers, claimed, strict=True)
+def signals(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
+    """Give what wrong backward passes make of the leaves, those of fewest mistakes first.
+
+    Args:
+        case: whose leaves are explained. chain: that its loss is.
+        factors: that have a meaning, in words, by which a gradient may be off as well.
+    """
+    tiers: list[Tier] = [{} for _ in range(_KINDS * (_RANKS + 1))]
+    search = _start(case, chain, factors)
+    given = _Signals([], [Signal(chain.delta), *wrong_signals(chain)], [], list)
+    for layer in range(len(chain.layers) - 1, -1, -1):
+        seen: list[Signal] = []
+        for index in _leaves(chain, layer):
+            true = given.single[0]
+            if index in search.known:
+                _see(seen, true)
+            if factor := search.claims[index].scaled:
+                _see(seen, true, true.times(factor))
+            for rank, found in _explain(search, index, given, seen):
+                kind = found.signal.factor != 1.0
+                tiers[_KINDS * rank + kind].setdefault(index, []).append(found.mistake)
+                if found.factor:
+                    tiers[_KINDS * rank + 2].setdefault(index, []).append(found.scaled)
+                    _see(seen, found.signal, found.signal.times(found.factor))
+        if layer:
+            given = _before(search, layer - 1, given, seen)
+    yield from tiers
+
+
+def _see(seen: list[Signal], *signals: Signal) -> None:
+    """Remember signals, once."""
+    for signal in signals:
+        known = ((each.edits, each.factor) for each in seen)
+        if all(
+            edits != signal.edits or not np.isclose(factor, signal.factor)
+            for edits, factor in known
+        ):
+            seen.append(signal)
+
+
+def _start(case: Case, chain: Chain, factors: Factors) -> _Search:
+    slopes = [layer.slope for layer in chain.layers[:-1]]
+    right = send_back(chain, chain.delta, [RIGHT] * len(slopes))
+    claims, known = {}, set()
+    for layer, delta in zip(range(len(right)), right, strict=True):
+        forming = Forming(chain, layer, right, delta[None])
+        for index in _leaves(chain, layer):
+            true = forming.gradient(index)[0]
+            claims[index] = claim_of(case.leaves[index], chain, index, true)
+            if case.leaves[index].error <= case.leaves[index].rounding:
+                known.add(index)
+    return _Search(case, chain, factors, right, slopes, claims, known)
+
+
+def _leaves(chain: Chain, layer: int) -> list[int]:
+    here = chain.layers[layer]
+    return [here.weight_leaf] if here.bias_leaf is None else [here.weight_leaf, here.bias_leaf]
+
+
+def _explain(
+    search: _Search, index: int, given: _Signals, seen: list[Signal]
+) -> list[tuple[int, _Found]]:
+    """Name the fewest mistakes that make a leaf of the signals that its layer may be given.
+
+    Those that leave no factor without a name come first.
+    """
+    constant: list[tuple[int, _Found]] = []
+    for rank in range(_RANKS + 1) if index not in search.known else ():
+        found, compared = [], 0
+        for formed in _ways(search, index, given, seen, rank):
+            compared += len(formed.signals)
+            found += _agreeing(search, index, formed, compared)
+        if named := [each for each in found if each.named]:
+            sure = len(found) <= _FEW and not search.claims[index].scaled
+            return [(rank, each if sure else each._replace(factor=0.0)) for each in named]
+        # Where many agree that are one but for a factor, an unnamed factor tells none of them; of
+        # one example a few are many.
+        few = _FEW if search.chain.rows > 1 else 1
+        if not constant and len(found) <= few and not search.claims[index].scaled:
+            constant = [(rank, each) for each in found]
+    return constant
+
+
+def _ways(
+    search: _Search, index: int, given: _Signals, seen: list[Signal], rank: int
+) -> Iterator[_Formed]:
+    """Give the gradients that so many mistakes make of a leaf."""
+    right, *wrong = given.single
+    shown = [signal for signal in seen if signal.edits or signal.factor != 1.0]
+    # What proves little alone is made of the signal that the layer's other leaf shows.
+    alone = not shown or not search.claims[index].poor
+    if rank == 0:
+        yield from _formed(
+            search, index, [each for each in [*shown, *given.expected] if each.edits]
         )
+    elif rank == 1:
+        yield from _formed(search, index, wrong if alone else [])
+        yield from _misformed(search, index, [right], every=True)
+    elif rank == 2:
+        yield from _formed(search, index, given.pairs if alone else [])
+        yield from _misformed(search, index, [*shown, *given.expected, *(wrong if alone else [])])
+    elif alone:
+        yield from _formed(search, index, list(itertools.islice(given.far(), _MOST)))
+        yield from _misformed(search, index, given.pairs[: _MOST // 20])
+
+
+def _formed(search: _Search, index: int, given: Sequence[Signal]) -> Iterator[_Formed]:
+    """Form the gradient of a leaf of signals as it should be."""
+    for forming, signals in _chunks(search, index, given):
+        yield _Formed(forming.gradient(index), signals)
+
+
+def _misformed(
+    search: _Search, index: int, given: Sequence[Signal], every: bool = False
+) -> Iterator[_Formed]:
+    """Form it with one mistake: of other things, or of other rows."""
+    for forming, signals in _chunks(search, index, given):
+        weight = index == forming.here.weight_leaf
+        name, form = ("dW{k} = ", "dz{k}.T @ {x}") if weight else ("db{k} = ", "sum(dz{k}, 0)")
+        write = functools.partial(in_symbols, search.chain, forming.layer)
+        right, good = write(name + form), forming.gradient(index)
+        for rule in weights(forming) if weight else biases(forming):
+            try:
+                gradients = np.asarray(rule.make(forming))
+            except ValueError:  # the shapes do not allow this mistake
+                continue
+            of = signals[: len(gradients)]
+            if gradients.shape == good.shape and np.allclose(gradients, good, rtol=1e-9, atol=0):
+                continue
+            yield _Formed(gradients, of, rule.text, write(name + rule.symbols), right)
+        for part in parts(search.chain.rows, every):
+            some = forming._replace(deltas=forming.deltas * part.weights[:, None])
+            wrong = write(name + form.replace("dz{k}", "dz{k}" + part.symbols))
+            yield _Formed(some.gradient(index), signals, part.text, wrong, right)
+
+
+def _chunks(
+    search: _Search, index: int, given: Sequence[Signal]
+) -> Iterator[tuple[Forming, Sequence[Signal]]]:
+    """Lay signals side by side, as many as may be."""
+    layer = search.chain.leaf(index)
+    here = search.chain.layers[layer]
+    together = max(1, _TOGETHER // (here.weight.size + here.z.size))
+    for first in range(0, min(len(given), _MOST), together):
+        chunk = given[first : first + together]
+        deltas = np.stack([signal.delta for signal in chunk])
+        yield Forming(search.chain, layer, search.right, deltas), chunk
+
+
+def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> Iterator[_Found]:
+    """Give the mistakes whose gradients are the claim, where that is no chance."""
+    claim, chain = search.claims[index], search.chain
+    layer = chain.layers[chain.leaf(index)]
+    for k in np.flatnonzero(claim.agrees(formed.gradients)).tolist():
+        gradient, signal = formed.gradients[k], formed.signals[k]
+        numbers, factor = claim.numbers(gradient), claim.factor(gradient)
+        sure = claim.proves(numbers - 1, compared)
+        named = np.isclose(factor, search.numbers, rtol=claim.tolerance, atol=0).any()
+        if not sure and not (named and claim.proves(numbers, compared * len(search.factors))):
+            continue
+        if index == layer.weight_leaf and layer.transposed:
+            gradient = gradient.T
+        mistake = _mistake(search, index, formed, signal, gradient)
+        if gradient.size == search.case.leaves[index].true.size:
+            mistake = _finished(search, index, mistake, factor)
+        yield _Found(mistake, signal, factor if sure else 0.0, bool(named))
+
+
+def _finished(search: _Search, index: int, mistake: Mistake, factor: float) -> Mistake:
+    """Add what does not come through the chain, which no factor touches."""
+    rest = np.asarray(search.chain.rest.get(index, 0.0))
+    gradient = mistake.gradient.reshape(search.chain.shapes[index])
+    if rest.any():
+        apart = np.abs(factor / search.numbers - 1)
+        near = search.factors[int(apart.argmin())][1]
+        named = apart.min() <= search.claims[index].tolerance
+        factors = near if named else f"times a constant {factor:.5g}"
+        text = "; ".join(part for part in (mistake.text, factors) if part)
+        return mistake._replace(text=text, gradient=gradient * factor + rest)
+    return mistake._replace(gradient=gradient)
+
+
+def _mistake(
+    search: _Search, index: int, formed: _Formed, signal: Signal, gradient: Gradient
+) -> Mistake:
+    """Say what is wrong with a leaf: with the signal, nearest last, and with how it is formed."""
+    # Of one mistake made in several layers the nearest is named.
+    edits = list({edit.text: edit for edit in signal.edits}.values())
+    here = search.chain.leaf(index)
+    texts = [_placed(search, here, edit) for edit in edits]
+    texts += [f"times a constant {signal.factor:.5g}"] * (signal.factor != 1.0)
+    texts += [formed.text] * bool(formed.text)
+    formulas = [(edit.wrong, edit.right) for edit in edits[-1:]]
+    formulas += [(formed.wrong, formed.right)] * bool(formed.text)
+    wrong, right = (
+        ("; ".join(each) for each in zip(*formulas, strict=True)) if formulas else ("", "")
     )
-    deltas = send_back(updated, chain.delta, [RIGHT] * (len(layers) - 1))
-    text = f"sent back through weights already updated, with learning rate {rate:.4g}"
-    return {
-        index: [
-            Mistake(
-                f"error signal of hidden layer {chain.leaf(index) + 1}: {text}",
-                leaf,
-                signal=True,
-                fitted=index == top.weight_leaf,
-            )
-        ]
-        for index, leaf in updated.leaves(deltas).items()
-        if chain.leaf(index) < len(layers) - 1
-    }
+    return Mistake(
+        "; ".join(texts),
+        gradient,
+        signal=any(not _here_only(search, here, edit) for edit in edits),
+        wrong=wrong,
+        right=right,
+        reason="; ".join(_reasons(search, signal, formed)),
+    )
 
 
-def _upright(gradient: Gradient, transposed: bool) -> Gradient:
-    return gradient.T if transposed else gradient
+def _reasons(search: _Search, signal: Signal, formed: _Formed) -> Iterator[str]:
+    """Say what is wrong in words that are the same for every leaf that it reaches."""
+    # Of one mistake made in several layers, the one nearest the output.
+    for edit in {edit.text: edit for edit in signal.edits[::-1]}.values():
+        yield f"error signal of {_name(search, edit.layer)}: {edit.text}"
+    if formed.text:
+        yield formed.text
+
+
+def _name(search: _Search, layer: int) -> str:
+    last = layer == len(search.chain.layers) - 1
+    return "the output layer" if last else f"hidden layer {layer + 1}"
+
+
+def _here_only(search: _Search, layer: int, edit: Edit) -> bool:
+    """Whether another leaf of the layer shows that its signal is right."""
+    return edit.layer == layer and not search.known.isdisjoint(_leaves(search.chain, layer))
+
+
+def _placed(search: _Search, layer: int, edit: Edit) -> str:
+    """Say where the signal that a layer was given went wrong, there or at a layer after it."""
+    place = f"error signal of {_name(search, edit.layer)}"
+    if _here_only(search, layer, edit):
+        return f"{place}, in this gradient alone: {edit.text}"
+    if edit.layer != layer and edit.layer != len(search.chain.layers) - 1:
+        place = f"follows from the {place}"
+    if edit.layer != layer and search.known.issuperset(_leaves(search.chain, edit.layer)):
+        place += ", on the way back alone"
+    return f"{place}: {edit.text}"
+
+
+def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) -> _Signals:
+    """Give the signals of a hidden layer from those of the one after it, and those it shows."""
+    shown = [signal for signal in seen if signal.edits or signal.factor != 1.0]
+    rates = after.rates or _rates(search, layer, [*shown, *after.single])
+    claims = [_upright(search, each.weight_leaf, each.weight.shape) for each in search.chain.layers]
+    slope = search.slopes[layer]
+    step = step_of(Hidden(search.chain, layer, slope, search.right, claims, rates))
+    true, *wrong = after.single
+    single = [step.right(true), *step.wrong(true)]
+    pairs = [each for signal in shown for each in step.wrong(signal)]
+    for signal in [*wrong, *(signal for signal in shown if signal.mistakes > 1)]:
+        into = single if signal.mistakes == 1 else pairs
+        into.append(step.right(signal))
+        if signal.edits[-1].layer == layer + 1:
+            into += step.wrong(signal, only=signal.edits[-1].text)
+    return _Signals(
+        [step.right(signal) for signal in shown],
+        single,
+        [*pairs, *step.twice(true)],
+        lambda: itertools.chain(
+            (each for signal in wrong for each in step.wrong(signal)),
+            (each for signal in shown for each in step.twice(signal)),
+        ),
+        rates,
+    )
+
+
+def _upright(search: _Search, index: int, shape: tuple[int, ...]) -> Gradient | None:
+    """Give the claimed gradient of a weight as [O, I], where it has that shape."""
+    forms = [form for form in search.claims[index].forms if form.shape == shape]
+    return forms[0] if forms else None
+
+
+def _rates(search: _Search, layer: int, after: list[Signal]) -> tuple[float, ...]:
+    """Find the learning rates with which the weight after a layer was updated too early."""
+    chain, here = search.chain, search.chain.layers[layer]
+    claim = search.claims[here.weight_leaf]
+    target = _upright(search, here.weight_leaf, here.weight.shape)
+    moved = _upright(
+        search, chain.layers[layer + 1].weight_leaf, chain.layers[layer + 1].weight.shape
+    )
+    if target is None or moved is None or here.weight_leaf in search.known:
+        return ()
+    rates = []
+    for signal in after:
+        sent = np.stack([signal.delta @ chain.layers[layer + 1].weight, signal.delta @ moved])
+        parts = np.swapaxes(sent * search.slopes[layer], 1, 2) @ here.x
+        flat = parts.reshape(2, -1).T
+        (share, off), *_ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
+        rest = np.linalg.norm(target.ravel() - flat @ (share, off))
+        fits = rest <= claim.tolerance * np.linalg.norm(target)
+        if fits and -off / share > 0 and claim.proves(claim.numbers(parts[0]) - 2, len(after)):
+            rates.append(float(f"{-off / share:.8g}"))
+    return tuple(dict.fromkeys(rates))

@@ -1,0 +1,130 @@
+"""An audit laid out to be read: in a terminal, and in a notebook, with pictures."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxnet._guards import notebook
+from jaxnet._guards.notebook import Markup, escaped
+from jaxnet.audit.rows import Row
+
+_WIDTH = 88
+# Of the names of parameters.
+_NAME = 30
+# Of a picture, in pixels; and the most points in it.
+_SIDE, _POINTS = 84, 120
+# Close to Okabe and Ito's blue and vermilion, to be read on light paper and dark.
+_COLOURS = {"right": "#2b8cc4", "wrong": "#d9661f", "undecided": "#888888"}
+
+
+def text(rows: Sequence[Row], summary: str) -> str:
+    """Lay rows out in 88 columns: the verdict, and under it the cause and the formulas."""
+    cells = [("parameter", "shape", "verdict", "relative error")]
+    cells += [(_short(row.name), _shape(row), row.verdict, _error(row)) for row in rows]
+    head, *lines = _aligned(cells)
+    shown = [head]
+    for row, line in zip(rows, lines, strict=True):
+        shown += [line, *_wrapped(row.diagnosis, "    ")]
+        if row.wrong_formula:
+            shown += _wrapped(f"is         {row.wrong_formula}", "    ", hanging=11)
+            shown += _wrapped(f"should be  {row.right_formula}", "    ", hanging=11)
+    return "\n".join([*shown, "", *_wrapped(summary)])
+
+
+def figures(rows: Sequence[Row]) -> str:
+    """Lay all figures of rows out as a table in 88 columns, and say what they are."""
+    heads = ("parameter", "claimed", "true", "error", "rounding", "cosine", "differences")
+    cells: list[tuple[str, ...]] = [heads]
+    for row in rows:
+        numbers = (row.claimed_norm, row.true_norm, row.relative_error, row.resolution)
+        cosine, apart = f"{row.cosine:.3f}", f"{row.finite_differences:.1e}"
+        cells.append((_short(row.name), *(f"{number:.1e}" for number in numbers), cosine, apart))
+    return "\n".join([*_aligned(cells), "", *_wrapped(_FIGURES)])
+
+
+_FIGURES = (
+    "claimed, true: the norms of the two gradients. error: the norm of their difference, relative "
+    "to the larger. rounding: the smallest such error that rounding would not hide. cosine: of the "
+    "angle between the two. differences: how far autodiff is from finite differences, relative to "
+    "the whole gradient."
+)
+
+
+def html(rows: Sequence[Row], summary: str) -> str:
+    """Lay rows out for a notebook, with the claimed gradient drawn against the true one."""
+    heads = ("parameter", "claimed (up) against true", "verdict", "what is, and what should be")
+    return notebook.table(heads, map(_html_cells, rows), summary)
+
+
+def _html_cells(row: Row) -> tuple[str, ...]:
+    name, said = escaped(_short(row.name)), [escaped(row.diagnosis)] if row.diagnosis else []
+    if row.wrong_formula:
+        for words, formula in (("is", row.wrong_formula), ("should be", row.right_formula)):
+            said.append(f"{words} <code>{escaped(formula)}</code>")
+    verdict = f'<b style="color:{_COLOURS[row.verdict]}">{row.verdict}</b>'
+    return (
+        Markup(f"<code>{name}</code><br><small>{_shape(row)}</small>"),
+        Markup(_picture(row)),
+        Markup(f"{verdict}<br><small>relative error {_error(row)}</small>"),
+        Markup("<br>".join(said)),
+    )
+
+
+def _picture(row: Row) -> str:
+    """Draw the entries as points, true to the right and claimed up: right ones are on the line."""
+    if row.claimed.shape != row.true.shape or not np.isfinite(row.claimed).all():
+        return ""
+    every = max(1, row.true.size // _POINTS)
+    true, claimed = row.true.ravel()[::every], row.claimed.ravel()[::every]
+    most = max(np.abs(true).max(initial=0), np.abs(claimed).max(initial=0)) or 1.0
+    half = _SIDE / 2
+
+    def at(numbers: np.ndarray) -> np.ndarray:
+        return half + numbers / most * (half - 5)
+
+    points = "".join(
+        f'<circle cx="{x:.1f}" cy="{_SIDE - y:.1f}" r="2.2"/>'
+        for x, y in zip(at(true), at(claimed), strict=True)
+    )
+    label = escaped(f"{row.name}: claimed (up) against true")
+    return (
+        f'<svg width="{_SIDE}" height="{_SIDE}" role="img" aria-label="{label}">'
+        f'<g stroke="currentColor" fill="none"><rect x=".5" y=".5" width="{_SIDE - 1}" '
+        f'height="{_SIDE - 1}" opacity=".25"/>'
+        f'<path d="M2 {_SIDE - 2}L{_SIDE - 2} 2" opacity=".5"/></g>'
+        f'<g fill="{_COLOURS[row.verdict]}" fill-opacity=".7">{points}</g></svg>'
+    )
+
+
+def _shape(row: Row) -> str:
+    return " x ".join(map(str, row.shape)) or "number"
+
+
+def _error(row: Row) -> str:
+    error = row.relative_error
+    if math.isnan(error):
+        return "other shape" if row.claimed.shape != row.true.shape else "not finite"
+    if row.verdict == "right" and error > 0.1:
+        return "both zero"
+    if not error:
+        return "0"
+    return f"{100 * error:.3g}%" if error >= 1e-4 else f"{error:.0e}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"...{name[3 - _NAME :]}"
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def _wrapped(words: str, indent: str = "", hanging: int = 0) -> list[str]:
+    after = indent + " " * hanging
+    return textwrap.wrap(words, _WIDTH, initial_indent=indent, subsequent_indent=after)

@@ -1,0 +1,424 @@
+"""Which known mistakes explain the wrong leaves of a gradient, and which of them bear it out.
+
+A mistake is a reading of a leaf where making it gives the claimed numbers: as they are, in another
+form, or times a factor that has a meaning. Where numbers coincide there are several readings; those
+that explain most of the other leaves too are kept, and a number that was fitted must explain every
+leaf that it changes.
+
+Shapes: N examples.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxnet.audit import mistakes
+from jaxnet.audit.case import Case, Leaf, Mistake, Tier, reduction, take
+from jaxnet.audit.chain import Gradient
+
+# Rounding that hides larger relative errors than this: a leaf is not explained.
+_TOO_COARSE = 0.1
+# An explanation leaves at most this share of the error, and so does not explain errors of which
+# rounding may be more.
+_LEFT_OVER = 0.02
+# A relative error that gradients in float32 may have.
+_FINE = 2e-6
+# A fitted number is evidence where it explains at least so many entries, a factor without a name
+# where it is shared by so many.
+_FITTED = 4
+_SHARED = 3
+# Agreement is evidence in at least so many decimal digits, all entries together.
+_DIGITS = 4
+
+
+class Factor(NamedTuple):
+    """A number that a gradient may be off by, and what that means.
+
+    Attributes:
+        number: the factor. text: what it means, in words.
+        formula: what it makes of the formula of a gradient; empty where there is none.
+        steps: how many things must have gone wrong for it.
+        of_rows: whether it hangs on N.
+    """
+
+    number: float
+    text: str
+    formula: str
+    steps: int = 1
+    of_rows: bool = False
+
+
+class Reading(NamedTuple):
+    """A mistake that explains a leaf, and what else was done to the gradient that it gives."""
+
+    mistake: Mistake
+    form: str
+    factor: Factor
+
+    @property
+    def relation(self) -> str:
+        """What was done to the mistake's gradient, in words."""
+        return " and ".join(part for part in (self.form, self.factor.text) if part)
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        return "; ".join(part for part in (self.mistake.text, self.relation) if part)
+
+    @property
+    def reason(self) -> str:
+        """What is to be mended, the same words in every leaf that it reaches."""
+        return _reason(self.mistake) or self.factor.text or self.form
+
+    @property
+    def steps(self) -> int:
+        """How many things must have gone wrong beside the mistake."""
+        return self.factor.steps + bool(self.form)
+
+
+Readings = dict[int, list[Reading]]
+"""What explains each wrong leaf; empty where nothing does."""
+
+
+def _reason(mistake: Mistake) -> str:
+    return mistake.reason or mistake.text
+
+
+def can_be_explained(leaf: Leaf) -> bool:
+    """Whether rounding leaves enough of a leaf's error to tell one mistake from another."""
+    if not np.isfinite(leaf.claimed).all() or leaf.noise > _TOO_COARSE:
+        return False
+    return leaf.error * _LEFT_OVER >= leaf.rounding
+
+
+def explain(case: Case, wrong: Iterable[int]) -> Readings:
+    """Name the mistakes whose gradients the wrong leaves are, the simplest that fit."""
+    readings: Readings = {}
+    left = [index for index in wrong if can_be_explained(case.leaves[index])]
+    if not left:
+        return {}
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        factors = _factors(_counts(case), case.rows)
+        constants = _constants(case, left)
+        for tier in mistakes.tiers(
+            case, [(float(factor.number), factor.text) for factor in factors]
+        ):
+            fits = {i: _fits(case.leaves[i], tier.get(i, []), factors) for i in left}
+            readings |= {i: fit for i, fit in _borne_out(case, tier, fits, factors).items() if fit}
+            # Of one example a mistake in the signal of one unit is a constant as well.
+            if case.rows > 1:
+                readings = constants | readings
+            left = [index for index in left if index not in readings]
+            if not left:
+                break
+    return _shared(_shown_by_weights(case, constants | readings, left))
+
+
+def _shown_by_weights(case: Case, readings: Readings, left: list[int]) -> Readings:
+    """Leave out error signals that a bias alone shows, where its weight shows none that is known.
+
+    A sum over the batch tells little of a signal: many have the same.
+    """
+    layers = case.chain.layers if case.chain else ()
+    weights = {layer.weight_leaf for layer in layers}
+    shown = {each.reason for index in weights & readings.keys() for each in readings[index]}
+    doubted = {layer.bias_leaf for layer in layers if layer.weight_leaf in left}
+    return {
+        index: fit
+        for index, every in readings.items()
+        if (
+            fit := [
+                each
+                for each in every
+                if index not in doubted or not each.mistake.signal or each.reason in shown
+            ]
+        )
+    }
+
+
+def _fits(leaf: Leaf, known: list[Mistake], factors: list[Factor]) -> list[Reading]:
+    """Give those of the known mistakes that explain a leaf, with the least beside them."""
+    if leaf.claimed.size * -math.log10(_tolerance(leaf)) < _DIGITS:
+        return []
+    fits = [reading for each in known for reading in _relations(leaf, each, factors)]
+    fewest = min((reading.steps for reading in fits), default=0)
+    return [reading for reading in fits if reading.steps == fewest]
+
+
+def _relations(leaf: Leaf, mistake: Mistake, factors: list[Factor]) -> list[Reading]:
+    """Say how the claimed leaf is a mistake's gradient: as it is, transposed, times a factor.
+
+    Empty where it is not: what is left over must be rounding, and little beside the error.
+    """
+    for form, candidate in _forms(leaf, np.asarray(mistake.gradient)).items():
+        number = _multiple(leaf, candidate)
+        readings = [Reading(mistake, form, factor) for factor in _near(number, leaf, factors)]
+        # The true gradient as it is explains nothing.
+        if readings := [reading for reading in readings if reading.text]:
+            return readings
+    return []
+
+
+def _near(number: float, leaf: Leaf, factors: list[Factor]) -> list[Factor]:
+    """Give the factors that a number is, as far as rounding lets tell."""
+    apart = [abs(number / factor.number - 1) for factor in factors]
+    most = min(_tolerance(leaf), min(apart) + max(leaf.noise, _FINE) / 4)
+    return [factor for factor, each in zip(factors, apart, strict=True) if each <= most]
+
+
+def _tolerance(leaf: Leaf) -> float:
+    return 4 * max(leaf.noise, _FINE)
+
+
+def _multiple(leaf: Leaf, candidate: Gradient) -> float:
+    """Give how many times a gradient the claimed one is; 0 where it is no multiple of it."""
+    norm = np.linalg.norm(candidate)
+    # Terms that cancel leave rounding, which is no multiple of rounding.
+    if leaf.claimed.any() and 0 < max(norm, np.linalg.norm(leaf.claimed)) <= leaf.rounding:
+        return float(norm > 0)
+    if not 0 < norm < np.inf:
+        return float(not norm and not leaf.claimed.any())
+    number = float(np.vdot(candidate, leaf.claimed) / norm**2)
+    rest = np.linalg.norm(leaf.claimed - number * candidate)
+    return (
+        number
+        if rest <= min(_tolerance(leaf) * abs(number) * norm, _LEFT_OVER * leaf.error)
+        else 0.0
+    )
+
+
+def _forms(leaf: Leaf, gradient: Gradient) -> dict[str, Gradient]:
+    """Give a gradient in the claimed leaf's shape, and how it got there."""
+    claimed, forms = leaf.claimed, {}
+    if claimed.shape == gradient.shape:
+        forms[""] = gradient
+    if gradient.ndim == 2 and claimed.shape == gradient.shape[::-1]:
+        forms["transposed"] = gradient.T
+    elif claimed.shape != gradient.shape and claimed.size == gradient.size:
+        shapes = f"of shape {list(claimed.shape)} instead of {list(leaf.true.shape)}"
+        forms[shapes] = gradient.reshape(claimed.shape)
+    return forms
+
+
+def _constants(case: Case, left: list[int]) -> Readings:
+    """Give the leaves that are a constant times the true gradient, where enough entries say so.
+
+    Leaves that share a constant bear each other out.
+    """
+    found = []
+    for index in left:
+        leaf = case.leaves[index]
+        for form, candidate in _forms(leaf, leaf.true).items():
+            if number := _multiple(leaf, candidate):
+                found.append((index, form, number))
+                break
+    readings: Readings = {}
+    for index, form, number in found:
+        near = _tolerance(case.leaves[index])
+        like = [other for other in found if abs(other[2] / number - 1) <= near]
+        if sum(case.leaves[other].true.size for other, *_ in like) >= _SHARED:
+            # The largest leaf tells the number best, and gives all the same words.
+            largest = max(like, key=lambda other: case.leaves[other[0]].true.size)
+            factor = Factor(number, _constant(largest[2], case.rows), f"{largest[2]:.5g} * {{}}")
+            readings[index] = [Reading(Mistake("", case.true[index]), form, factor)]
+    return readings
+
+
+def _constant(number: float, rows: int) -> str:
+    off = f"1 {number - 1:+.1e}" if abs(number - 1) < 1e-3 else f"{number:.5g}"
+    alone = "; with one example a mistake in an error signal may look the same"
+    return f"times a constant {off}{alone if rows == 1 else ''}"
+
+
+def _borne_out(case: Case, tier: Tier, fits: Readings, factors: list[Factor]) -> Readings:
+    """Leave out what hangs on a fitted number that does not explain every leaf it changes."""
+    fitted = {_reason(each.mistake) for fit in fits.values() for each in fit if each.mistake.fitted}
+    refuted = {reason for reason in fitted if not _explains_all(case, tier, reason, factors)}
+    return {
+        index: [each for each in fit if _reason(each.mistake) not in refuted]
+        for index, fit in fits.items()
+    }
+
+
+def _explains_all(case: Case, tier: Tier, reason: str, factors: list[Factor]) -> bool:
+    """Whether a mistake explains every leaf that it changes, and enough entries for its number."""
+    evidence = 0
+    for index, known in tier.items():
+        leaf = case.leaves[index]
+        for mistake in known:
+            if _reason(mistake) != reason or not _changes(leaf, mistake):
+                continue
+            if _relations(leaf, mistake, factors):
+                # A gradient that only changed its length is no evidence: any number would fit.
+                gradient = np.asarray(mistake.gradient)
+                evidence += 0 if _parallel(gradient, leaf.true) else leaf.claimed.size
+            elif leaf.error <= leaf.rounding or can_be_explained(leaf):
+                return False
+    return evidence >= _FITTED
+
+
+def _changes(leaf: Leaf, mistake: Mistake) -> bool:
+    """Whether a mistake gives another gradient than the true one, to what rounding lets see."""
+    gradient = np.asarray(mistake.gradient)
+    if gradient.shape != leaf.true.shape:
+        return True
+    apart = np.linalg.norm(gradient - leaf.true)
+    return bool(apart * _LEFT_OVER > max(leaf.rounding, _FINE * np.linalg.norm(gradient)))
+
+
+def _parallel(these: Gradient, those: Gradient) -> bool:
+    lengths = np.linalg.norm(these) * np.linalg.norm(those)
+    return these.shape == those.shape and not abs(np.vdot(these, those)) < (1 - 1e-9) * lengths
+
+
+def _shared(readings: Readings) -> Readings:
+    """Of several readings of a leaf keep those whose reason explains most of the other leaves."""
+    reach: dict[str, int] = {}
+    for each in readings.values():
+        for reason in {reading.reason for reading in each}:
+            reach[reason] = reach.get(reason, 0) + 1
+    kept: Readings = {}
+    for index, each in sorted(readings.items()):
+        most = max(reach[reading.reason] for reading in each)
+        texts = {reading.text: reading for reading in each if reach[reading.reason] == most}
+        kept[index] = list(texts.values())
+    return kept
+
+
+def doubtful(readings: Readings) -> bool:
+    """Whether a batch of another size could tell more: several readings, or one that hangs on N."""
+    return any(len(each) > 1 or each[0].factor.of_rows for each in readings.values())
+
+
+def another_size(case: Case, batch: PyTree) -> PyTree:
+    """Give a batch of another size, at which the fewest factors of different meaning coincide."""
+    with jax.enable_x64(True):
+        known = _counts(case)
+    sizes = (case.rows + 1, case.rows - 1, *range(case.rows + 2, case.rows + 12))
+    rows = min((n for n in sizes if n > 2), key=lambda n: _coincidences(_factors(known, n)))
+    return take(batch, case.axes, np.arange(rows) % case.rows)
+
+
+def _coincidences(factors: list[Factor]) -> int:
+    numbers = sorted(factor.number for factor in factors if factor.steps <= 1)
+    return sum(abs(b - a) < 1e-3 * abs(a) for a, b in itertools.pairwise(numbers))
+
+
+def decide(readings: Readings, others: Readings) -> Readings:
+    """Keep those readings that explain the claim about a batch of another size as well.
+
+    Args:
+        readings: of a batch. others: of the same leaves over the other batch.
+    """
+    decided: Readings = {}
+    for index, each in readings.items():
+        same = [
+            there
+            for reading in each
+            for there in others.get(index, [])
+            if (there.mistake.text, there.form) == (reading.mistake.text, reading.form)
+            if there.factor.text == reading.factor.text
+            or math.isclose(there.factor.number, reading.factor.number, rel_tol=1e-4)
+        ]
+        decided[index] = list({there.text: there for there in same}.values()) or each
+    return decided
+
+
+# What is off by N, and by 1 / N, by how the loss takes its examples together.
+_OF_ROWS = {
+    "mean": (
+        "summed over the batch where the loss takes the mean",
+        "divided by the batch size once more",
+    ),
+    "sum": (
+        "multiplied by the batch size",
+        "averaged over the batch where the loss takes the sum",
+    ),
+    "neither": ("multiplied by the batch size", "divided by the batch size"),
+}
+_RATES = tuple(float(f"{digit}e-{k}") for k in range(1, 6) for digit in (1, 2, 3, 5))
+
+
+class _Counts(NamedTuple):
+    """What of a loss gives factors their meaning, whatever N.
+
+    Attributes:
+        how: it takes its examples together. outputs: that it takes the mean over.
+        widths: the number of features and outputs, by name.
+    """
+
+    how: str
+    outputs: int
+    widths: dict[str, int]
+
+
+def _counts(case: Case) -> _Counts:
+    leaves = jax.tree.leaves(case.batch)
+    named = zip(("features", "outputs"), leaves, strict=True) if len(leaves) == 2 else ()
+    widths = {name: leaf.shape[1] for name, leaf in named if leaf.ndim == 2 and leaf.shape[1] > 1}
+    return _Counts(reduction(case), _averaged_outputs(case), widths)
+
+
+def _averaged_outputs(case: Case) -> int:
+    """Count the outputs that a loss takes the mean over; 1 where it takes none, or is unknown."""
+    if not case.chain or not (output := case.chain.output):
+        return 1
+    outputs = output.p.shape[1]
+    # A mean of squares is twice the textbook's half of them.
+    usual = (1.0, 2.0) if output.loss == "squared error" else (1.0,)
+    averaged = np.isclose(output.scale * outputs / case.chain.scale, usual, rtol=1e-5).any()
+    return outputs if averaged else 1
+
+
+def _factors(known: _Counts, rows: int) -> list[Factor]:
+    """Give the factors that have a meaning for so many examples; one number may have several."""
+    of_rows, of_outputs = [], []
+    if rows > 1:
+        summed, averaged = _OF_ROWS[known.how]
+        of_rows = [
+            Factor(rows, summed, "N * {}", of_rows=True),
+            Factor(1 / rows, averaged, "{} / N", of_rows=True),
+        ]
+    if known.outputs > 1:
+        of_outputs = [
+            Factor(
+                known.outputs, "summed over the outputs where the loss takes the mean", "O * {}"
+            ),
+            Factor(1 / known.outputs, "divided by the number of outputs once more", "{} / O"),
+        ]
+    twos = [Factor(2.0, "doubled", "2 * {}"), Factor(0.5, "halved", "0.5 * {}")]
+    named = [*of_rows, *of_outputs, *twos, *(_rate(number) for number in _RATES if number != 0.5)]
+    named += [_product(a, b) for a in of_rows for b in (*of_outputs, *twos)]
+    named += [_product(a, b) for a in of_outputs for b in twos]
+    if rows > 1 and known.how == "mean":
+        named += [_misdivided(rows, name, width) for name, width in known.widths.items()]
+    plain, flip = Factor(1.0, "", "{}", steps=0), Factor(-1.0, "sign flipped", "-{}")
+    return [plain, *named, flip, *(_product(factor, flip) for factor in named)]
+
+
+def _misdivided(rows: int, name: str, width: int) -> Factor:
+    text = f"divided by the number of {name}, {width}, in place of that of examples"
+    return Factor(rows / width, text, f"N * {{}} / {width}", of_rows=True)
+
+
+def _rate(number: float) -> Factor:
+    return Factor(
+        number,
+        f"multiplied by {number:.3g}, as by a learning rate or by 1 - beta",
+        f"{number:.3g} * {{}}",
+    )
+
+
+def _product(one: Factor, other: Factor) -> Factor:
+    return Factor(
+        one.number * other.number,
+        f"{one.text} and {other.text}",
+        other.formula.format(one.formula),
+        steps=one.steps + other.steps,
+        of_rows=one.of_rows,
+    )

@@ -1,0 +1,424 @@
+"""The fully connected layers of a loss, found in its program, and checked by its gradient.
+
+A layer is a product of one parameter with what comes of the batch, and a parameter added to it;
+what lies between one layer and the next, element by element, is the activation.
+
+Shapes: N examples, I inputs and O outputs of a layer.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+
+from jaxnet import losses, network
+from jaxnet._guards import jaxprs
+from jaxnet.audit import outputs
+from jaxnet.audit.case import Case, reduction, take
+from jaxnet.audit.chain import RIGHT, Chain, Dense, Gradient, send_back
+from jaxnet.audit.programs import Program, Step, Values, record, run
+
+Places = Int[np.ndarray, "..."]
+"""Where entries are in a flattened array, in the order in which the field writes them."""
+
+
+class _Found(NamedTuple):
+    """A layer in a program.
+
+    Attributes:
+        x, z: the numbers of its inputs and of its pre-activations.
+        x_places: shape [N, I]. z_places: shape [N, O].
+        weight, bias: leaves of params.
+        weight_shape: [O, I].
+        transposed: whether the leaf holds the weight as [I, O].
+    """
+
+    x: int
+    x_places: Places
+    z: int
+    z_places: Places
+    weight: int
+    bias: int | None
+    weight_shape: tuple[int, int]
+    transposed: bool
+
+
+def chain_of(case: Case) -> Chain | None:
+    """Find the chain of fully connected layers that the loss of a case is; None where it is none.
+
+    What is found is believed where its gradient is the true one.
+    """
+    program = record(case.loss, case.params, case.batch)
+    layers = _layers(program)
+    # The last layers of another network are no chain of their own.
+    if layers and program.reach()[layers[0].x] & set(program.params):
+        return None
+    between = [_between(program, case.batch, *pair) for pair in itertools.pairwise(layers)]
+    if not layers or None in between:
+        return None
+    found = tuple((layer.z, layer.x) for layer in layers)
+    held = _held(case.loss, case.params, case.batch, found)
+    chain = _chain(case, program, layers, [each for each in between if each], held)
+    signals = send_back(chain, chain.delta, [RIGHT] * (len(layers) - 1))
+    for index, gradient in chain.leaves(signals).items():
+        leaf = case.leaves[index]
+        if not np.linalg.norm(gradient - leaf.true) <= leaf.rounding:
+            return None
+    return _finish(case, chain, layers, found)
+
+
+class _Between(NamedTuple):
+    """What turns one layer's pre-activations into the next one's inputs.
+
+    Attributes:
+        activation: element by element. mask: shape [N, O], what it is times; None for ones.
+    """
+
+    activation: network.Activation
+    mask: Gradient | None = None
+
+
+class _Held(NamedTuple):
+    """What a program computes, its layers' pre-activations held fixed.
+
+    Attributes:
+        pairs: of each layer z and x. delta: the gradient in the last z.
+        rest: the gradient that does not come through the layers.
+    """
+
+    pairs: list[tuple[Array, Array]]
+    delta: Array
+    rest: list[Array]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _held(
+    loss: losses.Loss, params: PyTree, batch: PyTree, found: tuple[tuple[int, int], ...]
+) -> _Held:
+    program = record(loss, params, batch)
+    values = dict(zip(program.batch, jax.tree.leaves(batch), strict=True)) | program.constants
+    stops, last = {z for z, _ in found}, found[-1][0]
+
+    def held(leaves: list[Array], nudge: Array) -> tuple[Array, Values]:
+        def change(number: int, value: Any) -> Any:
+            value = jax.lax.stop_gradient(value) if number in stops else value
+            return value + nudge if number == last else value
+
+        given = values | dict(zip(program.params, leaves, strict=True))
+        results = run(program.steps, given, change)
+        return results[program.loss], {each: results[each] for pair in found for each in pair}
+
+    nudge = jnp.zeros(program.shapes[last], _dtype(program, last))
+    grads, given = jax.grad(held, argnums=(0, 1), has_aux=True)(jax.tree.leaves(params), nudge)
+    return _Held([(given[z], given[x]) for z, x in found], grads[1], grads[0])
+
+
+def _dtype(program: Program, number: int) -> Any:
+    (dtype,) = (
+        variable.aval.dtype
+        for step in program.steps
+        for each, variable in zip(step.outputs, step.equation.outvars, strict=True)
+        if each == number
+    )
+    return dtype
+
+
+def _chain(
+    case: Case,
+    program: Program,
+    layers: list[_Found],
+    between: list[_Between],
+    held: _Held,
+) -> Chain:
+    """Write what was found as the field does."""
+
+    def at(array: Array, places: Places) -> Gradient:
+        return np.asarray(array, np.float64).ravel()[places]
+
+    params = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(case.params)]
+    dense = []
+    last = _Between(between[-1].activation if between else _identity)
+    for layer, (activation, mask), pair in zip(layers, [*between, last], held.pairs, strict=True):
+        shape = layer.weight_shape
+        leaf = params[layer.weight]
+        weight = leaf.reshape(shape[::-1]).T if layer.transposed else leaf.reshape(shape)
+        bias = None if layer.bias is None else params[layer.bias].ravel()
+        z, x = at(pair[0], layer.z_places), at(pair[1], layer.x_places)
+        h = np.asarray(activation(jnp.asarray(z))) * (1.0 if mask is None else mask)
+        leaves = layer.weight, layer.bias
+        dense.append(Dense(weight, bias, activation, x, z, h, *leaves, layer.transposed, mask))
+    rest = {i: np.asarray(leaf) for i, leaf in enumerate(held.rest) if np.any(leaf)}
+    return Chain(
+        layers=tuple(dense),
+        delta=at(held.delta, layers[-1].z_places),
+        scale=1.0,
+        rest=rest,
+        names=tuple(leaf.name for leaf in case.leaves),
+        shapes=tuple(leaf.true.shape for leaf in case.leaves),
+        axes=(),
+    )
+
+
+def _finish(
+    case: Case, chain: Chain, layers: list[_Found], found: tuple[tuple[int, int], ...]
+) -> Chain:
+    """Add to a chain what its batch, its output and its scale are."""
+    leaves = jax.tree.leaves(case.batch)
+    axes = [
+        [axis for axis, size in enumerate(np.shape(leaf)) if size == chain.rows] or [None]
+        for leaf in leaves
+    ]
+    ways = list(itertools.product(*axes))
+    order = np.roll(np.arange(chain.rows), 1)
+
+    def moves_rows(way: tuple[int | None, ...]) -> bool:
+        """Tell whether moving the examples along these axes moves the rows of the layers."""
+        held = _held(case.loss, case.params, take(case.batch, way, order), found)
+        x = np.asarray(held.pairs[0][1]).ravel()[layers[0].x_places]
+        delta = np.asarray(held.delta).ravel()[layers[-1].z_places]
+        pairs = (x, chain.layers[0].x), (delta, chain.delta)
+        return all(np.allclose(new, old[order], rtol=1e-6, atol=1e-12) for new, old in pairs)
+
+    way = ways[0] if len(ways) == 1 else next(filter(moves_rows, ways), ways[0])
+    z = chain.layers[-1].z
+    chain = chain._replace(axes=way, output=outputs.recognise(z, chain.delta, leaves, way))
+    mean = reduction(case._replace(rows=chain.rows, axes=way, chain=chain)) == "mean"
+    return chain._replace(scale=1 / chain.rows if mean else 1.0)
+
+
+# What is read off a program.
+
+
+def _layers(program: Program) -> list[_Found]:
+    """Give the products of a parameter and what comes of the batch, each with its bias."""
+    reach, batch = program.reach(), frozenset(program.batch)
+    views = _views(program)
+    users: dict[int, list[Step]] = {}
+    for step in program.steps:
+        for each in step.inputs:
+            users.setdefault(each, []).append(step)
+    layers = []
+    for step in program.steps:
+        for side, other in ((0, 1), (1, 0)) if len(step.inputs) == 2 else ():
+            view, x = views.get(step.inputs[side]), step.inputs[other]
+            if view and reach[x] & batch:
+                product = _product(program, step, side, view) or _scaled(program, step, side, view)
+                if product:
+                    layers.append(_with_bias(program, users, views, product))
+    return layers
+
+
+class _View(NamedTuple):
+    """A value that holds entries of one parameter: whose, and which, in the value's shape."""
+
+    leaf: int
+    places: Places
+
+
+def _views(program: Program) -> dict[int, _View]:
+    views = {}
+    for leaf, number in enumerate(program.params):
+        shape = program.shapes[number]
+        views[number] = _View(leaf, np.arange(np.prod(shape, dtype=int)).reshape(shape))
+    for step in program.steps:
+        if len(step.inputs) == 1 and (view := views.get(step.inputs[0])):
+            moved = jaxprs.move(step.equation, view.places)
+            if moved is not None:
+                views[step.outputs[0]] = _View(view.leaf, moved)
+    return views
+
+
+def _product(program: Program, step: Step, side: int, view: _View) -> _Found | None:
+    """Read a product of a parameter and inputs."""
+    axes = jaxprs.product(step.equation)
+    if axes is None or axes.shared[0]:
+        return None
+    x = step.inputs[1 - side]
+    shape = program.shapes[x]
+    weight = _matrix(view.places, axes.left[side], axes.summed[side])
+    inputs = _matrix(_positions(shape), axes.left[1 - side], axes.summed[1 - side])
+    # Rows along several axes are no examples.
+    if sum(shape[axis] > 1 for axis in axes.left[1 - side]) > 1:
+        return None
+    given = _positions(program.shapes[step.outputs[0]])
+    sizes = len(weight), len(inputs)
+    z_places = given.reshape(sizes[::-1]) if side else given.reshape(sizes).T
+    return _found(step, 1 - side, inputs, z_places, view.leaf, weight)
+
+
+def _scaled(program: Program, step: Step, side: int, view: _View) -> _Found | None:
+    """Read a product of one number and inputs, one of each example."""
+    shape = program.shapes[step.inputs[1 - side]]
+    if step.name != "mul" or np.unique(view.places).size > 1 or sum(n > 1 for n in shape) > 1:
+        return None
+    rows = _positions(shape).reshape(-1, 1)
+    return _found(step, 1 - side, rows, rows, view.leaf, np.zeros((1, 1), int))
+
+
+def _found(
+    step: Step, side: int, inputs: Places, z_places: Places, leaf: int, weight: Places
+) -> _Found | None:
+    straight = _positions(weight.shape)
+    across = _positions(weight.shape[::-1]).T
+    if not (np.array_equal(weight, straight) or np.array_equal(weight, across)):
+        return None
+    transposed = not np.array_equal(weight, straight)
+    (outputs_, inputs_) = weight.shape
+    return _Found(
+        *(step.inputs[side], inputs, step.outputs[0], z_places),
+        *(leaf, None, (outputs_, inputs_), transposed),
+    )
+
+
+def _with_bias(
+    program: Program, users: dict[int, list[Step]], views: dict[int, _View], layer: _Found
+) -> _Found:
+    """Follow a product to where a parameter is added to it."""
+    z, places = layer.z, layer.z_places
+    while len(users.get(z, [])) == 1:
+        (step,) = users[z]
+        given = step.outputs[0]
+        moved = jaxprs.move(step.equation, _positions(program.shapes[z]))
+        if moved is not None and moved.size == places.size:
+            z, places = given, np.argsort(moved, axis=None)[places]
+            continue
+        others = [each for each in step.inputs if each != z]
+        view = views.get(others[0]) if step.name == "add" and others else None
+        if view and program.shapes[given] == program.shapes[z]:
+            entries = np.broadcast_to(view.places, program.shapes[given]).ravel()[places]
+            size = np.prod(program.shapes[program.params[view.leaf]], dtype=int)
+            if size == places.shape[1] and (entries == np.arange(size)).all():
+                return layer._replace(z=given, z_places=places, bias=view.leaf)
+        break
+    return layer._replace(z=z, z_places=places)
+
+
+def _positions(shape: Sequence[int]) -> Places:
+    return np.arange(np.prod(shape, dtype=int)).reshape(shape)
+
+
+def _matrix(places: Places, rows: Sequence[int], columns: Sequence[int]) -> Places:
+    shape = [int(np.prod([places.shape[axis] for axis in axes])) for axes in (rows, columns)]
+    return places.transpose((*rows, *columns)).reshape(shape)
+
+
+# Activations.
+
+
+# A layer of one product after another has none.
+def _identity(z: Array) -> Array:
+    return z
+
+
+def _maximum(z: Array) -> Array:
+    """ReLU, its derivative at zero one half."""
+    return jnp.maximum(z, 0.0)
+
+
+_KNOWN: tuple[network.Activation, ...] = (
+    _identity,
+    jnp.tanh,
+    jax.nn.relu,
+    _maximum,
+    jax.nn.sigmoid,
+    jax.nn.softplus,
+    jax.nn.gelu,
+    functools.partial(jax.nn.gelu, approximate=False),
+    jax.nn.silu,
+    jax.nn.elu,
+    jax.nn.leaky_relu,
+    jax.nn.selu,
+    jax.nn.soft_sign,
+    jnp.sin,
+    jnp.square,
+)
+# Points at which activations are compared; zero is one of them, where some have a kink.
+_POINTS = np.linspace(-6, 6, 49)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Elementwise:
+    """A function written for arrays of one shape, that works element by element: of any shape."""
+
+    function: Callable[[Array], Array]
+    shape: tuple[int, ...]
+
+    def __call__(self, array: Array) -> Array:
+        """Give the function of an array, element by element."""
+        size = int(np.prod(self.shape))
+        count = -(-array.size // size)
+        whole = jnp.resize(array, (count, *self.shape))
+        return jax.vmap(self.function)(whole).ravel()[: array.size].reshape(array.shape)
+
+
+def _between(program: Program, batch: PyTree, layer: _Found, after: _Found) -> _Between | None:
+    """Give what is between two layers; None where it is no function of each entry alone."""
+    steps, beside = program.between(layer.z, after.x)
+    shape = layer.z_places.shape
+    known = program.constants | dict(zip(program.batch, jax.tree.leaves(batch), strict=True))
+    if beside - known.keys() or after.x_places.shape != shape:
+        return None
+    if any(step.name.startswith("reduce_") for step in steps):
+        return None
+    back = np.argsort(layer.z_places, axis=None)
+
+    def function(z: Array) -> Array:
+        given = _arranged(z, back).reshape(program.shapes[layer.z])
+        results = run(steps, known | {layer.z: given})
+        return _arranged(results[after.x], after.x_places)
+
+    own = _Elementwise(function, shape)
+    if not beside - program.constants.keys() and (activation := _known(own)):
+        return _Between(activation)
+    if beside and (masked := _masked(function, shape)):
+        return masked
+    # Its entries one place further on, among others: what works on each alone gives the same.
+    values, shifted = (np.asarray(own(jnp.asarray(np.roll(_POINTS, k)))) for k in (0, 1))
+    alone = np.allclose(shifted, np.roll(values, 1), rtol=1e-9, atol=1e-12)
+    return _Between(own) if alone else None
+
+
+def _known(activation: network.Activation) -> network.Activation | None:
+    """Give the activation of a name that one is."""
+    values, slope = _sampled(activation)
+    for known, (others, other_slope) in _samples():
+        if np.allclose(values, others, rtol=1e-9, atol=1e-12) and np.isclose(slope, other_slope):
+            return known
+    return None
+
+
+def _masked(function: Callable[[Array], Array], shape: tuple[int, ...]) -> _Between | None:
+    """See a function of arrays as an activation of a name times a mask, as of dropout."""
+    values = np.stack([np.asarray(function(jnp.full(shape, point))) for point in _POINTS])
+    for known, (others, _) in _samples():
+        mask = np.tensordot(others, values, 1) / (others @ others)
+        if np.allclose(values, others[:, None, None] * mask, rtol=1e-9, atol=1e-12):
+            is_mask = len(np.unique(np.round(mask, 9))) == 2 and np.isclose(mask, 0).any()
+            return _Between(known, mask) if is_mask else None
+    return None
+
+
+def _arranged(array: Array, places: Places) -> Array:
+    """Take entries of a flattened array, all of them once."""
+    # Most are in order already, and to gather them takes long.
+    if np.array_equal(places.ravel(), np.arange(places.size)):
+        return array.reshape(places.shape)
+    return jnp.ravel(array)[places]
+
+
+def _sampled(activation: network.Activation) -> tuple[Gradient, float]:
+    """Give the values of an activation at the points, and its slope at zero."""
+    values = np.asarray(activation(jnp.asarray(_POINTS)), np.float64)
+    slope = jax.vjp(activation, jnp.zeros(1))[1](jnp.ones(1))[0]
+    return values, float(slope[0])
+
+
+@functools.cache
+def _samples() -> list[tuple[network.Activation, tuple[Gradient, float]]]:
+    return [(known, _sampled(known)) for known in _KNOWN]

@@ -1,0 +1,108 @@
+"""Whether a claimed gradient is one of many, but for a factor, and how much that proves.
+
+Shapes: K gradients side by side; I inputs and O outputs of a layer.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxnet.audit.case import Leaf
+from jaxnet.audit.chain import Chain, Gradient
+
+# Agreement is evidence where its decimal digits are more than those of the numbers compared, by
+# this many.
+_BEYOND_CHANCE = 2.5
+# Of fewer digits in all a claim proves little.
+_POOR = 10.0
+
+
+class Claim(NamedTuple):
+    """A claimed gradient of a parameter of a layer, without what does not come through the chain.
+
+    Attributes:
+        forms: the claim as `[O, I]` or `[O]`, and transposed; of whatever shape it has.
+        tolerance: of what is one with it, relative to its norm.
+        rows: N.
+        scaled: the factor by which it surely is the true gradient; 0 where it is not.
+    """
+
+    forms: list[Gradient]
+    tolerance: float
+    rows: int
+    scaled: float = 0.0
+
+    def agrees(self, gradients: Gradient) -> np.ndarray:
+        """Tell which gradients [K, ...] are the claim but for a factor."""
+        flat = gradients.reshape(len(gradients), -1)
+        agree = np.zeros(len(flat), bool)
+        for form in self.forms:
+            if self._like(form, gradients[0]):
+                agree |= parallel(form.ravel(), flat, self.tolerance * float(np.linalg.norm(form)))
+        return agree
+
+    def factor(self, gradient: Gradient) -> float:
+        """Give how many times a gradient that agrees the claim is."""
+        form = next(form for form in self.forms if self._like(form, gradient))
+        return float(np.vdot(gradient, form) / np.vdot(gradient, gradient))
+
+    @staticmethod
+    def _like(form: Gradient, gradient: Gradient) -> bool:
+        return form.shape == gradient.shape or (form.ndim == 1 and form.size == gradient.size)
+
+    def numbers(self, gradient: Gradient) -> int:
+        """Count the numbers of a gradient that are independent of each other."""
+        used = gradient != 0
+        if gradient.ndim == 2:
+            numbers = int(used.any(1).sum()) * min(self.rows, int(used.any(0).sum()))
+        else:
+            numbers = int(used.sum())
+        return min(numbers, len(np.unique(gradient)))
+
+    def proves(self, numbers: int, compared: int) -> bool:
+        """Tell whether agreement with one of so many gradients is no chance.
+
+        Args:
+            numbers: that agree, independent of each other, less those fitted.
+            compared: how many gradients, times the factors that they are compared with.
+        """
+        return self._digits * numbers >= math.log10(compared) + _BEYOND_CHANCE
+
+    @property
+    def poor(self) -> bool:
+        """Whether agreement proves so little that chance must be thought of."""
+        return self._digits * self.numbers(self.forms[0]) < _POOR
+
+    @property
+    def _digits(self) -> float:
+        return -math.log10(self.tolerance)
+
+
+def claim_of(leaf: Leaf, chain: Chain, index: int, true: Gradient) -> Claim:
+    """See a claimed leaf as the gradient of its parameter, whose true one is given as [O, I]."""
+    layer = chain.layers[chain.leaf(index)]
+    claimed = leaf.claimed
+    rest = np.asarray(chain.rest.get(index, np.zeros(leaf.true.shape)))
+    if claimed.shape in (rest.shape, rest.T.shape):
+        claimed = claimed - (rest if claimed.shape == rest.shape else rest.T)
+    if index == layer.weight_leaf and claimed.size == layer.weight.size and claimed.ndim != 2:
+        claimed = claimed.reshape(layer.weight.T.shape if layer.transposed else layer.weight.shape)
+    forms = [claimed]
+    if claimed.ndim == 2:
+        forms = [claimed.T, claimed] if layer.transposed else [claimed, claimed.T]
+    if index == layer.bias_leaf:
+        forms.append(claimed.ravel())
+    tolerance = 4 * max(leaf.resolution, 16 * float(np.finfo(float).eps))
+    claim = Claim(forms, min(tolerance, 0.1), chain.rows)
+    sure = claim.proves(claim.numbers(true) - 1, 1)
+    scaled = sure and claim.agrees(true[None])[0]
+    return claim._replace(scaled=claim.factor(true) if scaled else 0.0)
+
+
+def parallel(claim: Gradient, gradients: Gradient, apart: float) -> np.ndarray:
+    """Tell which gradients [K, P] are a claim [P] but for a factor, to within so much."""
+    square = np.einsum("kp,kp->k", gradients, gradients)
+    factors = gradients @ claim / np.maximum(square, 1e-300)
+    rest = np.linalg.norm(claim - factors[:, None] * gradients, axis=1)
+    return (rest <= apart) & (factors != 0)

@@ -1,0 +1,271 @@
+"""Evidence for the audit of NumPy code: students' networks, right and wrong, in many forms."""
+
+import functools
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import students
+
+from jaxnet.audit import gradients, tracing
+from jaxnet.errors import InputError
+
+
+@functools.cache
+def drawn(name):
+    return students.student(name), *students.student(name).draw()
+
+
+def audit(name, bug=""):
+    student, params, batch = drawn(name)
+    gradient = functools.partial(student.gradient, bug=bug)
+    return gradients.audit(student.loss, params, batch, gradient)
+
+
+@pytest.mark.parametrize("name", students.NAMES)
+def test_right_gradients_raise_no_alarm(name):
+    found = audit(name)
+    assert found.right, str(found)
+    assert ("finite differences" in found.summary) == (name == "branches")
+
+
+@pytest.mark.parametrize(("name", "bug"), students.BUGS)
+def test_wrong_gradients_are_found_where_they_are(name, bug):
+    wrong, cause = students.BUGS[name, bug]
+    found = audit(name, bug)
+    assert [row.name for row in found.rows if row.verdict != "right"] == wrong, str(found)
+    assert cause in [*(row.diagnosis for row in found.rows if row.verdict == "wrong"), ""][0]
+
+
+# A linear network, whose gradient anyone can check, for the forms that things come in.
+random = np.random.default_rng(3)
+PARAMS = {"W": random.normal(size=(3, 2)), "b": random.normal(size=2)}
+BATCH = random.normal(size=(6, 3)), random.normal(size=(6, 2))
+
+
+def loss(params, batch):
+    return np.mean((batch[0] @ params["W"] + params["b"] - batch[1]) ** 2)
+
+
+def gradient(params, batch):
+    error = 2 * (batch[0] @ params["W"] + params["b"] - batch[1]) / batch[1].size
+    return {"W": batch[0].T @ error, "b": error.sum(axis=0)}
+
+
+TRUE = gradient(PARAMS, BATCH)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"dW": TRUE["W"], "db": TRUE["b"], "dZ": np.ones(3)},
+        {"b_grad": TRUE["b"], "grad_W": TRUE["W"]},
+        [TRUE["W"], TRUE["b"]],
+        (TRUE["b"], TRUE["W"]),
+        {"W": TRUE["W"].tolist(), "b": TRUE["b"].tolist()},
+        {"W": list(TRUE["W"]), "b": list(TRUE["b"])},
+        {"W": jnp.asarray(TRUE["W"], jnp.float32), "b": jnp.asarray(TRUE["b"], jnp.float32)},
+    ],
+)
+def test_a_claim_is_matched_by_name_order_or_shape(claim):
+    assert gradients.audit(loss, PARAMS, BATCH, claim).right
+    doubled = dict(TRUE, W=2 * TRUE["W"])
+    assert not gradients.audit(loss, PARAMS, BATCH, doubled).right
+
+
+def test_a_dict_keeps_the_order_in_which_it_was_written():
+    params = {"second": random.normal(size=(3, 2)), "first": random.normal(size=(2, 1))}
+
+    def loss(params, x):
+        hidden = x
+        for weight in params.values():
+            hidden = hidden @ weight
+        return np.mean(hidden)
+
+    def gradient(params, x):
+        a, b = params.values()
+        return [x.mean(axis=0)[:, None] * b.T, (x @ a).mean(axis=0)[:, None]]
+
+    found = gradients.audit(loss, params, BATCH[0], gradient)
+    assert found.right
+    assert "finite differences" not in found.summary
+
+
+@pytest.mark.parametrize(
+    ("shape", "claimed", "words"),
+    [
+        ((4, 1), (4,), "b = b - rate * db would make b [4, 4] without a word"),
+        ((4,), (4, 1), "b = b - rate * db would make b [4, 4] without a word"),
+        ((1, 4), (4,), "of shape [4], read as [1, 4], the parameter's"),
+        ((), (1, 1), "b = b - rate * db would make b [1, 1] without a word"),
+    ],
+)
+def test_axes_of_one_are_read_by_value_and_noted(shape, claimed, words):
+    """What the note says is what NumPy does."""
+    b = random.normal(size=shape)
+    claim = (2 * b).reshape(claimed)
+    (row,) = gradients.audit(lambda b, x: np.sum(b**2) * np.mean(x), b, np.ones(3), claim).rows
+    assert row.verdict == "right"
+    assert words in row.diagnosis
+    assert ("without a word" in row.diagnosis) == ((b - 0.1 * claim).shape != b.shape)
+    (row,) = gradients.audit(lambda b, x: np.sum(b**2) * np.mean(x), b, np.ones(3), 2 * claim).rows
+    assert row.verdict == "wrong"
+    assert row.diagnosis.startswith("doubled; of shape" if b.ndim else "doubled")
+
+
+CALLS = []
+NOISE = np.random.default_rng(0)
+
+
+def in_place(params, batch):
+    x, _ = batch
+    x -= 1
+    return loss(params, batch)
+
+
+def drops(params, batch):
+    return loss(params, batch) * np.random.uniform(1, 2)
+
+
+def drops_by_its_own(params, batch):
+    return loss(params, batch) * NOISE.uniform(1, 2)
+
+
+def counts(params, batch):
+    CALLS.append(1)
+    return loss(params, batch)
+
+
+def grows(params, batch):
+    CALLS.append(1)
+    return loss(params, batch) * len(CALLS)
+
+
+def prints(params, batch):
+    print("loss", loss(params, batch), f"{loss(params, batch):.3f}")
+    return loss(params, batch)
+
+
+def update(params, batch):
+    grads = gradient(params, batch)
+    params["W"] -= 0.1 * grads["W"]
+    return grads
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"loss": in_place}, "loss changes batch[0] in place; it was given copies"),
+        ({"loss": counts}, "loss changes CALLS, outside itself"),
+        ({"loss": prints}, "loss prints; that is left out"),
+        (
+            {"loss": lambda p, b: np.array([[loss(p, b)]])},
+            "loss gives shape [1, 1], read as the one number",
+        ),
+        ({"claimed": update}, "claimed changes params['W'] in place"),
+        ({"claimed": lambda p, b: p}, "claimed gives a view of params['W'], params['b']"),
+    ],
+)
+def test_what_a_function_does_besides_is_named(capsys, change, words):
+    given = {"loss": loss, "params": PARAMS, "batch": BATCH, "claimed": gradient}
+    kept = [each.copy() for each in (*PARAMS.values(), *BATCH)]
+    found = gradients.audit(**(given | change))
+    assert words in found.summary
+    assert words not in gradients.audit(**given).summary
+    assert capsys.readouterr().out == ""
+    for before, after in zip(kept, (*PARAMS.values(), *BATCH), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+class Kept:
+    def __init__(self):
+        self.W, self.b = PARAMS["W"], PARAMS["b"]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"loss": drops}, "loss: expected a function that gives the same for the same arguments"),
+        ({"loss": drops}, "it draws random numbers; draw them once"),
+        ({"loss": drops_by_its_own}, "it draws random numbers, or remembers"),
+        ({"loss": grows}, "it changes CALLS; let it depend on its arguments alone"),
+        (
+            {
+                "claimed": lambda p, b: {
+                    name: np.random.normal(size=g.shape) for name, g in p.items()
+                }
+            },
+            "claimed: expected a function that gives the same for the same arguments",
+        ),
+        ({"loss": lambda p, b: np.log(-loss(p, b))}, "loss: expected a loss that is finite"),
+        ({"loss": lambda p, b: None}, "loss: expected a real scalar, got None; return the loss"),
+        ({"loss": lambda p, b: b[0] @ p["W"]}, "loss: expected a real scalar, got float64[6, 2]"),
+        ({"loss": lambda p, x, y, z: 0.0}, "loss: expected a function of (params, batch), or of"),
+        ({"claimed": lambda p: p}, "claimed: expected a function of (params, batch), or of"),
+        (
+            {"params": Kept()},
+            'params: expected arrays in dicts, lists or tuples, got a Kept; give {"W',
+        ),
+        (
+            {"params": {"W": [[1, 2], [3, 4], [5, 6]], "b": [0.0, 1.0]}},
+            "params['W']: expected float",
+        ),
+        ({"claimed": {"x": TRUE["W"], "b": TRUE["b"]}}, "got none among 'x', 'b' for 'W'; name it"),
+        ({"claimed": [TRUE["W"]]}, "claimed: expected the structure of params"),
+        ({"batch": (BATCH[0], BATCH[1][:4])}, "batch[1]: expected 6 rows"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused(change, words):
+    given = {"loss": loss, "params": PARAMS, "batch": BATCH, "claimed": gradient}
+    with np.errstate(all="ignore"), pytest.raises(InputError, match=re.escape(words)):
+        gradients.audit(**(given | change))
+
+
+def test_what_can_be_read_in_two_ways_is_refused():
+    params = {"b": np.ones(3), "a": 2 * np.ones(3)}
+    with pytest.raises(InputError, match=r"can be read as \['a'\], \['b'\] or as \['b'\], \['a'\]"):
+        gradients.audit(
+            lambda p, x: np.sum(p["a"] * p["b"] ** 2) * np.mean(x),
+            params,
+            np.ones(2),
+            [np.ones(3)] * 2,
+        )
+
+
+def test_a_draw_of_the_users_is_as_without_an_audit():
+    np.random.seed(0)
+    expected = np.random.uniform()
+    np.random.seed(0)
+    with pytest.raises(InputError, match="draws random"):
+        gradients.audit(drops, PARAMS, BATCH, gradient)
+    assert np.random.uniform() == expected
+
+
+SCALE = 1.0
+
+
+def scaled(params, batch):
+    return SCALE * loss(params, batch)
+
+
+def test_a_loss_that_was_traced_before_a_global_changed_is_traced_again(monkeypatch):
+    assert gradients.audit(scaled, PARAMS, BATCH, gradient).right
+    monkeypatch.setitem(globals(), "SCALE", 2.0)
+    found = gradients.audit(scaled, PARAMS, BATCH, gradient)
+    assert [row.diagnosis for row in found.rows] == ["halved", "halved"]
+    assert "finite differences" not in found.summary
+
+
+def test_loops_too_long_to_compile_are_audited_uncompiled(monkeypatch):
+    """And loops too long to trace by finite differences."""
+    student, params, (x, y) = drawn("objects")
+    batch = np.tile(x, (5, 1)), np.tile(y, (5, 1))
+    gradient = functools.partial(student.gradient, bug="sum")
+    for most, said in ((20_000, False), (100, True)):
+        monkeypatch.setattr(tracing, "_MOST", most)
+        found = gradients.audit(student.loss, params, batch, gradient)
+        assert [row.verdict for row in found.rows] == ["right"] * 2 + ["wrong"] * 2
+        assert all("summed over the batch where" in row.diagnosis for row in found.rows[2:])
+        assert ("its gradient is by finite differences" in found.summary) == said
