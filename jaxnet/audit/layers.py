@@ -9,6 +9,7 @@ Shapes: N examples, I inputs and O outputs of a layer.
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -209,7 +210,9 @@ def _layers(program: Program) -> list[_Found]:
             view, x = views.get(step.inputs[side]), step.inputs[other]
             if view and reach[x] & batch:
                 product = _product(program, step, side, view) or _scaled(program, step, side, view)
-                if product:
+                # A part of a parameter is no weight.
+                whole = program.shapes[program.params[view.leaf]]
+                if product and math.prod(product.weight_shape) == math.prod(whole):
                     layers.append(_with_bias(program, users, views, product))
     return layers
 

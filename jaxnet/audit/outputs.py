@@ -71,6 +71,8 @@ def recognise(
         for kind in _KINDS:
             for y in targets:
                 textbook = signal(name, kind, z, p, y)
+                if not np.isfinite(textbook).all():
+                    continue
                 scale = float(np.vdot(textbook, delta) / max(np.vdot(textbook, textbook), 1e-300))
                 if not scale > 0 or not np.linalg.norm(delta - scale * textbook) < _APART * norm:
                     continue

@@ -397,6 +397,6 @@ def _rates(search: _Search, layer: int, after: list[Signal]) -> tuple[float, ...
         (share, off), *_ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
         rest = np.linalg.norm(target.ravel() - flat @ (share, off))
         fits = rest <= claim.tolerance * np.linalg.norm(target)
-        if fits and -off / share > 0 and claim.proves(claim.numbers(parts[0]) - 2, len(after)):
+        if fits and off * share < 0 and claim.proves(claim.numbers(parts[0]) - 2, len(after)):
             rates.append(float(f"{-off / share:.8g}"))
     return tuple(dict.fromkeys(rates))
