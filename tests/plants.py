@@ -777,7 +777,10 @@ WHOLE = [
         "features for examples",
         "number of features",
         lambda random, net, grads: [
-            [leaf * len(net.x) / net.sizes[0] if len(net.x) > 1 else leaf for leaf in pair]
+            [
+                leaf * len(net.x) / net.sizes[0] if len(net.x) > 1 < net.sizes[0] else leaf
+                for leaf in pair
+            ]
             for pair in grads
         ],
     ),
