@@ -125,6 +125,24 @@ def test_ctrl_c_is_quiet_at_any_moment(tmp_path, command, place, told):
     assert bool(printed) == bool(told)
 
 
+def test_ctrl_c_ends_what_would_swallow_it():
+    code = """
+import signal
+from jaxnet.commands import _run
+
+def work():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException:
+        print("went on")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+_run.enter(work)
+"""
+    ended = start("-c", code)
+    assert (*ended.communicate(), ended.returncode) == ("", "", 130)
+
+
 def test_a_closed_pipe_is_quiet():
     reader, writer = os.pipe()
     os.close(reader)

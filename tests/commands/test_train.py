@@ -156,6 +156,7 @@ def test_a_signal_ends_a_run_where_it_can_go_on_from(number):
     """At once, as long as nothing is under way; then where it is asked."""
     before = signal.getsignal(number)
     with train._signals() as signals:
+        assert signal.getsignal(number) == signals.receive
         with pytest.raises(SystemExit) as ended:
             signal.raise_signal(number)
         assert ended.value.code == 128 + number
@@ -180,12 +181,13 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
         text=True,
     )
     waited = time.monotonic() + 90
-    while not list(folder.glob("checkpoints/*.safetensors")) and time.monotonic() < waited:
-        time.sleep(0.2)
+    while not (folder / "run.json").exists() and time.monotonic() < waited:
+        time.sleep(0.05)
     run.send_signal(number)
     printed = run.communicate(timeout=60)[1]
     assert run.returncode == 128 + number
     assert f"jaxnet train --resume '{folder}'" in printed
+    assert list(folder.glob("checkpoints/*.safetensors"))
     assert "Traceback" not in printed
 
 

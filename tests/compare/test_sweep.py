@@ -296,6 +296,16 @@ def test_the_step_that_diverges_is_exact(power, x64):
         assert np.array_equal(ours[others], theirs[others])
 
 
+def test_a_last_update_that_no_loss_has_seen_is_told(x64):
+    """A rate of 2^57 multiplies by that at each step: the last of 18 overflows, of a loss of 0."""
+    growing = losses.Rule(lambda params, batch: (0 * jnp.sum(batch), -params))
+    task = line(loss=growing, begin=lambda key: jnp.ones(()) + 0 * jax.random.normal(key), epochs=9)
+    task = task._replace(validation=None)
+    found = fitted([(0, 2.0**57), (1, 2.0**56)], task=task)
+    assert found.diverged.tolist() == [18, -1]
+    assert np.isfinite(found.loss).all()
+
+
 def logarithm(params, batch):
     """Of a negative point it is nan."""
     return jnp.mean(jnp.log(batch)) + 0 * params

@@ -103,9 +103,9 @@ def test_fit_is_train_of_the_same_order(x64):
     assert np.allclose(run.history["loss"], np.reshape(curve, (5, 3)).mean(1), rtol=1e-14)
 
 
-@pytest.mark.parametrize("chunk", [1, 2**22])
+@pytest.mark.parametrize("chunk", [1, 40, 2**22])
 def test_a_stream_is_the_same_run(x64, chunk, monkeypatch, tmp_path):
-    """From `np.memmap`s, in chunks of one batch or of many: to the bit, as users compile it."""
+    """From `np.memmap`s, in chunks of one batch, of two or of all: to the bit as users have it."""
     monkeypatch.setattr(streams, "_STACK", chunk)
     params, data = problem()
     maps = []

@@ -134,6 +134,7 @@ def assert_everything(said, folder):
             assert words in account
     assert "adam" in said
     assert f"Report: {folder / 'optimizers' / 'report.html'}" in said
+    assert "adam" in (folder / "optimizers" / "report.html").read_text()
     assert sorted(path.name for path in folder.iterdir()) == [
         "classifier.png",
         "optimizers",
