@@ -11,7 +11,7 @@ import pages
 import pytest
 from audited import draw, layers_of
 
-from jaxnet.audit import case, chain, explaining, formulas, gradients
+from jaxnet.audit import case, explaining, formulas, gradients, layers
 
 SETTING = ([3, 5, 4, 3], 7, "tanh", "softmax")
 
@@ -89,7 +89,7 @@ def test_formulas_give_the_claimed_and_the_true_gradient(x64, kind):
     true = list(itertools.chain.from_iterable(oracles.backward(twin, x, y, kind, activation)))
     leaves = [case.Leaf(str(at), leaf, leaf, 0.0) for at, leaf in enumerate(true)]
     known = case.Case(loss, params, batch, leaves, rows, np.dtype(np.float64))
-    found = chain.of_case(known)
+    found = layers.chain_of(known)
     assert found
     factors = explaining._factors(explaining._counts(known), rows)
     assert len(factors) > 40
@@ -113,7 +113,7 @@ def test_formulas_take_the_users_own_names(x64):
     leaves = [case.Leaf(*each, 0.0) for each in zip(names, true, true, strict=True)]
     ours = layers_of(twin)
     known = case.Case(loss, ours, batch, leaves, len(x), np.dtype(np.float64))
-    found = chain.of_case(known)
+    found = layers.chain_of(known)
     mistake = case.Mistake("named", true[0], wrong="dz2 = dz3 @ W3 * b1", right="W1 dW2 db2 b3")
     reading = explaining.Reading(mistake, "", explaining.Factor(1.0, "", "{}", steps=0))
     assert formulas.of_reading(found, 0, reading) == (
