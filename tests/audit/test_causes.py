@@ -94,7 +94,7 @@ def test_the_other_batch_is_of_a_size_at_which_nothing_coincides(x64, rows, feat
         case.Leaf(str(index), leaf, leaf, 0.0)
         for index, leaf in enumerate(itertools.chain.from_iterable(grads))
     ]
-    known = case.Case(loss, params, batch, leaves, rows, np.dtype(np.float64))
+    known = case.Case(loss, params, batch, leaves, rows, np.dtype(np.float64), axes=(0, 0))
     x, y = explaining.another_size(known, batch)
     n = len(x)
     assert n == len(y) != rows

@@ -41,7 +41,7 @@ def _shared(case: Case, leaf: Leaf, rest: Gradient) -> Iterator[Mistake]:
 
 def _several(case: Case, leaf: Leaf, rest: Gradient, param: Gradient) -> Iterator[Mistake]:
     """Terms of which more than one is got wrong, or one and something added."""
-    parts = {"the data's term": leaf.true - rest}
+    parts = {"the data's term": np.asarray(leaf.true - rest)}
     added = {"": None, "a constant added to every entry, {:.4g}": np.ones_like(param)}
     if rest.any():
         parts["the regulariser's term"] = rest
@@ -94,7 +94,7 @@ def _added(case: Case, leaf: Leaf, param: Gradient, rest: Gradient) -> Iterator[
     for name, term, of in kinds:
         if rest.any() and _is_multiple(rest, term):
             continue
-        strength = multiple(leaf.claimed - leaf.true, term)
+        strength = multiple(np.asarray(leaf.claimed - leaf.true), term)
         by = f"{abs(strength):.4g} times{of}" if of else f"{strength:.4g}"
         if not of:
             text = f"a constant added to every entry, {by}"
@@ -104,7 +104,7 @@ def _added(case: Case, leaf: Leaf, param: Gradient, rest: Gradient) -> Iterator[
         else:
             how = "missing or too weak" if strength < 0 else "counted twice or too strong"
             text = f"{name} regulariser {how} (by {by})"
-        yield Mistake(text, leaf.true + strength * term, fitted=True)
+        yield Mistake(text, np.asarray(leaf.true + strength * term), fitted=True)
 
 
 def _is_multiple(total: Gradient, term: Gradient) -> bool:
