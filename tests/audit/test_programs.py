@@ -14,7 +14,6 @@ import pytest
 
 from jaxnet import losses, network
 from jaxnet.audit import gradients, programs
-from jaxnet.errors import InputError
 
 PHI = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 N, SIZES = 6, [3, 5, 5, 4]
@@ -603,9 +602,11 @@ def test_a_program_gives_the_loss_and_its_gradient(loss):
     np.testing.assert_allclose(grads, true, rtol=1e-12)
 
 
-def test_where_no_network_tells_the_axis_leaves_of_other_lengths_are_refused():
+@pytest.mark.parametrize(("length", "examples"), [(4, 4), (5, 1)])
+def test_where_no_network_tells_the_axis_leaves_of_one_length_do(length, examples):
     def loss(w, batch):
         return jnp.sum(batch[0]) * jnp.sum(w**2) + jnp.sum(batch[1])
 
-    with pytest.raises(InputError, match="expected 3 rows, as batch"):
-        gradients.audit(loss, np.ones(2), (np.ones((3, 4)), np.ones(4)), np.ones(2))
+    batch = np.ones((3, 4)), np.ones(length)
+    audit = gradients.audit(loss, np.ones(2), batch, np.full(2, 2.0 * 12))
+    assert (audit.examples, audit.right) == (examples, True)

@@ -81,7 +81,7 @@ def counted(case: Case) -> Tier:
         counts = case.rows * np.einsum("ki,ki->k", leaf.true, leaf.claimed) / square
         whole = np.clip(np.round(counts), 1, 2 * case.rows)
         used = square > 0
-        if np.allclose(counts[used], whole[used], rtol=1e-6) and np.ptp(whole[used]) > 0:
+        if used.any() and np.allclose(counts[used], whole[used], 1e-6) and np.ptp(whole[used]):
             wrong = case.rows * leaf.true / np.where(used, whole, 1.0)[:, None]
             numbers = ", ".join(f"{each:.0f}" for each in whole[used][:_SHOWN])
             text = f"each row divided by a number of its own, {numbers}, not by the batch size"

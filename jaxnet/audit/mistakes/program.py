@@ -371,8 +371,8 @@ def _turned(
             elif edit.kind == "once":
                 rows = jaxprs.bind(step.equation, taken)[0]
                 again = jnp.triu(taken[1] == taken[1].T, 1).any(1)
-                kept = 1.0 - again.reshape(-1, *[1] * (rows.ndim - 1))
-                yield share * kept * _slight(rows)
+                kept = ~again.reshape(-1, *[1] * (rows.ndim - 1))
+                yield share * jnp.where(kept, _slight(rows), 0.0)
             elif edit.kind == "transposed":
                 matrix = _held(taken[side])
                 products = []
