@@ -1,7 +1,8 @@
 """Evidence for the families of mistakes: random plants of each are named, on random networks.
 
-`python tests/audit/test_families.py 0 40 float64` prints the confusion table of the networks of
-some seeds; with another number behind, the alarms at so many right gradients of each network.
+As a program, with `tests` on the path and the arguments `0 40 float64`, it prints the confusion
+table of the networks of some seeds; with another number behind, the alarms at so many right
+gradients of each network.
 """
 
 import collections
@@ -80,7 +81,7 @@ def _plain(activation, loss, penalty):
     def of_params(params, batch):
         h, y = batch
         for k in range(len(params) // 2):
-            z = h @ params[f"layer{k}_W"] + params[f"layer{k}_b"]
+            z = h @ params[f"layer{k}_W"] + params[f"layer{k}_b"][None]
             h = phi(z)
         data = jnp.mean(jax.vmap(lambda a, b: jnp.mean(LOSSES[loss](a, b)))(z, y))
         squares = [jnp.sum(params[f"layer{k}_W"] ** 2) for k in range(len(params) // 2)]

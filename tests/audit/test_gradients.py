@@ -39,9 +39,9 @@ LOCAL = {
     "transposed": "transposed",
     "bias not summed": "not summed over the batch",
     "bias of one example": "not summed over the batch: example",
-    "L2 missing": "L2 regulariser missing",
-    "L2 twice": "L2 regulariser counted twice",
-    "L1 missing": "L1 regulariser missing",
+    "L2 missing": "L2 regulariser subtracted",
+    "L2 twice": "L2 regulariser added",
+    "L1 missing": "L1 regulariser subtracted",
     "pre-activations": "formed with the pre-activations",
 }
 # Or everywhere at once:

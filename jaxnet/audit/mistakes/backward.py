@@ -47,13 +47,15 @@ class Step(NamedTuple):
         for edit, back in self._sent(above, only):
             if not _same(back, sent):
                 yield above.turned(back * self.at.slope, edit)
+        known = [right]
         for edit, rule in self.instead:
             if only not in (None, edit.text):
                 continue
             for scale in (1.0,) if rule.linear else (1.0, self.at.chain.scale):
                 delta = made(rule, Back(self.at, sent / scale), sent.shape)
-                if delta is not None and not _same(delta * scale, right):
-                    yield above.turned(delta * scale, edit)
+                if delta is not None and not any(_same(delta * scale, each) for each in known):
+                    known.append(delta * scale)
+                    yield above.turned(known[-1], edit)
 
     def twice(self, above: Signal) -> Iterator[Signal]:
         """Send a signal back with two mistakes: in what is sent, and in the factor."""
@@ -84,20 +86,19 @@ def step_of(at: Hidden) -> Step:
             in_symbols(at.chain, at.layer, each.replace("{sent}", sent))
             for each in ("dz{k} = " + formula, right)
         )
-        return Edit(at.layer, rule.text, wrong, good)
+        return Edit(at.layer, rule.text, wrong, good, rule.fitted)
 
-    times, known = [], [at.slope]
+    times: list[Factor] = []
     mask = 1.0 if at.here.mask is None else at.here.mask
     for rule in (*MASKS, *TIMES):
         factor = made(rule, at, at.slope.shape)
         # What is made of the derivative or the activations has the mask already.
         if factor is not None and rule not in MASKS and np.any(factor * (mask == 0)):
             factor = factor * mask
-        if factor is None or any(np.allclose(factor, each, 1e-9, 1e-12) for each in known):
-            continue
-        formula = "({sent}) * " + rule.symbols if rule.symbols else "{sent}"
-        times.append(Factor(edit(rule, formula), factor))
-        # What a mask explains needs no other words.
-        known += [factor] * (rule in MASKS)
+        known = [at.slope, *(each.times for each in times)]
+        # Some are one and the same under some activations, as h and f'(z) z of a ReLU.
+        if factor is not None and not any(_same(factor, each) for each in known):
+            formula = "({sent}) * " + rule.symbols if rule.symbols else "{sent}"
+            times.append(Factor(edit(rule, formula), factor))
     sendings = [(edit(rule, f"({rule.symbols}) * f{{k}}'(z{{k}})"), rule) for rule in sending(at)]
     return Step(at, times, sendings, [(edit(rule, rule.symbols), rule) for rule in INSTEAD])

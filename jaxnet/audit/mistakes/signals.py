@@ -29,6 +29,8 @@ _KINDS = 3
 # Numbers of gradients that are compared at once, and signals of one rank in all.
 _TOGETHER, _MOST = 2**21, 6000
 _FEW = 3
+# How near a fitted learning rate must be to a round number to be it.
+_ROUND = 1e-4
 
 
 class _Formed(NamedTuple):
@@ -309,6 +311,7 @@ def _mistake(
         "; ".join(texts),
         gradient,
         signal=any(not _here_only(search, here, edit) for edit in edits),
+        fitted=any(edit.fitted for edit in edits),
         wrong=wrong,
         right=right,
         reason="; ".join(_reasons(search, signal, formed)),
@@ -398,5 +401,8 @@ def _rates(search: _Search, layer: int, after: list[Signal]) -> tuple[float, ...
         rest = np.linalg.norm(target.ravel() - flat @ (share, off))
         fits = rest <= claim.tolerance * np.linalg.norm(target)
         if fits and off * share < 0 and claim.proves(claim.numbers(parts[0]) - 2, len(after)):
-            rates.append(float(f"{-off / share:.8g}"))
+            rate = float(-off / share)
+            rounded = float(f"{rate:.2e}")
+            # A rate that is a round number is known better than by the fit.
+            rates.append(rounded if abs(rate / rounded - 1) < _ROUND else rate)
     return tuple(dict.fromkeys(rates))

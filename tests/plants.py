@@ -475,7 +475,8 @@ HIDDEN = [
     ),
     hiddens(
         "times z",
-        "multiplied by the pre-activations as well",
+        # Of a ReLU, leaky or not, that is the activation.
+        "multiplied by the pre-activations as well|activation in place",
         lambda net, at, d, k: _back(net, d, k) * at.slope(at.z[k]) * at.z[k],
     ),
     hiddens(
@@ -777,7 +778,10 @@ WHOLE = [
         "features for examples",
         "number of features",
         lambda random, net, grads: [
-            [leaf * len(net.x) / net.sizes[0] if len(net.x) > 1 else leaf for leaf in pair]
+            [
+                leaf * len(net.x) / net.sizes[0] if len(net.x) > 1 < net.sizes[0] else leaf
+                for leaf in pair
+            ]
             for pair in grads
         ],
     ),
