@@ -475,7 +475,8 @@ HIDDEN = [
     ),
     hiddens(
         "times z",
-        "multiplied by the pre-activations as well",
+        # Of a ReLU, leaky or not, that is the activation.
+        "multiplied by the pre-activations as well|activation in place",
         lambda net, at, d, k: _back(net, d, k) * at.slope(at.z[k]) * at.z[k],
     ),
     hiddens(

@@ -116,29 +116,28 @@ def explain(case: Case, wrong: Iterable[int]) -> Readings:
             left = [index for index in left if index not in readings]
             if not left:
                 break
-    return _shared(_shown_by_weights(case, constants | readings, left))
+    return _shared(_shown_by_layers(case, constants | readings, left))
 
 
-def _shown_by_weights(case: Case, readings: Readings, left: list[int]) -> Readings:
-    """Leave out error signals that a bias alone shows, where its weight shows none that is known.
+def _shown_by_layers(case: Case, readings: Readings, left: list[int]) -> Readings:
+    """Leave out error signals that one leaf of a layer shows and the other does not.
 
-    A sum over the batch tells little of a signal: many have the same.
+    A bias tells little of a signal: many have the same sum over the batch. A weight tells more, but
+    of a number that was fitted to it the bias must tell as well.
     """
     layers = case.chain.layers if case.chain else ()
     weights = {layer.weight_leaf for layer in layers}
     shown = {each.reason for index in weights & readings.keys() for each in readings[index]}
-    doubted = {layer.bias_leaf for layer in layers if layer.weight_leaf in left}
-    return {
-        index: fit
-        for index, every in readings.items()
-        if (
-            fit := [
-                each
-                for each in every
-                if index not in doubted or not each.mistake.signal or each.reason in shown
-            ]
-        )
-    }
+    others = {layer.bias_leaf: layer.weight_leaf for layer in layers}
+    others |= {layer.weight_leaf: layer.bias_leaf for layer in layers}
+
+    def stands(index: int, reading: Reading) -> bool:
+        if not reading.mistake.signal or others.get(index) not in left:
+            return True
+        return not reading.mistake.fitted if index in weights else reading.reason in shown
+
+    kept = {index: [each for each in fit if stands(index, each)] for index, fit in readings.items()}
+    return {index: fit for index, fit in kept.items() if fit}
 
 
 def _fits(leaf: Leaf, known: list[Mistake], factors: list[Factor]) -> list[Reading]:

@@ -87,8 +87,8 @@ def test_formulas_give_the_claimed_and_the_true_gradient(x64, kind):
     sizes, rows, activation, _ = SETTING
     loss, params, batch, (twin, x, y) = draw((sizes, rows, activation, kind), 0)
     true = list(itertools.chain.from_iterable(oracles.backward(twin, x, y, kind, activation)))
-    leaves = [case.Leaf(str(at), leaf, leaf, 0.0) for at, leaf in enumerate(true)]
-    known = case.Case(loss, params, batch, leaves, rows, np.dtype(np.float64))
+    leaves = [case.Leaf(str(at), leaf, leaf, 1e-9) for at, leaf in enumerate(true)]
+    known = case.Case(loss, params, batch, leaves, rows, np.dtype(np.float64), (0, 0))
     found = layers.chain_of(known)
     assert found
     factors = explaining._factors(explaining._counts(known), rows)
@@ -110,9 +110,9 @@ def test_formulas_take_the_users_own_names(x64):
     del params
     true = list(itertools.chain.from_iterable(oracles.backward(twin, x, y, "softmax", "tanh")))
     names = ["['W0']", "['b0']", ".hidden", "['bias']", "['W2']", "[5]"]
-    leaves = [case.Leaf(*each, 0.0) for each in zip(names, true, true, strict=True)]
+    leaves = [case.Leaf(*each, 1e-9) for each in zip(names, true, true, strict=True)]
     ours = layers_of(twin)
-    known = case.Case(loss, ours, batch, leaves, len(x), np.dtype(np.float64))
+    known = case.Case(loss, ours, batch, leaves, len(x), np.dtype(np.float64), (0, 0))
     found = layers.chain_of(known)
     mistake = case.Mistake("named", true[0], wrong="dz2 = dz3 @ W3 * b1", right="W1 dW2 db2 b3")
     reading = explaining.Reading(mistake, "", explaining.Factor(1.0, "", "{}", steps=0))

@@ -86,20 +86,19 @@ def step_of(at: Hidden) -> Step:
             in_symbols(at.chain, at.layer, each.replace("{sent}", sent))
             for each in ("dz{k} = " + formula, right)
         )
-        return Edit(at.layer, rule.text, wrong, good)
+        return Edit(at.layer, rule.text, wrong, good, rule.fitted)
 
-    times, known = [], [at.slope]
+    times: list[Factor] = []
     mask = 1.0 if at.here.mask is None else at.here.mask
     for rule in (*MASKS, *TIMES):
         factor = made(rule, at, at.slope.shape)
         # What is made of the derivative or the activations has the mask already.
         if factor is not None and rule not in MASKS and np.any(factor * (mask == 0)):
             factor = factor * mask
+        known = [at.slope, *(each.times for each in times)]
         # Some are one and the same under some activations, as h and f'(z) z of a ReLU.
-        if factor is None or any(_same(factor, each) for each in known):
-            continue
-        formula = "({sent}) * " + rule.symbols if rule.symbols else "{sent}"
-        times.append(Factor(edit(rule, formula), factor))
-        known.append(factor)
+        if factor is not None and not any(_same(factor, each) for each in known):
+            formula = "({sent}) * " + rule.symbols if rule.symbols else "{sent}"
+            times.append(Factor(edit(rule, formula), factor))
     sendings = [(edit(rule, f"({rule.symbols}) * f{{k}}'(z{{k}})"), rule) for rule in sending(at)]
     return Step(at, times, sendings, [(edit(rule, rule.symbols), rule) for rule in INSTEAD])

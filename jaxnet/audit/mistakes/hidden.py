@@ -286,6 +286,7 @@ def _through_changed(at: Hidden) -> tuple[Rule, ...]:
                 f"sent back through weights already updated, with learning rate {rate:.4g}",
                 f"dz{{n}} @ ({{W}} - {rate:.4g} * d{{W}})",
                 lambda sent, rate=rate: sent.delta @ sent.at.after.weight - rate * _claim(sent),
+                fitted=True,
             )
             for rate in at.rates
         ),

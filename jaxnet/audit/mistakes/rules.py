@@ -20,12 +20,14 @@ class Rule(NamedTuple):
         make: computes it; may raise a ValueError where the shapes do not allow it, or give nan
             where it makes no sense.
         linear: in the signal sent back, so that the loss's scale may be applied before or after.
+        fitted: whether a number in it was fitted to the claim.
     """
 
     text: str
     symbols: str
     make: Callable[[Any], Gradient]
     linear: bool = True
+    fitted: bool = False
 
 
 class Edit(NamedTuple):
@@ -34,12 +36,14 @@ class Edit(NamedTuple):
     Attributes:
         layer: from the input on. text: the mistake in words.
         wrong, right: the signal as it was and as it should be computed, in symbols.
+        fitted: whether a number in it was fitted to the claim.
     """
 
     layer: int
     text: str
     wrong: str
     right: str
+    fitted: bool = False
 
 
 class Signal(NamedTuple):

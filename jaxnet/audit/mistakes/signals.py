@@ -311,6 +311,7 @@ def _mistake(
         "; ".join(texts),
         gradient,
         signal=any(not _here_only(search, here, edit) for edit in edits),
+        fitted=any(edit.fitted for edit in edits),
         wrong=wrong,
         right=right,
         reason="; ".join(_reasons(search, signal, formed)),
