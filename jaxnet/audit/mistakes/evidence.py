@@ -88,7 +88,7 @@ def claim_of(leaf: Leaf, chain: Chain, index: int, true: Gradient) -> Claim:
         claimed = claimed - (rest if claimed.shape == rest.shape else rest.T)
     if index == layer.weight_leaf and claimed.size == layer.weight.size and claimed.ndim != 2:
         claimed = claimed.reshape(layer.weight.T.shape if layer.transposed else layer.weight.shape)
-    forms = [claimed]
+    forms = [np.asarray(claimed)]
     if claimed.ndim == 2:
         forms = [claimed.T, claimed] if layer.transposed else [claimed, claimed.T]
     if index == layer.bias_leaf:
