@@ -371,7 +371,7 @@ def _turned(
             elif edit.kind == "once":
                 rows = jaxprs.bind(step.equation, taken)[0]
                 again = jnp.triu(taken[1] == taken[1].T, 1).any(1)
-                kept = 1.0 - again.reshape(-1, *[1] * (rows.ndim - 1))
+                kept = jnp.where(again, 0.0, 1.0).reshape(-1, *[1] * (rows.ndim - 1))
                 yield share * kept * _slight(rows)
             elif edit.kind == "transposed":
                 matrix = _held(taken[side])

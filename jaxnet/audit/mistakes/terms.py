@@ -90,7 +90,7 @@ def _added(case: Case, leaf: Leaf, param: Gradient, rest: Gradient) -> Iterator[
     # Where all entries are of one size the two terms are one, and any constant fits; of a single
     # entry other leaves must tell.
     if param.size == 1 or np.ptp(sizes) > 1e-6 * sizes.max(initial=0):
-        kinds += [("L2", param, " the parameter"), ("L1", np.sign(param), " its sign")]
+        kinds += [("L2", param, " the parameter"), ("L1", np.asarray(np.sign(param)), " its sign")]
     for name, term, of in kinds:
         if rest.any() and _is_multiple(rest, term):
             continue
