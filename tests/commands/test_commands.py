@@ -166,18 +166,18 @@ def test_a_fault_of_our_own_keeps_its_traceback(call, monkeypatch, command, kind
         call(*command.split())
 
 
-@pytest.mark.parametrize("kind", [ValueError, TypeError])
 @pytest.mark.parametrize(
-    ("place", "command"),
+    ("place", "command", "kind"),
     [
-        ("jaxnet.network.Layer.__new__", "jaxnet train iris --epochs 1"),
-        ("jaxnet.tables.reading._lines", "jaxnet train table.csv"),
-        ("jaxnet.storage.fingerprints.of_data", "jaxnet train iris --epochs 1"),
-        ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1"),
-        ("jaxnet.losses.BatchLoss.example", "experiments.tasks regression"),
-        ("jaxnet.network._draw", "experiments.tasks regression"),
-        ("jaxnet.training.step", "experiments.tasks regression"),
-        ("jaxnet.network.Layer.__new__", "jaxnet predict run iris"),
+        ("jaxnet.network.Layer.__new__", "jaxnet train iris --epochs 1", TypeError),
+        ("jaxnet.tables.reading._lines", "jaxnet train table.csv", ValueError),
+        ("jaxnet.storage.fingerprints.of_data", "jaxnet train iris --epochs 1", TypeError),
+        ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1", ValueError),
+        ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1", TypeError),
+        ("jaxnet.losses.BatchLoss.example", "experiments.tasks regression", TypeError),
+        ("jaxnet.network._draw", "experiments.tasks regression", ValueError),
+        ("jaxnet.training.step", "experiments.tasks regression", TypeError),
+        ("jaxnet.network.Layer.__new__", "jaxnet predict run iris", ValueError),
     ],
 )
 def test_a_fault_of_our_own_is_no_bad_input(call, monkeypatch, tmp_path, place, command, kind):

@@ -174,7 +174,9 @@ def test_a_comparison_says_how_it_was_made():
     assert devices.releases().items() <= dataclasses.asdict(log.provenance).items()
 
 
-@pytest.mark.parametrize("of", ["jaxnet", "jax", "jaxlib"])
+@pytest.mark.parametrize(
+    "of", ["jaxnet", *(pytest.param(each, marks=pytest.mark.slow) for each in ("jax", "jaxlib"))]
+)
 def test_tiles_of_other_releases_are_not_found_again(of, tmp_path, monkeypatch):
     def tiles():
         compared(tmp_path)

@@ -507,7 +507,7 @@ def test_targets_name_what_the_ablation_claims():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("package", ["flax", "equinox"])
+@pytest.mark.parametrize("package", ["equinox", pytest.param("flax", marks=pytest.mark.slow)])
 def test_networks_of_other_libraries_train(package):
     pytest.importorskip(package)
     make = {"flax": ablation.flax_convolution, "equinox": ablation.equinox_gru}[package]
