@@ -344,7 +344,7 @@ def _placed(search: _Search, layer: int, edit: Edit) -> str:
         return f"{place}, in this gradient alone: {edit.text}"
     if edit.layer != layer and edit.layer != len(search.chain.layers) - 1:
         place = f"follows from the {place}"
-    if edit.layer != layer and search.known.issuperset(_leaves(search.chain, edit.layer)):
+    if edit.layer != layer and not search.known.isdisjoint(_leaves(search.chain, edit.layer)):
         place += ", on the way back alone"
     return f"{place}: {edit.text}"
 
