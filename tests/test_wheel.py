@@ -36,9 +36,7 @@ def test_the_wheel_holds_the_library_alone_and_all_of_it(wheel):
     files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     ours = (path for path in (ROOT / "jaxnet").rglob("*") if path.is_file())
     assert files == {str(path.relative_to(ROOT)) for path in ours if path.suffix != ".pyc"}
-    pages = {
-        f"jaxnet/report/{name}" for name in ("league.html", "page.css", "page.html", "page.js")
-    }
+    pages = {f"jaxnet/report/{name}" for name in ("page.css", "page.html", "page.js", "table.html")}
     assert {*pages, "jaxnet/py.typed"} <= files
 
 

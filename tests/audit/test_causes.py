@@ -50,10 +50,7 @@ def test_updated_weights_must_explain_every_leaf_they_change(x64):
     assert re.search("One reason for all that is wrong: error signal.* sent back", audit.summary)
     grads[0][1] = grads[0][1] + np.array([0.1, 0.0, -0.3, 0.2])
     broken = gradients.audit(loss, params, batch, layers_of(grads))
-    assert {row.diagnosis for row in broken.rows[:2]} == {
-        *said(audit),
-        "no known mistake explains it",
-    }
+    assert said(broken) == {"no known mistake explains it"}
 
 
 @pytest.mark.parametrize(

@@ -876,7 +876,7 @@ def damaged(path, *fields, value=None):
         ("comparison", ["seconds", "sgd"], None, "seconds: expected those of .*sgd"),
         ("comparison", ["seconds", "sgd", "run"], "1", "seconds.sgd.run: expected a finite number"),
         ("comparison", ["seconds", "sgd", "run"], -1, "seconds.sgd.run: expected no time below"),
-        ("comparison", ["title"], 3, "title: expected words in one line, got 3"),
+        ("comparison", ["title"], 3, "title: expected words, got 3"),
         (
             "comparison",
             ["provenance", "jax"],
@@ -963,7 +963,7 @@ def test_a_missing_extra_is_named_before_anything_compiles(
         return None if name == module else find(name)
 
     monkeypatch.setattr(checks.importlib.util, "find_spec", find_spec)
-    with pytest.raises(ImportError, match=rf"{module} missing; install .*\[compare\]"):
+    with pytest.raises(ImportError, match=rf"got all but {module}; install .*\[compare\]"):
         compare(folder=folder and tmp_path / folder)
 
 
