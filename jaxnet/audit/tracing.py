@@ -55,6 +55,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         """Call the ufunc of that name of `jax.numpy`."""
         name = ufunc.__name__
         function = getattr(jnp, name, None) or getattr(jax.scipy.special, name)
+        if method == "__call__" and name in ("maximum", "minimum"):
+            function = functools.partial(_without_ties, function)
         if method == "at":
             self.array = getattr(function, method)(*_bare(inputs), inplace=False)
             return None
@@ -154,6 +156,12 @@ class _Selected(np.lib.mixins.NDArrayOperatorsMixin):
         held = [Traced(each.array) if isinstance(each, _Selected) else each for each in inputs]
         options.pop("out", None)
         return _Selected(getattr(ufunc, method)(*held, **options).array)
+
+
+def _without_ties(extreme: Any, one: Any, other: Any, **options: Any) -> Any:
+    """Give no slope at a tie, as those do who derive a ReLU by hand; JAX gives half of each."""
+    tie = jax.lax.stop_gradient(jnp.asarray(extreme(one, other, **options)))
+    return jnp.where(jnp.equal(one, other), tie, extreme(one, other, **options))
 
 
 def _bare(tree: PyTree) -> PyTree:

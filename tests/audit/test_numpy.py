@@ -269,3 +269,18 @@ def test_loops_too_long_to_compile_are_audited_uncompiled(monkeypatch):
         assert [row.verdict for row in found.rows] == ["right"] * 2 + ["wrong"] * 2
         assert all("summed over the batch where" in row.diagnosis for row in found.rows[2:])
         assert ("its gradient is by finite differences" in found.summary) == said
+
+
+@pytest.mark.parametrize("relu", [lambda z: np.maximum(0, z), lambda z: -np.minimum(-z, 0)])
+def test_a_relu_that_sits_on_its_kink_has_the_slope_people_give_it(relu):
+    x, y = np.zeros((2, 3)), np.array([[0.5, -1.0], [2.0, 0.3]])
+    random = np.random.default_rng(0)
+    params = {"W1": random.normal(size=(3, 4)), "b1": np.zeros(4), "W2": random.normal(size=(4, 2))}
+
+    def loss(params, x, y):
+        return np.sum((relu(x @ params["W1"] + params["b1"]) @ params["W2"] - y) ** 2) / 2
+
+    zero = {name: np.zeros_like(param) for name, param in params.items()}
+    assert gradients.audit(loss, params, (x, y), zero).right
+    doubled = gradients.audit(loss, params, (x, y), zero | {"W2": np.ones((4, 2))})
+    assert [row.name for row in doubled.rows if row.verdict == "wrong"] == ["['W2']"]
