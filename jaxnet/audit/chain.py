@@ -4,7 +4,7 @@ Shapes: N examples, I inputs and O outputs of a layer.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -112,6 +112,14 @@ class Chain(NamedTuple):
             if leaf is not None
         }
 
+    @property
+    def signals(self) -> list[Gradient]:
+        """The error signals `[N, O]` of all layers, sent back as they should be."""
+        signals = [self.delta]
+        for layer, after in zip(self.layers[-2::-1], self.layers[:0:-1], strict=True):
+            signals.insert(0, signals[0] @ after.weight * layer.slope)
+        return signals
+
     def leaf(self, index: int) -> int:
         """Give the layer that a leaf is of."""
         return self.owners[index]
@@ -148,56 +156,3 @@ def _slope(activation: network.Activation, z: Array) -> Array:
 def slope_of(activation: network.Activation, z: Gradient) -> Gradient:
     """Give the derivative of an activation, element by element."""
     return np.asarray(_slope(activation, jnp.asarray(z)))
-
-
-class Hidden(NamedTuple):
-    """What a hidden layer's error signal is made of.
-
-    Attributes:
-        back: shape [N, O], the error signal of the layer after it, sent back through its weight.
-        transposed: the same through the transposed weight; nan where the weight is not square.
-        layer: which, from the input on. chain: that it is in.
-    """
-
-    back: Gradient
-    transposed: Gradient
-    layer: int
-    chain: Chain
-
-    @property
-    def here(self) -> Dense:
-        """The layer itself."""
-        return self.chain.layers[self.layer]
-
-
-class SignalRule(NamedTuple):
-    """How a hidden layer's error signal `[N, O]` is made.
-
-    Attributes:
-        text: the mistake in words; empty for the right rule.
-        signal: gives it.
-        linear: in the signal sent back, so that the loss's scale may be applied before or after.
-    """
-
-    text: str
-    signal: Callable[[Hidden], Gradient]
-    linear: bool = True
-
-
-RIGHT = SignalRule("", lambda at: at.back * at.here.slope)
-
-
-def send_back(chain: Chain, delta: Gradient, rules: Sequence[SignalRule]) -> list[Gradient]:
-    """Give the error signals `[N, O]` of all layers from that of the output layer.
-
-    Args:
-        chain: that they go through. delta: of the output layer. rules: of each hidden layer.
-    """
-    deltas = [delta]
-    for layer in range(len(rules) - 1, -1, -1):
-        weight = chain.layers[layer + 1].weight
-        back = deltas[0] @ weight
-        square = weight.shape[0] == weight.shape[1]
-        transposed = deltas[0] @ weight.T if square else np.full_like(back, np.nan)
-        deltas.insert(0, np.asarray(rules[layer].signal(Hidden(back, transposed, layer, chain))))
-    return deltas

@@ -195,7 +195,10 @@ def _check_value(value: Any) -> tuple[str, ...]:
         raise InputError("loss: expected a real scalar, got None; return the loss")
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind != "f":
-        raise InputError(f"loss: expected a real scalar, got {array.dtype}{list(array.shape)}")
+        raise InputError(
+            f"loss: expected a real scalar, got {array.dtype}{list(array.shape)}; give the mean or "
+            "the sum over the batch"
+        )
     if not np.isfinite(array).all():
         raise InputError(
             f"loss: expected a loss that is finite at params, got {value}; audit where it is "

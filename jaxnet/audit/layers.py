@@ -22,7 +22,7 @@ from jaxnet import losses, network
 from jaxnet._guards import jaxprs
 from jaxnet.audit import outputs
 from jaxnet.audit.case import Case, reduction, take
-from jaxnet.audit.chain import RIGHT, Chain, Dense, Gradient, send_back
+from jaxnet.audit.chain import Chain, Dense, Gradient
 from jaxnet.audit.programs import Program, Step, Values, record, run
 
 Places = Int[np.ndarray, "..."]
@@ -66,8 +66,7 @@ def chain_of(case: Case) -> Chain | None:
     found = tuple((layer.z, layer.x) for layer in layers)
     held = _held(case.loss, case.params, case.batch, found)
     chain = _chain(case, program, layers, [each for each in between if each], held)
-    signals = send_back(chain, chain.delta, [RIGHT] * (len(layers) - 1))
-    for index, gradient in chain.leaves(signals).items():
+    for index, gradient in chain.leaves(chain.signals).items():
         leaf = case.leaves[index]
         if not np.linalg.norm(gradient - leaf.true) <= leaf.rounding:
             return None

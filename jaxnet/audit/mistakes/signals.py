@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet.audit.case import Case, Factors, Mistake, Tier
-from jaxnet.audit.chain import RIGHT, Chain, Gradient, send_back
+from jaxnet.audit.chain import Chain, Gradient
 from jaxnet.audit.mistakes.backward import step_of
 from jaxnet.audit.mistakes.evidence import Claim, claim_of
 from jaxnet.audit.mistakes.formed import Forming, biases, parts, weights
@@ -152,7 +152,7 @@ def _see(seen: list[Signal], *signals: Signal) -> None:
 
 def _start(case: Case, chain: Chain, factors: Factors) -> _Search:
     slopes = [layer.slope for layer in chain.layers[:-1]]
-    right = send_back(chain, chain.delta, [RIGHT] * len(slopes))
+    right = chain.signals
     claims, known = {}, set()
     for layer, delta in zip(range(len(right)), right, strict=True):
         forming = Forming(chain, layer, right, delta[None])
