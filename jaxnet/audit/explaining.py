@@ -134,7 +134,10 @@ def _shown_by_layers(case: Case, readings: Readings, left: list[int]) -> Reading
     def stands(index: int, reading: Reading) -> bool:
         if not reading.mistake.signal or others.get(index) not in left:
             return True
-        return not reading.mistake.fitted if index in weights else reading.reason in shown
+        if index in weights:
+            return not reading.mistake.fitted
+        # The weight may have a mistake more.
+        return any(each.startswith(reading.reason) for each in shown)
 
     kept = {index: [each for each in fit if stands(index, each)] for index, fit in readings.items()}
     return {index: fit for index, fit in kept.items() if fit}

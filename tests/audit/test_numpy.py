@@ -284,3 +284,38 @@ def test_a_relu_that_sits_on_its_kink_has_the_slope_people_give_it(relu):
     assert gradients.audit(loss, params, (x, y), zero).right
     doubled = gradients.audit(loss, params, (x, y), zero | {"W2": np.ones((4, 2))})
     assert [row.name for row in doubled.rows if row.verdict == "wrong"] == ["['W2']"]
+
+
+def test_a_wrong_signal_is_named_where_the_penalty_is_left_out_besides():
+    """By someone who wrote the slope of a ReLU for a leaky one, and forgot the penalty."""
+    random = np.random.default_rng(3)
+    shapes = {"w_in": (5, 3), "b_in": (5, 1), "w_out": (2, 5), "b_out": (2, 1)}
+    params = {name: random.normal(size=shape) / 2 for name, shape in shapes.items()}
+    x, y = random.normal(size=(3, 20)), np.eye(2)[random.integers(0, 2, 20)].T
+
+    def forward(p, x):
+        z = p["w_in"] @ x + p["b_in"]
+        h = np.where(z > 0, z, 0.1 * z)
+        odds = np.exp(p["w_out"] @ h + p["b_out"])
+        return z, h, odds / odds.sum(axis=0)
+
+    def loss(p, x, y):
+        return -np.sum(y * np.log(forward(p, x)[-1])) / 20 + 0.005 * np.sum(p["w_in"] ** 2)
+
+    def gradient(p, x, y):
+        z, h, q = forward(p, x)
+        output = (q - y) / 20
+        hidden = p["w_out"].T @ output * (z > 0)
+        return {
+            "w_in": hidden @ x.T,
+            "b_in": hidden.sum(1, keepdims=True),
+            "w_out": output @ h.T,
+            "b_out": output.sum(1, keepdims=True),
+        }
+
+    found = {row.name: row for row in gradients.audit(loss, params, (x, y), gradient).rows}
+    assert found["['w_out']"].verdict == found["['b_out']"].verdict == "right"
+    slope = found["['b_in']"].diagnosis
+    assert "hidden layer 1" in slope
+    assert "ReLU in place of the layer's own activation" in slope
+    assert found["['w_in']"].diagnosis == f"{slope}; the regulariser's term left out"

@@ -139,6 +139,22 @@ def signals(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
     yield from tiers
 
 
+def unpenalised(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
+    """Give the same of the leaves whose regulariser was left out besides.
+
+    Args:
+        case, chain, factors: as of `signals`.
+    """
+    penalised = {index for index, rest in chain.rest.items() if rest.any()}
+    besides = "; the regulariser's term left out"
+
+    def left_out(each: Mistake) -> Mistake:
+        return each._replace(text=each.text + besides, reason=each.reason + besides)
+
+    for tier in signals(case, chain._replace(rest={}), factors) if penalised else ():
+        yield {index: [*map(left_out, tier[index])] for index in penalised & tier.keys()}
+
+
 def _see(seen: list[Signal], *signals: Signal) -> None:
     """Remember signals, once."""
     for signal in signals:
