@@ -356,7 +356,8 @@ def _usual(name: str, make: MakeOptimizer, note: str) -> Entry:
     bound = make.keywords if isinstance(make, functools.partial) else {}
     free = {each.name for each in _parameters(make).values() if _is_number(each.default)}
     known = {each: axis for each, axis in _KNOWN.items() if each in free - bound.keys()}
-    return _row(name, make, (1e-4, 1e0), 1e-3, known | _WRAP, note=note)
+    # From the lowest of Adam's rates to the highest of SGD's.
+    return _row(name, make, (1e-4, 1e1), 1e-3, known | _WRAP, note=note)
 
 
 def _is_number(value: Any) -> bool:

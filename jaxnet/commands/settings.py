@@ -120,7 +120,7 @@ class Contest:
         pairs: Hold each against the baseline, or all against each other.
         tune: The learning rate alone, or all that is worth tuning.
         learning_rates: To choose among in place of a range.
-        budget: Settings that each replicate tries; 16, or 36 of `all`.
+        budget: Settings that each replicate tries; 20, or 36 of `all`.
         budget_of: What is equal for all: trials, or the gradients or seconds they take.
         tuning_seeds: Seeds that a replicate trains each setting on.
         replicates: Searches of each optimizer, each judged on a seed of its own.

@@ -125,7 +125,7 @@ def compare(
         tune: "rate", the learning rate alone; "all", the whole space of each optimizer; or by
             optimizer either of these or axes of your own, as `jaxnet.spaces` makes, a number to
             fix one; learning rates of optimizers left out.
-        budget: trials of each optimizer in each replicate; 16, or 36 where several
+        budget: trials of each optimizer in each replicate; 20, or 36 where several
             hyperparameters are searched.
         budget_of: what is equal for all: "trials"; or the "evaluations" of gradients or "seconds"
             that so many trials of the baseline take, however few or many others that makes.

@@ -21,7 +21,7 @@ from jaxnet.spaces import Space
 from jaxnet.storage import fingerprints
 
 # Trials of a replicate unless told otherwise.
-_TRIALS, _TRIALS_OF_MANY = 16, 36
+_TRIALS, _TRIALS_OF_MANY = 20, 36
 # A run is measured no more often.
 _MEASURED = 100
 

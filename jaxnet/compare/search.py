@@ -67,7 +67,7 @@ class Search:
         """How many trials are made at once, one stage after the other."""
         if all(axis.scale == "choice" for axis in self.axes.values()):
             return (self.trials,)
-        first = min(self.trials, max(_FIRST, math.ceil(self.trials / 4)))
+        first = min(self.trials, max(_FIRST, math.ceil(self.trials / 5)))
         further, rest = divmod(self.trials - first, TOGETHER)
         return (first, *[TOGETHER] * further, *[rest] * bool(rest))
 

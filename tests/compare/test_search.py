@@ -157,7 +157,7 @@ def test_several_axes_are_closed_in_on_together():
     for seed in range(100):
         optimum = random.uniform(0.1, 0.9, 3)
         points = drawn(found, bowl(*optimum), seed, [0])[0]
-        lattice = searched(*found.names, trials=4 * 36).first(seed, [0])
+        lattice = searched(*found.names, trials=5 * 36).first(seed, [0])
         assert lattice.shape[1] == 36
         closer.append([bowl(*optimum)(each).min() for each in (points, lattice)])
     searches, lattices = np.median(closer, axis=0)
