@@ -708,7 +708,7 @@ def cause(workload: Workload, entry: Entry, seed: int, setting: Mapping[str, flo
     )
     params = workload.init(jax.random.key(seed))
     plan = training.Plan(workload.loss, make, weight=_one)
-    return training.attempt(plan, setting, (params, workload.data, order), training.value)[2]
+    return training.attempt(plan, setting, training.Setup(params, workload.data, order))[2]
 
 
 class _Items(NamedTuple):
