@@ -229,7 +229,9 @@ def layers(counts: Any) -> None:
     Raises:
         InputError: fewer than two, or one that is not a whole number of at least one.
     """
-    whole = isinstance(counts, Sequence) and all(isinstance(size, int) for size in counts)
+    whole = isinstance(counts, Sequence) and all(
+        isinstance(size, int | np.integer) for size in counts
+    )
     if not whole or len(counts) < 2 or min(counts) < 1:
         raise InputError(
             "sizes: expected the inputs, any hidden layers and the outputs, each at least 1, "
