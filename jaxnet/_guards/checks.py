@@ -252,7 +252,7 @@ def chain(params: Any, x: Any) -> None:
     if len(inputs) != 1:
         raise InputError(
             f"x: expected one example of shape [{jnp.shape(params[0].weight)[-1]}], got shape "
-            f"{list(inputs)}; lift over a batch with jax.vmap or losses.BatchLoss"
+            f"{list(inputs)}; lift over a batch with jax.vmap or jaxnet.BatchLoss"
         )
     for index, (weight, bias) in enumerate(params):
         outputs = jnp.shape(weight)[:1]
