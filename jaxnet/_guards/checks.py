@@ -5,7 +5,7 @@ Shapes: N rows of data, T steps of B rows.
 
 import importlib.util
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -313,12 +313,18 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
     """Refuse what tells a run when to end where it cannot.
 
     Raises:
-        InputError: a count below one; metrics or patience without validation data.
+        InputError: a count below one; metrics that are no functions by name, or one of the loss's
+            name; metrics or patience without validation data.
     """
     at_least_one(epochs=epochs, **({} if patience is None else {"patience": patience}))
     if epochs > _MOST_EPOCHS:
         raise InputError(
             f"epochs: expected at most {_MOST_EPOCHS}, of int32, got {epochs}; give fewer"
+        )
+    if not isinstance(metrics, Mapping | None) or "loss" in (metrics or ()):
+        got = "loss, which is measured anyway" if isinstance(metrics, Mapping) else repr(metrics)
+        raise InputError(
+            f"metrics: expected functions by names other than loss, got {got}; give a dict of them"
         )
     if validation is not None:
         data(validation, "validation")
