@@ -1,4 +1,4 @@
-"""Curves in panels, as one picture in a file (extra `experiments`).
+"""Curves in panels, as one picture in a file (extra `commands`).
 
 Shapes: K points of a curve.
 """

@@ -1,4 +1,4 @@
-"""Pictures of a comparison of optimizers (extra `experiments`).
+"""Pictures of a comparison of optimizers (extra `commands`).
 
 Shapes: S seeds, R runs, E measurements along a run, K of anything else.
 """
