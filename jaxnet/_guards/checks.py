@@ -52,9 +52,14 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
             )
         if dtype is None or not (known or jnp.issubdtype(dtype, jnp.number)):
             got = type(leaf).__name__ if dtype is None else dtype
+            cure = (
+                "make arrays of lists and numbers, as by np.asarray"
+                if isinstance(leaf, int | float)
+                else "keep what is none out of the pytree, as by equinox.partition, and put it "
+                "back in the loss"
+            )
             raise InputError(
-                f"{path(name, tree, index)}: expected an array of numbers, got {got}; keep what "
-                "is none out of the pytree, as by equinox.partition, and put it back in the loss"
+                f"{path(name, tree, index)}: expected an array of numbers, got {got}; {cure}"
             )
     return arrays
 
@@ -321,10 +326,11 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
         raise InputError(
             f"epochs: expected at most {_MOST_EPOCHS}, of int32, got {epochs}; give fewer"
         )
-    if not isinstance(metrics, Mapping | None) or "loss" in (metrics or ()):
-        got = "loss, which is measured anyway" if isinstance(metrics, Mapping) else repr(metrics)
+    functions = isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
+    if metrics is not None and (not functions or "loss" in metrics):
         raise InputError(
-            f"metrics: expected functions by names other than loss, got {got}; give a dict of them"
+            f"metrics: expected a dict of functions by names other than loss, which is measured "
+            f"anyway, got {metrics!r}; give such"
         )
     if validation is not None:
         data(validation, "validation")

@@ -531,10 +531,11 @@ def test_labels_outside_the_outputs_are_refused_wherever_they_are(where, label):
         ({"batch_size": 24}, "batch_size: expected 1 to the 23 rows of data, got 24"),
         ({"patience": 3}, "validation: expected data, to measure"),
         ({"metrics": {"zero": lambda p, b: 0.0}}, "validation: expected data, to measure"),
-        ({"metrics": LOSS}, "metrics: expected functions by names other than loss, got BatchLoss"),
+        ({"metrics": LOSS}, "metrics: expected a dict of functions .*, got BatchLoss"),
+        ({"metrics": {"zero": 0.0}}, "metrics: expected a dict of functions .*, got {'zero'"),
         (
             {"metrics": {"loss": LOSS}, "validation": (np.ones((1, 3)), np.ones((1, 2)))},
-            "metrics: expected functions by names other than loss, got loss",
+            "metrics: expected a dict of functions by names other than loss, .* got {'loss'",
         ),
         ({"validation": (np.zeros((0, 3)), np.zeros((0, 2)))}, "validation[0]: expected at least"),
         (
