@@ -7,7 +7,6 @@ keeps results, `jaxnet.report` shows them.
 """
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
 
 # Where each name is found once it is asked for: the command's help need not wait for JAX.
@@ -63,7 +62,3 @@ else:
     def __dir__() -> list[str]:
         """List what there is, loaded or not."""
         return sorted({*globals(), *__all__, *_ROOMS})
-
-    if "EAGER_IMPORT" in os.environ:  # what reads modules without asking, such as pdoc
-        for each in __all__:
-            __getattr__(each)

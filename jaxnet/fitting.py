@@ -23,7 +23,7 @@ from jaxnet import batches, optimizers, streams, training
 from jaxnet._guards import checks, divergence, notebook, verify
 from jaxnet._guards.defaults import SEED
 from jaxnet.errors import InputError
-from jaxnet.losses import Loss, Rule
+from jaxnet.losses import BatchLoss, Loss, Rule
 from jaxnet.optimizers import Optimizer
 from jaxnet.training import Metric, Plan, Run
 
@@ -145,6 +145,8 @@ def fit(
     """
     checks.batch_size(batch_size, training.check(loss, params, data))
     checks.ends(epochs, patience, validation, metrics)
+    if validation is not None and isinstance(loss, BatchLoss):
+        loss.check(params, validation)
     numbers = optimizers.check(optimizer, hyperparameters)
     if resume:
         checks.resumed(jax.eval_shape(_beginning(optimizer), params, numbers), resume.progress)
@@ -320,9 +322,8 @@ def _end_epoch(
 ) -> tuple[Progress, dict[str, Array]]:
     """Judge an epoch that is through: its values, and the best so far."""
     run, values = training.measure(plan, progress.run, validation)
-    loss, best = values.get("validation_loss", values["loss"]), jnp.array(True)
-    if validation is not None:
-        best = loss < progress.best_value
+    loss = values.get("validation_loss", values["loss"])
+    best = jnp.array(True) if validation is None else loss < progress.best_value
     epoch = progress.epoch + 1
     return Progress(
         run,
@@ -343,8 +344,7 @@ def _in_memory(
 ) -> Iterator[tuple[_Job, _Chunk]]:
     """Give chunks of as many epochs as a third of a second holds."""
     rows = batches.count(data)
-    job = job.sized(job.layout.batch_size or rows)
-    size = job.layout.batch_size
+    size = job.layout.batch_size or rows
     steps = rows // size if job.layout.drop_last else -(-rows // size)
     most = max(1, min(job.epochs, 2**20 // rows))
     together, done, on_device = 1 if watched else most, int(progress.epoch), jax.device_put(data)
@@ -354,7 +354,7 @@ def _in_memory(
         for i in range(count):
             orders[i] = np.arange(rows) if size == rows else batches.shuffle(rows, seed, done + i)
         began = time.monotonic()
-        yield job, _Chunk(on_device, orders, 0, count, stop=steps, ends=True)
+        yield job.sized(size), _Chunk(on_device, orders, 0, count, stop=steps, ends=True)
         done += count
         if time.monotonic() - began < 0.15:
             together = min(2 * together, most)
@@ -366,6 +366,8 @@ def _streamed(job: _Job, progress: Progress, data: streams.Stream) -> Iterator[t
     for epoch in range(int(progress.epoch), job.epochs):
         sized = chunk = None
         for rows, order, count in streams.stacked(itertools.islice(data(epoch), steps, None)):
+            if isinstance(job.plan.loss, BatchLoss):
+                job.plan.loss.check(progress.run.state.params, rows)
             sized = job.sized(order.shape[1])
             chunk = _Chunk(rows, order.reshape(1, -1), steps, 1, stop=count, ends=False)
             yield sized, chunk

@@ -128,7 +128,6 @@ def _value(loss: Loss | Rule, params: PyTree, batch: PyTree) -> Array:
 
 
 def _backward(loss: Loss | Rule, grads: PyTree, cotangent: Array) -> tuple[PyTree, None]:
-    del loss
     return jax.tree.map(lambda leaf: cotangent * leaf, grads), None
 
 
@@ -149,6 +148,14 @@ def run(
         return step(loss, optimizer, state, batches.take(data, rows), record)
 
     return jax.lax.scan(body, state, jnp.asarray(order))
+
+
+class Setup(NamedTuple):
+    """Where a run starts, the data, and the order of its rows."""
+
+    params: PyTree
+    data: PyTree
+    order: Any
 
 
 class Run(NamedTuple):
@@ -261,9 +268,8 @@ def is_finite(params: PyTree) -> Bool[Array, ""]:
 
 def is_good(run: Run) -> Bool[Array, ""]:
     """Tell whether all was finite on the way to a run, but for what its optimizer goes on after."""
-    return is_finite(run.state.params) & (
-        (run.failed < 0) | divergence.goes_on(run.state.opt_state)
-    )
+    lasts = (run.failed < 0) | divergence.goes_on(run.state.opt_state)
+    return is_finite(run.state.params) & lasts
 
 
 def train(
@@ -302,29 +308,27 @@ def train(
         InputError: input that cannot be trained on, named, before anything compiles; a loss that
             this JAX does not compile to what it says.
     """
-    order = checks.order(order, check(loss, params, data))
+    setup = Setup(params, data, checks.order(order, check(loss, params, data)))
     numbers, plan = optimizers.check(optimizer, hyperparameters), Plan(loss, optimizer)
-    program = _program(plan, record)
-    inputs, problem = verify.Inputs(params, data, (order[0],)), (params, data, order)
-    program.refuse(inputs, problem, lambda: program.call(*problem, numbers, 0))
-    state, records, why = attempt(plan, numbers, problem, record)
+    program, inputs = _program(plan, record), verify.Inputs(params, data, (setup.order[0],))
+    program.refuse(inputs, setup, lambda: program.call(setup, numbers, 0))
+    state, records, why = attempt(plan, numbers, setup, record)
     if why:
         warnings.warn(f"{why}; the state before it is kept", RuntimeWarning, stacklevel=2)
     return state, records
 
 
 def attempt(
-    plan: Plan, numbers: Mapping[str, Any], problem: tuple[PyTree, PyTree, Any], record: Recorder
+    plan: Plan, numbers: Mapping[str, Any], setup: Setup, record: Recorder = value
 ) -> tuple[State, PyTree, str]:
-    """Take all steps from params over data by an order; say why not all was finite, or nothing."""
-    taken = functools.partial(_program(plan, record).call, *problem, numbers)
-    _, data, order = problem
+    """Take all steps of an order; say why not all was finite, or nothing."""
+    taken, order = functools.partial(_program(plan, record).call, setup, numbers), setup.order
     state, records, finite = taken(len(order))
     if finite:
         return state, records, ""
 
     def look(t: int) -> Step:
-        return looking(plan)(numbers, taken(t)[0], batches.take(data, order[t]))
+        return looking(plan)(numbers, taken(t)[0], batches.take(setup.data, order[t]))
 
     good, steps = divergence.search(lambda steps: taken(steps)[2], look, 0, len(order))
     at = f" in step {good + 1} of {len(order)}"
@@ -347,19 +351,17 @@ def _program(plan: Plan, record: Recorder) -> verify.Program:
     """Make the program of so many steps of an order; it tells whether all was finite."""
     once = plan.traced_once()
 
-    def steps_of(
-        params: PyTree, data: PyTree, order: Array, numbers: dict[str, Array], steps: Array
-    ) -> tuple[State, PyTree, Array]:
-        plan = once.made(numbers)
+    def steps_of(setup: Setup, numbers: PyTree, steps: Array) -> tuple[State, PyTree, Array]:
+        plan, order = once.made(numbers), setup.order
 
         def at(t: Any, run: Run) -> tuple[Run, PyTree]:
-            return advance(plan, run, batches.take(data, order[t]), t=t, record=record)
+            return advance(plan, run, batches.take(setup.data, order[t]), t=t, record=record)
 
         def body(t: Array, carry: tuple[Run, PyTree]) -> tuple[Run, PyTree]:
             run, new = at(t, carry[0])
             return run, jax.tree.map(lambda all, one: all.at[t].set(one), carry[1], new)
 
-        first = begin(plan.optimizer, params)
+        first = begin(plan.optimizer, setup.params)
         shapes = jax.eval_shape(at, 0, first)[1]
         records = jax.tree.map(lambda one: _unrecorded(len(order), one), shapes)
         run, records = jax.lax.fori_loop(0, steps, body, (first, records))

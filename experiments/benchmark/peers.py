@@ -231,10 +231,8 @@ _MANY: dict[str, Callable[[Work], dict[str, Way]]] = {"torch": torch_func, "vmap
 def sweeping(workload: sweep.Workload, optimizer: str, trials: sweep.Trials) -> Way:
     """Make the runs by `sweep`, on all devices, of data that is on one as the peers' is."""
     workload = workload._replace(data=jax.device_put(workload.data))
-    entry, shape = (
-        optimizers.entry(optimizer),
-        sweep.tile(workload, len(trials.seeds), RATES_TOGETHER),
-    )
+    entry = optimizers.entry(optimizer)
+    shape = sweep.tile(workload, len(trials.seeds), RATES_TOGETHER)
     return lambda: sweep.run(workload, entry, trials, shape)[0].loss
 
 

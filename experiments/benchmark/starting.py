@@ -20,7 +20,7 @@ ALL = (
     "all",
     "--budget",
     "12",
-    "--seeds",
+    "--replicates",
     "10",
     "--output",
     "run",

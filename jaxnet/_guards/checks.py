@@ -5,7 +5,7 @@ Shapes: N rows of data, T steps of B rows.
 
 import importlib.util
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -52,9 +52,14 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
             )
         if dtype is None or not (known or jnp.issubdtype(dtype, jnp.number)):
             got = type(leaf).__name__ if dtype is None else dtype
+            cure = (
+                "make arrays of lists and numbers, as by np.asarray"
+                if isinstance(leaf, int | float)
+                else "keep what is none out of the pytree, as by equinox.partition, and put it "
+                "back in the loss"
+            )
             raise InputError(
-                f"{path(name, tree, index)}: expected an array of numbers, got {got}; keep what "
-                "is none out of the pytree, as by equinox.partition, and put it back in the loss"
+                f"{path(name, tree, index)}: expected an array of numbers, got {got}; {cure}"
             )
     return arrays
 
@@ -229,7 +234,9 @@ def layers(counts: Any) -> None:
     Raises:
         InputError: fewer than two, or one that is not a whole number of at least one.
     """
-    whole = isinstance(counts, Sequence) and all(isinstance(size, int) for size in counts)
+    whole = isinstance(counts, Sequence) and all(
+        isinstance(size, int | np.integer) for size in counts
+    )
     if not whole or len(counts) < 2 or min(counts) < 1:
         raise InputError(
             "sizes: expected the inputs, any hidden layers and the outputs, each at least 1, "
@@ -250,7 +257,7 @@ def chain(params: Any, x: Any) -> None:
     if len(inputs) != 1:
         raise InputError(
             f"x: expected one example of shape [{jnp.shape(params[0].weight)[-1]}], got shape "
-            f"{list(inputs)}; lift over a batch with jax.vmap or losses.BatchLoss"
+            f"{list(inputs)}; lift over a batch with jax.vmap or jaxnet.BatchLoss"
         )
     for index, (weight, bias) in enumerate(params):
         outputs = jnp.shape(weight)[:1]
@@ -311,12 +318,19 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
     """Refuse what tells a run when to end where it cannot.
 
     Raises:
-        InputError: a count below one; metrics or patience without validation data.
+        InputError: a count below one; metrics that are no functions by name, or one of the loss's
+            name; metrics or patience without validation data.
     """
     at_least_one(epochs=epochs, **({} if patience is None else {"patience": patience}))
     if epochs > _MOST_EPOCHS:
         raise InputError(
             f"epochs: expected at most {_MOST_EPOCHS}, of int32, got {epochs}; give fewer"
+        )
+    functions = isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
+    if metrics is not None and (not functions or "loss" in metrics):
+        raise InputError(
+            f"metrics: expected a dict of functions by names other than loss, which is measured "
+            f"anyway, got {metrics!r}; give such"
         )
     if validation is not None:
         data(validation, "validation")

@@ -168,7 +168,23 @@ def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, Prob
         words = [f"{key.replace('_', ' ')} {changed[key]}" for key in sorted(several)]
         label = ", ".join([name, *words])
         cases[label] = dataclasses.replace(problem, name=label, **changed)
+    if len(cases) > 1:
+        _check_league(settings)
     return cases
+
+
+def _check_league(settings: Contest) -> None:
+    """Refuse what many comparisons cannot be put together of."""
+    if not settings.margin:
+        raise InputError(
+            "margin: expected more than 0 where several comparisons are put together, got 0; give "
+            "a share"
+        )
+    if not {*_names(settings)} - {settings.baseline}:
+        raise InputError(
+            f"optimizers: expected others than the baseline {settings.baseline} where several "
+            "comparisons are put together, got none; give some"
+        )
 
 
 def compare(

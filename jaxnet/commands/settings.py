@@ -182,7 +182,7 @@ class Audit:
     """Is a gradient right? Name what is wrong with it, and where.
 
     The file is Python, or a notebook, that defines four names: `params` and `batch`, pytrees of
-    arrays; `loss`, a function of both, in NumPy or JAX, or a jaxnet.losses.BatchLoss; and
+    arrays; `loss`, a function of both, in NumPy or JAX, or a jaxnet.BatchLoss; and
     `gradient`, a function of both or the gradient itself. It is run as an import runs it, without
     what stands under `if __name__ == "__main__"`; a notebook cell by cell, without its magics and
     shell commands. Plots are not shown, and `input()` is empty. The exit code is 0 where the

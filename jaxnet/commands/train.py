@@ -245,7 +245,7 @@ def show(settings: Train, result: Result) -> None:
     )
     print(
         f"network {'-'.join(map(str, layers))}, {settings.activation}; {settings.optimizer}, "
-        f"learning rate {settings.learning_rate}, batch {settings.batch_size}, "
+        f"learning rate {settings.learning_rate}, batch {min(settings.batch_size, counts[0])}, "
         f"seed {settings.seed}"
     )
     print(_run.describe(dataclasses.asdict(devices.provenance(np.float32))))

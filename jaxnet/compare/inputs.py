@@ -272,18 +272,12 @@ def workload(problem: Problem, fast: bool | None) -> sweep.Workload:
 
 def _batch_size(problem: Problem, rows: int) -> int:
     size = problem.batch_size
-    if size is None:
-        return rows
-    if problem.data is None:
+    if size is not None and problem.data is None:
         raise InputError(
             f"batch_size: expected None where there is no data, got {size}; leave it out"
         )
-    checks.at_least_one(batch_size=size)
-    if size > rows:
-        raise InputError(
-            f"batch_size: expected 1 to the {rows} rows of data, got {size}; None takes all"
-        )
-    return size
+    checks.batch_size(size, rows)
+    return rows if size is None else size
 
 
 def _length(problem: Problem, epoch: int) -> tuple[int, tuple[int, ...]]:
@@ -442,15 +436,11 @@ def _program(entry: optimizers.Entry, search: Search, workload: sweep.Workload) 
         measured = [metric(judged, batch) for _, metric in workload.metrics]
         return loss, judged, measured, entry.evaluations(state.opt_state)
 
-    key, batch = (
-        jax.random.key(0),
-        jax.tree.map(lambda leaf: leaf[: workload.batch_size], workload.data),
-    )
-    setting = dict(search.customary)
+    key, setting = jax.random.key(0), dict(search.customary)
+    params = jax.eval_shape(workload.init, key)
+    batch = jax.tree.map(lambda leaf: leaf[: workload.batch_size], workload.data)
     try:
-        return (
-            jax.jit(step).lower(setting, key, jax.eval_shape(workload.init, key), batch).as_text()
-        )
+        return jax.jit(step).lower(setting, key, params, batch).as_text()
     except Exception as error:
         raise FunctionError(
             f"optimizers: expected {entry.name} to be made of traced hyperparameters and to step "

@@ -6,7 +6,7 @@ Shapes: R replicates, S tuning seeds of each.
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -162,15 +162,19 @@ class Protocol:
         return dataclasses.replace(self, judging=dataclasses.replace(self.judging, looks=looks))
 
     def differences(self, other: "Protocol") -> list[str]:
-        """Name the decisions that differ, those of a phase under its name."""
-        return list(_differing(dataclasses.asdict(self), dataclasses.asdict(other)))
+        """Name the decisions that differ, those of a phase or of searches under its name."""
+        return list(dict.fromkeys(_differing(dataclasses.asdict(self), dataclasses.asdict(other))))
 
 
-def _differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> Any:
+def _differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> Iterator[str]:
     for name, mine in these.items():
+        theirs = those[name]
         if name in ("tuning", "judging"):
-            yield from (f"{name}.{each}" for each in _differing(mine, those[name]))
-        elif mine != those[name]:
+            yield from (f"{name}.{each}" for each in _differing(mine, theirs))
+        elif name == "optimizers" and mine.keys() == theirs.keys():
+            every = (_differing(mine[each], theirs[each]) for each in mine)
+            yield from (f"optimizers.{each}" for each in itertools.chain.from_iterable(every))
+        elif mine != theirs:
             yield name
 
 

@@ -465,22 +465,22 @@ def verified(workload: Workload, shape: Tile) -> tuple[Workload, str]:
     Raises:
         InputError: the plain path does not agree either.
     """
-    paths = dict.fromkeys((workload.fast or fast(), PLAIN))
-    for path in paths:
-        workload = workload._replace(fast=path)
-        try:
-            difference, words = _verify(workload, shape)
-        except Exception as error:
-            if path == PLAIN:
-                raise
-            _step_aside(f"{type(error).__name__}: {error}", "sweep")
-            continue
+    path = workload.fast or fast()
+    workload = workload._replace(fast=path)
+    try:
+        difference, words = _verify(workload, shape)
         if difference is None:
-            return workload, words if path == next(iter(paths)) else f"plain path; {words}"
+            return workload, words
         if path == PLAIN:
             raise InputError(verify.refusal(difference))
-        _step_aside(str(difference), "sweep")
-    raise AssertionError
+        why = str(difference)
+    except Exception as error:
+        if path == PLAIN:
+            raise
+        why = f"{type(error).__name__}: {error}"
+    _step_aside(why, "sweep")
+    plain, words = verified(workload._replace(fast=PLAIN), shape)
+    return plain, f"plain path; {words}"
 
 
 def _verify(workload: Workload, shape: Tile) -> tuple[verify.Difference | None, str]:
@@ -708,7 +708,7 @@ def cause(workload: Workload, entry: Entry, seed: int, setting: Mapping[str, flo
     )
     params = workload.init(jax.random.key(seed))
     plan = training.Plan(workload.loss, make, weight=_one)
-    return training.attempt(plan, setting, (params, workload.data, order), training.value)[2]
+    return training.attempt(plan, setting, training.Setup(params, workload.data, order))[2]
 
 
 class _Items(NamedTuple):

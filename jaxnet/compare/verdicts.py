@@ -242,11 +242,8 @@ def _located(values: Float[np.ndarray, " R"], protocol: Protocol, scale: Scale) 
 def _figures(record: Record, name: str, target: float) -> Answer:
     """Give what the runs of an optimizer say, beside no other's."""
     protocol, seconds = record.protocol, record.log.seconds[name]
-    search, tuning, tuned = (
-        protocol.optimizers[name],
-        record.phase("tuning")[name],
-        record.phase("tuned")[name],
-    )
+    search = protocol.optimizers[name]
+    tuning, tuned = record.phase("tuning")[name], record.phase("tuned")[name]
     scores, picked = tuning.scores(), tuned.settings
     first = scores[:, : search.stages[0]]
     steps = statistics.steps_to_target(tuned.curves(record.steps), record.steps, target)

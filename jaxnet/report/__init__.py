@@ -1,4 +1,4 @@
-"""Results for people: the terminal, pictures and a page (extra `experiments`)."""
+"""Results for people: the terminal, pictures and a page (extra `commands`)."""
 
 from jaxnet.report.page import write_league_page, write_page
 from jaxnet.report.panels import Curve, Panel, check_picture, loss_curves, picture

@@ -1,4 +1,4 @@
-"""What many tasks say together, in words and pictures (extra `experiments`).
+"""What many tasks say together, in words and pictures (extra `commands`).
 
 Shapes: N tasks, A optimizers.
 """

@@ -1,8 +1,9 @@
-"""Curves in panels, as one picture in a file (extra `experiments`).
+"""Curves in panels, as one picture in a file (extra `commands`).
 
 Shapes: K points of a curve.
 """
 
+import io
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from jaxtyping import Float
 
 from jaxnet.errors import InputError
 from jaxnet.report import style
+from jaxnet.storage import files
 
 # Points of a line between which a reader should not guess.
 _FEW = 10
@@ -79,17 +81,22 @@ def loss_curves(
 
 
 def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
-    """Save rows of panels as one picture."""
+    """Save rows of panels as one picture: whole, or not at all."""
+    kind, drawn = path.suffix[1:], io.BytesIO()
     with style.drawing(style.STYLE) as mpl:
         size = (6.4 * len(panels[0]), 3.8 * len(panels) + 0.4)
         figure = mpl.figure.Figure(figsize=size, layout="constrained")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+        # The name of a file may hold dollars.
+        look: Any = {"fontsize": 13, "fontweight": "bold", "parse_math": False}
+        figure.suptitle(title, x=0.01, ha="left", **look)
         axes = figure.subplots(len(panels), len(panels[0]), squeeze=False)
-        for row, drawn in zip(panels, axes, strict=True):
-            for panel, ax in zip(row, drawn, strict=True):
+        for row, beside in zip(panels, axes, strict=True):
+            for panel, ax in zip(row, beside, strict=True):
                 _draw(panel, ax)
         # Without a date, equal results make equal files.
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+        bare = {"Date": None} if kind == "svg" else None
+        figure.savefig(drawn, format=kind, dpi=150, metadata=bare)
+    files.write(path, drawn.getvalue())
 
 
 def _draw(panel: Panel, ax: Any) -> None:

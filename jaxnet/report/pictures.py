@@ -1,4 +1,4 @@
-"""Pictures of a comparison of optimizers (extra `experiments`).
+"""Pictures of a comparison of optimizers (extra `commands`).
 
 Shapes: S seeds, R runs, E measurements along a run, K of anything else.
 """
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from jaxnet.compare import Comparison, Runs, statistics, verdicts
 from jaxnet.report import style
 from jaxnet.report.style import COLOURS, DASHES, FAINT, INK, MUTED, PAPER
+from jaxnet.storage import files
 
 # Matplotlib is imported where it is used.
 if TYPE_CHECKING:
@@ -97,24 +98,24 @@ def plots(comparison: Comparison) -> list[Plot]:
 
 
 def save_plot(plot: Plot, path: Path) -> None:
-    """Save one picture of a comparison under its title: .png, .svg or .pdf."""
-    _write(plot.figure, path, path.suffix[1:], plot.title)
+    """Save one picture of a comparison, .png, .svg or .pdf, with its title: whole or not at all."""
+    files.write(path, _drawn(plot, path.suffix[1:], plot.title))
 
 
 def svg(plot: Plot) -> str:
     """Give one picture of a comparison as SVG without its title, words as words."""
-    file = io.StringIO()
-    _write(plot.figure, file, "svg", "")
-    return file.getvalue()
+    return _drawn(plot, "svg", "").decode()
 
 
-def _write(figure: Figure, file: Path | io.StringIO, kind: str, title: str) -> None:
+def _drawn(plot: Plot, kind: str, title: str) -> bytes:
+    file = io.BytesIO()
     bare = dict.fromkeys(("Creator", "Date", "Format", "Type")) if kind == "svg" else None
     with style.drawing(STYLE), warnings.catch_warnings():
         # A name in letters that the font lacks: a browser finds another.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-        figure.savefig(file, format=kind, dpi=200, metadata=bare)
+        plot.figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        plot.figure.savefig(file, format=kind, dpi=200, metadata=bare)
+    return file.getvalue()
 
 
 def _differences(comparison: Comparison) -> Iterator[Plot]:

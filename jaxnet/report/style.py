@@ -1,4 +1,4 @@
-"""Colours and lines of the pictures and the page, by what they are for (extra `experiments`)."""
+"""Colours and lines of the pictures and the page, by what they are for (extra `commands`)."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -74,7 +74,7 @@ def matplotlib() -> Any:
     Raises:
         ImportError: it is missing, with the extra that brings it.
     """
-    checks.extra("experiments", "matplotlib")
+    checks.extra("commands", "matplotlib")
     import matplotlib.figure
     import matplotlib.style
 

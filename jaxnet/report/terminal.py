@@ -1,4 +1,4 @@
-"""Results in the terminal: tables, words and a bar of progress (extra `experiments`)."""
+"""Results in the terminal: tables, words and a bar of progress (extra `commands`)."""
 
 import contextlib
 import math
@@ -140,7 +140,7 @@ def _wide(column: Sequence[str]) -> int:
 
 def _console() -> Any:
     """Give a terminal that prints words as they are: a user's names may look like markup."""
-    checks.extra("experiments", "rich")
+    checks.extra("commands", "rich")
     from rich.console import Console
 
     return Console(markup=False, emoji=False, highlight=False)
@@ -157,7 +157,7 @@ def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
 
     Gives a function of what is under way, how many are done, and how many there are to be.
     """
-    checks.extra("experiments", "matplotlib", "rich")
+    checks.extra("commands", "matplotlib", "rich")
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

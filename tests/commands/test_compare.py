@@ -53,6 +53,8 @@ def test_too_few_replicates_are_told_before_they_are_run(names, pairs):
         ({"by": "accuracy"}, "by: expected loss or steps .* on bowl, got accuracy"),
         ({"epochs": (2,)}, "epochs: expected none on bowl, which has no data, got 2"),
         ({"batch_size": (4,)}, "batch_size: expected none on bowl, which has no data, got 4"),
+        ({"margin": 0.0}, "margin: expected more than 0 where several"),
+        ({"optimizers": ("sgd",)}, "optimizers: expected others than the baseline sgd"),
     ],
 )
 def test_what_one_of_many_tasks_cannot_do_is_refused_before_any_is_compared(

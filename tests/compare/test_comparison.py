@@ -951,6 +951,8 @@ def test_a_protocol_is_never_changed(result, tmp_path):
     other = dataclasses.replace(result, protocol=dataclasses.replace(result.protocol, data="x"))
     with pytest.raises(InputError, match="holds a comparison with another data; give"):
         comparison.save(other, tmp_path)
+    with pytest.raises(InputError, match=r"a comparison with another optimizers\.trials; give"):
+        compare(folder=tmp_path, budget=7)
 
 
 @pytest.mark.parametrize(("module", "folder"), [("scipy", None), ("pyarrow", "out")])
@@ -1075,8 +1077,8 @@ def test_an_interrupted_comparison_goes_on_where_it_was(after, result, tmp_path)
         ("program", {"own": {"momentum": lambda learning_rate: optax.sgd(learning_rate, 0.9)}}),
         ("metrics, program", {"metrics": {}}),
         ("start", {"begin": lambda key: 4 + jax.random.normal(key)}),
-        ("optimizers", {"budget": 5}),
-        ("optimizers", {"tune": {"sgd": {"learning_rate": spaces.log(0.1, 1.0)}}}),
+        (r"optimizers\.trials", {"budget": 5}),
+        (r"optimizers\.axes", {"tune": {"sgd": {"learning_rate": spaces.log(0.1, 1.0)}}}),
         ("optimizers, program", {"own": {"still": still}}),
     ],
 )

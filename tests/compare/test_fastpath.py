@@ -162,10 +162,9 @@ def test_fast_numbers_are_the_plain_ones(x64, example, optimizer):
 
 def compared(folder=None):
     data = np.ones((6, 1), np.float32), np.zeros(6, np.int32)
-    return compare.compare(
-        mixture, drawn(**SHAPES["mixture"][2]), data, ["sgd"], epochs=1, batch_size=3,
-        tune={"sgd": {"learning_rate": 0.1}}, tuning_seeds=2, replicates=2, folder=folder,
-    )  # fmt: skip
+    length = {"epochs": 1, "batch_size": 3, "tuning_seeds": 2, "replicates": 2}
+    tune, init = {"sgd": {"learning_rate": 0.1}}, drawn(**SHAPES["mixture"][2])
+    return compare.compare(mixture, init, data, ["sgd"], tune=tune, folder=folder, **length)
 
 
 def test_a_comparison_says_how_it_was_made():

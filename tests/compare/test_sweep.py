@@ -363,7 +363,7 @@ def equal(a, b):
     return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in pairs)
 
 
-class Stop(Exception):  # noqa: N818 (no error)
+class StopError(Exception):
     pass
 
 
@@ -374,9 +374,9 @@ def test_an_interrupted_sweep_goes_on_where_it_was(x64, tmp_path):
 
     def interrupt(done):
         if done >= 8:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         fitted(runs, folder=tmp_path, on_progress=interrupt)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert len(written) == 2

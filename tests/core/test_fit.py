@@ -507,6 +507,20 @@ def test_what_on_progress_raises_ends_the_run(x64):
         sgd(params, data, epochs=3, batch_size=4, on_progress=interrupt)
 
 
+@pytest.mark.parametrize("label", [-1, 2])
+@pytest.mark.parametrize("where", ["data", "validation", "stream"])
+def test_labels_outside_the_outputs_are_refused_wherever_they_are(where, label):
+    """Which JAX would take for the last output, or make nan of."""
+    example_loss = optax.losses.softmax_cross_entropy_with_integer_labels
+    loss = losses.BatchLoss(network.forward, example_loss)
+    params, (x, _) = problem(8, dtype=np.float32)
+    right, wrong = (x, np.zeros(8, np.int32)), (x, np.array([0] * 5 + [label] * 3, np.int32))
+    data = {"data": wrong, "validation": right, "stream": streams.stream(wrong, 4, 0)}[where]
+    judged = {"validation": wrong} if where == "validation" else {}
+    with pytest.raises(InputError, match=f"y: expected class labels 0 to 1, .* got {label} in row"):
+        fitting.fit(loss, optax.sgd(0.1), params, data, epochs=1, **judged)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("settings", "words"),
@@ -517,6 +531,12 @@ def test_what_on_progress_raises_ends_the_run(x64):
         ({"batch_size": 24}, "batch_size: expected 1 to the 23 rows of data, got 24"),
         ({"patience": 3}, "validation: expected data, to measure"),
         ({"metrics": {"zero": lambda p, b: 0.0}}, "validation: expected data, to measure"),
+        ({"metrics": LOSS}, "metrics: expected a dict of functions .*, got BatchLoss"),
+        ({"metrics": {"zero": 0.0}}, "metrics: expected a dict of functions .*, got {'zero'"),
+        (
+            {"metrics": {"loss": LOSS}, "validation": (np.ones((1, 3)), np.ones((1, 2)))},
+            "metrics: expected a dict of functions by names other than loss, .* got {'loss'",
+        ),
         ({"validation": (np.zeros((0, 3)), np.zeros((0, 2)))}, "validation[0]: expected at least"),
         (
             {"validation": (np.full((1, 3), np.nan), np.zeros((1, 2)))},

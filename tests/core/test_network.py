@@ -105,6 +105,12 @@ def test_init_refuses_sizes_of_no_network(sizes):
     assert f"got {sizes}; give them such as" in str(caught.value)
 
 
+def test_sizes_may_be_numpys(unchecked):
+    """Such as the number of labels, which NumPy counts."""
+    params = network.init(KEY, [np.int64(3), np.int32(2)])
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, network.init(KEY, [3, 2]))
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=2, max_size=6),

@@ -27,11 +27,12 @@ from experiments.benchmark import (
     results,
     scaling,
     scores,
+    starting,
     targets,
     timing,
     work,
 )
-from jaxnet import devices, losses, network, optimizers
+from jaxnet import __main__, devices, losses, network, optimizers
 from jaxnet.compare import sweep
 from jaxnet.errors import InputError
 
@@ -682,6 +683,11 @@ def test_only_the_parts_that_ran_are_judged_and_what_they_left_out_is_said():
         ("float32, PyTorch eager / jaxnet", "met"),
     ]
     assert targets.shortfalls(judged) == []
+
+
+@pytest.mark.parametrize("command", [starting.COLD, starting.ALL])
+def test_commands_that_are_timed_are_those_there_are(command):
+    assert type(__main__._settings(list(command))).__name__.lower() == command[0]
 
 
 def test_every_target_is_of_a_part_there_is():

@@ -1,6 +1,7 @@
 """The replays are exact, the accounts say what they must, and bad input ends with a message."""
 
 import dataclasses
+import errno
 import os
 import pathlib
 import subprocess
@@ -17,12 +18,13 @@ from experiments import __main__ as everything
 from experiments import classifier, precision, regression, tasks
 from experiments.benchmark import notebooks
 from experiments.tasks import mnist1d
-from jaxnet import losses, report
 from jaxnet import optimizers as library
+from jaxnet import report
 from jaxnet.commands import compare, settings
 from jaxnet.commands.settings import Contest
 from jaxnet.compare import comparison
 from jaxnet.errors import InputError
+from jaxnet.storage import files
 
 ROOT = pathlib.Path(__file__).parents[2]
 DATA = pathlib.Path(__file__).parents[1] / "data"
@@ -228,12 +230,23 @@ def test_a_picture_goes_where_it_can_be_written(tmp_path):
 
 
 def test_equal_results_make_equal_pictures(tmp_path):
+    """Under a title that would be a formula, did dollars begin one."""
     loss = np.array([1.0, 0.5, np.inf])
     for name in ("one.svg", "two.svg"):
-        report.loss_curves(tmp_path / name, "Loss", {"sgd": loss})
+        report.loss_curves(tmp_path / name, r"$\loss$.csv", {"sgd": loss})
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
 
 
-def test_the_losses_of_both_set_ups_are_ours():
-    assert isinstance(classifier.LOSS, losses.BatchLoss)
-    assert isinstance(regression.LOSS, losses.BatchLoss)
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_picture_is_there_whole_or_as_it_was(tmp_path, monkeypatch, suffix):
+    path, loss = tmp_path / f"x{suffix}", {"sgd": np.ones(2)}
+    report.loss_curves(path, "Loss", loss)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(OSError, match="make room there"):
+        report.loss_curves(path, "Another", loss)
+    assert [path.read_bytes(), *tmp_path.iterdir()] == [before, path]

@@ -79,6 +79,12 @@ def test_a_pytree_without_leaves_is_refused(check, tree):
 
 
 @pytest.mark.parametrize("check", [checks.params, checks.data])
+def test_lists_of_numbers_are_to_be_arrays(check):
+    with pytest.raises(InputError, match=r"^it\[0\]\[0\]: .* got float; make .* np.asarray$"):
+        check([[1.0, 2.0]], "it")
+
+
+@pytest.mark.parametrize("check", [checks.params, checks.data])
 @pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
 def test_a_value_that_is_not_finite_is_found(check, array, value, word):

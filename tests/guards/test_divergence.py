@@ -41,9 +41,9 @@ def unused(params, batch):
 
 def overflowing(params, batch):
     """A finite loss whose gradient is too large for float32."""
-    return jnp.sum(jnp.tanh(params["v"] * 1e30) * 1e-30) + jnp.sum(
-        jnp.minimum(params["w"] * 1e30, 1.0) * 1e-38
-    ) + 0 * jnp.mean(batch)  # fmt: skip
+    flat = jnp.sum(jnp.tanh(params["v"] * 1e30) * 1e-30)
+    held = jnp.sum(jnp.minimum(params["w"] * 1e30, 1.0) * 1e-38)
+    return flat + held + 0 * jnp.mean(batch)
 
 
 @jax.custom_vjp
@@ -180,10 +180,8 @@ def test_an_optimizer_that_skips_goes_on():
 
     data = np.where(np.arange(ROWS)[:, None] == 4, np.float32(1e30), DATA)
     params, _ = begin("rate")
-    run = fit(
-        steep, skipping, params, data, epochs=3, batch_size=5,
-        hyperparameters={"learning_rate": 0.01},
-    )  # fmt: skip
+    rate = {"learning_rate": 0.01}
+    run = fit(steep, skipping, params, data, epochs=3, batch_size=5, hyperparameters=rate)
     assert run.outcome == "finished"
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params))
     assert not np.array_equal(run.params["w"], params["w"])
@@ -191,10 +189,8 @@ def test_an_optimizer_that_skips_goes_on():
 
 def test_a_validation_loss_alone_is_named():
     params, data = begin("rate")
-    run = fit(
-        steep, optax.sgd(0.01), params, data, epochs=3, batch_size=5,
-        validation=np.full((2, 2), 1e30, np.float32),
-    )  # fmt: skip
+    far = np.full((2, 2), 1e30, np.float32)
+    run = fit(steep, optax.sgd(0.01), params, data, epochs=3, batch_size=5, validation=far)
     assert run.outcome == "diverged"
     assert "the validation loss was not finite after epoch 1" in run.message
 

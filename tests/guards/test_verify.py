@@ -369,11 +369,9 @@ def test_train_refuses_before_it_runs(counted, place, name):
 )
 def test_fit_refuses_each_part_by_name(counted, place, name):
     counted.wrong[place] = np.float32(1.2)
+    judged = {"validation": some_data(30), "metrics": {"hits": hits}}
     with pytest.raises(InputError, match=f"^{name}: .*install another release of jax"):
-        fitting.fit(
-            fresh(), optax.sgd(0.1), PARAMS, some_data(), epochs=2, batch_size=9,
-            validation=some_data(30), metrics={"hits": hits},
-        )  # fmt: skip
+        fitting.fit(fresh(), optax.sgd(0.1), PARAMS, some_data(), epochs=2, batch_size=9, **judged)
 
 
 def test_each_program_is_held_against_numpy_once(counted):
@@ -548,11 +546,9 @@ def test_the_fault_is_found_in_train():
 def test_the_fault_is_found_in_what_fit_validates(place):
     loss = powers if place == "validation_loss" else lambda weight, rows: jnp.sum(weight**2)
     metrics = {"last": absolute} if place == "validation_last" else {}
+    judged = {"validation": MANY, "metrics": metrics}
     with pytest.raises(InputError, match=f"^{place}: compiled, it is off"):
-        fitting.fit(
-            loss, optax.sgd(0.0), WEIGHT, MANY[:20], epochs=1,
-            validation=MANY, metrics=metrics,
-        )  # fmt: skip
+        fitting.fit(loss, optax.sgd(0.0), WEIGHT, MANY[:20], epochs=1, **judged)
 
 
 @pytest.mark.usefixtures("faulty")
