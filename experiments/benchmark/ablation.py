@@ -29,7 +29,7 @@ from experiments.benchmark.work import (
     workload_of,
 )
 from jaxnet import optimizers
-from jaxnet.compare import sweep
+from jaxnet.compare import programs, sweep, tiles
 
 WHOLE, PLAIN, VMAP = "fast path", "plain path", "plain vmap"
 ALONE, EVERYWHERE = "one device", "all devices"
@@ -47,7 +47,7 @@ class Case(NamedTuple):
     """
 
     name: str
-    workload: sweep.Workload
+    workload: tiles.Workload
     runs: int
     often: int = 1
 
@@ -62,7 +62,7 @@ class Case(NamedTuple):
         return min(RATES_TOGETHER, self.runs // 2)
 
     @property
-    def trials(self) -> sweep.Trials:
+    def trials(self) -> tiles.Trials:
         """Seeds and learning rates."""
         rates = np.geomspace(*_RATES, self.together).tolist()
         return crossed(self.runs // self.together, rates)
@@ -93,14 +93,14 @@ def cases(size: Size) -> tuple[list[Case], list[str]]:
     return chosen, peers.left_out(missing)
 
 
-def _wide() -> sweep.Workload:
+def _wide() -> tiles.Workload:
     rng = np.random.default_rng(0)
     data = rng.random((2048, 784), np.float32), rng.integers(0, 10, 2048).astype(np.int32)
     init = functools.partial(jaxnet.init, sizes=(784, 128, 10))
     return workload_of(loss(Model()), init, data, 64, 1)
 
 
-def flax_convolution() -> sweep.Workload:
+def flax_convolution() -> tiles.Workload:
     """Give a convolution of Flax NNX on small images: 3x3, pooled, and a linear layer."""
     from flax import nnx
 
@@ -128,7 +128,7 @@ def flax_convolution() -> sweep.Workload:
     )
 
 
-def equinox_gru() -> sweep.Workload:
+def equinox_gru() -> tiles.Workload:
     """Give a recurrent network of Equinox on sequences of 12, and a linear layer."""
     import equinox as eqx
 
@@ -163,13 +163,13 @@ def _workload(
     example_loss: Callable[..., Array],
     data: tuple[np.ndarray, np.ndarray],
     epochs: int,
-) -> sweep.Workload:
+) -> tiles.Workload:
     return workload_of(jaxnet.BatchLoss(forward, example_loss), init, data, 32, epochs)
 
 
-def paths() -> dict[str, sweep.Fast]:
+def paths() -> dict[str, tiles.Fast]:
     """Give the fast path without one part after another, the plain one, and all of it last."""
-    whole = sweep.fast(True)
+    whole = tiles.fast(True)
     options = {
         f"without {_words(name)}": whole._replace(
             options=tuple(option for option in whole.options if option[0] != name)
@@ -178,7 +178,7 @@ def paths() -> dict[str, sweep.Fast]:
     }
     # Where there are no options, what is left without products is the plain path.
     expanded = {"without products": whole._replace(products=False)} if options else {}
-    return {**options, **expanded, PLAIN: sweep.PLAIN, WHOLE: whole}
+    return {**options, **expanded, PLAIN: tiles.PLAIN, WHOLE: whole}
 
 
 def _words(option: str) -> str:
@@ -190,11 +190,11 @@ def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
     """Give the ways to make a case's runs, and notes of those that compute something else."""
     trials, entry = case.trials, optimizers.entry(optimizer)
     workload = case.workload._replace(data=jax.device_put(case.workload.data))
-    whole = sweep.fast(True)
-    own = sweep.tile(workload, case.runs, case.together)
+    whole = tiles.fast(True)
+    own = tiles.tile(workload, case.runs, case.together)
     spread = {ALONE: 1, EVERYWHERE: jax.local_device_count()}
     chosen = {
-        name: (whole, sweep.tile(workload, case.runs, case.together, count))
+        name: (whole, tiles.tile(workload, case.runs, case.together, count))
         for name, count in spread.items()
         if count != (own.devices or jax.local_device_count())
     } | {name: (path, own) for name, path in paths().items()}
@@ -202,7 +202,7 @@ def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
     notes = []
     for name, (path, shape) in chosen.items():
         pathed = workload._replace(fast=path)
-        if sweep.verified(pathed, shape)[0] == pathed:
+        if programs.verified(pathed, shape)[0] == pathed:
             sweeps[name] = functools.partial(_losses, pathed, entry, trials, shape)
         else:
             notes.append(f"{case.title}, {name}: does not agree with NumPy, left out.")
@@ -211,7 +211,7 @@ def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
 
 
 def _losses(
-    workload: sweep.Workload, entry: optimizers.Entry, trials: sweep.Trials, shape: sweep.Tile
+    workload: tiles.Workload, entry: optimizers.Entry, trials: tiles.Trials, shape: tiles.Tile
 ) -> np.ndarray:
     return sweep.run(workload, entry, trials, shape)[0].loss
 

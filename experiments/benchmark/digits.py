@@ -14,7 +14,7 @@ from experiments.benchmark.work import (
     ensemble,
     weight_flops,
 )
-from jaxnet.compare import sweep
+from jaxnet.compare import tiles
 
 ADAM_RATE = 1e-3
 OTHERS = ("scikit-learn", "PyTorch eager", "torch.compile", "Equinox", "Flax", "optax step")
@@ -22,7 +22,7 @@ _PACKAGES = ("torch", "equinox", "flax", "step", "train", "fit")
 TOGETHER = ("plain vmap", "torch.func", "joblib")
 
 
-def work_of(optimizer: Optimizer, trials: sweep.Trials) -> Work:
+def work_of(optimizer: Optimizer, trials: tiles.Trials) -> Work:
     """Give runs on digits."""
     return ensemble(digits_workload(), Model(), optimizer, trials)
 

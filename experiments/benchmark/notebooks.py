@@ -17,7 +17,7 @@ from experiments.benchmark import peers
 from experiments.benchmark.timing import Section, Way, compare
 from experiments.benchmark.work import Model, Size, Work, crossed, ensemble, single, workload_of
 from jaxnet import losses, optimizers
-from jaxnet.compare import sweep
+from jaxnet.compare import tiles
 
 EPOCHS, LEARNING_RATE = 100, 0.03
 REGRESSION_EPOCHS, REGRESSION_RATE = 10, 0.01
@@ -41,7 +41,7 @@ def work_of(name: str, dtype: Dtype, loss: losses.Loss | jaxnet.Rule) -> Work:
     return single(params, data, "sgd", rate, epochs, rows, MODELS[name], loss)
 
 
-def workload(name: str, loss: losses.Loss | jaxnet.Rule) -> sweep.Workload:
+def workload(name: str, loss: losses.Loss | jaxnet.Rule) -> tiles.Workload:
     """Give a notebook as a workload, from starts drawn by seed."""
     work = work_of(name, "float32", loss)
     init = functools.partial(jaxnet.init, sizes=SIZES[name])

@@ -19,7 +19,7 @@ from experiments.benchmark.machine import PACKAGES, installed, threads
 from experiments.benchmark.timing import Way, refuse_to_time
 from experiments.benchmark.work import ACTIVATIONS, EXAMPLE_LOSSES, RATES_TOGETHER, Optimizer, Work
 from jaxnet import batches, losses, network, optimizers
-from jaxnet.compare import sweep
+from jaxnet.compare import sweep, tiles
 
 SWEEP, FIT, TRAIN = "jaxnet, sweep", "jaxnet, fit", "jaxnet, train"
 
@@ -228,11 +228,11 @@ _SINGLE: dict[str, Callable[[Work], dict[str, Way]]] = {
 _MANY: dict[str, Callable[[Work], dict[str, Way]]] = {"torch": torch_func, "vmap": plain_vmap}
 
 
-def sweeping(workload: sweep.Workload, optimizer: str, trials: sweep.Trials) -> Way:
+def sweeping(workload: tiles.Workload, optimizer: str, trials: tiles.Trials) -> Way:
     """Make the runs by `sweep`, on all devices, of data that is on one as the peers' is."""
     workload = workload._replace(data=jax.device_put(workload.data))
     entry = optimizers.entry(optimizer)
-    shape = sweep.tile(workload, len(trials.seeds), RATES_TOGETHER)
+    shape = tiles.tile(workload, len(trials.seeds), RATES_TOGETHER)
     return lambda: sweep.run(workload, entry, trials, shape)[0].loss
 
 

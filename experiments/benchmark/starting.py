@@ -10,7 +10,7 @@ from experiments.benchmark import machine, peers
 from experiments.benchmark.timing import Group, Section, Timing, interleaved
 from experiments.benchmark.work import RATES, Size, digits_workload
 from jaxnet import optimizers
-from jaxnet.compare import sweep
+from jaxnet.compare import programs, tiles
 
 COLD = ("train", "digits", "--hidden", "64", "--epochs", "10", "--output", "run")
 ALL = (
@@ -60,8 +60,10 @@ def compiling(size: Size) -> Section:
 def compile_seconds(optimizer: str) -> float:
     """Give the seconds to trace and compile a tile of 256 runs, where it is not compiled yet."""
     workload = digits_workload()
-    shape = sweep.tile(workload, 256, peers.RATES_TOGETHER)
-    return sweep.compiled(workload, optimizers.entry(optimizer), ["learning_rate"], shape).seconds
+    shape = tiles.tile(workload, 256, peers.RATES_TOGETHER)
+    return programs.compiled(
+        workload, optimizers.entry(optimizer), ["learning_rate"], shape
+    ).seconds
 
 
 def cold_start(size: Size) -> Section:

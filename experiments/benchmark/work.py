@@ -16,7 +16,7 @@ from jaxtyping import Float, Int32, PyTree
 
 import jaxnet
 from jaxnet import devices, losses, network
-from jaxnet.compare import sweep
+from jaxnet.compare import programs, tiles
 
 Optimizer = Literal["sgd", "adam"]
 
@@ -132,11 +132,11 @@ def single(
 
 
 def ensemble(
-    workload: sweep.Workload, model: Model, optimizer: Optimizer, trials: sweep.Trials
+    workload: tiles.Workload, model: Model, optimizer: Optimizer, trials: tiles.Trials
 ) -> Work:
     """Give runs as `sweep.run` makes them: a start and an order for each seed."""
     seeds, rates = trials.seeds, trials.settings["learning_rate"]
-    start = devices.program(sweep.start, "init")(workload.init, np.array(seeds, np.int32))
+    start = devices.program(programs.start, "init")(workload.init, np.array(seeds, np.int32))
     if workload.batch_size == workload.rows:
         order = jaxnet.full_batch(workload.rows, workload.steps)[None]
     else:
@@ -155,10 +155,10 @@ def ensemble(
     )
 
 
-def crossed(seeds: int, rates: Sequence[float]) -> sweep.Trials:
+def crossed(seeds: int, rates: Sequence[float]) -> tiles.Trials:
     """Pair every seed with every learning rate."""
     settings = {"learning_rate": np.tile(np.asarray(rates, float), seeds)}
-    return sweep.Trials(np.repeat(np.arange(seeds, dtype=np.int32), len(rates)), settings)
+    return tiles.Trials(np.repeat(np.arange(seeds, dtype=np.int32), len(rates)), settings)
 
 
 def workload_of(
@@ -167,14 +167,14 @@ def workload_of(
     data: PyTree,
     batch_size: int,
     epochs: int,
-) -> sweep.Workload:
+) -> tiles.Workload:
     """Give a workload of so many epochs, measured after each."""
     each = len(jax.tree.leaves(data)[0]) // batch_size
     measured = tuple(range(each, each * epochs + 1, each))
-    return sweep.Workload(loss, init, data, batch_size, each * epochs, measured)
+    return tiles.Workload(loss, init, data, batch_size, each * epochs, measured)
 
 
-def digits_workload(epochs: int = DIGITS_EPOCHS) -> sweep.Workload:
+def digits_workload(epochs: int = DIGITS_EPOCHS) -> tiles.Workload:
     """Give what runs on digits train: 64-64-10 on as many rows as fill 44 batches an epoch."""
     from sklearn import datasets
 

@@ -27,7 +27,7 @@ from jaxnet._guards.defaults import (
     Pairs,
     Tune,
 )
-from jaxnet.compare import inputs, phases, store, sweep, verdicts
+from jaxnet.compare import inputs, phases, store, tiles, verdicts
 from jaxnet.compare.protocol import Judging, Part, Protocol, Tuning
 from jaxnet.compare.runs import Record
 from jaxnet.compare.search import Search
@@ -186,7 +186,7 @@ def compare(
 class _Work(NamedTuple):
     """What is to be trained, by what, and where it is kept."""
 
-    workload: sweep.Workload
+    workload: tiles.Workload
     entries: Sequence[Entry]
     searches: Mapping[str, Search]
     folder: Path | None
@@ -236,7 +236,7 @@ def _next(replicates: int, most: int) -> int:
 
 
 def _protocol(
-    workload: sweep.Workload,
+    workload: tiles.Workload,
     searches: Mapping[str, Search],
     tuning: Tuning,
     judging: Judging,
@@ -261,7 +261,7 @@ def _protocol(
     return records.typed(Protocol, records.plain(protocol))
 
 
-def _parts(workload: sweep.Workload) -> dict[Part, PyTree]:
+def _parts(workload: tiles.Workload) -> dict[Part, PyTree]:
     """Give the parts of the data that there are."""
     parts: dict[Part, PyTree | None] = {
         "training": workload.data,

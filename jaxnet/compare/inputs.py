@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from jaxnet import losses, optimizers, training
 from jaxnet._guards import checks, sizes, versions
 from jaxnet._guards.defaults import BASELINE, Tune
-from jaxnet.compare import sweep
+from jaxnet.compare import tiles
 from jaxnet.compare.protocol import TIMES, Part
 from jaxnet.compare.search import Search
 from jaxnet.errors import FunctionError, InputError
@@ -232,14 +232,14 @@ def check_size(
     sizes.check_comparison(len(searches), trials, tuning_seeds, replicates, steps)
 
 
-def workload(problem: Problem, fast: bool | None) -> sweep.Workload:
+def workload(problem: Problem, fast: bool | None) -> tiles.Workload:
     """Give the workload that the optimizers share.
 
     Raises:
         InputError: functions, data or a length of runs that cannot be trained on.
     """
     versions.check()
-    path = sweep.fast(fast)
+    path = tiles.fast(fast)
     _check_functions(problem)
     rows = {name: checks.data(part, name) for name, part in problem.parts.items()}.get("data", 1)
     size = _batch_size(problem, rows)
@@ -256,7 +256,7 @@ def workload(problem: Problem, fast: bool | None) -> sweep.Workload:
             _check_scalar(what, function, params, name, part)
         if isinstance(problem.loss, losses.BatchLoss):
             _check_labels(problem.loss, params, name, part)
-    return sweep.Workload(
+    return tiles.Workload(
         loss=problem.loss,
         init=problem.init,
         data=problem.data,
@@ -308,7 +308,7 @@ class Programs(NamedTuple):
 
 
 def programs(
-    workload: sweep.Workload, entries: Sequence[optimizers.Entry], searches: Mapping[str, Search]
+    workload: tiles.Workload, entries: Sequence[optimizers.Entry], searches: Mapping[str, Search]
 ) -> Programs:
     """Trace a step of every optimizer, the baseline first.
 
@@ -425,7 +425,7 @@ def _check_scalar(
         )
 
 
-def _program(entry: optimizers.Entry, search: Search, workload: sweep.Workload) -> str:
+def _program(entry: optimizers.Entry, search: Search, workload: tiles.Workload) -> str:
     """Give the program of a step and what is measured; refuse an optimizer that has none."""
 
     def step(setting: Any, key: Any, params: PyTree, batch: PyTree) -> Any:

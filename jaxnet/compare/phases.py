@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from jaxnet import devices, optimizers
 from jaxnet._guards import sizes
 from jaxnet._guards.defaults import Budget
-from jaxnet.compare import store, sweep
+from jaxnet.compare import programs, store, sweep, tiles
 from jaxnet.compare.inputs import Heading
 from jaxnet.compare.protocol import Protocol, Tuning
 from jaxnet.compare.runs import Log, Runs, Seconds
@@ -37,8 +37,8 @@ class Bench:
         seconds: by optimizer. reasons: by optimizer, why one of its runs diverged.
     """
 
-    workload: sweep.Workload
-    shape: sweep.Tile
+    workload: tiles.Workload
+    shape: tiles.Tile
     folder: Path | None
     on_progress: OnProgress | None
     planned: int
@@ -48,7 +48,7 @@ class Bench:
     seconds: dict[str, Seconds] = dataclasses.field(default_factory=dict)
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def train(self, entry: optimizers.Entry, phase: str, trials: sweep.Trials) -> sweep.Swept:
+    def train(self, entry: optimizers.Entry, phase: str, trials: tiles.Trials) -> tiles.Swept:
         """Train an optimizer from seeds at settings."""
 
         def tell(count: int) -> None:
@@ -73,7 +73,7 @@ class Bench:
         """Find out where and why the first run that diverged did."""
         for run in np.flatnonzero(tuned.diverged >= 0)[:1]:
             setting = {name: float(values[run]) for name, values in tuned.settings.items()}
-            if why := sweep.cause(self.workload, entry, int(tuned.seed[run]), setting):
+            if why := programs.cause(self.workload, entry, int(tuned.seed[run]), setting):
                 self.reasons[entry.name] = f"seed {tuned.seed[run]}: {why}"
 
     def log(self, heading: Heading, unable: Mapping[str, str]) -> Log:
@@ -88,7 +88,7 @@ class Bench:
             unable=unable,
         )
 
-    def _time(self, name: str, seconds: sweep.Timing) -> None:
+    def _time(self, name: str, seconds: tiles.Timing) -> None:
         # The fastest: the first tile of a process warms it up for all that follow.
         step = float(seconds.running.min()) / (self.shape.runs * self.workload.steps)
         before = self.seconds.get(name, Seconds(0.0, 0.0, step))
@@ -98,7 +98,7 @@ class Bench:
 
 
 def affordable(
-    workload: sweep.Workload,
+    workload: tiles.Workload,
     entries: Sequence[optimizers.Entry],
     searches: Mapping[str, Search],
     tuning: Tuning,
@@ -115,7 +115,7 @@ def affordable(
     if tuning.budget == "trials":
         return dict(searches)
     shape = _shape(workload, searches.values(), replicates * tuning.seeds)
-    sweep.compile_all(workload, [(e, searches[e.name].names) for e in entries], shape)
+    programs.compile_all(workload, [(e, searches[e.name].names) for e in entries], shape)
     costs = {e.name: _cost(workload, e, searches[e.name], shape, tuning.budget) for e in entries}
     first = costs[entries[0].name]
     return {
@@ -125,31 +125,31 @@ def affordable(
 
 
 def _cost(
-    workload: sweep.Workload,
+    workload: tiles.Workload,
     entry: optimizers.Entry,
     search: Search,
-    shape: sweep.Tile,
+    shape: tiles.Tile,
     budget: Budget,
 ) -> float:
     count = shape.runs
     setting = {name: np.full(count, search.customary[name]) for name in search.names}
-    trials = sweep.Trials(np.arange(count, dtype=np.int32) // shape.settings, setting)
+    trials = tiles.Trials(np.arange(count, dtype=np.int32) // shape.settings, setting)
     # The second time, as all after the first.
     swept, seconds = [sweep.run(workload, entry, trials, shape) for _ in range(2)][1]
     return float(seconds.running.sum() if budget == "seconds" else np.median(swept.evaluations))
 
 
-def _shape(workload: sweep.Workload, searches: Iterable[Search], seeds: int) -> sweep.Tile:
+def _shape(workload: tiles.Workload, searches: Iterable[Search], seeds: int) -> tiles.Tile:
     """Choose the tile of a first stage on so many seeds, of the first look for all later ones.
 
     A seed's batch is shared by the trials of a stage, or by the two settings that it judges.
     """
     stage = seeds * max(each.stages[0] for each in searches)
-    return sweep.tile(workload, stage, settings=TOGETHER)
+    return tiles.tile(workload, stage, settings=TOGETHER)
 
 
 def bench(
-    workload: sweep.Workload,
+    workload: tiles.Workload,
     protocol: Protocol,
     folder: Path | None,
     on_progress: OnProgress | None,
@@ -163,18 +163,18 @@ def bench(
     # Three judge: at the setting picked, the recommended and the customary one.
     planned = protocol.replicates * sum(each.trials * seeds + 3 for each in searches)
     shape = _shape(workload, searches, protocol.judging.looks[0] * seeds)
-    needed = sweep.memory(workload, shape, planned)
+    needed = tiles.memory(workload, shape, planned)
     sizes.check_bytes(
         "memory", needed, "runs", "compare fewer replicates, trials or optimizers at once"
     )
     if on_progress:
         on_progress(f"compiling, to run in about {needed / 1e9:.2g} GB", 0, planned)
-    tiles = store.keep(folder, protocol) if folder else None
-    workload, verified = sweep.verified(workload, shape)
+    kept = store.keep(folder, protocol) if folder else None
+    workload, verified = programs.verified(workload, shape)
     return Bench(
         workload=workload,
         shape=shape,
-        folder=tiles,
+        folder=kept,
         on_progress=on_progress,
         planned=planned,
         verified=verified,
@@ -192,7 +192,7 @@ def compile_all(bench: Bench, entries: Sequence[optimizers.Entry], protocol: Pro
         return folder is not None and sweep.is_kept(workload, entry, trials, shape, folder)
 
     named = [(e, protocol.optimizers[e.name].names) for e in entries if not kept(e)]
-    sweep.compile_all(workload, named, shape)
+    programs.compile_all(workload, named, shape)
 
 
 def run(bench: Bench, entry: optimizers.Entry, protocol: Protocol) -> list[Runs]:
@@ -233,14 +233,14 @@ def tune(
 
 def _trials(
     search: Search, seeds: Int[np.ndarray, "R S"], points: Float[np.ndarray, "R K H"]
-) -> sweep.Trials:
+) -> tiles.Trials:
     """Give each seed of a replicate at each of its points: axes R, S, K."""
     shape = *seeds.shape, points.shape[1]
     values = {
         name: np.broadcast_to(each[:, None], shape).reshape(-1)
         for name, each in search.values(points).items()
     }
-    return sweep.Trials(np.broadcast_to(seeds[..., None], shape).reshape(-1), values)
+    return tiles.Trials(np.broadcast_to(seeds[..., None], shape).reshape(-1), values)
 
 
 def _try(

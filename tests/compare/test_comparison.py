@@ -19,7 +19,7 @@ from scipy import stats
 
 from jaxnet import batches, losses, network, optimizers, spaces, training
 from jaxnet._guards import checks, records, sizes, verify
-from jaxnet.compare import comparison, phases, search, statistics, sweep
+from jaxnet.compare import comparison, phases, programs, search, statistics, sweep, tiles
 from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Record, Seconds
 from jaxnet.errors import InputError
@@ -106,7 +106,7 @@ def uncompiled(monkeypatch):
         raise CompiledError
 
     for name in ("compiled", "compile_all"):
-        monkeypatch.setattr(sweep, name, refuse)
+        monkeypatch.setattr(programs, name, refuse)
 
 
 def runs_of(result, name, phase):
@@ -378,13 +378,13 @@ def test_a_rate_at_an_end_is_gone_beyond(low, high, end):
 
 
 def test_the_whole_space_is_one_program_for_each_optimizer(monkeypatch):
-    lowered, lower = [], sweep._lowered
+    lowered, lower = [], programs._lowered
 
     def counted(functions, taken, shapes):
         lowered.append((taken.entry.name, taken.names))
         return lower(functions, taken, shapes)
 
-    monkeypatch.setattr(sweep, "_lowered", counted)
+    monkeypatch.setattr(programs, "_lowered", counted)
     result = compare(
         own={"momentum": functools.partial(momentum, decay=0.9)},
         loss=squared,
@@ -730,10 +730,10 @@ def test_replicates_are_added_to_those_of_a_folder(result, tmp_path, monkeypatch
         near(ours[2:], theirs[2:])
     assert {path: path.stat().st_mtime_ns for path in written} == written
     # The same again for four more, and the settings to recommend, which are other ones.
-    tiles = len(calls)
-    assert before < tiles <= 2 * before + 2 * len(OWN | {"sgd": ""})
+    made = len(calls)
+    assert before < made <= 2 * before + 2 * len(OWN | {"sgd": ""})
     again = compare(replicates=8, folder=tmp_path)
-    assert len(calls) == tiles
+    assert len(calls) == made
     assert same(without_times(again), without_times(grown))
     assert same(without_times(comparison.load(tmp_path)), without_times(grown))
     with pytest.raises(InputError, match=r"replicates: expected at least the 8 that .*, got 4"):
@@ -1019,16 +1019,16 @@ def test_a_damaged_comparison_is_refused(result, tmp_path):
 def test_the_time_of_a_step_is_of_the_fastest_tile():
     """The first tile of a process warms it up, and is no part of an optimizer's own time."""
     ticks = iter([9.0, 3.0])
-    task = sweep.Workload(None, None, (np.zeros(8),), 4, 10, (2, 4, 6, 8, 10))
-    shape = sweep.Tile(2, 2)
+    task = tiles.Workload(None, None, (np.zeros(8),), 4, 10, (2, 4, 6, 8, 10))
+    shape = tiles.Tile(2, 2)
     bench = phases.Bench(task, shape, None, None, planned=0, verified="")
     empty = np.zeros((1, 5))
-    swept = sweep.Swept(empty, {}, {}, np.array([-1]), np.array([10]))
-    taken = [sweep.Timing(0.5, np.array([next(ticks)])) for _ in range(2)]
+    swept = tiles.Swept(empty, {}, {}, np.array([-1]), np.array([10]))
+    taken = [tiles.Timing(0.5, np.array([next(ticks)])) for _ in range(2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "run", lambda *a, **k: (swept, taken.pop(0)))
         for phase in ("tuning", "judging"):
-            trials = sweep.Trials(np.zeros(1, np.int32), {"learning_rate": np.ones(1)})
+            trials = tiles.Trials(np.zeros(1, np.int32), {"learning_rate": np.ones(1)})
             bench.train(optimizers.entry("sgd"), phase, trials)
     assert bench.seconds["sgd"] == Seconds(0.5, 12.0, 3 / (shape.runs * 10))
 

@@ -13,7 +13,7 @@ import pytest
 
 from jaxnet import compare, devices, fitting, losses, optimizers, training
 from jaxnet._guards import verify
-from jaxnet.compare import sweep
+from jaxnet.compare import sweep, tiles
 from jaxnet.errors import InputError
 
 CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere there is no fast path")
@@ -32,7 +32,7 @@ def test_the_argument_comes_before_the_variable(asked, said, fast, monkeypatch):
     if said is not None:
         monkeypatch.setenv("JAXNET_FAST", said)
     assert devices.is_fast(asked) == fast
-    assert (sweep.fast(asked) != sweep.PLAIN) == fast
+    assert (tiles.fast(asked) != tiles.PLAIN) == fast
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -52,7 +52,7 @@ def test_the_argument_comes_before_the_variable(asked, said, fast, monkeypatch):
 def test_what_is_no_switch_is_refused(variable, value, asked, words, monkeypatch):
     monkeypatch.setenv(variable, value)
     with pytest.raises(InputError) as error:
-        sweep.fast(asked)
+        tiles.fast(asked)
     assert str(error.value).startswith(words)
     assert "\n" not in str(error.value)
 
@@ -148,13 +148,13 @@ def test_fast_numbers_are_the_plain_ones(x64, example, optimizer):
     loss = functools.partial(classified, forward) if forward else mixture
     metrics = (("accuracy", functools.partial(accuracy, forward)),) if forward else ()
     parts = [jax.tree.map(lambda leaf, n=n: leaf[:n], data) for n in (5, 7)]
-    task = sweep.Workload(loss, drawn(**shapes), data, 4, 6, (3, 6), *parts, metrics)
+    task = tiles.Workload(loss, drawn(**shapes), data, 4, 6, (3, 6), *parts, metrics)
     rates = {"learning_rate": np.array([0.01, 0.1, 0.1])}
-    trials, tile = sweep.Trials(np.array([0, 0, 1], np.int32), rates), sweep.Tile(1, 2)
+    trials, tile = tiles.Trials(np.array([0, 0, 1], np.int32), rates), tiles.Tile(1, 2)
     entry = optimizers.entry(optimizer)
     fast, plain = (
         sweep.run(task._replace(fast=path), entry, trials, tile, test=True)[0]
-        for path in (sweep.fast(True), sweep.PLAIN)
+        for path in (tiles.fast(True), tiles.PLAIN)
     )
     assert set(fast.test) == set(fast.validation) == {"loss", *(name for name, _ in metrics)}
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-8), fast, plain)

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnet import batches, devices, losses, network, optimizers
-from jaxnet.compare import sweep
+from jaxnet.compare import programs, sweep, tiles
 
 TANH = functools.partial(network.forward, activation=jnp.tanh)
 SQUARES = losses.BatchLoss(network.forward, optax.losses.l2_loss)
 SOFTMAX = losses.BatchLoss(TANH, optax.losses.softmax_cross_entropy_with_integer_labels)
-SHAPE = sweep.Tile(1, 2)
+SHAPE = tiles.Tile(1, 2)
 FAST = {"compiler_options": {"xla_backend_optimization_level": 0}}
 
 
@@ -47,7 +47,7 @@ def made(loss, init, data, batch_size, epochs, validation=None, test=None, metri
     """A task measured after each epoch."""
     epoch = len(jax.tree.leaves(data)[0]) // batch_size
     measured = tuple(range(epoch, epochs * epoch + 1, epoch))
-    return sweep.Workload(
+    return tiles.Workload(
         loss, init, data, batch_size, measured[-1], measured, validation, test, metrics
     )
 
@@ -55,7 +55,7 @@ def made(loss, init, data, batch_size, epochs, validation=None, test=None, metri
 def at(runs):
     """Trials of pairs of a seed and a learning rate."""
     seeds, rates = np.transpose(runs)
-    return sweep.Trials(seeds.astype(np.int32), {"learning_rate": rates})
+    return tiles.Trials(seeds.astype(np.int32), {"learning_rate": rates})
 
 
 RATE = ("learning_rate",)
@@ -80,7 +80,7 @@ def numbers():
 @functools.cache
 def regression():
     """Full batches, of so many steps that not each of them is measured."""
-    return sweep.Workload(SQUARES, init, rows(7, 0), 7, 130, (1, 4, 65, 130))
+    return tiles.Workload(SQUARES, init, rows(7, 0), 7, 130, (1, 4, 65, 130))
 
 
 def order(task, seed):
@@ -205,11 +205,13 @@ def wide():
 )
 def test_what_multiplies_no_few_numbers_is_compiled_as_it_stands(make_task, few):
     """The program is then the plain path's, to the letter."""
-    programs = [
-        sweep.compiled(make_task()._replace(fast=path), SGD, RATE, sweep.Tile(3, 5)).call.as_text()
-        for path in (sweep.fast(True), sweep.PLAIN)
+    texts = [
+        programs.compiled(
+            make_task()._replace(fast=path), SGD, RATE, tiles.Tile(3, 5)
+        ).call.as_text()
+        for path in (tiles.fast(True), tiles.PLAIN)
     ]
-    assert (programs[0] != programs[1]) == few
+    assert (texts[0] != texts[1]) == few
 
 
 # A line to fit by its mean: a NumPy loop is the whole of it.
@@ -249,7 +251,7 @@ def fitted(runs, shape=SHAPE, task=None, **settings):
 
 @given(
     runs=st.lists(st.tuples(SEEDS, RATES), min_size=1, max_size=30),
-    shape=st.sampled_from([sweep.Tile(1, 1), sweep.Tile(1, 3), sweep.Tile(2, 2)]),
+    shape=st.sampled_from([tiles.Tile(1, 1), tiles.Tile(1, 3), tiles.Tile(2, 2)]),
 )
 @settings(deadline=None, max_examples=150)
 def test_any_runs_in_any_order_fill_any_tiles(runs, shape):
@@ -269,7 +271,7 @@ def test_runs_on_one_device_are_the_runs_on_four(x64, monkeypatch):
     found = fitted(RUNS)
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-    alone = fitted(RUNS, sweep.Tile(3, 2))
+    alone = fitted(RUNS, tiles.Tile(3, 2))
     assert len(jax.tree.leaves(alone)) == len(jax.tree.leaves(found))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), alone, found)
 
@@ -428,7 +430,7 @@ def test_a_damaged_tile_is_done_again(one_tile, data):
 
 @pytest.mark.parametrize("runs", [1, 3, 4, 17, 1000])
 def test_a_tile_is_no_larger_than_needed(runs):
-    shape = sweep.tile(line(), runs, settings=2)
+    shape = tiles.tile(line(), runs, settings=2)
     assert shape.items >= 1
     count = shape.devices or jax.local_device_count()
     assert (shape.items - 1) * shape.settings * count < runs
@@ -437,31 +439,31 @@ def test_a_tile_is_no_larger_than_needed(runs):
 def test_short_runs_stay_on_one_device_and_long_ones_take_all():
     task, count = line(), jax.local_device_count()
     assert count > 1
-    short = sweep.tile(task, 4, settings=2)
+    short = tiles.tile(task, 4, settings=2)
     assert (short.devices, short.runs) == (1, 4)
-    assert sweep.tile(task, 4, settings=2, count=count).devices == count
-    assert sweep.tile(task._replace(steps=10**6), 4, settings=2).devices is None
+    assert tiles.tile(task, 4, settings=2, count=count).devices == count
+    assert tiles.tile(task._replace(steps=10**6), 4, settings=2).devices is None
 
 
 def test_runs_are_the_same_on_one_device_as_on_all():
-    alone = fitted(RUNS, sweep.Tile(1, 2, 1))
-    assert equal(fitted(RUNS, sweep.Tile(1, 2)), alone)
+    alone = fitted(RUNS, tiles.Tile(1, 2, 1))
+    assert equal(fitted(RUNS, tiles.Tile(1, 2)), alone)
 
 
 def test_starts_are_drawn_anew_under_other_settings():
     task = line(begin=jax.random.normal)
     seeds, rates = np.arange(4, dtype=np.int32), np.ones((4, 1, 1))
     given = task, seeds, rates, devices.mesh("runs")
-    first = sweep._inputs(*given)[0]
+    first = programs.placed(*given)[0]
     with jax.threefry_partitionable(False):
-        other = sweep._inputs(*given)[0]
+        other = programs.placed(*given)[0]
     assert not np.array_equal(first, other)
-    assert np.array_equal(first, sweep._inputs(*given)[0])
+    assert np.array_equal(first, programs.placed(*given)[0])
 
 
 def test_a_tile_of_large_networks_is_the_smallest():
     large = line(begin=lambda key: jnp.zeros(10**6) + jax.random.normal(key))
-    assert sweep.tile(large, 1000, settings=2) == sweep.Tile(1, 2)
+    assert tiles.tile(large, 1000, settings=2) == tiles.Tile(1, 2)
 
 
 @pytest.mark.parametrize(
@@ -485,35 +487,35 @@ def test_the_memory_foreseen_is_that_of_the_program(
     )
     begin = functools.partial(network.init, sizes=[20, hidden, 2])
     task = made(SQUARES, begin, data, batch_size, epochs, held)
-    shape = sweep.tile(task, 200, settings=4)
+    shape = tiles.tile(task, 200, settings=4)
     adam = optimizers.entry("adam")
-    needed = sweep.compiled(task, adam, RATE, shape).call.memory_analysis()
+    needed = programs.compiled(task, adam, RATE, shape).call.memory_analysis()
     truth = needed.temp_size_in_bytes + needed.argument_size_in_bytes
     truth = jax.local_device_count() * (truth + needed.output_size_in_bytes)
-    assert truth / 2 < sweep.memory(task, shape, shape.runs)
+    assert truth / 2 < tiles.memory(task, shape, shape.runs)
 
 
 HELD = """
 import functools, sys
 import jax, numpy as np, optax
 from jaxnet import losses, network, optimizers
-from jaxnet.compare import sweep
+from jaxnet.compare import programs, sweep, tiles
 rows, validation = map(int, sys.argv[1:])
 data, held = (tuple(np.ones((n, k), np.float32) for k in (20, 2)) for n in (rows, validation))
 loss = losses.BatchLoss(network.forward, optax.losses.l2_loss)
 init = functools.partial(network.init, sizes=[20, 8, 2])
-task = sweep.Workload(loss, init, data, rows, 1, (1,), held)
-shape = sweep.Tile(25, 4)
-program, mesh, _ = sweep.compiled(task, optimizers.entry("sgd"), ("learning_rate",), shape)
+task = tiles.Workload(loss, init, data, rows, 1, (1,), held)
+shape = tiles.Tile(25, 4)
+program, mesh, _ = programs.compiled(task, optimizers.entry("sgd"), ("learning_rate",), shape)
 seeds, rates = np.arange(25, dtype=np.int32), np.tile([0.1, 0.2, 0.3, 0.4], (25, 1))
-inputs = sweep._inputs(task, seeds, rates[..., None], mesh)
+inputs = programs.placed(task, seeds, rates[..., None], mesh)
 def peak():
     # Of this process alone, where getrusage begins from its parent's.
     status = open("/proc/self/status").read()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 before = peak()
-jax.block_until_ready(program(*inputs, data, held))
-print(sweep.memory(task, shape, shape.runs) / (peak() - before))
+jax.block_until_ready(program(*inputs))
+print(tiles.memory(task, shape, shape.runs) / (peak() - before))
 """
 
 
@@ -531,7 +533,7 @@ def test_the_memory_foreseen_is_what_the_process_comes_to_hold(rows, validation)
 def test_the_results_foreseen_are_held_twice(x64):
     """In tiles and then joined; within a factor of two."""
     task, many = line(epochs=50), 10**6
-    foreseen = sweep.memory(task, SHAPE, many) - sweep.memory(task, SHAPE, 0)
+    foreseen = tiles.memory(task, SHAPE, many) - tiles.memory(task, SHAPE, 0)
     held = many * sum(leaf.nbytes for leaf in jax.tree.leaves(fitted([(0, 0.1)], task=task)))
     assert held <= foreseen < 4 * held
 
@@ -562,13 +564,13 @@ os.environ["NPROC"] = "2"
 import jax, numpy as np
 jax.config.update("jax_num_cpu_devices", 2)
 from jaxnet import losses, network, optimizers
-from jaxnet.compare import sweep
+from jaxnet.compare import programs, sweep, tiles
 from optax.losses import l2_loss
 loss = losses.BatchLoss(network.forward, l2_loss)
 x = np.ones((64, 64), np.float32)
-task = sweep.Workload(loss, lambda key: network.init(key, [64, 64, 64]), (x, x), 32, 100, (100,))
-runs = sweep.Trials(np.arange(4, dtype=np.int32), {"learning_rate": np.full(4, 0.01)})
-swept, _ = sweep.run(task, optimizers.entry("galore"), runs, sweep.Tile(2, 1))
+task = tiles.Workload(loss, lambda key: network.init(key, [64, 64, 64]), (x, x), 32, 100, (100,))
+runs = tiles.Trials(np.arange(4, dtype=np.int32), {"learning_rate": np.full(4, 0.01)})
+swept, _ = sweep.run(task, optimizers.entry("galore"), runs, tiles.Tile(2, 1))
 assert np.isfinite(swept.loss).all()
 """
 
@@ -594,7 +596,7 @@ def test_decompositions_are_kept_on_one_device(entry, count):
         loss=lambda params, batch: jnp.mean((params[:, 0] - batch.mean()) ** 2),
         begin=lambda key: jax.random.normal(key, (3, 1)),
     )
-    assert sweep.compiled(task, entry, RATE, sweep.Tile(1, 1)).mesh.size == count
+    assert programs.compiled(task, entry, RATE, tiles.Tile(1, 1)).mesh.size == count
 
 
 @pytest.mark.slow

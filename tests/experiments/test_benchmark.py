@@ -33,7 +33,7 @@ from experiments.benchmark import (
     work,
 )
 from jaxnet import __main__, devices, losses, network, optimizers
-from jaxnet.compare import sweep
+from jaxnet.compare import programs, sweep, tiles
 from jaxnet.errors import InputError
 
 PAIRS = work.crossed(2, [0.05, 0.01])
@@ -438,8 +438,8 @@ def test_another_rule_than_the_notebooks_is_refused():
 
 
 def test_each_path_lacks_one_part_and_the_last_none():
-    paths, whole = ablation.paths(), sweep.fast(True)
-    assert list(paths.values())[-2:] == [sweep.PLAIN, whole]
+    paths, whole = ablation.paths(), tiles.fast(True)
+    assert list(paths.values())[-2:] == [tiles.PLAIN, whole]
     options = len(devices.options())
     assert len(set(paths.values())) == len(paths) == options + bool(options) + 2
     for path in list(paths.values())[:-2]:
@@ -467,9 +467,9 @@ def test_every_way_of_a_case_makes_its_runs():
 
 def test_a_way_that_is_not_what_it_is_called_is_left_out(monkeypatch):
     def stepped_aside(task, shape):
-        return (task if task.fast.products else task._replace(fast=sweep.PLAIN)), ""
+        return (task if task.fast.products else task._replace(fast=tiles.PLAIN)), ""
 
-    monkeypatch.setattr(sweep, "verified", stepped_aside)
+    monkeypatch.setattr(programs, "verified", stepped_aside)
     ways, notes = ablation.ways(short_case(), "sgd")
     assert ablation.PLAIN in ways
     assert "without products" not in ways
@@ -516,7 +516,7 @@ def test_networks_of_other_libraries_train(package):
     data = jax.tree.map(lambda leaf: leaf[:32], task.data)
     task = work.workload_of(task.loss, task.init, data, 32, 20)
     case = ablation.Case(package, task, 2)
-    shape = sweep.tile(task, case.runs, case.together)
+    shape = tiles.tile(task, case.runs, case.together)
     swept, _ = sweep.run(task, optimizers.entry("adam"), case.trials, shape)
     assert (swept.loss[:, -1] < swept.loss[:, 0]).all()
 

@@ -13,7 +13,7 @@ import pytest
 
 from jaxnet import fitting, optimizers, training
 from jaxnet._guards import reference, verify
-from jaxnet.compare import sweep
+from jaxnet.compare import programs, sweep, tiles
 from jaxnet.compare.fast import products
 from jaxnet.errors import InputError
 
@@ -397,9 +397,9 @@ def test_each_program_is_held_against_numpy_once(counted):
 
 SGD = optimizers.entry("sgd")
 TWIN = optimizers.join("twin", lambda learning_rate: optax.sgd(2 * learning_rate))
-RUNS = sweep.Trials(np.array([0, 0, 1], np.int32), {"learning_rate": np.array([0.1, 0.2, 0.1])})
-TILE = sweep.Tile(1, 2)
-NAMED = sweep.Fast(True, ())
+RUNS = tiles.Trials(np.array([0, 0, 1], np.int32), {"learning_rate": np.array([0.1, 0.2, 0.1])})
+TILE = tiles.Tile(1, 2)
+NAMED = tiles.Fast(True, ())
 
 
 def start(key):
@@ -409,13 +409,13 @@ def start(key):
 def task(path=NAMED):
     metrics = (("hits", hits),)
     parts = some_data(20), some_data(10)
-    return sweep.Workload(fresh(), start, some_data(), 10, 1, (1,), *parts, metrics, fast=path)
+    return tiles.Workload(fresh(), start, some_data(), 10, 1, (1,), *parts, metrics, fast=path)
 
 
 @functools.cache
 def plainly():
     """What every path must come to."""
-    return sweep.run(task(sweep.PLAIN), SGD, RUNS, TILE, test=True)[0]
+    return sweep.run(task(tiles.PLAIN), SGD, RUNS, TILE, test=True)[0]
 
 
 def agree(results):
@@ -450,9 +450,9 @@ def test_a_fast_path_that_is_wrong_is_left_for_the_plain_one(fault, monkeypatch)
     monkeypatch.setattr(products, "expanded", fault(products.expanded))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        taken, words = sweep.verified(task(), TILE)
+        taken, words = programs.verified(task(), TILE)
         results, _ = sweep.run(taken, SGD, RUNS, TILE, test=True)
-    assert taken.fast == sweep.PLAIN
+    assert taken.fast == tiles.PLAIN
     assert words == f"plain path; {verify.AGREES}"
     agree(results)
     (warning,) = caught
@@ -496,7 +496,7 @@ def test_a_tile_is_held_against_numpy_once(counted):
 # The fault itself: a library of XLA's that fuses products computes other rows.
 
 DOT = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
-WRONG = sweep.Fast(False, tuple(DOT.items()))
+WRONG = tiles.Fast(False, tuple(DOT.items()))
 MANY = np.random.default_rng(0).integers(-3, 4, (40_000, 3)).astype(np.float32)
 WEIGHT = np.random.default_rng(1).integers(-3, 4, (3, 3)).astype(np.float32)
 
@@ -555,7 +555,7 @@ def test_the_fault_is_found_in_what_fit_validates(place):
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_the_fault_is_found_in_a_tile(part):
     """And the numbers are those of the plain path, in a program without the option."""
-    asked = sweep.Workload(
+    asked = tiles.Workload(
         lambda weight, rows: jnp.sum(weight**2) + 0 * jnp.sum(rows),
         lambda key: WEIGHT + 0 * jax.random.normal(key, (3, 3)),
         *[MANY[:20], 20, 1, (1,)],
@@ -563,8 +563,8 @@ def test_the_fault_is_found_in_a_tile(part):
         fast=WRONG,
     )._replace(**{part: MANY})
     alone, trials = (
-        sweep.Tile(1, 1),
-        sweep.Trials(np.zeros(1, np.int32), {"learning_rate": np.zeros(1)}),
+        tiles.Tile(1, 1),
+        tiles.Trials(np.zeros(1, np.int32), {"learning_rate": np.zeros(1)}),
     )
     with pytest.warns(RuntimeWarning, match=f"sweep: the fast path is left.*{part} last") as caught:
         results, _ = sweep.run(asked, SGD, trials, alone, test=part == "test")
