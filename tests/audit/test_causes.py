@@ -53,6 +53,7 @@ def test_updated_weights_must_explain_every_leaf_they_change(x64):
     assert said(broken) == {"no known mistake explains it"}
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("sizes", "rows", "number", "asked", "both"),
     [
@@ -60,7 +61,10 @@ def test_updated_weights_must_explain_every_leaf_they_change(x64):
         ([3, 4, 3], 10, lambda n: 1 / n, "divided by the batch size once", "multiplied by 0.1"),
         ([4, 5, 3], 12, lambda n: n / 4, "number of features, 4", "summed over the outputs"),
         ([4, 5, 3], 12, lambda n: 3.0, "summed over the outputs", "number of features, 4"),
-        ([3, 4, 3], 5, lambda n: 1 / n, "divided by the batch size once", "multiplied by 0.2"),
+        pytest.param(
+            *([3, 4, 3], 5, lambda n: 1 / n, "divided by the batch size once", "multiplied by 0.2"),
+            marks=pytest.mark.slow,
+        ),
         ([7, 4, 4], 4, lambda n: n, "summed over the batch", "summed over the outputs"),
         ([7, 4, 4], 4, lambda n: 4.0, "summed over the outputs", "summed over the batch"),
         ([3, 4, 4], 8, lambda n: 1 / n, "divided by the batch size once", ""),
@@ -248,7 +252,10 @@ def test_a_wrong_gradient_written_down_in_few_decimals_has_its_cause(x64, decima
 
 
 @pytest.mark.parametrize("kind", ["forward", "central"])
-@pytest.mark.parametrize("step", [1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
+@pytest.mark.parametrize(
+    "step",
+    [1e-2, 1e-4, 1e-6, *(pytest.param(step, marks=pytest.mark.slow) for step in (1e-3, 1e-5))],
+)
 def test_finite_differences_are_right_but_not_exact(x64, kind, step):
     loss, params, batch, grads = backward(([3, 4, 3], 8, "tanh", "softmax"))
     flat, unravel = ravel_pytree(params)
@@ -278,11 +285,13 @@ def test_finite_differences_are_right_but_not_exact(x64, kind, step):
     }
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("count", [3, pytest.param(24, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_random_right_gradients_raise_no_alarm(dtype):
+def test_random_right_gradients_raise_no_alarm(dtype, count):
     """Sizes, batches, activations and losses drawn at random, each audited in its precision."""
     random = np.random.default_rng(11)
-    for seed in range(12):
+    for seed in range(count):
         depth = int(random.integers(1, 4))
         sizes = [int(size) for size in random.integers(1, 9, depth + 1)]
         name, kind = sorted(LOSSES)[int(random.integers(len(LOSSES)))]

@@ -11,6 +11,8 @@ import students
 from jaxnet.audit import gradients, tracing
 from jaxnet.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 @functools.cache
 def drawn(name):
@@ -30,7 +32,14 @@ def test_right_gradients_raise_no_alarm(name):
     assert ("finite differences" in found.summary) == (name == "branches")
 
 
-@pytest.mark.parametrize(("name", "bug"), students.BUGS)
+# Loops that take seconds to compile backwards.
+LONG = [("objects", "h"), ("loops", "derivative"), ("loops", "flipped")]
+
+
+@pytest.mark.parametrize(
+    ("name", "bug"),
+    [pytest.param(*each, marks=[pytest.mark.slow] * (each in LONG)) for each in students.BUGS],
+)
 def test_wrong_gradients_are_found_where_they_are(name, bug):
     wrong, cause = students.BUGS[name, bug]
     found = audit(name, bug)
@@ -183,7 +192,6 @@ class Kept:
         self.W, self.b = PARAMS["W"], PARAMS["b"]
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -261,7 +269,7 @@ def test_a_loss_that_was_traced_before_a_global_changed_is_traced_again(monkeypa
 def test_loops_too_long_to_compile_are_audited_uncompiled(monkeypatch):
     """And loops too long to trace by finite differences."""
     student, params, (x, y) = drawn("objects")
-    batch = np.tile(x, (5, 1)), np.tile(y, (5, 1))
+    batch = np.tile(x, (3, 1)), np.tile(y, (3, 1))
     gradient = functools.partial(student.gradient, bug="sum")
     for most, said in ((20_000, False), (100, True)):
         monkeypatch.setattr(tracing, "_MOST", most)

@@ -502,7 +502,13 @@ def labelled(outputs, array=jnp.asarray, rows=7):
 
 
 @pytest.mark.usefixtures("standard_promotion", "x64")
-@pytest.mark.parametrize("name", OF_LABELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (index % 3 > 0))
+        for index, name in enumerate(OF_LABELS)
+    ],
+)
 def test_a_loss_of_labels_is_taken(name):
     """Of one output, of two and of five: alone, and of two networks with their gradients."""
     example_loss, twin, fewest = OF_LABELS[name]
