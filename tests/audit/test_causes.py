@@ -61,15 +61,17 @@ def test_updated_weights_must_explain_every_leaf_they_change(x64):
         ([3, 4, 3], 10, lambda n: 1 / n, "divided by the batch size once", "multiplied by 0.1"),
         ([4, 5, 3], 12, lambda n: n / 4, "number of features, 4", "summed over the outputs"),
         ([4, 5, 3], 12, lambda n: 3.0, "summed over the outputs", "number of features, 4"),
-        pytest.param(
-            *([3, 4, 3], 5, lambda n: 1 / n, "divided by the batch size once", "multiplied by 0.2"),
-            marks=pytest.mark.slow,
-        ),
-        ([7, 4, 4], 4, lambda n: n, "summed over the batch", "summed over the outputs"),
-        ([7, 4, 4], 4, lambda n: 4.0, "summed over the outputs", "summed over the batch"),
         ([3, 4, 4], 8, lambda n: 1 / n, "divided by the batch size once", ""),
         ([3, 4, 4], 7, lambda n: 1 / 7, "times a constant 0.142", ""),
-        ([3, 4, 4], 2, lambda n: n, "summed over the batch", "doubled"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                ([3, 4, 3], 5, lambda n: 1 / n, "divided by the batch size", "multiplied by 0.2"),
+                ([7, 4, 4], 4, lambda n: n, "summed over the batch", "summed over the outputs"),
+                ([7, 4, 4], 4, lambda n: 4.0, "summed over the outputs", "summed over the batch"),
+                ([3, 4, 4], 2, lambda n: n, "summed over the batch", "doubled"),
+            )
+        ),
     ],
 )
 def test_numbers_that_coincide_are_all_said_and_a_function_is_asked(

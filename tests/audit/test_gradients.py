@@ -147,11 +147,18 @@ def is_true(setting, params, batch, claim):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("seeds", [[1], pytest.param([0, 2, 3], marks=pytest.mark.slow)])
-def test_planted_mistakes_are_named(capsys, seeds):
+@pytest.mark.parametrize(
+    ("settings", "seeds", "fewest"),
+    [
+        ([SETTINGS[1], *SETTINGS[4:]], [1], 86),
+        pytest.param(SETTINGS, range(4), 700, marks=pytest.mark.slow),
+    ],
+    ids=["some", "all"],
+)
+def test_planted_mistakes_are_named(capsys, settings, seeds, fewest):
     """At least 95 in 100 planted mistakes are named, and nothing else, wherever they reach."""
     named = collections.defaultdict(collections.Counter)
-    for setting, seed in itertools.product(SETTINGS, seeds):
+    for setting, seed in itertools.product(settings, seeds):
         loss, _, batch, _ = draw(setting, seed)
         rows = setting[1]
         for name, words, params, claim in plants(setting, seed):
@@ -178,7 +185,7 @@ def test_planted_mistakes_are_named(capsys, seeds):
                 f"  {name:32} {counts['the mistake itself']:4} of {sum(counts.values()):4}", *rest
             )
     assert set(named) == LOCAL.keys() | GLOBAL.keys() | SIGNAL.keys()
-    assert every >= 175 * len(seeds)
+    assert every >= fewest
     assert right >= 0.95 * every
     assert all(count["the mistake itself"] >= 0.8 * count.total() for count in named.values())
 

@@ -212,6 +212,7 @@ def nnx_mlp(kind, phi):
 
 PLAIN = [column_major, row_major, of_one_example, by_indices, penalised]
 STYLES = [*PLAIN, equinox_mlp, linen_mlp, nnx_mlp]
+BESIDES = [row_major, linen_mlp, nnx_mlp]
 
 
 def as_packed(pack, layers, texts):
@@ -261,12 +262,12 @@ def said_of_ours(kind):
 @pytest.mark.parametrize(
     ("style", "kind"),
     [
-        *((style, "softmax") for style in STYLES if style not in (row_major, linen_mlp)),
+        *((style, "softmax") for style in STYLES if style not in BESIDES),
         (row_major, "squares"),
         *(
             pytest.param(style, kind, marks=pytest.mark.slow)
             for style, kind in [
-                *((row_major, "softmax"), (linen_mlp, "softmax")),
+                *((style, "softmax") for style in BESIDES),
                 *((style, "squares") for style in STYLES if style is not row_major),
             ]
         ),
