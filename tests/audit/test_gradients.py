@@ -207,6 +207,7 @@ def test_right_gradients_raise_no_alarm(setting, dtype, count):
         assert max(row.relative_error for row in audit.rows) < 1e-3
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_what_no_known_mistake_explains_is_left_unexplained(setting):
     """Noise, shuffled entries and one wrong entry are found, and never given a reason."""
@@ -581,6 +582,10 @@ def test_summary_names_the_layer_where_the_signal_first_goes_wrong():
     assert "wrong from the output layer on" in audit.summary
 
 
+def mean_product(params, batch):
+    return jnp.mean(batch @ params["w"].T)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "error", "words"),
@@ -611,7 +616,7 @@ def test_summary_names_the_layer_where_the_signal_first_goes_wrong():
 )
 def test_bad_input_is_refused(change, error, words):
     good = {
-        "loss": lambda p, b: jnp.mean(b @ p["w"].T),
+        "loss": mean_product,
         "params": {"w": np.ones((2, 3), np.float32)},
         "batch": np.ones((4, 3), np.float32),
         "claimed": {"w": np.ones((2, 3), np.float32)},
