@@ -1,5 +1,6 @@
 """What is installed is `jaxnet` alone, whole, and does what the README's first block shows."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,11 @@ from test_readme import BLOCKS, ROOT, same
 
 
 def run(*command, cwd):
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    # Where PYTHONPATH shows pip a checkout, whose jaxnet it takes for installed, it installs none.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=environment, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -153,7 +153,7 @@ def _chain(
         h = np.asarray(activation(jnp.asarray(z))) * (1.0 if mask is None else mask)
         leaves = layer.weight, layer.bias
         dense.append(Dense(weight, bias, activation, x, z, h, *leaves, layer.transposed, mask))
-    rest = {i: np.asarray(leaf) for i, leaf in enumerate(held.rest) if np.any(leaf)}
+    rest = {i: leaf for i, leaf in enumerate(map(np.asarray, held.rest)) if leaf.any()}
     return Chain(
         layers=tuple(dense),
         delta=at(held.delta, layers[-1].z_places),

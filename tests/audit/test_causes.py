@@ -53,6 +53,7 @@ def test_updated_weights_must_explain_every_leaf_they_change(x64):
     assert said(broken) == {"no known mistake explains it"}
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("sizes", "rows", "number", "asked", "both"),
     [
@@ -60,12 +61,17 @@ def test_updated_weights_must_explain_every_leaf_they_change(x64):
         ([3, 4, 3], 10, lambda n: 1 / n, "divided by the batch size once", "multiplied by 0.1"),
         ([4, 5, 3], 12, lambda n: n / 4, "number of features, 4", "summed over the outputs"),
         ([4, 5, 3], 12, lambda n: 3.0, "summed over the outputs", "number of features, 4"),
-        ([3, 4, 3], 5, lambda n: 1 / n, "divided by the batch size once", "multiplied by 0.2"),
-        ([7, 4, 4], 4, lambda n: n, "summed over the batch", "summed over the outputs"),
-        ([7, 4, 4], 4, lambda n: 4.0, "summed over the outputs", "summed over the batch"),
         ([3, 4, 4], 8, lambda n: 1 / n, "divided by the batch size once", ""),
         ([3, 4, 4], 7, lambda n: 1 / 7, "times a constant 0.142", ""),
-        ([3, 4, 4], 2, lambda n: n, "summed over the batch", "doubled"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                ([3, 4, 3], 5, lambda n: 1 / n, "divided by the batch size", "multiplied by 0.2"),
+                ([7, 4, 4], 4, lambda n: n, "summed over the batch", "summed over the outputs"),
+                ([7, 4, 4], 4, lambda n: 4.0, "summed over the outputs", "summed over the batch"),
+                ([3, 4, 4], 2, lambda n: n, "summed over the batch", "doubled"),
+            )
+        ),
     ],
 )
 def test_numbers_that_coincide_are_all_said_and_a_function_is_asked(
@@ -228,6 +234,7 @@ def test_a_rounded_gradient_is_right_to_its_decimals(x64, decimals):
     }
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("decimals", [4, 6])
 def test_a_wrong_gradient_written_down_in_few_decimals_has_its_cause(x64, decimals):
     setting = ([3, 4, 3], 8, "tanh", "softmax")
@@ -248,7 +255,10 @@ def test_a_wrong_gradient_written_down_in_few_decimals_has_its_cause(x64, decima
 
 
 @pytest.mark.parametrize("kind", ["forward", "central"])
-@pytest.mark.parametrize("step", [1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
+@pytest.mark.parametrize(
+    "step",
+    [1e-2, 1e-4, 1e-6, *(pytest.param(step, marks=pytest.mark.slow) for step in (1e-3, 1e-5))],
+)
 def test_finite_differences_are_right_but_not_exact(x64, kind, step):
     loss, params, batch, grads = backward(([3, 4, 3], 8, "tanh", "softmax"))
     flat, unravel = ravel_pytree(params)
@@ -278,11 +288,13 @@ def test_finite_differences_are_right_but_not_exact(x64, kind, step):
     }
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("count", [3, pytest.param(24, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_random_right_gradients_raise_no_alarm(dtype):
+def test_random_right_gradients_raise_no_alarm(dtype, count):
     """Sizes, batches, activations and losses drawn at random, each audited in its precision."""
     random = np.random.default_rng(11)
-    for seed in range(12):
+    for seed in range(count):
         depth = int(random.integers(1, 4))
         sizes = [int(size) for size in random.integers(1, 9, depth + 1)]
         name, kind = sorted(LOSSES)[int(random.integers(len(LOSSES)))]

@@ -146,10 +146,19 @@ def is_true(setting, params, batch, claim):
     return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=0) for a, b in pairs)
 
 
-def test_planted_mistakes_are_named(capsys):
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("settings", "seeds", "fewest"),
+    [
+        ([SETTINGS[1], *SETTINGS[4:]], [1], 86),
+        pytest.param(SETTINGS, range(4), 700, marks=pytest.mark.slow),
+    ],
+    ids=["some", "all"],
+)
+def test_planted_mistakes_are_named(capsys, settings, seeds, fewest):
     """At least 95 in 100 planted mistakes are named, and nothing else, wherever they reach."""
     named = collections.defaultdict(collections.Counter)
-    for setting, seed in itertools.product(SETTINGS, range(2)):
+    for setting, seed in itertools.product(settings, seeds):
         loss, _, batch, _ = draw(setting, seed)
         rows = setting[1]
         for name, words, params, claim in plants(setting, seed):
@@ -176,16 +185,18 @@ def test_planted_mistakes_are_named(capsys):
                 f"  {name:32} {counts['the mistake itself']:4} of {sum(counts.values()):4}", *rest
             )
     assert set(named) == LOCAL.keys() | GLOBAL.keys() | SIGNAL.keys()
-    assert every >= 350
+    assert every >= fewest
     assert right >= 0.95 * every
     assert all(count["the mistake itself"] >= 0.8 * count.total() for count in named.values())
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
-def test_right_gradients_raise_no_alarm(setting, dtype):
-    """Fifty right gradients of each setting and precision: 600, and not one alarm."""
-    for seed in range(50):
+def test_right_gradients_raise_no_alarm(setting, dtype, count):
+    """As many of each setting and precision: 120, or 1,200, and not one alarm."""
+    for seed in range(count):
         loss, ours, batch, _ = draw(setting, seed, dtype)
         params = [tuple(layer) for layer in ours]
         claim = layers_of(oracles.backward(params, *batch, setting[3], setting[2]))
@@ -196,6 +207,7 @@ def test_right_gradients_raise_no_alarm(setting, dtype):
         assert max(row.relative_error for row in audit.rows) < 1e-3
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_what_no_known_mistake_explains_is_left_unexplained(setting):
     """Noise, shuffled entries and one wrong entry are found, and never given a reason."""
@@ -236,11 +248,13 @@ def test_an_error_just_above_the_resolution_is_an_alarm_and_one_below_is_not(dty
         assert above.diagnosis.startswith("agrees to float32 rounding")
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("seeds", [[0], pytest.param([1, 2, 3], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("size", [1e-4, 1e-3, 1e-2])
-def test_noise_is_never_given_a_cause(dtype, size):
+def test_noise_is_never_given_a_cause(dtype, size, seeds):
     """However small, and however few the entries: noise is no regulariser and no constant."""
-    for setting, seed in itertools.product(SETTINGS[1::2], range(2)):
+    for setting, seed in itertools.product(SETTINGS[1::2], seeds):
         loss, params, batch, _ = draw(setting, seed, dtype)
         true = oracles.backward([tuple(p) for p in params], *batch, setting[3], setting[2])
         random = np.random.default_rng(seed)
@@ -568,6 +582,10 @@ def test_summary_names_the_layer_where_the_signal_first_goes_wrong():
     assert "wrong from the output layer on" in audit.summary
 
 
+def mean_product(params, batch):
+    return jnp.mean(batch @ params["w"].T)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "error", "words"),
@@ -598,7 +616,7 @@ def test_summary_names_the_layer_where_the_signal_first_goes_wrong():
 )
 def test_bad_input_is_refused(change, error, words):
     good = {
-        "loss": lambda p, b: jnp.mean(b @ p["w"].T),
+        "loss": mean_product,
         "params": {"w": np.ones((2, 3), np.float32)},
         "batch": np.ones((4, 3), np.float32),
         "claimed": {"w": np.ones((2, 3), np.float32)},

@@ -11,6 +11,8 @@ import students
 from jaxnet.audit import gradients, tracing
 from jaxnet.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 @functools.cache
 def drawn(name):
@@ -23,14 +25,23 @@ def audit(name, bug=""):
     return gradients.audit(student.loss, params, batch, gradient)
 
 
-@pytest.mark.parametrize("name", students.NAMES)
+# Each writes what others write as well, or loops that take seconds to compile backwards.
+LONG = {"lists", "tied", "square", "words", "recurrent", "loops", ("objects", "h")}
+
+
+def marked(name, *more):
+    long = not LONG.isdisjoint({name, (name, *more)})
+    return pytest.param(name, *more, marks=[pytest.mark.slow] * long)
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in students.NAMES])
 def test_right_gradients_raise_no_alarm(name):
     found = audit(name)
     assert found.right, str(found)
     assert ("finite differences" in found.summary) == (name == "branches")
 
 
-@pytest.mark.parametrize(("name", "bug"), students.BUGS)
+@pytest.mark.parametrize(("name", "bug"), [marked(*each) for each in students.BUGS])
 def test_wrong_gradients_are_found_where_they_are(name, bug):
     wrong, cause = students.BUGS[name, bug]
     found = audit(name, bug)
@@ -183,7 +194,6 @@ class Kept:
         self.W, self.b = PARAMS["W"], PARAMS["b"]
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -258,17 +268,17 @@ def test_a_loss_that_was_traced_before_a_global_changed_is_traced_again(monkeypa
     assert "finite differences" not in found.summary
 
 
-def test_loops_too_long_to_compile_are_audited_uncompiled(monkeypatch):
+@pytest.mark.parametrize(("times", "most", "said"), [(3, 20_000, False), (1, 100, True)])
+def test_loops_too_long_to_compile_are_audited_uncompiled(monkeypatch, times, most, said):
     """And loops too long to trace by finite differences."""
     student, params, (x, y) = drawn("objects")
-    batch = np.tile(x, (5, 1)), np.tile(y, (5, 1))
+    batch = np.tile(x, (times, 1)), np.tile(y, (times, 1))
     gradient = functools.partial(student.gradient, bug="sum")
-    for most, said in ((20_000, False), (100, True)):
-        monkeypatch.setattr(tracing, "_MOST", most)
-        found = gradients.audit(student.loss, params, batch, gradient)
-        assert [row.verdict for row in found.rows] == ["right"] * 2 + ["wrong"] * 2
-        assert all("summed over the batch where" in row.diagnosis for row in found.rows[2:])
-        assert ("its gradient is by finite differences" in found.summary) == said
+    monkeypatch.setattr(tracing, "_MOST", most)
+    found = gradients.audit(student.loss, params, batch, gradient)
+    assert [row.verdict for row in found.rows] == ["right"] * 2 + ["wrong"] * 2
+    assert all("summed over the batch where" in row.diagnosis for row in found.rows[2:])
+    assert ("its gradient is by finite differences" in found.summary) == said
 
 
 @pytest.mark.parametrize("relu", [lambda z: np.maximum(0, z), lambda z: -np.minimum(-z, 0)])

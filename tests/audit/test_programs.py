@@ -20,7 +20,7 @@ N, SIZES = 6, [3, 5, 5, 4]
 
 
 @pytest.fixture(autouse=True)
-def as_users_have_it():
+def as_users_have_it(unchecked):
     """JAX as it comes, but for float64: losses of users broadcast and mix types."""
     promotions = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
     with jax.enable_x64(True), promotions[0], promotions[1]:
@@ -212,7 +212,7 @@ def nnx_mlp(kind, phi):
 
 PLAIN = [column_major, row_major, of_one_example, by_indices, penalised]
 STYLES = [*PLAIN, equinox_mlp, linen_mlp, nnx_mlp]
-named = pytest.mark.parametrize("style", STYLES, ids=lambda style: style.__name__)
+BESIDES = [row_major, linen_mlp, nnx_mlp]
 
 
 def as_packed(pack, layers, texts):
@@ -259,8 +259,21 @@ def said_of_ours(kind):
     return said
 
 
-@named
-@pytest.mark.parametrize("kind", ["softmax", "squares"])
+@pytest.mark.parametrize(
+    ("style", "kind"),
+    [
+        *((style, "softmax") for style in STYLES if style not in BESIDES),
+        (row_major, "squares"),
+        *(
+            pytest.param(style, kind, marks=pytest.mark.slow)
+            for style, kind in [
+                *((style, "softmax") for style in BESIDES),
+                *((style, "squares") for style in STYLES if style is not row_major),
+            ]
+        ),
+    ],
+    ids=lambda each: getattr(each, "__name__", each),
+)
 def test_what_is_wrong_is_said_alike_however_the_loss_is_written(style, kind):
     """As of `network.forward`: the verdict, the cause and the layer of every parameter."""
     layers, x, y = draw(kind=kind)
@@ -277,8 +290,7 @@ def test_what_is_wrong_is_said_alike_however_the_loss_is_written(style, kind):
         assert audit.right == (name == "right")
 
 
-@hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
-@hypothesis.given(
+networks = hypothesis.given(
     sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5),
     rows=st.integers(1, 6),
     style=st.sampled_from(PLAIN),
@@ -286,7 +298,22 @@ def test_what_is_wrong_is_said_alike_however_the_loss_is_written(style, kind):
     kind=st.sampled_from(["softmax", "squares"]),
     seed=st.integers(0, 99),
 )
-def test_the_layers_are_those_of_the_network(sizes, rows, style, phi, kind, seed):
+
+
+@hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
+@networks
+def test_the_layers_are_those_of_the_network(**drawn):
+    check_layers(**drawn)
+
+
+@pytest.mark.slow
+@hypothesis.settings(max_examples=100, deadline=None)
+@networks
+def test_the_layers_are_those_of_many_networks(**drawn):
+    check_layers(**drawn)
+
+
+def check_layers(sizes, rows, style, phi, kind, seed):
     """Of any depth, width and layout: as NumPy computes them, and the examples counted."""
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
         layers, x, y = draw(sizes, rows, seed, kind)
@@ -483,13 +510,19 @@ ELSEWHERE = [
 ]
 
 
+@functools.cache
+def unspoiled(model):
+    """One loss for all that is planted in it, to be compiled once."""
+    return model({})
+
+
 @pytest.mark.parametrize(
     ("model", "place", "spoil", "words", "leaf"),
     ELSEWHERE,
     ids=lambda each: getattr(each, "__name__", None),
 )
 def test_mistakes_in_programs_that_are_no_chain_are_placed(model, place, spoil, words, leaf):
-    loss, shapes = model({})
+    loss, shapes = unspoiled(model)
     random = np.random.default_rng(1)
     params = {name: random.normal(size=shape) for name, shape in shapes.items()}
     _, x, y = draw()
@@ -546,7 +579,10 @@ def equinox_gru(spoil):
 
 @pytest.mark.parametrize(
     ("model", "place", "spoil"),
-    [(flax_convolution, "gelu", straight), (equinox_gru, "carry", cut)],
+    [
+        (flax_convolution, "gelu", straight),
+        pytest.param(equinox_gru, "carry", cut, marks=pytest.mark.slow),
+    ],
     ids=lambda each: getattr(each, "__name__", None),
 )
 def test_mistakes_in_models_of_libraries_are_placed(model, place, spoil):

@@ -1367,6 +1367,7 @@ def test_plain_functions_are_compared(ours):
     assert_same_runs(compare_models(plain_loss, plain_init, ["sgd"]), ours)
 
 
+@pytest.mark.slow
 def test_flax_linen_models_are_compared(ours):
     nn = pytest.importorskip("flax.linen")
 

@@ -149,8 +149,18 @@ RUNS = [(0, 0.1), (3, 0.1), (0, 0.7), (5, 0.3), (0, 0.02), (2, 0.1), (2, 0.3), (
 CHECKED = (0, 2, 4, 6, 7, 8)
 
 
-@pytest.mark.parametrize("name", OPTAX)
-@pytest.mark.parametrize("make_task", [classifier, regression, numbers])
+@pytest.mark.parametrize(
+    ("make_task", "name"),
+    [
+        *((classifier, name) for name in OPTAX),
+        *((regression, "adam"), (numbers, "sgd")),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in itertools.product((regression, numbers), OPTAX)
+            if each not in ((regression, "adam"), (numbers, "sgd"))
+        ),
+    ],
+)
 def test_each_run_is_the_run_alone(make_task, name, x64, standard_promotion):
     """Runs of seeds and rates in no order, more than a tile of them: all that is measured."""
     task = make_task()

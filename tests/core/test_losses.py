@@ -502,7 +502,13 @@ def labelled(outputs, array=jnp.asarray, rows=7):
 
 
 @pytest.mark.usefixtures("standard_promotion", "x64")
-@pytest.mark.parametrize("name", OF_LABELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (index % 3 > 0))
+        for index, name in enumerate(OF_LABELS)
+    ],
+)
 def test_a_loss_of_labels_is_taken(name):
     """Of one output, of two and of five: alone, and of two networks with their gradients."""
     example_loss, twin, fewest = OF_LABELS[name]
@@ -537,9 +543,13 @@ def test_a_loss_of_labels_is_taken_in_float32_of_numpy_arrays(name):
 
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize(
-    ("outputs", "transform"), [(2, jax.jit), (5, jax.grad), (300, lambda loss: loss)]
+    ("name", "outputs", "transform"),
+    [
+        pytest.param(name, *way, marks=[pytest.mark.slow] * ((at - which) % 3 > 0))
+        for at, name in enumerate(BROADCASTING)
+        for which, way in enumerate([(2, jax.jit), (5, jax.grad), (300, lambda loss: loss)])
+    ],
 )
-@pytest.mark.parametrize("name", BROADCASTING)
 def test_a_loss_that_broadcasts_labels_is_refused(name, outputs, transform):
     params, batch, _, _ = labelled(outputs, np.asarray)
     loss = losses.BatchLoss(network.forward, BROADCASTING[name])

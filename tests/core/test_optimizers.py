@@ -160,6 +160,11 @@ def assert_close(found, expected, rtol=1e-9):
         np.testing.assert_allclose(leaf, twin, rtol=rtol, atol=rtol)
 
 
+# Of each family one, and all of which something else is said here; the others by the marker.
+SAMPLE = {
+    *("adafactor", "adam", "cocob", "dpsgd", "lbfgs", "madgrad", "momentum", "muon", "noisy_sgd"),
+    *("polyak_sgd", "rmsprop", "schedule_free_sgd", "sgd", "sophia"),
+}
 # Optax multiplies a rate that is a Python number in float32 there.
 COARSE = {"madgrad": 1e-7}
 # A momentum of zero keeps the gradient in a state that none has not.
@@ -171,7 +176,13 @@ CANCELS = {("cocob", "learning_rate")}
 
 
 @pytest.mark.filterwarnings('ignore:"seed" is deprecated:DeprecationWarning')
-@pytest.mark.parametrize("name", optimizers.names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in SAMPLE))
+        for name in optimizers.names()
+    ],
+)
 def test_one_program_takes_every_setting(name, x64, standard_promotion):
     """Three rates by two seeds, else customary, of which three runs are repeated as optax has them.
 

@@ -287,7 +287,7 @@ def test_pytorch_makes_the_first_run(optimizer):
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
 def test_peers_make_the_runs_of_sweep(optimizer):
     packages = ["vmap", *(["torch"] if machine.installed("torch") else [])]
     ways, _ = peers.many_runs(tiny_work(optimizer), packages)
@@ -587,7 +587,14 @@ def test_exponents_are_of_the_upper_half():
     assert ("rows: exponent", "1.00", "2.00") in section.tables[0].rows
 
 
-@pytest.mark.parametrize(("axis", "size"), [("runs", 3), ("runs", 20), ("rows", 300), ("width", 8)])
+@pytest.mark.parametrize(
+    ("axis", "size"),
+    [
+        ("runs", 3),
+        ("width", 8),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("runs", 20), ("rows", 300))),
+    ],
+)
 def test_what_is_made_at_a_size_is_of_that_size(axis, size):
     curves = scaling.make(axis, size, "jaxnet")()
     assert curves.shape == ((size, 100) if axis == "runs" else (1, 1))

@@ -252,7 +252,10 @@ COMPLEX = {
 
 @pytest.mark.parametrize(
     "dtype",
-    [np.float32, ml_dtypes.bfloat16, np.int32, pytest.param(np.uint8, marks=pytest.mark.slow)],
+    [
+        *(np.float32, np.int32),
+        *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in (ml_dtypes.bfloat16, np.uint8)),
+    ],
 )
 @pytest.mark.parametrize("name", SHAPED)
 def test_arrays(name, dtype):

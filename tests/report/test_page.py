@@ -78,7 +78,12 @@ def written(name):
         return done, path.read_text("utf-8")
 
 
-@pytest.fixture(params=MADE)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("many", "one replicate")))
+        for name in MADE
+    ]
+)
 def made(request):
     return written(request.param)
 
