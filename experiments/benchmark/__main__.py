@@ -12,6 +12,7 @@ import jax
 from experiments import command
 from experiments.benchmark import (
     ablation,
+    auditing,
     digits,
     honesty,
     large,
@@ -46,6 +47,7 @@ Name = Literal[
     "everything",
     "scores",
     "honesty",
+    "audit",
 ]
 
 
@@ -79,6 +81,7 @@ PARTS: Mapping[Name, Part] = {
     "start": Part(starting.cold_start, quick=False),
     "scores": Part(scores.scores, quick=False),
     "honesty": Part(honesty.honesty, None, quick=False),
+    "audit": Part(auditing.auditing, quick=False),
     "everything": Part(starting.everything, quick=False),
 }
 
