@@ -410,7 +410,8 @@ OUTPUT = [
     ),
     outputs(
         "labels of the row before",
-        "example (before|after)|reverse order",
+        # Of one example they are its own, and p - y is what is left.
+        "example (before|after)|reverse order|derivative left out",
         lambda net, at: at.p - np.roll(net.y, 1, 0),
         ERROR,
     ),
@@ -536,14 +537,15 @@ HIDDEN = [
     *(
         hiddens(
             f"{other} derivative",
-            f"{words} in place of the layer's own",
+            words,
             lambda net, at, d, k, s=slope: _back(net, d, k) * s(at.z[k]),
             lambda net, k, o=other: net.activation != o,
         )
         for other, words, slope in (
-            ("tanh", "tanh", ACTIVATIONS["tanh"][1]),
-            ("sigmoid", "sigmoid", ACTIVATIONS["sigmoid"][1]),
-            ("relu", "ReLU", ACTIVATIONS["relu"][1]),
+            ("tanh", "tanh in place of the layer's own", ACTIVATIONS["tanh"][1]),
+            ("sigmoid", "sigmoid in place of the layer's own", ACTIVATIONS["sigmoid"][1]),
+            # Where all units are active it is 1.
+            ("relu", "ReLU in place of the layer's own|missing", ACTIVATIONS["relu"][1]),
         )
     ),
     hiddens(
@@ -554,7 +556,7 @@ HIDDEN = [
     ),
     hiddens(
         "1 - h**2 of another",
-        "formula 1",
+        "formula 1|applied twice",  # of a sine that is its derivative squared
         lambda net, at, d, k: _back(net, d, k) * (1 - at.phi(at.z[k]) ** 2),
         lambda net, k: net.activation != "tanh",
     ),
