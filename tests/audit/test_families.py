@@ -71,3 +71,16 @@ def test_counts_are_of_what_audits_say(monkeypatch):
     assert set(auditing.count("float64", 12, 0).outcomes) <= {"wrong cause", "false alarm"}
     said = rows("undecided", "")
     assert auditing.count("float64", 0, 40).right == {"undecided": 40}
+
+
+def test_a_mistake_shows_in_the_one_number_of_a_bias_in_float32():
+    """Where other leaves show it: the digits of one number are too few to show it alone."""
+    net = plants.fill(np.random.default_rng(4), [5, 1, 3, 4], "softplus", "mean squares", 10)
+    layers = range(len(net.params) - 1)
+
+    def twice(net, at, d, k):
+        return d @ net.params[k + 1][0] * at.slope(at.z[k]) ** 2
+
+    grads = plants.backward(net, plants.Wrong(hidden=dict.fromkeys(layers, twice)))
+    said = auditing.audited(net, grads, "layers", "float32")
+    assert ["applied twice" in row.diagnosis for row in said.rows] == [True] * 4 + [False] * 2
