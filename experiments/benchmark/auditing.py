@@ -6,6 +6,7 @@ eight losses, are drawn by seed: ours, and plain functions of a dict with and wi
 
 import collections
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
@@ -171,7 +172,7 @@ class Counts(NamedTuple):
     missed: Sequence[str]
 
     @property
-    def outcomes(self) -> "collections.Counter[Outcome]":
+    def outcomes(self) -> collections.Counter[Outcome]:
         """Those of all families."""
         return sum(self.families.values(), collections.Counter())
 
@@ -179,30 +180,30 @@ class Counts(NamedTuple):
 def count(dtype: Dtype, planted: int, unplanted: int) -> Counts:
     """Count what audits say of so many plants, and of so many right gradients."""
     families = {name: collections.Counter[Outcome]() for name in FAMILIES}
-    verdicts, missed, seed = collections.Counter[str](), [], 0
+    verdicts, missed, seeds = collections.Counter[str](), [], _seeds()
     while (left := planted - sum(each.total() for each in families.values())) > 0:
+        seed = next(seeds)
         for net, plant, said, outcome in judged(seed, dtype, min(_PLANTS, left)):
             family = "pair" if " + " in plant.name else plant.name.split(":")[0]
             families[family][outcome] += 1
             if outcome != "named":
                 told = "; ".join(said.rows[k].diagnosis for k in plant.words)
                 missed.append(f"{outcome}: {plant.name}, {_about(seed, net)}: {told}")
-        seed = _next(seed)
-    for first in range(seed, seed + unplanted // _RIGHT):
-        for net, said in right(first, dtype):
+    for seed in itertools.islice(seeds, unplanted // _RIGHT):
+        for net, said in right(seed, dtype):
             told = {row.verdict for row in said.rows}
             verdicts[next(each for each in ("wrong", "undecided", "right") if each in told)] += 1
             if "wrong" in told:
-                missed.append(f"alarm: {_about(first, net)}: {said}")
-        _next(first)
+                missed.append(f"alarm: {_about(seed, net)}: {said}")
     return Counts(families, verdicts, missed)
 
 
-def _next(seed: int) -> int:
-    """Let go now and then of what was compiled for networks that do not come again."""
-    if seed % 10 == 9:
-        jax.clear_caches()
-    return seed + 1
+def _seeds() -> Iterator[int]:
+    """Give seeds of networks, and let go now and then of what was compiled for those before."""
+    for seed in itertools.count():
+        yield seed
+        if seed % 10 == 9:
+            jax.clear_caches()
 
 
 def _about(seed: int, net: Net) -> str:
@@ -257,13 +258,12 @@ def _claims(dtype: Dtype, counts: Counts) -> dict[str, float]:
 
 def auditing(size: Size) -> Section:
     """Count what audits say of planted mistakes and of right gradients, and time them."""
-    counted: dict[Dtype, Counts] = {}
     with futures.ThreadPoolExecutor() as pool:
         asked = {
             dtype: pool.submit(machine.fresh, count, dtype, size.plants, size.right_gradients)
             for dtype in get_args(Dtype)
         }
-        counted = {dtype: each.result() for dtype, each in asked.items()}
+        counted: dict[Dtype, Counts] = {dtype: each.result() for dtype, each in asked.items()}
     seconds = times(size.rounds)
     claims = {
         name: share

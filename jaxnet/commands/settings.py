@@ -185,7 +185,7 @@ class Audit:
     arrays; `loss`, a function of both, in NumPy or JAX, or a jaxnet.losses.BatchLoss; and
     `gradient`, a function of both or the gradient itself. It is run as an import runs it, without
     what stands under `if __name__ == "__main__"`; a notebook cell by cell, without its magics and
-    shell commands. It runs in a process of its own, and nothing else of it is run. Plots are not
+    shell commands. It runs in a process of its own, which ends with the audit. Plots are not
     shown, and `input()` is empty. The exit code is 0 where the gradient is right and 1 where it is
     not.
 
