@@ -38,11 +38,15 @@ def run(arguments: list[str]) -> int | None:
 
         print(f"jaxnet {versions.own()}")
         return None
-    settings = _settings(arguments)
+    chosen = _settings(arguments)
+    from jaxnet.commands import _process, settings
+
+    if isinstance(chosen, settings.Audit):  # which runs a user's file
+        return _interrupts.interruptibly(lambda: _process.run(chosen))
     # What loads JAX: only here, where it is needed.
     _run.check_machine()
-    command = importlib.import_module(f"jaxnet.commands.{type(settings).__name__.lower()}")
-    return _interrupts.interruptibly(lambda: command.main(settings))
+    command = importlib.import_module(f"jaxnet.commands.{type(chosen).__name__.lower()}")
+    return _interrupts.interruptibly(lambda: command.main(chosen))
 
 
 def _settings(arguments: list[str]) -> object:

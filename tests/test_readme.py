@@ -1,4 +1,4 @@
-"""What the README shows is what runs: its Python blocks print its text blocks."""
+"""What the README and the guide show is what runs: their Python blocks print their text blocks."""
 
 import functools
 import pathlib
@@ -18,7 +18,9 @@ from jaxnet.commands import _run
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, re.S)
+GUIDE = (ROOT / "docs" / "gradients.md").read_text()
+BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.S)
+BLOCKS = BLOCK.findall(README)
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
 
 
@@ -33,9 +35,11 @@ def same(shown, printed):
     )
 
 
-def test_blocks_print_what_is_shown(tmp_path):
+@pytest.mark.parametrize("page", [README, GUIDE], ids=["README", "guide"])
+def test_blocks_print_what_is_shown(page):
     """Run in a process of its own, with JAX as a reader has it, every block after the last."""
-    code = "\n".join(f"{block}\nprint('=' * 9)" for block, _ in BLOCKS)
+    blocks = BLOCK.findall(page)
+    code = "\n".join(f"{block}\nprint('=' * 9)" for block, _ in blocks)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -45,7 +49,7 @@ def test_blocks_print_what_is_shown(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     printed = done.stdout.split("=" * 9 + "\n")[:-1]
-    for (block, shown), got in zip(BLOCKS, printed, strict=True):
+    for (block, shown), got in zip(blocks, printed, strict=True):
         assert same(shown, got), f"{block}\nshown:\n{shown}\nprinted:\n{got}"
 
 
@@ -101,6 +105,17 @@ def test_commands_do_what_is_shown(tmp_path, monkeypatch, capfd):
     assert (tmp_path / "predictions.csv").read_text().count("\n") == 61
 
 
+def test_the_guide_s_command_prints_what_its_block_does(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    block, shown = BLOCK.findall(GUIDE)[0]
+    (tmp_path / "mine.py").write_text(block)
+    (words,) = re.findall(r"^jaxnet (audit .*)", GUIDE, re.M)
+    assert _run.outcome(functools.partial(__main__.run, shlex.split(words))) == 1
+    printed, refused = capfd.readouterr()
+    assert refused == ""
+    assert same(shown * 2, printed)  # the file prints it itself, and then the command
+
+
 def test_the_map_is_the_table_of_arrows():
     rows = re.findall(r"^\| `jaxnet\.(\w+)` \|.*\| (.*) \|$", README, re.M)
     rooms = {name for name, _ in rows}
@@ -132,7 +147,8 @@ def test_what_is_said_of_the_notebooks_is_what_they_do():
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "CONTRIBUTING.md", "experiments/benchmark/README.md"]
+    "path",
+    ["README.md", "CONTRIBUTING.md", "docs/gradients.md", "experiments/benchmark/README.md"],
 )
 def test_links_lead_somewhere(path):
     links = re.findall(r"\]\(([^)#:]*)\)", (ROOT / path).read_text())

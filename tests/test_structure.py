@@ -45,6 +45,8 @@ BENCHMARK_ARROWS = {
     "pytorch": {"machine", "timing", "work"},
     "notebooks": {"peers", "timing", "work"},
     "ablation": {*_TOOLS, "notebooks"},
+    "plants": set(),
+    "auditing": {"machine", "plants", "timing", "work"},
     "digits": {*_TOOLS, "pytorch"},
     "large": _TOOLS,
     "honesty": {"timing", "work"},
@@ -55,8 +57,8 @@ BENCHMARK_ARROWS = {
     "targets": {"timing"},
     "results": {"targets", "timing"},
     "__main__": {
-        *("ablation", "digits", "honesty", "large", "machine", "memory", "notebooks", "results"),
-        *("scaling", "scores", "starting", "targets", "timing", "work"),
+        *("ablation", "auditing", "digits", "honesty", "large", "machine", "memory"),
+        *("notebooks", "results", "scaling", "scores", "starting", "targets", "timing", "work"),
     },
 }
 # What is measured beside networks of its own.

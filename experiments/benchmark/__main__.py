@@ -12,6 +12,7 @@ import jax
 from experiments import command
 from experiments.benchmark import (
     ablation,
+    auditing,
     digits,
     honesty,
     large,
@@ -29,6 +30,8 @@ from experiments.benchmark.work import Size, size
 from jaxnet import devices, report
 
 README = Path(__file__).with_name("README.md")
+# Where the part `audit` stands, in the guide to what it measures.
+GUIDE = Path(__file__).parents[2] / "docs" / "gradients.md"
 Name = Literal[
     "machine",
     "notebook",
@@ -46,6 +49,7 @@ Name = Literal[
     "everything",
     "scores",
     "honesty",
+    "audit",
 ]
 
 
@@ -79,6 +83,7 @@ PARTS: Mapping[Name, Part] = {
     "start": Part(starting.cold_start, quick=False),
     "scores": Part(scores.scores, quick=False),
     "honesty": Part(honesty.honesty, None, quick=False),
+    "audit": Part(auditing.auditing, quick=False),
     "everything": Part(starting.everything, quick=False),
 }
 
@@ -104,13 +109,14 @@ def main(
         quick: Fewer rounds and smaller sizes, without what takes minutes.
         output: The folder of results.json and pictures; on a GPU one of the card's name unless
             told otherwise.
-        readme: Write the table in the README beside this file anew.
+        readme: Write the table in the README beside this file anew, and what the part audit
+            found in docs/gradients.md.
     """
     # Processes share a card only if none takes all its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     devices.first()
-    if readme:
-        results.rewrite(README.read_text(), "")
+    for page in (README, GUIDE) if readme else ():
+        results.rewrite(page.read_text(), "")
     chosen, hardware = size(jax.default_backend(), quick), machine.hardware()
     if output is None and "card" in hardware:
         output = Path(__file__).parents[1] / "results" / hardware["card"].replace(" ", "-")
@@ -145,6 +151,14 @@ def main(
     if output is not None:
         write(findings, output)
     if readme:
+        publish(findings)
+
+
+def publish(findings: results.Findings) -> None:
+    """Write what was found into the pages that show it, and no page anew of which nothing was."""
+    if "audit" in findings.sections:
+        GUIDE.write_text(results.rewrite(GUIDE.read_text(), results.of_part(findings, "audit")))
+    if findings.sections.keys() - {"audit"}:
         README.write_text(results.rewrite(README.read_text(), results.block(findings)))
 
 

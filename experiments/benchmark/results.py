@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.benchmark import targets
-from experiments.benchmark.timing import Group, Section, number, shown
+from experiments.benchmark.timing import Group, Section, Table, number, shown
 from jaxnet import InputError, report
 from jaxnet.report import style
 
@@ -172,6 +172,23 @@ def _rows(findings: Findings) -> Iterator[str]:
         if part in findings.sections and claim in findings.sections[part].claims:
             value = f"{number(findings.sections[part].claims[claim])} {unit}".strip()
             yield f"| {words} | {value} | |"
+
+
+def of_part(findings: Findings, name: str) -> str:
+    """Write the tables and the notes of a part, between the two markers."""
+    section = findings.sections[name]
+    paragraphs = (
+        _wrapped(f"By `{findings.command}` on {findings.where}."),
+        *(_markdown(table) for table in section.tables),
+        *map(_wrapped, section.notes),
+    )
+    return "\n".join([BEGIN, "\n\n".join(paragraphs), END])
+
+
+def _markdown(table: Table) -> str:
+    head = (f"**{table.title}**", *table.columns[1:])
+    rows = (head, ["---"] * len(head), *table.rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def rewrite(text: str, written: str) -> str:

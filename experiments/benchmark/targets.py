@@ -93,6 +93,16 @@ TARGETS = (
     Target("honesty", "power, mean", "at least", 0.78),
     Target("honesty", "a more general optimizer is worse", "at most", 0),
     *(
+        target
+        for dtype in ("float64", "float32")
+        for target in (
+            Target("audit", f"{dtype}, share named", "at least", 0.97),
+            Target("audit", f"{dtype}, share of wrong causes", "at most", 0.002),
+            Target("audit", f"{dtype}, alarms", "at most", 0),
+        )
+    ),
+    Target("audit", "an audit of 1,005 parameters, s", "at most", 2),
+    *(
         Target("scores", f"{name}, standard errors above scikit-learn", "at least", -1)
         for name in _TABLES
     ),

@@ -226,6 +226,7 @@ class Size(NamedTuple):
         scales: sizes by axis of scaling.
         score_seeds: of each table. many_seeds: of the runs whose memory is measured.
         comparisons: of so many replicates each, that one is cut into.
+        plants, right_gradients: that are audited in each precision.
         quick: whether what takes minutes is left out.
     """
 
@@ -242,6 +243,8 @@ class Size(NamedTuple):
     }
     score_seeds: int = 20
     comparisons: int = 200
+    plants: int = 500
+    right_gradients: int = 2000
     many_seeds: int = 6250
     quick: bool = False
 
@@ -271,6 +274,8 @@ _QUICK: dict[str, Any] = {
     },
     "score_seeds": 2,
     "comparisons": 2,
+    "plants": 20,
+    "right_gradients": 40,
     "quick": True,
 }
 

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -60,8 +59,6 @@ def _function(loss: Any, settings: Audit) -> Any:
 
 def main(settings: Audit) -> int:
     """Print the verdict; give the exit code, 0 where every gradient is right and 1 where not."""
-    if settings.timeout is not None:
-        return _within(settings, settings.timeout)
     devices.first()
     try:
         audit = run(settings)
@@ -76,20 +73,6 @@ def main(settings: Audit) -> int:
         return _blame(error, theirs, settings.file)
     print(audit)
     return 0 if audit.right else 1
-
-
-def _within(settings: Audit, seconds: float) -> int:
-    """Audit in another process, which is ended after so many seconds."""
-    names = {name: getattr(settings, name) for name in ("loss", "gradient", "params", "batch")}
-    options = [f"--{name}={value}" for name, value in names.items()]
-    command = [sys.executable, "-m", "jaxnet", "audit", str(settings.file), *options]
-    try:
-        return subprocess.run(command, timeout=seconds, check=False).returncode
-    except subprocess.TimeoutExpired:
-        return _run.refused(
-            f"{settings.file}: expected an audit within {seconds:g} seconds, got none; give "
-            "--timeout more, the network fewer units, or leave training out of the file"
-        )
 
 
 def _load(path: Path) -> ModuleType:

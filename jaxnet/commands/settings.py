@@ -185,8 +185,9 @@ class Audit:
     arrays; `loss`, a function of both, in NumPy or JAX, or a jaxnet.BatchLoss; and
     `gradient`, a function of both or the gradient itself. It is run as an import runs it, without
     what stands under `if __name__ == "__main__"`; a notebook cell by cell, without its magics and
-    shell commands. Plots are not shown, and `input()` is empty. The exit code is 0 where the
-    gradient is right and 1 where it is not.
+    shell commands. It runs in a process of its own, which ends with the audit. Plots are not
+    shown, and `input()` is empty. The exit code is 0 where the gradient is right and 1 where it is
+    not.
 
     Args:
         file: The Python file or notebook; it is run.
@@ -194,7 +195,7 @@ class Audit:
         gradient: What it calls the gradient.
         params: What it calls the parameters; several names, with commas between, are a tuple.
         batch: What it calls the batch; several names, such as X,y, are a tuple.
-        timeout: Stop after so many seconds; without limit unless given.
+        timeout: Stop after so many seconds.
     """
 
     file: Annotated[Path, Positional, _of("FILE")]
@@ -202,7 +203,7 @@ class Audit:
     gradient: Name = "gradient"
     params: Name = "params"
     batch: Name = "batch"
-    timeout: Annotated[Seconds | None, _optional("SECONDS")] = None
+    timeout: Seconds = 300.0
 
 
 Settings = Train | Predict | Contest | Audit

@@ -1,6 +1,8 @@
 """`jaxnet audit FILE`: verdict, exit code, and errors of the user's own code as theirs."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +43,7 @@ def call(tmp_path, monkeypatch, capsys):
 
     def run(code, name="mine.py"):
         (tmp_path / "mine.py").write_text(code)
-        return _run.outcome(lambda: __main__.run(["audit", name])), *capsys.readouterr()
+        return _run.outcome(lambda: audit.main(Audit(Path(name)))), *capsys.readouterr()
 
     return run
 
@@ -166,8 +168,8 @@ def open_notebook(tmp_path, monkeypatch, capsys):
 
     def run(cells, *options):
         notebook(tmp_path / "mine.ipynb", cells)
-        arguments = ["audit", "mine.ipynb", *options]
-        return _run.outcome(lambda: __main__.run(arguments)), *capsys.readouterr()
+        settings = __main__._settings(["audit", "mine.ipynb", *options])
+        return _run.outcome(lambda: audit.main(settings)), *capsys.readouterr()
 
     return run
 
@@ -195,7 +197,7 @@ def test_an_error_in_a_notebook_is_shown_in_its_cell(open_notebook):
 def test_what_is_no_notebook_is_refused(open_notebook, tmp_path):
     for text in ("no json", "[]", '{"cells": [{}]}'):
         (tmp_path / "other.ipynb").write_text(text)
-        code = _run.outcome(lambda: __main__.run(["audit", "other.ipynb"]))
+        code = _run.outcome(lambda: audit.main(Audit(Path("other.ipynb"))))
         assert code == 2
     assert (
         "got no backwards; define each"
@@ -209,21 +211,81 @@ def test_names_of_the_users_own(tmp_path):
     assert audit.run(settings).right
 
 
-def test_an_audit_ends_when_its_time_is_over(tmp_path):
-    """In processes of their own: one that never ends, and one that does."""
-    (tmp_path / "mine.py").write_text("while True: pass")
-    (tmp_path / "other.py").write_text(WHOLE.replace("@ error / len(y)", "@ error"))
-    command = [sys.executable, "-m", "jaxnet", "audit"]
+# --- as a process
 
-    def run(*arguments):
-        root = Path(__file__).parents[2]
-        return subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, check=False, cwd=root
+
+@pytest.fixture
+def start(tmp_path):
+    """Start the command on a file of that code, in a session of its own, where Ctrl-C is heard."""
+    started = []
+
+    def run(code, *options):
+        (tmp_path / "mine.py").write_text(code)
+        arguments = [*MAIN, "audit", "mine.py", *options]
+        process = subprocess.Popen(
+            arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            start_new_session=True,
         )
+        started.append(process)
+        return process
 
-    endless = run(str(tmp_path / "mine.py"), "--timeout", "0.5")
-    assert endless.returncode == 2
-    assert "expected an audit within 0.5 seconds, got none" in endless.stderr
-    wrong = run(str(tmp_path / "other.py"), "--timeout=300")
-    assert wrong.returncode == 1
-    assert "summed over the batch where the loss takes the mean" in wrong.stdout
+    yield run
+    for each in started:
+        each.kill()
+        each.communicate()
+
+
+HEARD = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+# As the installed command does, -P leaves the folder it is started in out of the path.
+MAIN = [sys.executable, "-P", "-c", f"{HEARD}; from jaxnet.__main__ import main; main()"]
+
+
+def test_the_exit_code_and_the_verdict_come_through(start, tmp_path):
+    (tmp_path / "random.py").write_text("raise AssertionError('a neighbour in the way')")
+    process = start(WHOLE.replace("@ error / len(y)", "@ error"), "--timeout=300")
+    printed, refused = process.communicate()
+    assert (process.returncode, refused) == (1, "")
+    assert "summed over the batch where the loss takes the mean" in printed
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("while True: pass", "expected an audit within 3 seconds, got none; give --timeout more"),
+        ("import os; os.kill(os.getpid(), 11)", "code that runs; its process was ended by SIGSEGV"),
+        ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL, as where memory runs out"),
+        ("raise MemoryError", "expected code that runs; it raised MemoryError, above"),
+    ],
+)
+def test_however_the_file_ends_it_is_a_line(start, code, words):
+    process = start(f"print('begun')\n{code}", "--timeout=3")
+    printed, refused = process.communicate()
+    assert (process.returncode, printed) == (2, "begun\n")
+    last = refused.splitlines()[-1]
+    assert last.startswith("error: mine.py: ")
+    assert words in last
+
+
+@pytest.mark.parametrize("end", [os.kill, os.killpg])
+def test_ctrl_c_ends_both_processes_quietly(start, end):
+    """Of a terminal, which tells both, and of a script, which tells the one that it started."""
+    process = start("import os\nprint(os.getpid())\nwhile True: pass")
+    inner = int(process.stdout.readline())
+    assert inner != process.pid
+    end(process.pid, signal.SIGINT)
+    assert (*process.communicate(), process.returncode) == ("", "", 130)
+    with pytest.raises(ProcessLookupError):
+        os.kill(inner, 0)
+
+
+def test_an_audit_ends_in_time_though_nobody_waits_for_it(start):
+    process = start("print('begun')\nwhile True: pass", "--timeout=3")
+    assert process.stdout.readline() == "begun\n"
+    process.kill()
+    # There is no end of its output before it is gone as well.
+    assert process.communicate(timeout=60) == ("", "")

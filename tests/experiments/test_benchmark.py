@@ -3,6 +3,7 @@ import json
 import os
 import re
 import types
+from collections import Counter
 
 import jax
 import jax.extend.core
@@ -18,6 +19,7 @@ from experiments.benchmark import (
 )
 from experiments.benchmark import (
     ablation,
+    auditing,
     digits,
     large,
     machine,
@@ -773,9 +775,61 @@ def test_a_readme_without_its_place_is_refused_before_anything_runs(text, readme
     assert readme.read_text() == text
 
 
-def test_the_readme_has_its_place():
+@pytest.mark.parametrize("page", [benchmark.README, benchmark.GUIDE])
+def test_the_pages_have_their_place(page):
     block = results.block(made_up())
-    assert block in results.rewrite(benchmark.README.read_text(), block)
+    assert block in results.rewrite(page.read_text(), block)
+
+
+def test_each_page_shows_its_own_parts(monkeypatch, tmp_path, readme):
+    empty = f"{results.BEGIN}{results.END}"
+    monkeypatch.setattr(benchmark, "GUIDE", tmp_path / "gradients.md")
+    table = timing.Table("Mistakes planted", ("in", "named"), [("a weight", "17")])
+    audits = timing.Section(tables=[table], notes=["Of 3 right gradients none is called wrong."])
+    found = made_up()
+
+    def published(**sections):
+        readme.write_text(empty)
+        benchmark.GUIDE.write_text(empty)
+        benchmark.publish(found._replace(sections=sections, only=tuple(sections)))
+        return readme.read_text(), benchmark.GUIDE.read_text()
+
+    timings, guide = published(audit=audits)
+    assert timings == empty
+    assert "| **Mistakes planted** | named |\n| --- | --- |\n| a weight | 17 |" in guide
+    assert "Of 3 right gradients none" in guide
+    assert "By `python -m experiments.benchmark --only audit` on A processor" in guide
+    timings, guide = published(digits=found.sections["digits"])
+    assert "| One run on digits |" in timings
+    assert guide == empty
+
+
+def test_plants_are_counted_in_each_precision_and_alarms_are_claimed(monkeypatch):
+    families = {name: Counter(named=3) for name in auditing.FAMILIES}
+    families["bias"] = Counter({"named": 1, "unexplained": 1, "wrong cause": 1, "false alarm": 1})
+    counts = auditing.Counts(families, Counter(right=7, wrong=2, undecided=1), ["a line"])
+    asked = []
+
+    def fresh(function, *arguments):
+        asked.append((function, *arguments))
+        return counts
+
+    monkeypatch.setattr(machine, "fresh", fresh)
+    monkeypatch.setattr(auditing, "times", lambda rounds: {"right": 0.25, "two mistakes": 0.5})
+    section = auditing.auditing(work.Size(plants=25, right_gradients=10))
+    assert sorted(asked, key=str) == [
+        (auditing.count, dtype, 25, 10) for dtype in ("float32", "float64")
+    ]
+    assert section.claims["float64, share named"] == 22 / 25
+    assert section.claims["float32, share of wrong causes"] == 1 / 25
+    assert section.claims["float32, alarms"] == 3
+    assert section.claims["an audit of 1,005 parameters, s"] == 0.5
+    assert {f"audit: {claim}" for claim in section.claims} == {
+        f"{each.part}: {each.claim}" for each in targets.TARGETS if each.part == "audit"
+    }
+    assert ("all", "22", "1", "1", "1") in section.tables[0].rows
+    assert "Of 10 right gradients in float64 2 are called wrong" in section.notes[0]
+    json.dumps(results.to_json(made_up()._replace(sections={"start": section})))
 
 
 def test_results_are_written_whole(tmp_path):

@@ -284,7 +284,9 @@ def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> It
         numbers, factor = claim.numbers(gradient), claim.factor(gradient)
         sure = claim.proves(numbers - 1, compared)
         named = np.isclose(factor, search.numbers, rtol=claim.tolerance, atol=0).any()
-        if not sure and not (named and claim.proves(numbers, compared * len(search.factors))):
+        # What is claimed as it is was compared with no other factor.
+        tried = 1 if np.isclose(factor, 1, rtol=claim.tolerance, atol=0) else len(search.factors)
+        if not sure and not (named and claim.proves(numbers, compared * tried)):
             continue
         if index == layer.weight_leaf and layer.transposed:
             gradient = gradient.T

@@ -2,29 +2,41 @@
 
 Nothing here imports jaxnet, differentiates automatically or looks at its list of mistakes: this is
 ordinary backpropagation over a batch, `x [N, I]` and `W [O, I]`, in which one step is replaced.
+
+Shapes: N examples, I inputs and O outputs of a layer.
 """
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.linalg import norm
 
+from jaxnet.audit.rows import Row
 
-def sigmoid(z):
+Array = np.ndarray
+Random = np.random.Generator
+Gradients = list[list[Array]]
+"""`[[W, b], ...]`, layer by layer, of `W [O, I]` and `b [O]`."""
+Outcome = Literal["named", "unexplained", "wrong cause", "false alarm"]
+
+
+def sigmoid(z: Array) -> Array:
+    """Give the logistic function."""
     return 1 / (1 + np.exp(-z))
 
 
-def softmax(z, axis=1):
+def softmax(z: Array, axis: int = 1) -> Array:
+    """Give probabilities along an axis."""
     e = np.exp(z - z.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)
 
 
 # Each with its derivative.
-ACTIVATIONS = {
+ACTIVATIONS: Mapping[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
     "sigmoid": (sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z))),
     "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
@@ -41,7 +53,7 @@ ACTIVATIONS = {
 }
 
 # By loss: the output activation, and the error signal of one example in the last z, unaveraged.
-LOSSES = {
+LOSSES: Mapping[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]] = {
     "softmax cross-entropy": (softmax, lambda z, y: softmax(z) - y),
     "sigmoid cross-entropy": (sigmoid, lambda z, y: (sigmoid(z) - y) / z.shape[1]),
     "half squares": (lambda z: z, lambda z, y: z - y),
@@ -55,7 +67,7 @@ LOSSES = {
     "Huber": (lambda z: z, lambda z, y: np.clip(z - y, -1, 1)),
 }
 # What the loss multiplies its textbook error signal by, beside 1 / N; of so many outputs.
-FACTORS = {
+FACTORS: Mapping[str, Callable[[int], float]] = {
     "sigmoid cross-entropy": lambda o: 1 / o,
     "mean squares": lambda o: 2 / o,
     "squares of tanh": lambda o: 2.0,
@@ -63,7 +75,8 @@ FACTORS = {
 CLASSES = ("softmax cross-entropy", "squares of softmax")
 
 
-def jacobian(p, signal):
+def jacobian(p: Array, signal: Array) -> Array:
+    """Multiply signals [N, O] by the derivative of a softmax whose outputs are `p`."""
     return np.stack([(np.diag(q) - np.outer(q, q)) @ s for q, s in zip(p, signal, strict=True)])
 
 
@@ -79,13 +92,19 @@ class Net(NamedTuple):
     sizes: list[int]
     activation: str
     loss: str
-    params: list
-    x: np.ndarray
-    y: np.ndarray
+    params: list[tuple[Array, Array]]
+    x: Array
+    y: Array
     penalty: float = 0.0
 
 
-def draw(random, *, depth=(1, 4), widths=(1, 20), rows=(1, 40)):
+def draw(
+    random: Random,
+    *,
+    depth: tuple[int, int] = (1, 4),
+    widths: tuple[int, int] = (1, 20),
+    rows: tuple[int, int] = (1, 40),
+) -> Net:
     """Draw a network and a batch of it; where the loss is of classes, of two at least."""
     loss = str(random.choice(list(LOSSES)))
     activation = str(random.choice(list(ACTIVATIONS)))
@@ -100,7 +119,7 @@ def draw(random, *, depth=(1, 4), widths=(1, 20), rows=(1, 40)):
     return fill(random, sizes, activation, loss, int(random.integers(rows[0], rows[1] + 1)))
 
 
-def fill(random, sizes, activation, loss, rows):
+def fill(random: Random, sizes: list[int], activation: str, loss: str, rows: int) -> Net:
     """Draw the numbers of a network and a batch."""
     params = [
         (random.normal(size=(o, i)) * 1.2 / np.sqrt(i), random.normal(size=o) * 0.5)
@@ -120,14 +139,25 @@ def fill(random, sizes, activation, loss, rows):
 class Pass(NamedTuple):
     """A forward pass: each layer's inputs and z, the outputs, and the slope of the activation."""
 
-    inputs: list
-    z: list
-    p: np.ndarray
-    phi: Callable
-    slope: Callable
+    inputs: list[Array]
+    z: list[Array]
+    p: Array
+    phi: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
 
 
-def forward(net):
+Signal = Callable[[Net, Pass], Array]
+"""Gives an output layer's error signal [N, O]."""
+Local = Callable[[Net, Pass, Array, int], Array]
+"""Gives a hidden layer's error signal, or a gradient, of a signal and the layer's number."""
+Fits = Callable[[Net, int], bool]
+"""Whether a mistake can be made at a layer."""
+Change = Callable[[Random, Net, Gradients], Gradients]
+"""Makes of the right gradient a wrong one."""
+
+
+def forward(net: Net) -> Pass:
+    """Run a batch through the network."""
     phi, slope = ACTIVATIONS[net.activation]
     inputs, z = [net.x], []
     for weight, bias in net.params:
@@ -147,21 +177,21 @@ class Wrong(NamedTuple):
         step: the learning rate with which weights are updated before they are used.
     """
 
-    output: Callable | None = None
-    back: Callable | None = None
-    hidden: Mapping = MappingProxyType({})
-    weight: Mapping = MappingProxyType({})
-    bias: Mapping = MappingProxyType({})
+    output: Signal | None = None
+    back: Signal | None = None
+    hidden: Mapping[int, Local] = MappingProxyType({})
+    weight: Mapping[int, Local] = MappingProxyType({})
+    bias: Mapping[int, Local] = MappingProxyType({})
     step: float = 0.0
 
-    def and_then(self, other):
+    def and_then(self, other: "Wrong") -> "Wrong":
         """Make the other's mistakes as well."""
         return Wrong(
             other.output or self.output,
             other.back or self.back,
-            self.hidden | other.hidden,
-            self.weight | other.weight,
-            self.bias | other.bias,
+            {**self.hidden, **other.hidden},
+            {**self.weight, **other.weight},
+            {**self.bias, **other.bias},
             other.step or self.step,
         )
 
@@ -169,12 +199,12 @@ class Wrong(NamedTuple):
 NOTHING = Wrong()
 
 
-def backward(net, wrong=NOTHING):
-    """The gradients `[[W, b], ...]`, means over the batch, with steps replaced."""
+def backward(net: Net, wrong: Wrong = NOTHING) -> Gradients:
+    """Give the gradients, means over the batch, with steps replaced."""
     return penalised(net, data_term(net, wrong))
 
 
-def penalised(net, grads, weight=1.0, bias=0.0):
+def penalised(net: Net, grads: Gradients, weight: float = 1.0, bias: float = 0.0) -> Gradients:
     """Add the regulariser's gradient, so many times."""
     if not net.penalty:
         return grads
@@ -184,15 +214,15 @@ def penalised(net, grads, weight=1.0, bias=0.0):
     ]
 
 
-def _plus(gradient, term):
+def _plus(gradient: Array, term: Array) -> Array:
     """Add a term, transposed with what it is added to; nothing to what has another shape."""
     if gradient.shape == term.shape:
         return gradient + term
     return gradient + term.T if gradient.shape == term.T.shape else gradient
 
 
-def data_term(net, wrong):
-    """The part of the gradients that comes of the data."""
+def data_term(net: Net, wrong: Wrong) -> Gradients:
+    """Give the part of the gradients that comes of the data."""
     at, n = forward(net), len(net.x)
     delta = (wrong.output(net, at) if wrong.output else LOSSES[net.loss][1](at.z[-1], net.y)) / n
     grads = []
@@ -220,18 +250,25 @@ class Family(NamedTuple):
     Attributes:
         name: of the family, then of the mistake.
         words: a regular expression that its diagnosis must match.
-        make: gives the replaced steps of `(random, net)`; None where it cannot be made.
+        make: gives a `Wrong`, or a function of the right gradient; None where it cannot be made.
     """
 
     name: str
     words: str
-    make: Callable
+    make: Callable[[Random, Net], Any]
 
 
-def outputs(name, words, signal, losses=tuple(LOSSES), least=1, depth=1):
-    """The output layer's signal replaced, where there are so many outputs and layers."""
+def outputs(
+    name: str,
+    words: str,
+    signal: Signal,
+    losses: Sequence[str] = tuple(LOSSES),
+    least: int = 1,
+    depth: int = 1,
+) -> Family:
+    """Replace the output layer's signal, where there are so many outputs and layers."""
 
-    def make(random, net):
+    def make(random: Random, net: Net) -> Wrong | None:
         factor = FACTORS.get(net.loss, lambda o: 1.0)(net.sizes[-1])
         if net.loss in losses and net.sizes[-1] >= least and len(net.params) >= depth:
             return Wrong(output=lambda net, at: factor * signal(net, at))
@@ -240,10 +277,14 @@ def outputs(name, words, signal, losses=tuple(LOSSES), least=1, depth=1):
     return Family(f"output: {name}", words, make)
 
 
-def hiddens(name, words, signal, fits=lambda net, k: True):
-    """The signal of one hidden layer replaced, or of all of them."""
+def _anywhere(net: Net, k: int) -> bool:
+    return True
 
-    def make(random, net):
+
+def hiddens(name: str, words: str, signal: Local, fits: Fits = _anywhere) -> Family:
+    """Replace the signal of one hidden layer, or of all of them."""
+
+    def make(random: Random, net: Net) -> Wrong | None:
         layers = [k for k in range(len(net.params) - 1) if fits(net, k)]
         if not layers:
             return None
@@ -254,22 +295,29 @@ def hiddens(name, words, signal, fits=lambda net, k: True):
     return Family(f"hidden: {name}", words, make)
 
 
-def leaves(kind, name, words, gradient, fits=lambda net, k: True):
-    """The gradient of one layer's weight or bias replaced."""
+def leaves(
+    kind: Literal["weight", "bias"],
+    name: str,
+    words: str,
+    gradient: Local,
+    fits: Fits = _anywhere,
+) -> Family:
+    """Replace the gradient of one layer's weight or bias."""
 
-    def make(random, net):
+    def make(random: Random, net: Net) -> Wrong | None:
         layers = [k for k in range(len(net.params)) if fits(net, k)]
         if not layers:
             return None
-        return Wrong(**{kind: {int(random.choice(layers)): gradient}})
+        replaced = {int(random.choice(layers)): gradient}
+        return Wrong(weight=replaced) if kind == "weight" else Wrong(bias=replaced)
 
     return Family(f"{kind}: {name}", words, make)
 
 
-def both(name, words, share, least=2):
-    """The gradients of all layers formed of other rows, or other shares of them."""
+def both(name: str, words: str, share: Callable[[Random, int], Array], least: int = 2) -> Family:
+    """Form the gradients of all layers of other rows, or other shares of them."""
 
-    def make(random, net):
+    def make(random: Random, net: Net) -> Wrong | None:
         if len(net.x) < least:
             return None
         weights = share(random, len(net.x))[:, None]
@@ -289,7 +337,7 @@ LINEAR = ("half squares", "mean squares")
 ERROR = (*CROSSED, *LINEAR, *SQUARED)
 
 
-def _out_slope(net, at):
+def _out_slope(net: Net, at: Pass) -> Array:
     return 1 - at.p**2 if "tanh" in net.loss else at.p * (1 - at.p)
 
 
@@ -362,7 +410,8 @@ OUTPUT = [
     ),
     outputs(
         "labels of the row before",
-        "example (before|after)|reverse order",
+        # Of one example they are its own, and p - y is what is left.
+        "example (before|after)|reverse order|derivative left out",
         lambda net, at: at.p - np.roll(net.y, 1, 0),
         ERROR,
     ),
@@ -429,12 +478,12 @@ OUTPUT = [
 ]
 
 
-def _back(net, d, k):
+def _back(net: Net, d: Array, k: int) -> Array:
     return d @ net.params[k + 1][0]
 
 
-def _wide(net, k):
-    """Whether a hidden layer is as wide as the next."""
+def _wide(net: Net, k: int) -> bool:
+    """Tell whether a hidden layer is as wide as the next."""
     return net.sizes[k + 1] == net.sizes[k + 2]
 
 
@@ -488,14 +537,15 @@ HIDDEN = [
     *(
         hiddens(
             f"{other} derivative",
-            f"{words} in place of the layer's own",
+            words,
             lambda net, at, d, k, s=slope: _back(net, d, k) * s(at.z[k]),
             lambda net, k, o=other: net.activation != o,
         )
         for other, words, slope in (
-            ("tanh", "tanh", ACTIVATIONS["tanh"][1]),
-            ("sigmoid", "sigmoid", ACTIVATIONS["sigmoid"][1]),
-            ("relu", "ReLU", ACTIVATIONS["relu"][1]),
+            ("tanh", "tanh in place of the layer's own", ACTIVATIONS["tanh"][1]),
+            ("sigmoid", "sigmoid in place of the layer's own", ACTIVATIONS["sigmoid"][1]),
+            # Where all units are active it is 1.
+            ("relu", "ReLU in place of the layer's own|missing", ACTIVATIONS["relu"][1]),
         )
     ),
     hiddens(
@@ -506,7 +556,7 @@ HIDDEN = [
     ),
     hiddens(
         "1 - h**2 of another",
-        "formula 1",
+        "formula 1|applied twice",  # of a sine that is its derivative squared
         lambda net, at, d, k: _back(net, d, k) * (1 - at.phi(at.z[k]) ** 2),
         lambda net, k: net.activation != "tanh",
     ),
@@ -740,29 +790,31 @@ BATCH = [
 ]
 
 
-def after(name, words, change):
-    """The right gradient, changed as a whole."""
+def after(name: str, words: str, change: Change) -> Family:
+    """Change the right gradient as a whole."""
     return Family(
         f"whole: {name}", words, lambda random, net: lambda grads: change(random, net, grads)
     )
 
 
-def _each(change):
+def _each(change: Callable[[Array], Array]) -> Change:
     return lambda random, net, grads: [[change(leaf) for leaf in pair] for pair in grads]
 
 
-def _clipped(random, net, grads):
+def _clipped(random: Random, net: Net, grads: Gradients) -> Gradients:
     most = np.quantile(np.concatenate([abs(leaf).ravel() for pair in grads for leaf in pair]), 0.7)
     return [[np.clip(leaf, -most, most) for leaf in pair] for pair in grads]
 
 
-def _norm(random, net, grads):
+def _norm(random: Random, net: Net, grads: Gradients) -> Gradients:
     whole = np.sqrt(sum((leaf**2).sum() for pair in grads for leaf in pair))
     limit = 10.0 ** np.floor(np.log10(whole))
     return [[leaf * limit / whole for leaf in pair] for pair in grads]
 
 
-def _one_layer(random, net, grads, change):
+def _one_layer(
+    random: Random, net: Net, grads: Gradients, change: Callable[[Array, Array], Array]
+) -> Gradients:
     k = max(range(len(grads)), key=lambda k: (grads[k][0].size >= 4, random.random()))
     return [[change(net.params[j][0], w) if j == k else w, b] for j, (w, b) in enumerate(grads)]
 
@@ -815,10 +867,16 @@ WHOLE = [
 ]
 
 
-def penalty(name, words, data=1.0, weight=1.0, bias=0.0):
-    """The data's term and the regulariser's in other shares; a number or a function of N."""
+Share = float | Callable[[int], float]
+"""A number, or a function of N."""
 
-    def make(random, net):
+
+def penalty(
+    name: str, words: str, data: Share = 1.0, weight: Share = 1.0, bias: float = 0.0
+) -> Family:
+    """Take the data's term and the regulariser's in other shares."""
+
+    def make(random: Random, net: Net) -> Callable[[Gradients], Gradients] | None:
         if not net.penalty or ((callable(data) or callable(weight)) and len(net.x) < 2):
             return None
         many, share = (f(len(net.x)) if callable(f) else f for f in (data, weight))
@@ -853,16 +911,17 @@ class Plant(NamedTuple):
     """A wrong gradient `[[W, b], ...]`, and by leaf the words that its causes must match."""
 
     name: str
-    grads: list
-    words: dict
+    grads: Gradients
+    words: dict[int, list[str]]
 
 
-def same(a, b):
-    return a.shape == b.shape and np.allclose(a, b, rtol=1e-7, atol=1e-300)
+def same(a: Array, b: Array) -> bool:
+    """Tell whether two leaves are the same but for rounding."""
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-7, atol=1e-300))
 
 
-def plants(random, net):
-    """Every mistake that can be made in a network and changes something."""
+def plants(random: Random, net: Net) -> Iterator[Plant]:
+    """Make every mistake that can be made in a network and changes something."""
     true = backward(net)
     for family in FAMILIES:
         wrong = family.make(random, net)
@@ -874,8 +933,8 @@ def plants(random, net):
             yield plant
 
 
-def pairs(random, net, count):
-    """Two mistakes at once, drawn from different steps or the same."""
+def pairs(random: Random, net: Net, count: int) -> Iterator[Plant]:
+    """Make two mistakes at once, drawn from different steps or the same."""
     makers = [*OUTPUT, *HIDDEN[:-1], *WEIGHT, *BIAS]
     true = backward(net)
     for _ in range(count):
@@ -890,8 +949,10 @@ def pairs(random, net, count):
             yield plant
 
 
-def _plant(name, grads, true, alone):
-    """A plant, with the words that each leaf must match; None where nothing is wrong."""
+def _plant(
+    name: str, grads: Gradients, true: Gradients, alone: Mapping[str, Gradients]
+) -> Plant | None:
+    """Give a plant, with the words that each leaf must match; None where nothing is wrong."""
     flat = [leaf for pair in grads for leaf in pair]
     if not all(np.isfinite(leaf).all() for leaf in flat):
         return None
@@ -910,12 +971,12 @@ def _plant(name, grads, true, alone):
     return Plant(name, grads, words) if words else None
 
 
-def verdict(plant, rows):
-    """Whether the rows of an audit name a plant: "named", "unexplained" or "wrong cause".
+def verdict(plant: Plant, rows: Sequence[Row]) -> Outcome:
+    """Tell whether the rows of an audit name a plant.
 
     A leaf that rounding hides counts as unexplained only where it is called wrong.
     """
-    outcome = "named"
+    outcome: Outcome = "named"
     for index, words in plant.words.items():
         row = rows[index]
         if row.verdict != "wrong":
