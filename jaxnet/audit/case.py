@@ -170,7 +170,9 @@ def _gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list[Array]:
 
 
 def close(these: list[Gradient], those: list[Gradient], scale: float = 1.0) -> bool:
-    """Whether one gradient is so many times another, but for rounding."""
+    """Whether one gradient is so many times another, but for rounding; never where not finite."""
+    if not all(np.isfinite(each).all() for each in these):
+        return False
     # What cancels in one leaf leaves rounding of what it was made of, as large as others.
     rounding = 1e-12 * max((np.abs(each).max(initial=0) for each in these), default=0.0)
     return all(
