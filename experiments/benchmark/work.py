@@ -244,7 +244,7 @@ class Size(NamedTuple):
     score_seeds: int = 20
     comparisons: int = 200
     plants: int = 500
-    right_gradients: int = 2000
+    right_gradients: int = 1000
     many_seeds: int = 6250
     quick: bool = False
 
