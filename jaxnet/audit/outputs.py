@@ -69,7 +69,8 @@ def recognise(
     for name, activation in ACTIVATIONS.items() if targets and norm else ():
         p = np.asarray(activation(jnp.asarray(z)))
         for kind in _KINDS:
-            for y in targets:
+            for given in targets:
+                y = (given + 1) / 2 if kind.signed and given.min() < 0 else given
                 textbook = signal(name, kind, z, p, y)
                 if not np.isfinite(textbook).all():
                     continue
@@ -83,7 +84,6 @@ def recognise(
 
 def signal(name: str, kind: _Kind, z: Gradient, p: Gradient, y: Gradient) -> Gradient:
     """Give the textbook error signal in z, [N, O]."""
-    y = (y + 1) / 2 if kind.signed and y.min() < 0 else y
     if name == kind.natural:
         return p * (y.sum(1, keepdims=True) if name == "softmax" else 1) - y
     with np.errstate(all="ignore"):

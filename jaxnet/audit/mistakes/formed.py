@@ -37,7 +37,7 @@ class Forming(NamedTuple):
         """Give the weight's gradients [K, O, I] of other inputs [N, I]."""
         if x is None:
             raise ValueError
-        return np.swapaxes(self.deltas, 1, 2) @ x
+        return np.swapaxes(self.deltas, 1, 2) @ self.here.filled(x)
 
     @property
     def weight(self) -> Gradient:
@@ -56,6 +56,19 @@ class Forming(NamedTuple):
 
 def _sum_of_rest(gradient: Gradient) -> Gradient:
     return gradient.sum((1, 2), keepdims=True) * np.ones(gradient.shape[1:])
+
+
+def _ones(x: Gradient) -> np.ndarray:
+    """Tell which inputs are always 1, as those that a bias is multiplied by are."""
+    ones = (x == 1).all(0)
+    if ones.sum() != 1:
+        raise ValueError
+    return ones
+
+
+def _rolled(x: Gradient, step: int) -> np.ndarray:
+    _ones(x)
+    return np.roll(np.arange(x.shape[1]), step)
 
 
 def weights(forming: Forming) -> tuple[Rule, ...]:
@@ -105,6 +118,22 @@ def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
             "formed with the inputs of the example after",
             "dz{k}.T @ roll({x}, -1, 0)",
             lambda at: at.with_inputs(np.roll(at.here.x, -1, 0)),
+        ),
+        Rule(
+            "formed with the inputs' columns one place on, as where the ones are at the other end",
+            "dz{k}.T @ roll({x}, 1, 1)",
+            lambda at: at.weight[:, :, _rolled(at.here.x, 1)],
+        ),
+        Rule(
+            "formed with the inputs' columns one place back, as where the ones are at the other "
+            "end",
+            "dz{k}.T @ roll({x}, -1, 1)",
+            lambda at: at.weight[:, :, _rolled(at.here.x, -1)],
+        ),
+        Rule(
+            "the gradient of the column of ones left out",
+            "dz{k}.T @ where({x} == 1, 0, {x})",
+            lambda at: at.weight * ~_ones(at.here.x),
         ),
         Rule(
             "formed with the squared inputs",

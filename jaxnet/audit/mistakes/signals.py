@@ -15,11 +15,12 @@ import numpy as np
 
 from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.chain import Chain, Gradient
-from jaxnet.audit.mistakes.backward import step_of
+from jaxnet.audit.mistakes.backward import Step, factors_of, step_of
 from jaxnet.audit.mistakes.evidence import Claim, claim_of
 from jaxnet.audit.mistakes.formed import Forming, biases, parts, weights
+from jaxnet.audit.mistakes.hidden import dropped
 from jaxnet.audit.mistakes.outputs import wrong_signals
-from jaxnet.audit.mistakes.rules import Edit, Hidden, Signal, in_symbols
+from jaxnet.audit.mistakes.rules import Edit, Fits, Hidden, Signal, in_symbols
 
 # Most mistakes that are tried together in one leaf.
 _RANKS = 3
@@ -29,6 +30,8 @@ _KINDS = 3
 # Numbers of gradients that are compared at once, and signals of one rank in all.
 _TOGETHER, _MOST = 2**21, 6000
 _FEW = 3
+# Signals that a layer shows and that are followed to the layers before.
+_SEEN = 12
 # How near a fitted learning rate must be to a round number to be it.
 _ROUND = 1e-4
 
@@ -53,14 +56,15 @@ class _Found(NamedTuple):
 
     Attributes:
         mistake: that. signal: it is made of.
-        factor: that the claim is off by; 0 where the agreement is no evidence for any factor.
-        named: whether the factor has a meaning.
+        factor: that the claim is off by. named: whether it has a meaning.
+        sure: whether the agreement is evidence for any factor.
     """
 
     mistake: Mistake
     signal: Signal
     factor: float
     named: bool
+    sure: bool
 
     @property
     def scaled(self) -> Mistake:
@@ -100,14 +104,14 @@ class _Signals(NamedTuple):
         expected: those that the layer after shows, rightly sent back.
         single: the right one, and those with one mistake. pairs: those with more, of which the
             layers after show all but one. far: those with more, of which they do not.
-        rates: with which weights seem to be updated before the signal is sent through them.
+        fits: what the claim shows of numbers in mistakes.
     """
 
     expected: list[Signal]
     single: list[Signal]
     pairs: list[Signal]
     far: Callable[[], Iterable[Signal]]
-    rates: tuple[float, ...] = ()
+    fits: Fits = Fits()
 
 
 def signals(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
@@ -131,9 +135,11 @@ def signals(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
             for rank, found in _explain(search, index, given, seen):
                 kind = found.signal.factor != 1.0
                 tiers[_KINDS * rank + kind].setdefault(index, []).append(found.mistake)
-                if found.factor:
+                if found.sure:
                     tiers[_KINDS * rank + 2].setdefault(index, []).append(found.scaled)
                     _see(seen, found.signal, found.signal.times(found.factor))
+                elif np.isclose(found.factor, 1) and len(seen) < _SEEN:
+                    _see(seen, found.signal)
         if layer:
             given = _before(search, layer - 1, given, seen)
     yield from tiers
@@ -200,7 +206,7 @@ def _explain(
             found += _agreeing(search, index, formed, compared)
         if named := [each for each in found if each.named]:
             sure = len(found) <= _FEW and not search.claims[index].scaled
-            return [(rank, each if sure else each._replace(factor=0.0)) for each in named]
+            return [(rank, each._replace(sure=each.sure and sure)) for each in named]
         # Where many agree that are one but for a factor, an unnamed factor tells none of them; of
         # one example a few are many.
         few = _FEW if search.chain.rows > 1 else 1
@@ -291,7 +297,7 @@ def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> It
         mistake = _mistake(search, index, formed, signal, gradient)
         if gradient.size == search.case.leaves[index].true.size:
             mistake = _finished(search, index, mistake, factor)
-        yield _Found(mistake, signal, factor if sure else 0.0, bool(named))
+        yield _Found(mistake, signal, factor, bool(named), sure)
 
 
 def _finished(search: _Search, index: int, mistake: Mistake, factor: float) -> Mistake:
@@ -368,28 +374,43 @@ def _placed(search: _Search, layer: int, edit: Edit) -> str:
 def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) -> _Signals:
     """Give the signals of a hidden layer from those of the one after it, and those it shows."""
     shown = [signal for signal in seen if signal.edits or signal.factor != 1.0]
-    rates = after.rates or _rates(search, layer, [*shown, *after.single])
     claims = [_upright(search, each.weight_leaf, each.weight.shape) for each in search.chain.layers]
-    slope = search.slopes[layer]
-    step = step_of(Hidden(search.chain, layer, slope, search.right, claims, rates))
+    at = Hidden(search.chain, layer, search.slopes[layer], search.right, claims, Fits())
+    fits = _fits(search, at, after, shown)
+    step = step_of(at._replace(fits=fits))
     true, *wrong = after.single
     single = [step.right(true), *step.wrong(true)]
     pairs = [each for signal in shown for each in step.wrong(signal)]
-    for signal in [*wrong, *(signal for signal in shown if signal.mistakes > 1)]:
+    raw = [_raw(step, signal) for signal in shown if signal.raw is not None]
+    for signal in [*wrong, *raw, *(signal for signal in shown if signal.mistakes > 1)]:
         into = single if signal.mistakes == 1 else pairs
         into.append(step.right(signal))
-        if signal.edits[-1].layer == layer + 1:
-            into += step.wrong(signal, only=signal.edits[-1].text)
+        again = {edit.text for edit in signal.edits if edit.layer == layer + 1}
+        for text in sorted(again):
+            into += step.wrong(signal, only=text)
+        if len(again) > 1:
+            into += step.again(signal, again)
     return _Signals(
         [step.right(signal) for signal in shown],
         single,
         [*pairs, *step.twice(true)],
         lambda: itertools.chain(
-            (each for signal in wrong for each in step.wrong(signal)),
             (each for signal in shown for each in step.twice(signal)),
+            (each for signal in wrong for each in step.wrong(signal)),
         ),
-        rates,
+        fits,
     )
+
+
+def _raw(step: Step, signal: Signal) -> Signal:
+    """Give what came back to the layer after in place of its signal, to be sent on."""
+    layer = step.at.layer + 1
+    right, wrong = (
+        in_symbols(step.at.chain, layer, f"dz{{k}} = {each}")
+        for each in ("(dz{n} @ {W}) * f{k}'(z{k})", "dz{n} @ {W}")
+    )
+    edit = Edit(layer, "activation derivative missing", wrong, right)
+    return Signal(np.asarray(signal.raw), (*signal.edits, edit), signal.factor)
 
 
 def _upright(search: _Search, index: int, shape: tuple[int, ...]) -> Gradient | None:
@@ -398,27 +419,60 @@ def _upright(search: _Search, index: int, shape: tuple[int, ...]) -> Gradient | 
     return forms[0] if forms else None
 
 
-def _rates(search: _Search, layer: int, after: list[Signal]) -> tuple[float, ...]:
-    """Find the learning rates with which the weight after a layer was updated too early."""
-    chain, here = search.chain, search.chain.layers[layer]
-    claim = search.claims[here.weight_leaf]
-    target = _upright(search, here.weight_leaf, here.weight.shape)
-    moved = _upright(
-        search, chain.layers[layer + 1].weight_leaf, chain.layers[layer + 1].weight.shape
+def _fits(search: _Search, at: Hidden, after: _Signals, shown: list[Signal]) -> Fits:
+    """Fit numbers in mistakes to the claim of a layer's weight."""
+    near = [after.single[0], *shown]
+    few = [(signal, each.times) for signal in near for each in factors_of(at)]
+    own = [(signal, at.slope) for signal in [*shown, *after.single]]
+    claim, below = at.claims[at.layer + 1], at.here.z <= 0
+    rates: list[float] = []
+    if not after.fits.rates and claim is not None:
+        moved = claim[:, at.after.columns]
+        # What was claimed with its sign flipped was subtracted to be added.
+        flipped = search.claims[at.after.weight_leaf].scaled < 0
+        pairs = [
+            (signal.delta @ at.after.back * slope, signal.delta @ moved * slope)
+            for signal, slope in [*own, *few]
+        ]
+        for column in dropped(at):
+            through, other = (np.delete(each, column, 1) for each in (at.after.weight, claim))
+            pairs += [
+                (signal.delta @ through * at.slope, signal.delta @ other * at.slope)
+                for signal in near
+            ]
+        rates = [-each for each in _ratios(search, at, pairs) if (each > 0) == flipped]
+    sent = [signal.delta @ at.after.back for signal in near]
+    leaks = _ratios(search, at, [(each * ~below, each * below) for each in sent])
+    curves = [(each * ~below, each * below * np.exp(at.here.z)) for each in sent]
+    alphas = _ratios(search, at, curves)
+    return Fits(
+        after.fits.rates or tuple(rates),
+        tuple(each for each in leaks if 0 < each < 1),
+        tuple(each for each in alphas if each > 0),
     )
-    if target is None or moved is None or here.weight_leaf in search.known:
+
+
+def _ratios(
+    search: _Search, at: Hidden, pairs: list[tuple[Gradient, Gradient]]
+) -> tuple[float, ...]:
+    """Find how many times the second signal of each pair there is to one of the first.
+
+    Of those pairs of which a claimed weight's gradient is made, and of neither alone.
+    """
+    index = at.here.weight_leaf
+    claim, target = search.claims[index], at.claims[at.layer]
+    if target is None or index in search.known:
         return ()
-    rates = []
-    for signal in after:
-        sent = np.stack([signal.delta @ chain.layers[layer + 1].weight, signal.delta @ moved])
-        parts = np.swapaxes(sent * search.slopes[layer], 1, 2) @ here.x
+    ratios = []
+    for pair in pairs:
+        parts = np.swapaxes(np.stack(pair), 1, 2) @ at.here.x
         flat = parts.reshape(2, -1).T
-        (share, off), *_ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
-        rest = np.linalg.norm(target.ravel() - flat @ (share, off))
-        fits = rest <= claim.tolerance * np.linalg.norm(target)
-        if fits and off * share < 0 and claim.proves(claim.numbers(parts[0]) - 2, len(after)):
-            rate = float(-off / share)
-            rounded = float(f"{rate:.2e}")
-            # A rate that is a round number is known better than by the fit.
-            rates.append(rounded if abs(rate / rounded - 1) < _ROUND else rate)
-    return tuple(dict.fromkeys(rates))
+        (one, other), _, rank, _ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
+        rest = np.linalg.norm(target.ravel() - flat @ (one, other))
+        fits = rank == 2 and rest <= claim.tolerance * np.linalg.norm(target)
+        if fits and one and other and claim.proves(claim.numbers(parts[0]) - 2, len(pairs)):
+            ratio = float(other / one)
+            rounded = float(f"{ratio:.2e}")
+            # One that is a round number is known better than by the fit.
+            ratios.append(rounded if abs(ratio / rounded - 1) < _ROUND else ratio)
+    return tuple(dict.fromkeys(ratios))
