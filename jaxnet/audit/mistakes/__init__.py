@@ -11,7 +11,7 @@ from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, counted, misplaced, unsummed
 from jaxnet.audit.mistakes.program import in_program
-from jaxnet.audit.mistakes.signals import signals, unpenalised
+from jaxnet.audit.mistakes.signals import penalised, signals
 from jaxnet.audit.mistakes.steps import clips, steps
 from jaxnet.audit.mistakes.terms import terms
 from jaxnet.audit.numpy_loss import NumPyLoss
@@ -42,7 +42,7 @@ def tiers(case: Case, factors: Factors) -> Iterator[Tier]:
     searched = not measured and not (isinstance(case.loss, NumPyLoss) and case.loss.is_long)
     if layers := case.chain:
         yield from signals(case, layers, factors)
-        yield from unpenalised(case, layers, factors)
+        yield from penalised(case, layers, factors)
     elif searched:
         yield in_program(case)
     if searched:

@@ -40,15 +40,9 @@ class Step(NamedTuple):
 
     def wrong(self, above: Signal, only: str | None = None) -> Iterator[Signal]:
         """Send a signal back with one mistake; only that one, if a text is given."""
+        yield from self.products(above, only)
         sent = above.delta @ self.at.after.back
-        right = sent * self.at.slope
-        for edit, factor in self.factors:
-            if only in (None, edit.text):
-                yield above.turned(sent * factor, edit, raw=sent)
-        for edit, back in self._sent(above, only):
-            if not _same(back, sent):
-                yield above.turned(back * self.at.slope, edit, raw=back)
-        known = [right]
+        known = [sent * self.at.slope]
         for edit, rule in self.instead:
             if only not in (None, edit.text):
                 continue
@@ -57,6 +51,16 @@ class Step(NamedTuple):
                 if delta is not None and not any(_same(delta * scale, each) for each in known):
                     known.append(delta * scale)
                     yield above.turned(known[-1], edit)
+
+    def products(self, above: Signal, only: str | None = None) -> Iterator[Signal]:
+        """Send a signal back with one mistake that leaves it a product, as `wrong` does."""
+        sent = above.delta @ self.at.after.back
+        for edit, factor in self.factors:
+            if only in (None, edit.text):
+                yield above.turned(sent * factor, edit, raw=sent)
+        for edit, back in self._sent(above, only):
+            if not _same(back, sent):
+                yield above.turned(back * self.at.slope, edit, raw=back)
 
     def twice(self, above: Signal) -> Iterator[Signal]:
         """Send a signal back with two mistakes: in what is sent, and in the factor."""

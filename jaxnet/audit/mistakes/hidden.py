@@ -266,11 +266,8 @@ def _skipped(sent: Sent) -> Gradient:
     return sent.at.signals[after] @ layers[after].back
 
 
-def _claim(sent: Sent) -> Gradient:
-    weight = sent.at.claims[sent.at.layer + 1]
-    if weight is None:
-        raise ValueError
-    return sent.delta @ weight[:, sent.at.after.columns]
+def _claim(sent: Sent, penalised: bool = True) -> Gradient:
+    return sent.delta @ sent.at.moved(penalised)[:, sent.at.after.columns]
 
 
 def _square(weight: Gradient) -> Gradient:
@@ -305,16 +302,14 @@ def dropped(at: Hidden) -> list[int]:
 
 
 def _through_columns(at: Hidden) -> Iterator[Rule]:
-    claim = at.claims[at.layer + 1]
     changed = [("", "{W}", at.after.weight)]
     changed += [
         (
             f", of weights already updated, with learning rate {abs(rate):.4g}",
             f"{{W}} - {rate:.4g} * d{{W}}",
-            at.after.weight - rate * claim,
+            at.after.weight - rate * at.moved(penalised),
         )
-        for rate in at.fits.rates
-        if claim is not None
+        for rate, penalised in at.fits.updates
     ]
     for how, symbols, weight in changed:
         for column in dropped(at):
@@ -364,12 +359,15 @@ def _through_changed(at: Hidden) -> tuple[Rule, ...]:
         ),
         *(
             Rule(
-                f"sent back through weights already updated, with learning rate {abs(rate):.4g}",
-                f"dz{{n}} @ ({{W}} - {rate:.4g} * d{{W}})",
-                lambda sent, rate=rate: sent.delta @ sent.at.after.back - rate * _claim(sent),
+                f"sent back through weights already updated, with learning rate "
+                f"{abs(update.rate):.4g}",
+                f"dz{{n}} @ ({{W}} - {update.rate:.4g} * d{{W}})",
+                lambda sent, update=update: (
+                    sent.delta @ sent.at.after.back - update.rate * _claim(sent, update.penalised)
+                ),
                 fitted=True,
             )
-            for rate in at.fits.rates
+            for update in at.fits.updates
         ),
         Rule(
             "sent back in shares of each unit's weights, divided by their sum",

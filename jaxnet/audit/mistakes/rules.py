@@ -75,15 +75,22 @@ class Signal(NamedTuple):
         return Signal(self.delta * factor, self.edits, self.factor * factor, raw)
 
 
+class Update(NamedTuple):
+    """A step of gradient descent: its learning rate, and whether a regulariser is in it."""
+
+    rate: float
+    penalised: bool
+
+
 class Fits(NamedTuple):
     """Numbers in mistakes that were fitted to a claim.
 
     Attributes:
-        rates: learning rates with which weights may have been updated already.
+        updates: with which weights may have been updated already.
         leaks: slopes of leaky ReLUs, and alphas of ELUs, whose derivative may have been taken.
     """
 
-    rates: tuple[float, ...] = ()
+    updates: tuple[Update, ...] = ()
     leaks: tuple[float, ...] = ()
     alphas: tuple[float, ...] = ()
 
@@ -96,6 +103,7 @@ class Hidden(NamedTuple):
         slope: shape [N, O], the derivative of its activation.
         signals: the right error signals of all layers.
         claims: the claimed gradients of all weights, [O, I]; None where not of that shape.
+        rests: what of these does not come through the chain, [O, I].
         fits: what the claim shows of numbers in mistakes.
     """
 
@@ -104,6 +112,7 @@ class Hidden(NamedTuple):
     slope: Gradient
     signals: list[Gradient]
     claims: list[Gradient | None]
+    rests: list[Gradient]
     fits: Fits
 
     @property
@@ -115,6 +124,20 @@ class Hidden(NamedTuple):
     def after(self) -> Dense:
         """The layer after it."""
         return self.chain.layers[self.layer + 1]
+
+    def moved(self, penalised: bool) -> Gradient:
+        """Give the claim of the next weight, [O, I], by which it may be updated already.
+
+        Args:
+            penalised: whether a regulariser is in it.
+
+        Raises:
+            ValueError: a claim that is of another shape.
+        """
+        claim = self.claims[self.layer + 1]
+        if claim is None:
+            raise ValueError
+        return claim if penalised else claim - self.rests[self.layer + 1]
 
     @property
     def before(self) -> Dense:

@@ -8,19 +8,21 @@ Shapes: N examples, I inputs and O outputs of a layer, K error signals side by s
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.chain import Chain, Gradient
 from jaxnet.audit.mistakes.backward import Step, factors_of, step_of
-from jaxnet.audit.mistakes.evidence import Claim, claim_of
+from jaxnet.audit.mistakes.evidence import Claim, Free, claim_of
 from jaxnet.audit.mistakes.formed import Forming, biases, parts, weights
 from jaxnet.audit.mistakes.hidden import dropped
 from jaxnet.audit.mistakes.outputs import wrong_signals
-from jaxnet.audit.mistakes.rules import Edit, Fits, Hidden, Signal, in_symbols
+from jaxnet.audit.mistakes.rules import Edit, Fits, Hidden, Signal, Update, in_symbols
+from jaxnet.audit.mistakes.terms import penalties, said_of
 
 # Most mistakes that are tried together in one leaf.
 _RANKS = 3
@@ -78,6 +80,7 @@ class _Search(NamedTuple):
 
     Attributes:
         case: searched. chain: that it is. factors: that have a meaning.
+        free: by leaf, terms that its claim may have in any share.
         right: the right error signals of all layers. slopes: of the hidden layers.
         claims: by leaf.
         known: the leaves that are claimed as they are.
@@ -86,6 +89,7 @@ class _Search(NamedTuple):
     case: Case
     chain: Chain
     factors: Factors
+    free: Mapping[int, Sequence[Free]]
     right: list[Gradient]
     slopes: list[Gradient]
     claims: dict[int, Claim]
@@ -114,15 +118,18 @@ class _Signals(NamedTuple):
     fits: Fits = Fits()
 
 
-def signals(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
+def signals(
+    case: Case, chain: Chain, factors: Factors, free: Mapping[int, Sequence[Free]] | None = None
+) -> Iterator[Tier]:
     """Give what wrong backward passes make of the leaves, those of fewest mistakes first.
 
     Args:
         case: whose leaves are explained. chain: that its loss is.
         factors: that have a meaning, in words, by which a gradient may be off as well.
+        free: by leaf, terms that its claim may have in any share.
     """
     tiers: list[Tier] = [{} for _ in range(_KINDS * (_RANKS + 1))]
-    search = _start(case, chain, factors)
+    search = _start(case, chain, factors, free or {})
     given = _Signals([], [Signal(chain.delta), *wrong_signals(chain)], [], list)
     for layer in range(len(chain.layers) - 1, -1, -1):
         seen: list[Signal] = []
@@ -145,20 +152,16 @@ def signals(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
     yield from tiers
 
 
-def unpenalised(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
-    """Give the same of the leaves whose regulariser was left out besides.
+def penalised(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
+    """Give the same of the leaves of which the regulariser's term is wrong besides.
 
     Args:
         case, chain, factors: as of `signals`.
     """
-    penalised = {index for index, rest in chain.rest.items() if rest.any()}
-    besides = "; the regulariser's term left out"
-
-    def left_out(each: Mistake) -> Mistake:
-        return each._replace(text=each.text + besides, reason=each.reason + besides)
-
-    for tier in signals(case, chain._replace(rest={}), factors) if penalised else ():
-        yield {index: [*map(left_out, tier[index])] for index in penalised & tier.keys()}
+    params = [np.asarray(param) for param in jax.tree.leaves(case.params)]
+    free = {k: penalties(chain, k, params[k]) for k, rest in chain.rest.items() if rest.any()}
+    for tier in signals(case, chain._replace(rest={}), factors, free) if free else ():
+        yield {index: tier[index] for index in free.keys() & tier.keys()}
 
 
 def _see(seen: list[Signal], *signals: Signal) -> None:
@@ -172,7 +175,9 @@ def _see(seen: list[Signal], *signals: Signal) -> None:
             seen.append(signal)
 
 
-def _start(case: Case, chain: Chain, factors: Factors) -> _Search:
+def _start(
+    case: Case, chain: Chain, factors: Factors, free: Mapping[int, Sequence[Free]]
+) -> _Search:
     slopes = [layer.slope for layer in chain.layers[:-1]]
     right = chain.signals
     claims, known = {}, set()
@@ -180,10 +185,10 @@ def _start(case: Case, chain: Chain, factors: Factors) -> _Search:
         forming = Forming(chain, layer, right, delta[None])
         for index in _leaves(chain, layer):
             true = forming.gradient(index)[0]
-            claims[index] = claim_of(case.leaves[index], chain, index, true)
+            claims[index] = claim_of(case.leaves[index], chain, index, true, free.get(index, ()))
             if case.leaves[index].error <= case.leaves[index].rounding:
                 known.add(index)
-    return _Search(case, chain, factors, right, slopes, claims, known)
+    return _Search(case, chain, factors, free, right, slopes, claims, known)
 
 
 def _leaves(chain: Chain, layer: int) -> list[int]:
@@ -292,11 +297,13 @@ def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> It
         named = np.isclose(factor, search.numbers, rtol=claim.tolerance, atol=0).any()
         if not sure and not (named and claim.proves(numbers, compared * len(search.factors))):
             continue
+        shares = claim.shares(gradient) if len(claim.free) else []
         if index == layer.weight_leaf and layer.transposed:
             gradient = gradient.T
         mistake = _mistake(search, index, formed, signal, gradient)
         if gradient.size == search.case.leaves[index].true.size:
             mistake = _finished(search, index, mistake, factor)
+            mistake = _with_free(search, index, mistake, factor, shares) if shares else mistake
         yield _Found(mistake, signal, factor, bool(named), sure)
 
 
@@ -312,6 +319,26 @@ def _finished(search: _Search, index: int, mistake: Mistake, factor: float) -> M
         text = "; ".join(part for part in (mistake.text, factors) if part)
         return mistake._replace(text=text, gradient=gradient * factor + rest)
     return mistake._replace(gradient=gradient)
+
+
+def _with_free(
+    search: _Search, index: int, mistake: Mistake, factor: float, shares: list[float]
+) -> Mistake:
+    """Add the terms that a claim has in wrong shares."""
+    free = search.free[index]
+    said, named = said_of(free, shares, search.chain.rows)
+    besides = "".join(f"; {each}" for each in said)
+    terms = sum(share * each.term for share, each in zip(shares, free, strict=True))
+    apart = np.abs(factor / search.numbers - 1)
+    near = search.factors[int(apart.argmin())][1]
+    known = apart.min() <= search.claims[index].tolerance
+    scaled = near if known else f"times a constant {factor:.5g}"
+    return mistake._replace(
+        text="; ".join(part for part in (mistake.text, scaled) if part) + besides,
+        reason=mistake.reason + besides,
+        gradient=np.asarray(mistake.gradient * factor + terms),
+        fitted=mistake.fitted or not named,
+    )
 
 
 def _mistake(
@@ -374,8 +401,11 @@ def _placed(search: _Search, layer: int, edit: Edit) -> str:
 def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) -> _Signals:
     """Give the signals of a hidden layer from those of the one after it, and those it shows."""
     shown = [signal for signal in seen if signal.edits or signal.factor != 1.0]
-    claims = [_upright(search, each.weight_leaf, each.weight.shape) for each in search.chain.layers]
-    at = Hidden(search.chain, layer, search.slopes[layer], search.right, claims, Fits())
+    layers = search.chain.layers
+    rests = [_rest(search, each) for each in range(len(layers))]
+    claims = [_upright(search, each.weight_leaf, each.weight.shape) for each in layers]
+    whole = [None if a is None else a + b for a, b in zip(claims, rests, strict=True)]
+    at = Hidden(search.chain, layer, search.slopes[layer], search.right, whole, rests, Fits())
     fits = _fits(search, at, after, shown)
     step = step_of(at._replace(fits=fits))
     true, *wrong = after.single
@@ -396,7 +426,7 @@ def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) ->
         [*pairs, *step.twice(true)],
         lambda: itertools.chain(
             (each for signal in shown for each in step.twice(signal)),
-            (each for signal in wrong for each in step.wrong(signal)),
+            (each for signal in wrong for each in step.products(signal)),
         ),
         fits,
     )
@@ -413,6 +443,15 @@ def _raw(step: Step, signal: Signal) -> Signal:
     return Signal(np.asarray(signal.raw), (*signal.edits, edit), signal.factor)
 
 
+def _rest(search: _Search, layer: int) -> Gradient:
+    """Give what of a weight's gradient does not come through the chain, as [O, I]."""
+    here = search.chain.layers[layer]
+    rest = search.chain.rest.get(here.weight_leaf)
+    if rest is None:
+        return np.zeros_like(here.weight)
+    return search.chain.upright(here, np.asarray(rest))
+
+
 def _upright(search: _Search, index: int, shape: tuple[int, ...]) -> Gradient | None:
     """Give the claimed gradient of a weight as [O, I], where it has that shape."""
     forms = [form for form in search.claims[index].forms if form.shape == shape]
@@ -421,35 +460,44 @@ def _upright(search: _Search, index: int, shape: tuple[int, ...]) -> Gradient | 
 
 def _fits(search: _Search, at: Hidden, after: _Signals, shown: list[Signal]) -> Fits:
     """Fit numbers in mistakes to the claim of a layer's weight."""
-    near = [after.single[0], *shown]
-    few = [(signal, each.times) for signal in near for each in factors_of(at)]
-    own = [(signal, at.slope) for signal in [*shown, *after.single]]
-    claim, below = at.claims[at.layer + 1], at.here.z <= 0
-    rates: list[float] = []
-    if not after.fits.rates and claim is not None:
-        moved = claim[:, at.after.columns]
-        # What was claimed with its sign flipped was subtracted to be added.
-        flipped = search.claims[at.after.weight_leaf].scaled < 0
-        pairs = [
-            (signal.delta @ at.after.back * slope, signal.delta @ moved * slope)
-            for signal, slope in [*own, *few]
-        ]
-        for column in dropped(at):
-            through, other = (np.delete(each, column, 1) for each in (at.after.weight, claim))
-            pairs += [
-                (signal.delta @ through * at.slope, signal.delta @ other * at.slope)
-                for signal in near
-            ]
-        rates = [-each for each in _ratios(search, at, pairs) if (each > 0) == flipped]
+    near, below = [after.single[0], *shown], at.here.z <= 0
+    updates = after.fits.updates
+    if not updates and at.claims[at.layer + 1] is not None:
+        kinds = (True, False) if at.rests[at.layer + 1].any() else (True,)
+        updates = tuple(
+            Update(rate, kind) for kind in kinds for rate in _rates(search, at, after, near, kind)
+        )
     sent = [signal.delta @ at.after.back for signal in near]
     leaks = _ratios(search, at, [(each * ~below, each * below) for each in sent])
     curves = [(each * ~below, each * below * np.exp(at.here.z)) for each in sent]
     alphas = _ratios(search, at, curves)
     return Fits(
-        after.fits.rates or tuple(rates),
+        updates,
         tuple(each for each in leaks if 0 < each < 1),
         tuple(each for each in alphas if each > 0),
     )
+
+
+def _rates(
+    search: _Search, at: Hidden, after: _Signals, near: list[Signal], penalised: bool
+) -> list[float]:
+    """Find the learning rates with which the next weight may be updated already."""
+    weight, claim = at.after.weight, at.moved(penalised)
+    columns = at.after.columns
+    factors = [(signal, each.times) for signal in near for each in factors_of(at)]
+    factors += [(signal, at.slope) for signal in [*near, *after.single]]
+    pairs = [
+        (signal.delta @ weight[:, columns] * slope, signal.delta @ claim[:, columns] * slope)
+        for signal, slope in factors
+    ]
+    for column in dropped(at):
+        through, other = (np.delete(each, column, 1) for each in (weight, claim))
+        pairs += [
+            (signal.delta @ through * at.slope, signal.delta @ other * at.slope) for signal in near
+        ]
+    # What was claimed with its sign flipped was subtracted to be added.
+    flipped = search.claims[at.after.weight_leaf].scaled < 0
+    return [-each for each in _ratios(search, at, pairs) if (each > 0) == flipped]
 
 
 def _ratios(
@@ -460,7 +508,7 @@ def _ratios(
     Of those pairs of which a claimed weight's gradient is made, and of neither alone.
     """
     index = at.here.weight_leaf
-    claim, target = search.claims[index], at.claims[at.layer]
+    claim, target = search.claims[index], _upright(search, index, at.here.weight.shape)
     if target is None or index in search.known:
         return ()
     ratios = []
@@ -469,8 +517,14 @@ def _ratios(
         flat = parts.reshape(2, -1).T
         (one, other), _, rank, _ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
         rest = np.linalg.norm(target.ravel() - flat @ (one, other))
-        fits = rank == 2 and rest <= claim.tolerance * np.linalg.norm(target)
-        if fits and one and other and claim.proves(claim.numbers(parts[0]) - 2, len(pairs)):
+        apart = claim.tolerance * np.linalg.norm(target)
+        both = min(np.linalg.norm(each) for each in (one * parts[0], other * parts[1])) > apart
+        if (
+            rank == 2
+            and rest <= apart
+            and both
+            and claim.proves(claim.numbers(parts[0]) - 2, len(pairs))
+        ):
             ratio = float(other / one)
             rounded = float(f"{ratio:.2e}")
             # One that is a round number is known better than by the fit.
