@@ -102,6 +102,7 @@ class Chain(NamedTuple):
         shapes: of all leaves of params, such as [O, 1] of a bias.
         axes: which axis of each leaf of the batch holds the examples; None where none does.
         output: what follows the last layer, where it is known.
+        raw: the first layer's inputs, [N, I], as the batch has them; None where they are these.
     """
 
     layers: tuple[Dense, ...]
@@ -112,6 +113,7 @@ class Chain(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
     axes: tuple[int | None, ...]
     output: Output | None = None
+    raw: Gradient | None = None
 
     @property
     def rows(self) -> int:

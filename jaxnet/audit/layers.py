@@ -60,7 +60,8 @@ def chain_of(case: Case) -> Chain | None:
     program = record(case.loss, case.params, case.batch)
     layers = _layers(program)
     # The last layers of another network are no chain of their own.
-    if layers and program.reach()[layers[0].x] & set(program.params):
+    reached = program.reach()[layers[0].x] if layers else frozenset()
+    if reached & set(program.params):
         return None
     between = [_between(program, case.batch, *pair) for pair in itertools.pairwise(layers)]
     if not layers or None in between:
@@ -72,7 +73,8 @@ def chain_of(case: Case) -> Chain | None:
         leaf = case.leaves[index]
         if not np.linalg.norm(gradient - leaf.true) <= leaf.rounding:
             return None
-    return _finish(case, chain, layers, found)
+    sources = [k for k, number in enumerate(program.batch) if number in reached]
+    return _finish(case, chain, layers, found, sources)
 
 
 class _Between(NamedTuple):
@@ -179,9 +181,17 @@ def _chain(
 
 
 def _finish(
-    case: Case, chain: Chain, layers: list[_Found], found: tuple[tuple[int, int], ...]
+    case: Case,
+    chain: Chain,
+    layers: list[_Found],
+    found: tuple[tuple[int, int], ...],
+    sources: list[int],
 ) -> Chain:
-    """Add to a chain what its batch, its output and its scale are."""
+    """Add to a chain what its batch, its output and its scale are.
+
+    Args:
+        sources: the leaves of the batch that its inputs are made of.
+    """
     leaves = jax.tree.leaves(case.batch)
     axes = [
         [axis for axis, size in enumerate(np.shape(leaf)) if size == chain.rows] or [None]
@@ -200,9 +210,27 @@ def _finish(
 
     way = ways[0] if len(ways) == 1 else next(filter(moves_rows, ways), ways[0])
     z = chain.layers[-1].z
-    chain = chain._replace(axes=way, output=outputs.recognise(z, chain.delta, leaves, way))
+    output = outputs.recognise(z, chain.delta, leaves, way)
+    raw = _raw(chain, [leaves[k] for k in sources], [way[k] for k in sources])
+    chain = chain._replace(axes=way, output=output, raw=raw)
     mean = reduction(case._replace(rows=chain.rows, axes=way, chain=chain)) == "mean"
     return chain._replace(scale=1 / chain.rows if mean else 1.0)
+
+
+def _raw(chain: Chain, sources: list[Any], axes: list[int | None]) -> Gradient | None:
+    """Find the inputs in a batch that the loss does something to before the first layer."""
+    x = chain.layers[0].x
+    for leaf, axis in zip(sources, axes, strict=True):
+        if axis is None:
+            continue
+        rows = np.moveaxis(np.asarray(leaf, np.float64), axis, 0).reshape(chain.rows, -1)
+        # Ones that stand for a bias are added to what is given.
+        added = (x == 1).all(0) if rows.shape[1] < x.shape[1] else np.zeros(x.shape[1], bool)
+        if rows.shape[1] == (~added).sum() and not np.allclose(rows, x[:, ~added]):
+            raw = x.copy()
+            raw[:, ~added] = rows
+            return raw
+    return None
 
 
 # What is read off a program.

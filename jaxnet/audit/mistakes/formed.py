@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet.audit.chain import Chain, Dense, Gradient
+from jaxnet.audit.mistakes.leaves import AS_GIVEN
 from jaxnet.audit.mistakes.rules import Rule
 
 
@@ -73,7 +74,12 @@ def _rolled(x: Gradient, step: int) -> np.ndarray:
 
 def weights(forming: Forming) -> tuple[Rule, ...]:
     """Give the wrong ways to form a weight's gradient."""
-    return (*_of_other_inputs(forming), *_of_other_layers(forming), *_of_no_product(forming))
+    return (
+        *_of_other_inputs(forming),
+        *_of_unscaled_inputs(forming),
+        *_of_other_layers(forming),
+        *_of_no_product(forming),
+    )
 
 
 def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
@@ -139,6 +145,35 @@ def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
             "formed with the squared inputs",
             "dz{k}.T @ {x}**2",
             lambda at: at.with_inputs(at.here.x**2),
+        ),
+    )
+
+
+def _of_unscaled_inputs(forming: Forming) -> tuple[Rule, ...]:
+    if forming.layer:
+        return ()
+    x = forming.here.x
+    moving = np.ptp(x, 0) > 0
+    scaled = {
+        "centred inputs": x - x.mean(0),
+        "standardised inputs": (x - x.mean(0)) / x.std(0),
+        "inputs scaled to between 0 and 1": (x - x.min(0)) / np.ptp(x, 0),
+    }
+    given = Rule(
+        AS_GIVEN,
+        "dz{k}.T @ x",
+        lambda at: at.with_inputs(at.chain.raw),
+    )
+    return (
+        given,
+        *(
+            Rule(
+                f"formed with {text}, not as the loss has them",
+                "dz{k}.T @ scaled(x)",
+                # A column of ones stays one.
+                lambda at, inputs=inputs: at.with_inputs(np.where(moving, inputs, x)),
+            )
+            for text, inputs in scaled.items()
         ),
     )
 

@@ -71,6 +71,19 @@ def _per_example(case: Case) -> list[Gradient]:
     return each if adds_up else []
 
 
+AS_GIVEN = "formed with the inputs as they are given, not as the loss changes them"
+
+
+def unscaled(case: Case) -> Tier:
+    """The first weight's gradient, of inputs that the loss divides by a number or standardises."""
+    chain = case.chain
+    if chain is None or chain.raw is None:
+        return {}
+    first = chain.layers[0]
+    gradient = chain.weight_gradient(first, chain.signals[0], chain.raw)
+    return {first.weight_leaf: [Mistake(AS_GIVEN, gradient)]}
+
+
 def counted(case: Case) -> Tier:
     """Rows that are each divided by a number of their own, as by the count of their examples."""
     tier: Tier = {}
