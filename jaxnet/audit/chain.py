@@ -84,6 +84,8 @@ class Output(NamedTuple):
         "absolute error",
         "Huber loss",
         "log-cosh",
+        "hinge loss",
+        "multiclass hinge loss",
     ]
     y: Gradient
     p: Gradient

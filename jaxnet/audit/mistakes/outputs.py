@@ -158,6 +158,8 @@ def _of_outputs(last: Last) -> Gradient:
 
 def rules(last: Last) -> tuple[Rule, ...]:
     """Give the wrong signals at this output layer, unscaled."""
+    if "hinge" in last.output.loss:
+        return (*_hinges(last), *_averages()[1:])
     name = last.output.activation
     mixed = f"{name} and {last.output.loss} mixed up: " if last.crossed else ""
     return (
@@ -538,6 +540,67 @@ def _margins(last: Last) -> tuple[Rule, ...]:
     )
 
 
+def _hinges(last: Last) -> tuple[Rule, ...]:
+    """Wrong derivatives of a hinge loss: of two classes, `-t where t z < 1`."""
+    if last.output.loss == "hinge loss":
+        signs = 2 * last.y - 1
+        return (
+            Rule("the hinge left out, -t for every example", "-t", lambda _: -signs),
+            Rule(
+                "the margin left out of the hinge: t z < 0 for t z < 1",
+                "where(t * z{k} < 0, -t, 0)",
+                lambda last: -signs * (signs * last.z < 0),
+            ),
+            Rule(
+                "the hinge the other way round: t z > 1 for t z < 1",
+                "where(t * z{k} > 1, -t, 0)",
+                lambda last: -signs * (signs * last.z > 1),
+            ),
+            Rule(
+                "the target left out of the hinge's derivative",
+                "where(t * z{k} < 1, -1, 0)",
+                lambda last: -1.0 * (signs * last.z < 1),
+            ),
+            Rule(
+                "the loss itself in place of the hinge's derivative",
+                "-t * max(0, 1 - t * z{k})",
+                lambda last: -signs * np.maximum(0, 1 - signs * last.z),
+            ),
+        )
+    margins = last.z - (last.z * last.y).sum(1, keepdims=True)
+    others = last.y == 0
+
+    def counted(violated: np.ndarray) -> Gradient:
+        return violated - last.y * violated.sum(1, keepdims=True)
+
+    violated = (margins + 1 > 0) & others
+    return (
+        Rule("the true class left out", "(m > 0) * 1", lambda _: violated * 1.0),
+        Rule(
+            "the true class counted once, not once for every violated margin",
+            "(m > 0) - y",
+            lambda last: violated - last.y,
+        ),
+        Rule("the true class alone", "-y * sum(m > 0)", lambda _: counted(violated) * ~others),
+        Rule(
+            "the true class with the wrong sign",
+            "(m > 0) + y * sum(m > 0)",
+            lambda last: violated + last.y * violated.sum(1, keepdims=True),
+        ),
+        Rule(
+            "the margin of 1 left out",
+            "margins without 1",
+            lambda _: counted((margins > 0) & others),
+        ),
+        Rule("every class taken for violated", "(m > -inf)", lambda _: counted(others)),
+        Rule(
+            "the margins themselves, not whether they are violated",
+            "m - y * sum(m)",
+            lambda _: counted(np.maximum(margins + 1, 0) * others),
+        ),
+    )
+
+
 def _parts() -> tuple[Rule, ...]:
     """Wrong things done with a right difference."""
     return (
@@ -607,6 +670,8 @@ def _right(output: Output) -> str:
     if "cross-entropy" in output.loss and output.activation in ("softmax", "sigmoid"):
         return "(p - y)"
     errors = {
+        "hinge loss": "where(t * z{k} < 1, -t, 0)",
+        "multiclass hinge loss": "((m > 0) - y * sum(m > 0))",
         "squared error": "(p - y)",
         "absolute error": "sign(p - y)",
         "Huber loss": "clip(p - y, -1, 1)",

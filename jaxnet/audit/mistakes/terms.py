@@ -186,7 +186,12 @@ def _several(case: Case, leaf: Leaf, rest: Gradient, param: Gradient) -> Iterato
         shares = dict(zip(parts, fit.tolist(), strict=False))
         told = {name: _share(each, case.rows) for name, each in shares.items() if _off(each)}
         said = [f"{name} {how}" for name, (how, _) in told.items()]
-        said += [words.format(fit[-1])] * (term is not None)
+        if term is not None:
+            # What is nothing but rounding was not added.
+            size = np.linalg.norm(fit[-1] * term)
+            if size <= max(leaf.rounding, _EXACT * np.linalg.norm(leaf.claimed)):
+                continue
+            said.append(words.format(fit[-1]))
         # The data's part times a number without a name is another mistake, and so is none of it.
         name, share = next(iter(shares.items()))
         data = name not in told or (told[name][1] and abs(share) > _APART)
