@@ -36,6 +36,8 @@ _FEW = 3
 _SEEN = 12
 # How near a fitted learning rate must be to a round number to be it.
 _ROUND = 1e-4
+# How far one must be from another to be it, relative to what the claim leaves open.
+_APART = 100
 
 
 class _Formed(NamedTuple):
@@ -471,10 +473,12 @@ def _fits(search: _Search, at: Hidden, after: _Signals, shown: list[Signal]) -> 
     leaks = _ratios(search, at, [(each * ~below, each * below) for each in sent])
     curves = [(each * ~below, each * below * np.exp(at.here.z)) for each in sent]
     alphas = _ratios(search, at, curves)
+    # What is 0 or 1, as far as the claim tells, is a ReLU, or none.
+    apart = _APART * search.claims[at.here.weight_leaf].tolerance
     return Fits(
         updates,
-        tuple(each for each in leaks if 0 < each < 1),
-        tuple(each for each in alphas if each > 0),
+        tuple(each for each in leaks if apart < each < 1 - apart),
+        tuple(each for each in alphas if each > apart < abs(each - 1)),
     )
 
 
