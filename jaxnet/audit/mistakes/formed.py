@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.chain import Chain, Dense, Gradient
+from jaxnet.audit.chain import Chain, Dense, Gradient, slope_of
 from jaxnet.audit.mistakes.leaves import AS_GIVEN
 from jaxnet.audit.mistakes.rules import Rule
+from jaxnet.audit.outputs import ACTIVATIONS
 
 
 class Forming(NamedTuple):
@@ -65,6 +66,17 @@ def _ones(x: Gradient) -> np.ndarray:
     if ones.sum() != 1:
         raise ValueError
     return ones
+
+
+def _slope_at_inputs(at: Forming) -> Gradient:
+    """Give the derivative of the layer's activation at its inputs, where it has one."""
+    activation = at.here.activation
+    if at.layer == len(at.chain.layers) - 1:
+        name = at.chain.output.activation if at.chain.output else "identity"
+        if name in ("identity", "softmax"):
+            raise ValueError
+        activation = ACTIVATIONS[name]
+    return slope_of(activation, at.here.x)
 
 
 def _rolled(x: Gradient, step: int) -> np.ndarray:
@@ -140,6 +152,11 @@ def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
             "the gradient of the column of ones left out",
             "dz{k}.T @ where({x} == 1, 0, {x})",
             lambda at: at.weight * ~_ones(at.here.x),
+        ),
+        Rule(
+            "formed with the inputs times the activation derivative taken at them, not at z",
+            "dz{k}.T @ ({x} * f{k}'({x}))",
+            lambda at: at.with_inputs(at.here.x * _slope_at_inputs(at)),
         ),
         Rule(
             "formed with the squared inputs",

@@ -157,6 +157,11 @@ _TIMES = (
     Rule("pre-activations in place of the activation's derivative", "z{k}", lambda at: at.here.z),
     Rule("activation derivative without its square: 1 - h", "(1 - h{k})", lambda at: 1 - at.here.h),
     Rule(
+        "activation derivative without its square: 1 / cosh(z)",
+        "1 / cosh(z{k})",
+        lambda at: _only_if(_is(at, "tanh"), 1 / np.cosh(at.here.z)),
+    ),
+    Rule(
         "activation derivative with the wrong sign: 1 + h**2",
         "(1 + h{k}**2)",
         lambda at: 1 + at.here.h**2,
@@ -419,6 +424,11 @@ def _other_signals(at: Hidden) -> tuple[Rule, ...]:
     )
 
 
+def _multiplied(back: Back, name: str, across: Callable[[Gradient], Gradient]) -> Gradient:
+    """Give a signal of all examples [N, O] times a matrix [N, N] of their activations."""
+    return _only_if(_is(back.at, name), across(back.at.here.h) @ back.signal)
+
+
 INSTEAD = (
     Rule(
         f"{_INSTEAD}taken of the back-propagated signal",
@@ -443,6 +453,21 @@ INSTEAD = (
         "f{k}({sent})",
         lambda back: np.asarray(back.at.here.activation(jnp.asarray(back.signal))),
         linear=False,
+    ),
+    Rule(
+        "a matrix product for the elementwise one in the activation derivative",
+        "(1 - h{k} @ h{k}.T) @ ({sent})",
+        lambda back: _multiplied(back, "tanh", lambda h: 1 - h @ h.T),
+    ),
+    Rule(
+        "a matrix product for the elementwise one in the activation derivative",
+        "(h{k} @ (1 - h{k}).T) @ ({sent})",
+        lambda back: _multiplied(back, "sigmoid", lambda h: h @ (1 - h).T),
+    ),
+    Rule(
+        "a matrix product for the elementwise one in the activation derivative",
+        "((1 - h{k}) @ h{k}.T) @ ({sent})",
+        lambda back: _multiplied(back, "sigmoid", lambda h: (1 - h) @ h.T),
     ),
     Rule(
         "summed over the units, one number for all of them",
