@@ -114,8 +114,8 @@ def hinge(p, x, t):
 )
 def test_mistakes_with_targets_of_minus_one_and_one(loss, words, delta):
     random = np.random.default_rng(5)
-    params, x = {"w": 2 * random.normal(size=4)}, random.normal(size=(9, 4))
-    t = np.where(random.random(9) > 0.5, 1.0, -1.0)
+    params, x = {"w": random.normal(size=4)}, random.normal(size=(30, 4))
+    t = np.where(random.random(30) > 0.5, 1.0, -1.0)
     claimed = {"w": x.T @ delta(t, x @ params["w"])}
     named(said(loss, params, (x, t), claimed), ["w"] if words else [], words)
 
@@ -300,22 +300,13 @@ def regularised(p, x, y):
         ("the sum of all entries.*not divided by the batch size", lambda w: 7 * w.sum()),
     ],
 )
-@pytest.mark.parametrize("missing", [False, True])
-def test_a_regulariser_of_the_wrong_thing_is_named(words, term, missing):
+def test_a_regulariser_of_the_wrong_thing_is_named(words, term):
     params, x, y = draw(8, [4, 5, 3], 7)
-
-    def delta(p, y):
-        return p - y if missing else jacobian(p, p - y)
-
-    claimed = backward(params, x, y, delta)
+    claimed = backward(params, x, y, lambda p, y: jacobian(p, p - y))
     for name in ("W1", "W2"):
         claimed[name] = claimed[name] + 0.1 * term(params[name])
     found = said(regularised, params, (x, y), claimed)
-    if missing:
-        named({name: text for name, text in found.items() if name[0] == "b"}, ["b1", "b2"], "left")
-        assert not words or not any("regulariser's derivative" in each for each in found.values())
-    else:
-        named(found, ["W1", "W2"] if words else [], words)
+    named(found, ["W1", "W2"] if words else [], words)
 
 
 def test_a_regulariser_on_the_biases_is_named():

@@ -133,6 +133,7 @@ def signals(
     tiers: list[Tier] = [{} for _ in range(_KINDS * (_RANKS + 1))]
     search = _start(case, chain, factors, free or {})
     given = _Signals([], [Signal(chain.delta), *wrong_signals(chain)], [], list)
+    ranks: dict[tuple[Edit, ...], int] = {}
     for layer in range(len(chain.layers) - 1, -1, -1):
         seen: list[Signal] = []
         for index in _leaves(chain, layer):
@@ -142,10 +143,13 @@ def signals(
             if factor := search.claims[index].scaled:
                 _see(seen, true, true.times(factor))
             for rank, found in _explain(search, index, given, seen):
+                # All leaves that a fitted number changes are to bear it out together.
+                shown = ranks.setdefault(found.signal.edits, rank)
+                first = _KINDS * (max(rank, shown) if found.mistake.fitted else rank)
                 kind = found.signal.factor != 1.0
-                tiers[_KINDS * rank + kind].setdefault(index, []).append(found.mistake)
+                tiers[first + kind].setdefault(index, []).append(found.mistake)
                 if found.sure:
-                    tiers[_KINDS * rank + 2].setdefault(index, []).append(found.scaled)
+                    tiers[first + 2].setdefault(index, []).append(found.scaled)
                     _see(seen, found.signal, found.signal.times(found.factor))
                 elif np.isclose(found.factor, 1) and len(seen) < _SEEN:
                     _see(seen, found.signal)
