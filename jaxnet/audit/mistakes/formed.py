@@ -88,6 +88,7 @@ def weights(forming: Forming) -> tuple[Rule, ...]:
     """Give the wrong ways to form a weight's gradient."""
     return (
         *_of_other_inputs(forming),
+        *_of_ones(),
         *_of_unscaled_inputs(forming),
         *_of_other_layers(forming),
         *_of_no_product(forming),
@@ -138,6 +139,22 @@ def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
             lambda at: at.with_inputs(np.roll(at.here.x, -1, 0)),
         ),
         Rule(
+            "formed with the inputs times the activation derivative taken at them, not at z",
+            "dz{k}.T @ ({x} * f{k}'({x}))",
+            lambda at: at.with_inputs(at.here.x * _slope_at_inputs(at)),
+        ),
+        Rule(
+            "formed with the squared inputs",
+            "dz{k}.T @ {x}**2",
+            lambda at: at.with_inputs(at.here.x**2),
+        ),
+    )
+
+
+def _of_ones() -> tuple[Rule, ...]:
+    """Mistakes with an input of ones, which stands for the bias."""
+    return (
+        Rule(
             "formed with the inputs' columns one place on, as where the ones are at the other end",
             "dz{k}.T @ roll({x}, 1, 1)",
             lambda at: at.weight[:, :, _rolled(at.here.x, 1)],
@@ -152,16 +169,6 @@ def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
             "the gradient of the column of ones left out",
             "dz{k}.T @ where({x} == 1, 0, {x})",
             lambda at: at.weight * ~_ones(at.here.x),
-        ),
-        Rule(
-            "formed with the inputs times the activation derivative taken at them, not at z",
-            "dz{k}.T @ ({x} * f{k}'({x}))",
-            lambda at: at.with_inputs(at.here.x * _slope_at_inputs(at)),
-        ),
-        Rule(
-            "formed with the squared inputs",
-            "dz{k}.T @ {x}**2",
-            lambda at: at.with_inputs(at.here.x**2),
         ),
     )
 
