@@ -139,7 +139,7 @@ def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
             lambda at: at.with_inputs(np.roll(at.here.x, -1, 0)),
         ),
         Rule(
-            "formed with the inputs times the activation derivative taken at them, not at z",
+            "formed with the inputs times the activation derivative at the inputs, not at z",
             "dz{k}.T @ ({x} * f{k}'({x}))",
             lambda at: at.with_inputs(at.here.x * _slope_at_inputs(at)),
         ),

@@ -166,15 +166,20 @@ def rules(last: Last) -> tuple[Rule, ...]:
         *_left_out(name, mixed),
         *(each for times in _times(last, name, mixed) for each in _multiplied(last, *times)),
         *_softmax(name, mixed),
-        *(
-            each
-            for rule in (*_outputs(name, mixed), *_targets(mixed))
-            for each in _sent(last, rule)
-        ),
+        *(_sent(last, rule) for rule in _errors(last)),
         *_margins(last),
-        *(each for rule in _parts() for each in _sent(last, rule)),
         *_averages(),
     )
+
+
+def _errors(last: Last) -> list[Rule]:
+    """Give the wrong errors, before they are sent back through the output activation."""
+    name = last.output.activation
+    mixed = f"{name} and {last.output.loss} mixed up: " if last.crossed else ""
+    every = (*_outputs(name, mixed), *_targets(mixed), *_parts())
+    errors = [(rule, made(rule, last, last.z.shape)) for rule in every]
+    # Targets in reverse order, say, may be the targets.
+    return [rule for rule, error in errors if error is not None and _apart(error, last.error)]
 
 
 def _apart(these: Gradient, those: Gradient) -> bool:
@@ -312,9 +317,9 @@ def _parts_of_derivatives(name: str) -> Iterator[Rule]:
     yield Rule("multiplied by 1 - p", "(1 - p)", lambda last: 1 - last.p)
     yield Rule("multiplied by 1 + p", "(1 + p)", lambda last: 1 + last.p)
     yield Rule("multiplied by p (1 + p)", "p * (1 + p)", lambda last: last.p * (1 + last.p))
-    if name in ("softmax", "sigmoid"):
+    if name == "softmax":
         yield Rule(
-            f"the derivative of exp in place of the {name}'s",
+            "the derivative of exp in place of the softmax's",
             "exp(z{k})",
             lambda last: np.exp(last.z),
         )
@@ -375,21 +380,14 @@ def _softmax(name: str, mixed: str) -> tuple[Rule, ...]:
     )
 
 
-def _sent(last: Last, rule: Rule) -> Iterator[Rule]:
-    """Give a rule that makes a wrong error, sent back as the loss does, and as it is."""
-    error = made(rule, last, last.z.shape)
-    # Targets in reverse order, say, may be the targets.
-    if error is None or not _apart(error, last.error):
-        return
-    if last.natural or not _apart(_through(last, error), error):
-        yield rule
-    else:
-        name = last.output.activation
-        yield rule._replace(
-            symbols=f"({rule.symbols}) * {name}'(z{{k}})",
-            make=lambda last: _through(last, rule.make(last)),
-        )
-        yield rule._replace(text=f"{rule.text}, and the {name} derivative left out")
+def _sent(last: Last, rule: Rule) -> Rule:
+    """Give a rule that makes a wrong error, sent back through the output activation."""
+    if last.natural or last.output.activation == "identity":
+        return rule
+    return rule._replace(
+        symbols=f"({rule.symbols}) * {last.output.activation}'(z{{k}})",
+        make=lambda last: _through(last, rule.make(last)),
+    )
 
 
 def _outputs(name: str, mixed: str) -> tuple[Rule, ...]:
@@ -643,7 +641,7 @@ def _averages() -> tuple[Rule, ...]:
 
 
 def wrong_signals(chain: Chain) -> list[Signal]:
-    """Give the wrong error signals of the output layer; none where its loss is not known."""
+    """Give the error signals of the output layer with a mistake, or two; none of unknown losses."""
     output, layer = chain.output, len(chain.layers) - 1
     if output is None:
         return []
@@ -652,6 +650,11 @@ def wrong_signals(chain: Chain) -> list[Signal]:
     scale = _scale(output.scale, z.shape)
     right = in_symbols(chain, layer, f"dz{{k}} = {_right(output)}{scale}")
     signals: list[Signal] = []
+
+    def edit(rule: Rule) -> Edit:
+        wrong = in_symbols(chain, layer, f"dz{{k}} = {rule.symbols}{scale}")
+        return Edit(layer, rule.text, wrong, right)
+
     for rule in rules(last):
         delta = made(rule, last, z.shape)
         if delta is None or not _apart(delta, last.delta):
@@ -661,8 +664,14 @@ def wrong_signals(chain: Chain) -> list[Signal]:
             not _apart(delta, each.delta / output.scale) for each in signals
         ):
             continue
-        wrong = in_symbols(chain, layer, f"dz{{k}} = {rule.symbols}{scale}")
-        signals.append(Signal(delta * output.scale, (Edit(layer, rule.text, wrong, right),)))
+        signals.append(Signal(delta * output.scale, (edit(rule),)))
+    if last.natural or output.activation == "identity":
+        return signals
+    left_out, *_ = _left_out(output.activation, "")
+    for rule in _errors(last):
+        delta = made(rule, last, z.shape)
+        if delta is not None and _apart(delta, last.delta):
+            signals.append(Signal(delta * output.scale, (edit(left_out), edit(rule))))
     return signals
 
 

@@ -132,7 +132,9 @@ def signals(
     """
     tiers: list[Tier] = [{} for _ in range(_KINDS * (_RANKS + 1))]
     search = _start(case, chain, factors, free or {})
-    given = _Signals([], [Signal(chain.delta), *wrong_signals(chain)], [], list)
+    wrong = wrong_signals(chain)
+    single = [Signal(chain.delta), *(each for each in wrong if each.mistakes == 1)]
+    given = _Signals([], single, [each for each in wrong if each.mistakes > 1], list)
     ranks: dict[tuple[Edit, ...], int] = {}
     for layer in range(len(chain.layers) - 1, -1, -1):
         seen: list[Signal] = []
