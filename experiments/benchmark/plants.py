@@ -333,6 +333,7 @@ def both(name: str, words: str, share: Callable[[Random, int], Array], least: in
 SQUARED = ("squares of sigmoid", "squares of tanh", "squares of softmax")
 SOFT = ("softmax cross-entropy",)
 CROSSED = ("softmax cross-entropy", "sigmoid cross-entropy")
+ELEMENTWISE = ("squares of sigmoid", "squares of tanh")
 LINEAR = ("half squares", "mean squares")
 ERROR = (*CROSSED, *LINEAR, *SQUARED)
 
@@ -452,6 +453,70 @@ OUTPUT = [
     ),
     outputs("plus y", "plus the targets", lambda net, at: at.p + net.y, ERROR),
     outputs(
+        "plus y, sent through",
+        "plus the targets",
+        lambda net, at: (at.p + net.y) * _out_slope(net, at),
+        ELEMENTWISE,
+    ),
+    outputs(
+        "y (p - y), sent through",
+        "multiplied by y|derivative taken",
+        lambda net, at: net.y * (at.p - net.y) * _out_slope(net, at),
+        ELEMENTWISE,
+    ),
+    outputs(
+        "times 1 - p",
+        "1 - p|multiplied by",
+        lambda net, at: (at.p - net.y) * (1 - at.p),
+        (*CROSSED, *SQUARED),
+    ),
+    outputs(
+        "times p", "multiplied by", lambda net, at: (at.p - net.y) * at.p, (*CROSSED, *SQUARED)
+    ),
+    outputs(
+        "derivative at the error",
+        "at the error",
+        lambda net, at: (at.p - net.y) * sigmoid(at.p - net.y) * (1 - sigmoid(at.p - net.y)),
+        ("squares of sigmoid",),
+    ),
+    outputs(
+        "jacobian twice",
+        "applied twice",
+        lambda net, at: jacobian(at.p, jacobian(at.p, at.p - net.y)),
+        ("squares of softmax",),
+    ),
+    outputs(
+        "jacobian without its diagonal",
+        "cross terms alone|halved",  # of two classes it is half of the right one
+        lambda net, at: jacobian(at.p, at.p - net.y) - (at.p - net.y) * at.p * (1 - at.p),
+        ("squares of softmax",),
+    ),
+    outputs(
+        "jacobian with plus",
+        "cross terms with the wrong sign|zero",
+        lambda net, at: 2 * (at.p - net.y) * at.p * (1 - at.p) - jacobian(at.p, at.p - net.y),
+        ("squares of softmax",),
+        3,
+    ),
+    outputs(
+        "labels of -1 and 1",
+        "targets of -1 and 1",
+        lambda net, at: at.p - (2 * net.y - 1),
+        ("sigmoid cross-entropy",),
+    ),
+    outputs(
+        "sigmoid of -z",
+        "of -z|flipped",
+        lambda net, at: sigmoid(-at.z[-1]) - net.y,
+        ("sigmoid cross-entropy",),
+    ),
+    outputs(
+        "margins, the target left out inside",
+        "target left out inside",
+        lambda net, at: -(2 * net.y - 1) * sigmoid(-at.z[-1]),
+        ("sigmoid cross-entropy",),
+    ),
+    outputs(
         "y - p",
         "sign flipped",
         lambda net, at: (
@@ -547,6 +612,53 @@ HIDDEN = [
             # Where all units are active it is 1.
             ("relu", "ReLU in place of the layer's own|missing", ACTIVATIONS["relu"][1]),
         )
+    ),
+    *(
+        hiddens(
+            f"{other} derivative",
+            words,
+            lambda net, at, d, k, s=ACTIVATIONS[other][1]: _back(net, d, k) * s(at.z[k]),
+            lambda net, k, o=other: net.activation != o,
+        )
+        for other, words in (
+            ("elu", "ELU|derivative missing"),
+            ("silu", "SiLU|derivative"),
+            ("softsign", "softsign"),
+            ("arctan", "arctan"),
+            ("sin", "sine"),
+        )
+    ),
+    hiddens(
+        "leaky derivative",
+        "slope 0.07|derivative",
+        lambda net, at, d, k: _back(net, d, k) * np.where(at.z[k] > 0, 1, 0.07),
+    ),
+    hiddens(
+        "ELU derivative of another alpha",
+        "alpha 0.6|derivative",
+        lambda net, at, d, k: (
+            _back(net, d, k) * np.where(at.z[k] > 0, 1, 0.6 * np.exp(np.minimum(at.z[k], 0)))
+        ),
+    ),
+    hiddens(
+        "first term of a product",
+        "first term alone",
+        lambda net, at, d, k: _back(net, d, k) * sigmoid(at.z[k]),
+        lambda net, k: net.activation == "silu",
+    ),
+    hiddens(
+        "activation on the negative side",
+        "the activation in place of its derivative where|ReLU",
+        lambda net, at, d, k: _back(net, d, k) * np.where(at.z[k] > 0, 1, at.phi(at.z[k])),
+        lambda net, k: net.activation in ("elu", "leaky_relu"),
+    ),
+    hiddens(
+        "shares of the weights",
+        "in shares of",
+        lambda net, at, d, k: (
+            (d @ (net.params[k + 1][0] / net.params[k + 1][0].sum(1, keepdims=True)))
+            * at.slope(at.z[k])
+        ),
     ),
     hiddens(
         "h (1 - h) of another",
@@ -886,6 +998,21 @@ def penalty(
     return Family(f"penalty: {name}", words, make)
 
 
+def taken(name, words, term):
+    """The regulariser's derivative taken to be of something else than the weight."""
+
+    def make(random, net):
+        if not net.penalty:
+            return None
+        return lambda _: [
+            [w + net.penalty * term(p), b]
+            for (w, b), (p, _) in zip(data_term(net, NOTHING), net.params, strict=True)
+        ]
+
+    # A single number is its own sum; a positive one its own size.
+    return Family(f"penalty: {name}", f"{words}|regulariser", make)
+
+
 PENALTY = [
     penalty("left out", "regulariser's term left out", weight=0.0),
     penalty("twice", "regulariser's term counted twice", weight=2.0),
@@ -901,7 +1028,17 @@ PENALTY = [
     ),
     penalty("data sign flipped", "data's term with its sign|sign flipped", data=-1.0),
     penalty("data left out", "data's term left out|zero", data=0.0),
-    penalty("on the biases too", "L2", bias=1.0),
+    penalty("on the biases too", "regulariser added", bias=1.0),
+    *(
+        taken(name, words, term)
+        for name, words, term in (
+            ("sum of entries", "the sum of all entries", lambda w: np.full_like(w, w.sum())),
+            ("sum of squares", "the sum of all squares", lambda w: np.full_like(w, (w**2).sum())),
+            ("signs", "each entry's sign", np.sign),
+            ("sizes", "each entry's size", abs),
+            ("ones", "times 1, the parameter left out", np.ones_like),
+        )
+    ),
 ]
 
 FAMILIES = [*PENALTY, *OUTPUT, *HIDDEN, *WEIGHT, *BIAS, *BATCH, *WHOLE]

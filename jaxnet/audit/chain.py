@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64
+from jaxtyping import Array, Float64, Int
 
 from jaxnet import network
 
@@ -28,6 +28,8 @@ class Dense(NamedTuple):
         weight_leaf, bias_leaf: where they are among the leaves of params.
         transposed: whether the leaf holds the weight as [I, O].
         mask: shape [N, O], that of dropout, what h is times; None where there is none.
+        columns: of the weight that take what the layer before gives; the others take constants,
+            such as a 1 where the bias is one of them.
     """
 
     weight: Gradient
@@ -40,6 +42,20 @@ class Dense(NamedTuple):
     bias_leaf: int | None
     transposed: bool = False
     mask: Gradient | None = None
+    columns: Int[np.ndarray, "H"] | slice = slice(None)
+
+    @property
+    def back(self) -> Gradient:
+        """What a signal is sent back through, [O, H]: the weight without columns of constants."""
+        return self.weight[:, self.columns]
+
+    def filled(self, x: Gradient) -> Gradient:
+        """Give inputs of another kind, [N, I], with the constants that the layer's own have."""
+        if x.shape[1] != self.back.shape[1]:
+            return x
+        inputs = self.x.copy()
+        inputs[:, self.columns] = x
+        return inputs
 
     @property
     def slope(self) -> Gradient:
@@ -56,7 +72,7 @@ class Output(NamedTuple):
 
     Attributes:
         activation: g by name, such as "softmax". loss: of p, by name.
-        y: the targets, [N, O], labels as one-hot. p: [N, O].
+        y: the targets, [N, O], labels as one-hot, those of -1 and 1 as 0 and 1. p: [N, O].
         scale: of the signals, such as 2 / (N O) for a mean of squares.
     """
 
@@ -68,6 +84,8 @@ class Output(NamedTuple):
         "absolute error",
         "Huber loss",
         "log-cosh",
+        "hinge loss",
+        "multiclass hinge loss",
     ]
     y: Gradient
     p: Gradient
@@ -86,6 +104,7 @@ class Chain(NamedTuple):
         shapes: of all leaves of params, such as [O, 1] of a bias.
         axes: which axis of each leaf of the batch holds the examples; None where none does.
         output: what follows the last layer, where it is known.
+        raw: the first layer's inputs, [N, I], as the batch has them; None where they are these.
     """
 
     layers: tuple[Dense, ...]
@@ -96,6 +115,7 @@ class Chain(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
     axes: tuple[int | None, ...]
     output: Output | None = None
+    raw: Gradient | None = None
 
     @property
     def rows(self) -> int:
@@ -117,7 +137,7 @@ class Chain(NamedTuple):
         """The error signals `[N, O]` of all layers, sent back as they should be."""
         signals = [self.delta]
         for layer, after in zip(self.layers[-2::-1], self.layers[:0:-1], strict=True):
-            signals.insert(0, signals[0] @ after.weight * layer.slope)
+            signals.insert(0, signals[0] @ after.back * layer.slope)
         return signals
 
     def leaf(self, index: int) -> int:

@@ -352,18 +352,22 @@ class _Counts(NamedTuple):
     Attributes:
         how: it takes its examples together. outputs: that it takes the mean over.
         widths: the number of features and outputs, by name.
+        sizes: of the axes of a batch that is one example.
     """
 
     how: str
     outputs: int
     widths: dict[str, int]
+    sizes: set[int]
 
 
 def _counts(case: Case) -> _Counts:
     leaves = jax.tree.leaves(case.batch)
     named = zip(("features", "outputs"), leaves, strict=True) if len(leaves) == 2 else ()
     widths = {name: leaf.shape[1] for name, leaf in named if leaf.ndim == 2 and leaf.shape[1] > 1}
-    return _Counts(reduction(case), _averaged_outputs(case), widths)
+    outputs = _averaged_outputs(case)
+    sizes = {n for leaf in leaves for n in leaf.shape if n not in (1, 2, outputs)}
+    return _Counts(reduction(case), outputs, widths, sizes if case.rows == 1 else set())
 
 
 def _averaged_outputs(case: Case) -> int:
@@ -392,6 +396,15 @@ def _factors(known: _Counts, rows: int) -> list[Factor]:
                 known.outputs, "summed over the outputs where the loss takes the mean", "O * {}"
             ),
             Factor(1 / known.outputs, "divided by the number of outputs once more", "{} / O"),
+        ]
+    for size in sorted(known.sizes):
+        of_outputs += [
+            Factor(
+                size, f"multiplied by {size}, the size of an axis of the batch", f"{size} * {{}}"
+            ),
+            Factor(
+                1 / size, f"divided by {size}, the size of an axis of the batch", f"{{}} / {size}"
+            ),
         ]
     twos = [Factor(2.0, "doubled", "2 * {}"), Factor(0.5, "halved", "0.5 * {}")]
     named = [*of_rows, *of_outputs, *twos, *(_rate(number) for number in _RATES if number != 0.5)]

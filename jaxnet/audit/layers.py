@@ -9,7 +9,6 @@ Shapes: N examples, I inputs and O outputs of a layer.
 import dataclasses
 import functools
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -36,8 +35,10 @@ class _Found(NamedTuple):
         x, z: the numbers of its inputs and of its pre-activations.
         x_places: shape [N, I]. z_places: shape [N, O].
         weight, bias: leaves of params.
-        weight_shape: [O, I].
+        weight_places: shape [O, I].
         transposed: whether the leaf holds the weight as [I, O].
+        ones: where the leaf has the bias beside the weight, as that of an input of ones that the
+            program does not have: 0 before, 1 after; None where it has not.
     """
 
     x: int
@@ -46,8 +47,9 @@ class _Found(NamedTuple):
     z_places: Places
     weight: int
     bias: int | None
-    weight_shape: tuple[int, int]
-    transposed: bool
+    weight_places: Places
+    transposed: bool = False
+    ones: int | None = None
 
 
 def chain_of(case: Case) -> Chain | None:
@@ -58,7 +60,8 @@ def chain_of(case: Case) -> Chain | None:
     program = record(case.loss, case.params, case.batch)
     layers = _layers(program)
     # The last layers of another network are no chain of their own.
-    if layers and program.reach()[layers[0].x] & set(program.params):
+    reached = program.reach()[layers[0].x] if layers else frozenset()
+    if reached & set(program.params):
         return None
     between = [_between(program, case.batch, *pair) for pair in itertools.pairwise(layers)]
     if not layers or None in between:
@@ -70,7 +73,8 @@ def chain_of(case: Case) -> Chain | None:
         leaf = case.leaves[index]
         if not np.linalg.norm(gradient - leaf.true) <= leaf.rounding:
             return None
-    return _finish(case, chain, layers, found)
+    sources = [k for k, number in enumerate(program.batch) if number in reached]
+    return _finish(case, chain, layers, found, sources)
 
 
 class _Between(NamedTuple):
@@ -78,10 +82,12 @@ class _Between(NamedTuple):
 
     Attributes:
         activation: element by element. mask: shape [N, O], what it is times; None for ones.
+        columns: where its outputs are among the next layer's inputs, of which others are constants.
     """
 
     activation: network.Activation
     mask: Gradient | None = None
+    columns: Places | slice = slice(None)
 
 
 class _Held(NamedTuple):
@@ -144,15 +150,24 @@ def _chain(
     params = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(case.params)]
     dense = []
     last = _Between(between[-1].activation if between else _identity)
-    for layer, (activation, mask), pair in zip(layers, [*between, last], held.pairs, strict=True):
-        shape = layer.weight_shape
+    # What the first layer takes is of no layer before.
+    before = _Between(_identity)
+    for layer, after, pair in zip(layers, [*between, last], held.pairs, strict=True):
+        shape = layer.weight_places.shape
         leaf = params[layer.weight]
         weight = leaf.reshape(shape[::-1]).T if layer.transposed else leaf.reshape(shape)
         bias = None if layer.bias is None else params[layer.bias].ravel()
         z, x = at(pair[0], layer.z_places), at(pair[1], layer.x_places)
-        h = np.asarray(activation(jnp.asarray(z))) * (1.0 if mask is None else mask)
+        columns = before.columns
+        if layer.ones is not None:
+            x = np.insert(x, layer.ones * x.shape[1], 1.0, axis=1)
+            columns = np.arange(x.shape[1] - 1) + 1 - layer.ones
+        h = np.asarray(after.activation(jnp.asarray(z)))
+        h = h * (1.0 if after.mask is None else after.mask)
         leaves = layer.weight, layer.bias
-        dense.append(Dense(weight, bias, activation, x, z, h, *leaves, layer.transposed, mask))
+        of_weight = layer.transposed, after.mask, columns
+        dense.append(Dense(weight, bias, after.activation, x, z, h, *leaves, *of_weight))
+        before = after
     rest = {i: leaf for i, leaf in enumerate(map(np.asarray, held.rest)) if leaf.any()}
     return Chain(
         layers=tuple(dense),
@@ -166,9 +181,17 @@ def _chain(
 
 
 def _finish(
-    case: Case, chain: Chain, layers: list[_Found], found: tuple[tuple[int, int], ...]
+    case: Case,
+    chain: Chain,
+    layers: list[_Found],
+    found: tuple[tuple[int, int], ...],
+    sources: list[int],
 ) -> Chain:
-    """Add to a chain what its batch, its output and its scale are."""
+    """Add to a chain what its batch, its output and its scale are.
+
+    Args:
+        sources: the leaves of the batch that its inputs are made of.
+    """
     leaves = jax.tree.leaves(case.batch)
     axes = [
         [axis for axis, size in enumerate(np.shape(leaf)) if size == chain.rows] or [None]
@@ -187,9 +210,27 @@ def _finish(
 
     way = ways[0] if len(ways) == 1 else next(filter(moves_rows, ways), ways[0])
     z = chain.layers[-1].z
-    chain = chain._replace(axes=way, output=outputs.recognise(z, chain.delta, leaves, way))
+    output = outputs.recognise(z, chain.delta, leaves, way)
+    raw = _raw(chain, [leaves[k] for k in sources], [way[k] for k in sources])
+    chain = chain._replace(axes=way, output=output, raw=raw)
     mean = reduction(case._replace(rows=chain.rows, axes=way, chain=chain)) == "mean"
     return chain._replace(scale=1 / chain.rows if mean else 1.0)
+
+
+def _raw(chain: Chain, sources: list[Any], axes: list[int | None]) -> Gradient | None:
+    """Find the inputs in a batch that the loss does something to before the first layer."""
+    x = chain.layers[0].x
+    for leaf, axis in zip(sources, axes, strict=True):
+        if axis is None:
+            continue
+        rows = np.moveaxis(np.asarray(leaf, np.float64), axis, 0).reshape(chain.rows, -1)
+        # Ones that stand for a bias are added to what is given.
+        added = (x == 1).all(0) if rows.shape[1] < x.shape[1] else np.zeros(x.shape[1], bool)
+        if rows.shape[1] == (~added).sum() and not np.allclose(rows, x[:, ~added]):
+            raw = x.copy()
+            raw[:, ~added] = rows
+            return raw
+    return None
 
 
 # What is read off a program.
@@ -209,10 +250,8 @@ def _layers(program: Program) -> list[_Found]:
             view, x = views.get(step.inputs[side]), step.inputs[other]
             if view and reach[x] & batch:
                 product = _product(program, step, side, view) or _scaled(program, step, side, view)
-                # A part of a parameter is no weight.
-                whole = program.shapes[program.params[view.leaf]]
-                if product and math.prod(product.weight_shape) == math.prod(whole):
-                    layers.append(_with_bias(program, users, views, product))
+                if product and (layer := _with_bias(program, users, views, product)):
+                    layers.append(layer)
     return layers
 
 
@@ -265,23 +304,14 @@ def _scaled(program: Program, step: Step, side: int, view: _View) -> _Found | No
 
 def _found(
     step: Step, side: int, inputs: Places, z_places: Places, leaf: int, weight: Places
-) -> _Found | None:
-    straight = _positions(weight.shape)
-    across = _positions(weight.shape[::-1]).T
-    if not (np.array_equal(weight, straight) or np.array_equal(weight, across)):
-        return None
-    transposed = not np.array_equal(weight, straight)
-    (outputs_, inputs_) = weight.shape
-    return _Found(
-        *(step.inputs[side], inputs, step.outputs[0], z_places),
-        *(leaf, None, (outputs_, inputs_), transposed),
-    )
+) -> _Found:
+    return _Found(step.inputs[side], inputs, step.outputs[0], z_places, leaf, None, weight)
 
 
 def _with_bias(
     program: Program, users: dict[int, list[Step]], views: dict[int, _View], layer: _Found
-) -> _Found:
-    """Follow a product to where a parameter is added to it."""
+) -> _Found | None:
+    """Follow a product to where a parameter is added to it; None where only a part is a weight."""
     z, places = layer.z, layer.z_places
     while len(users.get(z, [])) == 1:
         (step,) = users[z]
@@ -294,11 +324,37 @@ def _with_bias(
         view = views.get(others[0]) if step.name == "add" and others else None
         if view and program.shapes[given] == program.shapes[z]:
             entries = np.broadcast_to(view.places, program.shapes[given]).ravel()[places]
-            size = np.prod(program.shapes[program.params[view.leaf]], dtype=int)
-            if size == places.shape[1] and (entries == np.arange(size)).all():
-                return layer._replace(z=given, z_places=places, bias=view.leaf)
+            added = layer._replace(z=given, z_places=places)
+            if (entries == entries[0]).all():
+                return _with_entries(program, added, view.leaf, entries[0]) or _whole(
+                    program, layer._replace(z=z, z_places=places)
+                )
         break
-    return layer._replace(z=z, z_places=places)
+    return _whole(program, layer._replace(z=z, z_places=places))
+
+
+def _with_entries(program: Program, layer: _Found, leaf: int, bias: Places) -> _Found | None:
+    """Take entries that are added to a product, one of each unit, for the bias of a layer."""
+    if leaf == layer.weight:
+        inputs = layer.weight_places.shape[1]
+        for ones in (0, 1):
+            both = np.insert(layer.weight_places, ones * inputs, bias, axis=1)
+            if whole := _whole(program, layer._replace(weight_places=both, ones=ones)):
+                return whole
+    elif np.array_equal(bias, np.arange(np.prod(program.shapes[program.params[leaf]], dtype=int))):
+        return _whole(program, layer._replace(bias=leaf))
+    return None
+
+
+def _whole(program: Program, layer: _Found) -> _Found | None:
+    """Give a layer whose weight is the whole of a parameter, one way or the other; else None."""
+    weight = layer.weight_places
+    if weight.size != np.prod(program.shapes[program.params[layer.weight]], dtype=int):
+        return None
+    if np.array_equal(weight, _positions(weight.shape)):
+        return layer
+    across = np.array_equal(weight, _positions(weight.shape[::-1]).T)
+    return layer._replace(transposed=True) if across else None
 
 
 def _positions(shape: Sequence[int]) -> Places:
@@ -364,26 +420,40 @@ def _between(program: Program, batch: PyTree, layer: _Found, after: _Found) -> _
     steps, beside = program.between(layer.z, after.x)
     shape = layer.z_places.shape
     known = program.constants | dict(zip(program.batch, jax.tree.leaves(batch), strict=True))
-    if beside - known.keys() or after.x_places.shape != shape:
+    if beside - known.keys() or len(after.x_places) != shape[0]:
         return None
     if any(step.name.startswith("reduce_") for step in steps):
         return None
     back = np.argsort(layer.z_places, axis=None)
 
-    def function(z: Array) -> Array:
+    def inputs(z: Array) -> Array:
         given = _arranged(z, back).reshape(program.shapes[layer.z])
         results = run(steps, known | {layer.z: given})
         return _arranged(results[after.x], after.x_places)
 
+    columns = _moving(inputs, shape) if after.x_places.shape != shape else slice(None)
+    if columns is None:
+        return None
+
+    def function(z: Array) -> Array:
+        return inputs(z)[:, columns]
+
     own = _Elementwise(function, shape)
     if not beside - program.constants.keys() and (activation := _known(own)):
-        return _Between(activation)
+        return _Between(activation, None, columns)
     if beside and (masked := _masked(function, shape)):
-        return masked
+        return masked._replace(columns=columns)
     # Its entries one place further on, among others: what works on each alone gives the same.
     values, shifted = (np.asarray(own(jnp.asarray(np.roll(_POINTS, k)))) for k in (0, 1))
     alone = np.allclose(shifted, np.roll(values, 1), rtol=1e-9, atol=1e-12)
-    return _Between(own) if alone else None
+    return _Between(own, None, columns) if alone else None
+
+
+def _moving(inputs: Callable[[Array], Array], shape: tuple[int, ...]) -> Places | None:
+    """Give the inputs of a layer that are not constants, where they are as many as the outputs."""
+    values = np.stack([np.asarray(inputs(jnp.full(shape, point))) for point in _POINTS[::6]])
+    columns = np.flatnonzero((values != values[0]).any((0, 1)))
+    return columns if len(columns) == shape[1] else None
 
 
 def _known(activation: network.Activation) -> network.Activation | None:

@@ -45,6 +45,18 @@ class _Kind(NamedTuple):
     signed: bool = False
 
 
+def _hinges(p: Gradient, y: Gradient) -> Gradient:
+    """Give the derivative of the hinge loss of several classes, in one-hot targets."""
+    violated = (p - (p * y).sum(1, keepdims=True) + 1 > 0) & (y == 0)
+    return violated - y * violated.sum(1, keepdims=True)
+
+
+def _hinge(p: Gradient, y: Gradient) -> Gradient:
+    """Give the derivative of the hinge loss of two classes, 0 and 1 for -1 and 1."""
+    signs = 2 * y - 1
+    return -signs * (signs * p < 1)
+
+
 _KINDS = (
     _Kind("cross-entropy", lambda p, y: -y / p, "softmax"),
     _Kind("binary cross-entropy", lambda p, y: (p - y) / (p * (1 - p)), "sigmoid", signed=True),
@@ -52,6 +64,8 @@ _KINDS = (
     _Kind("absolute error", lambda p, y: np.sign(p - y)),
     _Kind("Huber loss", lambda p, y: np.clip(p - y, -1, 1)),
     _Kind("log-cosh", lambda p, y: np.tanh(p - y)),
+    _Kind("hinge loss", _hinge, signed=True),
+    _Kind("multiclass hinge loss", _hinges),
 )
 
 
@@ -69,7 +83,8 @@ def recognise(
     for name, activation in ACTIVATIONS.items() if targets and norm else ():
         p = np.asarray(activation(jnp.asarray(z)))
         for kind in _KINDS:
-            for y in targets:
+            for given in targets:
+                y = (given + 1) / 2 if kind.signed and given.min() < 0 else given
                 textbook = signal(name, kind, z, p, y)
                 if not np.isfinite(textbook).all():
                     continue
@@ -83,7 +98,6 @@ def recognise(
 
 def signal(name: str, kind: _Kind, z: Gradient, p: Gradient, y: Gradient) -> Gradient:
     """Give the textbook error signal in z, [N, O]."""
-    y = (y + 1) / 2 if kind.signed and y.min() < 0 else y
     if name == kind.natural:
         return p * (y.sum(1, keepdims=True) if name == "softmax" else 1) - y
     with np.errstate(all="ignore"):

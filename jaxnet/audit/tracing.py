@@ -222,10 +222,25 @@ def _holds(tree: PyTree) -> bool:
     return any(isinstance(leaf, Traced) for leaf in jax.tree.leaves(tree))
 
 
+class _Joined:
+    """NumPy's `c_` or `r_`, of traced arrays as well."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getitem__(self, parts: Any) -> Any:
+        """Join arrays side by side, or one after the other."""
+        if not _holds(parts if isinstance(parts, tuple) else (parts,)):
+            return getattr(np, self._name)[parts]
+        return _cover(getattr(jnp, self._name)[_bare(parts)])
+
+
 class _Numpy(types.ModuleType):
     """NumPy, but what it makes of floats can be assigned traced ones, and lists may hold them."""
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("c_", "r_"):
+            return _Joined(name)
         found = getattr(np, name)
         plain = isinstance(found, np.ufunc | type) or not callable(found)
         return found if plain else functools.partial(_call_numpy, found)

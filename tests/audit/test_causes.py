@@ -128,9 +128,9 @@ def test_of_one_example_a_mistake_in_the_signal_is_named_or_said_to_look_the_sam
     true = jax.grad(squashed)(params, batch)
     left_out = jax.tree.map(lambda leaf: leaf / float((p * (1 - p))[0, 0]), true)
     (alone,) = said(gradients.audit(squashed, params, batch, left_out))
-    # Named among others that give the same number, or not named: never a constant alone.
-    assert "the sigmoid derivative left out" in alone or alone.startswith("times a constant ")
-    assert re.search("one example (a mistake in an error signal may look|cannot tell)", alone)
+    # Named, or not named: never a constant alone.
+    named = "the sigmoid derivative left out" in alone
+    assert named or "one example a mistake in an error signal may look" in alone
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
-from jaxnet.audit.mistakes.leaves import MOST, counted, misplaced, unsummed
+from jaxnet.audit.mistakes.leaves import MOST, counted, misplaced, unscaled, unsummed
 from jaxnet.audit.mistakes.program import in_program
-from jaxnet.audit.mistakes.signals import signals, unpenalised
+from jaxnet.audit.mistakes.signals import penalised, signals
 from jaxnet.audit.mistakes.steps import clips, steps
 from jaxnet.audit.mistakes.terms import terms
 from jaxnet.audit.numpy_loss import NumPyLoss
@@ -28,8 +28,11 @@ def tiers(case: Case, factors: Factors) -> Iterator[Tier]:
         factors: that have a meaning, in words, by which a gradient may be off as well.
     """
     right = {i: [Mistake("", true)] for i, true in enumerate(case.true)}
-    clipped = clips(case)
-    yield {index: [*mistakes, *clipped.get(index, [])] for index, mistakes in right.items()}
+    others = clips(case), unscaled(case)
+    yield {
+        index: [*mistakes, *(each for tier in others for each in tier.get(index, []))]
+        for index, mistakes in right.items()
+    }
     yield steps(case)
     yield misplaced(case)
     # Finite differences take time, and are not differentiated again.
@@ -42,7 +45,7 @@ def tiers(case: Case, factors: Factors) -> Iterator[Tier]:
     searched = not measured and not (isinstance(case.loss, NumPyLoss) and case.loss.is_long)
     if layers := case.chain:
         yield from signals(case, layers, factors)
-        yield from unpenalised(case, layers, factors)
+        yield from penalised(case, layers, factors)
     elif searched:
         yield in_program(case)
     if searched:

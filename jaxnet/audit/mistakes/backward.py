@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet.audit.chain import Gradient
-from jaxnet.audit.mistakes.hidden import INSTEAD, MASKS, TIMES, Back, Sent, sending
+from jaxnet.audit.mistakes.hidden import INSTEAD, MASKS, Back, Sent, sending, times
 from jaxnet.audit.mistakes.rules import Edit, Hidden, Rule, Signal, in_symbols, made
 
 
@@ -24,30 +24,25 @@ class Step(NamedTuple):
     """All that can be done, right or wrong, from one layer to the hidden one before it.
 
     Attributes:
-        at: the hidden layer. times: wrong factors. sendings: what comes back in place of the
+        at: the hidden layer. factors: wrong ones. sendings: what comes back in place of the
             signal. instead: what is made of it in place of a product.
     """
 
     at: Hidden
-    times: list[Factor]
+    factors: list[Factor]
     sendings: list[tuple[Edit, Rule]]
     instead: list[tuple[Edit, Rule]]
 
     def right(self, above: Signal) -> Signal:
         """Send a signal back as it should be."""
-        return above.turned(above.delta @ self.at.after.weight * self.at.slope)
+        sent = above.delta @ self.at.after.back
+        return above.turned(sent * self.at.slope, raw=sent)
 
     def wrong(self, above: Signal, only: str | None = None) -> Iterator[Signal]:
         """Send a signal back with one mistake; only that one, if a text is given."""
-        sent = above.delta @ self.at.after.weight
-        right = sent * self.at.slope
-        for edit, times in self.times:
-            if only in (None, edit.text):
-                yield above.turned(sent * times, edit)
-        for edit, back in self._sent(above, only):
-            if not _same(back, sent):
-                yield above.turned(back * self.at.slope, edit)
-        known = [right]
+        yield from self.products(above, only)
+        sent = above.delta @ self.at.after.back
+        known = [sent * self.at.slope]
         for edit, rule in self.instead:
             if only not in (None, edit.text):
                 continue
@@ -57,11 +52,28 @@ class Step(NamedTuple):
                     known.append(delta * scale)
                     yield above.turned(known[-1], edit)
 
+    def products(self, above: Signal, only: str | None = None) -> Iterator[Signal]:
+        """Send a signal back with one mistake that leaves it a product, as `wrong` does."""
+        sent = above.delta @ self.at.after.back
+        for edit, factor in self.factors:
+            if only in (None, edit.text):
+                yield above.turned(sent * factor, edit, raw=sent)
+        for edit, back in self._sent(above, only):
+            if not _same(back, sent):
+                yield above.turned(back * self.at.slope, edit, raw=back)
+
     def twice(self, above: Signal) -> Iterator[Signal]:
         """Send a signal back with two mistakes: in what is sent, and in the factor."""
         for first, back in self._sent(above, None):
-            for second, times in self.times:
-                yield above.turned(back * times, first, second)
+            for second, factor in self.factors:
+                yield above.turned(back * factor, first, second, raw=back)
+
+    def again(self, above: Signal, texts: set[str]) -> Iterator[Signal]:
+        """Send a signal back with two mistakes of these."""
+        for first, back in self._sent(above, None):
+            for second, factor in self.factors if first.text in texts else ():
+                if second.text in texts:
+                    yield above.turned(back * factor, first, second, raw=back)
 
     def _sent(self, above: Signal, only: str | None) -> Iterator[tuple[Edit, Gradient]]:
         for edit, rule in self.sendings:
@@ -78,27 +90,38 @@ def _same(these: Gradient, those: Gradient) -> bool:
 
 def step_of(at: Hidden) -> Step:
     """Prepare all steps to a hidden layer."""
-    sent, right = "dz{n} @ {W}", "dz{k} = ({sent}) * f{k}'(z{k})"
-    right += " * mask" * (at.here.mask is not None)
+    sendings = [
+        (_edit(at, rule, f"({rule.symbols}) * f{{k}}'(z{{k}})"), rule) for rule in sending(at)
+    ]
+    instead = [(_edit(at, rule, rule.symbols), rule) for rule in INSTEAD]
+    return Step(at, factors_of(at), sendings, instead)
 
-    def edit(rule: Rule, formula: str) -> Edit:
-        wrong, good = (
-            in_symbols(at.chain, at.layer, each.replace("{sent}", sent))
-            for each in ("dz{k} = " + formula, right)
-        )
-        return Edit(at.layer, rule.text, wrong, good, rule.fitted)
 
-    times: list[Factor] = []
+def factors_of(at: Hidden) -> list[Factor]:
+    """Give what a signal sent back to a hidden layer may be multiplied by, wrongly."""
+    factors: list[Factor] = []
     mask = 1.0 if at.here.mask is None else at.here.mask
-    for rule in (*MASKS, *TIMES):
+    for rule in (*MASKS, *times(at)):
         factor = made(rule, at, at.slope.shape)
         # What is made of the derivative or the activations has the mask already.
         if factor is not None and rule not in MASKS and np.any(factor * (mask == 0)):
             factor = factor * mask
-        known = [at.slope, *(each.times for each in times)]
+        known = [at.slope, *(each.times for each in factors)]
         # Some are one and the same under some activations, as h and f'(z) z of a ReLU.
         if factor is not None and not any(_same(factor, each) for each in known):
-            formula = "({sent}) * " + rule.symbols if rule.symbols else "{sent}"
-            times.append(Factor(edit(rule, formula), factor))
-    sendings = [(edit(rule, f"({rule.symbols}) * f{{k}}'(z{{k}})"), rule) for rule in sending(at)]
-    return Step(at, times, sendings, [(edit(rule, rule.symbols), rule) for rule in INSTEAD])
+            formula = f"({_SENT}) * {rule.symbols}" if rule.symbols else _SENT
+            factors.append(Factor(_edit(at, rule, formula), factor))
+    return factors
+
+
+_SENT = "dz{n} @ {W}"
+
+
+def _edit(at: Hidden, rule: Rule, formula: str) -> Edit:
+    """Write a mistake in the signal of a hidden layer down."""
+    right = f"({_SENT}) * f{{k}}'(z{{k}})" + " * mask" * (at.here.mask is not None)
+    wrong, good = (
+        in_symbols(at.chain, at.layer, "dz{k} = " + each.replace("{sent}", _SENT))
+        for each in (formula, right)
+    )
+    return Edit(at.layer, rule.text, wrong, good, rule.fitted)

@@ -4,6 +4,7 @@ Shapes: K gradients side by side; I inputs and O outputs of a layer.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,20 @@ from jaxnet.audit.chain import Chain, Gradient
 _BEYOND_CHANCE = 2.5
 # Of fewer digits in all a claim proves little.
 _POOR = 10.0
+# Less than this share of a gradient is rounding of what was taken off it.
+_LEFT = 1e-6
+
+
+class Free(NamedTuple):
+    """A term that a claim may have in any share.
+
+    Attributes:
+        text: what it is. term: in the leaf's shape. right: the share that it should have.
+    """
+
+    text: str
+    term: Gradient
+    right: float
 
 
 class Claim(NamedTuple):
@@ -26,26 +41,46 @@ class Claim(NamedTuple):
         tolerance: of what is one with it, relative to its norm.
         rows: N.
         scaled: the factor by which it surely is the true gradient; 0 where it is not.
+        free: shape [D, O, I], terms that it may have in any share.
     """
 
     forms: list[Gradient]
     tolerance: float
     rows: int
     scaled: float = 0.0
+    free: Gradient = np.empty((0, 0, 0))
 
     def agrees(self, gradients: Gradient) -> np.ndarray:
         """Tell which gradients [K, ...] are the claim but for a factor."""
         flat = gradients.reshape(len(gradients), -1)
+        bound = self._bound(flat)
         agree = np.zeros(len(flat), bool)
         for form in self.forms:
             if self._like(form, gradients[0]):
-                agree |= parallel(form.ravel(), flat, self.tolerance * float(np.linalg.norm(form)))
-        return agree
+                apart = self.tolerance * float(np.linalg.norm(form))
+                agree |= parallel(self._bound(form.ravel()), bound, apart)
+        # Of a gradient that is made of the terms themselves nothing is left.
+        left = np.linalg.norm(bound, axis=1) > _LEFT * np.linalg.norm(flat, axis=1)
+        return agree & left
 
     def factor(self, gradient: Gradient) -> float:
         """Give how many times a gradient that agrees the claim is."""
         form = next(form for form in self.forms if self._like(form, gradient))
-        return float(np.vdot(gradient, form) / np.vdot(gradient, gradient))
+        bound = self._bound(gradient.ravel())
+        return float(np.vdot(bound, form) / np.vdot(bound, bound))
+
+    def shares(self, gradient: Gradient) -> list[float]:
+        """Give how many times it has each of its free terms, beside a gradient that agrees."""
+        rest = self.forms[0] - self.factor(gradient) * gradient
+        columns = self.free.reshape(len(self.free), -1).T
+        return np.linalg.lstsq(columns, rest.ravel(), rcond=None)[0].tolist()
+
+    def _bound(self, flat: Gradient) -> Gradient:
+        """Leave out of arrays [..., P] what free terms may make up."""
+        if not len(self.free) or self.free[0].size != flat.shape[-1]:
+            return flat
+        basis, _ = np.linalg.qr(self.free.reshape(len(self.free), -1).T)
+        return flat - flat @ basis @ basis.T
 
     @staticmethod
     def _like(form: Gradient, gradient: Gradient) -> bool:
@@ -58,7 +93,7 @@ class Claim(NamedTuple):
             numbers = int(used.any(1).sum()) * min(self.rows, int(used.any(0).sum()))
         else:
             numbers = int(used.sum())
-        return min(numbers, len(np.unique(gradient)))
+        return min(numbers, len(np.unique(gradient))) - len(self.free)
 
     def proves(self, numbers: int, compared: int) -> bool:
         """Tell whether agreement with one of so many gradients is no chance.
@@ -79,7 +114,9 @@ class Claim(NamedTuple):
         return -math.log10(self.tolerance)
 
 
-def claim_of(leaf: Leaf, chain: Chain, index: int, true: Gradient) -> Claim:
+def claim_of(
+    leaf: Leaf, chain: Chain, index: int, true: Gradient, free: Sequence[Free] = ()
+) -> Claim:
     """See a claimed leaf as the gradient of its parameter, whose true one is given as [O, I]."""
     layer = chain.layers[chain.leaf(index)]
     claimed = leaf.claimed
@@ -95,6 +132,9 @@ def claim_of(leaf: Leaf, chain: Chain, index: int, true: Gradient) -> Claim:
         forms.append(claimed.ravel())
     tolerance = 4 * max(leaf.resolution, 16 * float(np.finfo(float).eps))
     claim = Claim(forms, min(tolerance, 0.1), chain.rows)
+    if free and forms[0].shape == true.shape:
+        terms = np.stack([chain.upright(layer, each.term) for each in free])
+        claim = claim._replace(forms=forms[:1], free=terms)
     sure = claim.proves(claim.numbers(true) - 1, 1)
     scaled = sure and claim.agrees(true[None])[0]
     return claim._replace(scaled=claim.factor(true) if scaled else 0.0)

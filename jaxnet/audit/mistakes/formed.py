@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.chain import Chain, Dense, Gradient
+from jaxnet.audit.chain import Chain, Dense, Gradient, slope_of
+from jaxnet.audit.mistakes.leaves import AS_GIVEN
 from jaxnet.audit.mistakes.rules import Rule
+from jaxnet.audit.outputs import ACTIVATIONS
 
 
 class Forming(NamedTuple):
@@ -37,7 +39,7 @@ class Forming(NamedTuple):
         """Give the weight's gradients [K, O, I] of other inputs [N, I]."""
         if x is None:
             raise ValueError
-        return np.swapaxes(self.deltas, 1, 2) @ x
+        return np.swapaxes(self.deltas, 1, 2) @ self.here.filled(x)
 
     @property
     def weight(self) -> Gradient:
@@ -58,9 +60,39 @@ def _sum_of_rest(gradient: Gradient) -> Gradient:
     return gradient.sum((1, 2), keepdims=True) * np.ones(gradient.shape[1:])
 
 
+def _ones(x: Gradient) -> np.ndarray:
+    """Tell which inputs are always 1, as those that a bias is multiplied by are."""
+    ones = (x == 1).all(0)
+    if ones.sum() != 1:
+        raise ValueError
+    return ones
+
+
+def _slope_at_inputs(at: Forming) -> Gradient:
+    """Give the derivative of the layer's activation at its inputs, where it has one."""
+    activation = at.here.activation
+    if at.layer == len(at.chain.layers) - 1:
+        name = at.chain.output.activation if at.chain.output else "identity"
+        if name in ("identity", "softmax"):
+            raise ValueError
+        activation = ACTIVATIONS[name]
+    return slope_of(activation, at.here.x)
+
+
+def _rolled(x: Gradient, step: int) -> np.ndarray:
+    _ones(x)
+    return np.roll(np.arange(x.shape[1]), step)
+
+
 def weights(forming: Forming) -> tuple[Rule, ...]:
     """Give the wrong ways to form a weight's gradient."""
-    return (*_of_other_inputs(forming), *_of_other_layers(forming), *_of_no_product(forming))
+    return (
+        *_of_other_inputs(forming),
+        *_of_ones(),
+        *_of_unscaled_inputs(forming),
+        *_of_other_layers(forming),
+        *_of_no_product(forming),
+    )
 
 
 def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
@@ -107,9 +139,65 @@ def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
             lambda at: at.with_inputs(np.roll(at.here.x, -1, 0)),
         ),
         Rule(
+            "formed with the inputs times the activation derivative at the inputs, not at z",
+            "dz{k}.T @ ({x} * f{k}'({x}))",
+            lambda at: at.with_inputs(at.here.x * _slope_at_inputs(at)),
+        ),
+        Rule(
             "formed with the squared inputs",
             "dz{k}.T @ {x}**2",
             lambda at: at.with_inputs(at.here.x**2),
+        ),
+    )
+
+
+def _of_ones() -> tuple[Rule, ...]:
+    """Mistakes with an input of ones, which stands for the bias."""
+    return (
+        Rule(
+            "formed with the inputs' columns one place on, as where the ones are at the other end",
+            "dz{k}.T @ roll({x}, 1, 1)",
+            lambda at: at.weight[:, :, _rolled(at.here.x, 1)],
+        ),
+        Rule(
+            "formed with the inputs' columns one place back, as where the ones are at the other "
+            "end",
+            "dz{k}.T @ roll({x}, -1, 1)",
+            lambda at: at.weight[:, :, _rolled(at.here.x, -1)],
+        ),
+        Rule(
+            "the gradient of the column of ones left out",
+            "dz{k}.T @ where({x} == 1, 0, {x})",
+            lambda at: at.weight * ~_ones(at.here.x),
+        ),
+    )
+
+
+def _of_unscaled_inputs(forming: Forming) -> tuple[Rule, ...]:
+    if forming.layer:
+        return ()
+    x = forming.here.x
+    moving = np.ptp(x, 0) > 0
+    scaled = {
+        "centred inputs": x - x.mean(0),
+        "standardised inputs": (x - x.mean(0)) / x.std(0),
+        "inputs scaled to between 0 and 1": (x - x.min(0)) / np.ptp(x, 0),
+    }
+    given = Rule(
+        AS_GIVEN,
+        "dz{k}.T @ x",
+        lambda at: at.with_inputs(at.chain.raw),
+    )
+    return (
+        given,
+        *(
+            Rule(
+                f"formed with {text}, not as the loss has them",
+                "dz{k}.T @ scaled(x)",
+                # A column of ones stays one.
+                lambda at, inputs=inputs: at.with_inputs(np.where(moving, inputs, x)),
+            )
+            for text, inputs in scaled.items()
         ),
     )
 

@@ -3,16 +3,16 @@
 The right one is `dz1 = (dz2 @ W2) * f1'(z1)`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxnet.audit.case import Gradient
 from jaxnet.audit.chain import slope_of
 from jaxnet.audit.mistakes.rules import Hidden, Rule
+from jaxnet.audit.mistakes.slopes import FORMULAS, FUNCTIONS, SLOPES, elu_slope, symbol
 
 
 class Sent(NamedTuple):
@@ -29,44 +29,28 @@ class Back(NamedTuple):
     signal: Gradient
 
 
+# Columns of a weight that are all thought of, and not the ends alone.
+_FEW = 16
 _POINT = "activation derivative at the wrong point: "
 _QUANTITY = "activation derivative taken of the wrong quantity: "
 _INSTEAD = "replaced by the activation's derivative, "
 _OWN = "in place of the layer's own activation"
 
 
-def sigmoid(z: Gradient) -> Gradient:
-    """Give the logistic function."""
-    return 1 / (1 + np.exp(-z))
-
-
-def sigmoid_slope(z: Gradient) -> Gradient:
-    """Give the derivative of the logistic function."""
-    return sigmoid(z) * sigmoid(-z)
-
-
-def tanh_slope(z: Gradient) -> Gradient:
-    """Give the derivative of tanh."""
-    return 1 - np.tanh(z) ** 2
-
-
-SLOPES = {
-    "tanh": tanh_slope,
-    "sigmoid": sigmoid_slope,
-    "ReLU": lambda z: (z > 0).astype(float),
-    "softplus": sigmoid,
-}
-# Derivatives as formulas in the activations, as they are taught.
-FORMULAS = {
-    "tanh": ("1 - {}**2", lambda h: 1 - h**2),
-    "sigmoid": ("{0} * (1 - {0})", lambda h: h * (1 - h)),
-}
-_FUNCTIONS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
-
-
 def _is(at: Hidden, name: str) -> bool:
-    own = np.asarray(_FUNCTIONS[name](at.here.z))
+    own = np.asarray(FUNCTIONS[name](jnp.asarray(at.here.z)))
     return np.allclose(own, at.here.h, rtol=1e-9, atol=1e-12)
+
+
+def _terms(at: Hidden) -> tuple[Gradient, Gradient]:
+    """Give the two terms of the derivative of z times a gate, as of SiLU and GELU."""
+    z, act = at.here.z, at.here.activation
+    ahead, behind, start = (np.asarray(act(jnp.asarray(each))) for each in (z, -z, 0 * z))
+    # Of softplus and ReLU the first is true, too.
+    if not np.allclose(ahead - behind, z) or start.any() or np.allclose(ahead * behind, 0):
+        raise ValueError
+    slope = slope_of(act, z)
+    return ahead / z, slope - ahead / z
 
 
 def _only_if(condition: bool, array: Gradient) -> Gradient:
@@ -110,7 +94,7 @@ MASKS = (
 )
 """What another mask of dropout makes of the activation's derivative."""
 
-TIMES = (
+_TIMES = (
     Rule("activation derivative missing", "", lambda at: np.ones_like(at.here.z)),
     Rule(
         f"{_POINT}at the layer's activations, not its pre-activations",
@@ -119,21 +103,31 @@ TIMES = (
     ),
     Rule("activation in place of its derivative", "h{k}", lambda at: at.here.h),
     Rule("activation derivative applied twice", "f{k}'(z{k})**2", lambda at: at.slope**2),
+    Rule(
+        "the first term alone of the derivative of a product: f(z) / z",
+        "f{k}(z{k}) / z{k}",
+        lambda at: _terms(at)[0],
+    ),
+    Rule(
+        "the second term alone of the derivative of a product: f'(z) - f(z) / z",
+        "(f{k}'(z{k}) - f{k}(z{k}) / z{k})",
+        lambda at: _terms(at)[1],
+    ),
     *(
         Rule(
             f"{_QUANTITY}{name} {_OWN}",
-            f"{name.lower()}'(z{{k}})",
+            f"{symbol(name)}'(z{{k}})",
             lambda at, slope=slope: slope(at.here.z),
         )
         for name, slope in SLOPES.items()
     ),
     *(
         Rule(
-            f"{_QUANTITY}leaky ReLU of slope {leak} {_OWN}",
-            f"where(z{{k}} > 0, 1, {leak})",
-            lambda at, leak=leak: np.where(at.here.z > 0, 1.0, leak),
+            f"{_QUANTITY}{name} {_OWN}, at the activations, not the pre-activations",
+            f"{symbol(name)}'(h{{k}})",
+            lambda at, name=name: _only_if(not _is(at, name), SLOPES[name](at.here.h)),
         )
-        for leak in (0.01, 0.1, 0.2, 0.3)
+        for name in FUNCTIONS
     ),
     *(
         Rule(
@@ -163,12 +157,42 @@ TIMES = (
     Rule("pre-activations in place of the activation's derivative", "z{k}", lambda at: at.here.z),
     Rule("activation derivative without its square: 1 - h", "(1 - h{k})", lambda at: 1 - at.here.h),
     Rule(
+        "activation derivative without its square: 1 / cosh(z)",
+        "1 / cosh(z{k})",
+        lambda at: _only_if(_is(at, "tanh"), 1 / np.cosh(at.here.z)),
+    ),
+    Rule(
         "activation derivative with the wrong sign: 1 + h**2",
         "(1 + h{k}**2)",
         lambda at: 1 + at.here.h**2,
     ),
     Rule("squared activation in place of its derivative", "h{k}**2", lambda at: at.here.h**2),
     Rule("activation derivative inverted: 1 - f'(z)", "(1 - f{k}'(z{k}))", lambda at: 1 - at.slope),
+    Rule(
+        "activation derivative at the negative of the pre-activations",
+        "f{k}'(-z{k})",
+        lambda at: slope_of(at.here.activation, -at.here.z),
+    ),
+    Rule(
+        "the activation in place of its derivative where z is not positive",
+        "where(z{k} > 0, f{k}'(z{k}), h{k})",
+        lambda at: np.where(at.here.z > 0, at.slope, at.here.h),
+    ),
+    Rule(
+        "the activation in place of its derivative where z is positive",
+        "where(z{k} > 0, h{k}, f{k}'(z{k}))",
+        lambda at: np.where(at.here.z > 0, at.here.h, at.slope),
+    ),
+    Rule(
+        "activation derivative with the wrong sign: h (1 + h)",
+        "h{k} * (1 + h{k})",
+        lambda at: at.here.h * (1 + at.here.h),
+    ),
+    Rule(
+        "activation derivative without its denominator: exp(-z)",
+        "exp(-z{k})",
+        lambda at: _only_if(_is(at, "sigmoid"), np.exp(-at.here.z)),
+    ),
     Rule("divided by the activation derivative", "1 / f{k}'(z{k})", lambda at: 1 / at.slope),
     Rule(
         "multiplied by the pre-activations as well",
@@ -206,7 +230,31 @@ TIMES = (
         lambda at: at.slope / len(at.here.z),
     ),
 )
-"""What the signal sent back may be multiplied by in place of the activation's derivative."""
+
+
+def times(at: Hidden) -> tuple[Rule, ...]:
+    """Give what the signal sent back may be multiplied by in place of the derivative."""
+    return (
+        *_TIMES,
+        *(
+            Rule(
+                f"{_QUANTITY}leaky ReLU of slope {leak:.4g} {_OWN}",
+                f"where(z{{k}} > 0, 1, {leak:.4g})",
+                lambda at, leak=leak: np.where(at.here.z > 0, 1.0, leak),
+                fitted=True,
+            )
+            for leak in at.fits.leaks
+        ),
+        *(
+            Rule(
+                f"{_QUANTITY}ELU of alpha {alpha:.4g} {_OWN}",
+                f"where(z{{k}} > 0, 1, {alpha:.4g} * exp(z{{k}}))",
+                lambda at, alpha=alpha: elu_slope(at.here.z, alpha),
+                fitted=True,
+            )
+            for alpha in at.fits.alphas
+        ),
+    )
 
 
 def _left_out(sent: Sent) -> Gradient:
@@ -220,14 +268,11 @@ def _skipped(sent: Sent) -> Gradient:
     layers, after = sent.at.chain.layers, sent.at.layer + 2
     if after >= len(layers):
         raise ValueError
-    return sent.at.signals[after] @ layers[after].weight
+    return sent.at.signals[after] @ layers[after].back
 
 
-def _claim(sent: Sent) -> Gradient:
-    weight = sent.at.claims[sent.at.layer + 1]
-    if weight is None:
-        raise ValueError
-    return sent.delta @ weight
+def _claim(sent: Sent, penalised: bool = True) -> Gradient:
+    return sent.delta @ sent.at.moved(penalised)[:, sent.at.after.columns]
 
 
 def _square(weight: Gradient) -> Gradient:
@@ -244,7 +289,43 @@ def _of_output(sent: Sent) -> Gradient:
 
 def sending(at: Hidden) -> tuple[Rule, ...]:
     """Give what may come back in place of `dz2 @ W2`."""
-    return (*_through_others(at), *_through_changed(at), *_other_signals(at))
+    return (
+        *_through_others(at),
+        *_through_changed(at),
+        *_through_columns(at),
+        *_other_signals(at),
+    )
+
+
+def dropped(at: Hidden) -> list[int]:
+    """Give the columns of the next weight that may be left out in place of that of the ones."""
+    weight = at.after.weight
+    own = np.arange(weight.shape[1])[at.after.columns]
+    if len(own) != weight.shape[1] - 1:
+        return []
+    return (own if len(own) <= _FEW else np.unique(own[[0, -1]])).tolist()
+
+
+def _through_columns(at: Hidden) -> Iterator[Rule]:
+    changed = [("", "{W}", at.after.weight)]
+    changed += [
+        (
+            f", of weights already updated, with learning rate {abs(rate):.4g}",
+            f"{{W}} - {rate:.4g} * d{{W}}",
+            at.after.weight - rate * at.moved(penalised),
+        )
+        for rate, penalised in at.fits.updates
+    ]
+    for how, symbols, weight in changed:
+        for column in dropped(at):
+            yield Rule(
+                f"column {column + 1} of the weight left out, not that of the ones{how}",
+                f"dz{{n}} @ delete({symbols}, {column}, 1)",
+                lambda sent, column=column, weight=weight: (
+                    sent.delta @ np.delete(weight, column, 1)
+                ),
+                fitted=bool(how),
+            )
 
 
 def _through_others(at: Hidden) -> tuple[Rule, ...]:
@@ -253,14 +334,14 @@ def _through_others(at: Hidden) -> tuple[Rule, ...]:
         Rule(
             "sent back through the transposed weight",
             "dz{n} @ {W}.T",
-            lambda sent: sent.delta @ _square(sent.at.after.weight),
+            lambda sent: sent.delta @ _square(sent.at.after.back),
         ),
         Rule("sent back without the weight", "dz{n}", _left_out),
         *(
             Rule(
                 f"sent back through the weight of layer {k + 1}, not of layer {at.layer + 2}",
                 f"dz{{n}} @ W{k + 1}",
-                lambda sent, k=k: sent.delta @ sent.at.chain.layers[k].weight,
+                lambda sent, k=k: sent.delta @ sent.at.chain.layers[k].back,
             )
             for k in others
         ),
@@ -269,7 +350,7 @@ def _through_others(at: Hidden) -> tuple[Rule, ...]:
                 f"sent back through the transposed weight of layer {k + 1}, not the weight of "
                 f"layer {at.layer + 2}",
                 f"dz{{n}} @ W{k + 1}.T",
-                lambda sent, k=k: sent.delta @ sent.at.chain.layers[k].weight.T,
+                lambda sent, k=k: sent.delta @ sent.at.chain.layers[k].back.T,
             )
             for k in others
         ),
@@ -283,17 +364,27 @@ def _through_changed(at: Hidden) -> tuple[Rule, ...]:
         ),
         *(
             Rule(
-                f"sent back through weights already updated, with learning rate {rate:.4g}",
-                f"dz{{n}} @ ({{W}} - {rate:.4g} * d{{W}})",
-                lambda sent, rate=rate: sent.delta @ sent.at.after.weight - rate * _claim(sent),
+                f"sent back through weights already updated, with learning rate "
+                f"{abs(update.rate):.4g}",
+                f"dz{{n}} @ ({{W}} - {update.rate:.4g} * d{{W}})",
+                lambda sent, update=update: (
+                    sent.delta @ sent.at.after.back - update.rate * _claim(sent, update.penalised)
+                ),
                 fitted=True,
             )
-            for rate in at.rates
+            for update in at.fits.updates
+        ),
+        Rule(
+            "sent back in shares of each unit's weights, divided by their sum",
+            "dz{n} @ ({W} / sum({W}, 1))",
+            lambda sent: (
+                sent.delta @ (sent.at.after.back / sent.at.after.back.sum(1, keepdims=True))
+            ),
         ),
         Rule(
             "sent back through the weight's sizes, without signs",
             "dz{n} @ abs({W})",
-            lambda sent: sent.delta @ np.abs(sent.at.after.weight),
+            lambda sent: sent.delta @ np.abs(sent.at.after.back),
         ),
     )
 
@@ -308,7 +399,7 @@ def _other_signals(at: Hidden) -> tuple[Rule, ...]:
         Rule(
             "the error signal of the output layer sent back",
             f"dz{len(at.chain.layers)} @ {{W}}",
-            lambda sent: _of_output(sent) @ sent.at.after.weight,
+            lambda sent: _of_output(sent) @ sent.at.after.back,
         ),
         Rule(
             "the error signal of the output layer, without the weights between",
@@ -318,19 +409,24 @@ def _other_signals(at: Hidden) -> tuple[Rule, ...]:
         Rule(
             "the next layer's activations sent back, not its error signal",
             "h{n} @ {W}",
-            lambda sent: sent.at.after.h @ sent.at.after.weight,
+            lambda sent: sent.at.after.h @ sent.at.after.back,
         ),
         Rule(
             "the next layer's pre-activations sent back, not its error signal",
             "z{n} @ {W}",
-            lambda sent: sent.at.after.z @ sent.at.after.weight,
+            lambda sent: sent.at.after.z @ sent.at.after.back,
         ),
         Rule(
             "the weight alone, the error signal left out",
             "sum({W}, 0)",
-            lambda sent: sent.at.after.weight.sum(0),
+            lambda sent: sent.at.after.back.sum(0),
         ),
     )
+
+
+def _multiplied(back: Back, name: str, across: Callable[[Gradient], Gradient]) -> Gradient:
+    """Give a signal of all examples [N, O] times a matrix [N, N] of their activations."""
+    return _only_if(_is(back.at, name), across(back.at.here.h) @ back.signal)
 
 
 INSTEAD = (
@@ -357,6 +453,21 @@ INSTEAD = (
         "f{k}({sent})",
         lambda back: np.asarray(back.at.here.activation(jnp.asarray(back.signal))),
         linear=False,
+    ),
+    Rule(
+        "a matrix product for the elementwise one in the activation derivative",
+        "(1 - h{k} @ h{k}.T) @ ({sent})",
+        lambda back: _multiplied(back, "tanh", lambda h: 1 - h @ h.T),
+    ),
+    Rule(
+        "a matrix product for the elementwise one in the activation derivative",
+        "(h{k} @ (1 - h{k}).T) @ ({sent})",
+        lambda back: _multiplied(back, "sigmoid", lambda h: h @ (1 - h).T),
+    ),
+    Rule(
+        "a matrix product for the elementwise one in the activation derivative",
+        "((1 - h{k}) @ h{k}.T) @ ({sent})",
+        lambda back: _multiplied(back, "sigmoid", lambda h: (1 - h) @ h.T),
     ),
     Rule(
         "summed over the units, one number for all of them",

@@ -27,7 +27,9 @@ def unsummed(case: Case) -> Tier:
     # A batch of one is its own sum.
     for index, each in enumerate(_per_example(case) if case.rows > 1 else ()):
         tier[index] = [Mistake("not summed over the batch", each)]
-        for row in {0, case.rows - 1}:
+        # Single numbers of one size or another, as of counts, are the claim by chance.
+        alike = each[0].size == 1 and len(np.unique(np.abs(each).round(12))) <= case.rows / 2
+        for row in {0, case.rows - 1} if not alike else ():
             alone = f"not summed over the batch: example {row} alone"
             tier[index].append(Mistake(alone, each[row]))
             if mean:
@@ -69,6 +71,19 @@ def _per_example(case: Case) -> list[Gradient]:
     totals = [np.asarray(leaf.sum(0)) for leaf in each]
     adds_up = any(close(totals, case.true, scale) for scale in (1.0, float(case.rows)))
     return each if adds_up else []
+
+
+AS_GIVEN = "formed with the inputs as they are given, not as the loss changes them"
+
+
+def unscaled(case: Case) -> Tier:
+    """The first weight's gradient, of inputs that the loss divides by a number or standardises."""
+    chain = case.chain
+    if chain is None or chain.raw is None:
+        return {}
+    first = chain.layers[0]
+    gradient = chain.weight_gradient(first, chain.signals[0], chain.raw)
+    return {first.weight_leaf: [Mistake(AS_GIVEN, gradient)]}
 
 
 def counted(case: Case) -> Tier:

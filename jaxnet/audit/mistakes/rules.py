@@ -52,24 +52,47 @@ class Signal(NamedTuple):
     Attributes:
         delta: the signal. edits: the mistakes in it, from the output on.
         factor: that is in it beside them, without a name.
+        raw: of a hidden layer what came back, before the activation's derivative.
     """
 
     delta: Gradient
     edits: tuple[Edit, ...] = ()
     factor: float = 1.0
+    raw: Gradient | None = None
 
     @property
     def mistakes(self) -> int:
         """How many different mistakes it has: one made in several layers counts once."""
         return len({edit.text for edit in self.edits})
 
-    def turned(self, delta: Gradient, *edits: Edit) -> "Signal":
+    def turned(self, delta: Gradient, *edits: Edit, raw: Gradient | None = None) -> "Signal":
         """Give what is made of it, with further mistakes."""
-        return Signal(delta, (*self.edits, *edits), self.factor)
+        return Signal(delta, (*self.edits, *edits), self.factor, raw)
 
     def times(self, factor: float) -> "Signal":
         """Give so many times it."""
-        return Signal(self.delta * factor, self.edits, self.factor * factor)
+        raw = None if self.raw is None else self.raw * factor
+        return Signal(self.delta * factor, self.edits, self.factor * factor, raw)
+
+
+class Update(NamedTuple):
+    """A step of gradient descent: its learning rate, and whether a regulariser is in it."""
+
+    rate: float
+    penalised: bool
+
+
+class Fits(NamedTuple):
+    """Numbers in mistakes that were fitted to a claim.
+
+    Attributes:
+        updates: with which weights may have been updated already.
+        leaks: slopes of leaky ReLUs, and alphas of ELUs, whose derivative may have been taken.
+    """
+
+    updates: tuple[Update, ...] = ()
+    leaks: tuple[float, ...] = ()
+    alphas: tuple[float, ...] = ()
 
 
 class Hidden(NamedTuple):
@@ -80,7 +103,8 @@ class Hidden(NamedTuple):
         slope: shape [N, O], the derivative of its activation.
         signals: the right error signals of all layers.
         claims: the claimed gradients of all weights, [O, I]; None where not of that shape.
-        rates: learning rates with which the weights may have been updated already.
+        rests: what of these does not come through the chain, [O, I].
+        fits: what the claim shows of numbers in mistakes.
     """
 
     chain: Chain
@@ -88,7 +112,8 @@ class Hidden(NamedTuple):
     slope: Gradient
     signals: list[Gradient]
     claims: list[Gradient | None]
-    rates: tuple[float, ...]
+    rests: list[Gradient]
+    fits: Fits
 
     @property
     def here(self) -> Dense:
@@ -99,6 +124,20 @@ class Hidden(NamedTuple):
     def after(self) -> Dense:
         """The layer after it."""
         return self.chain.layers[self.layer + 1]
+
+    def moved(self, penalised: bool) -> Gradient:
+        """Give the claim of the next weight, [O, I], by which it may be updated already.
+
+        Args:
+            penalised: whether a regulariser is in it.
+
+        Raises:
+            ValueError: a claim that is of another shape.
+        """
+        claim = self.claims[self.layer + 1]
+        if claim is None:
+            raise ValueError
+        return claim if penalised else claim - self.rests[self.layer + 1]
 
     @property
     def before(self) -> Dense:

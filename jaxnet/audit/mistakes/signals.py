@@ -8,18 +8,21 @@ Shapes: N examples, I inputs and O outputs of a layer, K error signals side by s
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.chain import Chain, Gradient
-from jaxnet.audit.mistakes.backward import step_of
-from jaxnet.audit.mistakes.evidence import Claim, claim_of
+from jaxnet.audit.mistakes.backward import Step, factors_of, step_of
+from jaxnet.audit.mistakes.evidence import Claim, Free, claim_of
 from jaxnet.audit.mistakes.formed import Forming, biases, parts, weights
+from jaxnet.audit.mistakes.hidden import dropped
 from jaxnet.audit.mistakes.outputs import wrong_signals
-from jaxnet.audit.mistakes.rules import Edit, Hidden, Signal, in_symbols
+from jaxnet.audit.mistakes.rules import Edit, Fits, Hidden, Signal, Update, in_symbols
+from jaxnet.audit.mistakes.terms import penalties, said_of
 
 # Most mistakes that are tried together in one leaf.
 _RANKS = 3
@@ -29,8 +32,12 @@ _KINDS = 3
 # Numbers of gradients that are compared at once, and signals of one rank in all.
 _TOGETHER, _MOST = 2**21, 6000
 _FEW = 3
+# Signals that a layer shows and that are followed to the layers before.
+_SEEN = 12
 # How near a fitted learning rate must be to a round number to be it.
 _ROUND = 1e-4
+# How far one must be from another to be it, relative to what the claim leaves open.
+_APART = 100
 
 
 class _Formed(NamedTuple):
@@ -53,14 +60,15 @@ class _Found(NamedTuple):
 
     Attributes:
         mistake: that. signal: it is made of.
-        factor: that the claim is off by; 0 where the agreement is no evidence for any factor.
-        named: whether the factor has a meaning.
+        factor: that the claim is off by. named: whether it has a meaning.
+        sure: whether the agreement is evidence for any factor.
     """
 
     mistake: Mistake
     signal: Signal
     factor: float
     named: bool
+    sure: bool
 
     @property
     def scaled(self) -> Mistake:
@@ -74,6 +82,7 @@ class _Search(NamedTuple):
 
     Attributes:
         case: searched. chain: that it is. factors: that have a meaning.
+        free: by leaf, terms that its claim may have in any share.
         right: the right error signals of all layers. slopes: of the hidden layers.
         claims: by leaf.
         known: the leaves that are claimed as they are.
@@ -82,6 +91,7 @@ class _Search(NamedTuple):
     case: Case
     chain: Chain
     factors: Factors
+    free: Mapping[int, Sequence[Free]]
     right: list[Gradient]
     slopes: list[Gradient]
     claims: dict[int, Claim]
@@ -100,26 +110,32 @@ class _Signals(NamedTuple):
         expected: those that the layer after shows, rightly sent back.
         single: the right one, and those with one mistake. pairs: those with more, of which the
             layers after show all but one. far: those with more, of which they do not.
-        rates: with which weights seem to be updated before the signal is sent through them.
+        fits: what the claim shows of numbers in mistakes.
     """
 
     expected: list[Signal]
     single: list[Signal]
     pairs: list[Signal]
     far: Callable[[], Iterable[Signal]]
-    rates: tuple[float, ...] = ()
+    fits: Fits = Fits()
 
 
-def signals(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
+def signals(
+    case: Case, chain: Chain, factors: Factors, free: Mapping[int, Sequence[Free]] | None = None
+) -> Iterator[Tier]:
     """Give what wrong backward passes make of the leaves, those of fewest mistakes first.
 
     Args:
         case: whose leaves are explained. chain: that its loss is.
         factors: that have a meaning, in words, by which a gradient may be off as well.
+        free: by leaf, terms that its claim may have in any share.
     """
     tiers: list[Tier] = [{} for _ in range(_KINDS * (_RANKS + 1))]
-    search = _start(case, chain, factors)
-    given = _Signals([], [Signal(chain.delta), *wrong_signals(chain)], [], list)
+    search = _start(case, chain, factors, free or {})
+    wrong = wrong_signals(chain)
+    single = [Signal(chain.delta), *(each for each in wrong if each.mistakes == 1)]
+    given = _Signals([], single, [each for each in wrong if each.mistakes > 1], list)
+    ranks: dict[tuple[Edit, ...], int] = {}
     for layer in range(len(chain.layers) - 1, -1, -1):
         seen: list[Signal] = []
         for index in _leaves(chain, layer):
@@ -129,30 +145,31 @@ def signals(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
             if factor := search.claims[index].scaled:
                 _see(seen, true, true.times(factor))
             for rank, found in _explain(search, index, given, seen):
+                # All leaves that a fitted number changes are to bear it out together.
+                shown = ranks.setdefault(found.signal.edits, rank)
+                first = _KINDS * (max(rank, shown) if found.mistake.fitted else rank)
                 kind = found.signal.factor != 1.0
-                tiers[_KINDS * rank + kind].setdefault(index, []).append(found.mistake)
-                if found.factor:
-                    tiers[_KINDS * rank + 2].setdefault(index, []).append(found.scaled)
+                tiers[first + kind].setdefault(index, []).append(found.mistake)
+                if found.sure:
+                    tiers[first + 2].setdefault(index, []).append(found.scaled)
                     _see(seen, found.signal, found.signal.times(found.factor))
+                elif np.isclose(found.factor, 1) and len(seen) < _SEEN:
+                    _see(seen, found.signal)
         if layer:
             given = _before(search, layer - 1, given, seen)
     yield from tiers
 
 
-def unpenalised(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
-    """Give the same of the leaves whose regulariser was left out besides.
+def penalised(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
+    """Give the same of the leaves of which the regulariser's term is wrong besides.
 
     Args:
         case, chain, factors: as of `signals`.
     """
-    penalised = {index for index, rest in chain.rest.items() if rest.any()}
-    besides = "; the regulariser's term left out"
-
-    def left_out(each: Mistake) -> Mistake:
-        return each._replace(text=each.text + besides, reason=each.reason + besides)
-
-    for tier in signals(case, chain._replace(rest={}), factors) if penalised else ():
-        yield {index: [*map(left_out, tier[index])] for index in penalised & tier.keys()}
+    params = [np.asarray(param) for param in jax.tree.leaves(case.params)]
+    free = {k: penalties(chain, k, params[k]) for k, rest in chain.rest.items() if rest.any()}
+    for tier in signals(case, chain._replace(rest={}), factors, free) if free else ():
+        yield {index: tier[index] for index in free.keys() & tier.keys()}
 
 
 def _see(seen: list[Signal], *signals: Signal) -> None:
@@ -166,7 +183,9 @@ def _see(seen: list[Signal], *signals: Signal) -> None:
             seen.append(signal)
 
 
-def _start(case: Case, chain: Chain, factors: Factors) -> _Search:
+def _start(
+    case: Case, chain: Chain, factors: Factors, free: Mapping[int, Sequence[Free]]
+) -> _Search:
     slopes = [layer.slope for layer in chain.layers[:-1]]
     right = chain.signals
     claims, known = {}, set()
@@ -174,10 +193,10 @@ def _start(case: Case, chain: Chain, factors: Factors) -> _Search:
         forming = Forming(chain, layer, right, delta[None])
         for index in _leaves(chain, layer):
             true = forming.gradient(index)[0]
-            claims[index] = claim_of(case.leaves[index], chain, index, true)
+            claims[index] = claim_of(case.leaves[index], chain, index, true, free.get(index, ()))
             if case.leaves[index].error <= case.leaves[index].rounding:
                 known.add(index)
-    return _Search(case, chain, factors, right, slopes, claims, known)
+    return _Search(case, chain, factors, free, right, slopes, claims, known)
 
 
 def _leaves(chain: Chain, layer: int) -> list[int]:
@@ -200,7 +219,7 @@ def _explain(
             found += _agreeing(search, index, formed, compared)
         if named := [each for each in found if each.named]:
             sure = len(found) <= _FEW and not search.claims[index].scaled
-            return [(rank, each if sure else each._replace(factor=0.0)) for each in named]
+            return [(rank, each._replace(sure=each.sure and sure)) for each in named]
         # Where many agree that are one but for a factor, an unnamed factor tells none of them; of
         # one example a few are many.
         few = _FEW if search.chain.rows > 1 else 1
@@ -288,12 +307,14 @@ def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> It
         tried = 1 if np.isclose(factor, 1, rtol=claim.tolerance, atol=0) else len(search.factors)
         if not sure and not (named and claim.proves(numbers, compared * tried)):
             continue
+        shares = claim.shares(gradient) if len(claim.free) else []
         if index == layer.weight_leaf and layer.transposed:
             gradient = gradient.T
         mistake = _mistake(search, index, formed, signal, gradient)
         if gradient.size == search.case.leaves[index].true.size:
             mistake = _finished(search, index, mistake, factor)
-        yield _Found(mistake, signal, factor if sure else 0.0, bool(named))
+            mistake = _with_free(search, index, mistake, factor, shares) if shares else mistake
+        yield _Found(mistake, signal, factor, bool(named), sure)
 
 
 def _finished(search: _Search, index: int, mistake: Mistake, factor: float) -> Mistake:
@@ -308,6 +329,26 @@ def _finished(search: _Search, index: int, mistake: Mistake, factor: float) -> M
         text = "; ".join(part for part in (mistake.text, factors) if part)
         return mistake._replace(text=text, gradient=gradient * factor + rest)
     return mistake._replace(gradient=gradient)
+
+
+def _with_free(
+    search: _Search, index: int, mistake: Mistake, factor: float, shares: list[float]
+) -> Mistake:
+    """Add the terms that a claim has in wrong shares."""
+    free = search.free[index]
+    said, named = said_of(free, shares, search.chain.rows)
+    besides = "".join(f"; {each}" for each in said)
+    terms = sum(share * each.term for share, each in zip(shares, free, strict=True))
+    apart = np.abs(factor / search.numbers - 1)
+    near = search.factors[int(apart.argmin())][1]
+    known = apart.min() <= search.claims[index].tolerance
+    scaled = near if known else f"times a constant {factor:.5g}"
+    return mistake._replace(
+        text="; ".join(part for part in (mistake.text, scaled) if part) + besides,
+        reason=mistake.reason + besides,
+        gradient=np.asarray(mistake.gradient * factor + terms),
+        fitted=mistake.fitted or not named,
+    )
 
 
 def _mistake(
@@ -370,28 +411,55 @@ def _placed(search: _Search, layer: int, edit: Edit) -> str:
 def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) -> _Signals:
     """Give the signals of a hidden layer from those of the one after it, and those it shows."""
     shown = [signal for signal in seen if signal.edits or signal.factor != 1.0]
-    rates = after.rates or _rates(search, layer, [*shown, *after.single])
-    claims = [_upright(search, each.weight_leaf, each.weight.shape) for each in search.chain.layers]
-    slope = search.slopes[layer]
-    step = step_of(Hidden(search.chain, layer, slope, search.right, claims, rates))
+    layers = search.chain.layers
+    rests = [_rest(search, each) for each in range(len(layers))]
+    claims = [_upright(search, each.weight_leaf, each.weight.shape) for each in layers]
+    whole = [None if a is None else a + b for a, b in zip(claims, rests, strict=True)]
+    at = Hidden(search.chain, layer, search.slopes[layer], search.right, whole, rests, Fits())
+    fits = _fits(search, at, after, shown)
+    step = step_of(at._replace(fits=fits))
     true, *wrong = after.single
     single = [step.right(true), *step.wrong(true)]
     pairs = [each for signal in shown for each in step.wrong(signal)]
-    for signal in [*wrong, *(signal for signal in shown if signal.mistakes > 1)]:
+    raw = [_raw(step, signal) for signal in shown if signal.raw is not None]
+    for signal in [*wrong, *raw, *(signal for signal in shown if signal.mistakes > 1)]:
         into = single if signal.mistakes == 1 else pairs
         into.append(step.right(signal))
-        if signal.edits[-1].layer == layer + 1:
-            into += step.wrong(signal, only=signal.edits[-1].text)
+        again = {edit.text for edit in signal.edits if edit.layer == layer + 1}
+        for text in sorted(again):
+            into += step.wrong(signal, only=text)
+        if len(again) > 1:
+            into += step.again(signal, again)
     return _Signals(
         [step.right(signal) for signal in shown],
         single,
         [*pairs, *step.twice(true)],
         lambda: itertools.chain(
-            (each for signal in wrong for each in step.wrong(signal)),
             (each for signal in shown for each in step.twice(signal)),
+            (each for signal in wrong for each in step.products(signal)),
         ),
-        rates,
+        fits,
     )
+
+
+def _raw(step: Step, signal: Signal) -> Signal:
+    """Give what came back to the layer after in place of its signal, to be sent on."""
+    layer = step.at.layer + 1
+    right, wrong = (
+        in_symbols(step.at.chain, layer, f"dz{{k}} = {each}")
+        for each in ("(dz{n} @ {W}) * f{k}'(z{k})", "dz{n} @ {W}")
+    )
+    edit = Edit(layer, "activation derivative missing", wrong, right)
+    return Signal(np.asarray(signal.raw), (*signal.edits, edit), signal.factor)
+
+
+def _rest(search: _Search, layer: int) -> Gradient:
+    """Give what of a weight's gradient does not come through the chain, as [O, I]."""
+    here = search.chain.layers[layer]
+    rest = search.chain.rest.get(here.weight_leaf)
+    if rest is None:
+        return np.zeros_like(here.weight)
+    return search.chain.upright(here, np.asarray(rest))
 
 
 def _upright(search: _Search, index: int, shape: tuple[int, ...]) -> Gradient | None:
@@ -400,27 +468,77 @@ def _upright(search: _Search, index: int, shape: tuple[int, ...]) -> Gradient | 
     return forms[0] if forms else None
 
 
-def _rates(search: _Search, layer: int, after: list[Signal]) -> tuple[float, ...]:
-    """Find the learning rates with which the weight after a layer was updated too early."""
-    chain, here = search.chain, search.chain.layers[layer]
-    claim = search.claims[here.weight_leaf]
-    target = _upright(search, here.weight_leaf, here.weight.shape)
-    moved = _upright(
-        search, chain.layers[layer + 1].weight_leaf, chain.layers[layer + 1].weight.shape
+def _fits(search: _Search, at: Hidden, after: _Signals, shown: list[Signal]) -> Fits:
+    """Fit numbers in mistakes to the claim of a layer's weight."""
+    near, below = [after.single[0], *shown], at.here.z <= 0
+    updates = after.fits.updates
+    if not updates and at.claims[at.layer + 1] is not None:
+        kinds = (True, False) if at.rests[at.layer + 1].any() else (True,)
+        updates = tuple(
+            Update(rate, kind) for kind in kinds for rate in _rates(search, at, after, near, kind)
+        )
+    sent = [signal.delta @ at.after.back for signal in near]
+    leaks = _ratios(search, at, [(each * ~below, each * below) for each in sent])
+    curves = [(each * ~below, each * below * np.exp(at.here.z)) for each in sent]
+    alphas = _ratios(search, at, curves)
+    # What is 0 or 1, as far as the claim tells, is a ReLU, or none.
+    apart = _APART * search.claims[at.here.weight_leaf].tolerance
+    return Fits(
+        updates,
+        tuple(each for each in leaks if apart < each < 1 - apart),
+        tuple(each for each in alphas if each > apart < abs(each - 1)),
     )
-    if target is None or moved is None or here.weight_leaf in search.known:
+
+
+def _rates(
+    search: _Search, at: Hidden, after: _Signals, near: list[Signal], penalised: bool
+) -> list[float]:
+    """Find the learning rates with which the next weight may be updated already."""
+    weight, claim = at.after.weight, at.moved(penalised)
+    columns = at.after.columns
+    factors = [(signal, each.times) for signal in near for each in factors_of(at)]
+    factors += [(signal, at.slope) for signal in [*near, *after.single]]
+    pairs = [
+        (signal.delta @ weight[:, columns] * slope, signal.delta @ claim[:, columns] * slope)
+        for signal, slope in factors
+    ]
+    for column in dropped(at):
+        through, other = (np.delete(each, column, 1) for each in (weight, claim))
+        pairs += [
+            (signal.delta @ through * at.slope, signal.delta @ other * at.slope) for signal in near
+        ]
+    # What was claimed with its sign flipped was subtracted to be added.
+    flipped = search.claims[at.after.weight_leaf].scaled < 0
+    return [-each for each in _ratios(search, at, pairs) if (each > 0) == flipped]
+
+
+def _ratios(
+    search: _Search, at: Hidden, pairs: list[tuple[Gradient, Gradient]]
+) -> tuple[float, ...]:
+    """Find how many times the second signal of each pair there is to one of the first.
+
+    Of those pairs of which a claimed weight's gradient is made, and of neither alone.
+    """
+    index = at.here.weight_leaf
+    claim, target = search.claims[index], _upright(search, index, at.here.weight.shape)
+    if target is None or index in search.known:
         return ()
-    rates = []
-    for signal in after:
-        sent = np.stack([signal.delta @ chain.layers[layer + 1].weight, signal.delta @ moved])
-        parts = np.swapaxes(sent * search.slopes[layer], 1, 2) @ here.x
+    ratios = []
+    for pair in pairs:
+        parts = np.swapaxes(np.stack(pair), 1, 2) @ at.here.x
         flat = parts.reshape(2, -1).T
-        (share, off), *_ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
-        rest = np.linalg.norm(target.ravel() - flat @ (share, off))
-        fits = rest <= claim.tolerance * np.linalg.norm(target)
-        if fits and off * share < 0 and claim.proves(claim.numbers(parts[0]) - 2, len(after)):
-            rate = float(-off / share)
-            rounded = float(f"{rate:.2e}")
-            # A rate that is a round number is known better than by the fit.
-            rates.append(rounded if abs(rate / rounded - 1) < _ROUND else rate)
-    return tuple(dict.fromkeys(rates))
+        (one, other), _, rank, _ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
+        rest = np.linalg.norm(target.ravel() - flat @ (one, other))
+        apart = claim.tolerance * np.linalg.norm(target)
+        both = min(np.linalg.norm(each) for each in (one * parts[0], other * parts[1])) > apart
+        if (
+            rank == 2
+            and rest <= apart
+            and both
+            and claim.proves(claim.numbers(parts[0]) - 2, len(pairs))
+        ):
+            ratio = float(other / one)
+            rounded = float(f"{ratio:.2e}")
+            # One that is a round number is known better than by the fit.
+            ratios.append(rounded if abs(ratio / rounded - 1) < _ROUND else ratio)
+    return tuple(dict.fromkeys(ratios))
