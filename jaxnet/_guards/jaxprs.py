@@ -3,10 +3,12 @@
 What JAX promises to nobody stands here: how a jaxpr is made, and what its operations are called.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax.extend import core, source_info_util
 
@@ -218,6 +220,9 @@ class Place(NamedTuple):
 
 # Where stand-ins for NumPy's arrays are, and the frames looked through for what called them.
 _STAND_IN, _FRAMES = str(Path("audit", "tracing.py")), 8
+# What is called from many lines of theirs.
+_FOLDERS = Path(jax.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[1]
+_LIBRARIES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 
 
 def place(equation: Any) -> Place:
@@ -231,6 +236,18 @@ def place(equation: Any) -> Place:
         line = ""
     written = f"{function.rstrip(')')} ({file}:{line.partition(':')[0]})" if line else ""
     return Place(str(equation.source_info.name_stack), written)
+
+
+def site(equation: Any) -> int:
+    """Give a number of where an operation was written, the same each time that a line is run."""
+    traceback = equation.source_info.traceback
+    if traceback is None:
+        return id(equation)
+    frames = zip(*traceback.raw_frames(), strict=True)
+    theirs = [(code, at) for code, at in frames if not code.co_filename.startswith(_LIBRARIES)]
+    # By where in the text, for one call in it may be several instructions.
+    located = [(code, traceback.code_addr2location(code, at)) for code, at in theirs]
+    return hash((equation.primitive.name, *located))
 
 
 def count(jaxpr: Any) -> int:
@@ -248,6 +265,11 @@ def is_rounded(equation: Any) -> bool:
         (before,), (after,) = equation.invars, equation.outvars
         return before.aval.dtype.itemsize > after.aval.dtype.itemsize
     return equation.primitive.name in _ROUNDED
+
+
+def carry_out(closed: Closed, arrays: Sequence[Any]) -> list[Any]:
+    """Carry out a jaxpr as it stands."""
+    return core.jaxpr_as_fun(closed)(*arrays)
 
 
 def bind(equation: Any, arrays: Sequence[Any]) -> list[Any]:

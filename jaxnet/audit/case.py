@@ -15,6 +15,9 @@ from jaxtyping import Array, PyTree
 from jaxnet import losses
 from jaxnet.audit.chain import Chain, Gradient
 
+Reduction = Literal["mean", "sum", "neither"]
+"""How a loss takes its examples together."""
+
 
 class Leaf(NamedTuple):
     """The gradient of one parameter, in float64.
@@ -70,6 +73,7 @@ class Case(NamedTuple):
         dtype: of the claim, the coarsest of its leaves.
         axes: which of each leaf of the batch holds the examples; None where none does.
         chain: of fully connected layers that the loss is; None where it is none.
+        reduces: how it takes its examples together, once that is known.
     """
 
     loss: losses.Loss
@@ -80,6 +84,7 @@ class Case(NamedTuple):
     dtype: np.dtype
     axes: tuple[int | None, ...] = ()
     chain: Chain | None = None
+    reduces: Reduction | None = None
 
     @property
     def true(self) -> list[Gradient]:
@@ -128,8 +133,10 @@ Factors = Sequence[tuple[float, str]]
 """Numbers that a gradient may be off by, and what each means in words."""
 
 
-def reduction(case: Case) -> Literal["mean", "sum", "neither"]:
+def reduction(case: Case) -> Reduction:
     """Tell whether a loss is a mean over its examples or a sum, by giving it each one twice."""
+    if case.reduces:
+        return case.reduces
     doubled = _try_gradients(case, take(case.batch, case.axes, [*range(case.rows)] * 2))
     if doubled is not None:
         # Without what does not come of the examples, such as a penalty.

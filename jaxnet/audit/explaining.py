@@ -103,6 +103,7 @@ def explain(case: Case, wrong: Iterable[int]) -> Readings:
     if not left:
         return {}
     with jax.enable_x64(True), np.errstate(all="ignore"):
+        case = case._replace(reduces=reduction(case))
         factors = _factors(_counts(case), case.rows)
         constants = _constants(case, left)
         for tier in mistakes.tiers(
@@ -116,6 +117,12 @@ def explain(case: Case, wrong: Iterable[int]) -> Readings:
             left = [index for index in left if index not in readings]
             if not left:
                 break
+        unplaced = [index for index in constants if readings.get(index) is constants[index]]
+        if unplaced and case.chain is None:
+            tier = mistakes.placed(case)
+            for index in unplaced:
+                fits = _fits(case.leaves[index], tier.get(index, []), factors)
+                readings[index] = [each for each in fits if not each.steps] or readings[index]
     return _shared(_shown_by_layers(case, constants | readings, left))
 
 

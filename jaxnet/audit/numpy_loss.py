@@ -17,6 +17,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Float64, PyTree
 
+from jaxnet._guards import jaxprs
+
 Numbers = Callable[[PyTree, PyTree], float]
 
 # Relative steps of the differences that stand for the gradient of what cannot be traced: each is
@@ -89,13 +91,29 @@ def faithful(loss: NumPyLoss, params: PyTree, batch: PyTree) -> NumPyLoss:
     """
     try:
         with jax.enable_x64(True):
-            operations = len(jax.make_jaxpr(loss)(params, batch).eqns)
-            loss = loss if operations <= _SHORT else dataclasses.replace(loss, is_long=True)
+            if len(jax.make_jaxpr(loss)(params, batch).eqns) > _SHORT:
+                # The function's own loops take longer than what they do.
+                loss = dataclasses.replace(loss, program=_again(loss), is_long=True)
             with jax.disable_jit(loss.is_long):
                 agrees = _agree(loss, params, batch)
     except Exception as error:  # code that cannot be traced fails in any way
         return NumPyLoss(loss.function, None, _where(error))
     return loss if agrees else NumPyLoss(loss.function, None, _UNFAITHFUL)
+
+
+def _again(loss: NumPyLoss) -> Callable[..., Array]:
+    """Trace a loss once for arrays of each kind, and carry out the trace."""
+    traces: dict[Any, jaxprs.Closed] = {}
+
+    def program(params: PyTree, batch: PyTree) -> Array:
+        leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, (params, batch)))
+        kind = (tree, *map(jax.typeof, leaves))
+        if kind not in traces:
+            shapes = (jax.ShapeDtypeStruct(each.shape, each.dtype) for each in leaves)
+            traces[kind] = jax.make_jaxpr(loss)(*jax.tree.unflatten(tree, shapes))
+        return jaxprs.carry_out(traces[kind], leaves)[0]
+
+    return program
 
 
 _UNFAITHFUL = "what JAX makes of it gives another value"

@@ -23,17 +23,27 @@ Values = dict[int, Any]
 """Arrays by the number of the value that they are."""
 
 
+class Call(NamedTuple):
+    """A call of a function: of what name, the how-manieth of all, and where it was written."""
+
+    name: str
+    number: int
+    site: int
+
+
 class Step(NamedTuple):
     """One operation; what it takes and gives by number.
 
     Attributes:
-        calls: the functions that it was written out of, the outermost first, by name and number.
+        calls: the functions that it was written out of, the outermost first.
+        site: where it was written; one and the same in every repetition of a loop.
     """
 
     equation: Any
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    calls: tuple[tuple[str, int], ...]
+    calls: tuple[Call, ...]
+    site: int
 
     @property
     def name(self) -> str:
@@ -139,7 +149,7 @@ class _Recorder:
         jaxpr: Any,
         constants: Sequence[Any],
         inputs: Sequence[int],
-        calls: tuple[tuple[str, int], ...],
+        calls: tuple[Call, ...],
     ) -> list[int]:
         """Write a jaxpr out on values by number, and give the numbers of its results."""
         numbers = dict(zip(jaxpr.invars, inputs, strict=True))
@@ -149,23 +159,24 @@ class _Recorder:
         def read(variable: Any) -> int:
             return self.constant(variable.val) if hasattr(variable, "val") else numbers[variable]
 
-        for equation in jaxpr.eqns:
+        for place, equation in enumerate(jaxpr.eqns):
             taken = [read(each) for each in equation.invars]
+            # Of what is written once, and of the operations of one call.
+            inner = (calls[-1].site, place) if calls else ()
+            site = hash((jaxprs.site(equation), *inner))
             found, inside = jaxprs.loop(equation), jaxprs.opened(equation, _is_one)
             if found and 0 < len(found.places) * jaxprs.count(found.body.jaxpr) <= _UNROLLED:
                 given = self._unroll(found, taken, calls)
             elif inside:
                 call = str(equation.params.get("name", equation.primitive.name))
-                given = self.write(*inside, taken, (*calls, (call, next(self._calls))))
+                given = self.write(*inside, taken, (*calls, Call(call, next(self._calls), site)))
             else:
                 given = [self.number(each) for each in equation.outvars]
-                self.steps.append(Step(equation, tuple(taken), tuple(given), calls))
+                self.steps.append(Step(equation, tuple(taken), tuple(given), calls, site))
             numbers |= dict(zip(equation.outvars, given, strict=True))
         return [read(each) for each in jaxpr.outvars]
 
-    def _unroll(
-        self, loop: jaxprs.Loop, inputs: list[int], calls: tuple[tuple[str, int], ...]
-    ) -> list[int]:
+    def _unroll(self, loop: jaxprs.Loop, inputs: list[int], calls: tuple[Call, ...]) -> list[int]:
         last = loop.shared + loop.carried
         shared, carry, scanned = inputs[: loop.shared], inputs[loop.shared : last], inputs[last:]
         stacked: list[list[int]] = [[] for _ in loop.places]
@@ -178,7 +189,7 @@ class _Recorder:
         return [*carry, *(self._apply(_stack, each, calls) for each in columns)]
 
     def _apply(
-        self, function: Callable[..., Any], inputs: list[int], calls: tuple[tuple[str, int], ...]
+        self, function: Callable[..., Any], inputs: list[int], calls: tuple[Call, ...]
     ) -> int:
         """Write out a function of arrays."""
         shapes = [jax.ShapeDtypeStruct(self.shapes[each], float) for each in inputs]

@@ -35,18 +35,26 @@ def tiers(case: Case, factors: Factors) -> Iterator[Tier]:
     }
     yield steps(case)
     yield misplaced(case)
-    # Finite differences take time, and are not differentiated again.
-    measured = isinstance(case.loss, NumPyLoss) and not case.loss.program
+    measured = _is_measured(case)
     if case.rows * sum(true.size for true in case.true) <= (_MOST_MEASURED if measured else MOST):
         yield unsummed(case)
     yield counted(case)
     yield terms(case)
-    # What is not compiled is not searched.
-    searched = not measured and not (isinstance(case.loss, NumPyLoss) and case.loss.is_long)
     if layers := case.chain:
         yield from signals(case, layers, factors)
         yield from penalised(case, layers, factors)
-    elif searched:
-        yield in_program(case)
-    if searched:
+    else:
+        yield placed(case)
+    # What is not compiled takes its time.
+    if not measured and not (isinstance(case.loss, NumPyLoss) and case.loss.is_long):
         yield elsewhere(case)
+
+
+def placed(case: Case) -> Tier:
+    """Give the mistakes at places in the loss's program."""
+    return {} if _is_measured(case) else in_program(case)
+
+
+def _is_measured(case: Case) -> bool:
+    """Tell of finite differences, which take time, and are not differentiated again."""
+    return isinstance(case.loss, NumPyLoss) and not case.loss.program

@@ -14,7 +14,7 @@ from jaxnet.audit.chain import Chain, Gradient
 
 # Agreement is evidence where its decimal digits are more than those of the numbers compared, by
 # this many.
-_BEYOND_CHANCE = 2.5
+BEYOND_CHANCE = 2.5
 # Of fewer digits in all a claim proves little.
 _POOR = 10.0
 # Less than this share of a gradient is rounding of what was taken off it.
@@ -102,7 +102,7 @@ class Claim(NamedTuple):
             numbers: that agree, independent of each other, less those fitted.
             compared: how many gradients, times the factors that they are compared with.
         """
-        return self._digits * numbers >= math.log10(compared) + _BEYOND_CHANCE
+        return self._digits * numbers >= math.log10(compared) + BEYOND_CHANCE
 
     @property
     def poor(self) -> bool:

@@ -1,0 +1,90 @@
+"""A mistake in a program in the user's words: the operation, and what stands next to it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxnet._guards import jaxprs
+from jaxnet.audit.case import Case
+from jaxnet.audit.mistakes.places import SPOKEN, Candidate
+from jaxnet.audit.programs import Program, Step
+
+# What operations together are, by those that make it up.
+_TOGETHER = (
+    ({"exp", "reduce_sum", "div"}, "softmax"),
+    ({"exp", "add", "div"}, "sigmoid"),
+    ({"rsqrt", "reduce_sum"}, "the normalisation"),
+    ({"sqrt", "reduce_sum"}, "the normalisation"),
+    ({"tanh", "integer_pow"}, "gelu"),
+    ({"erf"}, "gelu"),
+    ({"erfc"}, "gelu"),
+)
+_PLAIN = {"add", "sub", "mul", "div", "neg", "broadcast_in_dim", "reshape", "transpose", "squeeze"}
+
+
+class Words:
+    """Says where in a program a mistake is, in the user's words."""
+
+    def __init__(self, program: Program, case: Case) -> None:
+        """Take the program, and the names of its parameters."""
+        self.program = program
+        self.names = [leaf.name for leaf in case.leaves]
+        self.leaves = dict(zip(program.params, self.names, strict=True))
+        for step in program.steps:
+            if len(step.inputs) == 1 and step.inputs[0] in self.leaves:
+                array = np.zeros(program.shapes[step.inputs[0]])
+                if jaxprs.move(step.equation, array) is not None:
+                    self.leaves[step.outputs[0]] = self.leaves[step.inputs[0]]
+
+    def say(self, candidate: Candidate) -> str:
+        """Name a mistake, its operation, and the parameter and the line next to it."""
+        _, _, steps, start, end, *_ = candidate
+        name = self._together(steps) if steps else ""
+        text = candidate.text.format(name=name, start=self.leaves.get(start, "the matrix"))
+        if not steps or end < 0:
+            return text
+        everywhere = candidate.when.endswith("wherever it is used")
+        return text + candidate.when + ("" if everywhere else self._where(steps[-1], start, end))
+
+    def _together(self, steps: Sequence[Step]) -> str:
+        names = {step.name for step in steps}
+        for parts, name in _TOGETHER:
+            if parts <= names:
+                return name
+        calls = set.intersection(*({call.name for call in step.calls} for step in steps))
+        own = [jaxprs.spoken(step.equation) for step in steps]
+        telling = [name for name in own if name not in _PLAIN] or own
+        if len(set(telling)) > 1 and calls:
+            return sorted(calls)[0]
+        return " and ".join(dict.fromkeys(SPOKEN.get(each, each) for each in telling))
+
+    def _where(self, step: Step, start: int, end: int) -> str:
+        """Say which parameter a part of the program stands next to, and where it is written."""
+        where = jaxprs.place(step.equation)
+        after = self._after(end)
+        before = self._before(start)
+        near = f", before {after}" if after else f", after {before}" if before else ""
+        written = where.line or where.module
+        return f"{near}, in {written}" if written else near
+
+    def _after(self, value: int) -> str:
+        """Give the next parameter that a value meets."""
+        reached = {value}
+        for step in self.program.steps:
+            if reached & set(step.inputs):
+                for each in step.inputs:
+                    if each in self.leaves:
+                        return self.leaves[each]
+                reached |= set(step.outputs)
+        return ""
+
+    def _before(self, value: int) -> str:
+        """Give the last parameter that a value came by."""
+        needed = {value}
+        for step in reversed(self.program.steps):
+            if needed & set(step.outputs):
+                for each in step.inputs:
+                    if each in self.leaves:
+                        return self.leaves[each]
+                needed |= set(step.inputs)
+        return self.leaves.get(value, "")
