@@ -327,7 +327,10 @@ class Places:
 
     def _carried(self) -> Iterator[list[Use]]:
         """Give where a loop uses what one repetition gives to the next, and its last to none."""
-        for group in {tuple(each) for each in self.alike.values() if len(each) > 1}:
+        for group in sorted({tuple(each) for each in self.alike.values() if len(each) > 1}):
+            # What losses are added up to is no state.
+            if not self.program.shapes[group[0]]:
+                continue
             whole = [use for each in group[:-1] for use in self.uses.get(each, [])]
             last = {self._used_at(use) for use in self.uses.get(group[-1], [])}
             for uses in self._grouped(whole, self._used_at):
@@ -686,7 +689,7 @@ def _none(_: Gradient) -> Gradient:
     return np.zeros(())
 
 
-def _times(factor: Gradient) -> Back:
+def _times(factor: Any) -> Back:
     return lambda sent: sent * factor
 
 
