@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import students
 
-from jaxnet.audit import gradients, tracing
+from jaxnet.audit import entry, gradients, tracing
 from jaxnet.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -275,6 +275,7 @@ def test_loops_too_long_to_compile_are_audited_uncompiled(monkeypatch, times, mo
     batch = np.tile(x, (times, 1)), np.tile(y, (times, 1))
     gradient = functools.partial(student.gradient, bug="sum")
     monkeypatch.setattr(tracing, "_MOST", most)
+    entry._traced.cache_clear()
     found = gradients.audit(student.loss, params, batch, gradient)
     assert [row.verdict for row in found.rows] == ["right"] * 2 + ["wrong"] * 2
     assert all("summed over the batch where" in row.diagnosis for row in found.rows[2:])

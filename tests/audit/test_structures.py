@@ -68,7 +68,7 @@ NORMALISATION = {
     "epsilon": "epsilon left out",
     "count": "the count less one",
     "normalisation": "the derivative of the normalisation left out",
-    "constants": "the mean and the variance treated as constants",
+    "constants": "the term through the mean left out, the term through the variance left out",
     "mean": "the term through the mean left out",
     "variance": "the term through the variance left out",
     "half": "the term through the variance halved",

@@ -6,7 +6,7 @@ Windows of a convolution, pooling, normalisation, and the axes of a parameter's 
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -51,6 +51,10 @@ def of_arrays(places: Places) -> Iterator[Candidate]:
 # Normalisation.
 
 
+Scaled = Literal["before", "after", "between"]
+_SCALED: tuple[Scaled, ...] = ("before", "after", "between")
+
+
 class _Normal(NamedTuple):
     """A normalisation n = scale (z - mean), scale^-2 = share variance + epsilon.
 
@@ -84,25 +88,25 @@ class _Normal(NamedTuple):
 
         return sent
 
-    def along(self, axes: tuple[int, ...], after: bool, as_counted: bool) -> Back:
+    def along(self, axes: tuple[int, ...], scaled: Scaled, as_counted: bool) -> Back:
         """Send back with sums over other axes.
 
         Args:
-            after: whether they are multiplied by the scale afterwards, each by its own.
+            scaled: when what is summed is multiplied by the scale: before, after, each of the two
+                factors of the variance by itself.
             as_counted: whether they are divided by the count of their axes, not of the right ones.
         """
         shape, scale = self.centred.shape, self.scale
-        over = axes if as_counted else self.axes
-        count = math.prod(shape[axis] for axis in over)
-
-        def total(array: Gradient, powers: int) -> Gradient:
-            if after:
-                return array.sum(axes, keepdims=True) / count * scale**powers
-            return (array * scale**powers).sum(axes, keepdims=True) / count
+        count = math.prod(shape[axis] for axis in (axes if as_counted else self.axes))
+        inside = {"before": (1, 3), "after": (0, 0), "between": (0, 1)}[scaled]
 
         def sent(given: Gradient) -> Gradient:
-            variance = self.share * self.centred * total(given * self.centred, 3)
-            return scale * given - total(given, 1) - variance
+            terms = given, given * self.centred
+            mean, variance = (
+                (term * scale**power).sum(axes, keepdims=True) / count * scale ** (whole - power)
+                for term, power, whole in zip(terms, inside, (1, 3), strict=True)
+            )
+            return scale * given - mean - self.share * self.centred * variance
 
         return sent
 
@@ -135,26 +139,35 @@ def _normalised(places: Places, segments: list[tuple[int, int]]) -> Iterator[Can
     axes, ndim = normals[0].axes, normals[0].centred.ndim
     count = normals[0].centred.size / normals[0].scale.size
     more = count / (count - 1)
-    terms: dict[str, dict[str, Any]] = {
-        "the term through the mean left out": {"mean": 0.0},
-        "the term through the variance left out": {"variance": 0.0},
-        "the mean and the variance treated as constants": {"mean": 0.0, "variance": 0.0},
-        "the term through the variance halved": {"variance": 0.5},
-        "the term through the variance doubled": {"variance": 2.0},
-        "the sign of the term through the variance flipped": {"variance": -1.0},
-        "the sign of the term through the mean flipped": {"mean": -1.0},
-        "the count less one in place of the count": {"mean": more, "variance": more},
-        "the count less one in place of the count in the variance": {"variance": more},
-        "the count in place of the count less one in the variance": {"variance": 1 / more},
-        "the term through the mean not divided by the count": {"mean": count},
-        "the term through the variance not divided by the count": {"variance": count},
-        "epsilon left out": {"exact": True},
+    means = {
+        "the term through the mean left out": 0.0,
+        "the sign of the term through the mean flipped": -1.0,
+        "the term through the mean not divided by the count": count,
     }
-    ways = [(text, [each.back(**way) for each in normals]) for text, way in terms.items()]
+    variances = {
+        "the term through the variance left out": 0.0,
+        "the sign of the term through the variance flipped": -1.0,
+        "the term through the variance halved": 0.5,
+        "the term through the variance doubled": 2.0,
+        "the term through the variance not divided by the count": count,
+        "the count less one in place of the count in the variance": more,
+        "the count in place of the count less one in the variance": 1 / more,
+    }
+    both = itertools.product(means.items(), variances.items())
+    ways = [
+        *((text, [each.back(mean=share) for each in normals]) for text, share in means.items()),
+        *((text, [each.back(1.0, share) for each in normals]) for text, share in variances.items()),
+        *(
+            (f"{a}, {b}", [each.back(one, other) for each in normals])
+            for (a, one), (b, other) in both
+        ),
+        ("the count less one in place of the count", [each.back(more, more) for each in normals]),
+        ("epsilon left out", [each.back(exact=True) for each in normals]),
+    ]
     for other in subsets(list(range(ndim))):
         if other != axes:
             text = f"sums taken over {spoken_axes(other)}, not {spoken_axes(axes)}"
-            for way in itertools.product((False, True), repeat=2):
+            for way in itertools.product(_SCALED, (False, True)):
                 ways.append((text, [each.along(other, *way) for each in normals]))
     start, end = segments[0]
     steps = tuple(places.program.between(start, end)[0])

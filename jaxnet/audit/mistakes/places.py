@@ -241,7 +241,7 @@ class Places:
         runs = [*self._entrywise(), *self._segments()]
         for length in range(1, _LONGEST + 1):
             spans = {(run[0][0], run[length - 1][1]) for run in runs if len(run) >= length}
-            yield from self._grouped(sorted(spans), lambda pair: tuple(map(self.site, pair)))
+            yield from self._grouped(sorted(spans), self._spanned)
 
     def _entrywise(self) -> Iterator[list[Segment]]:
         """Give the steps that work on each entry of one value, wherever else it is used."""
@@ -259,9 +259,7 @@ class Places:
         """Give runs of segments that follow on each other, from values to others of their shape."""
         following = self._following()
         ends: dict[int, int] = {}
-        for segments in self._grouped(
-            sorted(following.items()), lambda pair: tuple(map(self.site, pair))
-        ):
+        for segments in self._grouped(sorted(following.items()), self._spanned):
             (start, end), *_ = segments
             _, beside = self.program.between(start, end)
             if not beside & self.way.moving and not self._only_moves(start, end):
@@ -327,7 +325,10 @@ class Places:
 
     def _carried(self) -> Iterator[list[Use]]:
         """Give where a loop uses what one repetition gives to the next, and its last to none."""
-        for group in {tuple(each) for each in self.alike.values() if len(each) > 1}:
+        for group in sorted({tuple(each) for each in self.alike.values() if len(each) > 1}):
+            # What losses are added up to is no state.
+            if not self.program.shapes[group[0]]:
+                continue
             whole = [use for each in group[:-1] for use in self.uses.get(each, [])]
             last = {self._used_at(use) for use in self.uses.get(group[-1], [])}
             for uses in self._grouped(whole, self._used_at):
@@ -629,9 +630,12 @@ class Places:
             groups.setdefault(key(place), []).append(place)
         return list(groups.values())
 
+    def _spanned(self, segment: Segment) -> tuple[Any, ...]:
+        return *map(self.site, segment), self.program.shapes[segment[0]]
+
     def _used_at(self, use: Use) -> tuple[Any, ...]:
         step = self.program.steps[use[0]]
-        return step.site, use[1], self.program.shapes[step.inputs[use[1]]]
+        return step.site, use[1], *(self.program.shapes[each] for each in step.inputs)
 
 
 def _views(program: Program) -> dict[int, View]:
@@ -686,7 +690,7 @@ def _none(_: Gradient) -> Gradient:
     return np.zeros(())
 
 
-def _times(factor: Gradient) -> Back:
+def _times(factor: Any) -> Back:
     return lambda sent: sent * factor
 
 
