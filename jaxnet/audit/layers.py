@@ -422,7 +422,9 @@ def _between(program: Program, batch: PyTree, layer: _Found, after: _Found) -> _
     known = program.constants | dict(zip(program.batch, jax.tree.leaves(batch), strict=True))
     if beside - known.keys() or len(after.x_places) != shape[0]:
         return None
-    if any(step.name.startswith("reduce_") for step in steps):
+    # What the next layer takes may be of the batch alone.
+    apart = after.x != layer.z and not any(layer.z in step.inputs for step in steps)
+    if apart or any(step.name.startswith("reduce_") for step in steps):
         return None
     back = np.argsort(layer.z_places, axis=None)
 
