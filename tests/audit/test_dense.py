@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from plants import jacobian, sigmoid, softmax
 
+from experiments.benchmark.plants import jacobian, sigmoid, softmax
 from jaxnet.audit import audit
 
 
