@@ -165,8 +165,8 @@ def rules(last: Last) -> tuple[Rule, ...]:
     return (
         *_left_out(name, mixed),
         *(each for times in _times(last, name, mixed) for each in _multiplied(last, *times)),
-        *_softmax(name, mixed),
         *(_sent(last, rule) for rule in _errors(last)),
+        *_softmax(name, mixed),
         *_margins(last),
         *_averages(),
     )
