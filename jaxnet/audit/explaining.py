@@ -17,7 +17,6 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet.audit import mistakes
 from jaxnet.audit.case import Case, Leaf, Mistake, Tier, reduction, take
 from jaxnet.audit.chain import Gradient
 
@@ -102,6 +101,9 @@ def explain(case: Case, wrong: Iterable[int]) -> Readings:
     left = [index for index in wrong if can_be_explained(case.leaves[index])]
     if not left:
         return {}
+    # Who is right need not wait for all that people do wrong.
+    from jaxnet.audit import mistakes
+
     with jax.enable_x64(True), np.errstate(all="ignore"):
         case = case._replace(reduces=reduction(case))
         factors = _factors(_counts(case), case.rows)
