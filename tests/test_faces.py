@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import importlib
+import inspect
 import pkgutil
 import re
 import shlex
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import types
 from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from pdoc import doc
@@ -150,3 +153,35 @@ def test_the_reference_is_made_by_one_command_and_has_every_name(tmp_path):
         named = {*re.findall(r'id="(\w+)"', page.read_text()), *modules}
         missing += [f"{face}.{name}" for name in names(face) if name not in named]
     assert missing == []
+
+
+def unsaid(function):
+    """What of a function may be anything at all: arguments and what it returns."""
+    signature = inspect.signature(function)
+    hints = {each.name: each.annotation for each in signature.parameters.values()}
+    hints["return"] = signature.return_annotation
+    anything = Any, dict[str, Any], Mapping[str, Any]
+    return [name for name, hint in hints.items() if hint in anything]
+
+
+def test_few_public_signatures_take_anything():
+    """A dtype, an optimizer of one's own, a device's array, what JSON takes."""
+
+    def planted(whole: dict[str, Any], part: Mapping[str, int], loss: Callable[..., Any]) -> Any:
+        return whole, part, loss
+
+    assert unsaid(planted) == ["whole", "return"]
+    found = set()
+    for face in FACES:
+        for name in names(face):
+            public = getattr(sys.modules[face], name)
+            failure = inspect.isclass(public) and issubclass(public, Exception)
+            if (inspect.isfunction(public) or inspect.isclass(public)) and not failure:
+                found |= {f"{face}.{name}: {each}" for each in unsaid(public)}
+    assert found == {
+        "jaxnet.devices.first: return",
+        "jaxnet.devices.provenance: dtype",
+        "jaxnet.init: dtype",
+        "jaxnet.optimizers.join: optimizer",
+        "jaxnet.storage.Checkpoints: description",
+    }

@@ -18,13 +18,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
+import jaxnet
 from experiments import Dtype
 from experiments.benchmark import machine, plants
 from experiments.benchmark.plants import Gradients, Net, Outcome, Plant
 from experiments.benchmark.timing import Section, Table, shown
 from experiments.benchmark.work import Size
-from jaxnet import losses, network
 from jaxnet.audit import Audit, audit
+from jaxnet.losses import Loss
 
 ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
     "tanh": jnp.tanh,
@@ -78,7 +79,7 @@ def drawn(seed: int) -> tuple[np.random.Generator, Net, Form]:
 def audited(net: Net, grads: Gradients, form: Form, dtype: Dtype) -> Audit:
     """Audit the gradient of a drawn network, all in one precision.
 
-    The loss is ours of `network.forward`, or a plain function of a dict of weights `[I, O]`.
+    The loss is ours of `jaxnet.forward`, or a plain function of a dict of weights `[I, O]`.
     """
     cast: Callable[[Any], Any] = functools.partial(np.asarray, dtype=dtype)
     tree = _layers if form == "layers" else _dict
@@ -88,7 +89,7 @@ def audited(net: Net, grads: Gradients, form: Form, dtype: Dtype) -> Audit:
 
 
 def _layers(pairs: Sequence[Sequence[np.ndarray]], cast: Callable[[Any], Any]) -> PyTree:
-    return tuple(network.Layer(cast(w), cast(b)) for w, b in pairs)
+    return tuple(jaxnet.Layer(cast(w), cast(b)) for w, b in pairs)
 
 
 def _dict(pairs: Sequence[Sequence[np.ndarray]], cast: Callable[[Any], Any]) -> PyTree:
@@ -100,15 +101,15 @@ def _dict(pairs: Sequence[Sequence[np.ndarray]], cast: Callable[[Any], Any]) -> 
 
 
 @functools.cache
-def _ours(activation: str, loss: str, penalty: float) -> losses.Loss:
+def _ours(activation: str, loss: str, penalty: float) -> Loss:
     if penalty:
         raise ValueError("only plain losses are penalised")
-    forward = functools.partial(network.forward, activation=ACTIVATIONS[activation])
-    return losses.BatchLoss(forward, LOSSES[loss])
+    forward = functools.partial(jaxnet.forward, activation=ACTIVATIONS[activation])
+    return jaxnet.BatchLoss(forward, LOSSES[loss])
 
 
 @functools.cache
-def _plain(activation: str, loss: str, penalty: float) -> losses.Loss:
+def _plain(activation: str, loss: str, penalty: float) -> Loss:
     phi = ACTIVATIONS[activation]
 
     def of_params(params: dict[str, Array], batch: tuple[Array, Array]) -> Array:

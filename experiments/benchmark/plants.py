@@ -1,7 +1,8 @@
 """Random networks, and gradients of them gone wrong by each family of mistakes, in plain NumPy.
 
-Nothing here imports jaxnet, differentiates automatically or looks at its list of mistakes: this is
-ordinary backpropagation over a batch, `x [N, I]` and `W [O, I]`, in which one step is replaced.
+Nothing here computes with jaxnet, differentiates automatically or looks at its list of mistakes:
+this is ordinary backpropagation over a batch, `x [N, I]` and `W [O, I]`, in which one step is
+replaced.
 
 Shapes: N examples, I inputs and O outputs of a layer.
 """
@@ -15,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.linalg import norm
 
-from jaxnet.audit.rows import Row
+from jaxnet.audit import Row
 
 Array = np.ndarray
 Random = np.random.Generator
