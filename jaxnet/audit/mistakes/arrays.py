@@ -283,7 +283,7 @@ def _windows(places: Places) -> Iterator[Candidate]:
             continue
         changes = {
             use: places.other_factor(
-                use, cut.at(places.values, list(np.array(cut.starts) // strides))
+                use, cut.at(places.values, (np.array(cut.starts) // strides).tolist())
             )
             for use, cut in zip(uses, cuts, strict=True)
             if cut
