@@ -29,9 +29,9 @@ def hot(random, n, c):
 # Convolution [F, C, k, k] of images [N, C, H, W], tanh, 2 x 2 pooling, a dense layer.
 
 
-def draw_convolution(random, stride, padding, size):
+def draw_convolution(random, stride, size):
     n, c, f, k = 3, 2, 2, 3
-    positions = (size + 2 * padding - k) // stride + 1
+    positions = (size - k) // stride + 1
     flat = f * (positions // 2) ** 2
     params = {
         "K": random.normal(size=(f, c, k, k)) * 0.5,
@@ -42,9 +42,8 @@ def draw_convolution(random, stride, padding, size):
     return params, random.normal(size=(n, c, size, size)), hot(random, n, 3)
 
 
-def convolve(x, kernel, bias, stride, padding):
+def convolve(x, kernel, bias, stride):
     """As a student writes it: a loop over examples, filters and positions."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     n, _, height, width = x.shape
     f, _, k, _ = kernel.shape
     rows, columns = (height - k) // stride + 1, (width - k) // stride + 1
@@ -65,19 +64,19 @@ def pooled(xp, h, kind):
     return blocks.max(axis=(3, 5)) if kind == "max" else blocks.mean(axis=(3, 5))
 
 
-def convolution_numpy(stride, padding, kind):
+def convolution_numpy(stride, kind):
     def loss(p, x, y):
-        h = np.tanh(convolve(x, p["K"], p["b"], stride, padding))
+        h = np.tanh(convolve(x, p["K"], p["b"], stride))
         a = pooled(np, h, kind).reshape(len(x), -1)
         return entropy(np, a @ p["W"] + p["c"], y)
 
     return loss
 
 
-def convolution_jax(stride, padding, kind):
+def convolution_jax(stride, kind):
     def loss(p, batch):
         x, y = batch
-        z = jax.lax.conv(x, p["K"], (stride, stride), "VALID" if not padding else "SAME")
+        z = jax.lax.conv(x, p["K"], (stride, stride), "VALID")
         h = jax.numpy.tanh(z + p["b"][:, None, None])
         a = pooled(jax.numpy, h, kind).reshape(len(x), -1)
         return entropy(jax.numpy, a @ p["W"] + p["c"], y)
@@ -85,14 +84,13 @@ def convolution_jax(stride, padding, kind):
     return loss
 
 
-def convolution(p, x, y, stride=1, padding=0, kind="max", mistake=""):
-    z = convolve(x, p["K"], p["b"], stride, padding)
+def convolution(p, x, y, stride=1, kind="max", mistake=""):
+    z = convolve(x, p["K"], p["b"], stride)
     h = np.tanh(z)
     a = pooled(np, h, kind)
     d = error(a.reshape(len(x), -1) @ p["W"] + p["c"], y)
     dh = unpooled((d @ p["W"].T).reshape(a.shape), a, h, kind, mistake)
     dz = dh if mistake == "tanh" else dh * (1 - h**2)
-    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     dk = kernel_gradient(x, dz, p["K"], 1 if mistake == "stride" else stride, mistake)
     ways = {
         "flipped": lambda: dk[:, :, ::-1, ::-1],

@@ -22,7 +22,7 @@ from jaxnet._guards import jaxprs
 from jaxnet.audit import outputs
 from jaxnet.audit.case import Case, reduction, take
 from jaxnet.audit.chain import Chain, Dense, Gradient
-from jaxnet.audit.programs import Program, Step, Values, record, run
+from jaxnet.audit.programs import Program, Step, Values, View, record, run
 
 Places = Int[np.ndarray, "..."]
 """Where entries are in a flattened array, in the order in which the field writes them."""
@@ -239,7 +239,7 @@ def _raw(chain: Chain, sources: list[Any], axes: list[int | None]) -> Gradient |
 def _layers(program: Program) -> list[_Found]:
     """Give the products of a parameter and what comes of the batch, each with its bias."""
     reach, batch = program.reach(), frozenset(program.batch)
-    views = _views(program)
+    views = program.views()
     users: dict[int, list[Step]] = {}
     for step in program.steps:
         for each in step.inputs:
@@ -255,27 +255,7 @@ def _layers(program: Program) -> list[_Found]:
     return layers
 
 
-class _View(NamedTuple):
-    """A value that holds entries of one parameter: whose, and which, in the value's shape."""
-
-    leaf: int
-    places: Places
-
-
-def _views(program: Program) -> dict[int, _View]:
-    views = {}
-    for leaf, number in enumerate(program.params):
-        shape = program.shapes[number]
-        views[number] = _View(leaf, np.arange(np.prod(shape, dtype=int)).reshape(shape))
-    for step in program.steps:
-        if len(step.inputs) == 1 and (view := views.get(step.inputs[0])):
-            moved = jaxprs.move(step.equation, view.places)
-            if moved is not None:
-                views[step.outputs[0]] = _View(view.leaf, moved)
-    return views
-
-
-def _product(program: Program, step: Step, side: int, view: _View) -> _Found | None:
+def _product(program: Program, step: Step, side: int, view: View) -> _Found | None:
     """Read a product of a parameter and inputs."""
     axes = jaxprs.product(step.equation)
     if axes is None or axes.shared[0]:
@@ -293,7 +273,7 @@ def _product(program: Program, step: Step, side: int, view: _View) -> _Found | N
     return _found(step, 1 - side, inputs, z_places, view.leaf, weight)
 
 
-def _scaled(program: Program, step: Step, side: int, view: _View) -> _Found | None:
+def _scaled(program: Program, step: Step, side: int, view: View) -> _Found | None:
     """Read a product of one number and inputs, one of each example."""
     shape = program.shapes[step.inputs[1 - side]]
     if step.name != "mul" or np.unique(view.places).size > 1 or sum(n > 1 for n in shape) > 1:
@@ -309,7 +289,7 @@ def _found(
 
 
 def _with_bias(
-    program: Program, users: dict[int, list[Step]], views: dict[int, _View], layer: _Found
+    program: Program, users: dict[int, list[Step]], views: dict[int, View], layer: _Found
 ) -> _Found | None:
     """Follow a product to where a parameter is added to it; None where only a part is a weight."""
     z, places = layer.z, layer.z_places

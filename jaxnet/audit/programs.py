@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Int, PyTree
 
 from jaxnet import losses
 from jaxnet._guards import jaxprs
@@ -51,6 +52,13 @@ class Step(NamedTuple):
         return self.equation.primitive.name
 
 
+class View(NamedTuple):
+    """A value that holds entries of one parameter: whose, and which, in the value's shape."""
+
+    leaf: int
+    places: Int[np.ndarray, "..."]
+
+
 class Program(NamedTuple):
     """The operations of a loss.
 
@@ -77,6 +85,19 @@ class Program(NamedTuple):
             reaches = frozenset().union(*(reach[each] for each in step.inputs))
             reach |= dict.fromkeys(step.outputs, reaches)
         return reach
+
+    def views(self) -> dict[int, View]:
+        """Give the values that only hold entries of a parameter, by number."""
+        views = {}
+        for leaf, number in enumerate(self.params):
+            shape = self.shapes[number]
+            views[number] = View(leaf, np.arange(np.prod(shape, dtype=int)).reshape(shape))
+        for step in self.steps:
+            if len(step.inputs) == 1 and (view := views.get(step.inputs[0])):
+                moved = jaxprs.move(step.equation, view.places)
+                if moved is not None:
+                    views[step.outputs[0]] = View(view.leaf, moved)
+        return views
 
     def between(self, start: int, end: int) -> tuple[list[Step], set[int]]:
         """Give the steps from one value to another, and all that is needed beside the first."""

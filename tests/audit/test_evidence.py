@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jaxnet.audit import gradients
 from jaxnet.audit.mistakes.evidence import Claim
+from jaxnet.audit.mistakes.outputs import wrong_signals
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -79,6 +80,57 @@ def test_what_an_optimizer_makes_of_a_gradient_is_named():
         claim = {name: change(leaf) for name, leaf in grads.items()}
         said = gradients.audit(loss, params, batch, claim)
         assert {words in row.diagnosis for row in said.rows if row.verdict == "wrong"} == {True}
+
+
+ACTIVATIONS = {
+    "softmax": lambda z: jnp.exp(z) / jnp.exp(z).sum(1, keepdims=True),
+    "sigmoid": lambda z: 1 / (1 + jnp.exp(-z)),
+    "identity": lambda z: z,
+}
+ERRORS = {
+    "cross-entropy": lambda p, y: -jnp.sum(y * jnp.log(p)) / 8,
+    "binary": lambda p, y: -jnp.sum(y * jnp.log(p) + (1 - y) * jnp.log(1 - p)) / 8,
+    "squares": lambda p, y: jnp.mean((p - y) ** 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("activation", "error", "least"),
+    [
+        ("softmax", "cross-entropy", 25),
+        ("sigmoid", "binary", 25),
+        ("sigmoid", "squares", 25),
+        ("softmax", "squares", 25),
+        ("identity", "squares", 20),
+    ],
+)
+def test_formulas_that_are_shown_give_the_signals_they_are_of(x64, activation, error, least):
+    """Those that plain NumPy can compute, of p, y and z."""
+    random = np.random.default_rng(0)
+    params = {"W": random.normal(size=(4, 3)), "b": random.normal(size=(1, 3))}
+    batch = random.normal(size=(8, 4)), np.eye(3)[random.integers(0, 3, 8)]
+
+    def loss(params, batch):
+        p = ACTIVATIONS[activation](batch[0] @ params["W"] + params["b"])
+        return ERRORS[error](p, batch[1])
+
+    chain = gradients._case(loss, params, batch, params).chain
+    z, p, y = chain.layers[-1].z, chain.output.p, chain.output.y
+    known = {"p": p, "y": y, "z1": z, "dz1": chain.delta, "N": 8, "O": 3} | {
+        name: getattr(np, name)
+        for name in ("roll", "abs", "sign", "sum", "mean", "clip", "tanh", "exp", "log", "where")
+    }
+    computed = 0
+    for signal in wrong_signals(chain):
+        formula = signal.edits[-1].wrong.partition(" = ")[2].replace("N O", "N * O")
+        try:
+            given = eval(formula, known)
+        except (SyntaxError, NameError):  # such as f'(z)
+            continue
+        computed += 1
+        given = np.broadcast_to(given, z.shape)
+        np.testing.assert_allclose(given, signal.delta, 1e-9, 1e-12, err_msg=formula)
+    assert computed >= least
 
 
 def test_layers_that_share_a_weight_are_no_chain():

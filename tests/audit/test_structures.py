@@ -25,10 +25,10 @@ def as_jax_comes():
 
 def convolution(stride=1, kind="max", size=6):
     return (
-        lambda random: structures.draw_convolution(random, stride, 0, size),
+        lambda random: structures.draw_convolution(random, stride, size),
         {
-            "numpy": structures.convolution_numpy(stride, 0, kind),
-            "jax": structures.convolution_jax(stride, 0, kind),
+            "numpy": structures.convolution_numpy(stride, kind),
+            "jax": structures.convolution_jax(stride, kind),
         },
         functools.partial(structures.convolution, stride=stride, kind=kind),
     )

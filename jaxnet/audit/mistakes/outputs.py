@@ -6,6 +6,7 @@ activation, and `(p - y) * g'(z)` of the squared error; times the loss's scale, 
 Shapes: N examples, O outputs.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -190,7 +191,7 @@ def _left_out(name: str, mixed: str) -> tuple[Rule, ...]:
     return (
         Rule(
             f"{mixed}the {name} derivative left out",
-            "(p - y)" if not mixed else "-y / p",
+            "dL/dp" if mixed else "(p - y)",
             _of_outputs,
         ),
         Rule(f"{mixed}the {name} derivative alone, p - y left out", f"{name}'(z{{k}})", _slope),
@@ -438,7 +439,7 @@ def _outputs(name: str, mixed: str) -> tuple[Rule, ...]:
         ),
         Rule(
             "the outputs rounded to classes before y was subtracted",
-            "argmax(p) - y",
+            "onehot(argmax(p)) - y",
             lambda last: _decided(last.p) - last.y,
         ),
         Rule(
@@ -484,7 +485,7 @@ def _targets(mixed: str) -> tuple[Rule, ...]:
         Rule("the targets in reverse order", "p - y[::-1]", lambda last: last.p - last.y[::-1]),
         Rule(
             "the targets of all examples subtracted from each (broadcast)",
-            "mean(p - y.T, 1)",
+            "p - mean(y, 0)",
             lambda last: last.p - last.y.mean(0),
         ),
         Rule(
@@ -633,7 +634,7 @@ def _averages() -> tuple[Rule, ...]:
         ),
         Rule(
             "averaged over the outputs before it was sent back",
-            "mean(dz{k}, 1)",
+            "mean(dz{k}, 1)[:, None]",
             lambda last: _several(last.delta).mean(1, keepdims=True),
         ),
         Rule("the layer's z times the signal", "dz{k} * z{k}", lambda last: last.delta * last.z),
@@ -652,7 +653,7 @@ def wrong_signals(chain: Chain) -> list[Signal]:
     signals: list[Signal] = []
 
     def edit(rule: Rule) -> Edit:
-        wrong = in_symbols(chain, layer, f"dz{{k}} = {rule.symbols}{scale}")
+        wrong = in_symbols(chain, layer, f"dz{{k}} = {_scaled(rule.symbols, scale)}")
         return Edit(layer, rule.text, wrong, right)
 
     for rule in rules(last):
@@ -692,6 +693,17 @@ def _right(output: Output) -> str:
     if output.activation == "softmax":
         return f"J(p) @ {error}"
     return f"{error} * {output.activation}'(z{{k}})"
+
+
+def _scaled(formula: str, scale: str) -> str:
+    """Write a formula times a scale, a sum in brackets; of the signal, which has it, as it is."""
+    if "dz{k}" in formula:
+        return formula
+    outside, inner = formula, ""
+    while outside != inner:
+        inner, outside = outside, re.sub(r"\([^()]*\)", "", outside)
+    is_sum = scale and re.search(r" [+-] ", outside)
+    return f"({formula}){scale}" if is_sum else formula + scale
 
 
 def _scale(scale: float, shape: tuple[int, ...]) -> str:

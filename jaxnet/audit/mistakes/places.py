@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnet._guards import jaxprs
 from jaxnet.audit.mistakes.reverse import ENTRYWISE, Back, Edit, Gradient, Reverse
-from jaxnet.audit.programs import Program, Step, Values, run
+from jaxnet.audit.programs import Step, Values, run
 
 SPOKEN = {
     "logistic": "sigmoid",
@@ -65,13 +65,6 @@ class Candidate(NamedTuple):
     leaf: int | None = None
 
 
-class View(NamedTuple):
-    """A value that holds entries of one parameter: whose, and which, in the value's shape."""
-
-    leaf: int
-    places: Gradient
-
-
 class Cut(NamedTuple):
     """A window: what it was cut out of, by which step, and what was made of it."""
 
@@ -113,7 +106,7 @@ class Places:
             for side, each in enumerate(step.inputs):
                 if each in way.moving and any(given in way.moving for given in step.outputs):
                     self.uses.setdefault(each, []).append((at, side))
-        self.views = _views(self.program)
+        self.views = self.program.views()
         by_site: dict[tuple[Any, ...], list[int]] = {}
         for number in way.moving:
             if number in way.made:
@@ -636,19 +629,6 @@ class Places:
     def _used_at(self, use: Use) -> tuple[Any, ...]:
         step = self.program.steps[use[0]]
         return step.site, use[1], *(self.program.shapes[each] for each in step.inputs)
-
-
-def _views(program: Program) -> dict[int, View]:
-    views = {}
-    for leaf, number in enumerate(program.params):
-        shape = program.shapes[number]
-        views[number] = View(leaf, np.arange(np.prod(shape, dtype=int)).reshape(shape))
-    for step in program.steps:
-        if len(step.inputs) == 1 and (view := views.get(step.inputs[0])):
-            moved = jaxprs.move(step.equation, view.places)
-            if moved is not None:
-                views[step.outputs[0]] = View(view.leaf, moved)
-    return views
 
 
 def _meeting(values: set[int], after: dict[int, int | None], order: dict[int, int]) -> int | None:

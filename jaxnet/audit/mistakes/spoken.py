@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from jaxnet._guards import jaxprs
 from jaxnet.audit.case import Case
 from jaxnet.audit.mistakes.places import SPOKEN, Candidate
@@ -29,12 +27,7 @@ class Words:
         """Take the program, and the names of its parameters."""
         self.program = program
         self.names = [leaf.name for leaf in case.leaves]
-        self.leaves = dict(zip(program.params, self.names, strict=True))
-        for step in program.steps:
-            if len(step.inputs) == 1 and step.inputs[0] in self.leaves:
-                array = np.zeros(program.shapes[step.inputs[0]])
-                if jaxprs.move(step.equation, array) is not None:
-                    self.leaves[step.outputs[0]] = self.leaves[step.inputs[0]]
+        self.leaves = {each: self.names[view.leaf] for each, view in program.views().items()}
 
     def say(self, candidate: Candidate) -> str:
         """Name a mistake, its operation, and the parameter and the line next to it."""
