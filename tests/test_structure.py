@@ -220,16 +220,24 @@ def test_everything_public_is_documented(name):
     assert undocumented(JAXNET[name].read_text()) == []
 
 
-def test_the_library_alone_loads_nothing_of_its_extras():
-    """In a process of its own: plots, tables and command lines are for the experiments."""
-    script = (
-        "import sys; from jaxnet import *; "
-        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    )
+def loaded(imports):
+    """The modules that a process of its own has after it imported these."""
+    script = f"import sys; {imports}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    loaded = set(done.stdout.split())
-    assert {"jaxnet", "jax", "optax"} <= loaded
+    return set(done.stdout.split())
+
+
+def test_the_library_alone_loads_nothing_of_its_extras():
+    """Plots, tables and command lines are for the experiments."""
+    packages = {name.partition(".")[0] for name in loaded("from jaxnet import *")}
+    assert {"jaxnet", "jax", "optax"} <= packages
     extras = {"matplotlib", "rich", "tyro", "beartype", "pyarrow", "sklearn", "experiments"}
-    assert not loaded & extras
+    assert not packages & extras
+
+
+def test_pallas_waits_until_a_trace_is_carried_out():
+    names = loaded("from jaxnet import *; import jaxnet.audit, jaxnet.compare, jaxnet.storage")
+    assert {"jaxnet.audit.numpy_loss", "jaxnet.compare.fast.products"} <= names
+    assert not names & {"jax.extend", "jax.experimental.pallas"}

@@ -1,18 +1,27 @@
 """What a traced function does, operation by operation, to be carried out in another way.
 
 What JAX promises to nobody stands here: how a jaxpr is made, and what its operations are called.
+`jax.extend` is imported where a trace is carried out: with it comes Pallas, which takes as long as
+most of jaxnet does.
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jax.extend import core, source_info_util
 
-Closed = core.ClosedJaxpr
+
+@runtime_checkable
+class Closed(Protocol):
+    """A jaxpr with its constants."""
+
+    jaxpr: Any
+    consts: Sequence[Any]
+
+
 
 # The functions that `evaluate` looks into, by the parameter that has them; and those called as
 # they stand.
@@ -43,6 +52,8 @@ def evaluate(
         constant: makes a value of a literal or of a called function's constant.
         apply: `(equation, values) -> values` carries out one operation.
     """
+    from jax.extend import core
+
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), arguments, strict=True))
     needed = {variable for variable in jaxpr.outvars if isinstance(variable, core.Var)}
     # By where each is used last, so that its memory is free from there on.
@@ -101,6 +112,8 @@ def spoken(equation: Any) -> str:
 
 def holds(jaxpr: Any, names: frozenset[str]) -> bool:
     """Tell whether an operation of these names is carried out in a jaxpr, however deep."""
+    from jax.extend import core
+
     return any(
         equation.primitive.name in names
         or any(holds(each, names) for each in core.jaxprs_in_params(equation.params))
@@ -227,6 +240,8 @@ _LIBRARIES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 
 def place(equation: Any) -> Place:
     """Give where an operation was written."""
+    from jax.extend import source_info_util
+
     frames = source_info_util.summarize(equation.source_info, _FRAMES).split("\n")[::-1]
     # NumPy's functions are called on a user's behalf.
     said = next((each for each in frames if _STAND_IN not in each), "")
@@ -252,6 +267,8 @@ def site(equation: Any) -> int:
 
 def count(jaxpr: Any) -> int:
     """Count the operations that a jaxpr carries out, those of a loop of unknown length once."""
+    from jax.extend import core
+
     total = len(jaxpr.eqns)
     for parameters in (equation.params for equation in jaxpr.eqns):
         inner = map(count, core.jaxprs_in_params(parameters))
@@ -269,7 +286,7 @@ def is_rounded(equation: Any) -> bool:
 
 def carry_out(closed: Closed, arrays: Sequence[Any]) -> list[Any]:
     """Carry out a jaxpr as it stands."""
-    return core.jaxpr_as_fun(closed)(*arrays)
+    return jax.core.eval_jaxpr(closed.jaxpr, closed.consts, *arrays)
 
 
 def bind(equation: Any, arrays: Sequence[Any]) -> list[Any]:

@@ -69,7 +69,7 @@ class Pending(NamedTuple):
 
 
 @functools.cache
-def _compilers() -> futures.ThreadPoolExecutor:
+def _compilers() -> futures.Executor:
     return futures.ThreadPoolExecutor(os.cpu_count(), "compile")
 
 

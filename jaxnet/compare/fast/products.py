@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend import core
 from jaxtyping import Array
 
 from jaxnet._guards import jaxprs
@@ -40,7 +39,7 @@ def expanded(function: Callable[..., Any]) -> Callable[..., Any]:
         @carried_out.defjvp
         def _(primals: Any, tangents: Any) -> Any:
             def plain(constants: Any, leaves: Any) -> Any:
-                return core.jaxpr_as_fun(core.ClosedJaxpr(closed.jaxpr, constants))(*leaves)
+                return jax.core.eval_jaxpr(closed.jaxpr, constants, *leaves)
 
             return jax.jvp(plain, primals, tangents)
 
