@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Array, Int32, PyTree, Shaped
 
 from jaxnet._guards import checks
-from jaxnet.errors import InputError
 
 
 def full_batch(rows: int, epochs: int) -> Int32[np.ndarray, "T N"]:
@@ -32,7 +31,7 @@ def shuffled(rows: int, batch_size: int, epochs: int, seed: int) -> Int32[np.nda
     the same order, whatever is trained on it.
 
     Raises:
-        InputError: a count below one, or a batch larger than the data.
+        InputError: a count below one, a batch larger than the data, or a seed as in `shuffle`.
     """
     checks.at_least_one(rows=rows, epochs=epochs)
     checks.batch_size(batch_size, rows)
@@ -45,10 +44,9 @@ def shuffle(rows: int, seed: int, epoch: int) -> Int32[np.ndarray, " N"]:
     """Shuffle the rows for one epoch; the same seed and epoch give the same shuffle.
 
     Raises:
-        InputError: a negative seed.
+        InputError: a seed that is no whole number of at least 0.
     """
-    if seed < 0:
-        raise InputError(f"seed: expected at least 0, got {seed}; give another")
+    checks.seed(seed)
     return np.random.default_rng([seed, epoch]).permutation(rows).astype(np.int32)
 
 

@@ -143,6 +143,7 @@ def fit(
         InputError: input that cannot be trained on, named, before anything compiles; a loss or
             metric that this JAX does not compile to what it says, before the first step.
     """
+    checks.seed(seed)
     checks.batch_size(batch_size, training.check(loss, params, data))
     checks.ends(epochs, patience, validation, metrics)
     if validation is not None and isinstance(loss, BatchLoss):
@@ -220,6 +221,20 @@ class _Chunk(NamedTuple):
     ends: Any
 
 
+class _Result(NamedTuple):
+    """What a call of the program gives.
+
+    Attributes:
+        progress: after the last epoch, or before the one that failed.
+        history: the values of its epochs; those past the last are unused.
+        finite: whether all was finite.
+    """
+
+    progress: Progress
+    history: dict[str, Any]
+    finite: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class _Job:
     """What stays the same through a run of `fit`."""
@@ -235,7 +250,7 @@ class _Job:
         """Give the job of batches of that size."""
         return dataclasses.replace(self, layout=self.layout._replace(batch_size=batch_size))
 
-    def call(self, progress: Progress, chunk: _Chunk) -> Any:
+    def call(self, progress: Progress, chunk: _Chunk) -> _Result:
         """Run a chunk."""
         program = _program(self.plan, self.layout)
         return program.call(self.numbers, progress, self.validation, self.patience, chunk)
@@ -258,11 +273,7 @@ class _Job:
 
 @functools.lru_cache(maxsize=64)
 def _program(plan: Plan, layout: _Layout) -> verify.Program:
-    """Make the program that runs epochs until one fails or patience ends.
-
-    It gives the progress, that before the epoch that failed; the history, of which values past
-    the last epoch are unused; and whether all was finite.
-    """
+    """Make the program that runs epochs until one fails or patience ends."""
     once = plan.traced_once()
 
     def epochs_of(
@@ -271,30 +282,31 @@ def _program(plan: Plan, layout: _Layout) -> verify.Program:
         validation: PyTree | None,
         patience: Array,
         chunk: _Chunk,
-    ) -> tuple[Progress, dict[str, Array], Array]:
+    ) -> _Result:
         take_steps = functools.partial(_take_steps, once.made(numbers), layout, chunk)
         end = functools.partial(_end_epoch, once, validation)
         shapes = jax.eval_shape(end, progress)[1]
         unmeasured = jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes)
 
         def epoch(carry: Any) -> Any:
-            i, before, history, _ = carry
-            through = take_steps(chunk.orders[i], before)
+            i, before = carry
+            through = take_steps(chunk.orders[i], before.progress)
             skips = divergence.goes_on(through.run.state.opt_state)
             finite = training.is_good(through.run) & (jnp.isfinite(through.run.total) | skips)
             after, values = jax.lax.cond(chunk.ends, end, lambda p: (p, unmeasured), through)
             if validation is not None:
                 finite &= jnp.isfinite(values["validation_loss"])
-            history = jax.tree.map(lambda all, one: all.at[i].set(one), history, values)
-            return i + 1, _where(finite, after, before), history, finite
+            history = jax.tree.map(lambda all, one: all.at[i].set(one), before.history, values)
+            return i + 1, _Result(_where(finite, after, before.progress), history, finite)
 
         def goes_on(carry: Any) -> Array:
-            i, progress, _, finite = carry
-            waited = progress.epoch - progress.best_epoch
-            return (i < chunk.count) & finite & (waited < patience)
+            i, now = carry
+            waited = now.progress.epoch - now.progress.best_epoch
+            return (i < chunk.count) & now.finite & (waited < patience)
 
         history = jax.tree.map(lambda value: jnp.zeros(len(chunk.orders), value.dtype), shapes)
-        return jax.lax.while_loop(goes_on, epoch, (0, progress, history, jnp.array(True)))[1:]
+        start = _Result(progress, history, jnp.array(True))
+        return jax.lax.while_loop(goes_on, epoch, (0, start))[1]
 
     return verify.Program(jax.jit(epochs_of), jax.jit(training.at_start(once, layout.spread)))
 
@@ -393,31 +405,30 @@ def _results(progress: Progress, chunks: Iterator[tuple[_Job, _Chunk]]) -> Itera
             yield now._replace(verified=verified)
 
 
-def _settled(job: _Job, chunk: _Chunk, before: Progress, result: Any) -> Fit:
+def _settled(job: _Job, chunk: _Chunk, before: Progress, result: _Result) -> Fit:
     """Give where a call of the program came, and the values of the epochs that it finished."""
-    progress, history, finite = jax.block_until_ready(result)
-    through = int(progress.epoch) - int(before.epoch)
-    history = {name: np.asarray(value)[:through] for name, value in history.items()}
-    if finite:
-        return Fit(progress, history, "running")
+    through = int(result.progress.epoch) - int(before.epoch)
+    history = {name: np.asarray(value)[:through] for name, value in result.history.items()}
+    if result.finite:
+        return Fit(result.progress, history, "running")
     failed = chunk._replace(orders=np.roll(chunk.orders, -through, axis=0), count=1, ends=False)
-    return _failed(job, failed, progress)._replace(history=history)
+    return _failed(job, failed, result.progress)._replace(history=history)
 
 
 def _failed(job: _Job, chunk: _Chunk, progress: Progress) -> Fit:
     """Find the step of an epoch at which a run failed, and say why."""
 
-    def taken(stop: int) -> tuple[Progress, Any, Array]:
+    def taken(stop: int) -> _Result:
         return job.call(progress, chunk._replace(stop=stop))
 
     def look(t: int) -> training.Step:
         rows = chunk.orders[0][t * size : (t + 1) * size]
         batch = batches.take(chunk.data, rows)
-        return training.looking(job.plan)(job.numbers, taken(t)[0].run.state, batch)
+        return training.looking(job.plan)(job.numbers, taken(t).progress.run.state, batch)
 
     size, low = job.layout.batch_size, int(progress.steps) - int(chunk.offset)
-    good, steps = divergence.search(lambda stop: taken(stop)[2], look, low, int(chunk.stop))
-    last = taken(good)[0]
+    good, steps = divergence.search(lambda stop: taken(stop).finite, look, low, int(chunk.stop))
+    last = taken(good).progress
     if job.validation is None:
         last = last._replace(best_params=last.run.state.params)
     epoch, done = int(last.epoch), int(last.steps)

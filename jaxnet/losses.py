@@ -18,6 +18,7 @@ from jaxnet._guards.labels import ExampleLoss
 Forward = Callable[[Any, Any], Any]
 Loss = Callable[[Any, Any], Float[Array, ""]]
 ValueAndGrad = Callable[[Any, Any], tuple[Float[Array, ""], Any]]
+_Rows = Shaped[Array | np.ndarray, "B ..."]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +38,12 @@ class BatchLoss:
     forward: Forward
     example_loss: ExampleLoss
 
-    def __call__(
-        self,
-        params: PyTree,
-        batch: tuple[Shaped[Array | np.ndarray, "B ..."], Shaped[Array | np.ndarray, "B ..."]],
-    ) -> Float[Array, ""]:
+    def __post_init__(self) -> None:
+        """Refuse what are no functions of so many arguments."""
+        checks.function("forward", self.forward, "params", "x")
+        checks.function("example_loss", self.example_loss, "prediction", "y")
+
+    def __call__(self, params: PyTree, batch: tuple[_Rows, _Rows]) -> Float[Array, ""]:
         """Give the loss of one batch `(x [B, I], y [B, ...])`.
 
         Raises:
@@ -53,15 +55,7 @@ class BatchLoss:
 
     def example(self, params: PyTree, x: Array, y: Array) -> Float[Array, "..."]:
         """Give the loss of one example, [] or [O], its shapes checked."""
-        prediction = self.forward(params, x)
-        labels.check_target(self.example_loss, prediction, y)
-        try:
-            loss = self.example_loss(prediction, y)
-        except Exception as error:
-            labels.explain(self.example_loss, prediction, y, error)
-            raise
-        labels.check_loss(self.example_loss, prediction, y, jnp.shape(loss))
-        return loss
+        return labels.loss(self.example_loss, self.forward(params, x), y)
 
     def check(self, params: PyTree, data: PyTree) -> None:
         """Refuse class labels outside the outputs of the network, which JAX would not notice.
@@ -85,6 +79,10 @@ class Rule:
     """
 
     value_and_grad: ValueAndGrad
+
+    def __post_init__(self) -> None:
+        """Refuse what is no function of so many arguments."""
+        checks.function("value_and_grad", self.value_and_grad, "params", "batch")
 
     def __call__(self, params: PyTree, batch: PyTree) -> Float[Array, ""]:
         """Give the loss of a batch."""

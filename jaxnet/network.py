@@ -43,8 +43,9 @@ def init(
         dtype: of the parameters; JAX's default float where None.
 
     Raises:
-        InputError: fewer than two sizes, or a size that is not a whole number of at least one.
+        InputError: no key; fewer than two sizes, or one that is no whole number of at least one.
     """
+    checks.key(key)
     checks.layers(sizes)
     return _draw(key, tuple(sizes), initializer, dtype or jnp.zeros(()).dtype)
 

@@ -30,10 +30,12 @@ def stream(
     It gives the batches that `fit` takes of the same data, seed and batch size in memory.
 
     Raises:
-        InputError: a batch size below one or larger than the data.
+        InputError: a batch size below one or larger than the data, arrays of unequal rows, or a
+            seed that is no whole number of at least 0.
     """
-    rows = batches.count(data)
+    rows = checks.rows(data)
     checks.batch_size(batch_size, rows)
+    checks.seed(seed)
 
     def batches_of(epoch: int) -> Iterator[PyTree]:
         order = batches.shuffle(rows, seed, epoch)

@@ -142,12 +142,18 @@ def run(
     order: Int32[Array | np.ndarray, "T B"],
     record: Recorder = value,
 ) -> tuple[State, PyTree]:
-    """Scan `step` over the order; give the last state and the records, each with axis T first."""
+    """Scan `step` over the order; give the last state and the records, each with axis T first.
+
+    Raises:
+        InputError: data of unequal rows, or an order outside them, where it is not traced; as
+            `step`.
+    """
+    rows = jnp.asarray(checks.order(order, checks.rows(data)))
 
     def body(state: State, rows: Array) -> tuple[State, PyTree]:
         return step(loss, optimizer, state, batches.take(data, rows), record)
 
-    return jax.lax.scan(body, state, jnp.asarray(order))
+    return jax.lax.scan(body, state, rows)
 
 
 class Setup(NamedTuple):
@@ -401,6 +407,7 @@ def check(loss: Loss | Rule, params: PyTree, data: PyTree | Callable[..., Any]) 
         InputError: naming them.
     """
     versions.check()
+    checks.function("loss", loss, "params", "batch")
     checks.params(params)
     rows = None if callable(data) else checks.data(data)
     if rows and isinstance(loss, losses.BatchLoss):

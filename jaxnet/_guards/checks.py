@@ -4,6 +4,7 @@ Shapes: N rows of data, T steps of B rows.
 """
 
 import importlib.util
+import inspect
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -90,21 +91,33 @@ def data(tree: PyTree, name: str = "data") -> int:
     Raises:
         InputError: not numbers; no rows, unequal rows, or a value that is not finite.
     """
-    arrays = leaves(name, tree)
-    rows = len(arrays[0]) if np.ndim(arrays[0]) else 0
-    for index, leaf in enumerate(arrays):
-        if np.ndim(leaf) == 0 or len(leaf) == 0:
+    leaves(name, tree)
+    count = rows(tree, name)
+    finite(name, tree)
+    return count
+
+
+def rows(tree: PyTree, name: str = "data") -> int:
+    """Refuse arrays that do not have the same rows, by their shapes alone; give the row count N.
+
+    Raises:
+        InputError: no arrays, no rows or unequal rows.
+    """
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    if not shapes:
+        raise InputError(f"{name}: expected at least one array, got an empty pytree; give some")
+    for index, shape in enumerate(shapes):
+        if not shape or not shape[0]:
             raise InputError(
                 f"{path(name, tree, index)}: expected at least one row along the first axis, got "
-                f"shape {list(leaf.shape)}; give an axis of rows"
+                f"shape {list(shape)}; give an axis of rows"
             )
-        if len(leaf) != rows:
+        if shape[0] != shapes[0][0]:
             raise InputError(
-                f"{path(name, tree, index)}: expected {rows} rows, as {path(name, tree, 0)} has, "
-                f"got {len(leaf)}; give as many of each"
+                f"{path(name, tree, index)}: expected {shapes[0][0]} rows, as "
+                f"{path(name, tree, 0)} has, got {shape[0]}; give as many of each"
             )
-    finite(name, tree)
-    return rows
+    return shapes[0][0]
 
 
 def finite(name: str, tree: PyTree) -> None:
@@ -195,6 +208,55 @@ def number(name: str, value: Any) -> float:
     if not finite:
         raise InputError(f"{name}: expected a finite number, got {value}; give another")
     return float(value)
+
+
+def function(name: str, value: Any, *arguments: str) -> None:
+    """Refuse what is no function of these arguments, or none that programs can be kept by.
+
+    Raises:
+        InputError: naming it.
+    """
+    expected = f"{name}: expected a function of ({', '.join(arguments)})"
+    if not callable(value):
+        raise InputError(f"{expected}, got {type(value).__name__}; give one")
+    try:
+        hash(value)
+    except TypeError as error:
+        raise InputError(
+            f"{expected}, whose programs are kept by it, got one that cannot be hashed, {error}; "
+            "wrap it in a plain function"
+        ) from error
+    # What wraps another may take other arguments than that; what jit does says otherwise.
+    inside = (
+        getattr(value, "__wrapped__", value) if isinstance(value, jax.stages.Wrapped) else value
+    )
+    try:
+        signature = inspect.signature(inside, follow_wrapped=False)
+    except (TypeError, ValueError):  # Python cannot tell, as of some written in C.
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise InputError(
+            f"{expected}, got one of {signature}, {error}; bind what else it takes by "
+            "functools.partial"
+        ) from error
+
+
+def key(value: Any) -> None:
+    """Refuse what is no random key of JAX, of the new kind or the old.
+
+    Raises:
+        InputError: anything else, or several.
+    """
+    dtype, shape = getattr(value, "dtype", None), np.shape(value)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not (shape == () if typed else dtype == np.uint32 and len(shape) == 1):
+        got = type(value).__name__ if dtype is None else f"{dtype}{list(shape)}"
+        raise InputError(
+            f"key: expected one random key, got {got}; make it by jax.random.key(0), several by "
+            "jax.random.split and jax.vmap"
+        )
 
 
 def pair(batch: Any) -> tuple[Any, Any]:
@@ -295,6 +357,17 @@ def at_least_one(**counts: int) -> None:
             raise InputError(f"{name}: expected at least 1, got {count}; give more")
 
 
+def seed(value: Any) -> None:
+    """Refuse a seed that is no whole number of at least 0.
+
+    Raises:
+        InputError: naming it.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < 0:
+        raise InputError(f"seed: expected a whole number of at least 0, got {value!r}; give one")
+
+
 def batch_size(size: int | None, rows: int | None) -> None:
     """Refuse a batch size outside the rows of data, or one for a stream, which has no rows.
 
@@ -332,6 +405,8 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
             f"metrics: expected a dict of functions by names other than loss, which is measured "
             f"anyway, got {metrics!r}; give such"
         )
+    for name, metric in (metrics or {}).items():
+        function(f"metrics: {name}", metric, "params", "batch")
     if validation is not None:
         data(validation, "validation")
     elif metrics or patience is not None:
@@ -387,13 +462,15 @@ def scalar(name: str, value: Any) -> Any:
 def order(order: Any, rows: int | None) -> Any:
     """Give an order as an array: `[T, B]` integers within the rows of the data.
 
-    A stream, which has no rows, has no order either.
+    A stream, which has no rows, has no order either; one that is traced is not looked into.
 
     Raises:
         InputError: not integers; not two axes, empty, or a row outside the data.
     """
     if rows is None:
         raise InputError("data: expected arrays, got a function; jaxnet.fit takes streams")
+    if isinstance(order, jax.core.Tracer):
+        return order
     array = np.asarray(order)
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError(

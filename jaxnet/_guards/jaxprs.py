@@ -8,20 +8,16 @@ most of jaxnet does.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.core
 import numpy as np
 
-
-@runtime_checkable
-class Closed(Protocol):
-    """A jaxpr with its constants."""
-
-    jaxpr: Any
-    consts: Sequence[Any]
-
-
+if TYPE_CHECKING:
+    from jax.extend.core import ClosedJaxpr as Closed
+else:
+    Closed = Any
 
 # The functions that `evaluate` looks into, by the parameter that has them; and those called as
 # they stand.

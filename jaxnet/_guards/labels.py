@@ -16,7 +16,24 @@ from jaxnet.errors import InputError
 ExampleLoss = Callable[[Any, Any], Any]
 
 
-def is_label(prediction: Any, y: Any) -> bool:
+def loss(example_loss: ExampleLoss, prediction: Any, y: Any) -> Any:
+    """Give the loss of one example, [] or [O], without broadcasting; also while tracing.
+
+    Raises:
+        InputError: a target or a loss that broadcasts, labels for a loss of targets, or targets
+            for one of labels, with what to do.
+    """
+    _check_target(example_loss, prediction, y)
+    try:
+        value = example_loss(prediction, y)
+    except Exception as error:
+        _explain(example_loss, prediction, y, error)
+        raise
+    _check_loss(example_loss, prediction, y, jnp.shape(value))
+    return value
+
+
+def _is_label(prediction: Any, y: Any) -> bool:
     """Tell whether a target is an integer label: an axis short of the prediction."""
     expected, got = jnp.shape(prediction), jnp.shape(y)
     return jnp.issubdtype(y.dtype, jnp.integer) and got == expected[:-1] != expected
@@ -34,22 +51,22 @@ class Labels(NamedTuple):
     pick: bool
 
 
-def of(example_loss: ExampleLoss, prediction: Any) -> Labels:
+def _kind(example_loss: ExampleLoss, prediction: Any) -> Labels:
     """Say what an example loss does with the labels of such predictions."""
     double = jnp.result_type(prediction) == np.float64
     dtype = np.dtype(np.float64 if double else np.float32)
     return _of(example_loss, jnp.shape(prediction), dtype)
 
 
-def check_target(example_loss: ExampleLoss, prediction: Any, y: Any) -> None:
+def _check_target(example_loss: ExampleLoss, prediction: Any, y: Any) -> None:
     """Refuse what is neither a target of the prediction's shape nor an integer label.
 
     Raises:
         InputError: with what to do.
     """
     expected, got = jnp.shape(prediction), jnp.shape(y)
-    if got != expected and not is_label(prediction, y):
-        explain(example_loss, prediction, y)
+    if got != expected and not _is_label(prediction, y):
+        _explain(example_loss, prediction, y)
         raise InputError(
             f"y: expected targets of the prediction's shape {list(expected)}, or integer class "
             f"labels, per example, got {y.dtype} of shape {list(got)}; give y as many columns as "
@@ -57,15 +74,15 @@ def check_target(example_loss: ExampleLoss, prediction: Any, y: Any) -> None:
         )
 
 
-def check_loss(example_loss: ExampleLoss, prediction: Any, y: Any, shape: tuple[int, ...]) -> None:
+def _check_loss(example_loss: ExampleLoss, prediction: Any, y: Any, shape: tuple[int, ...]) -> None:
     """Refuse the loss of an example, of that shape, that target and prediction broadcast to.
 
     Raises:
         InputError: with what to do.
     """
-    expected, label = jnp.shape(prediction), is_label(prediction, y)
-    if label and (shape == expected or (shape == () and of(example_loss, prediction).broadcast)):
-        raise refusal(expected)
+    expected, label = jnp.shape(prediction), _is_label(prediction, y)
+    if label and (shape == expected or (shape == () and _kind(example_loss, prediction).broadcast)):
+        raise _refusal(expected)
     if shape not in ((), () if label else expected):
         raise InputError(
             f"example_loss: expected a loss of shape [] or {list(expected)} per example, without "
@@ -80,7 +97,7 @@ def check_range(example_loss: ExampleLoss, prediction: Any, labels: np.ndarray) 
     Raises:
         InputError: a label below 0 or not below O, for a loss that picks an output by it.
     """
-    if not prediction.shape or not of(example_loss, prediction).pick:
+    if not prediction.shape or not _kind(example_loss, prediction).pick:
         return
     classes = prediction.shape[-1]
     if labels.min() >= 0 and labels.max() < classes:
@@ -97,15 +114,15 @@ def check_range(example_loss: ExampleLoss, prediction: Any, labels: np.ndarray) 
     )
 
 
-def explain(
+def _explain(
     example_loss: ExampleLoss, prediction: Any, y: Any, error: Exception | None = None
 ) -> None:
     """Refuse labels where the loss takes targets, and targets where it takes labels."""
     expected, got = jnp.shape(prediction), jnp.shape(y)
-    if is_label(prediction, y):
+    if _is_label(prediction, y):
         if _takes_targets(example_loss, prediction):
-            raise refusal(expected) from error
-    elif expected and of(example_loss, prediction).pick:
+            raise _refusal(expected) from error
+    elif expected and _kind(example_loss, prediction).pick:
         ways = {
             expected[:-1]: "cast them to integers, such as y.astype(int)",
             (*expected[:-1], 1): "give the column as integers, such as y[:, 0].astype(int)",
@@ -188,7 +205,7 @@ def _takes_targets(example_loss: ExampleLoss, prediction: Any) -> bool:
         return False
 
 
-def refusal(expected: tuple[int, ...]) -> InputError:
+def _refusal(expected: tuple[int, ...]) -> InputError:
     """Give the error of labels for a loss of targets, which are of that shape."""
     way = "one-hot encode them (jax.nn.one_hot)"
     if expected[-1] == 1:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -342,13 +342,9 @@ def _check_functions(problem: Problem) -> None:
         raise InputError(
             "data: expected rows beside validation or test rows, got None; give rows to train on"
         )
-    functions = {"loss": problem.loss, "init": problem.init, **metrics}
-    for name, function in functions.items():
-        if not callable(function) or not isinstance(function, Hashable):
-            raise InputError(
-                f"{name}: expected a function, whose programs are kept by it, got {function!r}; "
-                "wrap one that cannot be hashed in a plain function"
-            )
+    checks.function("init", problem.init, "key")
+    for name, function in {"loss": problem.loss, **metrics}.items():
+        checks.function(name, function, "params", "batch")
 
 
 def _started(init: Callable[[Any], PyTree]) -> PyTree:

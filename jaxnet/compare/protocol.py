@@ -6,7 +6,7 @@ Shapes: R replicates, S tuning seeds of each.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -38,9 +38,8 @@ class Tuning:
 
     def __post_init__(self) -> None:
         """Refuse seeds that are none."""
-        _check("tuning_seeds", self.seeds > 0, "at least 1", self.seeds)
-        known = get_args(Budget)
-        _check("budget_of", self.budget in known, " or ".join(known), self.budget)
+        _check("tuning_seeds", self.seeds > 0, "at least 1", self.seeds, "give more")
+        _check_among("budget_of", self.budget, get_args(Budget))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,17 +70,19 @@ class Judging:
 
     def __post_init__(self) -> None:
         """Refuse pairs, a target, a level, a margin or looks that are none."""
-        _check("pairs", self.pairs in get_args(Pairs), " or ".join(get_args(Pairs)), self.pairs)
+        _check_among("pairs", self.pairs, get_args(Pairs))
         real = isinstance(self.target, int | float | np.integer | np.floating)
         if self.target is not None and not (real and math.isfinite(self.target)):
             raise InputError(
                 f"target: expected a finite loss, got {self.target!r}; None takes the baseline's "
                 "own at its end"
             )
-        _check("level", 0 < self.level < 1, "a number between 0 and 1", self.level)
-        _check("margin", self.margin >= 0, "at least 0", self.margin)
-        growing = all(a < b for a, b in itertools.pairwise((0, *self.looks)))
-        _check("looks", bool(self.looks) and growing, "replicates, more at each look", self.looks)
+        share = "give a share, such as 0.05"
+        _check("level", 0 < self.level < 1, "a number between 0 and 1", self.level, share)
+        _check("margin", self.margin >= 0, "at least 0", self.margin, share)
+        growing = bool(self.looks) and all(a < b for a, b in itertools.pairwise((0, *self.looks)))
+        expected = "replicates, more at each look"
+        _check("looks", growing, expected, self.looks, "give their numbers, rising")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,24 +114,23 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
-        _check("optimizers", bool(self.optimizers), "at least one", self.optimizers)
+        _check("optimizers", bool(self.optimizers), "at least one", self.optimizers, "give some")
         parts = list(self.rows)
         tuned_on = "validation" if "validation" in parts else "training"
         judged = "test" if "test" in parts else tuned_on
-        _check("tuning.data", self.tuning.data == tuned_on, tuned_on, self.tuning.data)
-        _check("judging.data", self.judging.data == judged, judged, self.judging.data)
-        known = ("loss", *TIMES, *self.metrics)
-        _check("judging.by", self.judging.by in known, " or ".join(known), self.judging.by)
-        rows = all(count > 0 for count in self.rows.values())
-        _check("rows", rows and ("training" in parts or not parts), "rows to train on", self.rows)
+        _check_among("tuning.data", self.tuning.data, [tuned_on])
+        _check_among("judging.data", self.judging.data, [judged])
+        _check_among("judging.by", self.judging.by, ("loss", *TIMES, *self.metrics))
+        rows = all(count > 0 for count in self.rows.values()) and ("training" in parts or not parts)
+        _check("rows", rows, "rows to train on", self.rows, "give some of each part")
         least, most = (1, self.rows["training"]) if parts else (0, 0)
-        _check(
-            "batch_size", least <= self.batch_size <= most, f"{least} to {most}", self.batch_size
-        )
-        _check("steps", self.steps > 0, "at least 1", self.steps)
-        _check("seed", 0 <= self.seed < 2**31 // _BLOCK, f"0 to {2**31 // _BLOCK - 1}", self.seed)
+        _check_range("batch_size", self.batch_size, least, most)
+        _check("steps", self.steps > 0, "at least 1", self.steps, "give more")
+        _check_range("seed", self.seed, 0, 2**31 // _BLOCK - 1)
         most = _BLOCK // (1 + self.tuning.seeds)
-        _check("replicates", self.replicates <= most, f"at most {most}", self.replicates)
+        _check(
+            "replicates", self.replicates <= most, f"at most {most}", self.replicates, "give fewer"
+        )
 
     @property
     def baseline(self) -> str:
@@ -178,6 +178,14 @@ def _differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> Iterator[s
             yield name
 
 
-def _check(name: str, holds: bool, expected: str, got: Any) -> None:
+def _check(name: str, holds: bool, expected: str, got: Any, cure: str) -> None:
     if not holds:
-        raise InputError(f"{name}: expected {expected}, got {got}")
+        raise InputError(f"{name}: expected {expected}, got {got}; {cure}")
+
+
+def _check_among(name: str, got: Any, words: Sequence[str]) -> None:
+    _check(name, got in words, " or ".join(words), got, "give one of these")
+
+
+def _check_range(name: str, got: int, low: int, high: int) -> None:
+    _check(name, low <= got <= high, f"{low} to {high}", got, "give a number of these")

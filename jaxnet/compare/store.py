@@ -24,6 +24,9 @@ _NAMED = ("optimizer", "phase", "replicate", "trial", "seed")
 _KINDS = {"optimizer": "O", "phase": "O", "replicate": "i", "trial": "i", "seed": "i"}
 _KINDS |= {"diverged": "i", "evaluations": "i", "step": "i"}
 _SETTING = "setting_"
+# What mends a folder: from its tiles the same call makes all again but what was decided.
+_AGAIN = "compare into this folder again"
+_ANEW = "delete the folder and compare again, or give another folder"
 
 
 def grown(folder: Path, protocol: Protocol, most: int) -> Protocol:
@@ -32,7 +35,7 @@ def grown(folder: Path, protocol: Protocol, most: int) -> Protocol:
     Raises:
         InputError: a folder that holds more than the most there may be, or another comparison.
     """
-    if not (folder / _PROTOCOL).exists():
+    if not ((folder / _PROTOCOL).exists() or (folder / _LOG).exists()):
         return protocol
     kept = _protocol(folder)
     if protocol.tuning.budget == "seconds" and set(kept.optimizers) == set(protocol.optimizers):
@@ -113,18 +116,18 @@ def read(folder: Path) -> Record:
         InputError: a folder without all of it, or with what is not as it was written.
     """
     protocol = _protocol(folder)
-    log, contents = _sealed(folder / _LOG)
+    log, contents = _sealed(folder / _LOG, _AGAIN)
     if log.pop("protocol", "") != _whose(protocol):
         raise InputError(
             f"folder: expected a finished comparison, got {folder / _PROTOCOL}: expected the "
-            f"protocol of {_LOG}, got another; make it again"
+            f"protocol of {_LOG}, got another; {_AGAIN}"
         )
     kept = records.rebuilt(Log, log, folder / _LOG)
     ends, curves = (_columns(contents.get(name, b""), folder / name) for name in _TABLES)
     try:
         return Record(protocol, kept, *_runs(ends, curves))
     except InputError as error:
-        raise InputError(f"{folder}: {error}; make it again") from error
+        raise InputError(f"{folder}: {error}; {_AGAIN}") from error
 
 
 def _first_look(protocol: Protocol) -> Protocol:
@@ -139,13 +142,13 @@ def _whose(protocol: Protocol) -> str:
 
 
 def _protocol(folder: Path) -> Protocol:
-    record, _ = _sealed(folder / _PROTOCOL)
+    record, _ = _sealed(folder / _PROTOCOL, _ANEW)
     return records.rebuilt(Protocol, record, folder / _PROTOCOL)
 
 
-def _sealed(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _sealed(path: Path, cure: str) -> tuple[dict[str, Any], dict[str, bytes]]:
     try:
-        return files.read_record(path)
+        return files.read_record(path, cure)
     except InputError as error:
         raise InputError(f"folder: expected a finished comparison, got {error}") from error
 
@@ -187,9 +190,7 @@ def _columns(content: bytes, path: Path) -> dict[str, Shaped[np.ndarray, " K"]]:
     try:
         table = pa.parquet.read_table(pa.BufferReader(content))
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(
-            f"{path}: expected a table of Parquet, got {error}; make it again"
-        ) from error
+        raise InputError(f"{path}: expected a table of Parquet, got {error}; {_AGAIN}") from error
     return {name: table[name].to_numpy() for name in table.column_names}
 
 

@@ -21,6 +21,7 @@ BLANK = "0" * 64
 """What stands in a file, as the first thing it holds, until it is sealed."""
 _MARK, _WITHIN = b'"sha256": "', 128
 _HALF = ".half"
+_AGAIN = "make it again"
 
 
 def write(path: Path, content: Content) -> None:
@@ -76,18 +77,21 @@ def seal(name: str, content: bytearray) -> bytearray:
     return content
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, cure: str = _AGAIN) -> bytes:
     """Read a sealed file.
+
+    Args:
+        path: of the file. cure: what the error says is to be done.
 
     Raises:
         InputError: no file, or one that is not, to the last bit, what was written there.
     """
-    content = _content(path)
+    content = _content(path, cure)
     start = content.find(_MARK, 0, _WITHIN) + len(_MARK)
     if start < len(_MARK):
-        raise _refused(path, "one without a seal, of an older version or damaged")
+        raise _refused(path, "one without a seal, of an older version or damaged", cure)
     if content[start : start + len(BLANK)] != _sha256(path.name, content, start).encode():
-        raise _refused(path, "another SHA-256: it is damaged, or another under its name")
+        raise _refused(path, "another SHA-256: it is damaged, or another under its name", cure)
     return content
 
 
@@ -109,20 +113,23 @@ def write_record(path: Path, record: Mapping[str, Any], contents: Mapping[str, C
     write_all({**beside, path: seal(path.name, bytearray(text, "utf-8"))})
 
 
-def read_record(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+def read_record(path: Path, cure: str = _AGAIN) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Read what `write_record` wrote: the record, and the contents of its files.
+
+    Args:
+        path: of the record. cure: what the error says is to be done.
 
     Raises:
         InputError: naming the file that is missing, or is not what was written.
     """
-    record = json.loads(read(path))
+    record = json.loads(read(path, cure))
     digests = record.pop("files")
     del record["sha256"]
-    contents = {name: _content(path.with_name(name)) for name in digests}
+    contents = {name: _content(path.with_name(name), cure) for name in digests}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != digests[name]:
             got = f"another SHA-256 than {path.name} has: it is damaged, or of another run"
-            raise _refused(path.with_name(name), got)
+            raise _refused(path.with_name(name), got, cure)
     return record, contents
 
 
@@ -140,17 +147,15 @@ def to_json(record: Any, name: str = "record", indent: int | None = None) -> str
         ) from error
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, cure: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _refused(path, error.strerror or str(error)) from error
+        raise _refused(path, error.strerror or str(error), cure) from error
 
 
-def _refused(path: Path, got: str) -> InputError:
-    return InputError(
-        f"{path}: expected the file that jaxnet wrote there, got {got}; make it again"
-    )
+def _refused(path: Path, got: str, cure: str) -> InputError:
+    return InputError(f"{path}: expected the file that jaxnet wrote there, got {got}; {cure}")
 
 
 def _sha256(name: str, content: Content, start: int) -> str:

@@ -135,9 +135,10 @@ def read_batches(
     as wide as a row group, in as little memory.
 
     Raises:
-        InputError: no sound Parquet file, or a batch size that is not 1 to its rows; and from the
-            stream, rows that cannot be encoded.
+        InputError: no sound Parquet file, a batch size that is not 1 to its rows, or a seed that
+            is no whole number of at least 0; and from the stream, rows that cannot be encoded.
     """
+    checks.seed(seed)
     try:
         file = parquet.ParquetFile(source)
     except (OSError, pa.ArrowException) as error:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
+from jaxnet._guards import checks
 from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task
 from jaxnet.errors import InputError
 from jaxnet.tables import columns
@@ -66,8 +67,7 @@ def split(
             "validation, test: expected shares of the rows, at least 0 and together below 1, got "
             f"{validation} and {test}"
         )
-    if seed < 0:
-        raise InputError(f"seed: expected at least 0, got {seed}; give another")
+    checks.seed(seed)
     if task not in (None, "classification", "regression"):
         raise InputError(
             f"task: expected classification or regression, got {task!r}; None infers it"

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import math
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import damage
 import jax
@@ -908,6 +910,20 @@ def test_what_is_no_record_is_refused(content, file, result, tmp_path):
         comparison.load(tmp_path)
 
 
+@pytest.mark.parametrize("hurt", [Path.unlink, lambda path: path.write_bytes(b"{}")])
+def test_what_was_decided_is_not_decided_anew_in_its_folder(hurt, tmp_path):
+    """Else looks of before would be forgotten, over all of which the level is held."""
+    compare(folder=tmp_path)
+    hurt(tmp_path / "protocol.json")
+    cure = r"protocol\.json: expected .*; delete the folder and compare again, or give another fo"
+    for again in (comparison.load, lambda folder: compare(folder=folder)):
+        with pytest.raises(InputError, match=cure):
+            again(tmp_path)
+    shutil.rmtree(tmp_path)
+    made, read = compare(folder=tmp_path), comparison.load(tmp_path)
+    assert [each.sentence for each in made.answers] == [each.sentence for each in read.answers]
+
+
 @pytest.mark.parametrize("file", ["runs", "curves"])
 def test_tables_that_are_not_of_the_record_are_refused(file, result, tmp_path):
     comparison.save(result, tmp_path)
@@ -931,7 +947,7 @@ def test_tables_that_are_not_of_the_record_are_refused(file, result, tmp_path):
         sink = pa.BufferOutputStream()
         parquet.write_table(fault, sink)
         put(sink.getvalue().to_pybytes())
-        with pytest.raises(InputError, match=f"^{tmp_path}: .*; make it again"):
+        with pytest.raises(InputError, match=f"^{tmp_path}: .*; compare into this folder again$"):
             comparison.load(tmp_path)
     put(b"PAR1")
     with pytest.raises(InputError, match=f"{file}.parquet: expected a table of Parquet"):
@@ -1188,7 +1204,7 @@ LABELS_GIVEN = {
         ({"tune": {"sgd": {"learning_rate": math.nan}}}, "learning_rate: expected a finite"),
         (
             {"loss": lambda params, batch, key: 0.0},
-            "loss: expected a function of .* raised .*; bind",
+            r"loss: expected a function of \(params, batch\), got one of .*'key'; bind",
         ),
         (
             {"loss": lambda params, batch: params + batch},
@@ -1215,7 +1231,7 @@ LABELS_GIVEN = {
         ({"begin": lambda key: {}}, r"init\(key\): expected at least one array, got an empty"),
         (
             {"begin": lambda: np.ones(())},
-            "init: expected a pure function of a jax.random.key .*; draw",
+            r"init: expected a function of \(key\), got one of \(\), too many .*; bind",
         ),
         (
             {"begin": by_numpy},
@@ -1241,9 +1257,9 @@ LABELS_GIVEN = {
         ({"seed": -1}, "seed: expected 0 to .*, got -1"),
         ({"seed": 2**20}, "seed: expected 0 to .*, got 1048576"),
         ({"by": "speed"}, "judging.by: expected loss or steps or .* or size, got speed"),
-        ({"level": 0}, "level: expected a number between 0 and 1, got 0"),
-        ({"margin": -0.1}, "margin: expected at least 0, got -0.1"),
-        ({"pairs": "some"}, "pairs: expected baseline or all, got some$"),
+        ({"level": 0}, "level: expected a number between 0 and 1, got 0; give a share, such as"),
+        ({"margin": -0.1}, "margin: expected at least 0, got -0.1; give a share, such as 0.05$"),
+        ({"pairs": "some"}, "pairs: expected baseline or all, got some; give one of these$"),
         ({"title": 3}, "title: expected words in one line, got 3"),
         (
             {"data": None, "validation": None, "test": None, "metrics": None, "batch_size": None},

@@ -78,6 +78,7 @@ def test_a_longer_run_begins_like_a_shorter_one():
             lambda: batches.shuffled(4, 5, 1, 0),
             "batch_size: expected 1 to the 4 rows of data, got 5",
         ),
+        (lambda: batches.shuffled(4, 2, 1, -1), "seed: expected a whole number of at least 0.*"),
     ],
 )
 def test_counts_that_order_nothing_are_refused(make, words):

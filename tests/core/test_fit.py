@@ -529,6 +529,12 @@ def test_labels_outside_the_outputs_are_refused_wherever_they_are(where, label):
         ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
         ({"batch_size": 2.5}, "batch_size: expected a whole number, got 2.5"),
         ({"batch_size": 24}, "batch_size: expected 1 to the 23 rows of data, got 24"),
+        ({"seed": 1.5}, "seed: expected a whole number of at least 0, got 1.5; give one"),
+        ({"seed": -1, "batch_size": 23}, "seed: expected a whole number of at least 0, got -1"),
+        (
+            {"metrics": {"zero": lambda params: 0.0}},
+            "metrics: zero: expected a function of .params, batch., got one of .params., too many",
+        ),
         ({"patience": 3}, "validation: expected data, to measure"),
         ({"metrics": {"zero": lambda p, b: 0.0}}, "validation: expected data, to measure"),
         ({"metrics": LOSS}, "metrics: expected a dict of functions .*, got BatchLoss"),
@@ -550,7 +556,7 @@ def test_bad_input_is_refused(x64, settings, words):
         sgd(params, data, **({"epochs": 1, "batch_size": 4} | settings))
 
 
-def test_bad_streams_are_refused(x64):
+def test_bad_streams_are_refused(x64, unchecked):
     params, data = problem()
     with pytest.raises(InputError, match="batch_size: expected none"):
         sgd(params, streams.stream(data, 4, 0), epochs=1, batch_size=4)
@@ -560,6 +566,12 @@ def test_bad_streams_are_refused(x64):
         sgd(params, lambda epoch: [(np.full((2, 3), np.inf), np.zeros((2, 2)))], epochs=1)
     with pytest.raises(InputError, match="batch_size: expected 1 to the 23 rows"):
         streams.stream(data, 24, 0)
+    with pytest.raises(InputError, match=r"data\[1\]: expected 23 rows, as data\[0\] has, got 22;"):
+        streams.stream((data[0], data[1][:22]), 4, 0)
+    with pytest.raises(InputError, match="seed: expected a whole number of at least 0, got -1;"):
+        streams.stream(data, 4, -1)
+    with pytest.raises(InputError, match=r"data\[1\]: expected 4 rows, as data\[0\] has, got 3;"):
+        sgd(params, lambda epoch: [(np.ones((4, 3)), np.ones((3, 2)))], epochs=1)
 
 
 def test_more_devices_than_there_are_is_refused():

@@ -261,6 +261,20 @@ def test_equal_parts_make_equal_losses():
     assert loss != losses.BatchLoss(functools.partial(network.forward), L2)
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: losses.BatchLoss(3, optax.losses.l2_loss), r"forward: .*\(params, x\), got int;"),
+        (lambda: losses.BatchLoss(network.forward, None), r"example_loss: .*, got NoneType;"),
+        (lambda: losses.BatchLoss(network.forward, jnp.tanh), r"example_loss: .*, got one of \(x"),
+        (lambda: losses.Rule(lambda params: (0.0, params)), r"value_and_grad: .* got one of \(par"),
+    ],
+)
+def test_what_is_no_function_makes_no_loss(make, words, unchecked):
+    with pytest.raises(InputError, match=f"^{words}"):
+        make()
+
+
 def test_a_rebuilt_loss_finds_the_compiled_program():
     executions = []
 

@@ -105,6 +105,11 @@ def test_init_refuses_sizes_of_no_network(sizes):
     assert f"got {sizes}; give them such as" in str(caught.value)
 
 
+def test_a_seed_is_no_key(unchecked):
+    with pytest.raises(InputError, match=r"^key: expected one random key, got int; make it by "):
+        network.init(0, [3, 2])
+
+
 def test_sizes_may_be_numpys(unchecked):
     """Such as the number of labels, which NumPy counts."""
     params = network.init(KEY, [np.int64(3), np.int32(2)])

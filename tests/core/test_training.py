@@ -311,6 +311,24 @@ def test_a_run_is_its_steps(x64):
     assert_close(state, whole)
 
 
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_run_outside_its_rows_is_refused_where_it_can_be_seen(traced, x64, unchecked):
+    """An order that is traced has no values yet; data that is has its shape."""
+    params, (x, y) = problem()
+    start, order = training.start(optax.sgd(0.1), params), batches.full_batch(6, 2)
+
+    def run(x, y, order):
+        return training.run(SQUARES, optax.sgd(0.1), start, (x, y), order)
+
+    run(x, y, jnp.asarray(order))
+    for rows in (order + 1, order - 1):
+        on_them = functools.partial(run, order=rows)
+        with pytest.raises(InputError, match=r"^order: expected rows 0 to 5, .* in step 0; make"):
+            (jax.jit(on_them) if traced else on_them)(x, y)
+    with pytest.raises(InputError, match=r"^data\[1\]: expected 6 rows, as data\[0\] has, got 5; "):
+        (jax.jit(run) if traced else run)(x, y[:5], order)
+
+
 def test_record_sees_all_of_a_step(x64):
     params, data = problem()
     order = batches.shuffled(6, 2, epochs=2, seed=0)
@@ -589,6 +607,13 @@ def rates(change):
         ),
         (rates({"learning_rate": 10**400}), InputError, "learning_rate: expected a finite number"),
         ({"optimizer": "sgd"}, InputError, "optimizer: expected .*, got 'sgd'"),
+        ({"loss": 3.0}, InputError, r"loss: expected a function of \(params, batch\), got float;"),
+        ({"loss": lambda params: 0.0}, InputError, r"loss: .*, got one of \(params\), too many "),
+        (
+            {"loss": lambda params, x, y: 0.0},
+            InputError,
+            r"loss: .*, got one of \(params, x, y\), missing a required argument: 'y'; bind what",
+        ),
     ],
 )
 def test_bad_input_is_named_before_anything_is_traced(

@@ -1,5 +1,7 @@
 """Evidence for the checks: bad input is named, with what was expected and what came."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -186,6 +188,83 @@ def test_an_order_within_the_rows_passes(array):
 def test_an_order_of_no_run_is_refused(order, error, words):
     with pytest.raises(error, match=f"^order: .*{words}; "):
         checks.order(order, rows=5)
+
+
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, params, batch):
+        return params + batch
+
+
+def wrapping(params, batch):
+    return params + batch
+
+
+# What JAX, Equinox and functools wrap says that it takes what it wraps.
+wrapping.__wrapped__ = lambda params, batch, key: params
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (3, r"got int; give one$"),
+        (None, "got NoneType; give one$"),
+        (Unhashable(), "got one that cannot be hashed, unhashable type.*; wrap it in a plain fun"),
+        (lambda params: params, r"got one of \(params\), too many positional.*; bind what else"),
+        (lambda a, b, c: a, r"got one of \(a, b, c\), missing a required argument: 'c'; bind"),
+        (lambda *, params, batch: 0, "got one of .*; bind what else it takes by functools.partial"),
+    ],
+)
+def test_what_is_no_function_of_so_many_arguments_is_refused(value, words):
+    with pytest.raises(InputError, match=rf"^f: expected a function of \(params, batch\).*{words}"):
+        checks.function("f", value, "params", "batch")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        wrapping,
+        jax.jit(wrapping),
+        functools.partial(lambda a, b, c: a, c=3),
+        lambda *arguments: 0,
+        lambda params, batch, more=None: 0,
+        optax.losses.l2_loss,
+        min,
+        jax.custom_vjp(wrapping),
+    ],
+)
+def test_every_function_of_so_many_arguments_is_taken(value):
+    checks.function("f", value, "params", "batch")
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, None, "1", np.ones(1, int)])
+def test_a_seed_is_a_whole_number(value):
+    checks.seed(np.int64(3))
+    with pytest.raises(InputError, match=r"^seed: expected a whole number of at least 0, got .*; "):
+        checks.seed(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (0, "int"),
+        (None, "NoneType"),
+        (np.float32(1), r"float32\[\]"),
+        (np.zeros(2, np.int32), r"int32\[2\]"),
+        (jax.random.split(jax.random.key(0), 2), r"key<fry>\[2\]"),
+    ],
+)
+def test_what_is_no_key_is_refused(value, got):
+    with pytest.raises(InputError, match=f"^key: expected one random key, got {got}; make it by "):
+        checks.key(value)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_key_of_either_kind_draws_the_same_network_also_while_tracing():
+    old = jaxnet.init(jax.random.PRNGKey(3), [2, 1])
+    new = jax.jit(lambda key: jaxnet.init(key, [2, 1]))(jax.random.key(3))
+    jax.tree.map(np.testing.assert_array_equal, old, new)
 
 
 def test_a_missing_extra_is_named():

@@ -420,7 +420,7 @@ def test_bad_arguments_are_refused():
         ({"target": "price", "test": 0.9}, "together below 1"),
         ({"target": "price", "validation": np.nan}, "together below 1"),
         ({"target": "price", "task": "cluster"}, "task: expected"),
-        ({"target": "price", "seed": -1}, "seed: expected at least 0, got -1"),
+        ({"target": "price", "seed": -1}, "seed: expected a whole number of at least 0, got -1"),
         ({"target": "price", "test": 0.001, "seed": 1}, "rows for test, got none"),
     ):
         with pytest.raises(InputError, match=message):
