@@ -64,10 +64,8 @@ def _settings(arguments: list[str]) -> object:
     commands = tuple(
         Annotated[kind, tyro.conf.subcommand(name)] for kind, name in zip(kinds, names, strict=True)
     )
-    help_of = " ".join(["jaxnet", *(name for name in arguments[:1] if name in names)])
-    parsed = _run.parse(
-        functools.reduce(operator.or_, commands), "jaxnet", arguments, help_of, description=_ABOUT
-    )
+    kind = functools.reduce(operator.or_, commands)
+    parsed = _run.parse(kind, "jaxnet", arguments, description=_ABOUT)
     settings.check(parsed)
     return parsed
 

@@ -5,7 +5,6 @@ import errno
 import functools
 import gc
 import io
-import itertools
 import os
 import re
 import shlex
@@ -13,6 +12,7 @@ import signal
 import sys
 import sysconfig
 import textwrap
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -96,32 +96,58 @@ def check_machine() -> None:
     devices.is_fast(None)
 
 
-def parse(what: Any, prog: str, arguments: list[str], help_of: str = "", **more: Any) -> Any:
-    """Make `what` of the arguments by tyro, which prints the help where it is asked for.
+def parse(what: Any, prog: str, arguments: list[str], **more: Any) -> Any:
+    """Make `what` of the arguments by tyro, which ends the process where it prints a help.
+
+    So it does with the exit code 2 where it does not take the arguments, of which it says more
+    than a line holds: what they are for, and which were meant.
 
     Args:
         what: a class or function. prog: what the command is called. arguments: of it.
-        help_of: what is called with --help to learn more; `prog` where empty.
         **more: for tyro.
-
-    Raises:
-        InputError: arguments that it does not take.
     """
     import tyro
 
     # Of the terminal's encoding, by which tyro chooses the lines of its boxes.
     printed = io.TextIOWrapper(io.BytesIO(), sys.stdout.encoding, write_through=True)
-    complaint = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stdout(printed), _numbers():
             return tyro.cli(what, prog=prog, args=arguments, **more)
-    except SystemExit as ended:
-        if not ended.code:
-            printed.seek(0)
-            print(_wrapped(printed.read()), end="")
-            raise
-        words = _out_of_box(complaint.getvalue())
-        raise errors.InputError(f"{words}; see {help_of or prog} --help") from None
+    finally:
+        printed.seek(0)
+        print(_wrapped(printed.read()), end="")
+
+
+def _numbers() -> Any:
+    """Give a context in which tyro says in our words what is no number."""
+    from tyro import constructors
+
+    registry = constructors.ConstructorRegistry()
+    expected = {int: "a whole number", float: "a number"}
+
+    @registry.primitive_rule
+    def number(info: constructors.PrimitiveTypeInfo) -> Any:
+        options = typing.get_args(info.type) if type(None) in typing.get_args(info.type) else ()
+        kinds = {getattr(each, "__origin__", each) for each in (*options, info.type)}
+        kind = next((kind for kind in expected if kind in kinds), None)
+        if kind is None:
+            return None
+
+        def read(arguments: list[str]) -> Any:
+            try:
+                return kind(arguments[0])
+            except ValueError:
+                raise ValueError(f"expected {expected[kind]}, got {arguments[0]!r}") from None
+
+        return constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="N",
+            instance_from_str=read,
+            is_instance=lambda value: isinstance(value, kind),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
 
 
 def bound(main: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
@@ -159,31 +185,6 @@ def _wrapped(text: str) -> str:
     """Break the lines of a help that tyro leaves longer than it draws its boxes."""
     wide = [textwrap.fill(line, 80) if len(line) > 80 else line for line in text.split("\n")]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(wide))
-
-
-def _out_of_box(text: str) -> str:
-    """Take what tyro says, beneath its title and down to a rule, out of the box it draws."""
-    lines = [line.strip("│╭╮╰╯ ") for line in text.splitlines()][1:]
-
-    def is_rule(line: str) -> bool:
-        return set(line) in ({"─"}, {"-"})
-
-    inside = itertools.takewhile(
-        lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines)
-    )
-    words = " ".join(" ".join(inside).split()).rstrip(".")
-    words = re.sub(r"^Error parsing (-\S+): ", r"\1: ", words)
-    for python, expected in _NUMBERS.items():
-        pattern = rf"^(-\S+): .*?{python}: ('.*?').*"
-        words = re.sub(pattern, rf"\1: expected {expected}, got \2", words)
-    return words
-
-
-# What Python says of text that is no number, and what was expected.
-_NUMBERS = {
-    r"invalid literal for int\(\) with base 10": "a whole number",
-    "could not convert string to float": "a number",
-}
 
 
 def _unraisable(raised: Any) -> None:

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -109,25 +110,16 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet predict odd iris", "activation: expected words, got [1]; train anew"),
         ("jaxnet predict torn iris", "expected a model"),
         ("jaxnet predict no/run iris --output p.txt", "output: expected a file ending in .csv"),
-        ("experiments.benchmark --readme no.md", "Unrecognized options: no.md"),
         ("experiments.benchmark --output file/results", "output: expected a place"),
-        ("jaxnet", "Expected one of {train, predict, compare, audit}; see jaxnet --help"),
-        ("jaxnet learn", "Unrecognized options: learn; see jaxnet --help"),
-        ("jaxnet train iris --epoch-count 3", "--epoch-count, 3; see jaxnet train --help"),
-        ("jaxnet train iris --epochs ten", "--epochs: expected a whole number, got 'ten'"),
-        ("jaxnet train iris --task rank", "invalid choice 'rank' for argument '--task'"),
-        ("jaxnet train iris wine", "Unrecognized options: wine"),
         ("jaxnet train iris --resume no/run", "expected nothing else"),
         ("jaxnet train iris --validation nan", "validation: expected a finite number, got nan"),
         ("jaxnet train iris --test 2", "test: expected at most 1, got 2"),
         ("jaxnet train iris --learning-rate inf", "learning_rate: expected a finite number"),
-        ("jaxnet predict run", "Missing from jaxnet predict: DATA"),
         ("jaxnet audit no.py", "no.py: expected a Python file"),
         ("jaxnet audit file", "file: expected a Python file"),
         ("experiments.tasks --epochs 0", "epochs[0]: expected at least 1"),
         ("experiments.tasks --optimizers adm", "nearest are adam"),
         ("experiments.tasks boston", "names: expected all, list or classifier"),
-        ("experiments.classifier --rate 1", "--rate, 1; see python -m experiments.classifier"),
     ],
 )
 def test_bad_input_is_one_line(call, tmp_path, command, words):
@@ -154,6 +146,37 @@ def test_bad_input_is_one_line(call, tmp_path, command, words):
     assert is_one_line(code, refusal)
     assert words in refusal
     assert set(tmp_path.rglob("*")) <= before | {tmp_path / "results"}
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("experiments.benchmark --readme no.md", "Unrecognized options: no.md"),
+        ("jaxnet", "Expected one of {train, predict, compare, audit}"),
+        ("jaxnet learn", "Unrecognized options: learn"),
+        ("jaxnet train iris --epoch-count 3", "Unrecognized options: --epoch-count, 3"),
+        (
+            "jaxnet train iris --epochs ten",
+            "Error parsing --epochs: expected a whole number, got 'ten'",
+        ),
+        ("jaxnet train iris --task rank", "invalid choice 'rank' for argument '--task'"),
+        ("jaxnet train iris wine", "Unrecognized options: wine"),
+        ("jaxnet predict run", "Missing from jaxnet predict:.*DATA"),
+        ("experiments.classifier --rate 1", "--rate, 1.*python -m experiments.classifier --help"),
+    ],
+)
+def test_arguments_that_are_not_taken_are_named_and_nothing_is_done(
+    call, capfd, tmp_path, command, words
+):
+    """By tyro, in a box."""
+    with pytest.raises(SystemExit) as ended:
+        call(*command.split())
+    said = capfd.readouterr()
+    assert ended.value.code == 2
+    assert re.search(words, said.err, re.S)
+    assert "--help" in said.err
+    assert not said.out
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
