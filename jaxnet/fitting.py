@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, PyTree
 
-from jaxnet import batches, optimizers, streams, training
-from jaxnet._guards import checks, divergence, notebook, verify
+from jaxnet import _notebook, batches, optimizers, streams, training
+from jaxnet._guards import checks, divergence, verify
 from jaxnet._guards.defaults import SEED
 from jaxnet.errors import InputError
 from jaxnet.losses import BatchLoss, Loss, Rule
@@ -72,7 +72,7 @@ class Fit(NamedTuple):
         return self.progress.best_params
 
     def _repr_html_(self) -> str:
-        return notebook.history(self.history, f"{self.outcome}. {self.message}")
+        return _notebook.history(self.history, f"{self.outcome}. {self.message}")
 
 
 def begin(

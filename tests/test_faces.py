@@ -30,6 +30,14 @@ def names(face):
     return getattr(importlib.import_module(face), "__all__", ())
 
 
+def hidden(source):
+    """What a source takes of jaxnet that no face lists."""
+    public = [f"{face}.{name}." for face in FACES for name in names(face)]
+    paths = {path for path in taken(source) if path.partition(".")[0] == "jaxnet"} - {*FACES}
+    # What is read off a public value is public.
+    return {path for path in paths if not any(f"{path}.".startswith(each) for each in public)}
+
+
 def undocumented(module):
     """The public names of a module that the reference would show without a word."""
     for name in module.__all__:
@@ -130,6 +138,25 @@ def test_public_names_are_taken_by_their_path(path):
     assert strays(code(path)) == set()
 
 
+def test_what_is_hidden_is_found():
+    source = """
+import jaxnet, jaxnet.compare
+from jaxnet import audit, storage, training
+from jaxnet._guards import checks
+from jaxnet.compare import inputs, load
+jaxnet.fit.__name__, jaxnet.compare.phases.run, audit.audit, storage.models.read
+"""
+    assert hidden(source) == {
+        *("jaxnet.training", "jaxnet._guards.checks", "jaxnet.compare.inputs"),
+        *("jaxnet.compare.phases", "jaxnet.compare.phases.run"),
+    }
+
+
+@pytest.mark.parametrize("path", ["README.md", *(str(p) for p in (ROOT / "docs").glob("*.md"))])
+def test_guides_take_what_is_public_alone(path):
+    assert hidden(code(path)) == set()
+
+
 def test_the_reference_is_made_by_one_command_and_has_every_name(tmp_path):
     line = re.search(r"^\.venv/bin/python -c .*pdoc.*$", CONTRIBUTING.replace("\\\n", ""), re.M)[0]
     _, *arguments = shlex.split(line)
@@ -147,6 +174,11 @@ def test_the_reference_is_made_by_one_command_and_has_every_name(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Warn" not in done.stderr, done.stderr
     missing = []
+    pages = {
+        path.with_suffix("").relative_to(tmp_path) for path in tmp_path.glob("jaxnet/**/*.html")
+    }
+    public = {f"{face}.{name}".replace(".", "/") for face in FACES for name in names(face)}
+    assert {str(page) for page in pages} <= {face.replace(".", "/") for face in FACES} | public
     for face in FACES:
         page = tmp_path / f"{face.replace('.', '/')}.html"
         modules = {path.stem for path in page.with_suffix("").glob("*.html")}

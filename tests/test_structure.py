@@ -15,6 +15,7 @@ _CORE |= {"spaces"}
 ARROWS = {
     "errors": set(),
     "_guards": {"errors"},
+    "_notebook": set(),
     "network": _GROUND,
     "losses": _GROUND,
     "batches": _GROUND,
@@ -23,11 +24,11 @@ ARROWS = {
     "optimizers": {"spaces", *_GROUND},
     "streams": {"batches", *_GROUND},
     "training": {"batches", "losses", "optimizers", *_GROUND},
-    "fitting": {"batches", "losses", "optimizers", "streams", "training", *_GROUND},
-    "audit": {"losses", "network", *_GROUND},
+    "fitting": {"_notebook", "batches", "losses", "optimizers", "streams", "training", *_GROUND},
+    "audit": {"_notebook", "losses", "network", *_GROUND},
     "tables": _GROUND,
     "storage": _CORE | _GROUND,
-    "compare": {*_CORE, *_GROUND, "storage"},
+    "compare": {*_CORE, *_GROUND, "_notebook", "storage"},
     "report": {*_GROUND, "compare", "storage"},
     "commands": {*_CORE, *_GROUND, "audit", "compare", "report", "storage", "tables"},
     "jaxnet": {*_CORE, *_GROUND},
@@ -65,7 +66,7 @@ BENCHMARK_ARROWS = {
 SHOWN = ("classifier", "regression", "tasks")
 CORE_PACKAGES = {"jax", "jaxlib", "numpy", "optax", "jaxtyping"}
 # These need no extra: what anyone may import who installed the package alone.
-BARE = {"errors", "_guards", "audit", "jaxnet", "storage", *_CORE}
+BARE = {"errors", "_guards", "_notebook", "audit", "jaxnet", "storage", *_CORE}
 
 
 def modules(package):

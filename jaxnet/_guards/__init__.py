@@ -1,1 +1,6 @@
-"""Guards: what is refused before a run, and what is found out about one that went wrong."""
+"""Guards, on which every room stands: they import none of them.
+
+What may be said (`defaults`, `records`) and given (`checks`, `labels`, `sizes`, `versions`), what
+went wrong in a run (`divergence`), and whether XLA computes what was traced (`jaxprs`, `reference`,
+`verify`).
+"""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxnet._guards import notebook
-from jaxnet._guards.notebook import Markup, escaped
+from jaxnet import _notebook
+from jaxnet._notebook import Markup, escaped
 from jaxnet.audit.rows import Row
 
 _WIDTH = 88
@@ -55,7 +55,7 @@ _FIGURES = (
 def html(rows: Sequence[Row], summary: str) -> str:
     """Lay rows out for a notebook, with the claimed gradient drawn against the true one."""
     heads = ("parameter", "claimed (up) against true", "verdict", "what is, and what should be")
-    return notebook.table(heads, map(_html_cells, rows), summary)
+    return _notebook.table(heads, map(_html_cells, rows), summary)
 
 
 def _html_cells(row: Row) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet import losses
-from jaxnet._guards import checks, notebook, records
+from jaxnet import _notebook, losses
+from jaxnet._guards import checks, records
 from jaxnet._guards.defaults import (
     BASELINE,
     LEVEL,
@@ -68,7 +68,7 @@ class Comparison(Record):
     def _repr_html_(self) -> str:
         rows = [(each.optimizer, each.verdict, each.sentence) for each in self.answers]
         note = f"Judged by {self.judged_by}, in {verdicts.replicates(self.protocol)}."
-        return notebook.table(("optimizer", "verdict", "against the baseline"), rows, note)
+        return _notebook.table(("optimizer", "verdict", "against the baseline"), rows, note)
 
 
 def compare(
