@@ -81,22 +81,6 @@ def _twins() -> dict[str, optimizers.Entry]:
     }
 
 
-def compared(problem: Problem, own: Mapping[str, Any], **settings: Any) -> Comparison:
-    """Compare on a problem."""
-    length = "epochs" if problem.steps is None else "steps"
-    return compare(
-        problem.loss,
-        problem.init,
-        problem.data,
-        own,
-        **{length: getattr(problem, length)},
-        batch_size=problem.batch_size,
-        validation=problem.validation,
-        test=problem.test,
-        **settings,
-    )
-
-
 def values(comparison: Comparison) -> Values:
     """Give what was judged, by optimizer, at the settings that the replicates picked."""
     return verdicts.values(comparison, "tuned", comparison.target)
@@ -196,10 +180,8 @@ def rows(name: str, comparisons: int) -> list[Row]:
     """Measure one task: twins, other seeds, eight twins at once; and Adam, which is none."""
     problem, twins = PROBLEMS[name](), _twins()
     replicates = COUNTS[-1] * comparisons
-    judged = values(
-        compared(problem, {"own": _twin, "adam": "adam"} | twins, replicates=replicates)
-    )
-    again = values(compared(problem, {"own": _twin}, replicates=replicates, seed=1))
+    judged = values(compare(problem, {"own": _twin, "adam": "adam"} | twins, replicates=replicates))
+    again = values(compare(problem, {"own": _twin}, replicates=replicates, seed=1))
 
     def told(what: str, values: Values, names: Sequence[str]) -> Row:
         shares = tuple(alarms(values, names, count, comparisons) for count in COUNTS)
@@ -221,7 +203,7 @@ def rows(name: str, comparisons: int) -> list[Row]:
 
 def general(name: str, replicates: int) -> list[tuple[str, ...]]:
     """Hold momentum against SGD, both in their whole spaces, and SGD's rate alone; words."""
-    comparison = compared(
+    comparison = compare(
         {**TASKS, **PROBLEMS}[name](),
         {"momentum": "momentum", "rate alone": "sgd"},
         replicates=replicates,

@@ -16,7 +16,7 @@ from jaxnet._guards import sizes
 from jaxnet._guards.defaults import LEVEL
 from jaxnet.commands import _interrupts, _run
 from jaxnet.commands.settings import Compare, Contest, check
-from jaxnet.compare import Problem, comparison, league, phases, statistics, verdicts
+from jaxnet.compare import Problem, comparison, league, phases, statistics
 from jaxnet.compare.protocol import TIMES
 from jaxnet.errors import InputError
 from jaxnet.storage import models
@@ -77,19 +77,9 @@ def run(
     if settings.learning_rates:
         axis = spaces.choice(*settings.learning_rates)
         tune = {name: {"learning_rate": axis} for name in (settings.baseline, *names)}
-    against = verdicts.in_words(settings.baseline)
     return comparison.compare(
-        problem.loss,
-        problem.init,
-        problem.data,
+        problem,
         names,
-        title=f"Optimizers against {against} on {problem.name}",
-        epochs=problem.epochs,
-        steps=problem.steps,
-        batch_size=problem.batch_size,
-        validation=problem.validation,
-        test=problem.test,
-        metrics=problem.metrics,
         tune=tune,
         budget=settings.budget,
         budget_of=settings.budget_of,

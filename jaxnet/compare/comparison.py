@@ -6,7 +6,7 @@ is judged at what it picked, all optimizers on the same seed.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet import _notebook, losses
+from jaxnet import _notebook
 from jaxnet._guards import checks, records
 from jaxnet._guards.defaults import (
     BASELINE,
@@ -32,9 +32,9 @@ from jaxnet.compare.protocol import Judging, Part, Protocol, Tuning
 from jaxnet.compare.runs import Record
 from jaxnet.compare.search import Search
 from jaxnet.compare.verdicts import Answer, Pair
+from jaxnet.errors import InputError
 from jaxnet.optimizers import Entry, Searched
 from jaxnet.storage import fingerprints
-from jaxnet.training import Metric
 
 # A look at more replicates is at so many times as many: fewer would tell little more.
 _GROWTH = 4
@@ -72,17 +72,9 @@ class Comparison(Record):
 
 
 def compare(
-    loss: losses.Loss | losses.Rule,
-    init: Callable[[Any], PyTree],
-    data: PyTree,
+    problem: inputs.Problem,
     optimizers: Sequence[str] | Mapping[str, Any],
     *,
-    epochs: int | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    validation: PyTree | None = None,
-    test: PyTree | None = None,
-    metrics: Mapping[str, Metric] | None = None,
     tune: Tune | Mapping[str, Searched] = "rate",
     budget: int | None = None,
     budget_of: Budget = "trials",
@@ -112,16 +104,8 @@ def compare(
     replicates, so that the luck of tuning is in them.
 
     Args:
-        loss: `(params, batch) -> []`, pure; a mean over the batch.
-        init: `key -> params`, pure: the start of each seed.
-        data: N rows to train on, a pytree of arrays; None for a loss without data.
+        problem: what is trained, on what, from where, and how long.
         optimizers: names of optax's, or a dict of names and your own, as `optimizers.join` takes.
-        epochs: of each run. steps: of each run, in place of epochs.
-        batch_size: B, all rows where None; rows that do not fill a last batch sit out their
-            epoch, others in the next.
-        validation: rows to tune on; the training loss where None.
-        test: rows to judge on; those tuned on where None.
-        metrics: by name, `(params, batch) -> []`, measured on both.
         tune: "rate", the learning rate alone; "all", the whole space of each optimizer; or by
             optimizer either of these or axes of your own, as `jaxnet.spaces` makes, a number to
             fix one; learning rates of optimizers left out.
@@ -142,7 +126,7 @@ def compare(
             time.
         level: how often any verdict may be given in a comparison without a difference, at all
             looks together. margin: the share within which another is as good.
-        title: of the report; what is held against what where empty.
+        title: of the report; what is held against what, on what, where empty.
         command: that repeats it, for the report to say.
         folder: where what is done is kept; the same call then goes on from there.
         on_progress: told after each tile of runs.
@@ -153,20 +137,14 @@ def compare(
         InputError: input that cannot be compared, named, before anything compiles.
         ImportError: the extra `compare` is not installed.
     """
+    if not isinstance(problem, inputs.Problem):
+        raise InputError(
+            f"problem: expected a jaxnet.compare.Problem, got {type(problem).__name__}; make one "
+            "of loss, init and data"
+        )
     entries = inputs.entries(optimizers, baseline)
     checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates)
     searches = inputs.searches(entries, tune, budget)
-    problem = inputs.Problem(
-        loss=loss,
-        init=init,
-        data=data,
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        validation=validation,
-        test=test,
-        metrics={} if metrics is None else metrics,
-    )
     tuning = Tuning(problem.tuned_on, tuning_seeds, budget_of)
     judging = Judging(
         data=problem.judged_on,
@@ -179,7 +157,9 @@ def compare(
         looks=(replicates,),
     )
     work = _Work(inputs.workload(problem, fast), entries, searches, folder, on_progress)
-    heading = inputs.Heading(title or f"Optimizers against {verdicts.in_words(baseline)}", command)
+    on = f" on {problem.name}" if problem.name else ""
+    title = title or f"Optimizers against {verdicts.in_words(baseline)}{on}"
+    heading = inputs.Heading(title, command)
     return _compare(work, tuning, judging, seed=seed, until=until, heading=heading)
 
 

@@ -26,9 +26,9 @@ _TRIALS, _TRIALS_OF_MANY = 20, 36
 _MEASURED = 100
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Problem:
-    """What is to be trained and how long; the fields are arguments of `compare`.
+    """What is to be trained and how long.
 
     Attributes:
         loss: `(params, batch) -> []`, pure; a mean over the batch.
@@ -47,6 +47,7 @@ class Problem:
     loss: losses.Loss | losses.Rule
     init: Callable[[Any], PyTree]
     data: PyTree = None
+    _: dataclasses.KW_ONLY
     epochs: int | None = None
     steps: int | None = None
     batch_size: int | None = None

@@ -1,5 +1,7 @@
 """Evidence that a comparison answers what was asked: which way is better, and how far to go on."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import optax
 import pytest
 
 from jaxnet import spaces
-from jaxnet.compare import compare
+from jaxnet.compare import Problem, compare
 from jaxnet.errors import InputError
 
 POINTS = np.random.default_rng(0).normal(size=8)
@@ -33,7 +35,10 @@ def asked(**settings):
     few = {"steps": 4, "batch_size": 2, "replicates": 6, "budget": 2, "tuning_seeds": 1}
     held_out = {"validation": POINTS - 0.5, "test": POINTS + 0.5}
     data = held_out if settings.get("metrics") else {}
-    return compare(distance, init, POINTS, {"mine": near}, **data, **few | settings)
+    given = data | few | settings
+    parts = {each.name for each in dataclasses.fields(Problem)} & given.keys()
+    problem = Problem(distance, init, POINTS, **{name: given.pop(name) for name in parts})
+    return compare(problem, {"mine": near}, **given)
 
 
 def decisions(result):

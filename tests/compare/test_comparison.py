@@ -21,7 +21,7 @@ from scipy import stats
 
 from jaxnet import batches, losses, network, optimizers, spaces, training
 from jaxnet._guards import checks, records, sizes, verify
-from jaxnet.compare import comparison, phases, programs, search, statistics, sweep, tiles
+from jaxnet.compare import Problem, comparison, phases, programs, search, statistics, sweep, tiles
 from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Record, Seconds
 from jaxnet.errors import InputError
@@ -80,8 +80,11 @@ OWN = {"twin": "sgd", "momentum": momentum, "still": still}
 
 
 def compare(data=POINTS, own=OWN, loss=distance, begin=init, **settings):
+    settings = SETTINGS | settings
+    parts = {each.name for each in dataclasses.fields(Problem)} & settings.keys()
     with jax.enable_x64(True):
-        return comparison.compare(loss, begin, data, own, **(SETTINGS | settings))
+        problem = Problem(loss, begin, data, **{name: settings.pop(name) for name in parts})
+        return comparison.compare(problem, own, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -360,7 +363,7 @@ def test_without_a_test_the_data_tuned_on_judges():
     middle = np.median(((ends[:, None] + ends) / 2)[np.triu_indices(8)])
     assert answer_of(validated, "sgd").value.estimate == pytest.approx(np.exp(middle))
     assert answer_of(validated, "sgd").metrics.keys() == {"size"}
-    bare = compare(own=["sgd"], test=None, validation=None, metrics=None)
+    bare = compare(own=["sgd"], test=None, validation=None, metrics={})
     assert bare.protocol.judging.data == "training"
     assert not runs_of(bare, "sgd", "tuned").validation
     assert answer_of(bare, "sgd").metrics == {}
@@ -465,6 +468,12 @@ def bent(params, batch):
     return (1 - x) ** 2 + 100 * (y - x**2) ** 2
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_problem_is_not_compared():
+    with pytest.raises(InputError, match=r"^problem: expected a jaxnet.compare.Problem, got fun"):
+        comparison.compare(distance, OWN)
+
+
 def test_a_loss_without_data_is_compared(x64):
     result = compare(
         None,
@@ -476,7 +485,7 @@ def test_a_loss_without_data_is_compared(x64):
         batch_size=None,
         validation=None,
         test=None,
-        metrics=None,
+        metrics={},
     )
     assert_fair(result)
     assert (result.protocol.rows, result.protocol.batch_size) == ({}, 0)
@@ -619,7 +628,7 @@ def noisy(params, batch):
 
 
 ROWS = np.random.default_rng(1).normal(size=(8, 3))
-MANY = {"epochs": None, "steps": 10, "validation": None, "test": None, "metrics": None}
+MANY = {"epochs": None, "steps": 10, "validation": None, "test": None, "metrics": {}}
 MANY |= {"replicates": 1200, "budget": 12, "tuning_seeds": 3, "seed": 3}
 
 
@@ -963,6 +972,8 @@ def test_a_protocol_is_never_changed(result, tmp_path):
     assert records.rebuilt(Protocol, record, path) == result.protocol
     comparison.save(result, tmp_path)
     assert compare(folder=tmp_path, title="").log.title == "Optimizers against plain SGD"
+    named = compare(folder=tmp_path, title="", name="seven points")
+    assert named.log.title == "Optimizers against plain SGD on seven points"
     assert compare(folder=tmp_path, title="another").log.title == "another"
     assert files.read_record(path)[0] == record
     assert comparison.load(tmp_path).log.title == "another"
@@ -1134,7 +1145,7 @@ def by_numpy(key):
 SQUARES = losses.BatchLoss(network.forward, optax.losses.l2_loss)
 LABELLED = losses.BatchLoss(network.forward, optax.losses.softmax_cross_entropy_with_integer_labels)
 X, LABELS = np.ones((4, 3)), np.array([0, 1, 1, 0])
-NO_DATA = {"data": None, "validation": None, "test": None, "metrics": None}
+NO_DATA = {"data": None, "validation": None, "test": None, "metrics": {}}
 NO_DATA |= {"epochs": None, "steps": 3, "loss": lambda params, batch: params**2}
 LABELS_GIVEN = {
     "loss": LABELLED,
@@ -1142,7 +1153,7 @@ LABELS_GIVEN = {
     "data": (X, LABELS),
     "validation": None,
     "test": None,
-    "metrics": None,
+    "metrics": {},
 }
 
 
@@ -1262,7 +1273,7 @@ LABELS_GIVEN = {
         ({"pairs": "some"}, "pairs: expected baseline or all, got some; give one of these$"),
         ({"title": 3}, "title: expected words in one line, got 3"),
         (
-            {"data": None, "validation": None, "test": None, "metrics": None, "batch_size": None},
+            {"data": None, "validation": None, "test": None, "metrics": {}, "batch_size": None},
             "steps: expected them where there is no data to pass over, got epochs",
         ),
         ({"data": None}, "data: expected rows beside validation or test rows, got None"),
@@ -1341,15 +1352,10 @@ def table():
 def compare_models(loss, begin, names=("adam",)):
     data, validation, test = table()
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        parts = {"validation": validation, "test": test}
         result = comparison.compare(
-            loss,
-            begin,
-            data,
+            Problem(loss, begin, data, epochs=3, batch_size=4, **parts),
             list(names),
-            validation=validation,
-            test=test,
-            epochs=3,
-            batch_size=4,
             budget=4,
             tuning_seeds=2,
             replicates=2,
@@ -1476,13 +1482,10 @@ def test_what_cannot_run_is_a_row_and_what_diverged_says_why(tmp_path, standard_
         return jnp.mean((params["slope"] * batch[0] + params["offset"] - batch[1]) ** 2)
 
     x = np.linspace(-1, 1, 12, dtype=np.float32)
+    problem = Problem(loss, init, (x, 2 * x), epochs=100, batch_size=4)
     result = comparison.compare(
-        loss,
-        init,
-        (x, 2 * x),
+        problem,
         {"sm3": "sm3", "climbing": climbing, "adam": "adam"},
-        epochs=100,
-        batch_size=4,
         budget=3,
         replicates=6,
         folder=tmp_path,
@@ -1499,7 +1502,7 @@ def test_what_cannot_run_is_a_row_and_what_diverged_says_why(tmp_path, standard_
     assert [a.sentence for a in again.answers] == [a.sentence for a in result.answers]
     assert result.log.verified == verify.AGREES
     with pytest.raises(InputError, match=r"expected sm3 to be made of .* IndexError"):
-        comparison.compare(loss, init, (x, 2 * x), ["sm3"], epochs=1, batch_size=4)
+        comparison.compare(problem, ["sm3"])
 
 
 def test_a_notebook_shows_the_verdicts():

@@ -162,9 +162,10 @@ def test_fast_numbers_are_the_plain_ones(x64, example, optimizer):
 
 def compared(folder=None):
     data = np.ones((6, 1), np.float32), np.zeros(6, np.int32)
-    length = {"epochs": 1, "batch_size": 3, "tuning_seeds": 2, "replicates": 2}
     tune, init = {"sgd": {"learning_rate": 0.1}}, drawn(**SHAPES["mixture"][2])
-    return compare.compare(mixture, init, data, ["sgd"], tune=tune, folder=folder, **length)
+    problem = compare.Problem(mixture, init, data, epochs=1, batch_size=3)
+    counts = {"tuning_seeds": 2, "replicates": 2}
+    return compare.compare(problem, ["sgd"], tune=tune, folder=folder, **counts)
 
 
 def test_a_comparison_says_how_it_was_made():

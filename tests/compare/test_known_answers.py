@@ -16,7 +16,7 @@ import pytest
 from scipy import optimize, stats
 
 from jaxnet import optimizers, spaces
-from jaxnet.compare import compare, statistics, verdicts
+from jaxnet.compare import Problem, compare, statistics, verdicts
 
 # Of one comparison at its first look.
 ALPHA = statistics.spent(1, 0.05)
@@ -84,7 +84,7 @@ def least_of_fixed_rates(condition, seeds):
 def steep():
     """A valley a thousand times as wide as it is long, with trials enough to find its edge."""
     loss = quadratic(1e3)
-    return compare(loss, point, None, ["momentum"], steps=STEPS, replicates=20, budget=20)
+    return compare(Problem(loss, point, steps=STEPS), ["momentum"], replicates=20, budget=20)
 
 
 def test_sgd_tuned_is_near_the_best_of_all_fixed_rates(steep):
@@ -111,11 +111,8 @@ def test_what_a_hyperparameter_explains_is_what_it_does():
     axes = {"learning_rate": spaces.log(1e-2, 1e0), "inert": spaces.linear(0.0, 1.0)}
     entry = optimizers.Entry("mine", make, axes, {"learning_rate": 0.1, "inert": 0.5})
     comparison = compare(
-        quadratic(1.0),
-        point,
-        None,
+        Problem(quadratic(1.0), point, steps=STEPS // 10),
         {"mine": entry},
-        steps=STEPS // 10,
         tune={"mine": "all", "sgd": {"learning_rate": axes["learning_rate"]}},
         budget=24,
     )
@@ -135,11 +132,8 @@ def test_what_a_hyperparameter_explains_is_what_it_does():
 def test_momentum_is_not_worse_where_there_is_nothing_to_accelerate():
     own = {"learning_rate": spaces.log(1e-3, 1e1), "momentum": spaces.one_minus(0.0, 0.99)}
     comparison = compare(
-        quadratic(1.0),
-        point,
-        None,
+        Problem(quadratic(1.0), point, steps=STEPS),
         ["momentum"],
-        steps=STEPS,
         replicates=20,
         tune={"momentum": own},
     )
@@ -178,15 +172,14 @@ def test_adam_goes_to_the_worst_point_and_amsgrad_to_the_best():
         name: within_one(functools.partial(getattr(optax, name), **settings))
         for name in ("adam", "amsgrad")
     }
+
+    def begin(key):
+        return jax.random.uniform(key, minval=-1, maxval=1)
+
     comparison = compare(
-        slope,
-        lambda key: jax.random.uniform(key, minval=-1, maxval=1),
-        rows,
+        Problem(slope, begin, rows, epochs=300, batch_size=1, validation=rows),
         own,
         baseline="adam",
-        epochs=300,
-        batch_size=1,
-        validation=rows,
         replicates=20,
         tune={name: {"learning_rate": 0.03} for name in own},
     )
@@ -221,14 +214,13 @@ def test_adam_fits_separable_data_and_knows_nothing_of_new_rows():
     """What is new to it are features never seen: it calls them all what most rows are."""
     x, y = wilsons(30, 18)
     new = np.concatenate([x[:, :3], np.zeros_like(x[:, 3:])], axis=1), y
+
+    def begin(key):
+        return 1e-6 * jax.random.normal(key, (x.shape[1],))
+
     comparison = compare(
-        squares,
-        lambda key: 1e-6 * jax.random.normal(key, (x.shape[1],)),
-        (x, y),
+        Problem(squares, begin, (x, y), steps=300, test=new, metrics={"mistakes": mistakes}),
         ["adam"],
-        steps=300,
-        test=new,
-        metrics={"mistakes": mistakes},
         by="mistakes",
         maximised=False,
         replicates=20,
@@ -248,12 +240,12 @@ def rosenbrock(params, batch):
 
 
 def test_lbfgs_finds_the_end_of_rosenbrocks_valley():
+    def begin(key):
+        return jnp.array([-1.2, 1.0]) + jax.random.normal(key, (2,)) / 10
+
     comparison = compare(
-        rosenbrock,
-        lambda key: jnp.array([-1.2, 1.0]) + jax.random.normal(key, (2,)) / 10,
-        None,
+        Problem(rosenbrock, begin, steps=60),
         ["lbfgs"],
-        steps=60,
         replicates=20,
         budget=4,
     )
@@ -279,12 +271,13 @@ def test_lbfgs_solves_a_logistic_regression():
         return np.mean(np.logaddexp(0, -y * (x @ params))) + np.sum(params**2) / 20
 
     least = optimize.minimize(oracle, np.zeros(5), method="BFGS", options={"gtol": 1e-10}).fun
+
+    def begin(key):
+        return jax.random.normal(key, (5,))
+
     comparison = compare(
-        loss,
-        lambda key: jax.random.normal(key, (5,)),
-        (x, y),
+        Problem(loss, begin, (x, y), steps=30),
         ["lbfgs"],
-        steps=30,
         replicates=5,
         budget=4,
     )
@@ -365,16 +358,9 @@ PIECES = 20
 @pytest.fixture(scope="module")
 def plants():
     """Twenty comparisons of 20 replicates, and six of 66, in one of 400."""
-    comparison = compare(
-        noisy,
-        scaled_start,
-        NOISES,
-        dict(PLANTED),
-        epochs=4,
-        batch_size=4,
-        validation=np.zeros((1, 4), np.float32),
-        replicates=20 * PIECES,
-    )
+    still = np.zeros((1, 4), np.float32)
+    problem = Problem(noisy, scaled_start, NOISES, epochs=4, batch_size=4, validation=still)
+    comparison = compare(problem, dict(PLANTED), replicates=20 * PIECES)
     return tuned(comparison)
 
 

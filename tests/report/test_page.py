@@ -21,7 +21,7 @@ from pages import chromium, framed, read
 from rich import cells
 
 from jaxnet import report, spaces
-from jaxnet.compare import Answer, Interval, compare
+from jaxnet.compare import Answer, Interval, Problem, compare
 from jaxnet.report import columns, page, pictures, style
 from jaxnet.storage import files
 
@@ -35,13 +35,14 @@ def real():
         return 0.5 + jnp.mean((params[None] - batch) ** 2 @ jnp.array([1.0, 0.02]))
 
     space = {"learning_rate": spaces.log(0.01, 1.0), "momentum": spaces.one_minus(0.0, 0.99)}
+
+    def init(key):
+        return 2 + jax.random.normal(key, (2,))
+
+    data = jax.random.normal(jax.random.key(1), (16, 2))
     return compare(
-        bowl,
-        lambda key: 2 + jax.random.normal(key, (2,)),
-        jax.random.normal(jax.random.key(1), (16, 2)),
+        Problem(bowl, init, data, steps=20, batch_size=8),
         {"heavy": optax.sgd},
-        steps=20,
-        batch_size=8,
         tune={"heavy": space},
         budget=6,
         tuning_seeds=1,
