@@ -198,19 +198,24 @@ def compile_all(bench: Bench, entries: Sequence[optimizers.Entry], protocol: Pro
 def run(bench: Bench, entry: optimizers.Entry, protocol: Protocol) -> list[Runs]:
     """Put one optimizer through all phases, the replicates of one look after those before it."""
     search, looks = protocol.optimizers[entry.name], (0, *protocol.judging.looks)
-    tuning, tuned, picks = [], [], []
+    judges, tuning, tuned, picks = protocol.seeds()[:, :1], [], [], []
     for first, end in itertools.pairwise(looks):
         runs, picked = tune(bench, entry, protocol, range(first, end))
         tuning.append(runs)
         picks.append(picked)
-        judges = protocol.seeds()[first:end, :1]
-        tuned.append(_judged(bench, entry, search, ("tuned",), judges, picked[:, None], first)[0])
+        at_picks = _trained(bench, entry, search, "tuned", judges[first:end], picked[:, None])
+        tuned.append(at_picks._replace(replicate=at_picks.replicate + first))
     at_picks = tuned[0].joined(*tuned[1:])
     bench.explain(entry, at_picks)
     points = np.stack([search.recommended(np.concatenate(picks)), search.customary_point])
     both = np.broadcast_to(points, (looks[-1], *points.shape))
-    judges = protocol.seeds()[:, :1]
-    ends = _judged(bench, entry, search, ("recommended", "customary"), judges, both, 0)
+    at_both = _trained(bench, entry, search, "recommended", judges, both)
+    ends = [
+        at_both.mapped(lambda values, at=at: values[at::2])._replace(
+            phase=phase, trial=np.zeros(len(judges), int)
+        )
+        for at, phase in enumerate(("recommended", "customary"))
+    ]
     return [tuning[0].joined(*tuning[1:]), at_picks, *ends]
 
 
@@ -219,13 +224,20 @@ def tune(
 ) -> tuple[Runs, Float[np.ndarray, "R H"]]:
     """Let each replicate search on its own; give all trials, and the points picked."""
     search, seeds = protocol.optimizers[entry.name], protocol.seeds()[replicates, 1:]
-    drawn = search.first(protocol.seed, replicates)
-    points, parts = drawn, [_try(bench, entry, search, seeds, drawn, (replicates.start, 0))]
+
+    def tried(drawn: Float[np.ndarray, "R K H"], before: int) -> Runs:
+        runs = _trained(bench, entry, search, "tuning", seeds, drawn)
+        runs = runs._replace(replicate=runs.replicate + replicates.start, trial=runs.trial + before)
+        # Their ends alone decide.
+        ends = {name: values[:, -1:] for name, values in runs.validation.items()}
+        return runs._replace(loss=runs.loss[:, -1:], validation=ends)
+
+    points = search.first(protocol.seed, replicates)
+    parts = [tried(points, 0)]
     scores = parts[0].scores()
     for stage in range(1, len(search.stages)):
         drawn = search.further(protocol.seed, replicates, points, scores, stage)
-        at = replicates.start, points.shape[1]
-        parts.append(_try(bench, entry, search, seeds, drawn, at))
+        parts.append(tried(drawn, points.shape[1]))
         points = np.concatenate([points, drawn], axis=1)
         scores = np.concatenate([scores, parts[-1].scores()], axis=1)
     return parts[0].joined(*parts[1:]), search.best(points, scores)
@@ -243,61 +255,24 @@ def _trials(
     return tiles.Trials(np.broadcast_to(seeds[..., None], shape).reshape(-1), values)
 
 
-def _try(
+def _trained(
     bench: Bench,
     entry: optimizers.Entry,
     search: Search,
+    phase: str,
     seeds: Int[np.ndarray, "R S"],
     points: Float[np.ndarray, "R K H"],
-    at: tuple[int, int],
 ) -> Runs:
-    """Run trials of a stage; `at` is the first replicate and the first trial among them."""
+    """Run each seed of a replicate at each of its points, both counted from 0."""
     trials = _trials(search, seeds, points)
+    swept = bench.train(entry, phase, trials)
     replicate, _, trial = np.indices((*seeds.shape, points.shape[1])).reshape(3, -1)
-    swept = bench.train(entry, "tuning", trials)
     return Runs(
         optimizer=entry.name,
-        phase="tuning",
-        replicate=replicate + at[0],
-        trial=trial + at[1],
+        phase=phase,
+        replicate=replicate,
+        trial=trial,
         seed=trials.seeds,
         settings=dict(trials.settings),
-        diverged=swept.diverged,
-        evaluations=swept.evaluations,
-        loss=swept.loss[:, -1:],
-        validation={name: values[:, -1:] for name, values in swept.validation.items()},
-        test={},
+        **swept._asdict(),
     )
-
-
-def _judged(
-    bench: Bench,
-    entry: optimizers.Entry,
-    search: Search,
-    phases: Sequence[str],
-    judges: Int[np.ndarray, "R 1"],
-    points: Float[np.ndarray, "R K H"],
-    first: int,
-) -> list[Runs]:
-    """Run the seed of each replicate at as many points as there are phases."""
-    trials, count = _trials(search, judges, points), len(phases)
-    swept = bench.train(entry, "judging", trials)
-    parts = []
-    for at, phase in enumerate(phases):
-        one = slice(at, None, count)
-        parts.append(
-            Runs(
-                optimizer=entry.name,
-                phase=phase,
-                replicate=np.arange(first, first + len(judges)),
-                trial=np.zeros(len(judges), int),
-                seed=trials.seeds[one],
-                settings={name: values[one] for name, values in trials.settings.items()},
-                diverged=swept.diverged[one],
-                evaluations=swept.evaluations[one],
-                loss=swept.loss[one],
-                validation={name: values[one] for name, values in swept.validation.items()},
-                test={name: values[one] for name, values in swept.test.items()},
-            )
-        )
-    return parts

@@ -87,25 +87,25 @@ class Runs(NamedTuple):
 
     def joined(self, *others: "Runs") -> "Runs":
         """Give these runs and others of the same optimizer and phase, by replicate and trial."""
-        runs = self._mapped(lambda *arrays: np.concatenate(arrays), *others)
+        runs = self.mapped(lambda *arrays: np.concatenate(arrays), *others)
         order = runs.order()
-        return runs._mapped(lambda array: array[order])
+        return runs.mapped(lambda array: array[order])
 
     def order(self) -> Int[np.ndarray, " N"]:
         """Give the runs by replicate, of each by trial, of each by seed."""
         return np.lexsort((self.seed, self.trial, self.replicate))
 
-    def _by_trial(self, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, "R K S"]:
-        count = len(np.unique(self.replicate)), len(np.unique(self.trial))
-        return values[self.order()].reshape(*count, -1)
-
-    def _mapped(self, function: Callable[..., np.ndarray], *others: "Runs") -> "Runs":
+    def mapped(self, function: Callable[..., np.ndarray], *others: "Runs") -> "Runs":
         """Apply a function to each array of these runs, and the same of others."""
         arrays = {
             name: jax.tree.map(function, *(getattr(runs, name) for runs in (self, *others)))
             for name in Runs._fields[2:]
         }
         return self._replace(**arrays)
+
+    def _by_trial(self, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, "R K S"]:
+        count = len(np.unique(self.replicate)), len(np.unique(self.trial))
+        return values[self.order()].reshape(*count, -1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from jaxtyping import Int, Shaped
 from jaxnet._guards import checks, records
 from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Log, Record, Runs
+from jaxnet.compare.tiles import under
 from jaxnet.errors import InputError
 from jaxnet.storage import files, fingerprints
 
@@ -233,7 +234,7 @@ def _runs(
 def _of(
     kind: tuple[str, str], end: Mapping[str, np.ndarray], along: Mapping[str, np.ndarray]
 ) -> Runs:
-    settings = _under(_SETTING, end)
+    settings = under(_SETTING, end)
     return Runs(
         optimizer=kind[0],
         phase=kind[1],
@@ -245,15 +246,7 @@ def _of(
         diverged=end["diverged"],
         evaluations=end["evaluations"],
         loss=along["loss"],
-        validation=_under("validation_", along),
+        validation=under("validation_", along),
         # Runs that tune are not scored, and have nothing there.
-        test={} if kind[1] == "tuning" else _under("test_", end),
+        test={} if kind[1] == "tuning" else under("test_", end),
     )
-
-
-def _under(prefix: str, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {
-        name.removeprefix(prefix): values
-        for name, values in columns.items()
-        if name.startswith(prefix)
-    }

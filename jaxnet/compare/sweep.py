@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 
 from jaxnet import devices
 from jaxnet.compare import programs
-from jaxnet.compare.tiles import Swept, Tile, Timing, Trials, Workload, fast
+from jaxnet.compare.tiles import Swept, Tile, Timing, Trials, Workload, fast, under
 from jaxnet.errors import InputError
 from jaxnet.optimizers import Entry
 from jaxnet.storage import arrays
@@ -68,16 +68,13 @@ def run(
         name: np.concatenate([tile[name] for tile in tiles]).take(places, axis=0)
         for name in tiles[0]
     }
-    parts = {
-        part: {
-            name.removeprefix(part): values
-            for name, values in joined.items()
-            if name.startswith(part)
-        }
-        for part in ("validation_", "test_")
-    }
-    counts = joined["diverged"], joined["evaluations"]
-    swept = Swept(joined["loss"], parts["validation_"], parts["test_"], *counts)
+    swept = Swept(
+        loss=joined["loss"],
+        validation=under("validation_", joined),
+        test=under("test_", joined),
+        diverged=joined["diverged"],
+        evaluations=joined["evaluations"],
+    )
     return swept, Timing(float(compiling.max()), running)
 
 

@@ -117,6 +117,15 @@ class Swept(NamedTuple):
     evaluations: Int[np.ndarray, " R"]
 
 
+def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give the arrays whose names begin so, by what follows."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
 class Timing(NamedTuple):
     """What runs took: to compile their program, once, and to run each tile of it, shape [tiles]."""
 

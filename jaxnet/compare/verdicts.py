@@ -206,27 +206,26 @@ def answers(record: Record, target: float, pairs: list[Pair]) -> list[Answer]:
         phase: values(record, phase, target) for phase in ("tuned", "recommended", "customary")
     }
     scale = _scale(judged["tuned"], protocol)
-    first, *others = (
-        _worded(
-            dataclasses.replace(
-                _figures(record, name, target),
-                **{
-                    field: _upright(_located(judged[phase][name], protocol, scale), protocol)
-                    for field, phase in _SHOWN.items()
-                },
-                failed=int(np.sum(np.isinf(judged["tuned"][name]))),
-                pair=against.get(name),
-                verdict=against[name].verdict if name in against else "baseline",
-            ),
-            record,
+
+    def answer(name: str) -> Answer:
+        at = {
+            phase: _upright(_located(each[name], protocol, scale), protocol)
+            for phase, each in judged.items()
+        }
+        figures = dataclasses.replace(
+            _figures(record, name, target),
+            value=at["tuned"],
+            recommended=at["recommended"],
+            customary=at["customary"],
+            failed=int(np.isinf(judged["tuned"][name]).sum()),
         )
-        for name in protocol.optimizers
-    )
+        if pair := against.get(name):
+            figures = dataclasses.replace(figures, pair=pair, verdict=pair.verdict)
+        return _worded(figures, record)
+
+    first, *others = map(answer, protocol.optimizers)
     others.sort(key=lambda each: _rank(each, protocol))
     return [first, *others, *(_unable(name, why) for name, why in record.log.unable.items())]
-
-
-_SHOWN = {"value": "tuned", "recommended": "recommended", "customary": "customary"}
 
 
 def _rank(answer: Answer, protocol: Protocol) -> tuple[bool, float]:
@@ -391,8 +390,12 @@ _SCHEDULES = {0.0: "constant", 1.0: "cosine", 2.0: "linear"}
 
 def settled(setting: Mapping[str, float]) -> str:
     """Say a setting in words, the learning rate first."""
-    names = sorted(setting, key=lambda name: (name != "learning_rate", name))
-    return ", ".join(f"{name} {worth(name, setting[name])}" for name in names)
+    return ", ".join(f"{name} {worth(name, setting[name])}" for name in ordered(setting))
+
+
+def ordered(setting: Mapping[str, float]) -> list[str]:
+    """Give the names of a setting, the learning rate first."""
+    return sorted(setting, key=lambda name: (name != "learning_rate", name))
 
 
 def worth(name: str, value: float) -> str:

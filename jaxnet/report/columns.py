@@ -252,11 +252,8 @@ class Rows(NamedTuple):
 
 def settings(comparison: Comparison) -> Rows:
     """Give the hyperparameters of each optimizer: what to use, what was picked, what it matters."""
-    each = [
-        (answer, name)
-        for answer in comparison.ran
-        for name in sorted(answer.setting, key=lambda name: (name != "learning_rate", name))
-    ]
+    ran = comparison.ran
+    each = [(answer, name) for answer in ran for name in verdicts.ordered(answer.setting)]
     rows = [_hyperparameter(answer, name, comparison) for answer, name in each]
     heads = {
         "hyperparameter": "",

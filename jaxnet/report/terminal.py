@@ -35,23 +35,11 @@ def show(comparison: Comparison, rows: int = 20) -> None:
         comparison: to show. rows: at most so many optimizers, the best first.
     """
     console = _console()
-    from rich import box
-    from rich.table import Table
-
-    names, *figures = _brief(comparison, console.width, rows)
-    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    cells = _brief(comparison, console.width, rows)
     # Names are followed by a blank that closes no gap: the one at the end of the lines.
-    room = console.width - sum(_wide(column) + _GAP for column in figures) - 1
-    grid.add_column(names[0], overflow="fold", max_width=max(room, _NAME))
-    for index, (head, *_) in enumerate(figures):
-        grid.add_column(head, justify="right" if index else "left", overflow="fold")
-    for row in zip(names[1:], *(column[1:] for column in figures), strict=True):
-        grid.add_row(*(_encodable(console, cell) for cell in row))
-    console.print(_encodable(console, comparison.log.title), style="bold")
-    console.print(grid)
-    for note in _notes(comparison, rows):
-        console.print(_encodable(console, note))
-    console.print(_encodable(console, f"\n{columns.headline(comparison)}"))
+    room = console.width - sum(_wide(column) + _GAP for column in cells[1:]) - 1
+    words = [*_notes(comparison, rows), f"\n{columns.headline(comparison)}"]
+    _print(console, comparison.log.title, cells, words, texts=2, room=max(room, _NAME))
 
 
 def show_league(together: League, title: str, rows: int = 20) -> None:
@@ -60,24 +48,43 @@ def show_league(together: League, title: str, rows: int = 20) -> None:
     Args:
         together: to show. title: of it. rows: at most so many optimizers, the best first.
     """
-    console = _console()
+    names = [together.optimizers[index] for index in league.order(together)]
+    shown = league.columns(together)[:_SHOWN]
+    cells = [["optimizer", *names[:rows]]]
+    cells += [
+        [_HEADS.get(each.name, each.name), *map(columns.line, each.cells[:rows])] for each in shown
+    ]
+    left = len(names) - rows
+    words = [f"and {left} more, which the report has"] * (left > 0)
+    _print(_console(), title, cells, [*words, f"\n{league.headline(together)}"])
+
+
+def _print(
+    console: Any,
+    title: str,
+    cells: Sequence[Sequence[str]],
+    words: Iterable[str],
+    *,
+    texts: int = 1,
+    room: int | None = None,
+) -> None:
+    """Print a title, a table of columns, heads first, and words, a line each.
+
+    The first columns, as many as are `texts`, read from the left; names are folded to their `room`.
+    """
     from rich import box
     from rich.table import Table
 
-    shown = league.columns(together)[:_SHOWN]
-    heads = ["optimizer", *(_HEADS.get(column.name, column.name) for column in shown)]
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for index, head in enumerate(heads):
-        grid.add_column(head, justify="right" if index else "left", overflow="fold")
-    names = [together.optimizers[index] for index in league.order(together)]
-    for at, name in enumerate(names[:rows]):
-        cells = [columns.line(column.cells[at]) for column in shown]
-        grid.add_row(*(_encodable(console, cell) for cell in (name, *cells)))
+    for index, (head, *_) in enumerate(cells):
+        side, width = "left" if index < texts else "right", None if index else room
+        grid.add_column(head, justify=side, overflow="fold", max_width=width)
+    for row in zip(*(column[1:] for column in cells), strict=True):
+        grid.add_row(*(_encodable(console, cell) for cell in row))
     console.print(_encodable(console, title), style="bold")
     console.print(grid)
-    if (left := len(names) - rows) > 0:
-        console.print(f"and {left} more, which the report has")
-    console.print(_encodable(console, f"\n{league.headline(together)}"))
+    for line in words:
+        console.print(_encodable(console, line))
 
 
 # The columns of a league over all tasks; those of each task are the page's.

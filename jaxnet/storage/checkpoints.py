@@ -170,7 +170,7 @@ class Checkpoints:
         paths = self._paths()
         number = _number(paths[-1]) + 1 if paths else 0
         arrays.write(self._folder / f"{number}{_SUFFIX}", leaves, record)
-        for old in paths[: 1 - _KEPT]:
+        for old in filter(Path.is_file, paths[: 1 - _KEPT]):
             old.unlink(missing_ok=True)
 
 

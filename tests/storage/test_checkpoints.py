@@ -392,6 +392,15 @@ def test_a_run_goes_on_past_a_damaged_checkpoint(three, tmp_path):
     assert passed == []
 
 
+def test_a_folder_in_the_place_of_an_old_one_stays(three, tmp_path):
+    """It is not ours: removing it would end the run."""
+    folder, runs, template = three
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    folder_instead(copy / f"0{SUFFIX}")
+    assert save(copy, runs[2]) == ["0", "1", "2", "3"]
+    assert same(restored(copy, template)[0], runs[2])
+
+
 def test_one_that_was_removed_is_missed(three, tmp_path):
     """Once three are kept there are always three: even if it was the newest."""
     folder, runs, template = three
