@@ -19,7 +19,7 @@ from jaxnet.errors import InputError
 from jaxnet.storage import files, fingerprints
 
 _PROTOCOL, _LOG = "protocol.json", "comparison.json"
-_TABLES = ("runs.parquet", "curves.parquet")
+_TABLES, _TILES = ("runs.parquet", "curves.parquet"), "tiles"
 # What names a run in both tables; and the kinds of NumPy's of all that is not a number of its own.
 _NAMED = ("optimizer", "phase", "replicate", "trial", "seed")
 _KINDS = {"optimizer": "O", "phase": "O", "replicate": "i", "trial": "i", "seed": "i"}
@@ -36,7 +36,8 @@ def grown(folder: Path, protocol: Protocol, most: int) -> Protocol:
     Raises:
         InputError: a folder that holds more than the most there may be, or another comparison.
     """
-    if not ((folder / _PROTOCOL).exists() or (folder / _LOG).exists()):
+    # Of what is there without its protocol nobody knows how often it was looked at.
+    if not any((folder / name).exists() for name in (_PROTOCOL, _LOG, *_TABLES, _TILES)):
         return protocol
     kept = _protocol(folder)
     if protocol.tuning.budget == "seconds" and set(kept.optimizers) == set(protocol.optimizers):
@@ -81,13 +82,13 @@ def keep(folder: Path, protocol: Protocol) -> Path:
     if (folder / _PROTOCOL).exists():
         _refuse_another(folder, _protocol(folder), protocol)
     # Named by all that the runs hang on, by which a tile tells whose it is.
-    tiles = folder / "tiles" / _whose(_first_look(protocol))[:24]
+    tiles = folder / _TILES / _whose(_first_look(protocol))[:24]
     try:
+        if not (folder / _PROTOCOL).exists():
+            files.write_record(folder / _PROTOCOL, records.plain(protocol), {})
         tiles.mkdir(parents=True, exist_ok=True)
         for each in (folder, tiles):
             files.clear(each)
-        if not (folder / _PROTOCOL).exists():
-            files.write_record(folder / _PROTOCOL, records.plain(protocol), {})
     except OSError as error:
         raise InputError(
             f"folder: expected a place to write to, got {folder}: {error}; give another"

@@ -919,7 +919,25 @@ def test_what_is_no_record_is_refused(content, file, result, tmp_path):
         comparison.load(tmp_path)
 
 
-@pytest.mark.parametrize("hurt", [Path.unlink, lambda path: path.write_bytes(b"{}")])
+def leave(*names):
+    """Remove all of a comparison but files and folders of these names."""
+
+    def hurt(protocol):
+        for path in protocol.parent.iterdir():
+            if path.name not in names:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return hurt
+
+
+@pytest.mark.parametrize(
+    "hurt",
+    [
+        Path.unlink,
+        lambda path: path.write_bytes(b"{}"),
+        *(leave(name) for name in ("tiles", "runs.parquet", "curves.parquet", "comparison.json")),
+    ],
+)
 def test_what_was_decided_is_not_decided_anew_in_its_folder(hurt, tmp_path):
     """Else looks of before would be forgotten, over all of which the level is held."""
     compare(folder=tmp_path)
