@@ -9,8 +9,8 @@ import ast
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
+from collections.abc import Callable, Container, Iterator, Sequence
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -41,20 +41,31 @@ class Change(NamedTuple):
     node: ast.AST
     statement: ast.stmt
 
+    @property
+    def held(self) -> ast.AST:
+        """The node that stands there now."""
+        held = getattr(self.parent, self.field)
+        return held if self.place is None else held[self.place]
+
     def swap(self, node: ast.AST) -> ast.AST:
         """Put a node in that place, and give the one that was there."""
-        held = getattr(self.parent, self.field)
+        old = self.held
         if self.place is None:
             setattr(self.parent, self.field, node)
-            return held
-        old, held[self.place] = held[self.place], node
+        else:
+            getattr(self.parent, self.field)[self.place] = node
         return old
+
+    def is_within(self, part: ast.AST) -> bool:
+        """Whether that place is in a part of the tree."""
+        return any(node is self.held for node in ast.walk(part))
 
 
 def of_function(
     tree: ast.FunctionDef,
     scope_of: Callable[[ast.stmt], Scope | None],
     sizes: Sequence[int],
+    known: Container[CodeType],
 ) -> Iterator[Change]:
     """Give the changes of a function.
 
@@ -62,8 +73,11 @@ def of_function(
         tree: of it.
         scope_of: what a statement saw when it first ran; None where it did not run.
         sizes: of the batch.
+        known: the functions that may be called, since they have been.
     """
-    atoms = dict.fromkeys(_loaded(each) for each in ast.walk(tree) if isinstance(each, _ATOM))
+    nodes = [each for each in ast.walk(tree) if isinstance(each, _ATOM)]
+    nodes.sort(key=lambda node: (node.lineno, node.col_offset))
+    atoms = dict.fromkeys(map(_loaded, nodes))
     for parent in ast.walk(tree):
         for field in ("body", "orelse"):
             body = getattr(parent, field, None)
@@ -73,7 +87,7 @@ def of_function(
                     continue
                 for cost, other in _statements(statement):
                     yield Change(cost, parent, field, place, other, statement)
-                yield from _within(statement, _Expressions(scope, [*atoms], sizes))
+                yield from _within(statement, _Expressions(scope, [*atoms], sizes, known))
 
 
 def _loaded(node: Any) -> str:
@@ -107,11 +121,10 @@ def _within(statement: ast.stmt, expressions: "_Expressions") -> Iterator[Change
                 if isinstance(child, ast.keyword | ast.expr) and not _is_stored(child):
                     parents.append(child)
                 if isinstance(child, ast.expr) and not _is_stored(child):
+                    at = place if several else None
                     for cost, other in expressions.options(child, parent, field):
-                        other = ast.copy_location(other, child)
-                        yield Change(
-                            cost, parent, field, place if several else None, other, statement
-                        )
+                        ast.copy_location(other, child)
+                        yield Change(cost, parent, field, at, other, statement)
 
 
 def _is_stored(node: ast.AST) -> bool:
@@ -121,8 +134,19 @@ def _is_stored(node: ast.AST) -> bool:
 class _Expressions:
     """What the expressions of one statement may be exchanged for."""
 
-    def __init__(self, scope: Scope, atoms: Sequence[str], sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        atoms: Sequence[str],
+        sizes: Sequence[int],
+        known: Container[CodeType],
+    ) -> None:
         self._scope = scope
+        self._functions = {
+            name: value
+            for name, value in scope.items()
+            if inspect.isfunction(value) and value.__code__ in known
+        }
         self._known: dict[str, Shape | None] = {}
         shapes = {text: self._shape(_parsed(text)) for text in atoms}
         self._arrays = {text: shape for text, shape in shapes.items() if shape}
@@ -138,7 +162,7 @@ class _Expressions:
     def options(self, node: ast.expr, parent: Any, field: str) -> Options:
         """Give what an expression may be exchanged for where it stands."""
         if isinstance(parent, ast.Call) and field == "func":
-            yield from self._functions(node)
+            yield from self._other_functions(node)
             return
         yield from _parts(node)
         shape = self._shape(node)
@@ -182,16 +206,14 @@ class _Expressions:
             owner = getattr(function.value, "id", "")
             return isinstance(self._scope.get(owner), ModuleType) or function.attr in _METHODS
         name = getattr(function, "id", "")
-        return name in ("len", "float", "int") or inspect.isfunction(self._scope.get(name))
+        return name in ("len", "float", "int") or name in self._functions
 
-    def _functions(self, node: ast.expr) -> Options:
-        """Give the other functions of the module that the one that is called is from."""
-        called = self._scope.get(getattr(node, "id", ""))
-        if inspect.isfunction(called):
-            for name, value in self._scope.items():
-                same = inspect.isfunction(value) and value.__module__ == called.__module__
-                if same and value is not called:
-                    yield 3, _parsed(name)
+    def _other_functions(self, node: ast.expr) -> Options:
+        name = getattr(node, "id", "")
+        if name in self._functions:
+            for other, value in self._functions.items():
+                if value is not self._functions[name]:
+                    yield 3, _parsed(other)
 
     def _others(self, node: ast.expr, shape: Shape, cost: int) -> Options:
         """Give the other arrays of that shape, upright or turned."""
@@ -208,7 +230,7 @@ class _Expressions:
             yield 1, _transposed(node)
         yield 3, ast.UnaryOp(ast.USub(), node)
         for axis in range(len(shape)):
-            yield 4, _sum(node, axis)
+            yield 4, _over(node, "sum", axis)
         is_factor = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult)
         text = ast.unparse(node)
         for other in (_parsed(each) for each, its in self._arrays.items() if its == shape):
@@ -223,11 +245,14 @@ class _Expressions:
             if whole:
                 yield 5, _product(node, ast.Add(), other)
                 yield 5, _product(node, ast.Sub(), other)
-                yield from _softmax(node, other, len(shape))
+                for axis in range(len(shape)):
+                    yield from _ways_back(node, other, axis)
 
 
 _NUMBERS = (np.ndarray, np.generic, jax.Array, float, int)
-_METHODS = frozenset("astype copy dot flatten max mean min ravel reshape sum transpose".split())
+_METHODS = frozenset(
+    ["astype", "copy", "dot", "flatten", "max", "mean", "min", "ravel", "reshape", "sum"]
+)
 
 
 def _parsed(text: str) -> ast.expr:
@@ -238,9 +263,10 @@ def _product(left: ast.expr, operator: ast.operator, right: ast.expr) -> ast.exp
     return ast.BinOp(left, operator, right)
 
 
-def _sum(node: ast.expr, axis: int) -> ast.expr:
+def _over(node: ast.expr, name: str, axis: int) -> ast.expr:
+    """Give the sum or mean over an axis, which stays."""
     words = [ast.keyword("axis", ast.Constant(axis)), ast.keyword("keepdims", ast.Constant(True))]
-    return ast.Call(ast.Attribute(node, "sum", ast.Load()), [], words)
+    return ast.Call(ast.Attribute(node, name, ast.Load()), [], words)
 
 
 def _slopes(h: ast.expr) -> list[ast.expr]:
@@ -249,13 +275,20 @@ def _slopes(h: ast.expr) -> list[ast.expr]:
     return [_parsed(f"1 - {text} ** 2"), _parsed(f"{text} * (1 - {text})"), _parsed(f"{text} > 0")]
 
 
-def _softmax(node: ast.expr, p: ast.expr, axes: int) -> Options:
-    """Give the way back through a softmax of what a product begins with, and through its log."""
+def _ways_back(node: ast.expr, y: ast.expr, axis: int) -> Options:
+    """Give the ways back through what gave y, of node or what a product begins with.
+
+    Those of a softmax, of its logarithm, and of what was normalised to a norm, a mean or both.
+    """
     for g in (node, *_beginnings(node)):
-        for axis in range(axes):
-            mean = _sum(_product(g, ast.Mult(), p), axis)
-            yield 6, _product(p, ast.Mult(), _product(g, ast.Sub(), mean))
-            yield 7, _product(g, ast.Sub(), _product(p, ast.Mult(), _sum(g, axis)))
+        both = _product(g, ast.Mult(), y)
+        total, mean = (_over(both, name, axis) for name in ("sum", "mean"))
+        yield 6, _product(y, ast.Mult(), _product(g, ast.Sub(), total))
+        yield 7, _product(g, ast.Sub(), _product(y, ast.Mult(), _over(g, "sum", axis)))
+        centred = _product(g, ast.Sub(), _over(g, "mean", axis))
+        for cost, start, part in ((7, g, total), (7, g, mean), (7, centred, mean)):
+            yield cost, _product(start, ast.Sub(), _product(y, ast.Mult(), part))
+    yield 7, _product(node, ast.Sub(), _over(node, "mean", axis))
 
 
 def _beginnings(node: ast.expr) -> Iterator[ast.expr]:
@@ -266,8 +299,9 @@ def _beginnings(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _transposed(node: ast.expr) -> ast.expr:
-    is_turned = isinstance(node, ast.Attribute) and node.attr == "T"
-    return node.value if is_turned else ast.Attribute(node, "T", ast.Load())
+    if isinstance(node, ast.Attribute) and node.attr == "T":
+        return node.value
+    return ast.Attribute(node, "T", ast.Load())
 
 
 def _parts(node: ast.expr) -> Options:
@@ -292,7 +326,7 @@ def _parts(node: ast.expr) -> Options:
             yield 1, left
         case ast.UnaryOp(_, operand):
             yield 1, operand
-        case ast.Constant(value) if type(value) in (int, float):
+        case ast.Constant(int() | float() as value) if not isinstance(value, bool):
             nearby = dict.fromkeys((1 - value, value + 1, value - 1, 2 * value, value / 2, 0, 1))
             for each in nearby:
                 yield 2, ast.Constant(int(each) if each == int(each) else each)
@@ -324,7 +358,7 @@ def _calls(call: ast.Call) -> Options:
             twin = ast.Attribute(function.value, _TWINS[name], ast.Load())
             yield 2, ast.Call(twin, args, keywords)
         if name in ("dot", "matmul", "outer") and len(args) == 2:
-            yield from _turned(*args, lambda a, b: ast.Call(function, [a, b], keywords))
+            yield from _turned(args[0], args[1], lambda a, b: ast.Call(function, [a, b], keywords))
         if name == "dot" and len(args) == 1:
             matmul = ast.MatMult()
             yield from _turned(function.value, args[0], lambda a, b: ast.BinOp(a, matmul, b))

@@ -26,8 +26,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet.audit import changes, forms, purity
-from jaxnet.audit.changes import Change, Scope
 from jaxnet.audit.chain import Gradient
+from jaxnet.audit.changes import Change, Scope
 
 Ask = Callable[[PyTree, PyTree], PyTree]
 
@@ -94,7 +94,8 @@ def find(
         arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(here[:2]))
         dear = 1 + sum(map(np.prod, numbers)) / _NUMBERS
         tries = int(_LINES / max(1, lines) / dear / (_SLOWER if arrays else 1))
-        search = _Search(written, ask, here, functools.cache(elsewhere), tries)
+        known = frozenset([*shared, *frames])
+        search = _Search(written, ask, here, functools.cache(elsewhere), tries, known)
         try:
             return search.run()
         finally:
@@ -153,10 +154,11 @@ class _Written(NamedTuple):
     """A function of the user's.
 
     Attributes:
-        code: as it was. tree: of its source, which is changed. lines: what each saw.
+        function: of Python. code: as it was.
+        tree: of its source, which is changed. lines: what each saw.
     """
 
-    function: FunctionType
+    function: Any
     code: CodeType
     tree: ast.FunctionDef
     lines: dict[int, Scope]
@@ -249,8 +251,9 @@ class _Search:
         here: Truth,
         elsewhere: Callable[[], Sequence[Truth]],
         tries: int,
+        known: frozenset[CodeType],
     ) -> None:
-        self._written, self._ask, self._left = written, ask, tries
+        self._written, self._ask, self._left, self._known = written, ask, tries, known
         self._here, self._elsewhere = here, elsewhere
 
     def run(self) -> list[Correction]:
@@ -272,7 +275,7 @@ class _Search:
             leaves = frozenset(i for i, (a, b, last) in enumerate(right) if a < b and last == 2)
             if leaves:
                 found.append(correction._replace(leaves=leaves))
-        return found
+        return sorted(found, key=lambda each: each.line)
 
     def _candidates(self, scores: Scores) -> list[tuple[_Written, Change]]:
         """Give the changes that make leaves right, those of the most leaves first."""
@@ -280,7 +283,7 @@ class _Search:
         tried = [
             (each, change)
             for each in self._written
-            for change in changes.of_function(each.tree, each.scope, sizes)
+            for change in changes.of_function(each.tree, each.scope, sizes, self._known)
         ]
         # What comes late in a function is the way back, and more often wrong.
         tried.sort(key=lambda pair: (pair[1].cost, -pair[1].statement.lineno))
@@ -304,32 +307,36 @@ class _Search:
             new = self._scores(self._here)
             if new == scores or any(a > b for a, b in zip(scores, new, strict=True)):
                 return None
-            others = [self._scores(truth) for truth in self._elsewhere()]
+            others = [self._scores(truth, is_proof=True) for truth in self._elsewhere()]
         # A function may be written for its own batch.
         proofs = [other for other in others if any(other)]
         holds = all(a <= b for other in proofs for a, b in zip(new, other, strict=True))
         return new if proofs and holds else None
 
-    def _scores(self, truth: Truth) -> Scores:
+    def _scores(self, truth: Truth, is_proof: bool = False) -> Scores:
         try:
             claimed = jax.tree.leaves(self._ask(*_given(truth)))
             largest = max(float(np.linalg.norm(leaf)) for leaf in truth.gradient)
             pairs = zip(claimed, truth.gradient, strict=True)
-            return tuple(_score(np.asarray(leaf, float), true, largest) for leaf, true in pairs)
+            return tuple(
+                _score(np.asarray(leaf, float), true, largest, is_proof) for leaf, true in pairs
+            )
         except Exception:  # code that was changed may fail in any way
             return (0,) * len(truth.gradient)
 
 
-def _score(claimed: Gradient, true: Gradient, largest: float) -> int:
+def _score(claimed: Gradient, true: Gradient, largest: float, is_proof: bool) -> int:
     norm = float(np.linalg.norm(true))
-    if norm <= _ZERO * largest:
-        return 2  # which a zero is in many ways
+    if norm <= _ZERO * largest and not is_proof:
+        return 2  # which a zero is in many ways: nothing is to be won by it
     if claimed.shape != true.shape:
         claimed, _ = forms.read_by_value(claimed, true.shape)
     if claimed.shape != true.shape or not np.isfinite(claimed).all():
         return 0
-    if np.linalg.norm(claimed - true) <= _RIGHT * norm:
+    if np.linalg.norm(claimed - true) <= _RIGHT * norm + _ZERO * largest:
         return 2
+    if not norm:
+        return 0
     # Scaled or with its entries in another order: a second change may put that right.
     factor = float(np.linalg.norm(claimed)) / norm
     orders = (np.sort(sign * claimed, None) - factor * np.sort(true, None) for sign in (1, -1))
@@ -366,19 +373,13 @@ def _make(each: _Written, change: Change) -> Correction:
 
 
 def _said(statement: ast.AST, change: Change) -> str:
-    """Write a statement down; of a dict or a tuple the part that is changed."""
+    """Write a statement down; of a dict or a tuple that it gives the part that is changed."""
     node: Any = getattr(statement, "value", None)
     if isinstance(node, ast.Dict):
         for key, value in zip(node.keys, node.values, strict=True):
-            if key and _holds(value, change):
+            if key and change.is_within(value):
                 return f"{ast.unparse(key)}: {ast.unparse(value)}"
     if isinstance(node, ast.Tuple):
-        for part in node.elts:
-            if _holds(part, change):
-                return ast.unparse(part)
+        for part in filter(change.is_within, node.elts):
+            return ast.unparse(part)
     return ast.unparse(statement)
-
-
-def _holds(part: ast.AST, change: Change) -> bool:
-    nodes = list(ast.walk(part))
-    return change.parent in nodes or getattr(change.parent, change.field, None) is part

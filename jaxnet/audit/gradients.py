@@ -389,13 +389,14 @@ def _corrections(case: Case, asked: entry.Entry) -> tuple[Correction, ...]:
         )
 
     def elsewhere() -> list[Truth]:
-        other = explaining.another_size(case, batch)
-        places = ((near, batch), (shuffled, batch), (near, other))
-        found = (_truth(case, asked, jax.tree.map(f, case.params), b) for f, b in places)
+        with jax.disable_jit(asked.is_long):
+            other = explaining.another_size(few, batch)
+            places = ((near, batch), (shuffled, batch), (np.negative, batch), (near, other))
+            found = [_truth(case, asked, jax.tree.map(f, case.params), b) for f, b in places]
         return [each for each in found if each]
 
-    many = case.rows > _FEW
-    batch = take(case.batch, case.axes, range(_FEW)) if many else case.batch
+    few = case._replace(rows=min(case.rows, _FEW))
+    batch = take(case.batch, case.axes, range(few.rows))
     here = _truth(case, asked, case.params, batch)
     if here is None:
         return ()
