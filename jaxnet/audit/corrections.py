@@ -62,11 +62,16 @@ class Correction(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """Where a claim is asked, and the gradient that is true there, by leaf."""
+    """Where a claim is asked, and the gradient that is true there, by leaf.
+
+    Attributes:
+        is_other_size: whether the batch is of a size that the functions may not be written for.
+    """
 
     params: PyTree
     batch: PyTree
     gradient: list[Gradient]
+    is_other_size: bool = False
 
 
 def find(
@@ -293,9 +298,9 @@ class _Search:
             with _changed(each, change) as worked:
                 new = self._scores(self._here) if worked else scores
             if new != scores and all(a <= b for a, b in zip(scores, new, strict=True)):
+                if min(new) == 2 and self._better(each, change, scores):
+                    return [(each, change)]
                 found.append((sum(new), each, change))
-                if min(new) == 2:
-                    break
         found.sort(key=lambda each: -each[0])
         return [(each, change) for _, each, change in found]
 
@@ -307,9 +312,10 @@ class _Search:
             new = self._scores(self._here)
             if new == scores or any(a > b for a, b in zip(scores, new, strict=True)):
                 return None
-            others = [self._scores(truth, is_proof=True) for truth in self._elsewhere()]
-        # A function may be written for its own batch.
-        proofs = [other for other in others if any(other)]
+            others = [(each, self._scores(each, is_proof=True)) for each in self._elsewhere()]
+        proofs = [
+            other for each, other in others if other and not (each.is_other_size and max(other) < 2)
+        ]
         holds = all(a <= b for other in proofs for a, b in zip(new, other, strict=True))
         return new if proofs and holds else None
 
@@ -322,7 +328,7 @@ class _Search:
                 _score(np.asarray(leaf, float), true, largest, is_proof) for leaf, true in pairs
             )
         except Exception:  # code that was changed may fail in any way
-            return (0,) * len(truth.gradient)
+            return () if is_proof else (0,) * len(truth.gradient)
 
 
 def _score(claimed: Gradient, true: Gradient, largest: float, is_proof: bool) -> int:

@@ -390,9 +390,13 @@ def _corrections(case: Case, asked: entry.Entry) -> tuple[Correction, ...]:
 
     def elsewhere() -> list[Truth]:
         with jax.disable_jit(asked.is_long):
-            other = explaining.another_size(few, batch)
-            places = ((near, batch), (shuffled, batch), (np.negative, batch), (near, other))
-            found = [_truth(case, asked, jax.tree.map(f, case.params), b) for f, b in places]
+            changes = (near, shuffled, np.negative)
+            found = [
+                _truth(case, asked, jax.tree.map(each, case.params), batch) for each in changes
+            ]
+            params, other = jax.tree.map(near, case.params), explaining.another_size(few, batch)
+            if larger := _truth(case, asked, params, other):
+                found.append(larger._replace(is_other_size=True))
         return [each for each in found if each]
 
     few = case._replace(rows=min(case.rows, _FEW))
