@@ -39,7 +39,7 @@ _LONGEST = 2_000
 # Rounds of changes: with more than so many wrong lines one after the other, none is found.
 _ROUNDS = 6
 # What a function that only computes uses; a function of anything else is left alone.
-_PACKAGES = frozenset(["equinox", "flax", "jax", "math", "numpy", "optax", "scipy"])
+_PACKAGES = frozenset(["equinox", "flax", "jax", "jaxnet", "math", "numpy", "optax", "scipy"])
 _ACTING = frozenset(["__import__", "breakpoint", "compile", "eval", "exec", "input", "open"])
 # A leaf's error relative to its norm, and to that of the largest leaf.
 _RIGHT, _ZERO = 1e-6, 1e-9
@@ -220,7 +220,11 @@ def _written(
 def _computes(code: CodeType, space: Scope) -> bool:
     """Whether a function uses nothing with which it could do more than to compute."""
     modules = (space[each] for each in code.co_names if isinstance(space.get(each), ModuleType))
-    packages = {each.__name__.partition(".")[0] for each in modules}
+    packages = {
+        each.__name__.partition(".")[0]
+        for each in modules
+        if (getattr(each, "__file__", None) or "<").startswith(_libraries())
+    }
     return packages <= _PACKAGES and not _ACTING & set(code.co_names)
 
 
@@ -369,23 +373,24 @@ def _changed(each: _Written, change: Change) -> Iterator[bool]:
 
 def _make(each: _Written, change: Change) -> Correction:
     """Change a function to stay so."""
-    before = _said(change.statement, change)
-    old = change.swap(copy.deepcopy(change.node))
-    now = change.node if old is change.statement else change.statement
+    line, before = _said(change.statement, change)
+    new = copy.deepcopy(change.node)
+    is_whole = change.swap(new) is change.statement
     each.function.__code__ = each.compiled()
-    return Correction(
-        change.statement.lineno, each.tree.name, before, _said(now, change), frozenset()
-    )
+    _, after = _said(new if is_whole else change.statement, change)
+    return Correction(line, each.tree.name, before, after, frozenset())
 
 
-def _said(statement: ast.AST, change: Change) -> str:
-    """Write a statement down; of a dict or a tuple that it gives the part that is changed."""
-    node: Any = getattr(statement, "value", None)
-    if isinstance(node, ast.Dict):
-        for key, value in zip(node.keys, node.values, strict=True):
-            if key and change.is_within(value):
-                return f"{ast.unparse(key)}: {ast.unparse(value)}"
-    if isinstance(node, ast.Tuple):
-        for part in filter(change.is_within, node.elts):
-            return ast.unparse(part)
-    return ast.unparse(statement)
+def _said(statement: Any, change: Change) -> tuple[int, str]:
+    """Give the line and the text of a statement; of a dict, of the changed part."""
+    node, text, line = getattr(statement, "value", None), ast.unparse(statement), statement.lineno
+    while isinstance(node, ast.Tuple | ast.Dict):
+        parts = node.elts if isinstance(node, ast.Tuple) else node.values
+        place = next((i for i, part in enumerate(parts) if change.is_within(part)), None)
+        if place is None:
+            break
+        key = node.keys[place] if isinstance(node, ast.Dict) else None
+        node = parts[place]
+        text, line = ast.unparse(node), node.lineno
+        text = f"{ast.unparse(key)}: {text}" if key else text
+    return line, text
