@@ -165,6 +165,7 @@ class _Expressions:
             yield from self._other_functions(node)
             return
         yield from _parts(node)
+        yield from _slips(node)
         shape = self._shape(node)
         if shape is None or isinstance(node, ast.Constant):
             return
@@ -326,15 +327,24 @@ def _parts(node: ast.expr) -> Options:
             yield 1, left
         case ast.UnaryOp(_, operand):
             yield 1, operand
+        case ast.Call():
+            yield from _calls(node)
+
+
+def _slips(node: ast.expr) -> Options:
+    """Give another number, the entry beside one, and other comparisons."""
+    match node:
         case ast.Constant(int() | float() as value) if not isinstance(value, bool):
             nearby = dict.fromkeys((1 - value, value + 1, value - 1, 2 * value, value / 2, 0, 1))
             for each in nearby:
                 yield 2, ast.Constant(int(each) if each == int(each) else each)
-        case ast.Compare(left, [op], right):
+        case ast.Subscript(value, ast.Name() as index, context):
+            for operator in (ast.Sub(), ast.Add()):
+                other = ast.BinOp(index, operator, ast.Constant(1))
+                yield 3, ast.Subscript(value, other, context)
+        case ast.Compare(left, [_], right):
             for other in (ast.Gt(), ast.Lt(), ast.GtE(), ast.LtE()):
                 yield 2, ast.Compare(left, [other], right)
-        case ast.Call():
-            yield from _calls(node)
 
 
 def _turned(

@@ -31,8 +31,8 @@ from jaxnet.audit.changes import Change, Scope
 
 Ask = Callable[[PyTree, PyTree], PyTree]
 
-# What the user's code may run in all: lines, each as much as there are numbers; those of JAX arrays
-# take so many times as long.
+# Lines that the user's code may run in one round; those of more numbers count more, and those of
+# JAX arrays take so many times as long.
 _LINES, _NUMBERS, _SLOWER = 300_000, 4_000, 20
 # No axis is longer, since a product the wrong way around makes a square of it.
 _LONGEST = 2_000
@@ -262,7 +262,7 @@ class _Search:
         tries: int,
         known: frozenset[CodeType],
     ) -> None:
-        self._written, self._ask, self._left, self._known = written, ask, tries, known
+        self._written, self._ask, self._tries, self._known = written, ask, tries, known
         self._here, self._elsewhere = here, elsewhere
 
     def run(self) -> list[Correction]:
@@ -297,8 +297,7 @@ class _Search:
         # What comes late in a function is the way back, and more often wrong.
         tried.sort(key=lambda pair: (pair[1].cost, -pair[1].statement.lineno))
         found = []
-        for each, change in tried[: self._left]:
-            self._left -= 1
+        for each, change in tried[: self._tries]:
             with _changed(each, change) as worked:
                 new = self._scores(self._here) if worked else scores
             if new != scores and all(a <= b for a, b in zip(scores, new, strict=True)):
