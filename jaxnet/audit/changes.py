@@ -75,6 +75,8 @@ def of_function(
         sizes: of the batch.
         known: the functions that may be called, since they have been.
     """
+    numbers = {each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)}
+    steepness = sorted(each for each in numbers if isinstance(each, float) and 0 < each < 1)
     nodes = [each for each in ast.walk(tree) if isinstance(each, _ATOM)]
     nodes.sort(key=lambda node: (node.lineno, node.col_offset))
     atoms = dict.fromkeys(map(_loaded, nodes))
@@ -87,7 +89,9 @@ def of_function(
                     continue
                 for cost, other in _statements(statement):
                     yield Change(cost, parent, field, place, other, statement)
-                yield from _within(statement, _Expressions(scope, [*atoms], sizes, known))
+                yield from _within(
+                    statement, _Expressions(scope, [*atoms], sizes, steepness, known)
+                )
 
 
 def _loaded(node: Any) -> str:
@@ -139,9 +143,10 @@ class _Expressions:
         scope: Scope,
         atoms: Sequence[str],
         sizes: Sequence[int],
+        steepness: Sequence[float],
         known: Container[CodeType],
     ) -> None:
-        self._scope = scope
+        self._scope, self._steepness = scope, steepness
         self._functions = {
             name: value
             for name, value in scope.items()
@@ -226,21 +231,26 @@ class _Expressions:
                 yield cost + 1, _transposed(_parsed(other))
 
     def _arrays_of(self, node: ast.expr, shape: Shape, parent: Any, whole: bool) -> Options:
-        """Give an array turned, negated, summed, times another or a derivative."""
+        """Give an array turned, negated, summed, times another or a derivative, or made anew."""
         if len(shape) == 2:
             yield 1, _transposed(node)
         yield 3, ast.UnaryOp(ast.USub(), node)
         for axis in range(len(shape)):
             yield 4, _over(node, "sum", axis)
         is_factor = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult)
+        if whole or is_factor:
+            yield from self._made(shape)
         text = ast.unparse(node)
-        for other in (_parsed(each) for each, its in self._arrays.items() if its == shape):
-            for slope in _slopes(other):
+        alike = [_parsed(each) for each, its in self._arrays.items() if its == shape]
+        for other in alike:
+            for slope in _slopes(other, self._steepness):
                 if is_factor:
                     yield 3, slope
-                if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
-                    yield 3, _product(node.left, ast.Mult(), slope)
+                for part in _kept(node):
+                    yield 3, _product(part, ast.Mult(), slope)
                 yield 4 if whole else 5, _product(node, ast.Mult(), slope)
+                if whole:
+                    yield from ((7, _product(each, ast.Mult(), slope)) for each in alike)
             if ast.unparse(other) != text:
                 yield 5 if whole else 6, _product(node, ast.Mult(), other)
             if whole:
@@ -248,6 +258,21 @@ class _Expressions:
                 yield 5, _product(node, ast.Sub(), other)
                 for axis in range(len(shape)):
                     yield from _ways_back(node, other, axis)
+
+    def _made(self, shape: Shape) -> Options:
+        """Give sums and products of the other arrays that have a shape."""
+        for text, its in self._arrays.items():
+            for axis in range(len(its)):
+                if (*its[:axis], 1, *its[axis + 1 :]) == shape:
+                    yield 5, _over(_parsed(text), "sum", axis)
+                elif its[:axis] + its[axis + 1 :] == shape:
+                    yield 5, _parsed(f"{text}.sum({axis})")
+        flat = [(text, its) for text, its in self._arrays.items() if len(its) == 2]
+        both = [*flat, *((f"{text}.T", its[::-1]) for text, its in flat if text[-2:] != ".T")]
+        for left, (rows, inner) in both:
+            for right, (outer, columns) in both:
+                if inner == outer and (rows, columns) == shape:
+                    yield 6, _parsed(f"{left} @ {right}")
 
 
 _NUMBERS = (np.ndarray, np.generic, jax.Array, float, int)
@@ -270,10 +295,11 @@ def _over(node: ast.expr, name: str, axis: int) -> ast.expr:
     return ast.Call(ast.Attribute(node, name, ast.Load()), [], words)
 
 
-def _slopes(h: ast.expr) -> list[ast.expr]:
-    """Give the derivatives of tanh, sigmoid and ReLU by what they gave."""
+def _slopes(h: ast.expr, steepness: Sequence[float]) -> list[ast.expr]:
+    """Give the derivatives of tanh, sigmoid, ReLU and leaky ReLU by what they gave."""
     text = ast.unparse(h)
-    return [_parsed(f"1 - {text} ** 2"), _parsed(f"{text} * (1 - {text})"), _parsed(f"{text} > 0")]
+    leaky = (f"({text} > 0) + {each} * ({text} <= 0)" for each in steepness)
+    return list(map(_parsed, (f"1 - {text} ** 2", f"{text} * (1 - {text})", f"{text} > 0", *leaky)))
 
 
 def _ways_back(node: ast.expr, y: ast.expr, axis: int) -> Options:
@@ -299,6 +325,13 @@ def _beginnings(node: ast.expr) -> Iterator[ast.expr]:
         yield node
 
 
+def _kept(node: ast.expr) -> list[ast.expr]:
+    """Give what a derivative in another form may have been put to."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+        return [node.left]
+    return node.args if isinstance(node, ast.Call) else list(_beginnings(node))
+
+
 def _transposed(node: ast.expr) -> ast.expr:
     if isinstance(node, ast.Attribute) and node.attr == "T":
         return node.value
@@ -322,7 +355,7 @@ def _parts(node: ast.expr) -> Options:
                 yield 1, ast.BinOp(right, op, left)
         case ast.BinOp(left, ast.MatMult() as op, right):
             yield from _turned(left, right, lambda a, b: ast.BinOp(a, op, b))
-            yield 4, ast.BinOp(left, ast.Mult(), right)
+            yield from ((2, left), (2, right), (4, ast.BinOp(left, ast.Mult(), right)))
         case ast.BinOp(left, ast.Pow(), _):
             yield 1, left
         case ast.UnaryOp(_, operand):

@@ -330,7 +330,9 @@ class _Search:
         try:
             claimed = jax.tree.leaves(self._ask(*_given(truth)))
             largest = max(float(np.linalg.norm(leaf)) for leaf in truth.gradient)
-            pairs = zip(claimed, truth.gradient, strict=True)
+            pairs = list(zip(claimed, truth.gradient, strict=True))
+            if truth.is_other_size and any(np.size(leaf) != true.size for leaf, true in pairs):
+                return ()
             return tuple(
                 _score(np.asarray(leaf, float), true, largest, is_proof) for leaf, true in pairs
             )
