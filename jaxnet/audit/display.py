@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxnet import _notebook
 from jaxnet._notebook import Markup, escaped
+from jaxnet.audit.corrections import Correction
 from jaxnet.audit.rows import Row
 
 _WIDTH = 88
@@ -19,7 +20,7 @@ _SIDE, _POINTS = 84, 120
 _COLOURS = {"right": "#2b8cc4", "wrong": "#d9661f", "undecided": "#888888"}
 
 
-def text(rows: Sequence[Row], summary: str) -> str:
+def text(rows: Sequence[Row], summary: str, corrections: Sequence[Correction]) -> str:
     """Lay rows out in 88 columns: the verdict, and under it the cause and the formulas."""
     cells = [("parameter", "shape", "verdict", "relative error")]
     cells += [(_short(row.name), _shape(row), row.verdict, _error(row)) for row in rows]
@@ -30,7 +31,23 @@ def text(rows: Sequence[Row], summary: str) -> str:
         if row.wrong_formula:
             shown += _wrapped(f"is         {row.wrong_formula}", "    ", hanging=11)
             shown += _wrapped(f"should be  {row.right_formula}", "    ", hanging=11)
-    return "\n".join([*shown, "", *_wrapped(summary)])
+    shown += ["", *_wrapped(summary)]
+    if corrections:
+        shown += ["", *_wrapped(_promise(rows, corrections))]
+    for each in corrections:
+        shown.append(f"  line {each.line}, in {each.function}")
+        shown += _wrapped(f"is         {each.before}", "    ", hanging=11)
+        shown += _wrapped(f"should be  {each.after}", "    ", hanging=11)
+    return "\n".join(shown)
+
+
+def _promise(rows: Sequence[Row], corrections: Sequence[Correction]) -> str:
+    """Say what is right with the corrections."""
+    mended = {index for each in corrections for index in each.leaves}
+    left = any(row.verdict == "wrong" for i, row in enumerate(rows) if i not in mended)
+    names = ", ".join(_short(rows[index].name) for index in sorted(mended))
+    lines = f"these {len(corrections)} changes" if len(corrections) > 1 else "this change"
+    return f"With {lines} {f'the gradient of {names}' if left else 'every gradient'} is right:"
 
 
 def figures(rows: Sequence[Row]) -> str:
@@ -52,10 +69,22 @@ _FIGURES = (
 )
 
 
-def html(rows: Sequence[Row], summary: str) -> str:
+def html(rows: Sequence[Row], summary: str, corrections: Sequence[Correction]) -> str:
     """Lay rows out for a notebook, with the claimed gradient drawn against the true one."""
     heads = ("parameter", "claimed (up) against true", "verdict", "what is, and what should be")
-    return _notebook.table(heads, map(_html_cells, rows), summary)
+    shown = _notebook.table(heads, map(_html_cells, rows), summary)
+    if not corrections:
+        return shown
+    lines = ("line", "what it says", "what it should say")
+    cells = (
+        (f"{each.line}, in {each.function}", *map(_code, (each.before, each.after)))
+        for each in corrections
+    )
+    return shown + _notebook.table(lines, cells, _promise(rows, corrections))
+
+
+def _code(text: str) -> Markup:
+    return Markup(f"<code>{escaped(text)}</code>")
 
 
 def _html_cells(row: Row) -> tuple[str, ...]:

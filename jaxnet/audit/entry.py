@@ -29,6 +29,7 @@ class Entry(NamedTuple):
         batch: a pytree of arrays.
         claimed: the claimed gradient, of the structure of params where it can be read so.
         ask: what claims it, a function of the two; None where the gradient itself is given.
+        written: that function as the user wrote it.
         notes: sentences on what was noticed on the way.
     """
 
@@ -37,6 +38,7 @@ class Entry(NamedTuple):
     batch: PyTree
     claimed: PyTree
     ask: Function | None
+    written: Any
     notes: tuple[str, ...]
 
     @property
@@ -93,13 +95,14 @@ def read(loss: Any, params: PyTree, batch: PyTree, claimed: Any) -> Entry:
         loss, notes = _loss(loss, params, batch, reader)
     ask = _asked(claimed, params, batch, reader)
     if ask is None:
-        return Entry(loss, params, batch, forms.match(params, claimed), None, notes)
+        return Entry(loss, params, batch, forms.match(params, claimed), None, None, notes)
     if _is_numpy((params, batch)):
         claim, seen = purity.observe("claimed", claimed, ask, (params, batch))
         notes += seen
     else:
         claim = ask(params, batch)
-    return Entry(loss, params, batch, claim, ask, notes)
+    written = claimed.value_and_grad if isinstance(claimed, losses.Rule) else claimed
+    return Entry(loss, params, batch, claim, ask, written, notes)
 
 
 def _is_numpy(tree: PyTree) -> bool:

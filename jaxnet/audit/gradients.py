@@ -20,6 +20,7 @@ from jaxtyping import Array, PyTree
 from jaxnet import losses
 from jaxnet._guards import checks, versions
 from jaxnet.audit import (
+    corrections,
     display,
     entry,
     examples,
@@ -30,8 +31,9 @@ from jaxnet.audit import (
     inexact,
     layers,
 )
-from jaxnet.audit.case import Case, Leaf
+from jaxnet.audit.case import Case, Leaf, take
 from jaxnet.audit.chain import Chain, Gradient
+from jaxnet.audit.corrections import Correction, Truth
 from jaxnet.audit.explaining import Reading, Readings
 from jaxnet.audit.numpy_loss import NumPyLoss
 from jaxnet.audit.rows import Row, Verdict
@@ -52,12 +54,15 @@ class Audit(NamedTuple):
         examples: N.
         dtype: of the claimed gradient.
         summary: in words, with the layer where the error signal of a network first goes wrong.
+        corrections: the lines of a claim given as a function with which, when they are changed,
+            gradients are right, in the order in which they were found.
     """
 
     rows: tuple[Row, ...]
     examples: int
     dtype: str
     summary: str
+    corrections: tuple[Correction, ...] = ()
 
     @property
     def right(self) -> bool:
@@ -71,10 +76,10 @@ class Audit(NamedTuple):
 
     def __str__(self) -> str:
         """Lay the rows out as text, with the cause and the formulas under each wrong one."""
-        return display.text(self.rows, self.summary)
+        return display.text(self.rows, self.summary, self.corrections)
 
     def _repr_html_(self) -> str:
-        return display.html(self.rows, self.summary)
+        return display.html(self.rows, self.summary, self.corrections)
 
 
 def audit(
@@ -140,8 +145,13 @@ def _audit(asked: entry.Entry) -> Audit:
         judgement = judged[index] if index in judged else _judge_wrong(case, leaf, known)
         shown = formulas.of_reading(case.chain, index, known[0]) if len(known) == 1 else ("", "")
         table.append(_row(leaf, outcome, judgement, shown))
+    found = _corrections(case, asked) if any(row.verdict == "wrong" for row in table) else ()
+    table = [
+        row._replace(diagnosis=_MENDED) if row.diagnosis == _UNKNOWN and _reached(found, i) else row
+        for i, row in enumerate(table)
+    ]
     summary = " ".join([_summary(case, table, readings, outcomes), *asked.notes])
-    return Audit(tuple(table), case.rows, str(case.dtype), summary)
+    return Audit(tuple(table), case.rows, str(case.dtype), summary, found)
 
 
 def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> Case:
@@ -348,8 +358,74 @@ def _unexplained(case: Case, leaf: Leaf) -> str:
     if leaf.is_zero:
         return "the true gradient is zero here; no known mistake explains this one"
     if explaining.can_be_explained(leaf):
-        return "no known mistake explains it"
+        return _UNKNOWN
     return f"too close to the rounding of {case.dtype} to tell one mistake from another"
+
+
+_UNKNOWN = "no known mistake explains it"
+_MENDED = "right with the change below"
+
+
+def _reached(found: tuple[Correction, ...], index: int) -> bool:
+    return any(index in each.leaves for each in found)
+
+
+# Of many examples so many are enough to correct a function by.
+_FEW = 24
+
+
+def _corrections(case: Case, asked: entry.Entry) -> tuple[Correction, ...]:
+    """Look for the lines of a claim that are wrong, where it is a function."""
+    if asked.ask is None:
+        return ()
+    random = np.random.default_rng(0)
+
+    def near(leaf: np.ndarray) -> np.ndarray:
+        return leaf * random.uniform(0.7, 1.3, leaf.shape)
+
+    def shuffled(leaf: np.ndarray) -> np.ndarray:
+        return random.permutation(leaf.ravel()).reshape(leaf.shape) * random.choice(
+            [-1, 1], leaf.shape
+        )
+
+    def elsewhere() -> list[Truth]:
+        with jax.disable_jit(asked.is_long):
+            changes = (near, shuffled, np.negative)
+            found = [
+                _truth(case, asked, jax.tree.map(each, case.params), batch) for each in changes
+            ]
+            params, other = jax.tree.map(near, case.params), explaining.another_size(few, batch)
+            if larger := _truth(case, asked, params, other):
+                found.append(larger._replace(is_other_size=True))
+        return [each for each in found if each]
+
+    few = case._replace(rows=min(case.rows, _FEW))
+    batch = take(case.batch, case.axes, range(few.rows))
+    here = _truth(case, asked, case.params, batch)
+    if here is None:
+        return ()
+    loss = case.loss.function if isinstance(case.loss, NumPyLoss) else case.loss
+    with jax.enable_x64(True):
+        return tuple(corrections.find(asked.written, asked.ask, here, elsewhere, loss))
+
+
+def _truth(case: Case, asked: entry.Entry, params: PyTree, batch: PyTree) -> Truth | None:
+    """Differentiate elsewhere; None where there is no gradient."""
+
+    def like(leaf: Any, given: Any) -> Any:
+        return jnp.asarray(leaf) if isinstance(given, jax.Array) else leaf
+
+    try:
+        with jax.enable_x64(True):
+            gradient = [
+                np.asarray(leaf) for leaf in jax.tree.leaves(_gradients(case.loss, params, batch))
+            ]
+            params = jax.tree.map(like, params, asked.params)
+            batch = jax.tree.map(like, batch, asked.batch)
+    except Exception:  # a loss written for its own batch may fail in any way
+        return None
+    finite = all(np.isfinite(leaf).all() for leaf in gradient)
+    return Truth(params, batch, gradient) if finite else None
 
 
 def _ask_again(

@@ -41,7 +41,7 @@ def silent() -> Iterator[io.StringIO]:
 
 
 @contextlib.contextmanager
-def _own_randomness() -> Iterator[None]:
+def own_randomness() -> Iterator[None]:
     """Let no draw of a function's move on what the user draws next."""
     states = np.random.get_state(), random.getstate()
     try:
@@ -65,7 +65,7 @@ def observe(
         InputError: two calls that give other values.
     """
     notes = []
-    with silent() as printed, _own_randomness():
+    with silent() as printed, own_randomness():
         before = _globals(function)
         arguments = copied(given)
         first = call(*arguments)

@@ -1,0 +1,401 @@
+"""Which lines of a claim are wrong, found by changing them until the gradient is right.
+
+A claim that is a function written in Python has lines. Each expression on them is changed in the
+ways in which people go wrong (`changes`), the function runs again, and what makes leaves right
+stays; then the next is looked for. Such a correction is evidence and no guess: it is said only
+where the changed function gives the true gradient with other parameters too, and over a batch of
+another size where the function takes one.
+"""
+
+import ast
+import contextlib
+import copy
+import functools
+import inspect
+import sys
+import sysconfig
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxnet.audit import changes, forms, purity
+from jaxnet.audit.chain import Gradient
+from jaxnet.audit.changes import Change, Scope
+
+Ask = Callable[[PyTree, PyTree], PyTree]
+
+# Lines that the user's code may run in one round; those of more numbers count more, and those of
+# JAX arrays take so many times as long.
+_LINES, _NUMBERS, _SLOWER = 300_000, 4_000, 20
+# No axis is longer, since a product the wrong way around makes a square of it.
+_LONGEST = 2_000
+# Rounds of changes: with more than so many wrong lines one after the other, none is found.
+_ROUNDS = 6
+# What a function that only computes uses; a function of anything else is left alone.
+_PACKAGES = frozenset(["equinox", "flax", "jax", "jaxnet", "math", "numpy", "optax", "scipy"])
+_NAMES = """__import__ breakpoint compile dump eval exec input memmap open save savetxt savez
+savez_compressed tofile"""
+_ACTING = frozenset(_NAMES.split())
+# A leaf's error relative to its norm, and to that of the largest leaf.
+_RIGHT, _ZERO = 1e-6, 1e-9
+
+
+class Correction(NamedTuple):
+    """A line of a claim that was changed, with which gradients are right.
+
+    Attributes:
+        line: its number in the file. function: that it is in.
+        before, after: what it says, and what it should say.
+        leaves: whose gradients are right for it, by number.
+    """
+
+    line: int
+    function: str
+    before: str
+    after: str
+    leaves: frozenset[int]
+
+
+class Truth(NamedTuple):
+    """Where a claim is asked, and the gradient that is true there, by leaf.
+
+    Attributes:
+        is_other_size: whether the batch is of a size that the functions may not be written for.
+    """
+
+    params: PyTree
+    batch: PyTree
+    gradient: list[Gradient]
+    is_other_size: bool = False
+
+
+def find(
+    function: Any,
+    ask: Ask,
+    here: Truth,
+    elsewhere: Callable[[], Sequence[Truth]],
+    loss: Callable[[PyTree, PyTree], Any],
+) -> list[Correction]:
+    """Give the corrections that make leaves of a claim right; empty where none are found.
+
+    Args:
+        function: the user's. ask: what calls it.
+        here: where it is corrected. elsewhere: gives where it has to prove true.
+        loss: what it runs too is not changed.
+    """
+    numbers = [np.shape(leaf) for leaf in jax.tree.leaves(here[:2])]
+    if max((size for shape in numbers for size in shape), default=0) > _LONGEST:
+        return []
+    with purity.silent(), purity.own_randomness(), warnings.catch_warnings(), jax.disable_jit():
+        warnings.simplefilter("ignore")
+        shared, _ = _ran(lambda: loss(*_given(here)))
+        frames, lines = _ran(lambda: ask(*_given(here)))
+        written = list(_written(function, frames, frozenset(shared)))
+        arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(here[:2]))
+        dear = 1 + sum(map(np.prod, numbers)) / _NUMBERS
+        tries = int(_LINES / max(1, lines) / dear / (_SLOWER if arrays else 1))
+        known = frozenset([*shared, *frames])
+        search = _Search(written, ask, here, functools.cache(elsewhere), tries, known)
+        try:
+            return search.run()
+        finally:
+            for each in written:
+                each.function.__code__ = each.code
+
+
+def _given(truth: Truth) -> tuple[PyTree, PyTree]:
+    return purity.copied((truth.params, truth.batch))
+
+
+class _Frames(NamedTuple):
+    """What ran of one function: its globals, and what each line saw when it first ran."""
+
+    space: Scope
+    lines: dict[int, Scope]
+
+
+def _ran(call: Callable[[], Any]) -> tuple[dict[CodeType, _Frames], int]:
+    """Give what ran of the user's own functions in a call, and how many lines."""
+    ran: dict[CodeType, _Frames] = {}
+    count = 0
+
+    def enter(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename.startswith(_libraries()):
+            return None
+        frames = ran.setdefault(frame.f_code, _Frames(frame.f_globals, {}))
+
+        def follow(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal count
+            if event == "line":
+                count += 1
+                if frame.f_lineno not in frames.lines:
+                    frames.lines[frame.f_lineno] = {**frame.f_globals, **frame.f_locals}
+            return follow
+
+        return follow
+
+    previous = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        call()
+    finally:
+        sys.settrace(previous)
+    return ran, count
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    installed = (paths[each] for each in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return (*installed, f"{Path(__file__).parents[1]}/", "<")
+
+
+class _Written(NamedTuple):
+    """A function of the user's.
+
+    Attributes:
+        function: of Python. code: as it was.
+        tree: of its source, which is changed. lines: what each saw.
+    """
+
+    function: Any
+    code: CodeType
+    tree: ast.FunctionDef
+    lines: dict[int, Scope]
+
+    def scope(self, statement: ast.stmt) -> Scope | None:
+        """Give what a statement saw when it first ran; None where it did not."""
+        held = hasattr(statement, "body")
+        last = statement.lineno if held else statement.end_lineno or statement.lineno
+        ran = (line for line in range(statement.lineno, last + 1) if line in self.lines)
+        return next((self.lines[line] for line in ran), None)
+
+    def compiled(self) -> CodeType:
+        """Compile the tree as it is now."""
+        # Within a function that has what the code takes from around it.
+        free = ", ".join(self.code.co_freevars)
+        module = ast.parse(f"def around({free}):\n def within(): ({free})\n return within")
+        (around,) = module.body
+        assert isinstance(around, ast.FunctionDef)
+        around.body[0] = self.tree
+        code = compile(
+            ast.fix_missing_locations(module), self.code.co_filename, "exec", dont_inherit=True
+        )
+        for name in (around.name, self.tree.name):
+            inner = (each for each in code.co_consts if isinstance(each, CodeType))
+            code = next(each for each in inner if each.co_name == name)
+        return code
+
+
+def _written(
+    function: Any, frames: dict[CodeType, _Frames], shared: frozenset[CodeType]
+) -> Iterator[_Written]:
+    """Give the functions that ran and may be changed; none where one of them may act."""
+    if not all(_computes(code, each.space) for code, each in frames.items()):
+        return
+    own = _plain(function)
+    for code, each in frames.items():
+        found = own if getattr(own, "__code__", None) is code else _named(code, each.space)
+        if found is None or code in shared:
+            continue
+        lines = dict(each.lines)
+        for inner in code.co_consts:
+            if inner in frames:
+                lines |= frames[inner].lines
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            source, first = inspect.getsourcelines(code)
+            (tree,) = ast.parse(textwrap.dedent("".join(source))).body
+            endless = any(isinstance(node, ast.While) for node in ast.walk(tree))
+            if isinstance(tree, ast.FunctionDef) and not endless:
+                tree.decorator_list = []
+                ast.increment_lineno(tree, first - 1)
+                yield _Written(found, code, tree, lines)
+
+
+def _computes(code: CodeType, space: Scope) -> bool:
+    """Whether a function uses nothing with which it could do more than to compute."""
+    modules = (space[each] for each in code.co_names if isinstance(space.get(each), ModuleType))
+    packages = {
+        each.__name__.partition(".")[0]
+        for each in modules
+        if (getattr(each, "__file__", None) or "<").startswith(_libraries())
+    }
+    return packages <= _PACKAGES and not _ACTING & set(code.co_names)
+
+
+def _plain(function: Any) -> Any:
+    """Give the function that was written, of a method or what a decorator made of it."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    return getattr(function, "__func__", function)
+
+
+def _named(code: CodeType, space: Scope) -> FunctionType | None:
+    """Give the function of a code by its name in its module."""
+    first, *others = code.co_qualname.split(".")
+    found = space.get(first)
+    for name in others:
+        found = getattr(found, name, None)
+    found = _plain(found) if callable(found) else None
+    return found if isinstance(found, FunctionType) and found.__code__ is code else None
+
+
+Scores = tuple[int, ...]
+"""Of each leaf: 2 where it is right, 1 where it is so but for a factor and its order, else 0."""
+
+
+class _Search:
+    """Looks for changes of functions with which more leaves of a claim are right."""
+
+    def __init__(
+        self,
+        written: list[_Written],
+        ask: Ask,
+        here: Truth,
+        elsewhere: Callable[[], Sequence[Truth]],
+        tries: int,
+        known: frozenset[CodeType],
+    ) -> None:
+        self._written, self._ask, self._tries, self._known = written, ask, tries, known
+        self._here, self._elsewhere = here, elsewhere
+
+    def run(self) -> list[Correction]:
+        """Change the functions line by line, and give the changes that were of use."""
+        scores = self._scores(self._here)
+        made: list[tuple[Correction, Scores, Scores]] = []
+        for _ in range(_ROUNDS):
+            if min(scores) == 2:
+                break
+            known = len(made)
+            for each, change in self._candidates(scores):
+                better = self._better(each, change, scores)
+                if better:
+                    made.append((_make(each, change), scores, better))
+                    scores = better
+            if len(made) == known:
+                break
+        found = []
+        for correction, old, new in made:
+            right = zip(old, new, scores, strict=True)
+            leaves = frozenset(i for i, (a, b, last) in enumerate(right) if a < b and last == 2)
+            if leaves:
+                found.append(correction._replace(leaves=leaves))
+        return sorted(found, key=lambda each: each.line)
+
+    def _candidates(self, scores: Scores) -> list[tuple[_Written, Change]]:
+        """Give the changes that make leaves right, those of the most leaves first."""
+        sizes = [size for leaf in jax.tree.leaves(self._here.batch) for size in np.shape(leaf)]
+        tried = [
+            (each, change)
+            for each in self._written
+            for change in changes.of_function(each.tree, each.scope, sizes, self._known)
+        ]
+        # What comes late in a function is the way back, and more often wrong.
+        tried.sort(key=lambda pair: (pair[1].cost, -pair[1].statement.lineno))
+        found = []
+        for each, change in tried[: self._tries]:
+            with _changed(each, change) as worked:
+                new = self._scores(self._here) if worked else scores
+            if new != scores and all(a <= b for a, b in zip(scores, new, strict=True)):
+                if min(new) == 2 and self._better(each, change, scores):
+                    return [(each, change)]
+                found.append((sum(new), each, change))
+        found.sort(key=lambda each: -each[0])
+        return [(each, change) for _, each, change in found]
+
+    def _better(self, each: _Written, change: Change, scores: Scores) -> Scores | None:
+        """Give the scores of a change that is of use, here and elsewhere; None of any other."""
+        with _changed(each, change) as worked:
+            if not worked:
+                return None
+            new = self._scores(self._here)
+            if new == scores or any(a > b for a, b in zip(scores, new, strict=True)):
+                return None
+            others = [(each, self._scores(each, is_proof=True)) for each in self._elsewhere()]
+        proofs = [
+            other for each, other in others if other and not (each.is_other_size and max(other) < 2)
+        ]
+        holds = all(a <= b for other in proofs for a, b in zip(new, other, strict=True))
+        return new if proofs and holds else None
+
+    def _scores(self, truth: Truth, is_proof: bool = False) -> Scores:
+        try:
+            claimed = jax.tree.leaves(self._ask(*_given(truth)))
+            largest = max(float(np.linalg.norm(leaf)) for leaf in truth.gradient)
+            pairs = list(zip(claimed, truth.gradient, strict=True))
+            if truth.is_other_size and any(np.size(leaf) != true.size for leaf, true in pairs):
+                return ()
+            return tuple(
+                _score(np.asarray(leaf, float), true, largest, is_proof) for leaf, true in pairs
+            )
+        except Exception:  # code that was changed may fail in any way
+            return () if is_proof else (0,) * len(truth.gradient)
+
+
+def _score(claimed: Gradient, true: Gradient, largest: float, is_proof: bool) -> int:
+    norm = float(np.linalg.norm(true))
+    if norm <= _ZERO * largest and not is_proof:
+        return 2  # which a zero is in many ways: nothing is to be won by it
+    if claimed.shape != true.shape:
+        claimed, _ = forms.read_by_value(claimed, true.shape)
+    if claimed.shape != true.shape or not np.isfinite(claimed).all():
+        return 0
+    if np.linalg.norm(claimed - true) <= _RIGHT * norm + _ZERO * largest:
+        return 2
+    if not norm:
+        return 0
+    # Scaled or with its entries in another order: a second change may put that right.
+    factor = float(np.linalg.norm(claimed)) / norm
+    orders = (np.sort(sign * claimed, None) - factor * np.sort(true, None) for sign in (1, -1))
+    nearly = any(np.linalg.norm(each) <= _RIGHT * factor * norm for each in orders)
+    return int(nearly and true.size > 3 and factor > 0)
+
+
+@contextlib.contextmanager
+def _changed(each: _Written, change: Change) -> Iterator[bool]:
+    """Have a function changed for a while; False where that gives no code."""
+    kept = each.function.__code__
+    old = change.swap(change.node)
+    try:
+        try:
+            each.function.__code__ = each.compiled()
+        except (SyntaxError, ValueError, TypeError, StopIteration):
+            yield False
+        else:
+            yield True
+    finally:
+        each.function.__code__ = kept
+        change.swap(old)
+
+
+def _make(each: _Written, change: Change) -> Correction:
+    """Change a function to stay so."""
+    line, before = _said(change.statement, change)
+    new = copy.deepcopy(change.node)
+    is_whole = change.swap(new) is change.statement
+    each.function.__code__ = each.compiled()
+    _, after = _said(new if is_whole else change.statement, change)
+    return Correction(line, each.tree.name, before, after, frozenset())
+
+
+def _said(statement: Any, change: Change) -> tuple[int, str]:
+    """Give the line and the text of a statement; of a dict, of the changed part."""
+    node, text, line = getattr(statement, "value", None), ast.unparse(statement), statement.lineno
+    while isinstance(node, ast.Tuple | ast.Dict):
+        parts = node.elts if isinstance(node, ast.Tuple) else node.values
+        place = next((i for i, part in enumerate(parts) if change.is_within(part)), None)
+        if place is None:
+            break
+        key = node.keys[place] if isinstance(node, ast.Dict) else None
+        node = parts[place]
+        text, line = ast.unparse(node), node.lineno
+        text = f"{ast.unparse(key)}: {text}" if key else text
+    return line, text
