@@ -33,7 +33,7 @@ def text(rows: Sequence[Row], summary: str, corrections: Sequence[Correction]) -
             shown += _wrapped(f"should be  {row.right_formula}", "    ", hanging=11)
     shown += ["", *_wrapped(summary)]
     if corrections:
-        shown += ["", *_wrapped(_promise(rows, corrections))]
+        shown += ["", *_wrapped(f"{_promise(rows, corrections)}:")]
     for each in corrections:
         shown.append(f"  line {each.line}, in {each.function}")
         shown += _wrapped(f"is         {each.before}", "    ", hanging=11)
@@ -47,7 +47,7 @@ def _promise(rows: Sequence[Row], corrections: Sequence[Correction]) -> str:
     left = any(row.verdict == "wrong" for i, row in enumerate(rows) if i not in mended)
     names = ", ".join(_short(rows[index].name) for index in sorted(mended))
     lines = f"these {len(corrections)} changes" if len(corrections) > 1 else "this change"
-    return f"With {lines} {f'the gradient of {names}' if left else 'every gradient'} is right:"
+    return f"With {lines} {f'the gradient of {names}' if left else 'every gradient'} is right"
 
 
 def figures(rows: Sequence[Row]) -> str:
@@ -80,7 +80,7 @@ def html(rows: Sequence[Row], summary: str, corrections: Sequence[Correction]) -
         (f"{each.line}, in {each.function}", *map(_code, (each.before, each.after)))
         for each in corrections
     )
-    return shown + _notebook.table(lines, cells, _promise(rows, corrections))
+    return shown + _notebook.table(lines, cells, f"{_promise(rows, corrections)}.")
 
 
 def _code(text: str) -> Markup:
