@@ -13,7 +13,7 @@ from jaxnet.audit import audit
 
 
 @pytest.fixture(autouse=True)
-def as_jax_comes(x64):
+def as_jax_comes(x64, unchecked):
     """Ranks and dtypes are promoted in what people write."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
