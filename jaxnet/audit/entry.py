@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -56,12 +57,6 @@ class _Reader(NamedTuple):
 
     params: forms.Form
     batch: forms.Form
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether they take it as it is."""
-        depths = jax.tree.leaves((self.params.depths, self.batch.depths))
-        return all(depth < 0 for depth in depths)
 
     def adapt(self, function: Callable[..., Any], parts: bool) -> Function:
         """Make a function of what an audit has of one of the user's.
@@ -135,8 +130,8 @@ def _loss(
         with jax.enable_x64(True):
             observed = _observed(loss, adapted, wide)
     if observed is None or isinstance(observed.value, jax.Array):
-        given = adapted if parts or not reader.is_plain else loss
-        return given, observed.notes if observed else ()
+        asked = _compiled(_Same(loss), reader, parts, _program(adapted, *wide))
+        return asked, observed.notes if observed else ()
     notes = observed.notes + _check_value(observed.value)
     read = numpy_loss.faithful(_traced(_Same(loss), reader, parts), *wide)
     if read.reason:
@@ -164,6 +159,24 @@ class _Same:
     def __hash__(self) -> int:
         """Tell it by identity."""
         return id(self.function)
+
+
+@jax.enable_x64(True)
+def _program(loss: Function, params: PyTree, batch: PyTree) -> tuple[str, ...]:
+    """Tell what a loss and its gradient compute now from what they did before a global changed."""
+    dtype_of(loss, params, batch)
+    program = jax.make_jaxpr(jax.value_and_grad(loss))(params, batch)
+    hashed = hashlib.sha256()
+    for constant in program.consts:
+        is_key = jnp.issubdtype(constant.dtype, jax.dtypes.prng_key)
+        hashed.update(np.asarray(jax.random.key_data(constant) if is_key else constant).tobytes())
+    return str(program), hashed.hexdigest()
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(loss: _Same, reader: _Reader, parts: bool, program: tuple[str, ...]) -> Function:
+    """Give a loss as an audit calls it: the same of the same, so that it is compiled once."""
+    return reader.adapt(loss.function, parts)
 
 
 @functools.lru_cache(maxsize=16)
@@ -220,6 +233,16 @@ def _number(function: Function) -> numpy_loss.Numbers:
             return np.squeeze(function(*purity.copied((params, batch))))[()]
 
     return number
+
+
+def dtype_of(loss: Function, params: PyTree, batch: PyTree) -> np.dtype:
+    """Give the dtype of a loss, refused where it is no real scalar."""
+    if isinstance(loss, losses.BatchLoss):
+        loss.check(params, batch)
+    value = jax.eval_shape(loss, params, batch)
+    if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise InputError(f"loss: expected a real scalar, got {value}")
+    return value.dtype
 
 
 def _wide(leaf: Any) -> np.ndarray:

@@ -205,19 +205,16 @@ def _probe(
     flat, unravel = ravel_pytree(params)
     place = jnp.arange(flat.size, dtype=spans.dtype)
 
-    def along(probe: tuple[Array, Array]) -> tuple[Array, Array]:
-        (first, last, draw), size = probe
+    def at(probe: tuple[Array, Array]) -> Array:
+        (first, last, draw), step = probe
         direction = jnp.where((place >= first) & (place < last), signs[draw], 0.0)
         direction /= jnp.sqrt((last - first).astype(flat.dtype))
+        return loss(unravel(flat + step * direction), batch)
 
-        def at(step: Array) -> tuple[Array, Array]:
-            move = step * size * direction
-            return loss(unravel(flat + move), batch), loss(unravel(flat - move), batch)
-
-        return jax.lax.map(at, jnp.array(_STEP_SIZES), batch_size=together)
-
+    # One list of all, so that the loss is compiled for it once.
+    steps = sizes[:, None, None] * np.multiply.outer(_STEP_SIZES, (1.0, -1.0))[None]
     numbers = flat.size + sum(leaf.size for leaf in jax.tree.leaves(batch))
-    together = max(1, min(len(_STEP_SIZES), _TOGETHER // numbers))
-    most = max(1, _TOGETHER // (numbers * len(_STEP_SIZES)))
-    probed = jax.lax.map(along, (spans, sizes), batch_size=min(most, len(spans)))
-    return loss(params, batch), *probed
+    together = max(1, min(steps.size, _TOGETHER // numbers))
+    spans = jnp.repeat(spans, steps[0].size, 0)
+    probed = jax.lax.map(at, (spans, steps.ravel()), batch_size=together).reshape(steps.shape)
+    return loss(params, batch), probed[..., 0], probed[..., 1]

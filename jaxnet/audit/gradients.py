@@ -163,7 +163,7 @@ def _case(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> 
     params, batch = jax.tree.map(lambda leaf: _cast(leaf, np.dtype(np.float64)), (params, batch))
     # All of it in one precision: traces of the loss made in another would be found and used.
     with jax.enable_x64(True):
-        epsilon = max(_epsilon(dtype), _epsilon(_dtype_of(loss, params, batch)))
+        epsilon = max(_epsilon(dtype), _epsilon(entry.dtype_of(loss, params, batch)))
         drawn = _drawn(loss, params, batch, epsilon)
     true = [np.asarray(leaf[0]) for leaf in drawn]
     rounding = []
@@ -193,16 +193,6 @@ def _claims(claimed: PyTree, tree: Any) -> list[Any]:
     if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves):
         raise InputError("claimed: expected real gradients, got complex ones; take their real part")
     return leaves
-
-
-def _dtype_of(loss: losses.Loss, params: PyTree, batch: PyTree) -> Any:
-    """Give the dtype of a loss, refused where it is no real scalar."""
-    if isinstance(loss, losses.BatchLoss):
-        loss.check(params, batch)
-    value = jax.eval_shape(loss, params, batch)
-    if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
-        raise InputError(f"loss: expected a real scalar, got {value}")
-    return value.dtype
 
 
 def _drawn(loss: losses.Loss, params: PyTree, batch: PyTree, epsilon: float) -> list[Gradient]:

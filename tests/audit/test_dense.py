@@ -13,7 +13,7 @@ from jaxnet.audit import audit
 
 
 @pytest.fixture(autouse=True)
-def as_jax_comes(x64):
+def as_jax_comes(x64, unchecked):
     """Ranks and dtypes are promoted in what people write."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
@@ -239,8 +239,19 @@ COLUMNS = {
 }
 
 
-@pytest.mark.parametrize("wrong", COLUMNS)
-@pytest.mark.parametrize("loss", [stacked, joined, inserted, sliced])
+@pytest.mark.parametrize(
+    ("loss", "wrong"),
+    [
+        *((stacked, wrong) for wrong in COLUMNS),
+        *((joined, wrong) for wrong in ("", "other end", "no ones")),
+        *((loss, wrong) for loss in (inserted, sliced) for wrong in ("", "slope")),
+        *(
+            pytest.param(loss, wrong, marks=pytest.mark.slow)
+            for loss, left in ((joined, "slope updated penalised"), (inserted, ""), (sliced, ""))
+            for wrong in left.split() or [*COLUMNS][2:]
+        ),
+    ],
+)
 def test_a_bias_that_is_a_column_of_the_weight_is_seen(loss, wrong):
     random = np.random.default_rng(4)
     params = {"T1": random.normal(0, 0.7, (5, 5)), "T2": random.normal(0, 0.7, (3, 6))}

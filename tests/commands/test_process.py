@@ -105,7 +105,7 @@ COMPARE = "compare iris --output run --optimizers adam --budget 2 --replicates 6
         (COMPARE, "jaxnet.tables:read", ""),
         (COMPARE, "jax.stages:Lowered.compile", "stopped; what is done is kept in run"),
         (COMPARE, "jaxnet.report:write_page", "stopped; what is done is kept in run"),
-        (COMPARE, "jaxnet.commands.compare:show", ""),
+        pytest.param(COMPARE, "jaxnet.commands.compare:show", "", marks=pytest.mark.slow),
     ],
 )
 def test_ctrl_c_is_quiet_at_any_moment(tmp_path, command, place, told):

@@ -402,6 +402,7 @@ def test_a_stream_is_read_while_a_chunk_computes(x64, monkeypatch):
 @pytest.mark.parametrize("together", [1, 2])
 def test_no_third_chunk_of_a_stream_is_kept(together, monkeypatch):
     """While one is read there is one on the device, and of its batches none, nor of any before."""
+    gc.freeze()  # What other tests left is not looked through each time.
     # Of a size that no other array of the run has; those of other runs are not counted.
     size, steps, others = 3, 8, jax.live_arrays()
     params, data = problem(size * steps, dtype=np.float32)

@@ -19,7 +19,6 @@ SQUARES = losses.BatchLoss(FORWARD, optax.losses.l2_loss)
 SOFTMAX = losses.BatchLoss(FORWARD, optax.losses.softmax_cross_entropy)
 LABELS = losses.BatchLoss(FORWARD, optax.losses.softmax_cross_entropy_with_integer_labels)
 BY_HAND = losses.Rule(jax.value_and_grad(SQUARES))
-COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def draw(sizes, rows, seed=0):
@@ -60,20 +59,6 @@ def counted(loss):
         return loss(params, batch)
 
     return wrapped, executions
-
-
-@pytest.fixture
-def compilations():
-    """A list that grows whenever XLA compiles something."""
-    events = []
-
-    def listen(event, duration, **details):
-        if event == COMPILED:
-            events.append(details)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 # Equality with plain loops.

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -62,8 +63,20 @@ def test_a_changed_setting_changes_the_trace():
     assert other != lines
 
 
-def test_classifier_result():
-    result = classifier.run()
+@pytest.fixture(scope="module")
+def replayed():
+    """The classifier and the regression, replayed in full."""
+    return classifier.run(), regression.run()
+
+
+def test_what_the_readme_says_of_the_notebooks_is_what_they_do(replayed):
+    said, (result, _) = (ROOT / "README.md").read_text().split("## 给中文读者")[1], replayed
+    losses = result.notebook[0], result.notebook[-1], result.autodiff[-1]
+    assert [f"{loss:.4f}" for loss in losses] == re.findall(r"\d\.\d{4}", said)
+
+
+def test_classifier_result(replayed):
+    result, _ = replayed
     assert np.round(result.notebook[[0, -1]], 4).tolist() == [1.3271, 1.184]
     assert np.round(result.autodiff[[0, -1]], 4).tolist() == [1.3271, 0.75]
     assert {"device", "dtype", "jax", "numpy", "optax", "learning_rate"} <= result.provenance.keys()
@@ -79,16 +92,16 @@ def test_classifier_result():
     assert "first goes wrong at hidden layer 1" in result.audit.summary
 
 
-def test_the_classifier_losses_are_those_of_a_numpy_loop():
+def test_the_classifier_losses_are_those_of_a_numpy_loop(replayed):
     with precision("float64"):
         work = notebooks.work_of("classifier", "float64", classifier.notebook_rule)
     looped = notebooks.numpy_classifier(work)
-    assert np.allclose(looped, classifier.run().notebook, rtol=0, atol=1e-9)
+    assert np.allclose(looped, replayed[0].notebook, rtol=0, atol=1e-9)
 
 
-def test_regression_result():
+def test_regression_result(replayed):
     """The notebook's rule is right: audited, and trained with to the same losses."""
-    result = regression.run()
+    _, result = replayed
     assert result.audit.right
     assert np.allclose(result.epochs.loss, result.notebook, rtol=1e-14, atol=0)
     assert np.round(result.notebook[[0, -1]], 4).tolist() == [1.7766, 0.556]
