@@ -26,23 +26,28 @@ __all__ = [
     "use_all_cores",
 ]
 _SWITCH = "JAXNET_FAST"
+OF_FEW = "xla_cpu_experimental_ynn_fusion_type"
+"""The compile option that is for products of a few numbers alone."""
 
 
 def options() -> dict[str, str | int]:
-    """Give the compile options that make products of a few numbers fast in many runs at once.
+    """Give the compile options that make many small runs at once fast.
 
     Of each JAX those that are right on it, and earn their keep; none on another platform.
     """
-    if jax.default_backend() != "cpu" or jaxlib.version.__version_info__ < (0, 11):
-        # There LIBRARY_FUSION_TYPE_DOT, which gives products with what follows them to a library,
-        # makes some rows wrong; the defaults are as fast.
+    if jax.default_backend() != "cpu":
         return {}
-    return {
-        # The default level unrolls their short loops and then fails to vectorise them.
+    # The default level unrolls short loops and then fails to vectorise them.
+    chosen: dict[str, str | int] = {
         "xla_backend_optimization_level": 1,
-        # The default gives sums to a library one by one; this one, products alone.
-        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+        "xla_cpu_prefer_vector_width": 512,
     }
+    if jaxlib.version.__version_info__ < (0, 11):
+        # LIBRARY_FUSION_TYPE_DOT, which gives products with what follows them to a library, makes
+        # some rows wrong there; INDIVIDUAL_DOT earns nothing.
+        return chosen
+    # The default gives sums to a library one by one; this one, products alone.
+    return chosen | {OF_FEW: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 
 def program(function: Callable[..., Any], *static: str, **more: Any) -> Any:

@@ -285,8 +285,8 @@ def carry_out(closed: Closed, arrays: Sequence[Any]) -> list[Any]:
     return jax.core.eval_jaxpr(closed.jaxpr, closed.consts, *arrays)
 
 
-def bind(equation: Any, arrays: Sequence[Any]) -> list[Any]:
-    """Carry out an operation as it stands."""
+def bind(equation: Any, arrays: Sequence[Any], **other: Any) -> list[Any]:
+    """Carry out an operation as it stands, or with other parameters."""
     primitive = equation.primitive
-    results = primitive.bind(*arrays, **primitive.get_bind_params(equation.params))
+    results = primitive.bind(*arrays, **primitive.get_bind_params(equation.params | other))
     return list(results) if primitive.multiple_results else [results]

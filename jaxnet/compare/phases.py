@@ -18,7 +18,7 @@ from jaxnet.compare import programs, store, sweep, tiles
 from jaxnet.compare.inputs import Heading
 from jaxnet.compare.protocol import Protocol, Tuning
 from jaxnet.compare.runs import Log, Runs, Seconds
-from jaxnet.compare.search import TOGETHER, Search
+from jaxnet.compare.search import TOGETHER, Search, ranked
 
 OnProgress = Callable[[str, int, int], None]
 """Told what is under way, how many runs are done and how many are planned."""
@@ -234,13 +234,13 @@ def tune(
 
     points = search.first(protocol.seed, replicates)
     parts = [tried(points, 0)]
-    scores = parts[0].scores()
+    losses = parts[0].finals()
     for stage in range(1, len(search.stages)):
-        drawn = search.further(protocol.seed, replicates, points, scores, stage)
+        drawn = search.further(protocol.seed, replicates, points, ranked(losses), stage)
         parts.append(tried(drawn, points.shape[1]))
         points = np.concatenate([points, drawn], axis=1)
-        scores = np.concatenate([scores, parts[-1].scores()], axis=1)
-    return parts[0].joined(*parts[1:]), search.best(points, scores)
+        losses = np.concatenate([losses, parts[-1].finals()], axis=1)
+    return parts[0].joined(*parts[1:]), search.best(points, ranked(losses))
 
 
 def _trials(

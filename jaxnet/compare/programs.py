@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from jaxnet import batches, devices, losses, training
-from jaxnet._guards import verify
+from jaxnet._guards import jaxprs, verify
 from jaxnet.compare.fast import products
 from jaxnet.compare.tiles import PLAIN, Fast, Tile, Workload, fast
 from jaxnet.errors import InputError
@@ -109,9 +109,7 @@ class _Shapes(NamedTuple):
 
 
 def _functions(workload: Workload, shapes: _Shapes) -> _Functions:
-    path = workload.fast or fast()
-    if path.products and not _multiplies_few(workload.loss, shapes):
-        path = PLAIN
+    path = _suited(workload.fast or fast(), workload.loss, shapes)
     return _Functions(workload.loss, workload.metrics, path)
 
 
@@ -122,8 +120,10 @@ def _one(batch: PyTree) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _multiplies_few(loss: Loss | Rule, shapes: _Shapes) -> bool:
-    """Tell whether a gradient has products to expand."""
+def _suited(path: Fast, loss: Loss | Rule, shapes: _Shapes) -> Fast:
+    """Give a path without what makes a gradient slower."""
+    if not path.products:
+        return path
     inputs = shapes.unflatten()
 
     def shaped(tree: PyTree, *first: int) -> PyTree:
@@ -133,7 +133,12 @@ def _multiplies_few(loss: Loss | Rule, shapes: _Shapes) -> bool:
 
     data, order = inputs.data, inputs.order
     batch = data if order is None else shaped(data, order.shape[-1])
-    return products.are_small(losses.value_and_grad(loss), shaped(inputs.params), batch)
+    traced = jax.make_jaxpr(losses.value_and_grad(loss))(shaped(inputs.params), batch)
+    if jaxprs.holds(traced.jaxpr, frozenset(["conv_general_dilated"])):
+        return PLAIN
+    if any(map(products.is_small, jaxprs.operations(traced.jaxpr))):
+        return path
+    return path._replace(options=tuple(each for each in path.options if each[0] != devices.OF_FEW))
 
 
 def _shapes(workload: Workload, width: int, shape: Tile) -> _Shapes:

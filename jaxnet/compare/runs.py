@@ -77,9 +77,13 @@ class Runs(NamedTuple):
         lasts = (diverged < 0) | (steps <= diverged)
         return np.where(lasts & np.isfinite(losses), losses, np.inf)
 
+    def finals(self) -> Float[np.ndarray, "R K S"]:
+        """Give the loss of each seed of each trial on the data tuned on, as `final` does."""
+        return self._by_trial(self.final(self.tuned_on))
+
     def scores(self) -> Float[np.ndarray, "R K"]:
-        """Give what each trial of each replicate is chosen by: its mean loss over seeds."""
-        return self._by_trial(self.final(self.tuned_on)).mean(axis=-1)
+        """Give the mean loss of each trial over its seeds."""
+        return self.finals().mean(axis=-1)
 
     def tried(self) -> dict[str, Float[np.ndarray, "R K"]]:
         """Give the setting of each trial of each replicate."""

@@ -92,15 +92,15 @@ class Search:
         seed: int,
         replicates: Sequence[int],
         points: Float[np.ndarray, "R K H"],
-        losses: Float[np.ndarray, "R K"],
+        ranks: Float[np.ndarray, "R K"],
         stage: int,
     ) -> Float[np.ndarray, "R L H"]:
         """Draw the trials of a further stage between the neighbours of each replicate's best."""
         count = self.stages[stage]
-        centres = self.best(points, losses)
+        centres = self.best(points, ranks)
         below, above = self._reach(points, centres)
         # Where none lasts go on below the lowest rate, as far as two of the first trials.
-        lost = np.all(np.isinf(losses), axis=1)
+        lost = np.all(np.isinf(ranks), axis=1)
         rate = np.array([name == "learning_rate" for name in self.names])
         down = lost[:, None] & rate
         below, above = np.where(down, 2 * below, below), np.where(down, 0.0, above)
@@ -137,15 +137,15 @@ class Search:
         return reaches[0], reaches[1]
 
     def best(
-        self, points: Float[np.ndarray, "R K H"], losses: Float[np.ndarray, "R K"]
+        self, points: Float[np.ndarray, "R K H"], ranks: Float[np.ndarray, "R K"]
     ) -> Float[np.ndarray, "R H"]:
-        """Give each replicate's trial of the lowest loss; of equals the first.
+        """Give each replicate's trial of the lowest rank; of equals the first.
 
         Where all failed, that of the lowest learning rate.
         """
         rates = points[..., self.names.index("learning_rate")]
-        lost = np.isinf(losses).all(axis=1, keepdims=True)
-        chosen = np.argmin(np.where(lost, rates, losses), axis=1)
+        lost = np.isinf(ranks).all(axis=1, keepdims=True)
+        chosen = np.argmin(np.where(lost, rates, ranks), axis=1)
         return points[np.arange(len(points)), chosen]
 
     def recommended(self, picks: Float[np.ndarray, "R H"]) -> Float[np.ndarray, " H"]:
@@ -167,6 +167,20 @@ class Search:
             if self.axes[name].scale != "choice":
                 middle[h] = np.median(picks[kept, h])
         return middle
+
+
+def ranked(losses: Float[np.ndarray, "R K S"]) -> Float[np.ndarray, "R K"]:
+    """Rank the trials of each replicate by how many seeds failed, then by the others' mean loss.
+
+    Were one that fails as bad as three, an optimizer that often does would be tuned to nothing. Of
+    equals the first comes first; infinite where all failed.
+    """
+    failed = np.isinf(losses)
+    count = failed.sum(axis=-1)
+    lasting = losses.shape[-1] - count
+    means = np.where(failed, 0.0, losses).sum(axis=-1) / np.maximum(lasting, 1)
+    ranks = np.argsort(np.lexsort((means, count))).astype(float)
+    return np.where(lasting > 0, ranks, np.inf)
 
 
 def _random(

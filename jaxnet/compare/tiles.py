@@ -41,10 +41,10 @@ class Trials(NamedTuple):
 
 
 class Fast(NamedTuple):
-    """How a tile with products of a few numbers is computed; any other is as it stands.
+    """How a tile is computed.
 
     Attributes:
-        products: whether they are expanded. options: what it is compiled with.
+        products: whether they are rewritten. options: what it is compiled with.
     """
 
     products: bool

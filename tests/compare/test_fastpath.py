@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+import jaxnet
 from jaxnet import compare, devices, fitting, losses, optimizers, training
 from jaxnet._guards import verify
 from jaxnet.compare import sweep, tiles
@@ -76,6 +77,11 @@ def dense(params, x):
     return jax.nn.gelu(x @ params["first"] + params["bias"][None]) @ params["last"]
 
 
+def network(params, x):
+    hidden, output = (jaxnet.Layer(params[f"w{i}"], params[f"b{i}"]) for i in (1, 2))
+    return jax.vmap(jaxnet.forward, (None, 0))((hidden, output), x)
+
+
 def images(params, x):
     x = jax.lax.conv(x, params["kernel"], (1, 1), "SAME")
     return jax.nn.relu(x).mean((2, 3)) @ params["last"]
@@ -110,6 +116,7 @@ def mixture(params, batch):
 
 SHAPES = {
     "dense": (dense, (5,), {"first": (5, 8), "bias": (8,), "last": (8, 3)}),
+    "network": (network, (30,), {"w1": (40, 30), "b1": (40,), "w2": (3, 40), "b2": (3,)}),
     "images": (images, (1, 6, 6), {"kernel": (2, 1, 3, 3), "last": (2, 3)}),
     "gated": (
         gated,
@@ -134,6 +141,7 @@ def accuracy(forward, params, batch):
 @pytest.mark.parametrize(
     ("example", "optimizer"),
     [
+        ("network", "sgd"),
         ("attending", "adam"),
         ("mixture", "sgd"),
         *(

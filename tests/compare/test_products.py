@@ -3,13 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxnet import devices
+from jaxnet import devices, network
+from jaxnet._guards import jaxprs
 from jaxnet.compare.fast import products
+from jaxnet.losses import BatchLoss
 
+RANDOM = np.random.default_rng(0)
 SHAPES = st.tuples(*[st.integers(1, 4)] * 4)
 
 
@@ -28,6 +32,81 @@ def test_small_products_are_those_of_numpy(shape, which):
         found = products.expanded(product)(a, b)
         assert "dot_general" not in str(jax.make_jaxpr(products.expanded(product))(a, b))
     np.testing.assert_allclose(found, np.einsum(which, a, b), rtol=1e-12, atol=1e-12)
+
+
+def equations(function, *arguments):
+    return list(jaxprs.operations(jax.make_jaxpr(function)(*arguments).jaxpr))
+
+
+def named(function, *arguments):
+    return [each.primitive.name for each in equations(products.expanded(function), *arguments)]
+
+
+def test_short_sums_that_the_library_would_turn_round_are_written_out():
+    a, b = RANDOM.normal(size=(10, 12)), RANDOM.normal(size=(10, 7))
+
+    def product(a, b):
+        return jnp.einsum("ij,ik->jk", a, b)
+
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(products.expanded(product)(a, b), a.T @ b, rtol=1e-12)
+        assert ("dot_general" in named(product, a, b)) == (products._THIN == 0)
+        assert "dot_general" in named(product, a.repeat(2, 0), b.repeat(2, 0))
+        assert "dot_general" in named(jnp.matmul, a.T, b)
+
+
+def test_a_gradient_of_a_network_moves_nothing_of_its_hidden_layers():
+    """Where `vmap` moves the batch first of what each layer gives, and last for the next."""
+    params, batch = (
+        network.init(jax.random.key(0), [20, 30, 40, 5]),
+        (jnp.ones((7, 20)), jnp.ones((7, 5))),
+    )
+    gradient = jax.value_and_grad(BatchLoss(network.forward, optax.losses.l2_loss))
+
+    def moved(function):
+        found = equations(function, params, batch)
+        # Nothing is moved where one number is written everywhere.
+        same = {each.outvars[0] for each in found if each.primitive.name == "broadcast_in_dim"}
+        moves = (each for each in found if each.primitive.name == "transpose")
+        return {each.outvars[0].aval.shape for each in moves if each.invars[0] not in same}
+
+    hidden = {(7, 30), (30, 7), (7, 40), (40, 7)}
+    assert hidden <= moved(gradient)
+    assert not hidden & moved(products.expanded(gradient))
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_arrays_that_lie_otherwise_than_named_give_the_same(data):
+    """Products, sums and elementwise operations of transposed arrays, one after the other."""
+    steps = data.draw(st.lists(st.tuples(st.integers(0, 5), st.permutations(range(3))), max_size=6))
+
+    def function(weight, x, np=jnp):
+        y = x
+        for kind, order in steps:
+            moved = np.transpose(y, order)
+            match kind:
+                case 0:
+                    y = np.tanh(moved)
+                case 1:
+                    y = np.where(moved > 0, moved, 1.5)
+                case 2:
+                    y = moved - moved.max(axis=1, keepdims=True)
+                case 3:
+                    y = moved * moved.sum((0, 2))[None, :, None] + np.exp(-np.abs(moved))
+                case 4:
+                    y = np.einsum("oi,abi->abo", weight[:, : moved.shape[2]], moved)
+                case _:
+                    rows = moved.max(axis=1)
+                    hidden = np.tanh(np.einsum("oi,ai->ao", weight[:, : rows.shape[1]], rows) + 1)
+                    y = hidden[:, None] * moved[:, :, :1]
+        return y.sum(), np.einsum("abc,abc->cb", y, y)
+
+    weight, x = RANDOM.normal(size=(6, 7)), RANDOM.normal(size=(5, 3, 4))
+    with jax.enable_x64(True):
+        found = products.expanded(function)(weight, x)
+    for ours, expected in zip(found, function(weight, x, np), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_large_products_are_left_to_the_library():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnet import spaces
-from jaxnet.compare.search import Search
+from jaxnet.compare.search import Search, ranked
 from jaxnet.errors import InputError
 
 RATE = spaces.log(1e-3, 1e1)
@@ -199,6 +199,37 @@ def test_where_all_failed_the_lowest_rate_is_the_best_and_lower_ones_are_next():
     piece = 1 / ALONE.stages[0]
     assert np.all(further < points.min(axis=1)[:, None])
     assert np.all(further >= points.min(axis=1)[:, None] - 2 * piece)
+
+
+@given(
+    losses=st.lists(
+        st.lists(st.sampled_from([0.1, 0.2, 0.7, math.inf]), min_size=3, max_size=3), min_size=1
+    )
+)
+def test_trials_rank_by_failures_and_then_by_the_loss_of_the_others(losses):
+    def key(trial):
+        lasting = [loss for loss in trial if loss < math.inf]
+        return 3 - len(lasting), sum(lasting) / max(1, len(lasting))
+
+    order = sorted(range(len(losses)), key=lambda each: key(losses[each]))
+    (ranks,) = ranked(np.array([losses]))
+    lasting = [each for each in order if min(losses[each]) < math.inf]
+    assert [ranks[each] for each in lasting] == list(range(len(lasting)))
+    assert all(ranks[each] == math.inf for each in order[len(lasting) :])
+
+
+def test_an_optimizer_that_fails_in_six_of_ten_runs_is_tuned_all_the_same():
+    """Where runs fail by chance, at every rate, those that last tell the best one."""
+    random = np.random.default_rng(0)
+
+    def rank(points):
+        losses = np.repeat(bowl(0.5)(points)[..., None], 3, axis=-1)
+        return ranked(np.where(failing[:, : points.shape[1]], math.inf, losses))
+
+    failing = random.random((200, ALONE.trials, 3)) < 0.6
+    points = drawn(ALONE, rank, 0, range(200))[0]
+    off = np.abs(ALONE.best(points, rank(points)) - 0.5)
+    assert np.median(off) < 0.2
 
 
 def test_where_all_failed_a_rate_is_found_far_below_the_range():

@@ -210,10 +210,9 @@ def wide():
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere there is no fast path")
 @pytest.mark.parametrize(
-    ("make_task", "few"),
-    [(regression, True), (attention, True), (convolution, False), (wide, False)],
+    ("make_task", "other"), [(regression, True), (wide, True), (convolution, False)]
 )
-def test_what_multiplies_no_few_numbers_is_compiled_as_it_stands(make_task, few):
+def test_what_convolves_is_compiled_as_it_stands(make_task, other):
     """The program is then the plain path's, to the letter."""
     texts = [
         programs.compiled(
@@ -221,7 +220,18 @@ def test_what_multiplies_no_few_numbers_is_compiled_as_it_stands(make_task, few)
         ).call.as_text()
         for path in (tiles.fast(True), tiles.PLAIN)
     ]
-    assert (texts[0] != texts[1]) == few
+    assert (texts[0] != texts[1]) == other
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere there is no fast path")
+@pytest.mark.parametrize(("make_task", "few"), [(attention, True), (wide, False)])
+def test_the_option_of_few_numbers_is_for_them_alone(make_task, few):
+    whole, task = tiles.fast(True), make_task()
+    path = programs._functions(task, programs._shapes(task, 1, tiles.Tile(3, 5))).fast
+    assert path.products
+    assert dict(path.options).get(devices.OF_FEW) == (
+        dict(whole.options).get(devices.OF_FEW) if few else None
+    )
 
 
 # A line to fit by its mean: a NumPy loop is the whole of it.

@@ -1,1 +1,1 @@
-"""The rewriting of small products that makes many small runs fast on a CPU."""
+"""The rewriting of products that makes many small runs fast on a CPU."""
