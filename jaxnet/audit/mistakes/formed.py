@@ -51,13 +51,22 @@ class Forming(NamedTuple):
         """The bias's gradients as they should be formed, [K, O]."""
         return self.deltas.sum(1)
 
+    @property
+    def outputs(self) -> Gradient:
+        """The layer's own outputs, [N, O]; a ValueError where those of the last are not known."""
+        if self.layer < len(self.chain.layers) - 1:
+            return self.here.h
+        if self.chain.output is None:
+            raise ValueError
+        return self.chain.output.p
+
     def gradient(self, leaf: int) -> Gradient:
         """Give the gradients of a leaf of the layer as they should be formed, [K, ...]."""
         return self.weight if leaf == self.here.weight_leaf else self.bias
 
 
 def _sum_of_rest(gradient: Gradient) -> Gradient:
-    return gradient.sum((1, 2), keepdims=True) * np.ones(gradient.shape[1:])
+    return gradient.sum((1, 2), keepdims=True)
 
 
 def _ones(x: Gradient) -> np.ndarray:
@@ -231,6 +240,16 @@ def _of_no_product(forming: Forming) -> tuple[Rule, ...]:
             lambda at: at.bias[:, :, None] * np.ones(at.here.weight.shape),
         ),
         Rule(
+            "formed with the layer's own outputs unit by unit, not its inputs",
+            "sum(dz{k} * h{k}, 0)[:, None]",
+            lambda at: (at.deltas * at.outputs).sum(1)[:, :, None] * np.ones(at.here.weight.shape),
+        ),
+        Rule(
+            "formed as the scalar product with the layer's own outputs, one number for all",
+            "sum(dz{k} * h{k})",
+            lambda at: _sum_of_rest(at.deltas * at.outputs) * np.ones(at.here.weight.shape),
+        ),
+        Rule(
             "formed with the weight itself, not the layer's inputs",
             "sum(dz{k}, 0)[:, None] * W{k}",
             lambda at: at.bias[:, :, None] * at.here.weight,
@@ -258,7 +277,7 @@ def _of_no_product(forming: Forming) -> tuple[Rule, ...]:
         Rule(
             "summed over its entries, one number for all",
             "sum(dz{k}.T @ {x})",
-            lambda at: _sum_of_rest(at.weight),
+            lambda at: _sum_of_rest(at.weight) * np.ones(at.here.weight.shape),
         ),
         Rule(
             "summed over its rows",
@@ -311,7 +330,7 @@ def biases(forming: Forming) -> tuple[Rule, ...]:
         Rule(
             "formed with the layer's outputs, where a bias has 1",
             "sum(dz{k} * h{k}, 0)",
-            lambda at: (at.deltas * at.here.h).sum(1),
+            lambda at: (at.deltas * at.outputs).sum(1),
         ),
         Rule(
             "formed with the layer's inputs, where a bias has 1",

@@ -295,8 +295,8 @@ def _other_derivatives(last: Last, name: str) -> Iterator[Rule]:
         )
     for other in ("tanh", "sigmoid", "ReLU", "softplus"):
         slope = SLOPES[other](last.z)
-        # That of a ReLU may be 1 here for all outputs.
-        if other != name and np.ptp(slope):
+        # That of a ReLU may be 1 here for all outputs, and a sigmoid is the softplus's.
+        if other != name and np.ptp(slope) and _apart(slope, last.p):
             yield Rule(
                 f"the {other}'s derivative, of an output layer that is no {other}",
                 f"{other.lower()}'(z{{k}})",

@@ -168,8 +168,9 @@ class Places:
             return Candidate(edit, text, steps, start, end, when, rank)
 
         is_activation = _is_activation(steps)
+        left_out = self._scaling(steps) or "the derivative of {name} left out"
         for when, some in _some(segments)[: None if is_activation or len(steps) == 1 else 1]:
-            yield candidate("the derivative of {name} left out", lambda _: _same, some, when)
+            yield candidate(left_out, lambda _: _same, some, when)
         if len(segments) > 1 and is_activation:
             # Of a chain of steps, to leave a repetition out at one is to leave it out at all.
             for when, some in _some(segments)[1:]:
@@ -203,6 +204,15 @@ class Places:
             none = [self._slope(segments[0], None)] * len(segments)
             others = dict(zip(segments, _shifted(every, shift, none), strict=True))
             yield candidate(text, lambda pair, others=others: _times(others[pair]), segments, "")
+
+    def _scaling(self, steps: Sequence[Step]) -> str:
+        """Say that a step is left out, where it multiplies or divides all entries by one number."""
+        (step, *more) = steps
+        number = next((self.values[k] for k in step.inputs if k not in self.way.moving), None)
+        if more or step.name not in ("mul", "div") or number is None or np.ptp(number):
+            return ""
+        what = "the factor" if step.name == "mul" else "the division by"
+        return f"{what} {number.flat[0]:.4g} left out on the way back"
 
     def _use(self, segment: Segment) -> Use:
         """Give where a segment of one step uses its start."""
@@ -570,20 +580,37 @@ class Places:
             self._grouped(each, self._used_at) for each in self.uses.values()
         ):
             step = self.program.steps[uses[0][0]]
-            if step.name != "slice" or len(uses) < 2 or step.inputs[0] in self.views:
+            if step.name != "slice" or len(uses) < 2:
                 continue
-            for text, order in (("last", uses), ("first", uses[::-1])):
-                taken = np.zeros(self.program.shapes[step.inputs[0]], bool)
-                changes: dict[Use, Back] = {}
-                for use in reversed(order):
-                    ones = np.ones((1, *self.program.shapes[self.program.steps[use[0]].outputs[0]]))
-                    at, side = use
-                    own = self.way.pull(at, side, [ones])[0] > 0
-                    changes[use] = self._kept(use, own & ~taken)
-                    taken |= own
-                whole = f"of windows that overlap the {text} alone counted"
-                ends = step.inputs[0], step.outputs[0]
-                yield Candidate(Edit(changes, {}), whole, (step,), *ends, rank=1)
+            ends = step.inputs[0], step.outputs[0]
+            for largest in (False, True):
+                windows = {use: self._window(use, largest) for use in uses}
+                of = "of the largest entries of windows" if largest else "of windows"
+                for text, order in (("last", uses[::-1]), ("first", uses)):
+                    taken = np.zeros(self.program.shapes[step.inputs[0]], bool)
+                    changes: dict[Use, Back] = {}
+                    for use in order:
+                        changes[use] = self._kept(use, windows[use] & ~taken)
+                        taken |= windows[use]
+                    whole = f"{of} that overlap the {text} alone counted, not all added up"
+                    yield Candidate(Edit(changes, {}), whole, (step,), *ends, rank=1)
+
+    def _window(self, use: Use, largest: bool) -> np.ndarray:
+        """Tell which entries a window is of, or those that the maximum taken of it sends back to.
+
+        Args:
+            use: the step that cuts it out. largest: whether a maximum is looked for.
+        """
+        path = [use]
+        while largest and self.program.steps[path[-1][0]].name != "reduce_max":
+            uses = self.uses.get(self.program.steps[path[-1][0]].outputs[0], [])
+            largest = len(uses) == 1
+            path += uses if largest else []
+        path = path if largest else [use]
+        sent = np.ones((1, *self.program.shapes[self.program.steps[path[-1][0]].outputs[0]]))
+        for at, side in reversed(path):
+            sent = self.way.pull(at, side, [sent])
+        return sent[0] != 0
 
     def shared(self, use: Use, share: Gradient) -> Back:
         """Send back through a step so much of what comes back."""
