@@ -98,3 +98,123 @@ def test_a_weight_is_formed_with_the_outputs_of_its_own_layer(sizes):
     must_name(loss, params, (x, y), by_unit, true, "the layer's own outputs unit by unit")
     whole = {"W1": ones["W1"] * (first * hidden).sum(), "W2": true["W2"]}
     must_name(loss, params, (x, y), whole, true, "scalar product with the layer's own outputs")
+
+
+def softmax(z, axes):
+    return np.exp(z) / np.exp(z).sum(axes, keepdims=True)
+
+
+@pytest.mark.parametrize(("axes", "said"), [(0, "axis 0"), (None, "axes 0 and 1")])
+@pytest.mark.parametrize("sizes", [(5, 6, 3), (7, 4, 4)])
+def test_a_softmax_over_the_wrong_axis_is_told_from_a_wrong_gradient(axes, said, sizes):
+    rows, i, o = sizes
+    random = np.random.default_rng(rows)
+    params = {"W": random.normal(size=(i, o)), "b": random.normal(size=o)}
+    x, y = random.normal(size=(rows, i)), np.eye(o)[random.integers(0, o, rows)]
+
+    def p(params):
+        return softmax(x @ params["W"] + params["b"], axes)
+
+    def loss(params, x, y):
+        return -np.mean(np.sum(y * np.log(p(params)), axis=1))
+
+    def by_hand(delta):
+        return {"W": x.T @ delta / rows, "b": delta.sum(0) / rows}
+
+    true = by_hand(p(params) * y.sum(axes, keepdims=True) - y)
+    words = f"of softmax with its sum over axis 1, where the loss has it over {said}"
+    must_name(loss, params, (x, y), by_hand(p(params) - y), true, words)
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(1, 3), (4, 2)])
+def test_the_derivative_of_a_log_softmax_is_got_wrong_in_four_ways(rows, classes):
+    random = np.random.default_rng(rows)
+    params = {"W": random.normal(size=(5, classes)), "b": random.normal(size=classes)}
+    x, y = random.normal(size=(rows, 5)), random.uniform(size=(rows, classes))
+
+    def loss(params, x, y):
+        z = x @ params["W"] + params["b"]
+        return np.sum(y * np.log(softmax(z, 1)))
+
+    p = softmax(x @ params["W"] + params["b"], 1)
+    sums = y.sum(1, keepdims=True)
+    by_hand = {
+        "": y - p * sums,
+        "p added, not taken off": y + p,
+        "p taken off as it is": y - p,
+        "sum of what comes back added": y + p * sums,
+        "its diagonal 1 - p alone": y * (1 - p),
+    }
+    grads = {words: {"W": x.T @ each, "b": each.sum(0)} for words, each in by_hand.items()}
+    for words in list(grads)[1:]:
+        must_name(loss, params, (x, y), grads[words], grads[""], words)
+
+
+def test_weights_left_out_on_both_paths_to_one_gradient():
+    random = np.random.default_rng(4)
+    params = {f"w{k}": random.normal(size=1) for k in range(1, 6)}
+    x, y = np.array([0.7]), np.array([0.3])
+
+    def forward(w):
+        a = np.tanh(w["w1"] * x)
+        b, c = np.tanh(w["w2"] * a), np.tanh(w["w3"] * a)
+        return a, b, c, w["w4"] * b + w["w5"] * c
+
+    def loss(params, x, y):
+        return np.sum((forward(params)[3] - y) ** 2)
+
+    def by_hand(w, weights):
+        a, b, c, out = forward(w)
+        d = 2 * (out - y)
+        da, db, dc = (1 - each**2 for each in (a, b, c))
+        four, five = (d * w[k] * slope for k, slope in (("w4", db), ("w5", dc)))
+        through = w["w4"] * w["w2"] * db + w["w5"] * w["w3"] * dc if weights else db + dc
+        first = d * through * da * x
+        return {"w1": first, "w2": four * a, "w3": five * a, "w4": d * b, "w5": d * c}
+
+    words = (
+        "the parameters that values are multiplied by left out on the way back, in this gradient"
+    )
+    claims = by_hand(params, weights=False), by_hand(params, weights=True)
+    must_name(loss, params, (x, y), *claims, words)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 4)])
+def test_a_value_used_twice_sent_back_twice_at_one_use(shape):
+    random = np.random.default_rng(len(shape))
+    params = {"a": random.normal(size=shape)}
+    x = random.normal(size=shape)
+
+    def loss(params, x, y):
+        h = np.tanh(params["a"])
+        return np.sum(h * x) + np.sum(np.sin(h))
+
+    h = np.tanh(params["a"])
+    true, twice = ({"a": (1 - h**2) * (n * x + np.cos(h))} for n in (1, 2))
+    words = "the path through the product counted twice"
+    must_name(loss, params, (x, np.zeros(1)), twice, true, words)
+
+
+@pytest.mark.parametrize("width", [3, 4])
+def test_a_loss_that_uses_one_parameter_where_the_gradient_is_of_another(width):
+    random = np.random.default_rng(width)
+    params = {name: random.normal(size=(5, width)) for name in ("A", "B")}
+    params |= {name: random.normal(size=width) for name in ("a", "b")}
+    x, y = random.normal(size=(6, 5)), random.normal(size=(6, width))
+
+    def loss(params, x, y):
+        gate = sigmoid(x @ params["A"] + params["a"])
+        return 0.5 * np.sum((gate * np.tanh(x @ params["B"] + params["a"]) - y) ** 2)
+
+    gate = sigmoid(x @ params["A"] + params["a"])
+    h = np.tanh(x @ params["B"] + params["a"])
+    error = gate * h - y
+    first, second = error * h * gate * (1 - gate), error * gate * (1 - h**2)
+    weights = {"A": x.T @ first, "B": x.T @ second}
+    own = weights | {"a": first.sum(0), "b": second.sum(0)}
+    true = weights | {"a": (first + second).sum(0), "b": np.zeros(width)}
+    words = {
+        "a": "of the uses of ['a'] that beside ['A'] alone counted",
+        "b": "the gradient of ['a'] beside ['B'], as if the loss used ['b'] there",
+    }
+    must_name(loss, params, (x, y), own, true, words)

@@ -145,6 +145,7 @@ class Places:
         yield from self._counts()
         for uses in self.products():
             yield from self._factors(uses)
+        yield from self._unweighted()
         yield from self._assigned()
         drawn = ((at, 0) for at, step in enumerate(self.program.steps) if self._draws(step))
         for at, _ in drawn:
@@ -305,6 +306,9 @@ class Places:
         for uses in self._grouped(self._split(), self._used_at):
             for when, some in _some(uses):
                 yield self._cut("the path through {name} left out", some, when)
+            twice = self._cut("the path through {name} counted twice", uses, "")
+            changes = {(at, side): self.shared((at, side), 2.0) for at, side in uses}
+            yield twice._replace(edit=Edit(changes, {}), rank=2)
         for uses in self._carried():
             for when, some in _some(uses):
                 yield self._cut(_BACK_IN_TIME, some, when)._replace(rank=int(bool(when)))
@@ -373,6 +377,36 @@ class Places:
             text = "averaged over copies whose gradients add up"
             yield Candidate(edit, text, (step,), step.inputs[0], step.outputs[0], rank=1)
 
+    def routed(self) -> Iterator[Candidate]:
+        """Give the gradients of a parameter by what it meets: of one use alone, or another's."""
+        for leaf, number in enumerate(self.program.params):
+            met: dict[tuple[int, ...], dict[Use, Back]] = {}
+            for at, step in enumerate(self.program.steps):
+                for side, each in enumerate(step.inputs):
+                    view, others = self.views.get(each), [k for k in step.inputs if k != each]
+                    if view and view.leaf == leaf and others and others[0] in self.way.made:
+                        beside = tuple(self.met_before(others[0]))
+                        met.setdefault(beside, {})[at, side] = _none
+            if len(met) < 2:
+                continue
+            cuts = [{k: v for b in met if b != own for k, v in met[b].items()} for own in met]
+            parts = self.way.gradients([Edit(each, {}) for each in cuts])[leaf][1:]
+            for beside, part in zip(met, parts, strict=True):
+                yield from self._as_of(leaf, number, beside, part)
+
+    def _as_of(
+        self, leaf: int, number: int, beside: tuple[int, ...], part: Gradient
+    ) -> Iterator[Candidate]:
+        """Give a part of a parameter's gradient as that of any of its shape."""
+        where = " and ".join(self.names[each] for each in beside) or "what is no parameter's"
+        for other, theirs in enumerate(self.program.params):
+            if self.program.shapes[theirs] == self.program.shapes[number]:
+                own = f"of the uses of {self.names[leaf]} that beside {where} alone counted"
+                text = f"the gradient of {self.names[leaf]} beside {where}, as if the loss used "
+                text = own if other == leaf else f"{text}{self.names[other]} there"
+                edit = Edit({}, {theirs: (theirs, lambda _, part=part: part)})
+                yield Candidate(edit, text, (), theirs, theirs, rank=1, leaf=other)
+
     def _copies(self, step: Step) -> int:
         if step.name != "broadcast_in_dim" or step.inputs[0] not in self.way.moving:
             return 1
@@ -426,6 +460,19 @@ class Places:
 
             if all(self.program.steps[u].inputs[1 - s] in self.views for u, s in uses):
                 yield candidate(text, {use: back(use) for use in uses})
+
+    def _unweighted(self) -> Iterator[Candidate]:
+        """Give what comes back where numbers are multiplied by parameters, without all of these."""
+        uses = [
+            (at, side)
+            for at, side in self._sides()
+            if (step := self.program.steps[at]).name == "mul"
+            if step.inputs[1 - side] in self.views and step.inputs[side] not in self.views
+            if self.program.shapes[step.inputs[side]] == self.program.shapes[step.outputs[0]]
+        ]
+        if len({self._used_at(use) for use in uses}) > 1:
+            text = "the parameters that values are multiplied by left out on the way back"
+            yield Candidate(Edit(dict.fromkeys(uses, _same), {}), text, (), -1, -1, rank=1)
 
     def _other_weights(self, leaf: int, step: Step) -> dict[str, Gradient]:
         """Give what may be taken for a parameter on the way back, in words."""
@@ -612,7 +659,7 @@ class Places:
             sent = self.way.pull(at, side, [sent])
         return sent[0] != 0
 
-    def shared(self, use: Use, share: Gradient) -> Back:
+    def shared(self, use: Use, share: Gradient | float) -> Back:
         """Send back through a step so much of what comes back."""
         return lambda sent: self.way.pull(*use, [(sent * share)[None]])[0]
 

@@ -38,6 +38,8 @@ _FACTORS = 60
 _FINEST = 1e-9
 # Mistakes of the same numbers that are named.
 _NAMED = 3
+# How much more far-fetched a mistake is in one gradient alone.
+_ALONE = 3
 
 
 class _Made(NamedTuple):
@@ -63,7 +65,9 @@ def in_program(case: Case) -> Tier:
     numbers = sum(array.size for array in way.values.values())
     places = Places(way, [leaf.name for leaf in case.leaves])
     most = min(_MOST, _NUMBERS // numbers)
-    every = itertools.chain(places.candidates(), of_arrays(places), places.other_factors())
+    every = itertools.chain(
+        places.candidates(), of_arrays(places), places.routed(), places.other_factors()
+    )
     candidates = list(itertools.islice(every, most))
     # The same edit may be taken for one leaf alone.
     rows: dict[int, int] = {}
@@ -113,7 +117,13 @@ def _made(case: Case, candidates: list[Candidate], grads: list[Gradient]) -> Ite
         own = range(len(grads)) if candidate.leaf is None else [candidate.leaf]
         touched = {leaf for leaf in own if changed[leaf][k]}
         explained = {leaf for leaf in touched if near[leaf][k]}
-        yield _Made(candidate, [whole[k + 1] for whole in grads], touched, explained)
+        formed = [whole[k + 1] for whole in grads]
+        yield _Made(candidate, formed, touched, explained)
+        # What others were rightly formed of may be got wrong where one is formed.
+        for leaf in explained if len(touched) > 1 else ():
+            when = f"{candidate.when}, in this gradient alone"
+            alone = candidate._replace(when=when, rank=candidate.rank + _ALONE, leaf=leaf)
+            yield _Made(alone, formed, {leaf}, {leaf})
 
 
 def _best(case: Case, made: list[_Made]) -> Iterator[list[_Made]]:

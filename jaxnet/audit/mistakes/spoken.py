@@ -35,8 +35,8 @@ class Words:
         name = self._together(steps) if steps else ""
         text = candidate.text.format(name=name, start=self.leaves.get(start, "the matrix"))
         if not steps or end < 0:
-            return text
-        everywhere = candidate.when.endswith("wherever it is used")
+            return text + candidate.when
+        everywhere = "wherever it is used" in candidate.when
         return text + candidate.when + ("" if everywhere else self._where(steps[-1], start, end))
 
     def _together(self, steps: Sequence[Step]) -> str:
