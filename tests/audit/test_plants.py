@@ -1,5 +1,7 @@
 """Mistakes planted in losses of NumPy, of several sizes, are named; what is right is right."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -112,18 +114,19 @@ def test_a_softmax_over_the_wrong_axis_is_told_from_a_wrong_gradient(axes, said,
     params = {"W": random.normal(size=(i, o)), "b": random.normal(size=o)}
     x, y = random.normal(size=(rows, i)), np.eye(o)[random.integers(0, o, rows)]
 
-    def p(params):
+    def outputs(params, x):
         return softmax(x @ params["W"] + params["b"], axes)
 
     def loss(params, x, y):
-        return -np.mean(np.sum(y * np.log(p(params)), axis=1))
+        return -np.mean(np.sum(y * np.log(outputs(params, x)), axis=1))
 
     def by_hand(delta):
         return {"W": x.T @ delta / rows, "b": delta.sum(0) / rows}
 
-    true = by_hand(p(params) * y.sum(axes, keepdims=True) - y)
+    p = outputs(params, x)
+    true = by_hand(p * y.sum(axes, keepdims=True) - y)
     words = f"of softmax with its sum over axis 1, where the loss has it over {said}"
-    must_name(loss, params, (x, y), by_hand(p(params) - y), true, words)
+    must_name(loss, params, (x, y), by_hand(p - y), true, words)
 
 
 @pytest.mark.parametrize(("rows", "classes"), [(1, 3), (4, 2)])
@@ -155,16 +158,16 @@ def test_weights_left_out_on_both_paths_to_one_gradient():
     params = {f"w{k}": random.normal(size=1) for k in range(1, 6)}
     x, y = np.array([0.7]), np.array([0.3])
 
-    def forward(w):
+    def forward(w, x):
         a = np.tanh(w["w1"] * x)
         b, c = np.tanh(w["w2"] * a), np.tanh(w["w3"] * a)
         return a, b, c, w["w4"] * b + w["w5"] * c
 
     def loss(params, x, y):
-        return np.sum((forward(params)[3] - y) ** 2)
+        return np.sum((forward(params, x)[3] - y) ** 2)
 
     def by_hand(w, weights):
-        a, b, c, out = forward(w)
+        a, b, c, out = forward(w, x)
         d = 2 * (out - y)
         da, db, dc = (1 - each**2 for each in (a, b, c))
         four, five = (d * w[k] * slope for k, slope in (("w4", db), ("w5", dc)))
@@ -218,3 +221,140 @@ def test_a_loss_that_uses_one_parameter_where_the_gradient_is_of_another(width):
         "b": "the gradient of ['a'] beside ['B'], as if the loss used ['b'] there",
     }
     must_name(loss, params, (x, y), own, true, words)
+
+
+def squares(shape, seed, output=sigmoid):
+    """A network of one hidden layer and squared errors: its loss, params, batch and way back."""
+    random = np.random.default_rng(seed)
+    n, i, h, o = shape
+    sizes = {"W1": (i, h), "b1": h, "W2": (h, o), "b2": o}
+    params = {name: random.normal(0, 0.7, size) for name, size in sizes.items()}
+    batch = random.normal(size=(n, i)), random.uniform(size=(n, o))
+
+    def forward(params, x):
+        hidden = sigmoid(x @ params["W1"] + params["b1"])
+        z = hidden @ params["W2"] + params["b2"]
+        return hidden, z, output(z)
+
+    def loss(params, x, y):
+        return 0.5 * np.sum((forward(params, x)[2] - y) ** 2)
+
+    def grads(first, last):
+        hidden = forward(params, batch[0])[0]
+        return {
+            "W1": batch[0].T @ first,
+            "b1": first.sum(0),
+            "W2": hidden.T @ last,
+            "b2": last.sum(0),
+        }
+
+    return loss, params, batch, forward(params, batch[0]), grads
+
+
+def in_outputs(h):
+    return h * (1 - h)
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 4, 2), (5, 4, 3, 3)])
+def test_a_slope_taken_at_the_error_or_the_bias_is_named(shape):
+    loss, params, batch, (hidden, _, p), grads = squares(shape, 1)
+    error = p - batch[1]
+    last = error * in_outputs(p)
+    back = last @ params["W2"].T
+    true = grads(back * in_outputs(hidden), last)
+    replaced = in_outputs(error)
+    first = in_outputs(replaced @ params["W2"].T)
+    words = "the formula of the sigmoid derivative applied to the error, p - y left out"
+    must_name(loss, params, batch, grads(first, replaced), true, words)
+    scaled = grads(in_outputs(back) * back, last)
+    words = "its formula of the back-propagated signal"
+    must_name(loss, params, batch, scaled, true, words)
+    at_bias = true | {
+        "b1": back.sum(0) * in_outputs(params["b1"]),
+        "b2": error.sum(0) * in_outputs(sigmoid(params["b2"])),
+    }
+    words = {
+        "b1": "formed with the formula of the activation derivative applied to the bias",
+        "b2": "formed with the activation derivative at the bias, not at z",
+    }
+    must_name(loss, params, batch, at_bias, true, words)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5, 3), (1, 3, 4, 4)])
+def test_a_softmax_derivative_of_its_last_column_or_of_z_is_named(shape):
+    loss, params, batch, (hidden, z, p), grads = squares(shape, 2, lambda z: softmax(z, 1))
+    error = p - batch[1]
+
+    def backward(last):
+        return grads(last @ params["W2"].T * in_outputs(hidden), last)
+
+    true = backward(p * (error - (p * error).sum(1, keepdims=True)))
+    for b, words in ((p, "last column alone of the softmax derivative"), (z, "where p belongs")):
+        column = -p * b[:, -1:]
+        column[:, -1] += p[:, -1]
+        must_name(loss, params, batch, backward(error * column), true, words)
+    of_z = backward(p * (error - (z * error).sum(1, keepdims=True)))
+    must_name(loss, params, batch, of_z, true, "formed with z where p belongs: p (1 - z), -p z")
+
+
+@pytest.mark.parametrize("layers", [3, 4])
+def test_slopes_left_out_on_the_way_back_of_one_output_are_no_constant(layers):
+    random = np.random.default_rng(layers)
+    sizes = [3, *[2] * (layers - 1), 1]
+    params = {f"W{k}": random.normal(size=sizes[k - 1 : k + 1]) for k in range(1, layers + 1)}
+    x, y = random.normal(size=(1, 3)), np.array([[0.9]])
+
+    def forward(params, x):
+        hidden = [x]
+        for k in range(1, layers + 1):
+            hidden.append(sigmoid(hidden[-1] @ params[f"W{k}"]))
+        return hidden
+
+    def loss(params, x, y):
+        return 0.5 * np.sum((forward(params, x)[-1] - y) ** 2)
+
+    def by_hand(slopes):
+        hidden, grads = forward(params, x), {}
+        back = hidden[-1] - y
+        for k in range(layers, 0, -1):
+            signal = back * in_outputs(hidden[k])
+            grads[f"W{k}"] = hidden[k - 1].T @ signal
+            back = (signal if slopes else back) @ params[f"W{k}"].T
+        return grads
+
+    rows = rows_of(loss, params, (x, y), by_hand(slopes=False))
+    for k in range(1, layers):
+        assert "the sigmoid derivative left out" in rows[f"W{k}"].diagnosis
+        assert "constant" not in rows[f"W{k}"].diagnosis
+    assert audit(loss, params, (x, y), by_hand(slopes=True)).right
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_one_example_without_an_axis_has_targets_too(name):
+    random = np.random.default_rng(len(name))
+    params = {"W": random.normal(size=(3, 4))}
+    x, y = random.normal(size=4), random.uniform(size=3)
+    activation = {"tanh": np.tanh, "sigmoid": sigmoid}[name]
+
+    def loss(params, x, y):
+        return 0.5 * np.sum((activation(params["W"] @ x) - y) ** 2)
+
+    p = activation(params["W"] @ x)
+    slope = 1 - p**2 if name == "tanh" else in_outputs(p)
+    true, claim = ({"W": np.outer(each, x)} for each in ((p - y) * slope, p - y))
+    must_name(loss, params, (x, y), claim, true, f"the {name} derivative left out")
+
+
+def test_a_softplus_in_any_loss_is_gone_back_through(x64):
+    random = np.random.default_rng(3)
+    params, x = {"a": random.normal(size=(4, 3))}, random.normal(size=(4, 3))
+
+    def loss(params, x, y):
+        z = x * params["a"]
+        return jnp.sum(jax.nn.softplus(z) * jnp.tanh(z))
+
+    z = x * params["a"]
+    t = np.tanh(z)
+    second = np.log1p(np.exp(z)) * (1 - t**2)
+    true, claim = ({"a": x * (first * t + second)} for first in (sigmoid(z), 1))
+    must_name(loss, params, (x, np.zeros(1)), claim, true, "the derivative of softplus left out")

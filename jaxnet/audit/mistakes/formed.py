@@ -13,6 +13,7 @@ import numpy as np
 from jaxnet.audit.chain import Chain, Dense, Gradient, slope_of
 from jaxnet.audit.mistakes.leaves import AS_GIVEN
 from jaxnet.audit.mistakes.rules import Rule
+from jaxnet.audit.mistakes.slopes import FORMULAS
 from jaxnet.audit.outputs import ACTIVATIONS
 
 
@@ -77,15 +78,23 @@ def _ones(x: Gradient) -> np.ndarray:
     return ones
 
 
-def _slope_at_inputs(at: Forming) -> Gradient:
-    """Give the derivative of the layer's activation at its inputs, where it has one."""
+def _slope_at(at: Forming, points: Gradient) -> Gradient:
+    """Give the derivative of the layer's activation at other points, where it has one."""
     activation = at.here.activation
     if at.layer == len(at.chain.layers) - 1:
         name = at.chain.output.activation if at.chain.output else "identity"
         if name in ("identity", "softmax"):
             raise ValueError
         activation = ACTIVATIONS[name]
-    return slope_of(activation, at.here.x)
+    return slope_of(activation, points)
+
+
+def _instead_of_slope(at: Forming, factor: Gradient) -> Gradient:
+    """Give the bias's gradients with something in place of the layer's own derivative."""
+    slope = _slope_at(at, at.here.z)
+    if not slope.all():
+        raise ValueError
+    return (at.deltas / slope * factor).sum(1)
 
 
 def _rolled(x: Gradient, step: int) -> np.ndarray:
@@ -150,7 +159,7 @@ def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
         Rule(
             "formed with the inputs times the activation derivative at the inputs, not at z",
             "dz{k}.T @ ({x} * f{k}'({x}))",
-            lambda at: at.with_inputs(at.here.x * _slope_at_inputs(at)),
+            lambda at: at.with_inputs(at.here.x * _slope_at(at, at.here.x)),
         ),
         Rule(
             "formed with the squared inputs",
@@ -326,6 +335,19 @@ def biases(forming: Forming) -> tuple[Rule, ...]:
             "multiplied by the bias itself",
             "sum(dz{k}, 0) * b{k}",
             lambda at: at.bias * at.here.bias,
+        ),
+        Rule(
+            "formed with the activation derivative at the bias, not at z",
+            "sum(dh{k}, 0) * f{k}'(b{k})",
+            lambda at: _instead_of_slope(at, _slope_at(at, at.here.bias)),
+        ),
+        *(
+            Rule(
+                "formed with the formula of the activation derivative applied to the bias",
+                f"sum(dh{{k}}, 0) * {symbols.format('b{k}')}",
+                lambda at, of=of: _instead_of_slope(at, of(at.here.bias)),
+            )
+            for symbols, of in FORMULAS.values()
         ),
         Rule(
             "formed with the layer's outputs, where a bias has 1",

@@ -200,6 +200,11 @@ def _left_out(name: str, mixed: str) -> tuple[Rule, ...]:
             f"{name}'(p - y)",
             lambda last: _taken_at(last, last.error),
         ),
+        Rule(
+            f"the formula of the {name} derivative applied to the error, p - y left out",
+            _formula(name)[0].replace("p", "(p - y)"),
+            lambda last: _formula(name)[1](last.error),
+        ),
     )
 
 
@@ -274,6 +279,15 @@ def _times(last: Last, name: str, mixed: str) -> Iterator[tuple[Rule, bool]]:
         ),
         False,
     )
+    yield (
+        Rule(
+            f"{mixed}the formula of the {name} derivative applied to the error p - y",
+            taught.replace("p", "(p - y)"),
+            lambda last: of(last.error),
+            linear=False,
+        ),
+        False,
+    )
     for rule in (*_other_derivatives(last, name), *_parts_of_derivatives(name)):
         yield rule, False
 
@@ -340,7 +354,29 @@ def _softmax(name: str, mixed: str) -> tuple[Rule, ...]:
     def crosses(last: Last, back: Gradient) -> Gradient:
         return last.p * (last.p * back).sum(1, keepdims=True)
 
+    def column(last: Last, factor: Gradient) -> Gradient:
+        jacobian = -last.p * factor[:, -1:]
+        jacobian[:, -1] += last.p[:, -1]
+        return _of_outputs(last) * jacobian
+
     return (
+        Rule(
+            "the last column alone of the softmax derivative, times dL/dp entry by entry",
+            "dL/dp * J(p)[:, -1]",
+            lambda last: column(last, last.p),
+        ),
+        Rule(
+            "the last column alone of the softmax derivative, formed with z where p belongs",
+            "dL/dp * (diag(p) - outer(p, z{k}))[:, -1]",
+            lambda last: column(last, last.z),
+        ),
+        Rule(
+            "the softmax derivative formed with z where p belongs: p (1 - z), -p z",
+            "(diag(p) - outer(p, z{k})) @ dL/dp",
+            lambda last: (
+                last.p * (_of_outputs(last) - (last.z * _of_outputs(last)).sum(1, keepdims=True))
+            ),
+        ),
         Rule(
             f"{mixed}the softmax derivative applied on top of p - y",
             "J(p) @ (p - y)",

@@ -721,6 +721,8 @@ _SLOPES: dict[str, Callable[..., Gradient]] = {
     "the derivative of {name} taken as 1 - h^2, h what it gives": lambda _, h: 1 - h**2,
     "the derivative of {name} taken as h, what it gives": lambda _, h: h,
     "the derivative of {name} taken as z, what it is of": lambda z, _: z,
+    "the derivative of {name} taken as 1 / cosh(h), h what it gives": lambda _, h: 1 / np.cosh(h),
+    "the derivative of {name} taken as 1 / cosh(z), z what it is of": lambda z, _: 1 / np.cosh(z),
     "the derivative of {name} taken as 1 where z > 0, z what it is of": lambda z, _: 1.0 * (z > 0),
     "the derivative of {name} taken as z (1 - z), z what it is of": lambda z, _: z * (1 - z),
     "the derivative of {name} taken as 1 - z^2, z what it is of": lambda z, _: 1 - z**2,

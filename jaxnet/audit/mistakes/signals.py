@@ -144,7 +144,11 @@ def signals(
                 _see(seen, true)
             if factor := search.claims[index].scaled:
                 _see(seen, true, true.times(factor))
-            for rank, found in _explain(search, index, given, seen):
+            explained = _explain(search, index, given, seen)
+            if any(found.signal.edits and np.isclose(found.factor, 1) for _, found in explained):
+                # A constant that has a cause is not sent on as one without.
+                seen = [each for each in seen if each.edits or each.factor == 1.0]
+            for rank, found in explained:
                 # All leaves that a fitted number changes are to bear it out together.
                 shown = ranks.setdefault(found.signal.edits, rank)
                 first = _KINDS * (max(rank, shown) if found.mistake.fitted else rank)
