@@ -28,6 +28,7 @@ SPOKEN = {
     "reduce_max": "the maximum",
     "max": "the maximum",
     "conv_general_dilated": "the convolution",
+    "logaddexp": "softplus",
 }
 # So many parts at most make up one whose derivative is left out as a whole, as that of a softmax.
 _LONGEST = 4

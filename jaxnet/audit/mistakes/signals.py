@@ -8,7 +8,7 @@ Shapes: N examples, I inputs and O outputs of a layer, K error signals side by s
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -116,7 +116,7 @@ class _Signals(NamedTuple):
     expected: list[Signal]
     single: list[Signal]
     pairs: list[Signal]
-    far: Callable[[], Iterable[Signal]]
+    far: Callable[[], list[Signal]]
     fits: Fits = Fits()
 
 
@@ -251,7 +251,7 @@ def _ways(
         yield from _formed(search, index, given.pairs if alone else [])
         yield from _misformed(search, index, [*shown, *given.expected, *(wrong if alone else [])])
     elif alone:
-        yield from _formed(search, index, list(itertools.islice(given.far(), _MOST)))
+        yield from _formed(search, index, given.far())
         yield from _misformed(search, index, given.pairs[: _MOST // 20])
 
 
@@ -434,16 +434,15 @@ def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) ->
             into += step.wrong(signal, only=text)
         if len(again) > 1:
             into += step.again(signal, again)
-    return _Signals(
-        [step.right(signal) for signal in shown],
-        single,
-        [*pairs, *step.twice(true)],
-        lambda: itertools.chain(
-            (each for signal in shown for each in step.twice(signal)),
-            (each for signal in wrong for each in step.products(signal)),
-        ),
-        fits,
-    )
+
+    @functools.cache
+    def far() -> list[Signal]:
+        twice = (each for signal in shown for each in step.twice(signal))
+        products = (each for signal in wrong for each in step.products(signal))
+        return list(itertools.islice(itertools.chain(twice, products), _MOST))
+
+    expected = [step.right(signal) for signal in shown]
+    return _Signals(expected, single, [*pairs, *step.twice(true)], far, fits)
 
 
 def _raw(step: Step, signal: Signal) -> Signal:
