@@ -358,3 +358,70 @@ def test_a_softplus_in_any_loss_is_gone_back_through(x64):
     second = np.log1p(np.exp(z)) * (1 - t**2)
     true, claim = ({"a": x * (first * t + second)} for first in (sigmoid(z), 1))
     must_name(loss, params, (x, np.zeros(1)), claim, true, "the derivative of softplus left out")
+
+
+def gated(width, steps):
+    """Two gates and a state, written in one line for both: params, batch, loss and the way back."""
+    random = np.random.default_rng(width)
+    params = {f"W{k}": random.normal(0, 0.6, (width, width + 2)) for k in "fi"}
+    params |= {f"b{k}": random.normal(0, 0.3, width) for k in "fi"}
+    params["V"] = random.normal(size=(2, width))
+    batch = random.normal(size=(steps, 2)), random.normal(size=(steps, 2))
+
+    def forward(params, x):
+        h, tape = np.zeros(width), []
+        for row in x:
+            before, z = h, np.concatenate([h, row])
+            f, i = (sigmoid(params[f"W{k}"] @ z + params[f"b{k}"]) for k in "fi")
+            h = f * before + i
+            tape.append((before, z, f, i, h))
+        return tape
+
+    def loss(params, x, y):
+        outs = [params["V"] @ step[-1] for step in forward(params, x)]
+        return 0.5 * sum(np.sum((out - t) ** 2) for out, t in zip(outs, y, strict=True))
+
+    def by_hand(carry=True, slope_of_f=in_outputs, met=None):
+        tape, grads = forward(params, batch[0]), {k: np.zeros_like(v) for k, v in params.items()}
+        after = np.zeros(width)
+        for t in reversed(range(steps)):
+            before, z, f, i, h = tape[t]
+            error = params["V"] @ h - batch[1][t]
+            grads["V"] += np.outer(error, h if met is None else met(tape, t))
+            back = error @ params["V"] + after * carry
+            deltas = {"f": back * before * slope_of_f(f), "i": back * in_outputs(i)}
+            for k, delta in deltas.items():
+                grads[f"W{k}"] += np.outer(delta, z)
+                grads[f"b{k}"] += delta
+            through = sum(delta @ params[f"W{k}"] for k, delta in deltas.items())
+            after = through[:width] + back * f
+        return grads
+
+    return loss, params, batch, by_hand
+
+
+@pytest.mark.parametrize(("width", "steps"), [(2, 3), (3, 4)])
+def test_two_mistakes_in_a_loop_are_named_each_where_it_is(width, steps):
+    loss, params, batch, by_hand = gated(width, steps)
+    claim = by_hand(carry=False, slope_of_f=sigmoid)
+    rows = rows_of(loss, params, batch, claim)
+    cut = "what comes back from the next step of the loop left out, wherever it is used"
+    gate = "sigmoid of what it gives in place of its derivative"
+    assert {rows[name].diagnosis for name in ("Wi", "bi")} == {cut}
+    for name in ("Wf", "bf"):
+        assert rows[name].diagnosis.startswith(f"{cut}; {gate}")
+        assert "after ['bf']" in rows[name].diagnosis
+    assert rows["V"].verdict == "right"
+    assert audit(loss, params, batch, by_hand()).right
+
+
+@pytest.mark.parametrize(("first", "said"), [(0, "zeros"), (-1, "the last")])
+@pytest.mark.parametrize(("width", "steps"), [(2, 3), (3, 4)])
+def test_what_stands_at_the_first_step_in_place_of_a_step_before_is_said(width, steps, first, said):
+    loss, params, batch, by_hand = gated(width, steps)
+
+    def met(tape, t):
+        return np.zeros(width) if t == first else tape[t - 1][-1]
+
+    words = f"of the step before, {said} at the first step"
+    must_name(loss, params, batch, by_hand(met=met), by_hand(), words)

@@ -54,6 +54,7 @@ class Candidate(NamedTuple):
         when: the repetitions of a loop that it is made in, in words.
         rank: how far-fetched it is.
         leaf: whose gradient alone is wrong; None where all are that come of it.
+        beside: another mistake that is made as well.
     """
 
     edit: Edit
@@ -64,6 +65,13 @@ class Candidate(NamedTuple):
     when: str = ""
     rank: int = 0
     leaf: int | None = None
+    beside: "Candidate | None" = None
+
+    def with_another(self, other: "Candidate") -> "Candidate":
+        """Give both mistakes together."""
+        changes = {**other.edit.changes, **self.edit.changes}
+        edit = Edit(changes, {**other.edit.jumps, **self.edit.jumps})
+        return self._replace(edit=edit, rank=self.rank + other.rank, beside=other)
 
 
 class Cut(NamedTuple):
@@ -114,6 +122,7 @@ class Places:
                 by_site.setdefault((self.site(number), self.program.shapes[number]), []).append(
                     number
                 )
+        self._met: dict[int, list[int]] = {}
         self.alike = {each: sorted(group) for group in by_site.values() for each in group}
 
     def site(self, value: int) -> Any:
@@ -197,6 +206,9 @@ class Places:
         at_output = {pair: self._slope(pair, pair[1]) for pair in segments}
         text = "the derivative of {name} taken at its output, not its input"
         yield candidate(text, lambda pair: _times(at_output[pair]), segments, "")
+        again = {pair: self._function(pair)(self.values[pair[1]]) for pair in segments}
+        text = "{name} of what it gives in place of its derivative"
+        yield candidate(text, lambda pair: _times(np.asarray(again[pair])), segments, "")
         text = "the derivative of {name} taken twice"
         yield candidate(text, lambda pair: _times(slopes[pair] ** 2), segments, "")
         for shift, of in ((-1, "before"), (1, "after")) if len(segments) > 1 else ():
@@ -223,14 +235,14 @@ class Places:
 
     def _slope(self, segment: Segment, at: int | None) -> Gradient:
         """Give the derivative of a segment, entry by entry, at some value, or at zero."""
+        array = jnp.asarray(0.0 * self.values[segment[1]] if at is None else self.values[at])
+        return np.asarray(jax.vjp(self._function(segment), array)[1](jnp.ones_like(array))[0])
+
+    def _function(self, segment: Segment) -> Callable[[Any], Any]:
+        """Give a segment as a function of its start."""
         start, end = segment
         steps, _ = self.program.between(start, end)
-
-        def function(array: Any) -> Any:
-            return run(steps, {**self.values, start: array})[end]
-
-        array = jnp.asarray(0.0 * self.values[end] if at is None else self.values[at])
-        return np.asarray(jax.vjp(function, array)[1](jnp.ones_like(array))[0])
+        return lambda array: run(steps, {**self.values, start: jnp.asarray(array)})[end]
 
     def _constants(self, segments: list[Segment]) -> dict[Use, Back]:
         """Cut where segments take entries together."""
@@ -546,12 +558,16 @@ class Places:
                 others = _shifted(list(group), shift, meets)
                 named = self._value(group[0])
                 if n > 1 and all(a == b for a, b in zip(group[:-1], meets[1:], strict=True)):
-                    named = ("that of its own step", "", "that of the step after it")[shift]
-                    named += ", not of the step before" if named else ""
+                    named = _OF_STEP[shift]
                 elif shift:
                     named += f" of the step {'after' if shift > 0 else 'before'}"
+                arrays = [self.values[other] for other in others]
+                if shift < 0:
+                    first, last = arrays[0], self.values[group[-1]]
+                    for what, end in (("zeros", np.zeros_like(first)), ("the last", last)):
+                        if not np.array_equal(end, first):
+                            yield f"{named}, {what} at the first step", [end, *arrays[1:]]
                 if named and others != meets:
-                    arrays = [self.values[other] for other in others]
                     yield f"{named}{'' if n > 1 else ' in place of what it meets'}", list(arrays)
                     for k in range(n) if 1 < n <= _FEW and not shift else ():
                         one = [arrays[k] if j == k else None for j in range(n)]
@@ -599,14 +615,16 @@ class Places:
 
     def met_before(self, number: int) -> list[int]:
         """Give the parameters that a value is made with, after whatever others it comes of."""
-        met, needed = set(), {number}
-        for step in reversed(self.program.steps[: self.way.made[number] + 1]):
-            if needed & set(step.outputs):
-                leaves = {self.views[each].leaf for each in step.inputs if each in self.views}
-                met |= leaves
-                # A bias is added to what comes of a weight.
-                needed |= set() if leaves and step.name != "add" else set(step.inputs)
-        return sorted(met)
+        if number not in self._met:
+            met, needed = set(), {number}
+            for step in reversed(self.program.steps[: self.way.made.get(number, -1) + 1]):
+                if needed & set(step.outputs):
+                    leaves = {self.views[each].leaf for each in step.inputs if each in self.views}
+                    met |= leaves
+                    # A bias is added to what comes of a weight.
+                    needed |= set() if leaves and step.name != "add" else set(step.inputs)
+            self._met[number] = sorted(met)
+        return self._met[number]
 
     def spread(self) -> Iterator[tuple[list[Use], tuple[int, ...]]]:
         """Give where parameters are spread along further axes of an array, and along which."""
@@ -699,7 +717,9 @@ class Places:
         return list(groups.values())
 
     def _spanned(self, segment: Segment) -> tuple[Any, ...]:
-        return *map(self.site, segment), self.program.shapes[segment[0]]
+        # Gates may be written once for all of them.
+        met = self.met_before(segment[0])
+        return *map(self.site, segment), self.program.shapes[segment[0]], *met
 
     def _used_at(self, use: Use) -> tuple[Any, ...]:
         step = self.program.steps[use[0]]
@@ -715,6 +735,12 @@ def _meeting(values: set[int], after: dict[int, int | None], order: dict[int, in
     return left.pop() if len(left) == 1 else None
 
 
+# What a product with the state of the step before is formed with, by how many steps further on.
+_OF_STEP = {
+    0: "that of its own step, not of the step before",
+    1: "that of the step after it, not of the step before",
+    -1: "that of the step before",
+}
 _ACTIVATIONS = frozenset(["tanh", "logistic", "custom_jvp_call", "max", "select_n", "erf", "sin"])
 _BACK_IN_TIME = "what comes back from the next step of the loop left out"
 _SLOPES: dict[str, Callable[..., Gradient]] = {

@@ -10,7 +10,7 @@ Shapes: E mistakes.
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -69,20 +69,18 @@ def in_program(case: Case) -> Tier:
         places.candidates(), of_arrays(places), places.routed(), places.other_factors()
     )
     candidates = list(itertools.islice(every, most))
-    # The same edit may be taken for one leaf alone.
-    rows: dict[int, int] = {}
-    for each in candidates:
-        rows.setdefault(id(each.edit), len(rows))
-    edits = {id(each.edit): each.edit for each in candidates}
-    formed = way.gradients(list(edits.values()))
-    order = [rows[id(each.edit)] + 1 for each in candidates]
-    grads = [whole[[0, *order]] for whole in formed]
+    wrong = {i for i, leaf in enumerate(case.leaves) if not leaf.error <= leaf.rounding}
+    best = _best(case, _made(case, way, candidates), wrong, wrong)
+    left = wrong - {leaf for group in best for leaf in group[0].near}
+    # What the mistake of most gradients leaves open may be made with another one beside it.
+    if left and best and (first := best[0][0].candidate).leaf is None:
+        both = [each.with_another(first) for each in candidates]
+        best += _best(case, _made(case, way, both), wrong, left)
     words, tier = Words(program, case), {}
-    for best in _best(case, [*_made(case, candidates, grads)]):
-        for made in best:
-            text = words.say(made.candidate)
-            for leaf in made.changed:
-                tier.setdefault(leaf, []).append(Mistake(text, made.gradients[leaf]))
+    for made in itertools.chain.from_iterable(best):
+        text = words.say(made.candidate)
+        for leaf in made.near & left if made.candidate.beside else made.changed:
+            tier.setdefault(leaf, []).append(Mistake(text, made.gradients[leaf]))
     return tier
 
 
@@ -95,8 +93,20 @@ def _values(loss: losses.Loss, params: PyTree, batch: PyTree) -> Values:
     return run(program.steps, given | program.constants)
 
 
-def _made(case: Case, candidates: list[Candidate], grads: list[Gradient]) -> Iterator[_Made]:
-    """Hold the gradients of mistakes against the claim."""
+def _gradients(way: Reverse, candidates: list[Candidate]) -> list[Gradient]:
+    """Give the gradients that mistakes give, [E + 1, ...], the right ones first."""
+    # The same edit may be taken for one leaf alone.
+    rows: dict[int, int] = {}
+    for each in candidates:
+        rows.setdefault(id(each.edit), len(rows))
+    edits = {id(each.edit): each.edit for each in candidates}
+    order = [rows[id(each.edit)] + 1 for each in candidates]
+    return [whole[[0, *order]] for whole in way.gradients(list(edits.values()))]
+
+
+def _made(case: Case, way: Reverse, candidates: list[Candidate]) -> Iterator[_Made]:
+    """Make mistakes, and hold the gradients that they give against the claim."""
+    grads = _gradients(way, candidates)
     changed, near = [], []
     for leaf, whole in zip(case.leaves, grads, strict=True):
         flat = whole[1:].reshape(len(candidates), -1)
@@ -126,22 +136,28 @@ def _made(case: Case, candidates: list[Candidate], grads: list[Gradient]) -> Ite
             yield _Made(alone, formed, {leaf}, {leaf})
 
 
-def _best(case: Case, made: list[_Made]) -> Iterator[list[_Made]]:
-    """Give the mistakes that explain the most wrong leaves, and then those left."""
-    wrong = {i for i, leaf in enumerate(case.leaves) if not leaf.error <= leaf.rounding}
+def _best(case: Case, made: Iterable[_Made], wrong: set[int], left: set[int]) -> list[list[_Made]]:
+    """Give the mistakes that explain the most wrong leaves, and then those left.
+
+    Args:
+        case, made: what is asked. wrong: the leaves that are. left: those to explain.
+    """
+    every = list(made)
     # What was got right was not sent through a place got wrong.
-    left = [(each, each.near) for each in made if each.changed <= wrong]
-    left = [(each, near) for each, near in left if _is_proven(case, each, near, len(made))]
-    while left:
-        reach = max(len(near) for _, near in left)
-        most = [(each, near) for each, near in left if len(near) == reach]
+    fit = [(each, each.near & left) for each in every if each.changed <= wrong]
+    fit = [(each, near) for each, near in fit if _is_proven(case, each, near, len(every))]
+    best = []
+    while fit:
+        reach = max(len(near) for _, near in fit)
+        most = [(each, near) for each, near in fit if len(near) == reach]
         first, explained = min(most, key=lambda each: each[0].candidate.rank)
         same: dict[str, _Made] = {}
         for each, near in most:
             if near == explained and each.candidate.rank == first.candidate.rank:
                 same.setdefault(each.candidate.text, each)
-        yield list(same.values())[:_NAMED]
-        left = [(each, near - explained) for each, near in left if near - explained]
+        best.append(list(same.values())[:_NAMED])
+        fit = [(each, near - explained) for each, near in fit if near - explained]
+    return best
 
 
 def _is_proven(case: Case, made: _Made, near: set[int], compared: int) -> bool:
