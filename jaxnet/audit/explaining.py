@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet.audit.case import Case, Leaf, Mistake, Tier, reduction, take
+from jaxnet.audit.case import Case, Leaf, Mistake, Tier, reduction, reshaped, take
 from jaxnet.audit.chain import Gradient
 
 # Rounding that hides larger relative errors than this: a leaf is not explained.
@@ -207,7 +207,7 @@ def _forms(leaf: Leaf, gradient: Gradient) -> dict[str, Gradient]:
     """Give a gradient in the claimed leaf's shape, and how it got there."""
     claimed, forms = leaf.claimed, {}
     if claimed.shape == gradient.shape:
-        forms[""] = gradient
+        forms = {"": gradient} | reshaped(gradient)
     if gradient.ndim == 2 and claimed.shape == gradient.shape[::-1]:
         forms["transposed"] = gradient.T
     elif claimed.shape != gradient.shape and claimed.size == gradient.size:

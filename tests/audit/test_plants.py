@@ -425,3 +425,25 @@ def test_what_stands_at_the_first_step_in_place_of_a_step_before_is_said(width, 
 
     words = f"of the step before, {said} at the first step"
     must_name(loss, params, batch, by_hand(met=met), by_hand(), words)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(6, 3, 4, 2), (1, 5, 3, 4)])
+def test_a_gradient_that_was_transposed_and_reshaped_is_seen_beside_another_mistake(shape, order):
+    loss, params, batch, (hidden, _, p), grads = squares(shape, 5)
+    last = (p - batch[1]) * in_outputs(p)
+    back = last @ params["W2"].T
+    true, slope_left_out = (grads(back * slope, last) for slope in (in_outputs(hidden), 1.0))
+
+    def out_of_place(gradient):
+        return gradient.T.reshape(gradient.shape, order=order)
+
+    claim = {
+        name: out_of_place(each) if each.ndim == 2 else each
+        for name, each in slope_left_out.items()
+    }
+    moved = "transposed and then reshaped to fit, its entries out of place"
+    moved += ", column by column" * (order == "F")
+    missing = "error signal of hidden layer 1: activation derivative missing"
+    words = {"W1": f"{missing}; {moved}", "b1": missing, "W2": moved}
+    must_name(loss, params, batch, claim, true, words)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.chain import Chain, Gradient
 from jaxnet.audit.mistakes.backward import Step, factors_of, step_of
-from jaxnet.audit.mistakes.evidence import Claim, Free, claim_of
+from jaxnet.audit.mistakes.evidence import Claim, Free, claim_of, is_reshaped
 from jaxnet.audit.mistakes.formed import Forming, biases, parts, weights
 from jaxnet.audit.mistakes.hidden import dropped
 from jaxnet.audit.mistakes.outputs import wrong_signals
@@ -193,12 +193,14 @@ def _start(
     slopes = [layer.slope for layer in chain.layers[:-1]]
     right = chain.signals
     claims, known = {}, set()
+    any_order = any(map(is_reshaped, case.leaves))
     for layer, delta in zip(range(len(right)), right, strict=True):
         forming = Forming(chain, layer, right, delta[None])
         for index in _leaves(chain, layer):
             true = forming.gradient(index)[0]
-            claims[index] = claim_of(case.leaves[index], chain, index, true, free.get(index, ()))
-            if case.leaves[index].error <= case.leaves[index].rounding:
+            leaf, terms = case.leaves[index], free.get(index, ())
+            claims[index] = claim_of(leaf, chain, index, true, terms, any_order)
+            if leaf.error <= leaf.rounding:
                 known.add(index)
     return _Search(case, chain, factors, free, right, slopes, claims, known)
 

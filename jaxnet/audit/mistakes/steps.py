@@ -42,8 +42,10 @@ def _clips(case: Case) -> Iterator[tuple[str, list[Gradient], bool]]:
 def steps(case: Case) -> Tier:
     """The gradient's sign alone, the parameter after a step, or nothing at all."""
     params = [np.asarray(param) for param in jax.tree.leaves(case.params)]
+    # Counts of one sign may be got wrong in other ways.
+    signed = all(any((side * true > 0).any() for true in case.true) for side in (1, -1))
     return {
-        index: list(_of_leaf(leaf, param))
+        index: list(_of_leaf(leaf, param, signed))
         for index, (leaf, param) in enumerate(zip(case.leaves, params, strict=True))
         if leaf.claimed.shape == leaf.true.shape
     }
@@ -53,10 +55,9 @@ def _norm(leaves: list[Gradient]) -> float:
     return float(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
 
 
-def _of_leaf(leaf: Leaf, param: Gradient) -> Iterator[Mistake]:
+def _of_leaf(leaf: Leaf, param: Gradient, signed: bool) -> Iterator[Mistake]:
     yield Mistake("zero, where the gradient is not", np.zeros_like(leaf.true))
-    # Counts of one sign may be got wrong in other ways.
-    if (leaf.true > 0).any() and (leaf.true < 0).any():
+    if signed:
         yield Mistake("its sign alone, without its size", np.sign(leaf.true), fitted=True)
     square = float(np.vdot(leaf.true, leaf.true))
     rate = float(np.vdot(leaf.true, param - leaf.claimed)) / square if square else 0.0
