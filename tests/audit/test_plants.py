@@ -447,3 +447,46 @@ def test_a_gradient_that_was_transposed_and_reshaped_is_seen_beside_another_mist
     missing = "error signal of hidden layer 1: activation derivative missing"
     words = {"W1": f"{missing}; {moved}", "b1": missing, "W2": moved}
     must_name(loss, params, batch, claim, true, words)
+
+
+@pytest.mark.parametrize("sizes", [(5, 6, 3), (7, 4, 4)])
+def test_a_gradient_that_is_right_for_a_softmax_over_another_axis_is_said_to_be(sizes):
+    rows, i, o = sizes
+    random = np.random.default_rng(rows)
+    params = {"W": random.normal(size=(i, o)), "b": random.normal(size=o)}
+    x, y = random.normal(size=(rows, i)), np.eye(o)[random.integers(0, o, rows)]
+
+    def loss(params, x, y):
+        return -np.sum(y * np.log(softmax(x @ params["W"] + params["b"], 0)))
+
+    def by_hand(axis):
+        p = softmax(x @ params["W"] + params["b"], axis)
+        delta = p * y.sum(axis, keepdims=True) - y
+        return {"W": x.T @ delta, "b": delta.sum(0)}
+
+    words = "right for a loss with a softmax over axis 1 in place of axis 0, not for this one"
+    must_name(loss, params, (x, y), by_hand(1), by_hand(0), words)
+
+
+@pytest.mark.parametrize("width", [3, 5])
+@pytest.mark.parametrize(("theirs", "name"), [(np.tanh, "tanh"), (sigmoid, "sigmoid")])
+def test_a_gradient_that_is_right_for_other_activations_is_said_to_be(width, theirs, name):
+    random = np.random.default_rng(width)
+    params = {k: random.normal(size=(4, width)) for k in "AB"}
+    x, y = random.normal(size=(4, width)), random.normal(size=(4, width))
+
+    def loss(params, x, y):
+        h = np.maximum(0, params["A"] * x)
+        return 0.5 * np.sum((np.maximum(0, params["B"] * h + x) - y) ** 2)
+
+    def by_hand(activation, slope):
+        first = params["A"] * x
+        h = activation(first)
+        out = activation(params["B"] * h + x)
+        delta = (out - y) * slope(params["B"] * h + x, out)
+        return {"A": delta * params["B"] * slope(first, h) * x, "B": delta * h}
+
+    slopes = {np.tanh: lambda z, h: 1 - h**2, sigmoid: lambda z, h: in_outputs(h)}
+    true = by_hand(lambda z: np.maximum(0, z), lambda z, h: z > 0)
+    words = f"right for a loss with {name} in place of the maximum, not for this one, wherever"
+    must_name(loss, params, (x, y), by_hand(theirs, slopes[theirs]), true, words)

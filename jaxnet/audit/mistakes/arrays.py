@@ -178,17 +178,22 @@ def _normalised(places: Places, segments: list[tuple[int, int]]) -> Iterator[Can
         yield Candidate(Edit({}, jumps), text, steps, start, end, rank=-1)
 
 
+def softmax_axes(places: Places, segment: tuple[int, int]) -> tuple[int, ...]:
+    """Give the axes that a softmax of several examples has its sum over; none of what is none."""
+    p = places.values[segment[1]]
+    names = {step.name for step in places.program.between(*segment)[0]}
+    if not names & {"div", "custom_jvp_call"} or p.ndim < 2 or not (p > 0).all():
+        return ()
+    every = subsets(list(range(p.ndim)))
+    return next((axes for axes in every if np.abs(p.sum(axes) - 1).max() < _NEAR), ())
+
+
 def _softmaxes(places: Places, segments: list[tuple[int, int]]) -> Iterator[Candidate]:
     """Give the derivative of a softmax with its sum over another axis."""
     start, end = segments[0]
-    p = places.values[end]
-    steps = tuple(places.program.between(start, end)[0])
-    names = {step.name for step in steps}
-    if not names & {"div", "custom_jvp_call"} or p.ndim < 2 or not (p > 0).all():
-        return
-    every = list(subsets(list(range(p.ndim))))
-    own = next((axes for axes in every if np.abs(p.sum(axes) - 1).max() < _NEAR), None)
-    for axes in every if own else ():
+    own = softmax_axes(places, segments[0])
+    steps = tuple(places.program.between(start, end)[0]) if own else ()
+    for axes in subsets(list(range(places.values[end].ndim))) if own else ():
 
         def back(pair: tuple[int, int], axes: tuple[int, ...] = axes) -> Back:
             p = places.values[pair[1]]
@@ -196,7 +201,7 @@ def _softmaxes(places: Places, segments: list[tuple[int, int]]) -> Iterator[Cand
 
         jumps = {pair[1]: (pair[0], back(pair)) for pair in segments}
         over = "the derivative of {name} with its sum over "
-        text = f"{over}{spoken_axes(axes)}, where the loss has it over {spoken_axes(own or ())}"
+        text = f"{over}{spoken_axes(axes)}, where the loss has it over {spoken_axes(own)}"
         if axes != own:
             yield Candidate(Edit({}, jumps), text, steps, start, end)
 

@@ -178,11 +178,11 @@ class Places:
             rank = len(steps) // 4 + bool(when)
             return Candidate(edit, text, steps, start, end, when, rank)
 
-        is_activation = _is_activation(steps)
+        alone = is_activation(steps)
         left_out = self._scaling(steps) or "the derivative of {name} left out"
-        for when, some in _some(segments)[: None if is_activation or len(steps) == 1 else 1]:
+        for when, some in _some(segments)[: None if alone or len(steps) == 1 else 1]:
             yield candidate(left_out, lambda _: _same, some, when)
-        if len(segments) > 1 and is_activation:
+        if len(segments) > 1 and alone:
             # Of a chain of steps, to leave a repetition out at one is to leave it out at all.
             for when, some in _some(segments)[1:]:
                 text = "the way back through {name} left out"
@@ -191,7 +191,7 @@ class Places:
             constants = self._constants(segments)
             text = "what {name} takes together treated as a constant"
             yield Candidate(Edit(constants, {}), text, steps, start, end)
-        if not is_activation:
+        if not alone:
             return
         for text, slope in _SLOPES.items():
 
@@ -756,7 +756,7 @@ _SLOPES: dict[str, Callable[..., Gradient]] = {
 }
 
 
-def _is_activation(steps: Sequence[Step]) -> bool:
+def is_activation(steps: Sequence[Step]) -> bool:
     """Tell an activation, for whose derivative another may be taken; of parts, such as 1 / e^z."""
     first, last = steps[0].name, steps[-1].name
     names = {step.name for step in steps}

@@ -24,6 +24,7 @@ from jaxnet.audit.mistakes.arrays import of_arrays
 from jaxnet.audit.mistakes.evidence import BEYOND_CHANCE, parallel
 from jaxnet.audit.mistakes.places import Candidate, Places
 from jaxnet.audit.mistakes.reverse import Reverse
+from jaxnet.audit.mistakes.rewritten import other_losses
 from jaxnet.audit.mistakes.spoken import Words
 from jaxnet.audit.programs import Values, record, run
 
@@ -70,12 +71,15 @@ def in_program(case: Case) -> Tier:
     )
     candidates = list(itertools.islice(every, most))
     wrong = {i for i, leaf in enumerate(case.leaves) if not leaf.error <= leaf.rounding}
-    best = _best(case, _made(case, way, candidates), wrong, wrong)
+    best = _best(case, _made(case, candidates, _gradients(way, candidates)), wrong, wrong)
     left = wrong - {leaf for group in best for leaf in group[0].near}
     # What the mistake of most gradients leaves open may be made with another one beside it.
     if left and best and (first := best[0][0].candidate).leaf is None:
         both = [each.with_another(first) for each in candidates]
-        best += _best(case, _made(case, way, both), wrong, left)
+        best += _best(case, _made(case, both, _gradients(way, both)), wrong, left)
+    still = left - {leaf for group in best for leaf in group[0].near}
+    if still and (case.chain is None or case.chain.output is None):
+        best += _best(case, _made(case, *other_losses(places)), wrong, still)
     words, tier = Words(program, case), {}
     for made in itertools.chain.from_iterable(best):
         text = words.say(made.candidate)
@@ -104,9 +108,8 @@ def _gradients(way: Reverse, candidates: list[Candidate]) -> list[Gradient]:
     return [whole[[0, *order]] for whole in way.gradients(list(edits.values()))]
 
 
-def _made(case: Case, way: Reverse, candidates: list[Candidate]) -> Iterator[_Made]:
-    """Make mistakes, and hold the gradients that they give against the claim."""
-    grads = _gradients(way, candidates)
+def _made(case: Case, candidates: list[Candidate], grads: list[Gradient]) -> Iterator[_Made]:
+    """Hold the gradients of mistakes, [E + 1, ...], against the claim."""
     changed, near = [], []
     for leaf, whole in zip(case.leaves, grads, strict=True):
         flat = whole[1:].reshape(len(candidates), -1)
