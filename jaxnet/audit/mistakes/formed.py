@@ -297,6 +297,30 @@ def _of_no_product(forming: Forming) -> tuple[Rule, ...]:
     )
 
 
+def _of_bias() -> tuple[Rule, ...]:
+    """Mistakes with a bias itself, or the activation's derivative there."""
+    return (
+        Rule(
+            "multiplied by the bias itself",
+            "sum(dz{k}, 0) * b{k}",
+            lambda at: at.bias * at.here.bias,
+        ),
+        Rule(
+            "formed with the activation derivative at the bias, not at z",
+            "sum(dh{k}, 0) * f{k}'(b{k})",
+            lambda at: _instead_of_slope(at, _slope_at(at, at.here.bias)),
+        ),
+        *(
+            Rule(
+                "formed with the formula of the activation derivative applied to the bias",
+                f"sum(dh{{k}}, 0) * {symbols.format('b{k}')}",
+                lambda at, of=of: _instead_of_slope(at, of(at.here.bias)),
+            )
+            for symbols, of in FORMULAS.values()
+        ),
+    )
+
+
 def biases(forming: Forming) -> tuple[Rule, ...]:
     """Give the wrong ways to form a bias's gradient."""
 
@@ -331,24 +355,7 @@ def biases(forming: Forming) -> tuple[Rule, ...]:
             lambda at: at.weight.mean(1),
         ),
         Rule("the sum of the weight's gradient", "sum(dW{k})", lambda at: entries(at, at.weight)),
-        Rule(
-            "multiplied by the bias itself",
-            "sum(dz{k}, 0) * b{k}",
-            lambda at: at.bias * at.here.bias,
-        ),
-        Rule(
-            "formed with the activation derivative at the bias, not at z",
-            "sum(dh{k}, 0) * f{k}'(b{k})",
-            lambda at: _instead_of_slope(at, _slope_at(at, at.here.bias)),
-        ),
-        *(
-            Rule(
-                "formed with the formula of the activation derivative applied to the bias",
-                f"sum(dh{{k}}, 0) * {symbols.format('b{k}')}",
-                lambda at, of=of: _instead_of_slope(at, of(at.here.bias)),
-            )
-            for symbols, of in FORMULAS.values()
-        ),
+        *_of_bias(),
         Rule(
             "formed with the layer's outputs, where a bias has 1",
             "sum(dz{k} * h{k}, 0)",

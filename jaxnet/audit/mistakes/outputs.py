@@ -346,29 +346,25 @@ def _parts_of_derivatives(name: str) -> Iterator[Rule]:
         )
 
 
-def _softmax(name: str, mixed: str) -> tuple[Rule, ...]:
-    """What people make of the softmax's Jacobian `diag(p) - outer(p, p)`."""
-    if name != "softmax":
-        return ()
+def _column(last: Last, factor: Gradient) -> Gradient:
+    """Give dL/dp times the last column of `diag(p) - outer(p, factor)`, entry by entry."""
+    jacobian = -last.p * factor[:, -1:]
+    jacobian[:, -1] += last.p[:, -1]
+    return _of_outputs(last) * jacobian
 
-    def crosses(last: Last, back: Gradient) -> Gradient:
-        return last.p * (last.p * back).sum(1, keepdims=True)
 
-    def column(last: Last, factor: Gradient) -> Gradient:
-        jacobian = -last.p * factor[:, -1:]
-        jacobian[:, -1] += last.p[:, -1]
-        return _of_outputs(last) * jacobian
-
+def _columns() -> tuple[Rule, ...]:
+    """What is made of the softmax's Jacobian where it is kept as a vector, or formed with z."""
     return (
         Rule(
             "the last column alone of the softmax derivative, times dL/dp entry by entry",
             "dL/dp * J(p)[:, -1]",
-            lambda last: column(last, last.p),
+            lambda last: _column(last, last.p),
         ),
         Rule(
             "the last column alone of the softmax derivative, formed with z where p belongs",
             "dL/dp * (diag(p) - outer(p, z{k}))[:, -1]",
-            lambda last: column(last, last.z),
+            lambda last: _column(last, last.z),
         ),
         Rule(
             "the softmax derivative formed with z where p belongs: p (1 - z), -p z",
@@ -377,6 +373,19 @@ def _softmax(name: str, mixed: str) -> tuple[Rule, ...]:
                 last.p * (_of_outputs(last) - (last.z * _of_outputs(last)).sum(1, keepdims=True))
             ),
         ),
+    )
+
+
+def _softmax(name: str, mixed: str) -> tuple[Rule, ...]:
+    """What people make of the softmax's Jacobian `diag(p) - outer(p, p)`."""
+    if name != "softmax":
+        return ()
+
+    def crosses(last: Last, back: Gradient) -> Gradient:
+        return last.p * (last.p * back).sum(1, keepdims=True)
+
+    return (
+        *_columns(),
         Rule(
             f"{mixed}the softmax derivative applied on top of p - y",
             "J(p) @ (p - y)",
