@@ -176,6 +176,18 @@ def _gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list[Array]:
     return jax.tree.leaves(jax.grad(loss)(params, batch))
 
 
+def reshaped(gradient: Gradient) -> dict[str, Gradient]:
+    """Give a matrix as its transposed is when reshaped to fit, by rows or columns, in words."""
+    if gradient.ndim != 2 or gradient.shape[0] == gradient.shape[1] or 1 in gradient.shape:
+        return {}
+    text = "transposed and then reshaped to fit, its entries out of place"
+    shape = gradient.shape
+    return {
+        text: gradient.T.reshape(shape),
+        f"{text}, column by column": gradient.reshape(shape[::-1]).T,
+    }
+
+
 def close(these: list[Gradient], those: list[Gradient], scale: float = 1.0) -> bool:
     """Whether one gradient is so many times another, but for rounding; never where not finite."""
     if not all(np.isfinite(each).all() for each in these):

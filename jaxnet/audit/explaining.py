@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet.audit.case import Case, Leaf, Mistake, Tier, reduction, take
+from jaxnet.audit.case import Case, Leaf, Mistake, Tier, reduction, reshaped, take
 from jaxnet.audit.chain import Gradient
 
 # Rounding that hides larger relative errors than this: a leaf is not explained.
@@ -207,7 +207,7 @@ def _forms(leaf: Leaf, gradient: Gradient) -> dict[str, Gradient]:
     """Give a gradient in the claimed leaf's shape, and how it got there."""
     claimed, forms = leaf.claimed, {}
     if claimed.shape == gradient.shape:
-        forms[""] = gradient
+        forms = {"": gradient} | reshaped(gradient)
     if gradient.ndim == 2 and claimed.shape == gradient.shape[::-1]:
         forms["transposed"] = gradient.T
     elif claimed.shape != gradient.shape and claimed.size == gradient.size:
@@ -361,7 +361,7 @@ class _Counts(NamedTuple):
     Attributes:
         how: it takes its examples together. outputs: that it takes the mean over.
         widths: the number of features and outputs, by name.
-        sizes: of the axes of a batch that is one example.
+        sizes: of the axes of a batch that is one example, or of examples of several axes.
     """
 
     how: str
@@ -375,8 +375,10 @@ def _counts(case: Case) -> _Counts:
     named = zip(("features", "outputs"), leaves, strict=True) if len(leaves) == 2 else ()
     widths = {name: leaf.shape[1] for name, leaf in named if leaf.ndim == 2 and leaf.shape[1] > 1}
     outputs = _averaged_outputs(case)
-    sizes = {n for leaf in leaves for n in leaf.shape if n not in (1, 2, outputs)}
-    return _Counts(reduction(case), outputs, widths, sizes if case.rows == 1 else set())
+    rows = case.rows
+    within = [n for leaf in leaves if rows == 1 or leaf.ndim > 2 for n in leaf.shape]
+    sizes = {n for n in within if n not in (1, 2, rows, outputs)}
+    return _Counts(reduction(case), outputs, widths, sizes)
 
 
 def _averaged_outputs(case: Case) -> int:

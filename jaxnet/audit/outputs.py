@@ -109,9 +109,13 @@ def signal(name: str, kind: _Kind, z: Gradient, p: Gradient, y: Gradient) -> Gra
 
 def _targets(leaf: Any, axis: int | None, shape: tuple[int, ...]) -> Iterator[Gradient]:
     """Give what of a batch may be targets [N, O], labels as one-hot."""
-    if axis is None or np.shape(leaf)[axis] != shape[0]:
+    array = np.asarray(leaf, np.float64)
+    if axis is None and shape[0] == 1:
+        # One example may come without an axis.
+        array, axis = array[None], 0
+    if axis is None or array.shape[axis] != shape[0]:
         return
-    rows = np.moveaxis(np.asarray(leaf, np.float64), axis, 0).reshape(shape[0], -1)
+    rows = np.moveaxis(array, axis, 0).reshape(shape[0], -1)
     if rows.shape == shape:
         yield rows
     elif rows.shape[1] == 1 and np.isin(rows, np.arange(shape[1])).all():

@@ -15,7 +15,7 @@ import functools
 import io
 import math
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -27,15 +27,8 @@ Function = Callable[..., Any]
 
 # A loop is traced step by step: such as over thousands of examples it is not worth while.
 _MOST = 20_000
+_STRIDES = np.lib.stride_tricks
 _LEFT: contextvars.ContextVar[Iterator[int]] = contextvars.ContextVar("operations left")
-
-
-class _EndedError(Exception):
-    """A traced number was to become one of Python's: if the loss ends so, it is its value."""
-
-    def __init__(self, array: Array) -> None:
-        super().__init__("float() of a traced array")
-        self.array = array
 
 
 @dataclasses.dataclass(eq=False)
@@ -69,6 +62,10 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         options = dict(options)
         out = options.pop("out", None)
         return _into(() if out is None else (out,), _twin(function), args, options)
+
+    def __float__(self) -> float:
+        """Refuse to become a number, as `__array__` does."""
+        raise TypeError("a traced array has no number to make a float of")
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         """Refuse to become an array of numbers, which are not known while tracing."""
@@ -119,9 +116,11 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         """Give a whole number where it is known."""
         return int(self.array)
 
-    def __float__(self) -> float:
-        """End the trace: see `_EndedError`."""
-        raise _EndedError(self.array)
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Give those of an array whose last axis is the closest in memory."""
+        sizes = [*self.array.shape[1:], self.array.dtype.itemsize]
+        return tuple(math.prod(sizes[axis:]) for axis in range(self.array.ndim))
 
     def __format__(self, _: str) -> str:
         """Stand for the number in what the function prints."""
@@ -205,8 +204,34 @@ def _argument(argument: Any) -> Any:
 
 def _twin(function: Any) -> Function:
     """Give the function of `jax.numpy` that a function of NumPy is written as."""
+    if function.__name__ in _WINDOWS:
+        return _WINDOWS[function.__name__]
     room = jnp.linalg if "linalg" in (getattr(function, "__module__", None) or "") else jnp
     return getattr(room, function.__name__)
+
+
+def _sliding_windows(x: Array, window_shape: Any, axis: Any = None, **_: Any) -> Array:
+    """Give the windows that slide along axes, as NumPy does: their axes are the last."""
+    axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
+    for size, along in zip(np.atleast_1d(window_shape).tolist(), axes, strict=True):
+        count = x.shape[along] - size + 1
+        parts = [jax.lax.slice_in_dim(x, k, k + count, axis=int(along)) for k in range(size)]
+        x = jnp.stack(parts, -1)
+    return x
+
+
+def _strided(x: Array, shape: Sequence[int], strides: Sequence[int], **_: Any) -> Array:
+    """Give the entries that strides in bytes lead to, in an array with the strides of `Traced`."""
+    steps = [stride // x.dtype.itemsize for stride in strides]
+    places = sum(step * each for step, each in zip(steps, np.indices(shape), strict=True))
+    return x.ravel()[places]
+
+
+_WINDOWS: dict[str, Function] = {
+    "sliding_window_view": _sliding_windows,
+    "as_strided": _strided,
+}
+"""What `jax.numpy` does not have."""
 
 
 def _dispatching(function: Function) -> Function:
@@ -238,10 +263,16 @@ class _Joined:
 class _Numpy(types.ModuleType):
     """NumPy, but what it makes of floats can be assigned traced ones, and lists may hold them."""
 
+    def __init__(self, module: types.ModuleType) -> None:
+        super().__init__(module.__name__)
+        self._module = module
+
     def __getattr__(self, name: str) -> Any:
         if name in ("c_", "r_"):
             return _Joined(name)
-        found = getattr(np, name)
+        found = getattr(self._module, name)
+        if isinstance(found, types.ModuleType) and found.__name__.startswith("numpy.lib"):
+            return _Numpy(found)
         plain = isinstance(found, np.ufunc | type) or not callable(found)
         return found if plain else functools.partial(_call_numpy, found)
 
@@ -284,12 +315,47 @@ def _call_math(function: Any, *args: Any) -> Any:
     return _into((), _twin(function), args, {}) if _holds(args) else function(*args)
 
 
+class _OfFloats(type):
+    def __instancecheck__(cls, instance: Any) -> bool:
+        # NumPy's own numbers are floats too.
+        return isinstance(instance, float) or (isinstance(instance, Traced) and not instance.ndim)
+
+
+class _Float(float, metaclass=_OfFloats):
+    """The `float` of Python, that leaves a traced number what it is."""
+
+    dtype = np.dtype(float)
+
+    def __new__(cls, number: Any = 0.0) -> Any:
+        """Give the number."""
+        return number.reshape(()) if isinstance(number, Traced) else float(number)
+
+
+def _extreme(function: Any, ufunc: np.ufunc) -> Function:
+    """Give the `max` or `min` of Python, also of traced numbers."""
+
+    def extreme(*args: Any, **options: Any) -> Any:
+        numbers = args if args[1:] else [*args[0]]
+        if options or not _holds(numbers):
+            return function(numbers, **options)
+        return functools.reduce(ufunc, numbers)
+
+    return extreme
+
+
+_BUILTINS = {
+    "float": _Float,
+    "max": _extreme(max, np.maximum),
+    "min": _extreme(min, np.minimum),
+}
+
+
 class _Copies:
     """Copies of functions, classes and what they use; each is made once, by what it is of."""
 
     def __init__(self) -> None:
-        self._np, self._math = _Numpy("numpy"), _Math("math")
-        self._done: dict[int, Any] = {id(np): self._np, id(math): self._math}
+        self._packages = (np, _Numpy(np)), (math, _Math("math")), (_STRIDES, _Numpy(_STRIDES))
+        self._done: dict[int, Any] = {id(theirs): ours for theirs, ours in self._packages}
         # Kept, so that no other object is given the place of one that is gone.
         self._originals: list[Any] = []
         self._scopes: dict[int, dict[str, Any]] = {}
@@ -313,14 +379,15 @@ class _Copies:
             return self._class(value) if isinstance(value, type) else self._function(value)
         if isinstance(value, dict | list | set | np.ndarray) or type(value).__module__ == module:
             return self._thing(value, module)
-        for package, ours in ((np, self._np), (math, self._math)):
+        for package, ours in self._packages:
             name = getattr(value, "__name__", "")
             if callable(value) and getattr(package, name, None) is value:
                 value = getattr(ours, name)
         return value
 
     def _function(self, function: types.FunctionType) -> Any:
-        scope = self._scopes.setdefault(id(function.__globals__), {})
+        known = {k: v for k, v in _BUILTINS.items() if k not in function.__globals__}
+        scope = self._scopes.setdefault(id(function.__globals__), known)
         cells = tuple(types.CellType() for _ in function.__closure__ or ())
         copied = types.FunctionType(
             function.__code__, scope, function.__name__, function.__defaults__, cells
@@ -380,9 +447,6 @@ def traceable(function: Function, adapt: Callable[[Function], Function]) -> Func
             jax.numpy_dtype_promotion("standard"),
             contextlib.redirect_stdout(io.StringIO()),
         ):
-            try:
-                return _bare(adapted(*arrays))
-            except _EndedError as ended:
-                return ended.array
+            return _bare(adapted(*arrays))
 
     return traced

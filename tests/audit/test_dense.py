@@ -286,18 +286,22 @@ def test_a_gradient_of_unscaled_inputs_is_named(scale, missing):
     assert set(found) == (set(params) if missing else {"W1"})
 
 
-def test_of_one_example_the_size_of_an_axis_is_told():
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(3, "summed over the outputs where the loss takes the mean"), (4, "4, the size of an axis")],
+)
+def test_of_one_example_the_size_of_an_axis_is_told(size, words):
     random = np.random.default_rng(7)
     x, y = random.normal(size=4), np.eye(3)[1]
     params = {"W": random.normal(size=(3, 4)), "b": random.normal(size=3)}
 
     def loss(p, x, y):
-        return jnp.sum((p["W"] @ x + p["b"] - y) ** 2) / len(y)
+        return jnp.sum((p["W"] @ x + p["b"] - y) ** 2) / size
 
     delta = 2 * (params["W"] @ x + params["b"] - y)
-    right = {"W": np.outer(delta, x) / 3, "b": delta / 3}
+    right = {"W": np.outer(delta, x) / size, "b": delta / size}
     assert not said(loss, params, (x, y), right)
-    named(said(loss, params, (x, y), {"W": np.outer(delta, x), "b": delta}), params, "3, the size")
+    named(said(loss, params, (x, y), {"W": np.outer(delta, x), "b": delta}), params, words)
 
 
 # Regularisers.

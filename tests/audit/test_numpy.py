@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import students
+from numpy.lib.stride_tricks import as_strided
 
 from jaxnet.audit import entry, gradients, numpy_loss, tracing
 from jaxnet.errors import InputError
@@ -330,3 +331,65 @@ def test_a_wrong_signal_is_named_where_the_penalty_is_left_out_besides():
     assert "hidden layer 1" in slope
     assert "ReLU in place of the layer's own activation" in slope
     assert found["['w_in']"].diagnosis == f"{slope}; the regulariser's term left out"
+
+
+def slid(x, w):
+    windows = np.lib.stride_tricks.sliding_window_view(x, w.shape, axis=(1, 2))
+    return np.einsum("nijab,ab->nij", windows, w)
+
+
+def strided(x, w):
+    (n, a, b), (i, j) = x.shape, w.shape
+    rows, *columns = x.strides
+    shape, strides = (n, a - i + 1, b - j + 1, i, j), (rows, *columns, *columns)
+    windows = as_strided(x, shape=shape, strides=strides)
+    return np.tensordot(windows, w, 2)
+
+
+def cut(x, w):
+    (n, a, b), (i, j) = x.shape, w.shape
+    out = np.zeros((n, a - i + 1, b - j + 1), dtype=float)
+    for at in np.ndindex(*out.shape):
+        window = x[at[0], at[1] : at[1] + i, at[2] : at[2] + j]
+        out[at] = float(np.sum(window * w))
+    return out
+
+
+@pytest.mark.parametrize("convolved", [slid, strided, cut])
+@pytest.mark.parametrize("side", [(4, 5), (6, 4)])
+def test_windows_however_they_are_cut_are_traced(convolved, side):
+    random = np.random.default_rng(len(side))
+    params = {"w": random.normal(size=(2, 3))}
+    x, y = random.normal(size=(3, *side)), np.zeros(1)
+
+    def loss(params, x, y):
+        # Maxima of Python's, of numbers and of lists.
+        out = convolved(np.pad(x, ((0, 0), (1, 1), (0, 0))), params["w"])
+        return sum(max(0.1, min([value, 1.5])) ** 2 for value in out.ravel())
+
+    out = slid(np.pad(x, ((0, 0), (1, 1), (0, 0))), params["w"])
+    back = 2 * out * ((out > 0.1) & (out < 1.5))
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(x, ((0, 0), (1, 1), (0, 0))), (2, 3), axis=(1, 2)
+    )
+    found = gradients.audit(loss, params, (x, y), {"w": np.einsum("nij,nijab->ab", back, windows)})
+    assert found.right, str(found)
+    assert "traced" not in found.summary
+
+
+def test_a_float_of_python_is_a_part_of_a_loss_and_a_kind():
+    params = {"w": np.array([0.5, -1.2])}
+
+    def loss(params, x, y):
+        total = 0.0
+        for row, target in zip(x, y, strict=True):
+            out = float(np.tanh(row @ params["w"]))
+            total += (out - target) ** 2 if isinstance(target, float) else 0.0
+        return total / len(np.asarray(y, dtype=float))
+
+    x, y = np.array([[1.0, 2], [-1, 0.5], [0.3, 0.2]]), np.array([0.5, -0.2, 0.1])
+    out = np.tanh(x @ params["w"])
+    true = {"w": x.T @ (2 * (out - y) * (1 - out**2)) / 3}
+    found = gradients.audit(loss, params, (x, y), true)
+    assert found.right, str(found)
+    assert "traced" not in found.summary

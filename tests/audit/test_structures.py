@@ -119,7 +119,7 @@ SAID = {
         "bias mean": "averaged, not summed, over axes 2 and 3",
     },
     "strided convolution": {"stride": "the stride.* left out"},
-    "average pooling": {"not divided": "the quotient left out"},
+    "average pooling": {"not divided": "the division by .* left out on the way back"},
     "two convolutions": {
         "not flipped": r"through \['K2'\] flipped along axis 2",
         "channels swapped": r"through the transposed \['K2'\], axes 0 and 1",
@@ -156,14 +156,14 @@ SAID = {
         "diagonal": r"the derivative of softmax taken as h \(1 - h\)",
         "elementwise": "takes together treated as a constant",
         "sum axis": "the derivative of softmax with its sum over axis 0",
-        "scale": "the derivative of the quotient left out",
+        "scale": "the division by .* left out on the way back",
         "scores transposed": "what comes back through the matrix product transposed",
         "weights transposed": "the other factor of the matrix product transposed",
     },
     "embedding": {
         "tanh": "the derivative of tanh left out",
         "assigned": "what is drawn several times counted once",
-        "not divided": "the quotient left out",
+        "not divided": "the division by .* left out on the way back",
     },
 }
 # By the marker all of them; these always.

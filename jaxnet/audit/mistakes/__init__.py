@@ -43,8 +43,7 @@ def tiers(case: Case, factors: Factors) -> Iterator[Tier]:
     if layers := case.chain:
         yield from signals(case, layers, factors)
         yield from penalised(case, layers, factors)
-    else:
-        yield placed(case)
+    yield placed(case)
     # What is not compiled takes its time.
     if not measured and not (isinstance(case.loss, NumPyLoss) and case.loss.is_long):
         yield elsewhere(case)

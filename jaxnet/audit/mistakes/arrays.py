@@ -5,8 +5,8 @@ Windows of a convolution, pooling, normalisation, and the axes of a parameter's 
 
 import itertools
 import math
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,7 @@ def of_arrays(places: Places) -> Iterator[Candidate]:
     for segments in places.spans():
         yield from _normalised(places, segments)
         yield from _softmaxes(places, segments)
+        yield from _log_softmaxes(places, segments)
     for at, step in enumerate(places.program.steps):
         if step.name == "reduce_max":
             yield from _pooled(places, at, step)
@@ -177,23 +178,69 @@ def _normalised(places: Places, segments: list[tuple[int, int]]) -> Iterator[Can
         yield Candidate(Edit({}, jumps), text, steps, start, end, rank=-1)
 
 
+def softmax_axes(places: Places, segment: tuple[int, int]) -> tuple[int, ...]:
+    """Give the axes that a softmax of several examples has its sum over; none of what is none."""
+    p = places.values[segment[1]]
+    names = {step.name for step in places.program.between(*segment)[0]}
+    if not names & {"div", "custom_jvp_call"} or p.ndim < 2 or not (p > 0).all():
+        return ()
+    every = subsets(list(range(p.ndim)))
+    return next((axes for axes in every if np.abs(p.sum(axes) - 1).max() < _NEAR), ())
+
+
 def _softmaxes(places: Places, segments: list[tuple[int, int]]) -> Iterator[Candidate]:
     """Give the derivative of a softmax with its sum over another axis."""
     start, end = segments[0]
-    p = places.values[end]
-    steps = tuple(places.program.between(start, end)[0])
-    names = {step.name for step in steps}
-    if not names & {"div", "custom_jvp_call"} or p.ndim < 2 or not (p > 0).all():
-        return
-    sums = [axis for axis in range(p.ndim) if np.abs(p.sum(axis) - 1).max() < _NEAR]
-    for axis in set(range(p.ndim)) - set(sums) if sums else ():
+    own = softmax_axes(places, segments[0])
+    steps = tuple(places.program.between(start, end)[0]) if own else ()
+    for axes in subsets(list(range(places.values[end].ndim))) if own else ():
 
-        def back(pair: tuple[int, int], axis: int = axis) -> Back:
+        def back(pair: tuple[int, int], axes: tuple[int, ...] = axes) -> Back:
             p = places.values[pair[1]]
-            return lambda sent: p * (sent - (p * sent).sum(axis, keepdims=True))
+            return lambda sent: p * (sent - (p * sent).sum(axes, keepdims=True))
 
         jumps = {pair[1]: (pair[0], back(pair)) for pair in segments}
-        text = f"the derivative of {{name}} with its sum over axis {axis}, not {sums[0]}"
+        over = "the derivative of {name} with its sum over "
+        text = f"{over}{spoken_axes(axes)}, where the loss has it over {spoken_axes(own)}"
+        if axes != own:
+            yield Candidate(Edit({}, jumps), text, steps, start, end)
+
+
+_LOG_SOFTMAX: dict[str, Callable[[Gradient, Gradient, Gradient], Gradient]] = {
+    "p added, not taken off times the sum of what comes back": lambda sent, p, _: sent + p,
+    "p taken off as it is, not times the sum of what comes back": lambda sent, p, _: sent - p,
+    "p times the sum of what comes back added, not taken off": lambda sent, p, sums: (
+        sent + p * sums
+    ),
+    "its diagonal 1 - p alone": lambda sent, p, _: sent * (1 - p),
+}
+
+
+def _log_softmaxes(places: Places, segments: list[tuple[int, int]]) -> Iterator[Candidate]:
+    """Give the wrong derivatives of the logarithm of a softmax p."""
+    start, end = segments[0]
+    z, logs = places.values[start], places.values[end]
+    p = np.exp(np.minimum(logs, 0))
+    shifts = logs - z
+    axes = next(
+        (
+            each
+            for each in subsets(list(range(z.ndim)))
+            if np.abs(p.sum(each) - 1).max() < _NEAR and np.ptp(shifts, each).max() < _NEAR
+        ),
+        None,
+    )
+    if axes is None or math.prod(z.shape[axis] for axis in axes) < 2:
+        return
+    steps = tuple(places.program.between(start, end)[0])
+    for what, form in _LOG_SOFTMAX.items():
+
+        def back(pair: tuple[int, int], form: Any = form) -> Back:
+            p = np.exp(places.values[pair[1]])
+            return lambda sent: form(sent, p, sent.sum(axes, keepdims=True))
+
+        jumps = {pair[1]: (pair[0], back(pair)) for pair in segments}
+        text = f"the derivative of the log-softmax with {what}"
         yield Candidate(Edit({}, jumps), text, steps, start, end)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.case import Leaf
+from jaxnet.audit.case import Leaf, reshaped
 from jaxnet.audit.chain import Chain, Gradient
 
 # Agreement is evidence where its decimal digits are more than those of the numbers compared, by
@@ -65,9 +65,9 @@ class Claim(NamedTuple):
 
     def factor(self, gradient: Gradient) -> float:
         """Give how many times a gradient that agrees the claim is."""
-        form = next(form for form in self.forms if self._like(form, gradient))
         bound = self._bound(gradient.ravel())
-        return float(np.vdot(bound, form) / np.vdot(bound, bound))
+        shares = [np.vdot(bound, form) for form in self.forms if self._like(form, gradient)]
+        return float(max(shares, key=abs) / np.vdot(bound, bound))
 
     def shares(self, gradient: Gradient) -> list[float]:
         """Give how many times it has each of its free terms, beside a gradient that agrees."""
@@ -114,10 +114,30 @@ class Claim(NamedTuple):
         return -math.log10(self.tolerance)
 
 
+def is_reshaped(leaf: Leaf) -> bool:
+    """Tell whether a claim is right but for the places of its entries."""
+    return any(
+        leaf.rounding < leaf.error and np.linalg.norm(leaf.claimed - each) <= leaf.rounding
+        for each in reshaped(leaf.true).values()
+        if leaf.claimed.shape == each.shape
+    )
+
+
 def claim_of(
-    leaf: Leaf, chain: Chain, index: int, true: Gradient, free: Sequence[Free] = ()
+    leaf: Leaf,
+    chain: Chain,
+    index: int,
+    true: Gradient,
+    free: Sequence[Free] = (),
+    any_order: bool = False,
 ) -> Claim:
-    """See a claimed leaf as the gradient of its parameter, whose true one is given as [O, I]."""
+    """See a claimed leaf as the gradient of its parameter.
+
+    Args:
+        leaf: it. chain, index: of which it is a parameter's. true: the gradient as [O, I].
+        free: terms that it may have in any share.
+        any_order: whether its entries may be out of place.
+    """
     layer = chain.layers[chain.leaf(index)]
     claimed = leaf.claimed
     rest = np.asarray(chain.rest.get(index, np.zeros(leaf.true.shape)))
@@ -127,7 +147,9 @@ def claim_of(
         claimed = claimed.reshape(layer.weight.T.shape if layer.transposed else layer.weight.shape)
     forms = [np.asarray(claimed)]
     if claimed.ndim == 2:
-        forms = [claimed.T, claimed] if layer.transposed else [claimed, claimed.T]
+        orders = reshaped(claimed) if any_order else {}
+        forms = [each for own in (claimed, *orders.values()) for each in (own, own.T)]
+        forms = [form.T for form in forms] if layer.transposed else forms
     if index == layer.bias_leaf:
         forms.append(claimed.ravel())
     tolerance = 4 * max(leaf.resolution, 16 * float(np.finfo(float).eps))

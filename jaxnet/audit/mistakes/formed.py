@@ -13,6 +13,7 @@ import numpy as np
 from jaxnet.audit.chain import Chain, Dense, Gradient, slope_of
 from jaxnet.audit.mistakes.leaves import AS_GIVEN
 from jaxnet.audit.mistakes.rules import Rule
+from jaxnet.audit.mistakes.slopes import FORMULAS
 from jaxnet.audit.outputs import ACTIVATIONS
 
 
@@ -51,13 +52,22 @@ class Forming(NamedTuple):
         """The bias's gradients as they should be formed, [K, O]."""
         return self.deltas.sum(1)
 
+    @property
+    def outputs(self) -> Gradient:
+        """The layer's own outputs, [N, O]; a ValueError where those of the last are not known."""
+        if self.layer < len(self.chain.layers) - 1:
+            return self.here.h
+        if self.chain.output is None:
+            raise ValueError
+        return self.chain.output.p
+
     def gradient(self, leaf: int) -> Gradient:
         """Give the gradients of a leaf of the layer as they should be formed, [K, ...]."""
         return self.weight if leaf == self.here.weight_leaf else self.bias
 
 
 def _sum_of_rest(gradient: Gradient) -> Gradient:
-    return gradient.sum((1, 2), keepdims=True) * np.ones(gradient.shape[1:])
+    return gradient.sum((1, 2), keepdims=True)
 
 
 def _ones(x: Gradient) -> np.ndarray:
@@ -68,15 +78,23 @@ def _ones(x: Gradient) -> np.ndarray:
     return ones
 
 
-def _slope_at_inputs(at: Forming) -> Gradient:
-    """Give the derivative of the layer's activation at its inputs, where it has one."""
+def _slope_at(at: Forming, points: Gradient) -> Gradient:
+    """Give the derivative of the layer's activation at other points, where it has one."""
     activation = at.here.activation
     if at.layer == len(at.chain.layers) - 1:
         name = at.chain.output.activation if at.chain.output else "identity"
         if name in ("identity", "softmax"):
             raise ValueError
         activation = ACTIVATIONS[name]
-    return slope_of(activation, at.here.x)
+    return slope_of(activation, points)
+
+
+def _instead_of_slope(at: Forming, factor: Gradient) -> Gradient:
+    """Give the bias's gradients with something in place of the layer's own derivative."""
+    slope = _slope_at(at, at.here.z)
+    if not slope.all():
+        raise ValueError
+    return (at.deltas / slope * factor).sum(1)
 
 
 def _rolled(x: Gradient, step: int) -> np.ndarray:
@@ -141,7 +159,7 @@ def _of_other_inputs(forming: Forming) -> tuple[Rule, ...]:
         Rule(
             "formed with the inputs times the activation derivative at the inputs, not at z",
             "dz{k}.T @ ({x} * f{k}'({x}))",
-            lambda at: at.with_inputs(at.here.x * _slope_at_inputs(at)),
+            lambda at: at.with_inputs(at.here.x * _slope_at(at, at.here.x)),
         ),
         Rule(
             "formed with the squared inputs",
@@ -231,6 +249,16 @@ def _of_no_product(forming: Forming) -> tuple[Rule, ...]:
             lambda at: at.bias[:, :, None] * np.ones(at.here.weight.shape),
         ),
         Rule(
+            "formed with the layer's own outputs unit by unit, not its inputs",
+            "sum(dz{k} * h{k}, 0)[:, None]",
+            lambda at: (at.deltas * at.outputs).sum(1)[:, :, None] * np.ones(at.here.weight.shape),
+        ),
+        Rule(
+            "formed as the scalar product with the layer's own outputs, one number for all",
+            "sum(dz{k} * h{k})",
+            lambda at: _sum_of_rest(at.deltas * at.outputs) * np.ones(at.here.weight.shape),
+        ),
+        Rule(
             "formed with the weight itself, not the layer's inputs",
             "sum(dz{k}, 0)[:, None] * W{k}",
             lambda at: at.bias[:, :, None] * at.here.weight,
@@ -258,7 +286,7 @@ def _of_no_product(forming: Forming) -> tuple[Rule, ...]:
         Rule(
             "summed over its entries, one number for all",
             "sum(dz{k}.T @ {x})",
-            lambda at: _sum_of_rest(at.weight),
+            lambda at: _sum_of_rest(at.weight) * np.ones(at.here.weight.shape),
         ),
         Rule(
             "summed over its rows",
@@ -266,6 +294,30 @@ def _of_no_product(forming: Forming) -> tuple[Rule, ...]:
             lambda at: at.weight.sum(1, keepdims=True) * np.ones(at.here.weight.shape),
         ),
         Rule("the weight itself in place of its gradient", "W{k}", lambda at: at.here.weight[None]),
+    )
+
+
+def _of_bias() -> tuple[Rule, ...]:
+    """Mistakes with a bias itself, or the activation's derivative there."""
+    return (
+        Rule(
+            "multiplied by the bias itself",
+            "sum(dz{k}, 0) * b{k}",
+            lambda at: at.bias * at.here.bias,
+        ),
+        Rule(
+            "formed with the activation derivative at the bias, not at z",
+            "sum(dh{k}, 0) * f{k}'(b{k})",
+            lambda at: _instead_of_slope(at, _slope_at(at, at.here.bias)),
+        ),
+        *(
+            Rule(
+                "formed with the formula of the activation derivative applied to the bias",
+                f"sum(dh{{k}}, 0) * {symbols.format('b{k}')}",
+                lambda at, of=of: _instead_of_slope(at, of(at.here.bias)),
+            )
+            for symbols, of in FORMULAS.values()
+        ),
     )
 
 
@@ -303,15 +355,11 @@ def biases(forming: Forming) -> tuple[Rule, ...]:
             lambda at: at.weight.mean(1),
         ),
         Rule("the sum of the weight's gradient", "sum(dW{k})", lambda at: entries(at, at.weight)),
-        Rule(
-            "multiplied by the bias itself",
-            "sum(dz{k}, 0) * b{k}",
-            lambda at: at.bias * at.here.bias,
-        ),
+        *_of_bias(),
         Rule(
             "formed with the layer's outputs, where a bias has 1",
             "sum(dz{k} * h{k}, 0)",
-            lambda at: (at.deltas * at.here.h).sum(1),
+            lambda at: (at.deltas * at.outputs).sum(1),
         ),
         Rule(
             "formed with the layer's inputs, where a bias has 1",

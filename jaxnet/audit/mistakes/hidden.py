@@ -442,6 +442,26 @@ INSTEAD = (
         lambda back: back.signal * slope_of(back.at.here.activation, back.signal),
         linear=False,
     ),
+    *(
+        Rule(
+            f"{_INSTEAD}its formula applied to the back-propagated signal",
+            symbols.format("({sent})"),
+            lambda back, name=name, of=of: _only_if(_is(back.at, name), of(back.signal)),
+            linear=False,
+        )
+        for name, (symbols, of) in FORMULAS.items()
+    ),
+    *(
+        Rule(
+            f"{_QUANTITY}its formula of the back-propagated signal",
+            f"({{sent}}) * {symbols.format('({sent})')}",
+            lambda back, name=name, of=of: _only_if(
+                _is(back.at, name), back.signal * of(back.signal)
+            ),
+            linear=False,
+        )
+        for name, (symbols, of) in FORMULAS.items()
+    ),
     Rule(
         f"{_INSTEAD}the back-propagated signal left out",
         "f{k}'(z{k})",

@@ -200,6 +200,11 @@ def _left_out(name: str, mixed: str) -> tuple[Rule, ...]:
             f"{name}'(p - y)",
             lambda last: _taken_at(last, last.error),
         ),
+        Rule(
+            f"the formula of the {name} derivative applied to the error, p - y left out",
+            _formula(name)[0].replace("p", "(p - y)"),
+            lambda last: _formula(name)[1](last.error),
+        ),
     )
 
 
@@ -274,6 +279,15 @@ def _times(last: Last, name: str, mixed: str) -> Iterator[tuple[Rule, bool]]:
         ),
         False,
     )
+    yield (
+        Rule(
+            f"{mixed}the formula of the {name} derivative applied to the error p - y",
+            taught.replace("p", "(p - y)"),
+            lambda last: of(last.error),
+            linear=False,
+        ),
+        False,
+    )
     for rule in (*_other_derivatives(last, name), *_parts_of_derivatives(name)):
         yield rule, False
 
@@ -295,8 +309,8 @@ def _other_derivatives(last: Last, name: str) -> Iterator[Rule]:
         )
     for other in ("tanh", "sigmoid", "ReLU", "softplus"):
         slope = SLOPES[other](last.z)
-        # That of a ReLU may be 1 here for all outputs.
-        if other != name and np.ptp(slope):
+        # That of a ReLU may be 1 here for all outputs, and a sigmoid is the softplus's.
+        if other != name and np.ptp(slope) and _apart(slope, last.p):
             yield Rule(
                 f"the {other}'s derivative, of an output layer that is no {other}",
                 f"{other.lower()}'(z{{k}})",
@@ -332,6 +346,36 @@ def _parts_of_derivatives(name: str) -> Iterator[Rule]:
         )
 
 
+def _column(last: Last, factor: Gradient) -> Gradient:
+    """Give dL/dp times the last column of `diag(p) - outer(p, factor)`, entry by entry."""
+    jacobian = -last.p * factor[:, -1:]
+    jacobian[:, -1] += last.p[:, -1]
+    return _of_outputs(last) * jacobian
+
+
+def _columns() -> tuple[Rule, ...]:
+    """What is made of the softmax's Jacobian where it is kept as a vector, or formed with z."""
+    return (
+        Rule(
+            "the last column alone of the softmax derivative, times dL/dp entry by entry",
+            "dL/dp * J(p)[:, -1]",
+            lambda last: _column(last, last.p),
+        ),
+        Rule(
+            "the last column alone of the softmax derivative, formed with z where p belongs",
+            "dL/dp * (diag(p) - outer(p, z{k}))[:, -1]",
+            lambda last: _column(last, last.z),
+        ),
+        Rule(
+            "the softmax derivative formed with z where p belongs: p (1 - z), -p z",
+            "(diag(p) - outer(p, z{k})) @ dL/dp",
+            lambda last: (
+                last.p * (_of_outputs(last) - (last.z * _of_outputs(last)).sum(1, keepdims=True))
+            ),
+        ),
+    )
+
+
 def _softmax(name: str, mixed: str) -> tuple[Rule, ...]:
     """What people make of the softmax's Jacobian `diag(p) - outer(p, p)`."""
     if name != "softmax":
@@ -341,6 +385,7 @@ def _softmax(name: str, mixed: str) -> tuple[Rule, ...]:
         return last.p * (last.p * back).sum(1, keepdims=True)
 
     return (
+        *_columns(),
         Rule(
             f"{mixed}the softmax derivative applied on top of p - y",
             "J(p) @ (p - y)",

@@ -28,6 +28,7 @@ SPOKEN = {
     "reduce_max": "the maximum",
     "max": "the maximum",
     "conv_general_dilated": "the convolution",
+    "logaddexp": "softplus",
 }
 # So many parts at most make up one whose derivative is left out as a whole, as that of a softmax.
 _LONGEST = 4
@@ -53,6 +54,7 @@ class Candidate(NamedTuple):
         when: the repetitions of a loop that it is made in, in words.
         rank: how far-fetched it is.
         leaf: whose gradient alone is wrong; None where all are that come of it.
+        beside: another mistake that is made as well.
     """
 
     edit: Edit
@@ -63,6 +65,13 @@ class Candidate(NamedTuple):
     when: str = ""
     rank: int = 0
     leaf: int | None = None
+    beside: "Candidate | None" = None
+
+    def with_another(self, other: "Candidate") -> "Candidate":
+        """Give both mistakes together."""
+        changes = {**other.edit.changes, **self.edit.changes}
+        edit = Edit(changes, {**other.edit.jumps, **self.edit.jumps})
+        return self._replace(edit=edit, rank=self.rank + other.rank, beside=other)
 
 
 class Cut(NamedTuple):
@@ -113,6 +122,7 @@ class Places:
                 by_site.setdefault((self.site(number), self.program.shapes[number]), []).append(
                     number
                 )
+        self._met: dict[int, list[int]] = {}
         self.alike = {each: sorted(group) for group in by_site.values() for each in group}
 
     def site(self, value: int) -> Any:
@@ -145,6 +155,7 @@ class Places:
         yield from self._counts()
         for uses in self.products():
             yield from self._factors(uses)
+        yield from self._unweighted()
         yield from self._assigned()
         drawn = ((at, 0) for at, step in enumerate(self.program.steps) if self._draws(step))
         for at, _ in drawn:
@@ -167,10 +178,11 @@ class Places:
             rank = len(steps) // 4 + bool(when)
             return Candidate(edit, text, steps, start, end, when, rank)
 
-        is_activation = _is_activation(steps)
-        for when, some in _some(segments)[: None if is_activation or len(steps) == 1 else 1]:
-            yield candidate("the derivative of {name} left out", lambda _: _same, some, when)
-        if len(segments) > 1 and is_activation:
+        alone = is_activation(steps)
+        left_out = self._scaling(steps) or "the derivative of {name} left out"
+        for when, some in _some(segments)[: None if alone or len(steps) == 1 else 1]:
+            yield candidate(left_out, lambda _: _same, some, when)
+        if len(segments) > 1 and alone:
             # Of a chain of steps, to leave a repetition out at one is to leave it out at all.
             for when, some in _some(segments)[1:]:
                 text = "the way back through {name} left out"
@@ -179,7 +191,7 @@ class Places:
             constants = self._constants(segments)
             text = "what {name} takes together treated as a constant"
             yield Candidate(Edit(constants, {}), text, steps, start, end)
-        if not is_activation:
+        if not alone:
             return
         for text, slope in _SLOPES.items():
 
@@ -194,6 +206,9 @@ class Places:
         at_output = {pair: self._slope(pair, pair[1]) for pair in segments}
         text = "the derivative of {name} taken at its output, not its input"
         yield candidate(text, lambda pair: _times(at_output[pair]), segments, "")
+        again = {pair: self._function(pair)(self.values[pair[1]]) for pair in segments}
+        text = "{name} of what it gives in place of its derivative"
+        yield candidate(text, lambda pair: _times(np.asarray(again[pair])), segments, "")
         text = "the derivative of {name} taken twice"
         yield candidate(text, lambda pair: _times(slopes[pair] ** 2), segments, "")
         for shift, of in ((-1, "before"), (1, "after")) if len(segments) > 1 else ():
@@ -204,6 +219,15 @@ class Places:
             others = dict(zip(segments, _shifted(every, shift, none), strict=True))
             yield candidate(text, lambda pair, others=others: _times(others[pair]), segments, "")
 
+    def _scaling(self, steps: Sequence[Step]) -> str:
+        """Say that a step is left out, where it multiplies or divides all entries by one number."""
+        (step, *more) = steps
+        number = next((self.values[k] for k in step.inputs if k not in self.way.moving), None)
+        if more or step.name not in ("mul", "div") or number is None or np.ptp(number):
+            return ""
+        what = "the factor" if step.name == "mul" else "the division by"
+        return f"{what} {number.flat[0]:.4g} left out on the way back"
+
     def _use(self, segment: Segment) -> Use:
         """Give where a segment of one step uses its start."""
         at = self.way.made[segment[1]]
@@ -211,14 +235,14 @@ class Places:
 
     def _slope(self, segment: Segment, at: int | None) -> Gradient:
         """Give the derivative of a segment, entry by entry, at some value, or at zero."""
+        array = jnp.asarray(0.0 * self.values[segment[1]] if at is None else self.values[at])
+        return np.asarray(jax.vjp(self._function(segment), array)[1](jnp.ones_like(array))[0])
+
+    def _function(self, segment: Segment) -> Callable[[Any], Any]:
+        """Give a segment as a function of its start."""
         start, end = segment
         steps, _ = self.program.between(start, end)
-
-        def function(array: Any) -> Any:
-            return run(steps, {**self.values, start: array})[end]
-
-        array = jnp.asarray(0.0 * self.values[end] if at is None else self.values[at])
-        return np.asarray(jax.vjp(function, array)[1](jnp.ones_like(array))[0])
+        return lambda array: run(steps, {**self.values, start: jnp.asarray(array)})[end]
 
     def _constants(self, segments: list[Segment]) -> dict[Use, Back]:
         """Cut where segments take entries together."""
@@ -295,6 +319,9 @@ class Places:
         for uses in self._grouped(self._split(), self._used_at):
             for when, some in _some(uses):
                 yield self._cut("the path through {name} left out", some, when)
+            twice = self._cut("the path through {name} counted twice", uses, "")
+            changes = {(at, side): self.shared((at, side), 2.0) for at, side in uses}
+            yield twice._replace(edit=Edit(changes, {}), rank=2)
         for uses in self._carried():
             for when, some in _some(uses):
                 yield self._cut(_BACK_IN_TIME, some, when)._replace(rank=int(bool(when)))
@@ -363,6 +390,36 @@ class Places:
             text = "averaged over copies whose gradients add up"
             yield Candidate(edit, text, (step,), step.inputs[0], step.outputs[0], rank=1)
 
+    def routed(self) -> Iterator[Candidate]:
+        """Give the gradients of a parameter by what it meets: of one use alone, or another's."""
+        for leaf, number in enumerate(self.program.params):
+            met: dict[tuple[int, ...], dict[Use, Back]] = {}
+            for at, step in enumerate(self.program.steps):
+                for side, each in enumerate(step.inputs):
+                    view, others = self.views.get(each), [k for k in step.inputs if k != each]
+                    if view and view.leaf == leaf and others and others[0] in self.way.made:
+                        beside = tuple(self.met_before(others[0]))
+                        met.setdefault(beside, {})[at, side] = _none
+            if len(met) < 2:
+                continue
+            cuts = [{k: v for b in met if b != own for k, v in met[b].items()} for own in met]
+            parts = self.way.gradients([Edit(each, {}) for each in cuts])[leaf][1:]
+            for beside, part in zip(met, parts, strict=True):
+                yield from self._as_of(leaf, number, beside, part)
+
+    def _as_of(
+        self, leaf: int, number: int, beside: tuple[int, ...], part: Gradient
+    ) -> Iterator[Candidate]:
+        """Give a part of a parameter's gradient as that of any of its shape."""
+        where = " and ".join(self.names[each] for each in beside) or "what is no parameter's"
+        for other, theirs in enumerate(self.program.params):
+            if self.program.shapes[theirs] == self.program.shapes[number]:
+                own = f"of the uses of {self.names[leaf]} that beside {where} alone counted"
+                text = f"the gradient of {self.names[leaf]} beside {where}, as if the loss used "
+                text = own if other == leaf else f"{text}{self.names[other]} there"
+                edit = Edit({}, {theirs: (theirs, lambda _, part=part: part)})
+                yield Candidate(edit, text, (), theirs, theirs, rank=1, leaf=other)
+
     def _copies(self, step: Step) -> int:
         if step.name != "broadcast_in_dim" or step.inputs[0] not in self.way.moving:
             return 1
@@ -416,6 +473,19 @@ class Places:
 
             if all(self.program.steps[u].inputs[1 - s] in self.views for u, s in uses):
                 yield candidate(text, {use: back(use) for use in uses})
+
+    def _unweighted(self) -> Iterator[Candidate]:
+        """Give what comes back where numbers are multiplied by parameters, without all of these."""
+        uses = [
+            (at, side)
+            for at, side in self._sides()
+            if (step := self.program.steps[at]).name == "mul"
+            if step.inputs[1 - side] in self.views and step.inputs[side] not in self.views
+            if self.program.shapes[step.inputs[side]] == self.program.shapes[step.outputs[0]]
+        ]
+        if len({self._used_at(use) for use in uses}) > 1:
+            text = "the parameters that values are multiplied by left out on the way back"
+            yield Candidate(Edit(dict.fromkeys(uses, _same), {}), text, (), -1, -1, rank=1)
 
     def _other_weights(self, leaf: int, step: Step) -> dict[str, Gradient]:
         """Give what may be taken for a parameter on the way back, in words."""
@@ -488,12 +558,16 @@ class Places:
                 others = _shifted(list(group), shift, meets)
                 named = self._value(group[0])
                 if n > 1 and all(a == b for a, b in zip(group[:-1], meets[1:], strict=True)):
-                    named = ("that of its own step", "", "that of the step after it")[shift]
-                    named += ", not of the step before" if named else ""
+                    named = _OF_STEP[shift]
                 elif shift:
                     named += f" of the step {'after' if shift > 0 else 'before'}"
+                arrays = [self.values[other] for other in others]
+                if shift < 0:
+                    first, last = arrays[0], self.values[group[-1]]
+                    for what, end in (("zeros", np.zeros_like(first)), ("the last", last)):
+                        if not np.array_equal(end, first):
+                            yield f"{named}, {what} at the first step", [end, *arrays[1:]]
                 if named and others != meets:
-                    arrays = [self.values[other] for other in others]
                     yield f"{named}{'' if n > 1 else ' in place of what it meets'}", list(arrays)
                     for k in range(n) if 1 < n <= _FEW and not shift else ():
                         one = [arrays[k] if j == k else None for j in range(n)]
@@ -541,14 +615,16 @@ class Places:
 
     def met_before(self, number: int) -> list[int]:
         """Give the parameters that a value is made with, after whatever others it comes of."""
-        met, needed = set(), {number}
-        for step in reversed(self.program.steps[: self.way.made[number] + 1]):
-            if needed & set(step.outputs):
-                leaves = {self.views[each].leaf for each in step.inputs if each in self.views}
-                met |= leaves
-                # A bias is added to what comes of a weight.
-                needed |= set() if leaves and step.name != "add" else set(step.inputs)
-        return sorted(met)
+        if number not in self._met:
+            met, needed = set(), {number}
+            for step in reversed(self.program.steps[: self.way.made.get(number, -1) + 1]):
+                if needed & set(step.outputs):
+                    leaves = {self.views[each].leaf for each in step.inputs if each in self.views}
+                    met |= leaves
+                    # A bias is added to what comes of a weight.
+                    needed |= set() if leaves and step.name != "add" else set(step.inputs)
+            self._met[number] = sorted(met)
+        return self._met[number]
 
     def spread(self) -> Iterator[tuple[list[Use], tuple[int, ...]]]:
         """Give where parameters are spread along further axes of an array, and along which."""
@@ -570,22 +646,39 @@ class Places:
             self._grouped(each, self._used_at) for each in self.uses.values()
         ):
             step = self.program.steps[uses[0][0]]
-            if step.name != "slice" or len(uses) < 2 or step.inputs[0] in self.views:
+            if step.name != "slice" or len(uses) < 2:
                 continue
-            for text, order in (("last", uses), ("first", uses[::-1])):
-                taken = np.zeros(self.program.shapes[step.inputs[0]], bool)
-                changes: dict[Use, Back] = {}
-                for use in reversed(order):
-                    ones = np.ones((1, *self.program.shapes[self.program.steps[use[0]].outputs[0]]))
-                    at, side = use
-                    own = self.way.pull(at, side, [ones])[0] > 0
-                    changes[use] = self._kept(use, own & ~taken)
-                    taken |= own
-                whole = f"of windows that overlap the {text} alone counted"
-                ends = step.inputs[0], step.outputs[0]
-                yield Candidate(Edit(changes, {}), whole, (step,), *ends, rank=1)
+            ends = step.inputs[0], step.outputs[0]
+            for largest in (False, True):
+                windows = {use: self._window(use, largest) for use in uses}
+                of = "of the largest entries of windows" if largest else "of windows"
+                for text, order in (("last", uses[::-1]), ("first", uses)):
+                    taken = np.zeros(self.program.shapes[step.inputs[0]], bool)
+                    changes: dict[Use, Back] = {}
+                    for use in order:
+                        changes[use] = self._kept(use, windows[use] & ~taken)
+                        taken |= windows[use]
+                    whole = f"{of} that overlap the {text} alone counted, not all added up"
+                    yield Candidate(Edit(changes, {}), whole, (step,), *ends, rank=1)
 
-    def shared(self, use: Use, share: Gradient) -> Back:
+    def _window(self, use: Use, largest: bool) -> np.ndarray:
+        """Tell which entries a window is of, or those that the maximum taken of it sends back to.
+
+        Args:
+            use: the step that cuts it out. largest: whether a maximum is looked for.
+        """
+        path = [use]
+        while largest and self.program.steps[path[-1][0]].name != "reduce_max":
+            uses = self.uses.get(self.program.steps[path[-1][0]].outputs[0], [])
+            largest = len(uses) == 1
+            path += uses if largest else []
+        path = path if largest else [use]
+        sent = np.ones((1, *self.program.shapes[self.program.steps[path[-1][0]].outputs[0]]))
+        for at, side in reversed(path):
+            sent = self.way.pull(at, side, [sent])
+        return sent[0] != 0
+
+    def shared(self, use: Use, share: Gradient | float) -> Back:
         """Send back through a step so much of what comes back."""
         return lambda sent: self.way.pull(*use, [(sent * share)[None]])[0]
 
@@ -624,7 +717,9 @@ class Places:
         return list(groups.values())
 
     def _spanned(self, segment: Segment) -> tuple[Any, ...]:
-        return *map(self.site, segment), self.program.shapes[segment[0]]
+        # Gates may be written once for all of them.
+        met = self.met_before(segment[0])
+        return *map(self.site, segment), self.program.shapes[segment[0]], *met
 
     def _used_at(self, use: Use) -> tuple[Any, ...]:
         step = self.program.steps[use[0]]
@@ -640,6 +735,12 @@ def _meeting(values: set[int], after: dict[int, int | None], order: dict[int, in
     return left.pop() if len(left) == 1 else None
 
 
+# What a product with the state of the step before is formed with, by how many steps further on.
+_OF_STEP = {
+    0: "that of its own step, not of the step before",
+    1: "that of the step after it, not of the step before",
+    -1: "that of the step before",
+}
 _ACTIVATIONS = frozenset(["tanh", "logistic", "custom_jvp_call", "max", "select_n", "erf", "sin"])
 _BACK_IN_TIME = "what comes back from the next step of the loop left out"
 _SLOPES: dict[str, Callable[..., Gradient]] = {
@@ -647,13 +748,15 @@ _SLOPES: dict[str, Callable[..., Gradient]] = {
     "the derivative of {name} taken as 1 - h^2, h what it gives": lambda _, h: 1 - h**2,
     "the derivative of {name} taken as h, what it gives": lambda _, h: h,
     "the derivative of {name} taken as z, what it is of": lambda z, _: z,
+    "the derivative of {name} taken as 1 / cosh(h), h what it gives": lambda _, h: 1 / np.cosh(h),
+    "the derivative of {name} taken as 1 / cosh(z), z what it is of": lambda z, _: 1 / np.cosh(z),
     "the derivative of {name} taken as 1 where z > 0, z what it is of": lambda z, _: 1.0 * (z > 0),
     "the derivative of {name} taken as z (1 - z), z what it is of": lambda z, _: z * (1 - z),
     "the derivative of {name} taken as 1 - z^2, z what it is of": lambda z, _: 1 - z**2,
 }
 
 
-def _is_activation(steps: Sequence[Step]) -> bool:
+def is_activation(steps: Sequence[Step]) -> bool:
     """Tell an activation, for whose derivative another may be taken; of parts, such as 1 / e^z."""
     first, last = steps[0].name, steps[-1].name
     names = {step.name for step in steps}

@@ -10,7 +10,7 @@ Shapes: E mistakes.
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -24,6 +24,7 @@ from jaxnet.audit.mistakes.arrays import of_arrays
 from jaxnet.audit.mistakes.evidence import BEYOND_CHANCE, parallel
 from jaxnet.audit.mistakes.places import Candidate, Places
 from jaxnet.audit.mistakes.reverse import Reverse
+from jaxnet.audit.mistakes.rewritten import other_losses
 from jaxnet.audit.mistakes.spoken import Words
 from jaxnet.audit.programs import Values, record, run
 
@@ -38,6 +39,8 @@ _FACTORS = 60
 _FINEST = 1e-9
 # Mistakes of the same numbers that are named.
 _NAMED = 3
+# How much more far-fetched a mistake is in one gradient alone.
+_ALONE = 3
 
 
 class _Made(NamedTuple):
@@ -63,22 +66,25 @@ def in_program(case: Case) -> Tier:
     numbers = sum(array.size for array in way.values.values())
     places = Places(way, [leaf.name for leaf in case.leaves])
     most = min(_MOST, _NUMBERS // numbers)
-    every = itertools.chain(places.candidates(), of_arrays(places), places.other_factors())
+    every = itertools.chain(
+        places.candidates(), of_arrays(places), places.routed(), places.other_factors()
+    )
     candidates = list(itertools.islice(every, most))
-    # The same edit may be taken for one leaf alone.
-    rows: dict[int, int] = {}
-    for each in candidates:
-        rows.setdefault(id(each.edit), len(rows))
-    edits = {id(each.edit): each.edit for each in candidates}
-    formed = way.gradients(list(edits.values()))
-    order = [rows[id(each.edit)] + 1 for each in candidates]
-    grads = [whole[[0, *order]] for whole in formed]
+    wrong = {i for i, leaf in enumerate(case.leaves) if not leaf.error <= leaf.rounding}
+    best = _best(case, _made(case, candidates, _gradients(way, candidates)), wrong, wrong)
+    left = wrong - {leaf for group in best for leaf in group[0].near}
+    # What the mistake of most gradients leaves open may be made with another one beside it.
+    if left and best and (first := best[0][0].candidate).leaf is None:
+        both = [each.with_another(first) for each in candidates]
+        best += _best(case, _made(case, both, _gradients(way, both)), wrong, left)
+    still = left - {leaf for group in best for leaf in group[0].near}
+    if still and (case.chain is None or case.chain.output is None):
+        best += _best(case, _made(case, *other_losses(places)), wrong, still)
     words, tier = Words(program, case), {}
-    for best in _best(case, [*_made(case, candidates, grads)]):
-        for made in best:
-            text = words.say(made.candidate)
-            for leaf in made.changed:
-                tier.setdefault(leaf, []).append(Mistake(text, made.gradients[leaf]))
+    for made in itertools.chain.from_iterable(best):
+        text = words.say(made.candidate)
+        for leaf in made.near & left if made.candidate.beside else made.changed:
+            tier.setdefault(leaf, []).append(Mistake(text, made.gradients[leaf]))
     return tier
 
 
@@ -91,8 +97,19 @@ def _values(loss: losses.Loss, params: PyTree, batch: PyTree) -> Values:
     return run(program.steps, given | program.constants)
 
 
+def _gradients(way: Reverse, candidates: list[Candidate]) -> list[Gradient]:
+    """Give the gradients that mistakes give, [E + 1, ...], the right ones first."""
+    # The same edit may be taken for one leaf alone.
+    rows: dict[int, int] = {}
+    for each in candidates:
+        rows.setdefault(id(each.edit), len(rows))
+    edits = {id(each.edit): each.edit for each in candidates}
+    order = [rows[id(each.edit)] + 1 for each in candidates]
+    return [whole[[0, *order]] for whole in way.gradients(list(edits.values()))]
+
+
 def _made(case: Case, candidates: list[Candidate], grads: list[Gradient]) -> Iterator[_Made]:
-    """Hold the gradients of mistakes against the claim."""
+    """Hold the gradients of mistakes, [E + 1, ...], against the claim."""
     changed, near = [], []
     for leaf, whole in zip(case.leaves, grads, strict=True):
         flat = whole[1:].reshape(len(candidates), -1)
@@ -113,25 +130,37 @@ def _made(case: Case, candidates: list[Candidate], grads: list[Gradient]) -> Ite
         own = range(len(grads)) if candidate.leaf is None else [candidate.leaf]
         touched = {leaf for leaf in own if changed[leaf][k]}
         explained = {leaf for leaf in touched if near[leaf][k]}
-        yield _Made(candidate, [whole[k + 1] for whole in grads], touched, explained)
+        formed = [whole[k + 1] for whole in grads]
+        yield _Made(candidate, formed, touched, explained)
+        # What others were rightly formed of may be got wrong where one is formed.
+        for leaf in explained if len(touched) > 1 else ():
+            when = f"{candidate.when}, in this gradient alone"
+            alone = candidate._replace(when=when, rank=candidate.rank + _ALONE, leaf=leaf)
+            yield _Made(alone, formed, {leaf}, {leaf})
 
 
-def _best(case: Case, made: list[_Made]) -> Iterator[list[_Made]]:
-    """Give the mistakes that explain the most wrong leaves, and then those left."""
-    wrong = {i for i, leaf in enumerate(case.leaves) if not leaf.error <= leaf.rounding}
+def _best(case: Case, made: Iterable[_Made], wrong: set[int], left: set[int]) -> list[list[_Made]]:
+    """Give the mistakes that explain the most wrong leaves, and then those left.
+
+    Args:
+        case, made: what is asked. wrong: the leaves that are. left: those to explain.
+    """
+    every = list(made)
     # What was got right was not sent through a place got wrong.
-    left = [(each, each.near) for each in made if each.changed <= wrong]
-    left = [(each, near) for each, near in left if _is_proven(case, each, near, len(made))]
-    while left:
-        reach = max(len(near) for _, near in left)
-        most = [(each, near) for each, near in left if len(near) == reach]
+    fit = [(each, each.near & left) for each in every if each.changed <= wrong]
+    fit = [(each, near) for each, near in fit if _is_proven(case, each, near, len(every))]
+    best = []
+    while fit:
+        reach = max(len(near) for _, near in fit)
+        most = [(each, near) for each, near in fit if len(near) == reach]
         first, explained = min(most, key=lambda each: each[0].candidate.rank)
         same: dict[str, _Made] = {}
         for each, near in most:
             if near == explained and each.candidate.rank == first.candidate.rank:
                 same.setdefault(each.candidate.text, each)
-        yield list(same.values())[:_NAMED]
-        left = [(each, near - explained) for each, near in left if near - explained]
+        best.append(list(same.values())[:_NAMED])
+        fit = [(each, near - explained) for each, near in fit if near - explained]
+    return best
 
 
 def _is_proven(case: Case, made: _Made, near: set[int], compared: int) -> bool:

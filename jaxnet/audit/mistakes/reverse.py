@@ -150,6 +150,8 @@ class Reverse:
         if first is None or len(given) > 1:
             return self.other(at, side, {}, given)
         alike = all(_spreads(self.program.shapes[each], first.shape[1:]) for each in step.inputs)
+        # What is called takes its inputs in their own shapes.
+        alike &= not step.name.startswith("custom_") or shape == first.shape[1:]
         if step.name in _SIGNS and alike:
             return _fit(_SIGNS[step.name][side] * first, shape)
         if step.name in ENTRYWISE and alike:
@@ -210,7 +212,8 @@ class Reverse:
                 power = step.equation.params["y"]
                 slope = power * taken[0] ** (power - 1.0)
             else:
-                whole = [np.broadcast_to(each, given.shape) for each in taken]
+                called = step.name.startswith("custom_")
+                whole = [each if called else np.broadcast_to(each, given.shape) for each in taken]
                 slope = _pulled(step, side, whole, [np.ones((1, *given.shape))])[0]
             self._slopes[at, side] = np.asarray(slope)
         return self._slopes[at, side]

@@ -8,7 +8,7 @@ Shapes: N examples, I inputs and O outputs of a layer, K error signals side by s
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ import numpy as np
 from jaxnet.audit.case import Case, Factors, Mistake, Tier
 from jaxnet.audit.chain import Chain, Gradient
 from jaxnet.audit.mistakes.backward import Step, factors_of, step_of
-from jaxnet.audit.mistakes.evidence import Claim, Free, claim_of
+from jaxnet.audit.mistakes.evidence import Claim, Free, claim_of, is_reshaped
 from jaxnet.audit.mistakes.formed import Forming, biases, parts, weights
 from jaxnet.audit.mistakes.hidden import dropped
 from jaxnet.audit.mistakes.outputs import wrong_signals
@@ -116,7 +116,7 @@ class _Signals(NamedTuple):
     expected: list[Signal]
     single: list[Signal]
     pairs: list[Signal]
-    far: Callable[[], Iterable[Signal]]
+    far: Callable[[], list[Signal]]
     fits: Fits = Fits()
 
 
@@ -144,7 +144,11 @@ def signals(
                 _see(seen, true)
             if factor := search.claims[index].scaled:
                 _see(seen, true, true.times(factor))
-            for rank, found in _explain(search, index, given, seen):
+            explained = _explain(search, index, given, seen)
+            if any(found.signal.edits and np.isclose(found.factor, 1) for _, found in explained):
+                # A constant that has a cause is not sent on as one without.
+                seen = [each for each in seen if each.edits or each.factor == 1.0]
+            for rank, found in explained:
                 # All leaves that a fitted number changes are to bear it out together.
                 shown = ranks.setdefault(found.signal.edits, rank)
                 first = _KINDS * (max(rank, shown) if found.mistake.fitted else rank)
@@ -189,12 +193,14 @@ def _start(
     slopes = [layer.slope for layer in chain.layers[:-1]]
     right = chain.signals
     claims, known = {}, set()
+    any_order = any(map(is_reshaped, case.leaves))
     for layer, delta in zip(range(len(right)), right, strict=True):
         forming = Forming(chain, layer, right, delta[None])
         for index in _leaves(chain, layer):
             true = forming.gradient(index)[0]
-            claims[index] = claim_of(case.leaves[index], chain, index, true, free.get(index, ()))
-            if case.leaves[index].error <= case.leaves[index].rounding:
+            leaf, terms = case.leaves[index], free.get(index, ())
+            claims[index] = claim_of(leaf, chain, index, true, terms, any_order)
+            if leaf.error <= leaf.rounding:
                 known.add(index)
     return _Search(case, chain, factors, free, right, slopes, claims, known)
 
@@ -247,7 +253,7 @@ def _ways(
         yield from _formed(search, index, given.pairs if alone else [])
         yield from _misformed(search, index, [*shown, *given.expected, *(wrong if alone else [])])
     elif alone:
-        yield from _formed(search, index, list(itertools.islice(given.far(), _MOST)))
+        yield from _formed(search, index, given.far())
         yield from _misformed(search, index, given.pairs[: _MOST // 20])
 
 
@@ -430,16 +436,15 @@ def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) ->
             into += step.wrong(signal, only=text)
         if len(again) > 1:
             into += step.again(signal, again)
-    return _Signals(
-        [step.right(signal) for signal in shown],
-        single,
-        [*pairs, *step.twice(true)],
-        lambda: itertools.chain(
-            (each for signal in shown for each in step.twice(signal)),
-            (each for signal in wrong for each in step.products(signal)),
-        ),
-        fits,
-    )
+
+    @functools.cache
+    def far() -> list[Signal]:
+        twice = (each for signal in shown for each in step.twice(signal))
+        products = (each for signal in wrong for each in step.products(signal))
+        return list(itertools.islice(itertools.chain(twice, products), _MOST))
+
+    expected = [step.right(signal) for signal in shown]
+    return _Signals(expected, single, [*pairs, *step.twice(true)], far, fits)
 
 
 def _raw(step: Step, signal: Signal) -> Signal:

@@ -31,12 +31,14 @@ class Words:
 
     def say(self, candidate: Candidate) -> str:
         """Name a mistake, its operation, and the parameter and the line next to it."""
+        if candidate.beside:
+            return f"{self.say(candidate.beside)}; {self.say(candidate._replace(beside=None))}"
         _, _, steps, start, end, *_ = candidate
         name = self._together(steps) if steps else ""
         text = candidate.text.format(name=name, start=self.leaves.get(start, "the matrix"))
         if not steps or end < 0:
-            return text
-        everywhere = candidate.when.endswith("wherever it is used")
+            return text + candidate.when
+        everywhere = "wherever it is used" in candidate.when
         return text + candidate.when + ("" if everywhere else self._where(steps[-1], start, end))
 
     def _together(self, steps: Sequence[Step]) -> str:
@@ -54,9 +56,11 @@ class Words:
     def _where(self, step: Step, start: int, end: int) -> str:
         """Say which parameter a part of the program stands next to, and where it is written."""
         where = jaxprs.place(step.equation)
-        after = self._after(end)
-        before = self._before(start)
-        near = f", before {after}" if after else f", after {before}" if before else ""
+        after, before = self._after(end), self._before(start)
+        words = [f"before {after}"] * bool(after) + [f"after {before}"] * (
+            before not in ("", after)
+        )
+        near = f", {' and '.join(words)}" if words else ""
         written = where.line or where.module
         return f"{near}, in {written}" if written else near
 

@@ -26,8 +26,10 @@ def clips(case: Case) -> Tier:
 
 
 def _clips(case: Case) -> Iterator[tuple[str, list[Gradient], bool]]:
-    most = max(float(np.abs(claimed).max(initial=0)) for claimed in case.claimed)
-    if sum(int((np.abs(claimed) == most).sum()) for claimed in case.claimed) >= _CUT:
+    sizes = np.abs(np.concatenate([np.ravel(claimed) for claimed in case.claimed]))
+    most = float(sizes.max(initial=0))
+    # Where all that is not zero is of one size, nothing shows that it was cut.
+    if (sizes == most).sum() >= _CUT and ((sizes > 0) & (sizes < most)).any():
         clipped = [np.clip(true, -most, most) for true in case.true]
         yield f"clipped to entries of at most {most:.6g}", clipped, True
     norm, whole = (_norm(leaves) for leaves in (case.claimed, case.true))
@@ -40,8 +42,10 @@ def _clips(case: Case) -> Iterator[tuple[str, list[Gradient], bool]]:
 def steps(case: Case) -> Tier:
     """The gradient's sign alone, the parameter after a step, or nothing at all."""
     params = [np.asarray(param) for param in jax.tree.leaves(case.params)]
+    # Counts of one sign may be got wrong in other ways.
+    signed = all(any((side * true > 0).any() for true in case.true) for side in (1, -1))
     return {
-        index: list(_of_leaf(leaf, param))
+        index: list(_of_leaf(leaf, param, signed))
         for index, (leaf, param) in enumerate(zip(case.leaves, params, strict=True))
         if leaf.claimed.shape == leaf.true.shape
     }
@@ -51,9 +55,10 @@ def _norm(leaves: list[Gradient]) -> float:
     return float(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
 
 
-def _of_leaf(leaf: Leaf, param: Gradient) -> Iterator[Mistake]:
+def _of_leaf(leaf: Leaf, param: Gradient, signed: bool) -> Iterator[Mistake]:
     yield Mistake("zero, where the gradient is not", np.zeros_like(leaf.true))
-    yield Mistake("its sign alone, without its size", np.sign(leaf.true), fitted=True)
+    if signed:
+        yield Mistake("its sign alone, without its size", np.sign(leaf.true), fitted=True)
     square = float(np.vdot(leaf.true, leaf.true))
     rate = float(np.vdot(leaf.true, param - leaf.claimed)) / square if square else 0.0
     if rate > 0:
