@@ -148,7 +148,7 @@ def run(
         InputError: data of unequal rows, or an order outside them, where it is not traced; as
             `step`.
     """
-    rows = jnp.asarray(checks.order(order, checks.rows(data)))
+    rows = jnp.asarray(checks.order(order, checks.rows(data), least=0))
 
     def body(state: State, rows: Array) -> tuple[State, PyTree]:
         return step(loss, optimizer, state, batches.take(data, rows), record)

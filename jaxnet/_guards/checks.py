@@ -459,10 +459,13 @@ def scalar(name: str, value: Any) -> Any:
     return jnp.asarray(value)
 
 
-def order(order: Any, rows: int | None) -> Any:
+def order(order: Any, rows: int | None, least: int = 1) -> Any:
     """Give an order as an array: `[T, B]` integers within the rows of the data.
 
     A stream, which has no rows, has no order either; one that is traced is not looked into.
+
+    Args:
+        rows: of the data. least: the fewest steps that will do.
 
     Raises:
         InputError: not integers; not two axes, empty, or a row outside the data.
@@ -476,12 +479,12 @@ def order(order: Any, rows: int | None) -> Any:
         raise InputError(
             f"order: expected integer rows, got {array.dtype}; make it by jaxnet.shuffled"
         )
-    if array.ndim != 2 or array.size == 0:
+    if array.ndim != 2 or len(array) < least or not array.shape[1]:
         raise InputError(
             "order: expected shape [T, B], T steps of B rows, neither zero, got shape "
             f"{list(array.shape)}; make it by jaxnet.shuffled"
         )
-    if array.min() < 0 or array.max() >= rows:
+    if array.size and (array.min() < 0 or array.max() >= rows):
         row = array.min() if array.min() < 0 else array.max()
         raise InputError(
             f"order: expected rows 0 to {rows - 1}, the rows of the data, got row {row} in step "

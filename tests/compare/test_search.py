@@ -203,7 +203,7 @@ def test_where_all_failed_the_lowest_rate_is_the_best_and_lower_ones_are_next():
 
 @given(
     losses=st.lists(
-        st.lists(st.sampled_from([0.1, 0.2, 0.7, math.inf]), min_size=3, max_size=3), min_size=1
+        st.lists(st.sampled_from([0.125, 0.25, 0.75, math.inf]), min_size=3, max_size=3), min_size=1
     )
 )
 def test_trials_rank_by_failures_and_then_by_the_loss_of_the_others(losses):
