@@ -646,3 +646,28 @@ def test_where_no_network_tells_the_axis_leaves_of_one_length_do(length, example
     batch = np.ones((3, 4)), np.ones(length)
     audit = gradients.audit(loss, np.ones(2), batch, np.full(2, 2.0 * 12))
     assert (audit.examples, audit.right) == (examples, True)
+
+
+def _factors(params, batch):
+    return np.sum((batch - params["P"] @ params["Q"].T) ** 2)
+
+
+def _likelihood(params, batch):
+    places = jnp.arange(len(batch)) / 3
+    kernel = jnp.exp(-((places[:, None] - places) ** 2)) * params["a"] + jnp.eye(len(batch))
+    return batch @ jnp.linalg.solve(kernel, batch) + jnp.linalg.slogdet(kernel)[1]
+
+
+@pytest.mark.parametrize(
+    ("loss", "shapes", "batch"),
+    [(_factors, {"P": (4, 2), "Q": (3, 2)}, (4, 3)), (_likelihood, {"a": ()}, (5,))],
+    ids=["products alone", "linear equations"],
+)
+def test_a_loss_of_few_operations_is_searched_for_mistakes(loss, shapes, batch):
+    random = np.random.default_rng(0)
+    params = {name: np.array(random.uniform(1, 2, shape)) for name, shape in shapes.items()}
+    batch = random.normal(size=batch)
+    claimed = {name: np.cos(7 * each) for name, each in params.items()}
+    found = gradients.audit(loss, params, batch, claimed)
+    assert {row.verdict for row in found.rows} == {"wrong"}
+    assert {row.diagnosis for row in found.rows} == {"no known mistake explains it"}

@@ -112,7 +112,7 @@ def _made(case: Case, candidates: list[Candidate], grads: list[Gradient]) -> Ite
     """Hold the gradients of mistakes, [E + 1, ...], against the claim."""
     changed, near = [], []
     for leaf, whole in zip(case.leaves, grads, strict=True):
-        flat = whole[1:].reshape(len(candidates), -1)
+        flat = whole[1:].reshape(len(candidates), leaf.true.size)
         apart = np.linalg.norm(flat - leaf.true.ravel(), axis=1)
         changed.append(~(apart <= leaf.rounding))
         wrong = leaf.claimed.size == leaf.true.size and not leaf.error <= leaf.rounding

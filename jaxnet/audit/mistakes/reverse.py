@@ -247,16 +247,24 @@ class Reverse:
 def _pulled(step: Step, side: int, taken: list[Any], given: list[Gradient | None]) -> Gradient:
     """Send gradients, [R, ...] each, back through a step as JAX does."""
     known = [k for k, each in enumerate(given) if each is not None]
+    # What solves linear equations is differentiated by all that it takes, or not at all.
+    solves = step.name == "custom_linear_solve"
+    arrays = {k: jnp.asarray(each) for k, each in enumerate(taken)}
+    moved = {k: each for k, each in arrays.items() if k == side or (solves and _is_real(each))}
 
-    def function(array: Any) -> list[Any]:
-        inputs = [array if k == side else jnp.asarray(each) for k, each in enumerate(taken)]
+    def function(moved: dict[int, Any]) -> list[Any]:
+        inputs = [moved.get(k, each) for k, each in arrays.items()]
         with step.equation.ctx.manager:
             results = jaxprs.bind(step.equation, inputs)
         return [results[k] for k in known]
 
-    _, back = jax.vjp(function, jnp.asarray(taken[side]))
+    _, back = jax.vjp(function, moved)
     (sent,) = jax.vmap(back)([jnp.asarray(given[k]) for k in known])
-    return np.array(sent)
+    return np.array(sent[side])
+
+
+def _is_real(array: Any) -> bool:
+    return bool(jnp.issubdtype(array.dtype, jnp.floating))
 
 
 def _multiplied(step: Step, side: int, other: Gradient, first: Gradient) -> Gradient:
