@@ -87,7 +87,7 @@ def of_function(
                 scope = scope_of(statement)
                 if scope is None:
                     continue
-                for cost, other in _statements(statement):
+                for cost, other in _statements(statement, scope):
                     yield Change(cost, parent, field, place, other, statement)
                 yield from _within(
                     statement, _Expressions(scope, [*atoms], sizes, steepness, known)
@@ -101,18 +101,31 @@ def _loaded(node: Any) -> str:
     return ast.unparse(node)
 
 
-def _statements(statement: ast.stmt) -> Iterator[tuple[int, ast.stmt]]:
+def _statements(statement: ast.stmt, scope: Scope) -> Iterator[tuple[int, ast.stmt]]:
     others: list[tuple[int, ast.stmt]] = []
     if isinstance(statement, ast.Assign) and isinstance(target := statement.targets[0], _ATOM):
         others = [(2, ast.AugAssign(target, ast.Add(), statement.value))]
+        others += _added_up(target, statement.value, scope)
     elif isinstance(statement, ast.AugAssign):
         target, value = statement.target, statement.value
         others = [(2, ast.Assign([target], value)), (3, ast.Pass())]
+        others += _added_up(target, value, scope)
         for operator in (ast.Add(), ast.Sub()):
             if type(operator) is not type(statement.op):
                 others.append((2, ast.AugAssign(target, operator, value)))
     for cost, other in others:
         yield cost, ast.copy_location(other, statement)
+
+
+def _added_up(target: ast.expr, value: ast.expr, scope: Scope) -> list[tuple[int, ast.stmt]]:
+    """Give the way to add to entries of an array of which some are meant more than once."""
+    name = next((name for name, each in scope.items() if each is np), None)
+    sliced = any(isinstance(each, ast.Slice) for each in ast.walk(target))
+    if name is None or sliced or not isinstance(target, ast.Subscript):
+        return []
+    array, index = _loaded(target.value), ast.unparse(target.slice)
+    call = _parsed(f"{name}.add.at({array}, ({index}), {ast.unparse(value)})")
+    return [(3, ast.Expr(call))]
 
 
 def _within(statement: ast.stmt, expressions: "_Expressions") -> Iterator[Change]:
@@ -162,6 +175,7 @@ class _Expressions:
         for size in sizes:
             counts.setdefault(size, str(size))
         numbers = [text for text, shape in shapes.items() if shape == ()]
+        self._scalars = numbers
         self._numbers = (*numbers, *(text for size, text in counts.items() if size > 1), "2")
 
     def options(self, node: ast.expr, parent: Any, field: str) -> Options:
@@ -171,9 +185,12 @@ class _Expressions:
             return
         yield from _parts(node)
         yield from _slips(node)
+        yield from ((3, other) for other in _bracketed(node))
         shape = self._shape(node)
         if shape is None or isinstance(node, ast.Constant):
             return
+        if not shape and isinstance(node, ast.Name):
+            yield from ((2, _parsed(each)) for each in self._scalars if each != node.id)
         if isinstance(parent, ast.Attribute | ast.Subscript):
             if isinstance(node, ast.Name):
                 yield from self._others(node, shape, 2)
@@ -362,6 +379,25 @@ def _parts(node: ast.expr) -> Options:
             yield 1, operand
         case ast.Call():
             yield from _calls(node)
+
+
+def _bracketed(node: ast.expr) -> Iterator[ast.expr]:
+    """Give a product of a sum, and a sum of a product, with other brackets."""
+    match node:
+        case ast.BinOp(a, ast.Mult() as by, ast.BinOp(b, ast.Add() | ast.Sub() as plus, c)):
+            yield ast.BinOp(ast.BinOp(a, by, b), plus, c)
+            yield ast.BinOp(b, plus, ast.BinOp(a, by, c))
+        case ast.BinOp(ast.BinOp(a, ast.Add() | ast.Sub() as plus, b), by, c) if _scales(by):
+            yield ast.BinOp(a, plus, ast.BinOp(b, by, c))
+            yield ast.BinOp(ast.BinOp(a, by, c), plus, b)
+        case ast.BinOp(ast.BinOp(a, ast.Mult() as by, b), ast.Add() | ast.Sub() as plus, c):
+            yield ast.BinOp(a, by, ast.BinOp(b, plus, c))
+        case ast.BinOp(a, ast.Add() | ast.Sub() as plus, ast.BinOp(b, by, c)) if _scales(by):
+            yield ast.BinOp(ast.BinOp(a, plus, b), by, c)
+
+
+def _scales(operator: ast.operator) -> bool:
+    return isinstance(operator, ast.Mult | ast.Div)
 
 
 def _slips(node: ast.expr) -> Options:

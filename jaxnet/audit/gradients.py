@@ -202,7 +202,9 @@ def _drawn(loss: losses.Loss, params: PyTree, batch: PyTree, epsilon: float) -> 
     def draws(leaf: np.ndarray) -> np.ndarray:
         stacked = np.repeat(leaf[None], _DRAWS + 1, 0)
         if np.issubdtype(leaf.dtype, np.floating):
-            stacked[1:] *= 1 + epsilon * random.uniform(-1, 1, stacked[1:].shape)
+            # Whole numbers have no rounding, and may be labels or rows of a table.
+            moves = random.uniform(-1, 1, stacked[1:].shape) * (leaf != np.round(leaf))
+            stacked[1:] *= 1 + epsilon * moves
         return stacked
 
     values, grads = _draw(loss, *jax.tree.map(draws, (params, batch)))

@@ -8,6 +8,7 @@ import ast
 import functools
 import inspect
 import itertools
+import linecache
 import textwrap
 
 import jax
@@ -327,3 +328,34 @@ def test_a_function_that_may_never_end_and_one_of_long_axes_are_left_alone():
 
 def _without_loop(params, batch):
     return {"w": batch.sum(0) * params["w"]}
+
+
+def test_entries_that_are_meant_more_than_once_are_added_up():
+    rows = np.array([0.0, 2, 2, 1, 0, 2])
+
+    def loss(params, batch):
+        return np.sum((params["a"][batch[:, 0].astype(int)] - batch[:, 1]) ** 2)
+
+    def claimed(params, batch):
+        index = batch[:, 0].astype(int)
+        error = 2 * (params["a"][index] - batch[:, 1])
+        grad = np.zeros_like(params["a"])
+        grad[index] = error
+        return {"a": grad}
+
+    batch = np.stack([rows, np.arange(6.0) ** 2 / 7], axis=1)
+    found = audit(loss, {"a": np.array([0.5, -1.0, 2.0])}, batch, claimed)
+    assert [row.verdict for row in found.rows] == ["wrong"]  # though rows are counted by floats
+    assert found.corrections[0].after == "np.add.at(grad, index, error)"
+
+
+def test_brackets_are_put_where_they_belong():
+    params, batch = network()
+    source = inspect.getsource(of_the_error).replace("(p - y) / len(x)", "p - y / len(x)")
+    source = source.replace("1 - dh**2", "1 - h**2")
+    name = "bracketed.py"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    scope = dict(globals())
+    exec(compile(source, name, "exec"), scope)
+    (found,) = audit(entropy, params, batch, scope["of_the_error"]).corrections
+    assert (found.before, found.after) == ("dz2 = p - y / len(x)", "dz2 = (p - y) / len(x)")
