@@ -408,6 +408,8 @@ def _truth(case: Case, asked: entry.Entry, params: PyTree, batch: PyTree) -> Tru
         return jnp.asarray(leaf) if isinstance(given, jax.Array) else leaf
 
     try:
+        if isinstance(case.loss, NumPyLoss):
+            case.loss.function(params, batch)  # where it fails, JAX would say so in a log
         with jax.enable_x64(True):
             gradient = [
                 np.asarray(leaf) for leaf in jax.tree.leaves(_gradients(case.loss, params, batch))
