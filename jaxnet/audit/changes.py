@@ -174,7 +174,7 @@ class _Expressions:
                 counts.setdefault(size, f"{text}.shape[{axis}]" if axis else f"len({text})")
         for size in sizes:
             counts.setdefault(size, str(size))
-        numbers = [text for text, shape in shapes.items() if shape == ()]
+        numbers = [text for text, shape in shapes.items() if shape == () and self._is_small(text)]
         self._scalars = numbers
         self._numbers = (*numbers, *(text for size, text in counts.items() if size > 1), "2")
 
@@ -215,6 +215,10 @@ class _Expressions:
                     if isinstance(value, _NUMBERS) and not isinstance(value, bool):
                         self._known[text] = np.shape(value)
         return self._known[text]
+
+    def _is_small(self, text: str) -> bool:
+        """Whether a number may stand where a size does."""
+        return abs(eval(text, self._scope)) <= _LARGE
 
     def _is_pure(self, node: ast.expr) -> bool:
         """Whether an expression computes and does nothing else."""
@@ -293,6 +297,8 @@ class _Expressions:
 
 
 _NUMBERS = (np.ndarray, np.generic, jax.Array, float, int)
+# A whole number above this is no size of an array.
+_LARGE = 2_000
 _METHODS = frozenset(
     ["astype", "copy", "dot", "flatten", "max", "mean", "min", "ravel", "reshape", "sum"]
 )
@@ -365,11 +371,10 @@ def _parts(node: ast.expr) -> Options:
             yield 3, ast.BinOp(left, other, right)
         case ast.BinOp(left, ast.Add() | ast.Sub() as op, right):
             is_sum = isinstance(op, ast.Add)
-            yield 1, ast.BinOp(left, ast.Sub() if is_sum else ast.Add(), right)
-            yield 1, left
-            yield 2, right
             if not is_sum:
                 yield 1, ast.BinOp(right, op, left)
+            yield 1, ast.BinOp(left, ast.Sub() if is_sum else ast.Add(), right)
+            yield from ((1, left), (2, right))
         case ast.BinOp(left, ast.MatMult() as op, right):
             yield from _turned(left, right, lambda a, b: ast.BinOp(a, op, b))
             yield from ((2, left), (2, right), (4, ast.BinOp(left, ast.Mult(), right)))
@@ -403,7 +408,9 @@ def _scales(operator: ast.operator) -> bool:
 def _slips(node: ast.expr) -> Options:
     """Give another number, the entry beside one, and other comparisons."""
     match node:
-        case ast.Constant(int() | float() as value) if not isinstance(value, bool):
+        case ast.Constant(int() | float() as value) if not isinstance(value, bool) and (
+            abs(value) <= _LARGE
+        ):
             nearby = dict.fromkeys((1 - value, value + 1, value - 1, 2 * value, value / 2, 0, 1))
             for each in nearby:
                 yield 2, ast.Constant(int(each) if each == int(each) else each)

@@ -12,37 +12,34 @@ import contextlib
 import copy
 import functools
 import inspect
-import sys
-import sysconfig
+import itertools
 import textwrap
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from types import CodeType, FrameType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet.audit import changes, forms, purity
+from jaxnet.audit import changes, computing, forms, purity
 from jaxnet.audit.chain import Gradient
 from jaxnet.audit.changes import Change, Scope
 
 Ask = Callable[[PyTree, PyTree], PyTree]
 
 # Lines that the user's code may run in one round; those of more numbers count more, and those of
-# JAX arrays take so many times as long.
+# JAX arrays take so many times as long. Changes of a round, and seconds for all of them.
 _LINES, _NUMBERS, _SLOWER = 300_000, 4_000, 20
+_CHANGES, _SECONDS = 50_000, 60.0
+# Changed code may run so many times as many lines as before.
+_LONGER = 10
 # No axis is longer, since a product the wrong way around makes a square of it.
 _LONGEST = 2_000
-# Rounds of changes: with more than so many wrong lines one after the other, none is found.
+# Rounds of changes: what is more than so many changes deep is not found.
 _ROUNDS = 6
-# What a function that only computes uses; a function of anything else is left alone.
-_PACKAGES = frozenset(["equinox", "flax", "jax", "jaxnet", "math", "numpy", "optax", "scipy"])
-_NAMES = """__import__ breakpoint compile dump eval exec input memmap open save savetxt savez
-savez_compressed tofile"""
-_ACTING = frozenset(_NAMES.split())
 # A leaf's error relative to its norm, and to that of the largest leaf.
 _RIGHT, _ZERO = 1e-6, 1e-9
 
@@ -82,6 +79,7 @@ def find(
     here: Truth,
     elsewhere: Callable[[], Sequence[Truth]],
     loss: Callable[[PyTree, PyTree], Any],
+    right: Sequence[bool],
 ) -> list[Correction]:
     """Give the corrections that make leaves of a claim right; empty where none are found.
 
@@ -89,25 +87,42 @@ def find(
         function: the user's. ask: what calls it.
         here: where it is corrected. elsewhere: gives where it has to prove true.
         loss: what it runs too is not changed.
+        right: by leaf, whether the claim is known to be.
     """
-    numbers = [np.shape(leaf) for leaf in jax.tree.leaves(here[:2])]
-    if max((size for shape in numbers for size in shape), default=0) > _LONGEST:
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(here[:2])]
+    reach = computing.Reach()
+    if max((size for shape in shapes for size in shape), default=0) > _LONGEST:
         return []
-    with purity.silent(), purity.own_randomness(), warnings.catch_warnings(), jax.disable_jit():
+    if not reach.computes(function):
+        return []
+    quiet = purity.silent(), purity.own_randomness(), warnings.catch_warnings(), jax.disable_jit()
+    with quiet[0], quiet[1], quiet[2], quiet[3], reach.kept():
         warnings.simplefilter("ignore")
-        shared, _ = _ran(lambda: loss(*_given(here)))
-        frames, lines = _ran(lambda: ask(*_given(here)))
+        try:
+            shared, _ = _ran(lambda: loss(*_given(here)))
+            frames, lines = _ran(lambda: ask(*_given(here)))
+        except Exception:  # code of the user's, that may be written for its own batch
+            return []
         written = list(_written(function, frames, frozenset(shared)))
         arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(here[:2]))
-        dear = 1 + sum(map(np.prod, numbers)) / _NUMBERS
+        dear = 1 + sum(map(np.prod, shapes)) / _NUMBERS
         tries = int(_LINES / max(1, lines) / dear / (_SLOWER if arrays else 1))
+        limits = _Limits(tries, _LONGER * lines + _LINES // 100, time.monotonic() + _SECONDS)
         known = frozenset([*shared, *frames])
-        search = _Search(written, ask, here, functools.cache(elsewhere), tries, known)
+        search = _Search(written, ask, here, functools.cache(elsewhere), limits, known)
         try:
-            return search.run()
+            return search.run(right)
         finally:
             for each in written:
                 each.function.__code__ = each.code
+
+
+class _Limits(NamedTuple):
+    """Of a search: changes tried in a round, lines of one run, and when it is over."""
+
+    tries: int
+    lines: int
+    end: float
 
 
 def _given(truth: Truth) -> tuple[PyTree, PyTree]:
@@ -127,7 +142,7 @@ def _ran(call: Callable[[], Any]) -> tuple[dict[CodeType, _Frames], int]:
     count = 0
 
     def enter(frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename.startswith(_libraries()):
+        if frame.f_code.co_filename.startswith(computing.libraries()):
             return None
         frames = ran.setdefault(frame.f_code, _Frames(frame.f_globals, {}))
 
@@ -141,20 +156,9 @@ def _ran(call: Callable[[], Any]) -> tuple[dict[CodeType, _Frames], int]:
 
         return follow
 
-    previous = sys.gettrace()
-    sys.settrace(enter)
-    try:
+    with computing.traced(enter):
         call()
-    finally:
-        sys.settrace(previous)
     return ran, count
-
-
-@functools.cache
-def _libraries() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    installed = (paths[each] for each in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return (*installed, f"{Path(__file__).parents[1]}/", "<")
 
 
 class _Written(NamedTuple):
@@ -180,11 +184,10 @@ class _Written(NamedTuple):
     def compiled(self) -> CodeType:
         """Compile the tree as it is now."""
         # Within a function that has what the code takes from around it.
-        free = ", ".join(self.code.co_freevars)
-        module = ast.parse(f"def around({free}):\n def within(): ({free})\n return within")
+        module = ast.parse(f"def around({', '.join(self.code.co_freevars)}): pass")
         (around,) = module.body
         assert isinstance(around, ast.FunctionDef)
-        around.body[0] = self.tree
+        around.body = [self.tree]
         code = compile(
             ast.fix_missing_locations(module), self.code.co_filename, "exec", dont_inherit=True
         )
@@ -197,9 +200,7 @@ class _Written(NamedTuple):
 def _written(
     function: Any, frames: dict[CodeType, _Frames], shared: frozenset[CodeType]
 ) -> Iterator[_Written]:
-    """Give the functions that ran and may be changed; none where one of them may act."""
-    if not all(_computes(code, each.space) for code, each in frames.items()):
-        return
+    """Give the functions that ran and may be changed: whose source is what ran."""
     own = _plain(function)
     for code, each in frames.items():
         found = own if getattr(own, "__code__", None) is code else _named(code, each.space)
@@ -209,25 +210,30 @@ def _written(
         for inner in code.co_consts:
             if inner in frames:
                 lines |= frames[inner].lines
-        with contextlib.suppress(OSError, SyntaxError, ValueError):
+        with contextlib.suppress(Exception):  # a file may be in any state by now
             source, first = inspect.getsourcelines(code)
             (tree,) = ast.parse(textwrap.dedent("".join(source))).body
-            endless = any(isinstance(node, ast.While) for node in ast.walk(tree))
-            if isinstance(tree, ast.FunctionDef) and not endless:
+            if isinstance(tree, ast.FunctionDef):
                 tree.decorator_list = []
                 ast.increment_lineno(tree, first - 1)
-                yield _Written(found, code, tree, lines)
+                one = _Written(found, code, tree, lines)
+                if _is_same(one.compiled(), code):
+                    yield one
 
 
-def _computes(code: CodeType, space: Scope) -> bool:
-    """Whether a function uses nothing with which it could do more than to compute."""
-    modules = (space[each] for each in code.co_names if isinstance(space.get(each), ModuleType))
-    packages = {
-        each.__name__.partition(".")[0]
-        for each in modules
-        if (getattr(each, "__file__", None) or "<").startswith(_libraries())
-    }
-    return packages <= _PACKAGES and not _ACTING & set(code.co_names)
+def _is_same(one: CodeType, other: CodeType) -> bool:
+    """Whether two codes use the same names and numbers, wherever they were written."""
+    names = ("co_names", "co_varnames", "co_freevars", "co_cellvars")
+    if any(getattr(one, name) != getattr(other, name) for name in names):
+        return False
+    if len(one.co_consts) != len(other.co_consts):
+        return False
+    return all(
+        _is_same(a, b)
+        if isinstance(a, CodeType) and isinstance(b, CodeType)
+        else repr(a) == repr(b)
+        for a, b in zip(one.co_consts, other.co_consts, strict=True)
+    )
 
 
 def _plain(function: Any) -> Any:
@@ -261,47 +267,64 @@ class _Search:
         ask: Ask,
         here: Truth,
         elsewhere: Callable[[], Sequence[Truth]],
-        tries: int,
+        limits: _Limits,
         known: frozenset[CodeType],
     ) -> None:
-        self._written, self._ask, self._tries, self._known = written, ask, tries, known
+        self._written, self._ask, self._limits, self._known = written, ask, limits, known
         self._here, self._elsewhere = here, elsewhere
 
-    def run(self) -> list[Correction]:
+    def run(self, right: Sequence[bool]) -> list[Correction]:
         """Change the functions line by line, and give the changes that were of use."""
         scores = self._scores(self._here)
+        # On part of a batch, or in another precision, it may be another claim.
+        if [score == 2 for score in scores] != [
+            known or zero for known, zero in zip(right, self._zeros(), strict=True)
+        ]:
+            return []
+        # Only where what is written is taken to another size, a change must be right there too.
+        self._proofs = [
+            each for each in self._elsewhere() if not each.is_other_size or self._scores(each)
+        ]
         made: list[tuple[Correction, Scores, Scores]] = []
         for _ in range(_ROUNDS):
             if min(scores) == 2:
                 break
-            known = len(made)
+            before = len(made)
             for each, change in self._candidates(scores):
                 better = self._better(each, change, scores)
                 if better:
                     made.append((_make(each, change), scores, better))
                     scores = better
-            if len(made) == known:
+            if len(made) == before:
                 break
         found = []
         for correction, old, new in made:
-            right = zip(old, new, scores, strict=True)
-            leaves = frozenset(i for i, (a, b, last) in enumerate(right) if a < b and last == 2)
-            if leaves:
+            each = zip(old, new, scores, strict=True)
+            leaves = frozenset(i for i, (a, b, last) in enumerate(each) if a < b and last == 2)
+            if leaves and correction.before != correction.after:
                 found.append(correction._replace(leaves=leaves))
         return sorted(found, key=lambda each: each.line)
+
+    def _zeros(self) -> list[bool]:
+        """Tell which leaves have nothing to be won."""
+        norms = [float(np.linalg.norm(leaf)) for leaf in self._here.gradient]
+        return [norm <= _ZERO * max(norms) for norm in norms]
 
     def _candidates(self, scores: Scores) -> list[tuple[_Written, Change]]:
         """Give the changes that make leaves right, those of the most leaves first."""
         sizes = [size for leaf in jax.tree.leaves(self._here.batch) for size in np.shape(leaf)]
-        tried = [
+        every = (
             (each, change)
             for each in self._written
             for change in changes.of_function(each.tree, each.scope, sizes, self._known)
-        ]
+        )
+        tried = list(itertools.islice(every, _CHANGES))
         # What comes late in a function is the way back, and more often wrong.
         tried.sort(key=lambda pair: (pair[1].cost, -pair[1].statement.lineno))
         found = []
-        for each, change in tried[: self._tries]:
+        for each, change in tried[: self._limits.tries]:
+            if time.monotonic() > self._limits.end:
+                return []
             with _changed(each, change) as worked:
                 new = self._scores(self._here) if worked else scores
             if new != scores and all(a <= b for a, b in zip(scores, new, strict=True)):
@@ -319,25 +342,26 @@ class _Search:
             new = self._scores(self._here)
             if new == scores or any(a > b for a, b in zip(scores, new, strict=True)):
                 return None
-            others = [(each, self._scores(each, is_proof=True)) for each in self._elsewhere()]
-        proofs = [
-            other for each, other in others if other and not (each.is_other_size and max(other) < 2)
+            proofs = [self._scores(truth, is_proof=True) for truth in self._proofs]
+        holds = [
+            bool(proof) and all(a <= b for a, b in zip(new, proof, strict=True)) for proof in proofs
         ]
-        holds = all(a <= b for other in proofs for a, b in zip(new, other, strict=True))
-        return new if proofs and holds else None
+        return new if holds and all(holds) else None
 
     def _scores(self, truth: Truth, is_proof: bool = False) -> Scores:
+        """Give the scores of the claim as it is now; empty of one for batches of another size."""
+        wrong = (0,) * len(truth.gradient)
         try:
-            claimed = jax.tree.leaves(self._ask(*_given(truth)))
-            largest = max(float(np.linalg.norm(leaf)) for leaf in truth.gradient)
-            pairs = list(zip(claimed, truth.gradient, strict=True))
-            if truth.is_other_size and any(np.size(leaf) != true.size for leaf, true in pairs):
-                return ()
-            return tuple(
-                _score(np.asarray(leaf, float), true, largest, is_proof) for leaf, true in pairs
-            )
-        except Exception:  # code that was changed may fail in any way
-            return () if is_proof else (0,) * len(truth.gradient)
+            given = _given(truth)
+            claimed = computing.limited(lambda: self._ask(*given), *self._limits[1:])
+            claimed = [np.asarray(leaf, float) for leaf in jax.tree.leaves(claimed)]
+        except (Exception, SystemExit, computing.StoppedError):  # code that was changed, or is
+            return () if truth.is_other_size else wrong  # of the user's, may fail in any way
+        pairs = list(zip(claimed, truth.gradient, strict=True))
+        if truth.is_other_size and any(leaf.size != true.size for leaf, true in pairs):
+            return ()
+        largest = max(float(np.linalg.norm(leaf)) for leaf in truth.gradient)
+        return tuple(_score(leaf, true, largest, is_proof) for leaf, true in pairs)
 
 
 def _score(claimed: Gradient, true: Gradient, largest: float, is_proof: bool) -> int:
@@ -388,7 +412,7 @@ def _make(each: _Written, change: Change) -> Correction:
 
 def _said(statement: Any, change: Change) -> tuple[int, str]:
     """Give the line and the text of a statement; of a dict, of the changed part."""
-    node, text, line = getattr(statement, "value", None), ast.unparse(statement), statement.lineno
+    node, text, line = getattr(statement, "value", None), _first_line(statement), statement.lineno
     while isinstance(node, ast.Tuple | ast.Dict):
         parts = node.elts if isinstance(node, ast.Tuple) else node.values
         place = next((i for i, part in enumerate(parts) if change.is_within(part)), None)
@@ -399,3 +423,12 @@ def _said(statement: Any, change: Change) -> tuple[int, str]:
         text, line = ast.unparse(node), node.lineno
         text = f"{ast.unparse(key)}: {text}" if key else text
     return line, text
+
+
+def _first_line(statement: Any) -> str:
+    """Write a statement down, without the statements that it holds."""
+    if hasattr(statement, "body"):
+        statement = copy.copy(statement)
+        statement.body, statement.orelse = [ast.Pass()], []
+        return ast.unparse(statement).partition("\n")[0]
+    return ast.unparse(statement)

@@ -44,7 +44,7 @@ def text(rows: Sequence[Row], summary: str, corrections: Sequence[Correction]) -
 def _promise(rows: Sequence[Row], corrections: Sequence[Correction]) -> str:
     """Say what is right with the corrections."""
     mended = {index for each in corrections for index in each.leaves}
-    left = any(row.verdict == "wrong" for i, row in enumerate(rows) if i not in mended)
+    left = any(row.verdict != "right" for i, row in enumerate(rows) if i not in mended)
     names = ", ".join(_short(rows[index].name) for index in sorted(mended))
     lines = f"these {len(corrections)} changes" if len(corrections) > 1 else "this change"
     return f"With {lines} {f'the gradient of {names}' if left else 'every gradient'} is right"

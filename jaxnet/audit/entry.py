@@ -30,7 +30,7 @@ class Entry(NamedTuple):
         batch: a pytree of arrays.
         claimed: the claimed gradient, of the structure of params where it can be read so.
         ask: what claims it, a function of the two; None where the gradient itself is given.
-        written: that function as the user wrote it.
+        written: that function as the user wrote it; None where it changes what is outside of it.
         notes: sentences on what was noticed on the way.
     """
 
@@ -92,11 +92,12 @@ def read(loss: Any, params: PyTree, batch: PyTree, claimed: Any) -> Entry:
     if ask is None:
         return Entry(loss, params, batch, forms.match(params, claimed), None, None, notes)
     if _is_numpy((params, batch)):
-        claim, seen = purity.observe("claimed", claimed, ask, (params, batch))
-        notes += seen
+        observed = purity.observe("claimed", claimed, ask, (params, batch))
+        claim, remembers, notes = observed.value, observed.remembers, notes + observed.notes
     else:
-        claim = ask(params, batch)
+        claim, remembers = ask(params, batch), False
     written = claimed.value_and_grad if isinstance(claimed, losses.Rule) else claimed
+    written = None if remembers else written
     return Entry(loss, params, batch, claim, ask, written, notes)
 
 

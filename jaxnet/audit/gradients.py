@@ -55,7 +55,7 @@ class Audit(NamedTuple):
         dtype: of the claimed gradient.
         summary: in words, with the layer where the error signal of a network first goes wrong.
         corrections: the lines of a claim given as a function with which, when they are changed,
-            gradients are right, in the order in which they were found.
+            gradients are right, in the order of their lines.
     """
 
     rows: tuple[Row, ...]
@@ -145,7 +145,8 @@ def _audit(asked: entry.Entry) -> Audit:
         judgement = judged[index] if index in judged else _judge_wrong(case, leaf, known)
         shown = formulas.of_reading(case.chain, index, known[0]) if len(known) == 1 else ("", "")
         table.append(_row(leaf, outcome, judgement, shown))
-    found = _corrections(case, asked) if any(row.verdict == "wrong" for row in table) else ()
+    verdicts = [row.verdict for row in table]
+    found = _corrections(case, asked, verdicts) if "wrong" in verdicts else ()
     table = [
         row._replace(diagnosis=_MENDED) if row.diagnosis == _UNKNOWN and _reached(found, i) else row
         for i, row in enumerate(table)
@@ -362,43 +363,45 @@ def _reached(found: tuple[Correction, ...], index: int) -> bool:
     return any(index in each.leaves for each in found)
 
 
-# Of many examples so many are enough to correct a function by.
-_FEW = 24
+# Of more examples than these the first few are enough to correct a function by.
+_MANY, _FEW = 500, 24
 
 
-def _corrections(case: Case, asked: entry.Entry) -> tuple[Correction, ...]:
+def _corrections(case: Case, asked: entry.Entry, verdicts: list[Verdict]) -> tuple[Correction, ...]:
     """Look for the lines of a claim that are wrong, where it is a function."""
-    if asked.ask is None:
+    if asked.ask is None or asked.written is None:
         return ()
     random = np.random.default_rng(0)
 
     def near(leaf: np.ndarray) -> np.ndarray:
-        return leaf * random.uniform(0.7, 1.3, leaf.shape)
+        scale = float(np.abs(leaf).mean()) or 0.1  # what starts at zero moves too
+        return leaf * random.uniform(0.7, 1.3, leaf.shape) + scale * random.uniform(
+            -0.1, 0.1, leaf.shape
+        )
 
     def shuffled(leaf: np.ndarray) -> np.ndarray:
-        return random.permutation(leaf.ravel()).reshape(leaf.shape) * random.choice(
-            [-1, 1], leaf.shape
-        )
+        signs = random.choice([-1, 1], leaf.shape)
+        return random.permutation(leaf.ravel()).reshape(leaf.shape) * signs
 
     def elsewhere() -> list[Truth]:
         with jax.disable_jit(asked.is_long):
             changes = (near, shuffled, np.negative)
-            found = [
-                _truth(case, asked, jax.tree.map(each, case.params), batch) for each in changes
-            ]
-            params, other = jax.tree.map(near, case.params), explaining.another_size(few, batch)
-            if larger := _truth(case, asked, params, other):
-                found.append(larger._replace(is_other_size=True))
+            moved = [jax.tree.map(each, case.params) for each in changes]
+            found = [_truth(case, asked, params, batch) for params in moved]
+            other = _truth(case, asked, moved[0], explaining.another_size(few, batch))
+            found += [other._replace(is_other_size=True)] if other else []
         return [each for each in found if each]
 
-    few = case._replace(rows=min(case.rows, _FEW))
+    few = case._replace(rows=case.rows if case.rows <= _MANY else _FEW)
     batch = take(case.batch, case.axes, range(few.rows))
     here = _truth(case, asked, case.params, batch)
     if here is None:
         return ()
     loss = case.loss.function if isinstance(case.loss, NumPyLoss) else case.loss
+    right = [verdict == "right" for verdict in verdicts]
     with jax.enable_x64(True):
-        return tuple(corrections.find(asked.written, asked.ask, here, elsewhere, loss))
+        found = corrections.find(asked.written, asked.ask, here, elsewhere, loss, right)
+    return tuple(found)
 
 
 def _truth(case: Case, asked: entry.Entry, params: PyTree, batch: PyTree) -> Truth | None:

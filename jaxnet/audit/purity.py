@@ -22,10 +22,12 @@ class Observed(NamedTuple):
     Attributes:
         value: what it gave; arrays of its own.
         notes: a sentence for each thing that it did.
+        remembers: whether it changed what is outside of it.
     """
 
     value: Any
     notes: tuple[str, ...]
+    remembers: bool
 
 
 def copied(tree: PyTree) -> PyTree:
@@ -85,7 +87,7 @@ def observe(
         )
     if printed.getvalue():
         notes.append(f"{name} prints; that is left out here.")
-    return Observed(first, tuple(notes))
+    return Observed(first, tuple(notes), bool(changed))
 
 
 def _varies(name: str, draws: bool, changed: list[str]) -> InputError:

@@ -200,7 +200,7 @@ def test_momentum_is_the_sgd_of_that_momentum():
 @pytest.mark.usefixtures("unchecked")
 def test_every_optimizer_goes_by_all(monkeypatch):
     asked = {}
-    monkeypatch.setattr(comparison, "compare", lambda *given, **more: asked.update(given=given[3]))
+    monkeypatch.setattr(comparison, "compare", lambda *given, **more: asked.update(given=given[1]))
     compare.run(Contest(optimizers=("all",)), tasks.TASKS["regression"]())
     assert set(asked["given"]) == set(library.names())
 

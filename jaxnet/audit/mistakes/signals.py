@@ -532,6 +532,8 @@ def _ratios(
     for pair in pairs:
         parts = np.swapaxes(np.stack(pair), 1, 2) @ at.here.x
         flat = parts.reshape(2, -1).T
+        if not np.isfinite(flat).all():
+            continue
         (one, other), _, rank, _ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
         rest = np.linalg.norm(target.ravel() - flat @ (one, other))
         apart = claim.tolerance * np.linalg.norm(target)
