@@ -55,6 +55,7 @@ class Reach:
     """
 
     def __init__(self) -> None:
+        """Begin with nothing reached."""
         self.arrays: list[np.ndarray] = []
         self.containers: list[Any] = []
         self.objects: list[Any] = []
@@ -67,36 +68,39 @@ class Reach:
         self._seen[id(value)] = value
         if isinstance(value, ModuleType):
             return _root(value.__name__) in _PACKAGES or _is_own_file(value)
-        if isinstance(value, functools.partial):
-            return all(map(self.computes, (value.func, value.args, value.keywords)))
-        if isinstance(value, MethodType):
-            return self.computes(value.__func__) and self.computes(value.__self__)
         if isinstance(value, FunctionType):
             return _root(value.__module__) in _PACKAGES or self._function(value)
         if isinstance(value, type):
             return self._class(value)
-        return self._holds(value)
+        parts = self._parts(value)
+        return self._thing(value) if parts is None else all(map(self.computes, parts))
 
-    def _holds(self, value: Any) -> bool:
-        """Tell of what is no function and no class."""
+    def _parts(self, value: Any) -> list[Any] | None:
+        """Give what a value is made of; None where it is one thing."""
+        match value:
+            case functools.partial():
+                return [value.func, value.args, value.keywords]
+            case MethodType():
+                return [value.__func__, value.__self__]
+            case staticmethod() | classmethod() | property():
+                parts = ("__func__", "fget", "fset", "fdel")
+                return [getattr(value, part, None) for part in parts]
+            case tuple() | frozenset():
+                return [*value]
+            case list() | set() | dict():
+                self.containers.append(value)
+                return [*(value.values() if isinstance(value, dict) else value)]
+        return None
+
+    def _thing(self, value: Any) -> bool:
+        kind = type(value)
         if isinstance(value, np.ndarray):
             self.arrays.append(value)
-            return type(value).__name__ not in _STATEFUL
-        if isinstance(value, tuple | frozenset):
-            return all(map(self.computes, value))
-        if isinstance(value, list | set | dict):
-            self.containers.append(value)
-            return all(map(self.computes, value.values() if isinstance(value, dict) else value))
-        if isinstance(value, staticmethod | classmethod):
-            return self.computes(value.__func__)
-        if isinstance(value, property):
-            return all(map(self.computes, (value.fget, value.fset, value.fdel)))
-        kind = type(value)
         if _root(kind.__module__) in _PACKAGES:
             # What a decorator made of a function of the user's is looked into.
             inner = inspect.unwrap(value) if callable(value) else value
             return kind.__name__ not in _STATEFUL and (inner is value or self.computes(inner))
-        if _root(getattr(value, "__module__", None)) in _PACKAGES and callable(value):
+        if callable(value) and _root(getattr(value, "__module__", None)) in _PACKAGES:
             return True
         if kind.__module__ == "builtins" or not _is_own_file(sys.modules.get(kind.__module__)):
             return False

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnet.audit import audit
+from jaxnet.audit import audit, corrections
+
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 def sigmoid(z):
@@ -255,24 +257,60 @@ def test_a_change_that_is_right_by_chance_is_not_offered():
     np.testing.assert_array_equal(corrected(claimed, found)(below, batch)["w"], 0)
 
 
-def test_the_user_s_functions_stay_as_they_are():
+def test_the_user_s_functions_stay_as_they_are(monkeypatch):
     params, batch = network()
     code, before = twice.__code__, twice(params, batch)
     audit(entropy, params, batch, twice)
     assert twice.__code__ is code
     jax.tree.map(np.testing.assert_array_equal, twice(params, batch), before)
 
-    calls = itertools.count()
+    calls, score = itertools.count(), corrections._score
 
     def stopped(*given):
-        if next(calls) == 30:
+        if next(calls) == 100:
             raise KeyboardInterrupt
-        return twice.__call__(*given)
+        return score(*given)
 
+    monkeypatch.setattr(corrections, "_score", stopped)
     with pytest.raises(KeyboardInterrupt):
-        audit(entropy, params, batch, stopped)
+        audit(entropy, params, batch, twice)
     assert twice.__code__ is code
-    assert next(calls) > 30
+
+
+def test_what_a_claim_reaches_is_as_it_was():
+    scale = np.ones((7, 5))
+    params, batch = network()
+    kept = Network(params)
+
+    def claimed(params, batch):
+        slope = scale
+        x, y = batch
+        h = np.tanh(x @ params["W1"] + params["b1"])
+        slope = slope * (1 - h)
+        dz2 = (softmax(h @ params["W2"] + params["b2"]) - y) / len(x)
+        dz1 = dz2 @ params["W2"].T * slope
+        return {"W1": x.T @ dz1, "b1": dz1.sum(0), "W2": h.T @ dz2, "b2": dz2.sum(0)}
+
+    audit(entropy, params, batch, claimed)
+    np.testing.assert_array_equal(scale, 1)
+    assert scale.flags.writeable
+    audit(entropy, params, batch, kept.backward)
+    np.testing.assert_array_equal(kept.h, np.tanh(batch[0] @ params["W1"] + params["b1"]))
+
+
+def test_of_many_examples_a_right_line_stays_right():
+    random = np.random.default_rng(0)
+    params, _ = network()
+    batch = random.normal(size=(600, 3)), np.eye(4)[random.integers(4, size=600)]
+
+    def claimed(params, batch):
+        x, y = batch
+        h = np.tanh(x @ params["W1"] + params["b1"])
+        dz2 = (softmax(h @ params["W2"] + params["b2"]) - y) / 600
+        dz1 = dz2 @ params["W2"].T * (1 - h**2)
+        return {"W1": x.T @ dz1, "b1": dz1.sum(0) * 2, "W2": h.T @ dz2, "b2": dz2.sum(0)}
+
+    assert not audit(entropy, params, batch, claimed).corrections
 
 
 def test_a_function_that_may_act_is_not_run_again(tmp_path):
