@@ -92,7 +92,7 @@ def _gradients(places: Places, functions: dict[Segment, Any]) -> list[Gradient]:
     jumps = {
         end: (start, _pull(function, seen[start])) for end, (start, function) in starts.items()
     }
-    return [whole[1] for whole in way.gradients([Edit({}, jumps)])]
+    return [np.asarray(whole[1]) for whole in way.gradients([Edit({}, jumps)])]
 
 
 def _pull(function: Any, start: Any) -> Callable[[Gradient], Gradient]:
