@@ -69,7 +69,7 @@ class Reach:
         if isinstance(value, ModuleType):
             return _root(value.__name__) in _PACKAGES or _is_own_file(value)
         if isinstance(value, FunctionType):
-            return _root(value.__module__) in _PACKAGES or self._function(value)
+            return self._function(value)
         if isinstance(value, type):
             return self._class(value)
         parts = self._parts(value)
@@ -108,6 +108,10 @@ class Reach:
         return self.computes(kind) and all(map(self.computes, vars(value).values()))
 
     def _function(self, function: FunctionType) -> bool:
+        if _root(function.__globals__.get("__name__")) in _PACKAGES:
+            # What a decorator made of a function of the user's is looked into.
+            inner = inspect.unwrap(function)
+            return inner is function or self.computes(inner)
         if function.__code__.co_filename.startswith(libraries()):
             return False
         cells = [each.cell_contents for each in function.__closure__ or ()]
@@ -120,7 +124,7 @@ class Reach:
             return kind.__name__ not in _STATEFUL
         if not _is_own_file(sys.modules.get(kind.__module__)):
             return kind.__module__ in ("typing", "types", "collections", "dataclasses", "abc")
-        own = (each for name, each in vars(kind).items() if name not in _ASIDE)
+        own = (each for name, each in vars(kind).items() if not _is_aside(name, each))
         return all(map(self.computes, (*kind.__bases__, *own)))
 
     def _code(self, code: CodeType, space: Scope) -> bool:
@@ -146,7 +150,8 @@ class Reach:
         try:
             yield
         finally:
-            for array in reversed(writable):
+            # A view may be written into only where what it is of may.
+            for array in sorted(writable, key=lambda each: each.base is not None):
                 array.flags.writeable = True
             for held, copy in contents:
                 held.clear()
@@ -156,8 +161,10 @@ class Reach:
                 vars(thing).update(state)
 
 
-# Of a class, what is no code of the user's.
-_ASIDE = frozenset(["__dict__", "__doc__", "__module__", "__weakref__", "__annotations__"])
+def _is_aside(name: str, value: Any) -> bool:
+    """Whether an attribute of a class is none of the user's: made by Python or by `dataclasses`."""
+    made = not isinstance(value, FunctionType) or value.__code__.co_filename.startswith(libraries())
+    return made and (name == "_abc_impl" or (name.startswith("__") and name != "__call__"))
 
 
 def _root(name: str | None) -> str:

@@ -93,7 +93,10 @@ def find(
     reach = computing.Reach()
     if max((size for shape in shapes for size in shape), default=0) > _LONGEST:
         return []
-    if not reach.computes(function):
+    try:
+        if not reach.computes(function):
+            return []
+    except Exception:  # an object of the user's may refuse to be looked at in any way
         return []
     quiet = purity.silent(), purity.own_randomness(), warnings.catch_warnings(), jax.disable_jit()
     with quiet[0], quiet[1], quiet[2], quiet[3], reach.kept():
@@ -213,27 +216,19 @@ def _written(
         with contextlib.suppress(Exception):  # a file may be in any state by now
             source, first = inspect.getsourcelines(code)
             (tree,) = ast.parse(textwrap.dedent("".join(source))).body
-            if isinstance(tree, ast.FunctionDef):
+            if isinstance(tree, ast.FunctionDef) and _is_as_written(code):
                 tree.decorator_list = []
                 ast.increment_lineno(tree, first - 1)
-                one = _Written(found, code, tree, lines)
-                if _is_same(one.compiled(), code):
-                    yield one
+                yield _Written(found, code, tree, lines)
 
 
-def _is_same(one: CodeType, other: CodeType) -> bool:
-    """Whether two codes use the same names and numbers, wherever they were written."""
-    names = ("co_names", "co_varnames", "co_freevars", "co_cellvars")
-    if any(getattr(one, name) != getattr(other, name) for name in names):
-        return False
-    if len(one.co_consts) != len(other.co_consts):
-        return False
-    return all(
-        _is_same(a, b)
-        if isinstance(a, CodeType) and isinstance(b, CodeType)
-        else repr(a) == repr(b)
-        for a, b in zip(one.co_consts, other.co_consts, strict=True)
-    )
+def _is_as_written(code: CodeType) -> bool:
+    """Whether a function is what its file says now, which may have been edited since."""
+    lines, _ = inspect.findsource(code)
+    codes = [compile("".join(lines), code.co_filename, "exec", dont_inherit=True)]
+    for each in codes:
+        codes += [inner for inner in each.co_consts if isinstance(inner, CodeType)]
+    return code in codes
 
 
 def _plain(function: Any) -> Any:

@@ -95,6 +95,10 @@ def audit(
     and a doubling do, all is said that they may mean; a claim given as a function is asked about a
     batch of another size, to choose.
 
+    Where a function claims what is wrong, its lines are changed, in memory and only meanwhile, and
+    it runs again on copies, within bounds, until the gradient is right: `corrections` says which
+    lines those are. That is not done to a function that could do more than to compute.
+
     Functions of NumPy arrays are taken as they are. Finite differences of the loss itself referee;
     where JAX can trace it by NumPy's protocols the true gradient is autodiff's, else it is by
     finite differences too. What a function does besides, such as changing its arguments (it is

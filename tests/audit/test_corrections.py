@@ -6,9 +6,11 @@ replace, the source is run, and its gradient is held against central differences
 
 import ast
 import functools
+import importlib.util
 import inspect
 import itertools
 import linecache
+import sys
 import textwrap
 
 import jax
@@ -299,12 +301,15 @@ def test_what_a_claim_reaches_is_as_it_was():
 
 
 def test_of_many_examples_a_right_line_stays_right():
+    """Of 24 of them one that divides by 600 is off by the number of hidden units."""
+    params, _ = network(sizes=(3, 25, 4))
     random = np.random.default_rng(0)
-    params, _ = network()
     batch = random.normal(size=(600, 3)), np.eye(4)[random.integers(4, size=600)]
 
     def claimed(params, batch):
         x, y = batch
+        if len(x) % 24:
+            raise ValueError("by 24 alone")
         h = np.tanh(x @ params["W1"] + params["b1"])
         dz2 = (softmax(h @ params["W2"] + params["b2"]) - y) / 600
         dz1 = dz2 @ params["W2"].T * (1 - h**2)
@@ -327,19 +332,24 @@ def test_a_function_that_may_act_is_not_run_again(tmp_path):
     assert len(calls) < 10
 
 
+def share(rows):
+    return 2.0 / rows
+
+
+def shared_loss(params, batch):
+    return np.mean((batch @ params["w"]) ** 2) + 0 * share(len(batch))
+
+
+def shared_claim(params, batch):
+    z = batch @ params["w"]
+    error = np.square(z + 1) - np.square(z) - 1  # 2 z, in which no number is to be changed
+    return {"w": batch.T @ error * share(len(batch))}
+
+
 def test_what_the_loss_runs_too_is_not_changed():
-    def activation(z):
-        return np.tanh(z) + 0.1 * z
-
-    def loss(params, batch):
-        return np.sum(activation(batch * params["w"]))
-
-    def claimed(params, batch):
-        return {"w": (1 - activation(batch * params["w"]) ** 2) * batch}
-
-    params, batch = {"w": np.array([0.3, 0.7, 0.9, -1.2])}, np.array([1.0, 2.0, 0.5, 0.8])
-    found = audit(loss, params, batch, claimed).corrections
-    assert {each.function for each in found} <= {"claimed"}
+    batch = np.random.default_rng(0).normal(size=(6, 4))
+    (found,) = audit(shared_loss, {"w": np.arange(1.0, 5)}, batch, shared_claim).corrections
+    assert found.function == "shared_claim"
 
 
 def test_loops_are_run_in_bounds_and_long_axes_left_alone():
@@ -397,3 +407,101 @@ def test_brackets_are_put_where_they_belong():
     exec(compile(source, name, "exec"), scope)
     (found,) = audit(entropy, params, batch, scope["of_the_error"]).corrections
     assert (found.before, found.after) == ("dz2 = p - y / len(x)", "dz2 = (p - y) / len(x)")
+
+
+BODY = """
+    x, y = batch
+    h = np.tanh(x @ params["W1"] + params["b1"])
+    p = np.exp(h @ params["W2"] + params["b2"])
+    dz2 = (p / p.sum(axis=1, keepdims=True) - y) / len(x)
+    dz1 = dz2 @ params["W2"].T * SLOPE
+    return {"W1": x.T @ dz1, "b1": dz1.sum(0), "W2": h.T @ dz2, "b2": dz2.sum(0)}
+"""
+MODULE = "import dataclasses, functools, io, logging, numpy as np, os, subprocess\n"
+
+
+def written(tmp_path, slope, before="", name="mine"):
+    """Import a function from a file of a user's."""
+    source = f"{MODULE}{before}\n\ndef gradient(params, batch):{BODY.replace('SLOPE', slope)}"
+    (tmp_path / f"{name}.py").write_text(source)
+    spec = importlib.util.spec_from_file_location(name, tmp_path / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+REACHED = {
+    "a dataclass": (
+        "@dataclasses.dataclass\nclass Shape:\n    one: float = 1.0\nSHAPE = Shape()",
+        "(SHAPE.one - h)",
+    ),
+    "an array and a view of it": ("ROW = np.ones(5)\nVIEW = ROW[:]", "(VIEW - h) * ROW"),
+    "a view and its array": ("ROW = np.ones(5)\nVIEW = ROW[:]", "(ROW - h) * VIEW"),
+    "a decorated function": (
+        "def logged(f):\n"
+        "    @functools.wraps(f)\n    def inner(*a):\n        return f(*a)\n    return inner\n"
+        "@logged\ndef slope(h):\n    return 1 - h",
+        "slope(h)",
+    ),
+}
+
+
+@pytest.mark.parametrize("reached", REACHED)
+def test_what_only_computes_is_corrected_and_left_writable(tmp_path, reached):
+    module = written(tmp_path, REACHED[reached][1], REACHED[reached][0])
+    params, batch = network()
+    assert audit(entropy, params, batch, module.gradient).corrections
+    arrays = [each for each in vars(module).values() if isinstance(each, np.ndarray)]
+    assert all(each.flags.writeable for each in arrays)
+
+
+ACTING = {
+    "a file": ("LOG = open(os.devnull, 'w')", "(1 - h) * (print(1, file=LOG) is None)"),
+    "a process": ("from subprocess import call", "(1 - h) * (call(['true']) + 1)"),
+    "a logger": ("LOG = logging.getLogger('x')", "(1 - h) * (LOG.info('x') is None)"),
+    "a branch not taken": (
+        "def report():\n    os.remove('x')",
+        "(1 - h) if len(x) else report()",
+    ),
+    "a generator of numbers": (
+        "RANDOM = np.random.default_rng(0)",
+        "(1 - h) * (RANDOM.normal(0, 0, h.shape) + 1)",
+    ),
+    "slots": (
+        "class Slots:\n    __slots__ = ('one',)\nSLOTS = Slots()\nSLOTS.one = 1",
+        "(SLOTS.one - h)",
+    ),
+    "an end of the process": ("", "(1 - h) if len(x) else exit()"),
+}
+
+
+@pytest.mark.parametrize("acting", ACTING)
+def test_what_may_act_is_not_changed(tmp_path, monkeypatch, acting):
+    module = written(tmp_path, ACTING[acting][1], ACTING[acting][0])
+    ran = []
+    monkeypatch.setattr(corrections, "_ran", ran.append)
+    params, batch = network()
+    assert not audit(entropy, params, batch, module.gradient).right
+    assert not ran
+
+
+@pytest.mark.parametrize("edit", [lambda s: s.replace("1 - h", "h - 1"), lambda s: f"x = '{s[:9]}"])
+def test_a_file_that_was_edited_since_is_not_taken_for_what_runs(tmp_path, edit):
+    module = written(tmp_path, "(1 - h)")
+    params, batch = network()
+    path = tmp_path / "mine.py"
+    path.write_text(edit(path.read_text()))
+    linecache.checkcache()
+    found = audit(entropy, params, batch, module.gradient)
+    assert not found.right
+    assert not found.corrections
+
+
+def test_a_change_that_never_ends_is_given_up(tmp_path):
+    before = (
+        "def halvings(n):\n    k = 0\n    while n != 1:\n        n = n // 2\n        k = k + 1\n"
+    )
+    module = written(tmp_path, "(halvings(4) - 1 - h)", f"{before}    return k")
+    params, batch = network()
+    (found,) = audit(entropy, params, batch, module.gradient).corrections
+    assert found.after.endswith("h ** 2)")
