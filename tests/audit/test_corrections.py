@@ -341,8 +341,8 @@ def shared_loss(params, batch):
 
 
 def shared_claim(params, batch):
-    z = batch @ params["w"]
-    error = np.square(z + 1) - np.square(z) - 1  # 2 z, in which no number is to be changed
+    # 2 z, in which no number is to be changed.
+    error = np.square(batch @ params["w"] + 1) - np.square(batch @ params["w"]) - 1
     return {"w": batch.T @ error * share(len(batch))}
 
 
