@@ -102,6 +102,19 @@ class Case(NamedTuple):
         return all(leaf.claimed.shape == leaf.true.shape for leaf in self.leaves)
 
 
+class Truth(NamedTuple):
+    """Where a claim is asked, and the gradient that is true there, by leaf.
+
+    Attributes:
+        is_other_size: whether the batch is of a size that the functions may not be written for.
+    """
+
+    params: PyTree
+    batch: PyTree
+    gradient: list[Gradient]
+    is_other_size: bool = False
+
+
 class Mistake(NamedTuple):
     """The gradient that a mistake gives one leaf.
 

@@ -25,8 +25,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet.audit import changes, computing, forms, purity
+from jaxnet.audit.case import Truth
 from jaxnet.audit.chain import Gradient
 from jaxnet.audit.changes import Change, Scope
+from jaxnet.audit.rows import Correction
 
 Ask = Callable[[PyTree, PyTree], PyTree]
 
@@ -42,35 +44,6 @@ _LONGEST = 2_000
 _ROUNDS = 6
 # A leaf's error relative to its norm, and to that of the largest leaf.
 _RIGHT, _ZERO = 1e-6, 1e-9
-
-
-class Correction(NamedTuple):
-    """A line of a claim that was changed, with which gradients are right.
-
-    Attributes:
-        line: its number in the file. function: that it is in.
-        before, after: what it says, and what it should say.
-        leaves: whose gradients are right for it, by number.
-    """
-
-    line: int
-    function: str
-    before: str
-    after: str
-    leaves: frozenset[int]
-
-
-class Truth(NamedTuple):
-    """Where a claim is asked, and the gradient that is true there, by leaf.
-
-    Attributes:
-        is_other_size: whether the batch is of a size that the functions may not be written for.
-    """
-
-    params: PyTree
-    batch: PyTree
-    gradient: list[Gradient]
-    is_other_size: bool = False
 
 
 def find(

@@ -8,8 +8,7 @@ import numpy as np
 
 from jaxnet import _notebook
 from jaxnet._notebook import Markup, escaped
-from jaxnet.audit.corrections import Correction
-from jaxnet.audit.rows import Row
+from jaxnet.audit.rows import Correction, Row
 
 _WIDTH = 88
 # Of the names of parameters.

@@ -20,7 +20,6 @@ from jaxtyping import Array, PyTree
 from jaxnet import losses
 from jaxnet._guards import checks, versions
 from jaxnet.audit import (
-    corrections,
     display,
     entry,
     examples,
@@ -31,12 +30,11 @@ from jaxnet.audit import (
     inexact,
     layers,
 )
-from jaxnet.audit.case import Case, Leaf, take
+from jaxnet.audit.case import Case, Leaf, Truth, take
 from jaxnet.audit.chain import Chain, Gradient
-from jaxnet.audit.corrections import Correction, Truth
 from jaxnet.audit.explaining import Reading, Readings
 from jaxnet.audit.numpy_loss import NumPyLoss
-from jaxnet.audit.rows import Row, Verdict
+from jaxnet.audit.rows import Correction, Row, Verdict
 from jaxnet.errors import InputError
 
 # Draws of rounding noise, and how many times their largest effect is still called rounding.
@@ -375,6 +373,8 @@ def _corrections(case: Case, asked: entry.Entry, verdicts: list[Verdict]) -> tup
     """Look for the lines of a claim that are wrong, where it is a function."""
     if asked.ask is None or asked.written is None:
         return ()
+    from jaxnet.audit import corrections  # seldom needed
+
     random = np.random.default_rng(0)
 
     def near(leaf: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What an audit says of one parameter."""
+"""What an audit says of one parameter, and of one line."""
 
 from typing import Literal, NamedTuple
 
@@ -50,6 +50,22 @@ class Row(NamedTuple):
     def true_norm(self) -> float:
         """Euclidean norm of the true gradient."""
         return _norm(self.true)
+
+
+class Correction(NamedTuple):
+    """A line of a claim that was changed, with which gradients are right.
+
+    Attributes:
+        line: its number in the file. function: that it is in.
+        before, after: what it says, and what it should say.
+        leaves: whose gradients are right for it, by number.
+    """
+
+    line: int
+    function: str
+    before: str
+    after: str
+    leaves: frozenset[int]
 
 
 def _norm(gradient: Gradient) -> float:
