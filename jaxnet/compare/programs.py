@@ -190,14 +190,18 @@ def _statics(
     return _functions(workload, shapes), _Steps(entry, tuple(names), workload.measured), shapes
 
 
-@functools.lru_cache(maxsize=256)
+# A process of Linux may map 65,530 regions of memory, of which a program takes some 200.
+_KEPT = 100
+
+
+@functools.lru_cache(_KEPT)
 def _compile(functions: _Functions, taken: _Steps, shapes: _Shapes) -> Compiled:
     lowered, mesh, tracing = _lower(functions, taken, shapes)
     began = time.perf_counter()
     return Compiled(lowered.compile(), mesh, tracing + time.perf_counter() - began)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(_KEPT)
 def _lower(
     functions: _Functions, taken: _Steps, shapes: _Shapes
 ) -> tuple[Any, jax.sharding.Mesh, float]:

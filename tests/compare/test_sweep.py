@@ -1,9 +1,11 @@
 """Evidence for sweeps: each of many runs in one program is the run alone, whatever is beside it."""
 
 import functools
+import gc
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ TANH = functools.partial(network.forward, activation=jnp.tanh)
 SQUARES = losses.BatchLoss(network.forward, optax.losses.l2_loss)
 SOFTMAX = losses.BatchLoss(TANH, optax.losses.softmax_cross_entropy_with_integer_labels)
 SHAPE = tiles.Tile(1, 2)
+MAPS = Path("/proc/self/maps")
 FAST = {"compiler_options": {"xla_backend_optimization_level": 0}}
 
 
@@ -221,6 +224,26 @@ def test_what_convolves_is_compiled_as_it_stands(make_task, other):
         for path in (tiles.fast(True), tiles.PLAIN)
     ]
     assert (texts[0] != texts[1]) == other
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="only Linux tells what a process maps")
+def test_the_programs_kept_map_few_regions_of_memory(standard_promotion):
+    """Past 65,530 of them LLVM finds no memory, and the process dies."""
+
+    def regions():
+        gc.collect()
+        return len(MAPS.read_text().splitlines())
+
+    programs._compile.cache_clear()
+    programs._lower.cache_clear()
+    before, names = regions(), ("sgd", "adam", "muon")
+    for name in names:
+        programs.compiled(classifier(), optimizers.entry(name), RATE, SHAPE)
+    each = (regions() - before) / len(names)
+    assert 0 < each * programs._compile.cache_parameters()["maxsize"] < 65_530 / 2
+    programs._compile.cache_clear()
+    programs._lower.cache_clear()
+    assert regions() - before < each
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere there is no fast path")
