@@ -47,6 +47,11 @@ class Progress(NamedTuple):
     epoch: Int32[Array, ""]
     steps: Int32[Array, ""]
 
+    @property
+    def waited(self) -> Int32[Array, ""] | np.int32:
+        """Epochs since the lowest validation loss."""
+        return self.epoch - self.best_epoch
+
 
 class Fit(NamedTuple):
     """A run of `fit`, under way or done.
@@ -210,15 +215,15 @@ class _Chunk(NamedTuple):
     Attributes:
         data: N rows. orders: shape [E, N], of epochs or, of a stream, the part of one.
         offset: steps of the epoch that came before these orders.
-        count: epochs to run. stop: steps of each to take. ends: whether it ends with the last.
+        epochs: to run. stop: steps of each to take. ends: whether it ends with the last.
     """
 
     data: PyTree
-    orders: Any
-    offset: Any
-    count: Any
-    stop: Any
-    ends: Any
+    orders: Int32[Array | np.ndarray, "E N"]
+    offset: Array | int
+    epochs: Array | int
+    stop: Array | int
+    ends: Array | bool
 
 
 class _Result(NamedTuple):
@@ -259,16 +264,15 @@ class _Job:
         """Hold what the program computes against NumPy, once, while the program is compiled."""
         orders = tuple(part[0] for _, part in self.layout.parts(chunk.orders[0]) if len(part))
         inputs = verify.Inputs(progress.run.state.params, chunk.data, orders, self.validation)
-        like, none = inputs._replace(params=progress), chunk._replace(count=0)
+        like, none = inputs._replace(params=progress), chunk._replace(epochs=0)
         program = _program(self.plan, self.layout)
         return program.refuse(inputs, like, lambda: self.call(progress, none))
 
     def judge(self, now: Fit) -> Fit:
         """Say whether a run goes on."""
-        done, waited = now.progress.epoch, now.progress.epoch - now.progress.best_epoch
-        if now.outcome == "running" and (done >= self.epochs or waited >= self.patience):
-            return now._replace(outcome="stopped early" if waited >= self.patience else "finished")
-        return now
+        early = now.progress.waited >= self.patience
+        ends = now.outcome == "running" and (early or now.progress.epoch >= self.epochs)
+        return now._replace(outcome="stopped early" if early else "finished") if ends else now
 
 
 @functools.lru_cache(maxsize=64)
@@ -288,7 +292,7 @@ def _program(plan: Plan, layout: _Layout) -> verify.Program:
         shapes = jax.eval_shape(end, progress)[1]
         unmeasured = jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes)
 
-        def epoch(carry: Any) -> Any:
+        def epoch(carry: tuple[Array, _Result]) -> tuple[Array, _Result]:
             i, before = carry
             through = take_steps(chunk.orders[i], before.progress)
             skips = divergence.goes_on(through.run.state.opt_state)
@@ -299,14 +303,13 @@ def _program(plan: Plan, layout: _Layout) -> verify.Program:
             history = jax.tree.map(lambda all, one: all.at[i].set(one), before.history, values)
             return i + 1, _Result(_where(finite, after, before.progress), history, finite)
 
-        def goes_on(carry: Any) -> Array:
+        def goes_on(carry: tuple[Array, _Result]) -> Array:
             i, now = carry
-            waited = now.progress.epoch - now.progress.best_epoch
-            return (i < chunk.count) & now.finite & (waited < patience)
+            return (i < chunk.epochs) & now.finite & (now.progress.waited < patience)
 
         history = jax.tree.map(lambda value: jnp.zeros(len(chunk.orders), value.dtype), shapes)
-        start = _Result(progress, history, jnp.array(True))
-        return jax.lax.while_loop(goes_on, epoch, (0, start))[1]
+        start = jnp.array(0), _Result(progress, history, jnp.array(True))
+        return jax.lax.while_loop(goes_on, epoch, start)[1]
 
     return verify.Program(jax.jit(epochs_of), jax.jit(training.at_start(once, layout.spread)))
 
@@ -411,7 +414,7 @@ def _settled(job: _Job, chunk: _Chunk, before: Progress, result: _Result) -> Fit
     history = {name: np.asarray(value)[:through] for name, value in result.history.items()}
     if result.finite:
         return Fit(result.progress, history, "running")
-    failed = chunk._replace(orders=np.roll(chunk.orders, -through, axis=0), count=1, ends=False)
+    failed = chunk._replace(orders=np.roll(chunk.orders, -through, axis=0), epochs=1, ends=False)
     return _failed(job, failed, result.progress)._replace(history=history)
 
 
@@ -422,8 +425,7 @@ def _failed(job: _Job, chunk: _Chunk, progress: Progress) -> Fit:
         return job.call(progress, chunk._replace(stop=stop))
 
     def look(t: int) -> training.Step:
-        rows = chunk.orders[0][t * size : (t + 1) * size]
-        batch = batches.take(chunk.data, rows)
+        batch = batches.take(chunk.data, chunk.orders[0][t * size : (t + 1) * size])
         return training.looking(job.plan)(job.numbers, taken(t).progress.run.state, batch)
 
     size, low = job.layout.batch_size, int(progress.steps) - int(chunk.offset)

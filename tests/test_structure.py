@@ -238,6 +238,19 @@ def test_the_library_alone_loads_nothing_of_its_extras():
     assert not packages & extras
 
 
+def test_programs_are_read_where_they_are_checked_explained_or_rewritten():
+    """What JAX promises to nobody: the equations of its programs, by name."""
+    readers = {name for name, path in EVERYTHING.items() if ".primitive." in path.read_text()}
+    rooms = (
+        "jaxnet._guards.jaxprs",
+        "jaxnet._guards.reference",
+        "jaxnet.audit.",
+        "jaxnet.compare.fast.",
+    )
+    assert readers
+    assert all(name.startswith(rooms) for name in readers)
+
+
 def test_pallas_waits_until_a_trace_is_carried_out():
     names = loaded("from jaxnet import *; import jaxnet.audit, jaxnet.compare, jaxnet.storage")
     assert {"jaxnet.audit.numpy_loss", "jaxnet.compare.fast.products"} <= names

@@ -134,7 +134,7 @@ def _suited(path: Fast, loss: Loss | Rule, shapes: _Shapes) -> Fast:
     data, order = inputs.data, inputs.order
     batch = data if order is None else shaped(data, order.shape[-1])
     traced = jax.make_jaxpr(losses.value_and_grad(loss))(shaped(inputs.params), batch)
-    if jaxprs.holds(traced.jaxpr, frozenset(["conv_general_dilated"])):
+    if products.convolves(traced):
         return PLAIN
     if any(map(products.is_small, jaxprs.operations(traced.jaxpr))):
         return path

@@ -109,6 +109,11 @@ def _multiplied(equation: Any, a: Any, b: Any, numbers: Any) -> Array:
     return jaxprs.bind(equation, [a, b], dimension_numbers=numbers)[0]
 
 
+def convolves(traced: Any) -> bool:
+    """Tell whether a program convolves, of which this would make a slower gradient."""
+    return jaxprs.holds(traced.jaxpr, frozenset(["conv_general_dilated"]))
+
+
 def is_small(equation: Any) -> bool:
     """Tell whether an operation is a product of a few numbers, to be expanded."""
     if equation.primitive.name != "dot_general":
