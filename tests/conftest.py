@@ -1,5 +1,6 @@
 """Strict settings for every test: dtypes, ranks, warnings, several devices, checked shapes."""
 
+import ast
 import gc
 import os
 
@@ -7,6 +8,7 @@ import jax
 import jaxlib.version
 import jaxtyping
 import pytest
+from jaxtyping import _import_hook
 
 # Most of the time goes into compiling programs that run for a millisecond. XLA takes a quarter of
 # it for plainer code of the same operations, in one part; XLA_FLAGS= gives what users have.
@@ -21,7 +23,16 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+
+
+def _outermost(transformer, function):
+    """Check a function, not those within it: they would be wrapped anew each time it is called."""
+    function.decorator_list.append(ast.copy_location(transformer._typechecker.get_ast(), function))
+    return function
+
+
 # Before anything of the package is imported: its annotations are checked while the tests run.
+_import_hook.JaxtypingTransformer.visit_FunctionDef = _outermost
 jaxtyping.install_import_hook(["jaxnet", "experiments"], "beartype.beartype")
 
 
