@@ -36,14 +36,12 @@ class Result(NamedTuple):
         notebook: losses [T] under the notebook's gradients, measured before each update.
         autodiff: losses [T] under the true gradients.
         grads: the notebook's gradients, every leaf with axis T first.
-        audit: of the notebook's gradients at the start.
         provenance: device, dtype, versions and settings.
     """
 
     notebook: Float[np.ndarray, " T"]
     autodiff: Float[np.ndarray, " T"]
     grads: tuple[jaxnet.Layer, ...]
-    audit: Audit
     provenance: dict[str, str]
 
 
@@ -105,7 +103,7 @@ def run(
     dtype: Dtype = "float64",
     optimizer: str = "sgd",
 ) -> Result:
-    """Train under the notebook's gradients and under autodiff, and audit the former.
+    """Train under the notebook's gradients and under autodiff.
 
     Raises:
         InputError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
@@ -121,9 +119,14 @@ def run(
             jaxnet.Rule(notebook_rule), *problem, record=_loss_and_grads, hyperparameters=rate
         )
         _, autodiff = jaxnet.train(LOSS, *problem, hyperparameters=rate)
-        verdicts = audit(LOSS, params, data, _notebook_gradients)
         notebook, autodiff, grads = jax.device_get((notebook, autodiff, grads))
-    return Result(notebook, autodiff, grads, verdicts, provenance)
+    return Result(notebook, autodiff, grads, provenance)
+
+
+def audited(dtype: Dtype = "float64") -> Audit:
+    """Audit the notebook's gradients at its own start."""
+    with precision(dtype):
+        return audit(LOSS, *set_up(dtype), _notebook_gradients)
 
 
 def _loss_and_grads(step: jaxnet.Step) -> tuple[Array, tuple[jaxnet.Layer, ...]]:
@@ -170,7 +173,7 @@ def main(
     rows = [(name, f"{loss[0]:.4f}", f"{loss[-1]:.4f}") for name, loss in curves.items()]
     report.table("Loss", ("trained with", "first epoch", "last epoch"), rows)
     print("\nThe notebook's gradients at its own start, [0] the hidden and [1] the output layer:\n")
-    print(result.audit)
+    print(audited(dtype))
     report.loss_curves(output, "The classifier notebook, and what the right gradients do", curves)
     print(f"\nPicture: {output}")
 
