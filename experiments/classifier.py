@@ -8,7 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,13 +69,8 @@ def set_up(dtype: Dtype = "float64") -> tuple[tuple[jaxnet.Layer, ...], Batch]:
     return (hidden, output), (x, y)
 
 
-def notebook_rule(
-    params: tuple[jaxnet.Layer, ...], batch: Batch
-) -> tuple[Float[Array, ""], tuple[jaxnet.Layer, ...]]:
-    """Give the loss and the gradients as the notebook derives them, mistakes and all.
-
-    The notebook guards its logarithm by adding 1e-10, which changes no digit it prints.
-    """
+@jax.jit
+def _notebook_gradients(params: tuple[jaxnet.Layer, ...], batch: Batch) -> tuple[jaxnet.Layer, ...]:
     hidden, output = params
 
     def example(x: Float[Array, "3"], y: Float[Array, "4"]) -> tuple[jaxnet.Layer, jaxnet.Layer]:
@@ -88,13 +83,17 @@ def notebook_rule(
         )
 
     layers = jax.vmap(example)(*batch)
-    grads = tuple(jaxnet.Layer(each.weight.sum(0), each.bias.mean(0)) for each in layers)
-    return LOSS(params, batch), grads
+    return tuple(jaxnet.Layer(each.weight.sum(0), each.bias.mean(0)) for each in layers)
 
 
-@jax.jit
-def _notebook_gradients(params: tuple[jaxnet.Layer, ...], batch: Batch) -> tuple[Any, ...]:
-    return notebook_rule(params, batch)[1]
+def notebook_rule(
+    params: tuple[jaxnet.Layer, ...], batch: Batch
+) -> tuple[Float[Array, ""], tuple[jaxnet.Layer, ...]]:
+    """Give the loss and the gradients as the notebook derives them, mistakes and all.
+
+    The notebook guards its logarithm by adding 1e-10, which changes no digit it prints.
+    """
+    return LOSS(params, batch), _notebook_gradients(params, batch)
 
 
 def run(

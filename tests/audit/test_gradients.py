@@ -378,23 +378,24 @@ def test_a_rule_for_its_own_two_examples_is_not_asked_in_vain(x64):
     loss, params, batch, _ = draw(SETTINGS[0], 0)
     targets = batch[1]
 
-    def hard_coded(p, b):
-        return jax.tree.map(lambda leaf: leaf * len(b[0]) ** 2 / 8, jax.grad(loss)(p, b))
+    def times(number, p, b):
+        return jax.tree.map(lambda leaf: number * leaf, jax.grad(loss)(p, b))
 
     def closed_over(p, b):
         return jax.grad(loss)(p, (b[0], np.stack([targets[i] for i in range(len(b[0]))])))
 
-    for row in gradients.audit(loss, params, batch, hard_coded).rows:
+    for row in gradients.audit(
+        loss, params, batch, lambda p, b: times(len(b[0]) ** 2 / 8, p, b)
+    ).rows:
         assert row.diagnosis.startswith("divided by the batch size once more, or halved, or")
     assert gradients.audit(loss, params, batch, closed_over).right
 
     def loss_of_two(p, b):
         return loss(p, (jnp.reshape(b[0], (2, 3)), targets))
 
-    def doubled(p, b):
-        return jax.tree.map(lambda leaf: 2 * leaf, jax.grad(loss_of_two)(p, (b[0][:2], targets)))
-
-    for row in gradients.audit(loss_of_two, params, batch, doubled).rows:
+    for row in gradients.audit(
+        loss_of_two, params, batch, lambda p, b: times(2, p, (b[0][:2], targets))
+    ).rows:
         assert row.diagnosis.startswith("multiplied by the batch size, or doubled; a batch of")
 
 
