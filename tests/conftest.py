@@ -103,11 +103,7 @@ def standard_promotion():
 
 @pytest.fixture
 def unchecked():
-    """Check no annotations: bad input is to reach the functions, or what is drawn is much.
-
-    An audit calls thousands of functions, whose checks are more than half of its time; those that
-    are few are checked.
-    """
+    """Check no annotations: bad input is to reach the functions, or what is drawn is much."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
