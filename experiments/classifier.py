@@ -8,7 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +36,12 @@ class Result(NamedTuple):
         notebook: losses [T] under the notebook's gradients, measured before each update.
         autodiff: losses [T] under the true gradients.
         grads: the notebook's gradients, every leaf with axis T first.
-        audit: of the notebook's gradients at the start.
         provenance: device, dtype, versions and settings.
     """
 
     notebook: Float[np.ndarray, " T"]
     autodiff: Float[np.ndarray, " T"]
     grads: tuple[jaxnet.Layer, ...]
-    audit: Audit
     provenance: dict[str, str]
 
 
@@ -71,13 +69,8 @@ def set_up(dtype: Dtype = "float64") -> tuple[tuple[jaxnet.Layer, ...], Batch]:
     return (hidden, output), (x, y)
 
 
-def notebook_rule(
-    params: tuple[jaxnet.Layer, ...], batch: Batch
-) -> tuple[Float[Array, ""], tuple[jaxnet.Layer, ...]]:
-    """Give the loss and the gradients as the notebook derives them, mistakes and all.
-
-    The notebook guards its logarithm by adding 1e-10, which changes no digit it prints.
-    """
+@jax.jit
+def _notebook_gradients(params: tuple[jaxnet.Layer, ...], batch: Batch) -> tuple[jaxnet.Layer, ...]:
     hidden, output = params
 
     def example(x: Float[Array, "3"], y: Float[Array, "4"]) -> tuple[jaxnet.Layer, jaxnet.Layer]:
@@ -90,13 +83,17 @@ def notebook_rule(
         )
 
     layers = jax.vmap(example)(*batch)
-    grads = tuple(jaxnet.Layer(each.weight.sum(0), each.bias.mean(0)) for each in layers)
-    return LOSS(params, batch), grads
+    return tuple(jaxnet.Layer(each.weight.sum(0), each.bias.mean(0)) for each in layers)
 
 
-@jax.jit
-def _notebook_gradients(params: tuple[jaxnet.Layer, ...], batch: Batch) -> tuple[Any, ...]:
-    return notebook_rule(params, batch)[1]
+def notebook_rule(
+    params: tuple[jaxnet.Layer, ...], batch: Batch
+) -> tuple[Float[Array, ""], tuple[jaxnet.Layer, ...]]:
+    """Give the loss and the gradients as the notebook derives them, mistakes and all.
+
+    The notebook guards its logarithm by adding 1e-10, which changes no digit it prints.
+    """
+    return LOSS(params, batch), _notebook_gradients(params, batch)
 
 
 def run(
@@ -105,7 +102,7 @@ def run(
     dtype: Dtype = "float64",
     optimizer: str = "sgd",
 ) -> Result:
-    """Train under the notebook's gradients and under autodiff, and audit the former.
+    """Train under the notebook's gradients and under autodiff.
 
     Raises:
         InputError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
@@ -121,9 +118,14 @@ def run(
             jaxnet.Rule(notebook_rule), *problem, record=_loss_and_grads, hyperparameters=rate
         )
         _, autodiff = jaxnet.train(LOSS, *problem, hyperparameters=rate)
-        verdicts = audit(LOSS, params, data, _notebook_gradients)
         notebook, autodiff, grads = jax.device_get((notebook, autodiff, grads))
-    return Result(notebook, autodiff, grads, verdicts, provenance)
+    return Result(notebook, autodiff, grads, provenance)
+
+
+def audited(dtype: Dtype = "float64") -> Audit:
+    """Audit the notebook's gradients at its own start."""
+    with precision(dtype):
+        return audit(LOSS, *set_up(dtype), _notebook_gradients)
 
 
 def _loss_and_grads(step: jaxnet.Step) -> tuple[Array, tuple[jaxnet.Layer, ...]]:
@@ -170,7 +172,7 @@ def main(
     rows = [(name, f"{loss[0]:.4f}", f"{loss[-1]:.4f}") for name, loss in curves.items()]
     report.table("Loss", ("trained with", "first epoch", "last epoch"), rows)
     print("\nThe notebook's gradients at its own start, [0] the hidden and [1] the output layer:\n")
-    print(result.audit)
+    print(audited(dtype))
     report.loss_curves(output, "The classifier notebook, and what the right gradients do", curves)
     print(f"\nPicture: {output}")
 

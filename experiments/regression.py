@@ -50,13 +50,11 @@ class Result(NamedTuple):
     Attributes:
         epochs: what the notebook prints, under autodiff.
         notebook: losses [T] under the notebook's gradients, measured before each update.
-        audit: of the notebook's gradients at the start.
         provenance: device, dtype, versions and settings.
     """
 
     epochs: Epoch
     notebook: Float[np.ndarray, " T"]
-    audit: Audit
     provenance: dict[str, str]
 
 
@@ -99,7 +97,7 @@ def run(
     dtype: Dtype = "float64",
     optimizer: str = "sgd",
 ) -> Result:
-    """Train under autodiff and under the notebook's gradients, and audit the latter.
+    """Train under autodiff and under the notebook's gradients.
 
     Raises:
         InputError: fewer than one epoch, an unknown optimizer, a rate that is not finite.
@@ -113,9 +111,14 @@ def run(
         problem = (make, params, data, order)
         _, record = jaxnet.train(LOSS, *problem, record=_epoch, hyperparameters=rate)
         _, notebook = jaxnet.train(jaxnet.Rule(notebook_rule), *problem, hyperparameters=rate)
-        verdicts = audit(LOSS, params, data, _notebook_gradients)
         record, notebook = jax.device_get((record, notebook))
-    return Result(record, notebook, verdicts, provenance)
+    return Result(record, notebook, provenance)
+
+
+def audited(dtype: Dtype = "float64") -> Audit:
+    """Audit the notebook's gradients at its own start."""
+    with precision(dtype):
+        return audit(LOSS, *set_up(dtype), _notebook_gradients)
 
 
 def _epoch(step: jaxnet.Step) -> Epoch:
@@ -167,7 +170,7 @@ def main(
     rows = [(name, f"{loss[0]:.4f}", f"{loss[-1]:.4f}") for name, loss in curves.items()]
     report.table("Loss", ("trained with", "first epoch", "last epoch"), rows)
     print("\nThe notebook's gradients at its own start, [0] the hidden and [1] the output layer:\n")
-    print(result.audit)
+    print(audited(dtype))
     report.loss_curves(output, "The regression notebook: its gradients are right", curves)
     print(f"\nPicture: {output}")
 

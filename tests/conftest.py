@@ -1,12 +1,16 @@
 """Strict settings for every test: dtypes, ranks, warnings, several devices, checked shapes."""
 
+import ast
+import collections
 import gc
 import os
 
+import beartype
 import jax
 import jaxlib.version
 import jaxtyping
 import pytest
+from jaxtyping import _import_hook
 
 # Most of the time goes into compiling programs that run for a millisecond. XLA takes a quarter of
 # it for plainer code of the same operations, in one part; XLA_FLAGS= gives what users have.
@@ -21,8 +25,46 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+
+# So many arguments and results of a function in one test; some are called a million times.
+_CHECKED = 40
+_checks = collections.Counter()
+
+
+def _checked(function):
+    """Check a function's annotations, in its first calls of a test."""
+
+    def counting(signature):
+        check = beartype.beartype(signature)
+
+        def counted(*arguments, **named):
+            _checks[function] += 1
+            function.__no_type_check__ = _checks[function] >= _CHECKED
+            return check(*arguments, **named)
+
+        return counted
+
+    return jaxtyping.jaxtyped(function, typechecker=counting)
+
+
+def _outermost(transformer, function):
+    """Check no functions within functions: they would be wrapped anew at each call."""
+    decorator = ast.parse("jaxtyping.checked", mode="eval").body
+    function.decorator_list.append(ast.copy_location(decorator, function))
+    return function
+
+
 # Before anything of the package is imported: its annotations are checked while the tests run.
+jaxtyping.checked = _checked
+_import_hook.JaxtypingTransformer.visit_FunctionDef = _outermost
 jaxtyping.install_import_hook(["jaxnet", "experiments"], "beartype.beartype")
+
+
+def pytest_runtest_setup():
+    """Check all functions again."""
+    for function in _checks:
+        function.__no_type_check__ = False
+    _checks.clear()
 
 
 def pytest_collection_finish():
@@ -61,11 +103,7 @@ def standard_promotion():
 
 @pytest.fixture
 def unchecked():
-    """Check no annotations: bad input is to reach the functions, or what is drawn is much.
-
-    An audit calls thousands of functions, whose checks are more than half of its time; those that
-    are few are checked.
-    """
+    """Check no annotations: bad input is to reach the functions, or what is drawn is much."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -440,7 +440,9 @@ def _moving(inputs: Callable[[Array], Array], shape: tuple[int, ...]) -> Places 
 
 def _known(activation: network.Activation) -> network.Activation | None:
     """Give the activation of a name that one is."""
-    values, slope = (np.asarray(each, np.float64) for each in _sampled(activation))
+    # In one program: to compile each of its operations takes longer.
+    sampled = jax.jit(functools.partial(_sampled, activation))(_POINTS)
+    values, slope = (np.asarray(each, np.float64) for each in sampled)
     for known, (others, other_slope) in _samples():
         if np.allclose(values, others, rtol=1e-9, atol=1e-12) and np.isclose(slope, other_slope):
             return known
@@ -466,14 +468,13 @@ def _arranged(array: Array, places: Places) -> Array:
     return jnp.ravel(array)[places]
 
 
-def _sampled(activation: network.Activation) -> tuple[Array, Array]:
-    """Give the values of an activation at the points, and its slope at zero."""
+def _sampled(activation: network.Activation, points: Array) -> tuple[Array, Array]:
+    """Give the values of an activation at points, and its slope at zero."""
     slope = jax.vjp(activation, jnp.zeros(1))[1](jnp.ones(1))[0]
-    return activation(jnp.asarray(_POINTS)), slope[0]
+    return activation(points), slope[0]
 
 
 @functools.cache
 def _samples() -> list[tuple[network.Activation, tuple[Gradient, Gradient]]]:
-    # In one program: to compile each of their operations takes longer.
-    sampled = jax.jit(lambda: [_sampled(known) for known in _KNOWN])()
+    sampled = jax.jit(lambda points: [_sampled(known, points) for known in _KNOWN])(_POINTS)
     return list(zip(_KNOWN, jax.device_get(sampled), strict=True))

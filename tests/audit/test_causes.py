@@ -61,11 +61,11 @@ def test_updated_weights_must_explain_every_leaf_they_change(x64):
         ([3, 4, 3], 10, lambda n: 1 / n, "divided by the batch size once", "multiplied by 0.1"),
         ([4, 5, 3], 12, lambda n: n / 4, "number of features, 4", "summed over the outputs"),
         ([4, 5, 3], 12, lambda n: 3.0, "summed over the outputs", "number of features, 4"),
-        ([3, 4, 4], 8, lambda n: 1 / n, "divided by the batch size once", ""),
         ([3, 4, 4], 7, lambda n: 1 / 7, "times a constant 0.142", ""),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
             for each in (
+                ([3, 4, 4], 8, lambda n: 1 / n, "divided by the batch size once", ""),
                 ([3, 4, 3], 5, lambda n: 1 / n, "divided by the batch size", "multiplied by 0.2"),
                 ([7, 4, 4], 4, lambda n: n, "summed over the batch", "summed over the outputs"),
                 ([7, 4, 4], 4, lambda n: 4.0, "summed over the outputs", "summed over the batch"),
@@ -79,13 +79,15 @@ def test_numbers_that_coincide_are_all_said_and_a_function_is_asked(
 ):
     loss, params, batch, _ = backward((sizes, rows, "tanh", "squares"))
 
-    def claim(params, batch):
-        return jax.tree.map(lambda g: number(len(batch[0])) * g, jax.grad(loss)(params, batch))
+    def times(number, params, batch):
+        return jax.tree.map(lambda g: number * g, jax.grad(loss)(params, batch))
 
-    (alone,) = said(gradients.audit(loss, params, batch, claim))
+    # Of a lambda no lines are changed.
+    audit = gradients.audit(loss, params, batch, lambda p, b: times(number(len(b[0])), p, b))
+    (alone,) = said(audit)
     assert asked in alone
     assert ", or " not in alone
-    (together,) = said(gradients.audit(loss, params, batch, claim(params, batch)))
+    (together,) = said(gradients.audit(loss, params, batch, times(number(rows), params, batch)))
     assert both in together
     assert (", or " in together) == bool(both)
     assert together.endswith("; a batch of another size tells") == bool(both)

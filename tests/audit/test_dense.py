@@ -153,8 +153,7 @@ def updating(params, x, y, rate, *, slope=True, raw=False):
     return grads
 
 
-@pytest.mark.parametrize("rows", [1, 6])
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("rows", "bias"), [(1, True), (6, False)])
 @pytest.mark.parametrize(("rate", "slope"), [(1.0, True), (0.1, False)])
 def test_weights_updated_too_early_are_named_in_every_layer(rows, bias, rate, slope):
     params, x, y = draw(2, [3, 4, 4, 2], rows, bias=bias)

@@ -191,11 +191,11 @@ def test_planted_mistakes_are_named(capsys, settings, seeds, fewest):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("count", [4, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_right_gradients_raise_no_alarm(setting, dtype, count):
-    """As many of each setting and precision: 48, or 1,200, and not one alarm."""
+    """As many of each setting and precision: 24, or 1,200, and not one alarm."""
     for seed in range(count):
         loss, ours, batch, _ = draw(setting, seed, dtype)
         params = [tuple(layer) for layer in ours]
@@ -208,7 +208,11 @@ def test_right_gradients_raise_no_alarm(setting, dtype, count):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+@pytest.mark.parametrize(
+    "setting",
+    [*SETTINGS[1::2], *(pytest.param(each, marks=pytest.mark.slow) for each in SETTINGS[::2])],
+    ids=str,
+)
 def test_what_no_known_mistake_explains_is_left_unexplained(setting):
     """Noise, shuffled entries and one wrong entry are found, and never given a reason."""
     loss, params, batch, _ = draw(setting, 0)
@@ -249,12 +253,19 @@ def test_an_error_just_above_the_resolution_is_an_alarm_and_one_below_is_not(dty
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("seeds", [[0], pytest.param([1], marks=pytest.mark.slow)])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("size", [1e-4, 1e-3, 1e-2])
-def test_noise_is_never_given_a_cause(dtype, size, seeds):
+@pytest.mark.parametrize(
+    ("dtype", "size", "seed"),
+    [
+        *((np.float64, 1e-4, 0), (np.float32, 1e-3, 0), (np.float64, 1e-2, 0)),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in itertools.product([np.float64, np.float32], [1e-4, 1e-3, 1e-2], [0, 1])
+        ),
+    ],
+)
+def test_noise_is_never_given_a_cause(dtype, size, seed):
     """However small, and however few the entries: noise is no regulariser and no constant."""
-    for setting, seed in itertools.product(SETTINGS[1::2], seeds):
+    for setting in SETTINGS[1::2]:
         loss, params, batch, _ = draw(setting, seed, dtype)
         true = oracles.backward([tuple(p) for p in params], *batch, setting[3], setting[2])
         random = np.random.default_rng(seed)
@@ -378,23 +389,24 @@ def test_a_rule_for_its_own_two_examples_is_not_asked_in_vain(x64):
     loss, params, batch, _ = draw(SETTINGS[0], 0)
     targets = batch[1]
 
-    def hard_coded(p, b):
-        return jax.tree.map(lambda leaf: leaf * len(b[0]) ** 2 / 8, jax.grad(loss)(p, b))
+    def times(number, p, b):
+        return jax.tree.map(lambda leaf: number * leaf, jax.grad(loss)(p, b))
 
     def closed_over(p, b):
         return jax.grad(loss)(p, (b[0], np.stack([targets[i] for i in range(len(b[0]))])))
 
-    for row in gradients.audit(loss, params, batch, hard_coded).rows:
+    for row in gradients.audit(
+        loss, params, batch, lambda p, b: times(len(b[0]) ** 2 / 8, p, b)
+    ).rows:
         assert row.diagnosis.startswith("divided by the batch size once more, or halved, or")
     assert gradients.audit(loss, params, batch, closed_over).right
 
     def loss_of_two(p, b):
         return loss(p, (jnp.reshape(b[0], (2, 3)), targets))
 
-    def doubled(p, b):
-        return jax.tree.map(lambda leaf: 2 * leaf, jax.grad(loss_of_two)(p, (b[0][:2], targets)))
-
-    for row in gradients.audit(loss_of_two, params, batch, doubled).rows:
+    for row in gradients.audit(
+        loss_of_two, params, batch, lambda p, b: times(2, p, (b[0][:2], targets))
+    ).rows:
         assert row.diagnosis.startswith("multiplied by the batch size, or doubled; a batch of")
 
 

@@ -96,16 +96,21 @@ COMPARE = "compare iris --output run --optimizers adam --budget 2 --replicates 6
     ("command", "place", "told"),
     [
         (TRAIN, "jaxnet.commands._run", ""),
-        (TRAIN, "tyro", ""),
         (TRAIN, "jax", ""),
-        (TRAIN, "jaxnet.commands.train", ""),
-        (TRAIN, "jaxnet.tables:read", ""),
         (TRAIN, "jaxnet.commands.train:keep", ""),
-        (COMPARE, "jaxnet.commands.compare", ""),
         (COMPARE, "jaxnet.tables:read", ""),
         (COMPARE, "jax.stages:Lowered.compile", "stopped; what is done is kept in run"),
-        (COMPARE, "jaxnet.report:write_page", "stopped; what is done is kept in run"),
-        pytest.param(COMPARE, "jaxnet.commands.compare:show", "", marks=pytest.mark.slow),
+        *(
+            pytest.param(command, place, told, marks=pytest.mark.slow)
+            for command, place, told in [
+                (TRAIN, "tyro", ""),
+                (TRAIN, "jaxnet.commands.train", ""),
+                (TRAIN, "jaxnet.tables:read", ""),
+                (COMPARE, "jaxnet.commands.compare", ""),
+                (COMPARE, "jaxnet.report:write_page", "stopped; what is done is kept in run"),
+                (COMPARE, "jaxnet.commands.compare:show", ""),
+            ]
+        ),
     ],
 )
 def test_ctrl_c_is_quiet_at_any_moment(tmp_path, command, place, told):

@@ -141,12 +141,16 @@ def accuracy(forward, params, batch):
 @pytest.mark.parametrize(
     ("example", "optimizer"),
     [
-        ("network", "sgd"),
         ("attending", "adam"),
         ("mixture", "sgd"),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
-            for each in [("images", "sgd"), ("gated", "sgd"), ("mixture", "lbfgs")]
+            for each in (
+                ("network", "sgd"),
+                ("images", "sgd"),
+                ("gated", "sgd"),
+                ("mixture", "lbfgs"),
+            )
         ),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_gradient_of_a_network_moves_nothing_of_its_hidden_layers():
     assert not hidden & moved(products.expanded(gradient))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_arrays_that_lie_otherwise_than_named_give_the_same(data):
     """Products, sums and elementwise operations of transposed arrays, one after the other."""

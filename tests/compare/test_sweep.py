@@ -512,11 +512,11 @@ def test_a_tile_of_large_networks_is_the_smallest():
 @pytest.mark.parametrize(
     ("rows", "batch_size", "epochs", "validation", "hidden"),
     [
-        (100, 10, 5, 50, 8),
-        (1000, 10, 50, 50, 8),
         (500, 500, 1000, 50, 8),
         (100, 10, 5, 5000, 8),
         (100, 10, 2, 50, 128),
+        pytest.param(100, 10, 5, 50, 8, marks=pytest.mark.slow),
+        pytest.param(1000, 10, 50, 50, 8, marks=pytest.mark.slow),
     ],
 )
 def test_the_memory_foreseen_is_that_of_the_program(

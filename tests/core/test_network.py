@@ -5,6 +5,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import oracles
 import pytest
@@ -188,3 +189,13 @@ def test_relu_is_the_default_and_the_output_stays_linear():
 def test_forward_refuses_shapes_that_do_not_chain(params, x, words, unchecked):
     with pytest.raises(InputError, match="^" + words):
         network.forward(params, x)
+
+
+def test_annotations_are_checked_in_the_first_calls_of_a_test():
+    params, x = (network.Layer(jnp.ones((3, 2)), jnp.ones(3)),), jnp.ones(2)
+    with pytest.raises(jaxtyping.TypeCheckError, match="'x'"):
+        network.forward(params, jnp.ones((1, 2)))
+    for _ in range(100):
+        network.forward(params, x)
+    with pytest.raises(InputError, match="at least one Layer"):
+        network.forward(0, x)
