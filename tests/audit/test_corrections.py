@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnet.audit import audit, corrections
+from jaxnet.audit import audit, computing, sources
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -266,14 +266,14 @@ def test_the_user_s_functions_stay_as_they_are(monkeypatch):
     assert twice.__code__ is code
     jax.tree.map(np.testing.assert_array_equal, twice(params, batch), before)
 
-    calls, score = itertools.count(), corrections._score
+    calls, ask = itertools.count(), computing.limited
 
     def stopped(*given):
         if next(calls) == 100:
             raise KeyboardInterrupt
-        return score(*given)
+        return ask(*given)
 
-    monkeypatch.setattr(corrections, "_score", stopped)
+    monkeypatch.setattr(computing, "limited", stopped)
     with pytest.raises(KeyboardInterrupt):
         audit(entropy, params, batch, twice)
     assert twice.__code__ is code
@@ -479,7 +479,7 @@ ACTING = {
 def test_what_may_act_is_not_changed(tmp_path, monkeypatch, acting):
     module = written(tmp_path, ACTING[acting][1], ACTING[acting][0])
     ran = []
-    monkeypatch.setattr(corrections, "_ran", ran.append)
+    monkeypatch.setattr(sources, "ran", ran.append)
     params, batch = network()
     assert not audit(entropy, params, batch, module.gradient).right
     assert not ran
