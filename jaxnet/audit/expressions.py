@@ -98,8 +98,8 @@ class Expressions:
             for name, value in scope.items()
             if inspect.isfunction(value) and value.__code__ in ingredients.known
         }
-        modules = (name for name, each in scope.items() if each in (np, jnp))
-        self._numpy = next(modules, None)
+        named = (name for module in (np, jnp) for name, each in scope.items() if each is module)
+        self._numpy = next(named, None)
         self._known: dict[str, Shape | None] = {}
         atoms = self._shapes(ingredients.atoms)
         self._arrays = {text: shape for text, shape in atoms.items() if shape}
