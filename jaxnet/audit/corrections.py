@@ -218,17 +218,16 @@ class _Search:
         # What comes late in a function is the way back, and more often wrong.
         singles.sort(key=lambda change: (change.cost, -change.line))
         effects: list[tuple[Change, list[Gradient]]] = []
-        nearly: list[Change] = []
-        for candidates in (
-            lambda: singles,
-            lambda: sorted(changes.together(singles), key=lambda change: change.cost),
-            lambda: itertools.islice(self._pairs(effects, scores), _PAIRS),
-        ):
-            found, close = self._tried(candidates(), scores, effects)
-            if found:
-                return found
-            nearly += close
-        return nearly
+        found, nearly = self._tried(singles, scores, effects)
+        if found or 1 in scores:  # of which a factor in two parts would say nothing
+            return found or nearly
+        alike = sorted(changes.together(singles), key=lambda change: change.cost)
+        found, _ = self._tried(alike, scores, effects)
+        if not found:
+            pairs = itertools.islice(self._pairs(effects, scores), _PAIRS)
+            found, _ = self._tried(pairs, scores, effects)
+        # What several changes at once do but nearly is as well done by others.
+        return found or nearly
 
     def _tried(
         self,
@@ -240,7 +239,7 @@ class _Search:
 
         What each of them gives is added to the effects.
         """
-        found: list[tuple[int, float, Change]] = []
+        found: list[tuple[int, int, Change]] = []
         for change in itertools.islice(candidates, self._limits.runs):
             if time.monotonic() > self._limits.end:
                 break
@@ -288,10 +287,8 @@ class _Search:
             if not are_better(new, scores):
                 return None
             proofs = [self._scores(each, is_proof=True) for each in self._proofs]
-        # Of a part of a leaf it is shown once the whole of it is right.
         holds = [
-            bool(proof) and all(int(a) <= int(b) for a, b in zip(new, proof, strict=True))
-            for proof in proofs
+            bool(proof) and all(a <= b for a, b in zip(new, proof, strict=True)) for proof in proofs
         ]
         return new if holds and all(holds) else None
 

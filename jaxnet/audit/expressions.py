@@ -108,7 +108,7 @@ class Expressions:
         entries = self._shapes([f"{name}[{index}]" for name in names for index in indices])
         self._entries = {text: shape for text, shape in entries.items() if text not in atoms}
         terms = self._shapes(ingredients.terms)
-        self._terms = [text for text, shape in terms.items() if shape == ()]
+        self._terms = [text for text, its in terms.items() if its == () and self._is_small(text)]
         counts: dict[int, str] = {}
         for text in names:
             for axis, size in enumerate(self._arrays[text]):
@@ -142,7 +142,7 @@ class Expressions:
                 yield from self._others(node, shape, 2)
             return
         yield from self._others(node, shape, 2 if isinstance(node, _ATOM) else 4)
-        yield from self._derivatives_of_powers(node)
+        yield from self._powers(node)
         whole = isinstance(parent, ast.stmt | ast.Dict)
         if shape:
             yield from self._arrays_of(node, shape, parent, whole)
@@ -169,8 +169,8 @@ class Expressions:
         return self._known[text]
 
     def _is_small(self, text: str) -> bool:
-        """Whether a number may stand where a size does."""
-        return abs(eval(text, self._scope)) <= syntax.LARGE
+        """Whether numbers may stand where a size or an exponent does."""
+        return bool(np.all(np.abs(eval(text, self._scope)) <= syntax.LARGE))
 
     def _is_pure(self, node: ast.expr) -> bool:
         """Whether an expression computes and does nothing else."""
@@ -246,19 +246,22 @@ class Expressions:
             if its is not None and _fits(its, shape):
                 yield 5, syntax.product(node, ast.Mult(), other)
 
-    def _derivatives_of_powers(self, node: ast.expr) -> Options:
-        """Give the derivative of a ** b by b for that of b ** a."""
+    def _powers(self, node: ast.expr) -> Options:
+        """Give a power the other way around, and the derivative of that."""
         match node:
-            case ast.BinOp(rest, ast.Mult() as by, ast.BinOp(b, ast.Pow() as to, less)):
-                before = None
-                match rest:
-                    case ast.BinOp(before, ast.Mult(), rest):
-                        pass
-                if self._numpy and ast.unparse(less) == f"{ast.unparse(rest)} - 1":
-                    power = ast.BinOp(rest, to, b)
-                    log = syntax.parsed(f"{self._numpy}.log({ast.unparse(rest)})")
-                    start = ast.BinOp(before, by, power) if before else power
-                    yield 3, ast.BinOp(start, by, log)
+            case ast.BinOp(base, ast.Pow() as power, exponent):
+                # Of whole numbers a large one would never end.
+                if self._shape(base) is not None and self._is_small(ast.unparse(base)):
+                    yield 3, ast.BinOp(exponent, power, base)
+            case ast.BinOp(before, ast.Mult() as by, ast.BinOp(b, ast.Pow() as power, less)):
+                rest, a = None, before
+                if isinstance(before, ast.BinOp) and isinstance(before.op, ast.Mult):
+                    rest, a = before.left, before.right
+                if self._numpy and ast.unparse(less) == f"{ast.unparse(a)} - 1":
+                    log = syntax.parsed(f"{self._numpy}.log({ast.unparse(a)})")
+                    whole: ast.expr = ast.BinOp(a, power, b)
+                    whole = ast.BinOp(rest, by, whole) if rest else whole
+                    yield 3, ast.BinOp(whole, by, log)
 
     def _arrays_of(self, node: ast.expr, shape: Shape, parent: Any, whole: bool) -> Options:
         """Give an array turned, negated, summed, times another or a derivative, or made anew."""

@@ -111,11 +111,10 @@ def _slips(node: ast.expr) -> Options:
 
 
 def _powers(node: ast.expr) -> Options:
-    """Give a power without its exponent or the other way around, and what is left of a share."""
+    """Give a power without its exponent, and what is left of a share."""
     match node:
-        case ast.BinOp(base, ast.Pow() as power, exponent):
+        case ast.BinOp(base, ast.Pow(), _):
             yield 1, base
-            yield 3, ast.BinOp(exponent, power, base)
         case ast.BinOp(left, ast.Mult(), ast.Name() as share):
             rest = ast.BinOp(ast.Constant(1), ast.Sub(), share)
             yield 3, ast.BinOp(left, ast.Mult(), rest)
