@@ -678,16 +678,16 @@ def by_all_of_it(params, batch):
 
 
 def events(params, batch):
-    rate = np.sum(params["w"] ** 2)
-    return len(batch) * rate - np.sum(np.log(rate + batch[:, 0] ** 2))
+    rates = np.sum(params["w"] ** 2, axis=0)
+    return len(batch) * rates.sum() - np.sum(np.log(rates + batch**2))
 
 
 def without_the_first(params, batch):
-    x, rate = batch[:, 0] ** 2, np.sum(params["w"] ** 2)
-    slope = float(len(x) - 1)
+    x, rates = batch**2, np.sum(params["w"] ** 2, axis=0)
+    slopes = np.full(6, float(len(x) - 1))
     for i in range(1, len(x)):
-        slope -= 1 / (rate + x[i])
-    return {"w": 2 * params["w"] * slope}
+        slopes -= 1 / (rates + x[i])
+    return {"w": 2 * params["w"] * slopes}
 
 
 def averaged(params, batch):
@@ -743,7 +743,7 @@ KINDS = {
     ),
     "two that add up": (
         *(events, without_the_first),
-        ["slope = float(len(x))", "for i in range(0, len(x)):"],
+        ["slopes = np.full(6, float(len(x)))", "for i in range(0, len(x)):"],
     ),
     "out of the loop": (averaged, divided_each_time, ["after the loop, behind line N"]),
     "a sign for a minus": (sizes, with_a_minus, ["'w': batch * slope * sign"]),
