@@ -2,48 +2,52 @@
 
 A claim that is a function written in Python has lines. Each expression on them is changed in the
 ways in which people go wrong (`changes`), the function runs again, and what makes leaves right
-stays; then the next is looked for. Such a correction is evidence and no guess: it is said only
-where the changed function gives the true gradient with other parameters too, and over a batch of
-another size where the function takes one.
+stays; then the next is looked for. What no change does alone is tried at several places at once,
+and by two changes whose effects add up to what is missing. Such a correction is evidence and no
+guess: it is said only where the changed function gives the true gradient with other parameters too,
+and over a batch of another size where the function takes one.
 """
 
 import ast
 import contextlib
 import copy
-import functools
-import inspect
 import itertools
-import textwrap
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from types import CodeType, FrameType, FunctionType
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import CodeType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet.audit import changes, computing, forms, purity
+from jaxnet.audit import changes, complements, computing, purity, sources
 from jaxnet.audit.case import Truth
 from jaxnet.audit.chain import Gradient
-from jaxnet.audit.changes import Change, Scope
+from jaxnet.audit.changes import Change, Edit
+from jaxnet.audit.expressions import Ingredients
 from jaxnet.audit.rows import Correction
+from jaxnet.audit.scores import Scores, Target, are_better, rights
+from jaxnet.audit.sources import Written
 
 Ask = Callable[[PyTree, PyTree], PyTree]
 
-# Lines that the user's code may run in one round; those of more numbers count more, and those of
-# JAX arrays take so many times as long. Changes of a round, and seconds for all of them.
-_LINES, _NUMBERS, _SLOWER = 300_000, 4_000, 20
-_CHANGES, _SECONDS = 50_000, 60.0
-# Changed code may run so many times as many lines as before.
-_LONGER = 10
+# Runs of a search, and what a search may take: numbers times lines of the user's code, those of JAX
+# arrays so many times as long; and seconds, whatever it takes.
+_RUNS, _WORK, _NUMBERS, _SLOWER, _SECONDS = 6_000, 4_000_000, 4_000, 20, 60.0
+# Of one round: changes, and of two at once those that are run.
+_CHANGES, _PAIRS = 50_000, 50
+# Numbers of the gradients that are kept, for two changes at once.
+_KEPT = 5_000_000
+# Changed code may run so many times as many lines as before, and some more.
+_LONGER, _SOME = 10, 3_000
 # No axis is longer, since a product the wrong way around makes a square of it.
 _LONGEST = 2_000
 # Rounds of changes: what is more than so many changes deep is not found.
 _ROUNDS = 6
-# A leaf's error relative to its norm, and to that of the largest leaf.
-_RIGHT, _ZERO = 1e-6, 1e-9
+# Numbers that are a slip away from others anyway.
+_PLAIN = (-1, 0, 1, 2)
 
 
 def find(
@@ -75,17 +79,21 @@ def find(
     with quiet[0], quiet[1], quiet[2], quiet[3], reach.kept():
         warnings.simplefilter("ignore")
         try:
-            shared, _ = _ran(lambda: loss(*_given(here)))
-            frames, lines = _ran(lambda: ask(*_given(here)))
+            shared, _ = sources.ran(lambda: loss(*_given(here)))
+            frames, lines = sources.ran(lambda: ask(*_given(here)))
         except Exception:  # code of the user's, that may be written for its own batch
             return []
-        written = list(_written(function, frames, frozenset(shared)))
+        written = list(sources.written(function, frames, frozenset(shared)))
         arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(here[:2]))
-        dear = 1 + sum(map(np.prod, shapes)) / _NUMBERS
-        tries = int(_LINES / max(1, lines) / dear / (_SLOWER if arrays else 1))
-        limits = _Limits(tries, _LONGER * lines + _LINES // 100, time.monotonic() + _SECONDS)
+        dear = (1 + sum(map(np.prod, shapes)) / _NUMBERS) * (_SLOWER if arrays else 1)
+        runs = min(_RUNS, int(_WORK / max(1, lines) / dear))
+        limits = _Limits(runs, _LONGER * lines + _SOME, time.monotonic() + _SECONDS)
         known = frozenset([*shared, *frames])
-        search = _Search(written, ask, here, functools.cache(elsewhere), limits, known)
+        made_of = [
+            Ingredients.of(each.tree, _numbers([*shared, each.code]), _sizes(here), known)
+            for each in written
+        ]
+        search = _Search(written, made_of, ask, here, elsewhere, limits)
         try:
             return search.run(right)
         finally:
@@ -93,10 +101,24 @@ def find(
                 each.function.__code__ = each.code
 
 
-class _Limits(NamedTuple):
-    """Of a search: changes tried in a round, lines of one run, and when it is over."""
+def _numbers(codes: Sequence[CodeType]) -> list[float]:
+    """Give the numbers that functions are written with."""
+    every = dict.fromkeys(each for code in codes for each in code.co_consts if _is_number(each))
+    return [each for each in every if each not in _PLAIN]
 
-    tries: int
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= _LONGEST
+
+
+def _sizes(truth: Truth) -> list[int]:
+    return [size for leaf in jax.tree.leaves(truth.batch) for size in np.shape(leaf)]
+
+
+class _Limits(NamedTuple):
+    """Of a search: runs, lines of one run, and when it is over."""
+
+    runs: int
     lines: int
     end: float
 
@@ -105,125 +127,19 @@ def _given(truth: Truth) -> tuple[PyTree, PyTree]:
     return purity.copied((truth.params, truth.batch))
 
 
-class _Frames(NamedTuple):
-    """What ran of one function: its globals, and what each line saw when it first ran."""
-
-    space: Scope
-    lines: dict[int, Scope]
-
-
-def _ran(call: Callable[[], Any]) -> tuple[dict[CodeType, _Frames], int]:
-    """Give what ran of the user's own functions in a call, and how many lines."""
-    ran: dict[CodeType, _Frames] = {}
-    count = 0
-
-    def enter(frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename.startswith(computing.libraries()):
-            return None
-        frames = ran.setdefault(frame.f_code, _Frames(frame.f_globals, {}))
-
-        def follow(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal count
-            if event == "line":
-                count += 1
-                if frame.f_lineno not in frames.lines:
-                    frames.lines[frame.f_lineno] = {**frame.f_globals, **frame.f_locals}
-            return follow
-
-        return follow
-
-    with computing.traced(enter):
-        call()
-    return ran, count
-
-
-class _Written(NamedTuple):
-    """A function of the user's.
+class _Made(NamedTuple):
+    """A change that was made.
 
     Attributes:
-        function: of Python. code: as it was.
-        tree: of its source, which is changed. lines: what each saw.
+        change: it. old: what stood in its places. texts: of each the line, and what it says before
+            and after.
+        leaves: that came closer, by number.
     """
 
-    function: Any
-    code: CodeType
-    tree: ast.FunctionDef
-    lines: dict[int, Scope]
-
-    def scope(self, statement: ast.stmt) -> Scope | None:
-        """Give what a statement saw when it first ran; None where it did not."""
-        held = hasattr(statement, "body")
-        last = statement.lineno if held else statement.end_lineno or statement.lineno
-        ran = (line for line in range(statement.lineno, last + 1) if line in self.lines)
-        return next((self.lines[line] for line in ran), None)
-
-    def compiled(self) -> CodeType:
-        """Compile the tree as it is now."""
-        # Within a function that has what the code takes from around it.
-        module = ast.parse(f"def around({', '.join(self.code.co_freevars)}): pass")
-        (around,) = module.body
-        assert isinstance(around, ast.FunctionDef)
-        around.body = [self.tree]
-        code = compile(
-            ast.fix_missing_locations(module), self.code.co_filename, "exec", dont_inherit=True
-        )
-        for name in (around.name, self.tree.name):
-            inner = (each for each in code.co_consts if isinstance(each, CodeType))
-            code = next(each for each in inner if each.co_name == name)
-        return code
-
-
-def _written(
-    function: Any, frames: dict[CodeType, _Frames], shared: frozenset[CodeType]
-) -> Iterator[_Written]:
-    """Give the functions that ran and may be changed: whose source is what ran."""
-    own = _plain(function)
-    for code, each in frames.items():
-        found = own if getattr(own, "__code__", None) is code else _named(code, each.space)
-        if found is None or code in shared:
-            continue
-        lines = dict(each.lines)
-        for inner in code.co_consts:
-            if inner in frames:
-                lines |= frames[inner].lines
-        with contextlib.suppress(Exception):  # a file may be in any state by now
-            source, first = inspect.getsourcelines(code)
-            (tree,) = ast.parse(textwrap.dedent("".join(source))).body
-            if isinstance(tree, ast.FunctionDef) and _is_as_written(code):
-                tree.decorator_list = []
-                ast.increment_lineno(tree, first - 1)
-                yield _Written(found, code, tree, lines)
-
-
-def _is_as_written(code: CodeType) -> bool:
-    """Whether a function is what its file says now, which may have been edited since."""
-    lines, _ = inspect.findsource(code)
-    codes = [compile("".join(lines), code.co_filename, "exec", dont_inherit=True)]
-    for each in codes:
-        codes += [inner for inner in each.co_consts if isinstance(inner, CodeType)]
-    return code in codes
-
-
-def _plain(function: Any) -> Any:
-    """Give the function that was written, of a method or what a decorator made of it."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = inspect.unwrap(function)
-    return getattr(function, "__func__", function)
-
-
-def _named(code: CodeType, space: Scope) -> FunctionType | None:
-    """Give the function of a code by its name in its module."""
-    first, *others = code.co_qualname.split(".")
-    found = space.get(first)
-    for name in others:
-        found = getattr(found, name, None)
-    found = _plain(found) if callable(found) else None
-    return found if isinstance(found, FunctionType) and found.__code__ is code else None
-
-
-Scores = tuple[int, ...]
-"""Of each leaf: 2 where it is right, 1 where it is so but for a factor and its order, else 0."""
+    change: Change
+    old: list[Any]
+    texts: list[Correction]
+    leaves: frozenset[int]
 
 
 class _Search:
@@ -231,159 +147,234 @@ class _Search:
 
     def __init__(
         self,
-        written: list[_Written],
+        written: list[Written],
+        made_of: list[Ingredients],
         ask: Ask,
         here: Truth,
         elsewhere: Callable[[], Sequence[Truth]],
         limits: _Limits,
-        known: frozenset[CodeType],
     ) -> None:
-        self._written, self._ask, self._limits, self._known = written, ask, limits, known
-        self._here, self._elsewhere = here, elsewhere
+        self._written = {id(each.tree): each for each in written}
+        self._made_of, self._ask, self._limits = made_of, ask, limits
+        self._here, self._elsewhere = Target(here), elsewhere
 
     def run(self, right: Sequence[bool]) -> list[Correction]:
         """Change the functions line by line, and give the changes that were of use."""
         scores = self._scores(self._here)
         # On part of a batch, or in another precision, it may be another claim.
         if [score == 2 for score in scores] != [
-            known or zero for known, zero in zip(right, self._zeros(), strict=True)
+            known or zero for known, zero in zip(right, self._here.zeros, strict=True)
         ]:
             return []
         # Only where what is written is taken to another size, a change must be right there too.
+        places = map(Target, self._elsewhere())
         self._proofs = [
-            each for each in self._elsewhere() if not each.is_other_size or self._scores(each)
+            each for each in places if not each.truth.is_other_size or self._scores(each)
         ]
-        made: list[tuple[Correction, Scores, Scores]] = []
+        made: list[_Made] = []
         for _ in range(_ROUNDS):
             if min(scores) == 2:
                 break
             before = len(made)
-            for each, change in self._candidates(scores):
-                better = self._better(each, change, scores)
+            for change in self._candidates(scores):
+                better = self._better(change, scores)
                 if better:
-                    made.append((_make(each, change), scores, better))
+                    closer = frozenset(i for i, score in enumerate(scores) if score < better[i])
+                    made.append(self._make(change, closer))
                     scores = better
             if len(made) == before:
                 break
-        found = []
-        for correction, old, new in made:
-            each = zip(old, new, scores, strict=True)
-            leaves = frozenset(i for i, (a, b, last) in enumerate(each) if a < b and last == 2)
-            if leaves and correction.before != correction.after:
-                found.append(correction._replace(leaves=leaves))
-        return sorted(found, key=lambda each: each.line)
+        return self._of_use(made, scores)
 
-    def _zeros(self) -> list[bool]:
-        """Tell which leaves have nothing to be won."""
-        norms = [float(np.linalg.norm(leaf)) for leaf in self._here.gradient]
-        return [norm <= _ZERO * max(norms) for norm in norms]
+    def _of_use(self, made: list[_Made], scores: Scores) -> list[Correction]:
+        """Give what is to be said of the changes that the leaves are right with."""
+        right = frozenset(i for i, score in enumerate(scores) if score == 2)
+        found: list[Correction] = []
+        for each in made:
+            if each.leaves & right and not self._is_needless(each, scores):
+                found += (text._replace(leaves=each.leaves & right) for text in each.texts)
+        return sorted(_chained(found), key=lambda each: each.line)
 
-    def _candidates(self, scores: Scores) -> list[tuple[_Written, Change]]:
-        """Give the changes that make leaves right, those of the most leaves first."""
-        sizes = [size for leaf in jax.tree.leaves(self._here.batch) for size in np.shape(leaf)]
-        every = (
-            (each, change)
-            for each in self._written
-            for change in changes.of_function(each.tree, each.scope, sizes, self._known)
+    def _is_needless(self, made: _Made, scores: Scores) -> bool:
+        """Whether all is as right without one of the changes, which is then undone."""
+        undone = Change(
+            0,
+            tuple(
+                edit._replace(node=old)
+                for edit, old in zip(made.change.edits[::-1], made.old[::-1], strict=True)
+            ),
         )
-        tried = list(itertools.islice(every, _CHANGES))
-        # What comes late in a function is the way back, and more often wrong.
-        tried.sort(key=lambda pair: (pair[1].cost, -pair[1].statement.lineno))
-        found = []
-        for each, change in tried[: self._limits.tries]:
-            if time.monotonic() > self._limits.end:
-                return []
-            with _changed(each, change) as worked:
-                new = self._scores(self._here) if worked else scores
-            if new != scores and all(a <= b for a, b in zip(scores, new, strict=True)):
-                if min(new) == 2 and self._better(each, change, scores):
-                    return [(each, change)]
-                found.append((sum(new), each, change))
-        found.sort(key=lambda each: -each[0])
-        return [(each, change) for _, each, change in found]
+        with self._changed(undone) as worked:
+            return worked and self._scores(self._here) == scores
 
-    def _better(self, each: _Written, change: Change, scores: Scores) -> Scores | None:
+    def _candidates(self, scores: Scores) -> list[Change]:
+        """Give the changes that make leaves right, those of the most leaves first."""
+        every = (
+            change
+            for each, ingredients in zip(self._written.values(), self._made_of, strict=True)
+            for change in changes.of_function(each.tree, each.scope, ingredients)
+        )
+        singles = list(itertools.islice(every, _CHANGES))
+        # What comes late in a function is the way back, and more often wrong.
+        singles.sort(key=lambda change: (change.cost, -change.line))
+        effects: list[tuple[Change, list[Gradient]]] = []
+        found, nearly = self._tried(singles, scores, effects)
+        if found or 1 in scores:  # of which a factor in two parts would say nothing
+            return found or nearly
+        alike = sorted(changes.together(singles), key=lambda change: change.cost)
+        found, _ = self._tried(alike, scores, effects)
+        if not found:
+            pairs = itertools.islice(self._pairs(effects, scores), _PAIRS)
+            found, _ = self._tried(pairs, scores, effects)
+        # What several changes at once do but nearly is as well done by others.
+        return found or nearly
+
+    def _tried(
+        self,
+        candidates: Iterable[Change],
+        scores: Scores,
+        effects: list[tuple[Change, list[Gradient]]],
+    ) -> tuple[list[Change], list[Change]]:
+        """Give those of the candidates that make leaves right, and those that do so nearly.
+
+        What each of them gives is added to the effects.
+        """
+        found: list[tuple[int, int, Change]] = []
+        for change in itertools.islice(candidates, self._limits.runs):
+            if time.monotonic() > self._limits.end:
+                break
+            with self._changed(change) as worked:
+                claimed = self._claimed(self._here.truth) if worked else None
+            if claimed is None:
+                continue
+            new = self._here.scores(claimed)
+            if len(effects) * sum(leaf.size for leaf in claimed) < _KEPT:
+                effects.append((change, claimed))
+            if are_better(new, scores):
+                if min(new) == 2 and self._better(change, scores):
+                    return [change], []
+                found.append((rights(new), sum(new), change))
+        found.sort(key=lambda each: each[:2], reverse=True)
+        before = rights(scores)
+        return (
+            [change for count, _, change in found if count > before],
+            [change for count, _, change in found if count == before],
+        )
+
+    def _pairs(
+        self, effects: list[tuple[Change, list[Gradient]]], scores: Scores
+    ) -> Iterator[Change]:
+        """Give two changes of which each makes up for a part of what a leaf lacks."""
+        now = self._claimed(self._here.truth)
+        found: list[Change] = []
+        for leaf, true in enumerate(self._here.truth.gradient):
+            if now is None or scores[leaf] == 2 or now[leaf].shape != true.shape:
+                continue
+            given = [each for each in effects if each[1][leaf].shape == true.shape]
+            values = np.array([claimed[leaf].ravel() for _, claimed in given])
+            for one, other in complements.of(now[leaf].ravel(), values, true.ravel()):
+                first, second = given[one][0], given[other][0]
+                cost = first.cost + second.cost
+                found.append(Change(cost, first.edits + second.edits))
+        return iter(sorted(found, key=lambda change: change.cost))
+
+    def _better(self, change: Change, scores: Scores) -> Scores | None:
         """Give the scores of a change that is of use, here and elsewhere; None of any other."""
-        with _changed(each, change) as worked:
+        with self._changed(change) as worked:
             if not worked:
                 return None
             new = self._scores(self._here)
-            if new == scores or any(a > b for a, b in zip(scores, new, strict=True)):
+            if not are_better(new, scores):
                 return None
-            proofs = [self._scores(truth, is_proof=True) for truth in self._proofs]
+            proofs = [self._scores(each, is_proof=True) for each in self._proofs]
         holds = [
             bool(proof) and all(a <= b for a, b in zip(new, proof, strict=True)) for proof in proofs
         ]
         return new if holds and all(holds) else None
 
-    def _scores(self, truth: Truth, is_proof: bool = False) -> Scores:
-        """Give the scores of the claim as it is now; empty of one for batches of another size."""
-        wrong = (0,) * len(truth.gradient)
+    @contextlib.contextmanager
+    def _changed(self, change: Change) -> Iterator[bool]:
+        """Have functions changed for a while; False where that gives no code."""
+        old = _swapped(change.edits)
+        functions = self._functions(change)
+        codes = [each.function.__code__ for each in functions]
+        try:
+            try:
+                for each in functions:
+                    each.function.__code__ = each.compiled()
+            except (SyntaxError, ValueError, TypeError, StopIteration, RecursionError):
+                yield False
+            else:
+                yield True
+        finally:
+            for each, code in zip(functions, codes, strict=True):
+                each.function.__code__ = code
+            for edit, node in zip(change.edits[::-1], old[::-1], strict=True):
+                edit.swap(node)
+
+    def _functions(self, change: Change) -> list[Written]:
+        trees = dict.fromkeys(id(edit.tree) for edit in change.edits)
+        return [self._written[each] for each in trees]
+
+    def _make(self, change: Change, leaves: frozenset[int]) -> _Made:
+        """Change a function to stay so."""
+        before = list(map(_said, change.edits))
+        old = _swapped(change.edits)
+        for each in self._functions(change):
+            each.function.__code__ = each.compiled()
+        texts = [
+            Correction(line, edit.tree.name, text, edit.words or _said(edit.done())[1], leaves)
+            for edit, (line, text) in zip(change.edits, before, strict=True)
+        ]
+        return _Made(change, old, texts, leaves)
+
+    def _scores(self, target: Target, is_proof: bool = False) -> Scores:
+        """Give the scores of the claim as it is now."""
+        return target.scores(self._claimed(target.truth), is_proof)
+
+    def _claimed(self, truth: Truth) -> list[Gradient] | None:
+        """Give what is claimed as the functions are now; None where they fail."""
         try:
             given = _given(truth)
             claimed = computing.limited(lambda: self._ask(*given), *self._limits[1:])
-            claimed = [np.asarray(leaf, float) for leaf in jax.tree.leaves(claimed)]
+            return [np.asarray(leaf, float) for leaf in jax.tree.leaves(claimed)]
         except (Exception, SystemExit, computing.StoppedError):  # code that was changed, or is
-            return () if truth.is_other_size else wrong  # of the user's, may fail in any way
-        pairs = list(zip(claimed, truth.gradient, strict=True))
-        if truth.is_other_size and any(leaf.size != true.size for leaf, true in pairs):
-            return ()
-        largest = max(float(np.linalg.norm(leaf)) for leaf in truth.gradient)
-        return tuple(_score(leaf, true, largest, is_proof) for leaf, true in pairs)
+            return None  # of the user's, may fail in any way
 
 
-def _score(claimed: Gradient, true: Gradient, largest: float, is_proof: bool) -> int:
-    norm = float(np.linalg.norm(true))
-    if norm <= _ZERO * largest and not is_proof:
-        return 2  # which a zero is in many ways: nothing is to be won by it
-    if claimed.shape != true.shape:
-        claimed, _ = forms.read_by_value(claimed, true.shape)
-    if claimed.shape != true.shape or not np.isfinite(claimed).all():
-        return 0
-    if np.linalg.norm(claimed - true) <= _RIGHT * norm + _ZERO * largest:
-        return 2
-    if not norm:
-        return 0
-    # Scaled or with its entries in another order: a second change may put that right.
-    factor = float(np.linalg.norm(claimed)) / norm
-    orders = (np.sort(sign * claimed, None) - factor * np.sort(true, None) for sign in (1, -1))
-    nearly = any(np.linalg.norm(each) <= _RIGHT * factor * norm for each in orders)
-    return int(nearly and true.size > 3 and factor > 0)
+def _chained(corrections: Sequence[Correction]) -> Iterator[Correction]:
+    """Give one correction of each text, from what it says to what it says after the last."""
+    found: list[Correction] = []
+    for last in dict.fromkeys(corrections):
+        place = next((i for i, one in enumerate(found) if _leads(one, last)), None)
+        first = last if place is None else found.pop(place)
+        found.append(first._replace(after=last.after, leaves=first.leaves | last.leaves))
+    return (each for each in found if each.before != each.after)
 
 
-@contextlib.contextmanager
-def _changed(each: _Written, change: Change) -> Iterator[bool]:
-    """Have a function changed for a while; False where that gives no code."""
-    kept = each.function.__code__
-    old = change.swap(change.node)
-    try:
-        try:
-            each.function.__code__ = each.compiled()
-        except (SyntaxError, ValueError, TypeError, StopIteration):
-            yield False
-        else:
-            yield True
-    finally:
-        each.function.__code__ = kept
-        change.swap(old)
+def _leads(one: Correction, other: Correction) -> bool:
+    return one[:2] == other[:2] and one.after == other.before
 
 
-def _make(each: _Written, change: Change) -> Correction:
-    """Change a function to stay so."""
-    line, before = _said(change.statement, change)
-    new = copy.deepcopy(change.node)
-    is_whole = change.swap(new) is change.statement
-    each.function.__code__ = each.compiled()
-    _, after = _said(new if is_whole else change.statement, change)
-    return Correction(line, each.tree.name, before, after, frozenset())
+def _swapped(edits: Sequence[Edit]) -> list[Any]:
+    """Put the new nodes in their places, and give the old ones."""
+    old = []
+    for edit in edits:
+        old.append(edit.swap(edit.node))
+        if isinstance(edit.node, ast.expr):
+            ast.copy_location(edit.node, old[-1])
+        for each in edit.node if isinstance(edit.node, list) else [edit.node]:
+            ast.fix_missing_locations(each)
+    return old
 
 
-def _said(statement: Any, change: Change) -> tuple[int, str]:
+def _said(edit: Edit) -> tuple[int, str]:
     """Give the line and the text of a statement; of a dict, of the changed part."""
+    statement: Any = edit.statement
     node, text, line = getattr(statement, "value", None), _first_line(statement), statement.lineno
     while isinstance(node, ast.Tuple | ast.Dict):
         parts = node.elts if isinstance(node, ast.Tuple) else node.values
-        place = next((i for i, part in enumerate(parts) if change.is_within(part)), None)
+        place = next((i for i, part in enumerate(parts) if edit.is_within(part)), None)
         if place is None:
             break
         key = node.keys[place] if isinstance(node, ast.Dict) else None

@@ -33,7 +33,7 @@ from jaxnet.audit import (
 from jaxnet.audit.case import Case, Leaf, Truth, take
 from jaxnet.audit.chain import Chain, Gradient
 from jaxnet.audit.explaining import Reading, Readings
-from jaxnet.audit.numpy_loss import NumPyLoss
+from jaxnet.audit.numpy_loss import NumPyLoss, unlogged
 from jaxnet.audit.rows import Correction, Row, Verdict
 from jaxnet.errors import InputError
 
@@ -124,7 +124,7 @@ def audit(
     """
     versions.check()
     asked = entry.read(loss, params, batch, claimed)
-    with jax.disable_jit(asked.is_long):
+    with jax.disable_jit(asked.is_long), unlogged():
         return _audit(asked)
 
 

@@ -3,11 +3,13 @@
 Shapes: P numbers in all parameters; D probed directions; K step sizes.
 """
 
+import contextlib
 import dataclasses
 import functools
+import logging
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,21 @@ def _backward(loss: NumPyLoss, at: PyTree, cotangent: Array) -> tuple[PyTree, No
 
 
 _measured.defvjp(_forward, _backward)
+
+
+@contextlib.contextmanager
+def unlogged() -> Iterator[None]:
+    """Keep what a function raises within a program out of JAX's log: callers see the error."""
+    logger = logging.getLogger("jax._src.callback")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return record.msg != "jax.pure_callback failed"
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def _wide(tree: PyTree) -> PyTree:

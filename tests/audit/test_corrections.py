@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import itertools
 import linecache
+import re
 import sys
 import textwrap
 
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnet.audit import audit, corrections
+from jaxnet.audit import audit, case, computing, corrections, sources
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -266,14 +267,14 @@ def test_the_user_s_functions_stay_as_they_are(monkeypatch):
     assert twice.__code__ is code
     jax.tree.map(np.testing.assert_array_equal, twice(params, batch), before)
 
-    calls, score = itertools.count(), corrections._score
+    calls, ask = itertools.count(), computing.limited
 
     def stopped(*given):
         if next(calls) == 100:
             raise KeyboardInterrupt
-        return score(*given)
+        return ask(*given)
 
-    monkeypatch.setattr(corrections, "_score", stopped)
+    monkeypatch.setattr(computing, "limited", stopped)
     with pytest.raises(KeyboardInterrupt):
         audit(entropy, params, batch, twice)
     assert twice.__code__ is code
@@ -479,7 +480,7 @@ ACTING = {
 def test_what_may_act_is_not_changed(tmp_path, monkeypatch, acting):
     module = written(tmp_path, ACTING[acting][1], ACTING[acting][0])
     ran = []
-    monkeypatch.setattr(corrections, "_ran", ran.append)
+    monkeypatch.setattr(sources, "ran", ran.append)
     params, batch = network()
     assert not audit(entropy, params, batch, module.gradient).right
     assert not ran
@@ -505,3 +506,293 @@ def test_a_change_that_never_ends_is_given_up(tmp_path):
     params, batch = network()
     (found,) = audit(entropy, params, batch, module.gradient).corrections
     assert found.after.endswith("h ** 2)")
+
+
+def windows(params, batch):
+    z, total = batch * params["w"], 0.0
+    for i, j in np.ndindex(3, 3):
+        total += z[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].sum() ** 2
+    return total
+
+
+def without_steps(params, batch):
+    z, step, size = batch * params["w"], 2, 2
+    back = np.zeros_like(z)
+    for i in range(len(z) // step):
+        for j in range(len(z) // step):
+            top = i
+            left = j
+            sums = z[top : top + size, left : left + size].sum()
+            back[top : top + size, left : left + size] += 2 * sums
+    return {"w": back * batch}
+
+
+def weighted(params, batch):
+    return np.sum(batch[:, :1] * (params["w"] - batch) ** 2)
+
+
+def without_weights(params, batch):
+    weights, y, w = batch[:, 0], batch, params["w"]
+    grad = np.zeros_like(w)
+    for i in range(len(weights)):
+        grad[i] += 2 * (w[i] - y[i])
+    return {"w": grad}
+
+
+def penalised(params, batch):
+    return np.sum((batch @ params["w"]) ** 2) / 2 + 0.37 * np.sum(params["w"] ** 2)
+
+
+def without_strength(params, batch):
+    z = batch @ params["w"]
+    penalty = 2 * params["w"]
+    return {"w": batch.T @ z + penalty}
+
+
+def two_scales(params, batch):
+    return np.sum((batch * params["a"]) ** 2 * np.sin(params["b"]))
+
+
+def crossed(params, batch):
+    a, b = params["a"], params["b"]
+    da = 2 * batch**2 * a * np.sin(b)
+    db = (batch * a) ** 2 * np.cos(b)
+    return {"a": db, "b": da}
+
+
+def squared(params, batch):
+    return np.sum((batch * params["w"]) ** 2 * (np.arange(6) + 1))
+
+
+def at_another_row(params, batch):
+    z = batch * params["w"]
+    grad = np.zeros_like(z)
+    for row in range(len(z)):
+        last = row
+    for row in range(len(z)):
+        grad[last] = 2 * z[row] * (np.arange(6) + 1) * batch[row]
+    return {"w": grad}
+
+
+def seen_only(params, batch):
+    return sum(params["w"][j] ** 2 for j in np.flatnonzero(batch[:, 0] > 0)).sum()
+
+
+def over_all(params, batch):
+    w = params["w"]
+    seen = np.flatnonzero(batch[:, 0] > 0)
+    grad = np.zeros_like(w)
+    for j in range(len(w)):
+        grad[j] += 2 * w[j]
+    return {"w": grad * (len(seen) > 0)}
+
+
+def copied_too_soon(params, batch):
+    layers = {"w": batch.T @ (batch @ params["w"])}
+    grads = {name: value.copy() for name, value in layers.items()}
+    layers["w"] += 2 * 0.37 * params["w"]
+    return grads
+
+
+def softplus(params, batch):
+    return np.sum(np.log1p(np.exp(batch @ params["w"])) ** 2) / 2
+
+
+def overwriting(params, batch):
+    z = batch @ params["w"]
+    z[...] = np.log1p(np.exp(z))
+    error = 1.0 * z
+    slope = 1 / (1 + np.exp(-z))
+    return {"w": batch.T @ (error * slope)}
+
+
+def carried(params, batch):
+    state, total = np.zeros(6), 0.0
+    for x in batch:
+        state = params["w"] * state + x
+        total += np.sum(state**2) / 2
+    return total + np.sum(state * batch[-1])
+
+
+def not_carried(params, batch):
+    states = [np.zeros(6)]
+    for x in batch:
+        states.append(params["w"] * states[-1] + x)
+    grad = np.zeros_like(params["w"])
+    back = np.zeros(6)
+    for t in range(len(batch), 0, -1):
+        back = back + states[t]
+        grad += back * states[t - 1]
+        back = back * params["w"]
+    return {"w": grad}
+
+
+def filtered(params, batch):
+    return np.sum(np.convolve(np.tanh(batch[0] * params["w"][0]), batch[1, :3], "valid") ** 2) / 2
+
+
+def not_turned_around(params, batch):
+    kernel = batch[1, :3]
+    h = np.tanh(batch[0] * params["w"][0])
+    dy = np.convolve(h, kernel, "valid")
+    dh = np.convolve(dy, kernel, "full")
+    grad = np.zeros_like(params["w"])
+    grad[0] = dh * (1 - h**2) * batch[0]
+    return {"w": grad}
+
+
+def exponential(params, batch):
+    return np.sum(1.5 ** (batch @ params["w"]))
+
+
+def as_a_power(params, batch):
+    base = 1.5
+    z = batch @ params["w"]
+    dz = base * z ** (base - 1)
+    return {"w": batch.T @ dz}
+
+
+def thinned(params, batch):
+    return np.sum(((batch > 0) * params["w"] / 0.7) ** 2)
+
+
+def scaled_by_the_share(params, batch):
+    dropped = 0.3
+    kept = batch > 0
+    h = kept * params["w"] / (1 - dropped)
+    dh = 2 * h
+    return {"w": dh * kept * dropped}
+
+
+def distances(params, batch):
+    z = params["w"] * batch
+    return np.sum(z / (np.sqrt(np.sum(z**2, axis=1, keepdims=True)) + 0.4))
+
+
+def by_all_of_it(params, batch):
+    margin = 0.4
+    z = params["w"] * batch
+    norm = np.sqrt(np.sum(z**2, axis=1, keepdims=True)) + margin
+    along = z.sum(axis=1, keepdims=True) / norm
+    return {"w": (1 - along * z / norm) / norm * batch}
+
+
+def events(params, batch):
+    rates = np.sum(params["w"] ** 2, axis=0)
+    return len(batch) * rates.sum() - np.sum(np.log(rates + batch**2))
+
+
+def without_the_first(params, batch):
+    x, rates = batch**2, np.sum(params["w"] ** 2, axis=0)
+    slopes = np.full(6, float(len(x) - 1))
+    for i in range(1, len(x)):
+        slopes -= 1 / (rates + x[i])
+    return {"w": 2 * params["w"] * slopes}
+
+
+def averaged(params, batch):
+    return np.mean((batch @ params["w"]) ** 2)
+
+
+def divided_each_time(params, batch):
+    grad = np.zeros_like(params["w"])
+    for x in batch:
+        grad += 2 * np.outer(x, x @ params["w"])
+        grad /= params["w"].shape[1] * len(batch)
+    return {"w": grad}
+
+
+def sizes(params, batch):
+    return np.sum(np.abs(batch) * np.sin(params["w"]))
+
+
+def with_a_minus(params, batch):
+    sign = np.where(batch > 0, 1.0, -1.0)
+    slope = np.cos(params["w"]) * sign**2
+    return {"w": -(batch * slope)}
+
+
+KINDS = {
+    "the same at two places": (windows, without_steps, ["top = i * step", "left = j * step"]),
+    "an entry": (weighted, without_weights, ["grad[i] += 2 * (w[i] - y[i]) * weights[i]"]),
+    "a number of the loss": (penalised, without_strength, ["'w': batch.T @ z + penalty * 0.37"]),
+    "each other's place": (two_scales, crossed, ["'a': da", "'b': db"]),
+    "an index on the left": (
+        *(squared, at_another_row),
+        ["grad[row] = 2 * z[row] * (np.arange(6) + 1) * batch[row]"],
+    ),
+    "another loop": (seen_only, over_all, ["for j in seen:"]),
+    "a statement later": (penalised, copied_too_soon, ["after line N"]),
+    "as before it was overwritten": (
+        *(softplus, overwriting),
+        ["slope = 1 / (1 + np.exp(-(batch @ params['w'])))"],
+    ),
+    "an entry for an empty array": (carried, not_carried, ["back = batch[-1]"]),
+    "backwards": (
+        *(filtered, not_turned_around),
+        ["dh = np.convolve(dy, kernel[..., ::-1], 'full')"],
+    ),
+    "the derivative of a power": (exponential, as_a_power, ["dz = base ** z * np.log(base)"]),
+    "the rest of a share": (
+        *(thinned, scaled_by_the_share),
+        ["'w': dh * kept / (1 - dropped)"],
+    ),
+    "a term less": (
+        *(distances, by_all_of_it),
+        ["'w': (1 - along * z / (norm - margin)) / norm * batch"],
+    ),
+    "two that add up": (
+        *(events, without_the_first),
+        ["slopes = np.full(6, float(len(x)))", "for i in range(0, len(x)):"],
+    ),
+    "out of the loop": (averaged, divided_each_time, ["after the loop, behind line N"]),
+    "a sign for a minus": (sizes, with_a_minus, ["'w': batch * slope * sign"]),
+}
+
+
+def truths(loss, claimed, factor=1.0):
+    """Give where a claim is asked, here and elsewhere, by central differences of the loss."""
+    found = []
+    names = ("a", "b") if claimed is crossed else ("w",)
+    for seed, rows in enumerate((6, 6, 6)):
+        random = np.random.default_rng(seed)
+        params = {name: random.normal(size=(6, 6)) for name in names}
+        batch = random.normal(size=(rows, 6))
+        slopes = differences(loss, params, batch)
+        scale = factor if found else 1.0
+        found.append(case.Truth(params, batch, [scale * slopes[name] for name in names]))
+    return found
+
+
+def corrections_of(loss, claimed, factor=1.0):
+    """Look for corrections of a claim that is right in no parameter."""
+    here, *others = truths(loss, claimed, factor)
+    right = [False] * len(here.gradient)
+    return corrections.find(claimed, claimed, here, lambda: others, loss, right)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_change_is_found(kind):
+    loss, claimed, lines = KINDS[kind]
+    found = corrections_of(loss, claimed)
+    assert [re.sub(r"line \d+", "line N", each.after) for each in found] == lines
+
+
+class RefusedError(Exception):
+    """What makes the gradient right in one place was refused."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_right_here_alone_is_not_said(kind, monkeypatch):
+    better = corrections._Search._better
+
+    def refusing(*given):
+        found = better(*given)
+        if found is None:
+            raise RefusedError
+        return found
+
+    loss, claimed, _ = KINDS[kind]
+    monkeypatch.setattr(corrections._Search, "_better", refusing)
+    with pytest.raises(RefusedError):
+        corrections_of(loss, claimed, factor=1.1)

@@ -1,6 +1,7 @@
 """Evidence for the audit of NumPy code: students' networks, right and wrong, in many forms."""
 
 import functools
+import math
 import re
 
 import jax.numpy as jnp
@@ -401,3 +402,20 @@ def test_a_float_of_python_is_a_part_of_a_loss_and_a_kind():
     found = gradients.audit(loss, params, (x, y), true)
     assert found.right, str(found)
     assert "traced" not in found.summary
+
+
+def test_what_a_loss_raises_for_other_batches_is_not_written_to_a_log(caplog, capfd):
+    def loss(params, batch):
+        z = batch @ params["w"]
+        # What has no program, and fails where nothing is above zero.
+        return np.sum(np.vectorize(math.exp)(z[z > 0])) / len(batch)
+
+    def claimed(params, batch):
+        z = batch @ params["w"]
+        return {"w": batch.T @ np.where(z > 0, z, 0) / len(batch)}
+
+    batch = np.random.default_rng(0).normal(size=(6, 3))
+    found = gradients.audit(loss, {"w": np.arange(1.0, 4)}, batch, claimed)
+    assert [row.verdict for row in found.rows] == ["wrong"]
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")

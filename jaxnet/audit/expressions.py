@@ -1,0 +1,376 @@
+"""What an expression may be changed to by what its names mean: other names of its shape, factors,
+terms and derivatives that are missing, axes the other way around.
+"""
+
+import ast
+import contextlib
+import inspect
+import itertools
+from collections.abc import Container, Iterator, Sequence
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnet.audit import syntax
+from jaxnet.audit.computing import Scope
+from jaxnet.audit.syntax import Options
+
+Shape = tuple[int, ...]
+
+_ATOM = ast.Name | ast.Attribute | ast.Subscript
+_NUMBERS = (np.ndarray, np.generic, jax.Array, float, int)
+_METHODS = frozenset(
+    ["astype", "copy", "dot", "flatten", "max", "mean", "min", "ravel", "reshape", "sum"]
+)
+_EMPTY = frozenset(["empty", "full", "ones", "ones_like", "zeros", "zeros_like"])
+
+
+class Ingredients(NamedTuple):
+    """What the changes of a function are made of: what it, its batch and its loss have.
+
+    Attributes:
+        atoms: the names, attributes and entries that it reads or writes.
+        terms: its other expressions.
+        indices: what it asks entries by.
+        iterables: what its loops go over.
+        steepness: its numbers between 0 and 1.
+        numbers: of the loss.
+        sizes: of the batch.
+        known: the functions that may be called, since they have been.
+    """
+
+    atoms: Sequence[str]
+    terms: Sequence[str]
+    indices: Sequence[str]
+    iterables: Sequence[str]
+    steepness: Sequence[float]
+    numbers: Sequence[float]
+    sizes: Sequence[int]
+    known: Container[CodeType]
+
+    @classmethod
+    def of(
+        cls,
+        tree: ast.FunctionDef,
+        numbers: Sequence[float],
+        sizes: Sequence[int],
+        known: Container[CodeType],
+    ) -> "Ingredients":
+        """Gather them from a function's tree."""
+        nodes = [each for each in ast.walk(tree) if isinstance(each, ast.expr)]
+        nodes.sort(key=lambda node: (node.lineno, node.col_offset))
+        own = {each.value for each in nodes if isinstance(each, ast.Constant)}
+        return cls(
+            atoms=_texts(each for each in nodes if isinstance(each, _ATOM)),
+            terms=_texts(each for each in nodes if isinstance(each, ast.BinOp)),
+            indices=_texts(index for each in nodes for index in _index(each)),
+            iterables=_texts(each.iter for each in ast.walk(tree) if isinstance(each, ast.For)),
+            steepness=sorted(each for each in own if isinstance(each, float) and 0 < each < 1),
+            numbers=[each for each in numbers if each not in own],
+            sizes=sizes,
+            known=known,
+        )
+
+
+def _texts(nodes: Iterator[ast.expr]) -> list[str]:
+    return [*dict.fromkeys(map(ast.unparse, nodes))]
+
+
+def _index(node: ast.expr) -> list[ast.expr]:
+    """Give what one entry of an array is asked by, if that is names."""
+    if not isinstance(node, ast.Subscript):
+        return []
+    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    return [node.slice] if all(isinstance(each, ast.Name) for each in parts) else []
+
+
+class Expressions:
+    """What the expressions of one statement may be exchanged for."""
+
+    def __init__(self, scope: Scope, ingredients: Ingredients) -> None:
+        """Look at what there is where a statement first ran."""
+        self._scope, self._ingredients = scope, ingredients
+        self._functions = {
+            name: value
+            for name, value in scope.items()
+            if inspect.isfunction(value) and value.__code__ in ingredients.known
+        }
+        named = (name for module in (np, jnp) for name, each in scope.items() if each is module)
+        self._numpy = next(named, None)
+        self._known: dict[str, Shape | None] = {}
+        atoms = self._shapes(ingredients.atoms)
+        self._arrays = {text: shape for text, shape in atoms.items() if shape}
+        names = [text for text in self._arrays if text.isidentifier()]
+        indices = [*ingredients.indices, "-1"]
+        entries = self._shapes([f"{name}[{index}]" for name in names for index in indices])
+        self._entries = {text: shape for text, shape in entries.items() if text not in atoms}
+        terms = self._shapes(ingredients.terms)
+        self._terms = [text for text, its in terms.items() if its == () and self._is_small(text)]
+        counts: dict[int, str] = {}
+        for text in names:
+            for axis, size in enumerate(self._arrays[text]):
+                counts.setdefault(size, f"{text}.shape[{axis}]" if axis else f"len({text})")
+        for size in ingredients.sizes:
+            counts.setdefault(size, str(size))
+        self._scalars = [text for text, shape in atoms.items() if shape == ()]
+        self._scalars = list(filter(self._is_small, self._scalars))
+        written = [repr(each) for each in ingredients.numbers]
+        sizes = [text for size, text in counts.items() if size > 1]
+        self._addends = [*self._scalars, *written]
+        self._numbers = [*self._scalars, *sizes, "2", *written]
+
+    def options(self, node: ast.expr, parent: Any, field: str) -> Options:
+        """Give what an expression may be exchanged for where it stands."""
+        if isinstance(parent, ast.Call) and field == "func":
+            yield from self._other_functions(node)
+            return
+        if isinstance(parent, ast.For):
+            yield from self._iterables(node)
+        yield from syntax.options(node)
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            yield from ((3, ast.Constant(each)) for each in self._ingredients.numbers)
+        shape = self._shape(node)
+        if shape is None or isinstance(node, ast.Constant):
+            return
+        if not shape:
+            yield from self._other_numbers(node, parent)
+        if isinstance(parent, ast.Attribute | ast.Subscript):
+            if isinstance(node, ast.Name):
+                yield from self._others(node, shape, 2)
+            return
+        yield from self._others(node, shape, 2 if isinstance(node, _ATOM) else 4)
+        yield from self._powers(node)
+        whole = isinstance(parent, ast.stmt | ast.Dict)
+        if shape:
+            yield from self._arrays_of(node, shape, parent, whole)
+        if shape or whole:
+            yield from self._scaled(node)
+        if whole:
+            yield from self._with_entries(node, shape)
+        if isinstance(node, ast.Name):
+            yield from self._moved(node)
+
+    def _shapes(self, texts: Sequence[str]) -> dict[str, Shape | None]:
+        return {text: self._shape(syntax.parsed(text)) for text in texts}
+
+    def _shape(self, node: ast.expr) -> Shape | None:
+        """Give the shape of an expression; None where it has none, or to evaluate it may act."""
+        text = ast.unparse(node)
+        if text not in self._known:
+            self._known[text] = None
+            with contextlib.suppress(Exception):
+                if self._is_pure(node):
+                    value = eval(text, self._scope)
+                    if isinstance(value, _NUMBERS) and not isinstance(value, bool):
+                        self._known[text] = np.shape(value)
+        return self._known[text]
+
+    def _is_small(self, text: str) -> bool:
+        """Whether numbers may stand where a size or an exponent does."""
+        return bool(np.all(np.abs(eval(text, self._scope)) <= syntax.LARGE))
+
+    def _is_pure(self, node: ast.expr) -> bool:
+        """Whether an expression computes and does nothing else."""
+        calls = [each for each in ast.walk(node) if isinstance(each, ast.Call)]
+        return all(map(self._computes, calls)) and not any(
+            isinstance(each, ast.NamedExpr | ast.Yield | ast.Lambda) for each in ast.walk(node)
+        )
+
+    def _computes(self, call: ast.Call) -> bool:
+        function = call.func
+        if isinstance(function, ast.Attribute):
+            owner = getattr(function.value, "id", "")
+            return isinstance(self._scope.get(owner), ModuleType) or function.attr in _METHODS
+        name = getattr(function, "id", "")
+        return name in ("len", "float", "int") or name in self._functions
+
+    def _other_functions(self, node: ast.expr) -> Options:
+        name = getattr(node, "id", "")
+        if name in self._functions:
+            for other, value in self._functions.items():
+                if value is not self._functions[name]:
+                    yield 3, syntax.parsed(other)
+
+    def _iterables(self, node: ast.expr) -> Options:
+        """Give what else a loop may go over."""
+        text = ast.unparse(node)
+        rows = (each for each, shape in self._arrays.items() if len(shape) == 1)
+        for other in (*self._ingredients.iterables, *rows, f"reversed({text})"):
+            if other != text:
+                yield 3, syntax.parsed(other)
+
+    def _other_numbers(self, node: ast.expr, parent: Any) -> Options:
+        """Give another number, where one is, and an index that counts in steps."""
+        text = ast.unparse(node)
+        if isinstance(node, ast.Name):
+            yield from ((2, syntax.parsed(each)) for each in self._scalars if each != text)
+            if isinstance(parent, ast.Subscript | ast.Slice):
+                for each in self._scalars:
+                    yield 4, syntax.product(node, ast.Mult(), syntax.parsed(each))
+        if isinstance(node, ast.Name | ast.BinOp):
+            yield from ((4, syntax.parsed(each)) for each in self._terms if each != text)
+
+    def _others(self, node: ast.expr, shape: Shape, cost: int) -> Options:
+        """Give the other arrays of that shape, upright or turned."""
+        text = ast.unparse(node)
+        for other, its in self._arrays.items():
+            if other != text and its == shape:
+                yield cost, syntax.parsed(other)
+            elif other != text and its == shape[::-1]:
+                yield cost + 1, syntax.transposed(syntax.parsed(other))
+
+    def _scaled(self, node: ast.expr) -> Options:
+        for number in map(syntax.parsed, self._numbers):
+            yield 4, syntax.product(node, ast.Div(), number)
+            yield 5, syntax.product(node, ast.Mult(), number)
+
+    def _moved(self, node: ast.Name) -> Options:
+        """Give a name less or more a number."""
+        for number in (each for each in self._addends if each != node.id):
+            for operator in (ast.Sub(), ast.Add()):
+                yield 5, syntax.product(node, operator, syntax.parsed(number))
+
+    def _with_entries(self, node: ast.expr, shape: Shape) -> Options:
+        """Give a value times, more and less entries, and entries in place of an empty array."""
+        name = getattr(getattr(node, "func", None), "attr", "")
+        for text, its in self._entries.items():
+            other = syntax.parsed(text)
+            if its == shape:
+                if name in _EMPTY:
+                    yield 3, other
+                yield 6, syntax.product(node, ast.Add(), other)
+                yield 6, syntax.product(node, ast.Sub(), other)
+            if its is not None and _fits(its, shape):
+                yield 5, syntax.product(node, ast.Mult(), other)
+
+    def _powers(self, node: ast.expr) -> Options:
+        """Give a power the other way around, and the derivative of that."""
+        match node:
+            case ast.BinOp(base, ast.Pow() as power, exponent):
+                # Of whole numbers a large one would never end.
+                if self._shape(base) is not None and self._is_small(ast.unparse(base)):
+                    yield 3, ast.BinOp(exponent, power, base)
+            case ast.BinOp(before, ast.Mult() as by, ast.BinOp(b, ast.Pow() as power, less)):
+                rest, a = None, before
+                if isinstance(before, ast.BinOp) and isinstance(before.op, ast.Mult):
+                    rest, a = before.left, before.right
+                if self._numpy and ast.unparse(less) == f"{ast.unparse(a)} - 1":
+                    log = syntax.parsed(f"{self._numpy}.log({ast.unparse(a)})")
+                    whole: ast.expr = ast.BinOp(a, power, b)
+                    whole = ast.BinOp(rest, by, whole) if rest else whole
+                    yield 3, ast.BinOp(whole, by, log)
+
+    def _arrays_of(self, node: ast.expr, shape: Shape, parent: Any, whole: bool) -> Options:
+        """Give an array turned, negated, summed, times another or a derivative, or made anew."""
+        if len(shape) == 2:
+            yield 1, syntax.transposed(node)
+        yield 3, ast.UnaryOp(ast.USub(), node)
+        for axis in range(len(shape)):
+            yield 4, syntax.over(node, "sum", axis)
+        yield from _turned_around(node, len(shape))
+        is_factor = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult)
+        if whole or is_factor:
+            yield from self._made(shape)
+        text = ast.unparse(node)
+        for each, its in self._arrays.items():
+            other = syntax.parsed(each)
+            if its == shape:
+                yield from self._with_derivatives(node, other, is_factor, whole)
+            if each != text and _fits(its, shape) and (its == shape or whole):
+                yield 5 if whole else 6, syntax.product(node, ast.Mult(), other)
+            if its == shape and isinstance(node, ast.UnaryOp):
+                yield 5, syntax.product(node.operand, ast.Mult(), other)
+            if its == shape and whole:
+                yield 5, syntax.product(node, ast.Add(), other)
+                yield 5, syntax.product(node, ast.Sub(), other)
+                for axis in range(len(shape)):
+                    yield from _ways_back(node, other, axis)
+
+    def _with_derivatives(
+        self, node: ast.expr, other: ast.expr, is_factor: bool, whole: bool
+    ) -> Options:
+        for slope in _slopes(other, self._ingredients.steepness):
+            if is_factor:
+                yield 3, slope
+            for part in _kept(node):
+                yield 3, syntax.product(part, ast.Mult(), slope)
+            yield 4 if whole else 5, syntax.product(node, ast.Mult(), slope)
+            if whole:
+                shape = self._shape(other)
+                alike = (text for text, its in self._arrays.items() if its == shape)
+                for text in alike:
+                    yield 7, syntax.product(syntax.parsed(text), ast.Mult(), slope)
+
+    def _made(self, shape: Shape) -> Options:
+        """Give sums and products of the other arrays that have a shape."""
+        for text, its in self._arrays.items():
+            for axis in range(len(its)):
+                if (*its[:axis], 1, *its[axis + 1 :]) == shape:
+                    yield 5, syntax.over(syntax.parsed(text), "sum", axis)
+                elif its[:axis] + its[axis + 1 :] == shape:
+                    yield 5, syntax.parsed(f"{text}.sum({axis})")
+        flat = [(text, its) for text, its in self._arrays.items() if len(its) == 2]
+        both = [*flat, *((f"{text}.T", its[::-1]) for text, its in flat if text[-2:] != ".T")]
+        for left, (rows, inner) in both:
+            for right, (outer, columns) in both:
+                if inner == outer and (rows, columns) == shape:
+                    yield 6, syntax.parsed(f"{left} @ {right}")
+
+
+def _fits(its: Shape, shape: Shape) -> bool:
+    """Whether an array may be a factor of one of a shape."""
+    try:
+        return np.broadcast_shapes(its, shape) == shape
+    except ValueError:
+        return False
+
+
+def _turned_around(node: ast.expr, axes: int) -> Options:
+    """Give an array backwards along its last axes, and of more than two axes with two exchanged."""
+    text = ast.unparse(node)
+    text = text if isinstance(node, _ATOM | ast.Call) else f"({text})"
+    for backwards in ("::-1", "::-1, ::-1")[:axes]:
+        yield 5, syntax.parsed(f"{text}[..., {backwards}]")
+    if axes > 2:
+        for one, other in itertools.combinations(range(axes), 2):
+            yield 5, syntax.parsed(f"{text}.swapaxes({one}, {other})")
+
+
+def _slopes(h: ast.expr, steepness: Sequence[float]) -> list[ast.expr]:
+    """Give the derivatives of tanh, sigmoid, ReLU and leaky ReLU by what they gave."""
+    text = ast.unparse(h)
+    leaky = (f"({text} > 0) + {each} * ({text} <= 0)" for each in steepness)
+    return list(
+        map(syntax.parsed, (f"1 - {text} ** 2", f"{text} * (1 - {text})", f"{text} > 0", *leaky))
+    )
+
+
+def _ways_back(node: ast.expr, y: ast.expr, axis: int) -> Options:
+    """Give the ways back through what gave y, of node or what a product begins with.
+
+    Those of a softmax, of its logarithm, and of what was normalised to a norm, a mean or both.
+    """
+    for g in (node, *syntax.beginnings(node)):
+        both = syntax.product(g, ast.Mult(), y)
+        total, mean = (syntax.over(both, name, axis) for name in ("sum", "mean"))
+        yield 6, syntax.product(y, ast.Mult(), syntax.product(g, ast.Sub(), total))
+        yield (
+            7,
+            syntax.product(
+                g, ast.Sub(), syntax.product(y, ast.Mult(), syntax.over(g, "sum", axis))
+            ),
+        )
+        centred = syntax.product(g, ast.Sub(), syntax.over(g, "mean", axis))
+        for cost, start, part in ((7, g, total), (7, g, mean), (7, centred, mean)):
+            yield cost, syntax.product(start, ast.Sub(), syntax.product(y, ast.Mult(), part))
+    yield 7, syntax.product(node, ast.Sub(), syntax.over(node, "mean", axis))
+
+
+def _kept(node: ast.expr) -> list[ast.expr]:
+    """Give what a derivative in another form may have been put to."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+        return [node.left]
+    return node.args if isinstance(node, ast.Call) else list(syntax.beginnings(node))
