@@ -183,14 +183,14 @@ def limited(call: Callable[[], Any], lines: int, end: float) -> Any:
     """Call what runs the user's own code, for no more lines of it than said, and no longer.
 
     Raises:
-        StoppedError: it takes more lines than that, or `time.monotonic()` is past `end`.
+        StoppedError: it takes more lines than that, or `time.process_time()` is past `end`.
     """
     left = lines
 
     def follow(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal left
         left -= event == "line"
-        if left < 0 or time.monotonic() > end:
+        if left < 0 or time.process_time() > end:
             raise StoppedError
         return follow
 

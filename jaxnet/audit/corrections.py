@@ -87,7 +87,7 @@ def find(
         arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(here[:2]))
         dear = (1 + sum(map(np.prod, shapes)) / _NUMBERS) * (_SLOWER if arrays else 1)
         runs = min(_RUNS, int(_WORK / max(1, lines) / dear))
-        limits = _Limits(runs, _LONGER * lines + _SOME, time.monotonic() + _SECONDS)
+        limits = _Limits(runs, _LONGER * lines + _SOME, time.process_time() + _SECONDS)
         known = frozenset([*shared, *frames])
         made_of = [
             Ingredients.of(each.tree, _numbers([*shared, each.code]), _sizes(here), known)
@@ -241,7 +241,7 @@ class _Search:
         """
         found: list[tuple[int, int, Change]] = []
         for change in itertools.islice(candidates, self._limits.runs):
-            if time.monotonic() > self._limits.end:
+            if time.process_time() > self._limits.end:
                 break
             with self._changed(change) as worked:
                 claimed = self._claimed(self._here.truth) if worked else None
