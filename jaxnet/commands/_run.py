@@ -5,6 +5,7 @@ import errno
 import functools
 import gc
 import io
+import itertools
 import os
 import re
 import shlex
@@ -99,38 +100,65 @@ def check_machine() -> None:
 def parse(what: Any, prog: str, arguments: list[str], **more: Any) -> Any:
     """Make `what` of the arguments by tyro, which ends the process where it prints a help.
 
-    So it does with the exit code 2 where it does not take the arguments, of which it says more
-    than a line holds: what they are for, and which were meant.
-
     Args:
         what: a class or function. prog: what the command is called. arguments: of it.
         **more: for tyro.
+
+    Raises:
+        InputError: arguments that it does not take, with those it takes for meant.
     """
     import tyro
 
     # Of the terminal's encoding, by which tyro chooses the lines of its boxes.
     printed = io.TextIOWrapper(io.BytesIO(), sys.stdout.encoding, write_through=True)
+    refusal = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed), _numbers():
+        with (
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(refusal),
+            _values(),
+        ):
             return tyro.cli(what, prog=prog, args=arguments, **more)
+    except SystemExit:
+        if refusal.getvalue():
+            words = _in_a_line(refusal.getvalue())
+            raise errors.InputError(f"{words}; see {prog} --help") from None
+        raise
     finally:
         printed.seek(0)
         print(_wrapped(printed.read()), end="")
 
 
-def _numbers() -> Any:
-    """Give a context in which tyro says in our words what is no number."""
+def _in_a_line(box: str) -> str:
+    """Give what stands in a box of tyro's, part by part, without what arguments are for."""
+    rows = [line[2:-2] for line in box.splitlines()[1:-1]]
+    parts = []
+    for ruled, part in itertools.groupby(rows, lambda row: not row.strip("─- ")):
+        words = " ".join(row.strip() for row in part if not row.startswith(" " * 8))
+        if not ruled and not words.startswith(("Argument helptext", "For full helptext")):
+            parts.append(words.rstrip("."))
+    return "; ".join(parts)
+
+
+def _values() -> Any:
+    """Give a context in which tyro says in our words what is no number, and takes no None."""
     from tyro import constructors
 
     registry = constructors.ConstructorRegistry()
     expected = {int: "a whole number", float: "a number"}
 
     @registry.primitive_rule
+    def optional(info: constructors.PrimitiveTypeInfo) -> Any:
+        kinds = typing.get_args(info.type)
+        if type(None) not in kinds:
+            return None
+        (kind,) = (each for each in kinds if each is not type(None))
+        return registry.get_primitive_spec(constructors.PrimitiveTypeInfo.make(kind, info.markers))
+
+    @registry.primitive_rule
     def number(info: constructors.PrimitiveTypeInfo) -> Any:
-        options = typing.get_args(info.type) if type(None) in typing.get_args(info.type) else ()
-        kinds = {getattr(each, "__origin__", each) for each in (*options, info.type)}
-        kind = next((kind for kind in expected if kind in kinds), None)
-        if kind is None:
+        kind = info.type
+        if kind not in expected:
             return None
 
         def read(arguments: list[str]) -> Any:
