@@ -26,6 +26,7 @@ from jaxnet._guards.defaults import (
     Tune,
 )
 from jaxnet._guards.records import Bounds
+from jaxnet.errors import InputError
 
 # What the settings of a run of `jaxnet train` are kept as, in its folder.
 RECORD = "run.json"
@@ -222,6 +223,10 @@ def check(settings: Settings) -> None:
         sizes.check_steps(settings.epochs)
         sizes.check_history(settings.epochs)
     if isinstance(settings, Contest):
+        if settings.epochs and settings.steps:
+            raise InputError(
+                f"steps: expected none beside epochs, got {settings.steps[0]}; give steps or epochs"
+            )
         sizes.check_comparison(
             max(1, len(settings.optimizers)),
             settings.budget or 1,
