@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import textwrap
 import typing
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,10 +55,13 @@ def enter(work: Callable[[], int | None]) -> NoReturn:
 def outcome(work: Callable[[], int | None]) -> int:
     """Give the exit code of a command; bad input is said in one line, a fault keeps its traceback.
 
-    So is a file of the user's that cannot be read or written, and an extra that is missing.
+    So is a file of the user's that cannot be read or written, and an extra that is missing; and so
+    is a warning, but of the user's own code.
     """
     try:
-        code = work() or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = functools.partial(_note, warnings.showwarning)
+            code = work() or 0
         print(end="", flush=True)
         return code
     except KeyboardInterrupt:
@@ -79,9 +83,23 @@ def outcome(work: Callable[[], int | None]) -> int:
 
 def refused(words: str) -> int:
     """Say in one line what was refused; give the exit code."""
-    lines = (line.strip() for line in words.splitlines())
-    print(f"error: {'; '.join(lines)}", file=sys.stderr)
+    _say("error", words)
     return REFUSED
+
+
+def _note(
+    show: Any, message: Warning | str, category: type[Warning], place: str, *more: Any
+) -> None:
+    """Say a warning in a line, or show it with its place where that is the user's code."""
+    if is_installed(place):
+        _say("note", str(message))
+    else:
+        show(message, category, place, *more)
+
+
+def _say(kind: str, words: str) -> None:
+    lines = (line.strip() for line in words.splitlines())
+    print(f"{kind}: {'; '.join(lines)}", file=sys.stderr)
 
 
 def check_machine() -> None:

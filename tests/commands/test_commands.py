@@ -1,5 +1,6 @@
 """Every command refuses bad input in one line, before it starts, and hides no fault of its own."""
 
+import functools
 import importlib
 import json
 import os
@@ -7,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import warnings
 
 import jax
 import pytest
@@ -233,6 +235,19 @@ def test_a_file_of_the_user_is_one_line_and_one_of_ours_a_fault(call, monkeypatc
     code, refusal = call("jaxnet", "train", "iris")
     assert is_one_line(code, refusal)
     assert refusal == f"error: {path}: No such file\n"
+
+
+def test_a_warning_is_one_line_and_one_of_the_user_s_code_has_its_place(capfd):
+    def warn(path):
+        warnings.warn_explicit("two\nlines", RuntimeWarning, path, 7)
+
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        for path in (tables.__file__, jax.__file__, "/data/mine.py"):
+            assert _run.outcome(functools.partial(warn, path)) == 0
+        warn(tables.__file__)
+    assert capfd.readouterr().err == "note: two; lines\n" * 2
+    assert [each.filename for each in shown] == ["/data/mine.py", tables.__file__]
 
 
 def test_predictions_go_where_they_can_be_written(call, tmp_path):
