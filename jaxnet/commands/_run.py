@@ -159,11 +159,11 @@ def _in_a_line(box: str) -> str:
 
 
 def _values() -> Any:
-    """Give a context in which tyro says in our words what is no number, and takes no None."""
+    """Give a context in which tyro says in our words what is no value, and takes no None."""
     from tyro import constructors
 
     registry = constructors.ConstructorRegistry()
-    expected = {int: "a whole number", float: "a number"}
+    expected = {int: "a whole number", float: "a number", Path: "a path"}
 
     @registry.primitive_rule
     def optional(info: constructors.PrimitiveTypeInfo) -> Any:
@@ -174,20 +174,20 @@ def _values() -> Any:
         return registry.get_primitive_spec(constructors.PrimitiveTypeInfo.make(kind, info.markers))
 
     @registry.primitive_rule
-    def number(info: constructors.PrimitiveTypeInfo) -> Any:
+    def value(info: constructors.PrimitiveTypeInfo) -> Any:
         kind = info.type
         if kind not in expected:
             return None
 
         def read(arguments: list[str]) -> Any:
-            try:
-                return kind(arguments[0])
-            except ValueError:
-                raise ValueError(f"expected {expected[kind]}, got {arguments[0]!r}") from None
+            with contextlib.suppress(ValueError):
+                if arguments[0]:
+                    return kind(arguments[0])
+            raise ValueError(f"expected {expected[kind]}, got {arguments[0]!r}")
 
         return constructors.PrimitiveConstructorSpec(
             nargs=1,
-            metavar="N",
+            metavar="PATH" if kind is Path else "N",
             instance_from_str=read,
             is_instance=lambda value: isinstance(value, kind),
             str_from_instance=lambda value: [str(value)],

@@ -136,7 +136,7 @@ class Contest:
         batch_size: Rows of a step; the task's own where not given.
         hidden: Sizes of the hidden layers.
         rows: Optimizers in the table that is printed; the report has all.
-        output: The folder of results; results/ and the name of the data where not given.
+        output: The folder of results; results/optimizers- and the name of the data where not given.
     """
 
     optimizers: Annotated[tuple[Text, ...], _of("[NAME ...]")] = (

@@ -324,9 +324,15 @@ def _chosen(settings: Train) -> tuple[Train, Path]:
     folder = settings.output or Path("runs") / Path(_data(settings)).stem
     path = folder / RECORD
     if path.exists() and _kept(_read(path)) != _kept(settings):
+        ended = (folder / "model").is_dir()
+        on = (
+            "go on from its end in Python, by fit with resume"
+            if ended
+            else f"go on with that by --resume {shlex.quote(str(folder))}"
+        )
         raise InputError(
-            f"output: expected a folder of its own, got {folder}, which holds another run; go on "
-            f"with that by --resume {folder}, or give another --output"
+            f"output: expected a folder of its own, got {folder}, which holds another run"
+            f"{', one that ended' * ended}; give another --output, or {on}"
         )
     return settings, folder
 

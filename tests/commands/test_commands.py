@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -90,7 +91,8 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet compare iris --target no", "expected the column"),
         ("experiments.tasks regression --budget 1", "budget: expected at least 2"),
         ("experiments.tasks regression --learning-rates -1", "expected at least 0, got -1"),
-        ("experiments.tasks regression --output file/out", "a place to write to"),
+        ("experiments.tasks regression --output file/out", "file/out: Not a directory; give ano"),
+        ("experiments.tasks regression --output file", "got file: File exists; give another"),
         ("jaxnet train", "data: expected a table, or --resume"),
         ("jaxnet train no.csv", "no.csv: expected a file"),
         ("jaxnet train broken.csv", "broken.csv: expected a sound .csv file"),
@@ -168,6 +170,8 @@ def test_bad_input_is_one_line(call, tmp_path, command, words):
         ("jaxnet train iris --task None", "invalid choice 'None' for argument '--task'"),
         ("jaxnet train iris wine", "Unrecognized options: wine"),
         ("jaxnet predict run", "Missing from jaxnet predict: DATA"),
+        ("jaxnet train iris --output=", "Error parsing --output: expected a path, got ''"),
+        ("jaxnet train --resume=", "Error parsing --resume: expected a path, got ''"),
     ],
 )
 def test_arguments_that_are_not_taken_are_one_line_too(call, tmp_path, command, words):
@@ -274,7 +278,14 @@ def test_a_refused_run_leaves_nothing_and_is_mended(call, tmp_path):
     assert kept["epochs"] == 1
     code, refusal = call("jaxnet", "train", "iris", "--epochs=2", "--output=a/b/run")
     assert is_one_line(code, refusal)
-    assert "holds another run" in refusal
+    assert "holds another run, one that ended; give another --output, or go on from its" in refusal
+    assert "--resume" not in refusal
+    begun = tmp_path / "my run"
+    begun.mkdir()
+    shutil.copy(tmp_path / "a" / "b" / "run" / "run.json", begun)
+    code, refusal = call("jaxnet", "train", "iris", "--epochs=2", "--output=my run")
+    assert is_one_line(code, refusal)
+    assert "holds another run; give another --output, or go on with that by --resume 'm" in refusal
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -131,6 +131,19 @@ def test_there_are_enough_of_them():
     assert set(DAMAGED) == set(KEPT)
 
 
+def test_settings_that_may_not_be_read_are_not_to_be_deleted(folder, capsys, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (folder / "run").mkdir()
+    (folder / "run" / "run.json").write_text("{}")
+    monkeypatch.setattr(pathlib.Path, "open", refuse)
+    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
+    refusal = capsys.readouterr().err
+    assert refusal.endswith(", got Permission denied; make it readable\n")
+    assert "delete" not in refusal
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_what_is_no_file_is_not_waited_for(folder, capsys, make):
     (folder / "run").mkdir()

@@ -145,3 +145,13 @@ def test_records_written_at_once_into_one_folder_are_all_there(tmp_path):
     for name in "abc":
         record, contents = files.read_record(tmp_path / f"{name}.json")
         assert (record, contents) == ({"count": 29}, {f"{name}.bin": b"x"})
+
+
+def test_what_may_not_be_read_is_not_to_be_made_again(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    files.write_record(tmp_path / "r.json", {}, {})
+    monkeypatch.setattr(type(tmp_path), "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"r\.json: .*got Permission denied; make it readable$"):
+        files.read_record(tmp_path / "r.json", "make it again")
