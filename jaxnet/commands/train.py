@@ -90,10 +90,15 @@ def run(
             watch = _watch(settings, folder, saved, on_progress, stop)
             ended = fit(resume=resume, on_progress=watch)
             _record(settings, folder)
-            saved.save(ended)
+            if _place(ended) != _place(resume):
+                saved.save(ended)
     seconds = time.monotonic() - began
     scores = _scores(ended.params, settings, split)
     return Result(ended, split, scores, _baseline(split), seconds, skipped)
+
+
+def _place(fit: fitting.Fit) -> tuple[str, int]:
+    return fit.outcome, int(fit.progress.epoch)
 
 
 def _checkpoints(settings: Train, split: tables.Split, folder: Path) -> checkpoints.Checkpoints:

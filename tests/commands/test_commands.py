@@ -288,6 +288,24 @@ def test_a_refused_run_leaves_nothing_and_is_mended(call, tmp_path):
     assert "holds another run; give another --output, or go on with that by --resume 'm" in refusal
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train iris --epochs 2 --hidden 4",
+        "compare iris --optimizers adam --budget 2 --replicates 6 --tuning-seeds 1 --steps 4",
+    ],
+)
+def test_what_is_done_is_shown_again_and_nothing_written(call, tmp_path, command):
+    def written():
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    assert call("jaxnet", *command.split()) == (0, "")
+    before = written()
+    assert call("jaxnet", *command.split()) == (0, "")
+    assert len(before) > 4
+    assert written() == before
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_missing_platform_is_told_before_anything(call, monkeypatch, command, tmp_path):
     def missing():
