@@ -323,6 +323,13 @@ def test_settings_from_python_are_checked_too():
         compare.run(settings.Contest(replicates=10**9), task)
 
 
+def test_an_order_takes_four_bytes_a_row_and_epoch(monkeypatch):
+    monkeypatch.setattr(sizes, "memory", lambda: int(4 * 30 * 7 / 0.8) + 1)
+    sizes.check_order(30, 7)
+    with pytest.raises(InputError, match="an order of 30 rows in 8 epochs, which take about 960"):
+        sizes.check_order(30, 8)
+
+
 def test_a_number_that_python_has_too_is_the_same_there():
     """The help waits for no JAX, so that a command cannot read its defaults off the functions."""
     words = ("tune", "budget", "budget_of", "pairs", "by", "until", "baseline")
