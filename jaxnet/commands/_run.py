@@ -211,22 +211,6 @@ def shown(command: str) -> str:
     return f"{command} {shlex.join(sys.argv[2:])}"
 
 
-def describe(provenance: dict[str, str]) -> str:
-    """Say in one line, or two, where and with what a result was computed."""
-    from jaxnet import devices
-
-    words = (
-        f"{provenance['device']}, {provenance['dtype']}, jax {provenance['jax']}, "
-        f"optax {provenance['optax']}, numpy {provenance['numpy']}"
-    )
-    if provenance["dtype"] == "float64" and not devices.float64_is_native():
-        words += (
-            "\nfloat64 is not native on this device: expect agreement with the notebook to a "
-            f"relative {devices.float64_error():.0e}, not to the last character"
-        )
-    return words
-
-
 def _wrapped(text: str) -> str:
     """Break the lines of a help that tyro leaves longer than it draws its boxes."""
     wide = [textwrap.fill(line, 80) if len(line) > 80 else line for line in text.split("\n")]

@@ -19,7 +19,6 @@ from jaxtyping import Array, Float
 
 from jaxnet import devices, fitting, losses, network, optimizers, report, tables
 from jaxnet._guards import records, sizes
-from jaxnet.commands import _run
 from jaxnet.commands.settings import RECORD, Train, check
 from jaxnet.errors import InputError
 from jaxnet.storage import checkpoints, files, fingerprints, models
@@ -253,7 +252,7 @@ def show(settings: Train, result: Result) -> None:
         f"learning rate {settings.learning_rate}, batch {min(settings.batch_size, counts[0])}, "
         f"seed {settings.seed}"
     )
-    print(_run.describe(dataclasses.asdict(devices.provenance(np.float32))))
+    print(devices.describe(devices.provenance(np.float32)))
     epochs, best = int(fit.progress.epoch), int(fit.progress.best_epoch)
     print(f"{fit.outcome} after {epochs} epochs in {result.seconds:.1f} s; best epoch {best}")
     for message in (fit.message, *result.skipped):
