@@ -4,7 +4,6 @@ Its hand-derived gradients are wrong. They are kept here as a pure function, `no
 run through the same compiled loop as autodiff.
 """
 
-import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ import jaxnet
 from experiments import Dtype, command, precision, print_trace
 from jaxnet import devices, optimizers, report
 from jaxnet.audit import Audit, audit
-from jaxnet.commands import _run
 
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 4"]]
 
@@ -36,13 +34,13 @@ class Result(NamedTuple):
         notebook: losses [T] under the notebook's gradients, measured before each update.
         autodiff: losses [T] under the true gradients.
         grads: the notebook's gradients, every leaf with axis T first.
-        provenance: device, dtype, versions and settings.
+        provenance: device, dtype, versions.
     """
 
     notebook: Float[np.ndarray, " T"]
     autodiff: Float[np.ndarray, " T"]
     grads: tuple[jaxnet.Layer, ...]
-    provenance: dict[str, str]
+    provenance: devices.Provenance
 
 
 def set_up(dtype: Dtype = "float64") -> tuple[tuple[jaxnet.Layer, ...], Batch]:
@@ -109,9 +107,8 @@ def run(
     """
     make = optimizers.by_name(optimizer)
     order, rate = jaxnet.full_batch(2, epochs), {"learning_rate": learning_rate}
-    settings = {"optimizer": optimizer, "learning_rate": str(learning_rate), "epochs": str(epochs)}
     with precision(dtype):
-        provenance = dataclasses.asdict(devices.provenance(dtype)) | settings
+        provenance = devices.provenance(dtype)
         params, data = set_up(dtype)
         problem = (make, params, data, order)
         _, (notebook, grads) = jaxnet.train(
@@ -167,7 +164,7 @@ def main(
     report.check_picture(output)
     result = run(epochs, learning_rate, dtype, optimizer)
     print(f"The classifier notebook: 3-4-4, tanh, softmax, {epochs} epochs on two examples")
-    print(f"{_run.describe(result.provenance)}; {optimizer}, learning rate {learning_rate}\n")
+    print(f"{devices.describe(result.provenance)}; {optimizer}, learning rate {learning_rate}\n")
     curves = {"notebook's gradients": result.notebook, "autodiff": result.autodiff}
     rows = [(name, f"{loss[0]:.4f}", f"{loss[-1]:.4f}") for name, loss in curves.items()]
     report.table("Loss", ("trained with", "first epoch", "last epoch"), rows)

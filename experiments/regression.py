@@ -4,7 +4,6 @@ Its hand-derived gradients are right: the replay prints what autodiff gives, and
 rule, `notebook_rule`, is audited and trained with beside it.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,6 @@ import jaxnet
 from experiments import Dtype, command, precision, print_trace
 from jaxnet import devices, optimizers, report
 from jaxnet.audit import Audit, audit
-from jaxnet.commands import _run
 
 Batch = tuple[Float[Array, "B 3"], Float[Array, "B 1"]]
 
@@ -50,12 +48,12 @@ class Result(NamedTuple):
     Attributes:
         epochs: what the notebook prints, under autodiff.
         notebook: losses [T] under the notebook's gradients, measured before each update.
-        provenance: device, dtype, versions and settings.
+        provenance: device, dtype, versions.
     """
 
     epochs: Epoch
     notebook: Float[np.ndarray, " T"]
-    provenance: dict[str, str]
+    provenance: devices.Provenance
 
 
 def set_up(dtype: Dtype = "float64") -> tuple[tuple[jaxnet.Layer, ...], Batch]:
@@ -104,9 +102,8 @@ def run(
     """
     make = optimizers.by_name(optimizer)
     order, rate = jaxnet.full_batch(1, epochs), {"learning_rate": learning_rate}
-    settings = {"optimizer": optimizer, "learning_rate": str(learning_rate), "epochs": str(epochs)}
     with precision(dtype):
-        provenance = dataclasses.asdict(devices.provenance(dtype)) | settings
+        provenance = devices.provenance(dtype)
         params, data = set_up(dtype)
         problem = (make, params, data, order)
         _, record = jaxnet.train(LOSS, *problem, record=_epoch, hyperparameters=rate)
@@ -166,7 +163,7 @@ def main(
     result = run(epochs, learning_rate, dtype, optimizer)
     curves = {"notebook's gradients": result.notebook, "autodiff": result.epochs.loss}
     print(f"The regression notebook: 3-2-1, ReLU, {epochs} epochs on one example")
-    print(f"{_run.describe(result.provenance)}; {optimizer}, learning rate {learning_rate}\n")
+    print(f"{devices.describe(result.provenance)}; {optimizer}, learning rate {learning_rate}\n")
     rows = [(name, f"{loss[0]:.4f}", f"{loss[-1]:.4f}") for name, loss in curves.items()]
     report.table("Loss", ("trained with", "first epoch", "last epoch"), rows)
     print("\nThe notebook's gradients at its own start, [0] the hidden and [1] the output layer:\n")

@@ -59,13 +59,14 @@ def _settings(arguments: list[str]) -> object:
         ) from error
     from jaxnet.commands import _run, settings
 
-    kinds = (settings.Train, settings.Predict, settings.Compare, settings.Audit)
-    names = [kind.__name__.lower() for kind in kinds]
-    commands = tuple(
-        Annotated[kind, tyro.conf.subcommand(name)] for kind, name in zip(kinds, names, strict=True)
-    )
-    kind = functools.reduce(operator.or_, commands)
-    parsed = _run.parse(kind, "jaxnet", arguments, description=_ABOUT)
+    declared = (settings.Train, settings.Predict, settings.Compare, settings.Audit)
+    kinds = {kind.__name__.lower(): kind for kind in declared}
+    if arguments and (kind := kinds.get(arguments[0])):
+        parsed = _run.parse(kind, f"jaxnet {arguments[0]}", arguments[1:])
+    else:
+        commands = (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items())
+        every = functools.reduce(operator.or_, commands)
+        parsed = _run.parse(every, "jaxnet", arguments, description=_ABOUT)
     settings.check(parsed)
     return parsed
 

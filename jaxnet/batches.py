@@ -18,9 +18,9 @@ def full_batch(rows: int, epochs: int) -> Int32[np.ndarray, "T N"]:
     """Order all rows in one step for each epoch.
 
     Raises:
-        InputError: a count below one.
+        InputError: a count below one, or more than fits the memory.
     """
-    checks.at_least_one(rows=rows, epochs=epochs)
+    checks.order_size(rows, epochs)
     return np.tile(np.arange(rows, dtype=np.int32), (epochs, 1))
 
 
@@ -31,9 +31,10 @@ def shuffled(rows: int, batch_size: int, epochs: int, seed: int) -> Int32[np.nda
     the same order, whatever is trained on it.
 
     Raises:
-        InputError: a count below one, a batch larger than the data, or a seed as in `shuffle`.
+        InputError: a count below one, more than fits the memory, a batch larger than the data, or a
+            seed as in `shuffle`.
     """
-    checks.at_least_one(rows=rows, epochs=epochs)
+    checks.order_size(rows, epochs)
     checks.batch_size(batch_size, rows)
     used = rows - rows % batch_size
     order = np.stack([shuffle(rows, seed, epoch)[:used] for epoch in range(epochs)])

@@ -168,6 +168,20 @@ def provenance(dtype: Any) -> Provenance:
     )
 
 
+def describe(provenance: Provenance) -> str:
+    """Say in one line, or two, where and with what a result was computed."""
+    words = (
+        f"{provenance.device}, {provenance.dtype}, jax {provenance.jax}, "
+        f"optax {provenance.optax}, numpy {provenance.numpy}"
+    )
+    if provenance.dtype == "float64" and not float64_is_native():
+        words += (
+            "\nfloat64 is not native on this device: expect agreement with the notebook to a "
+            f"relative {float64_error():.0e}, not to the last character"
+        )
+    return words
+
+
 def releases() -> dict[str, str]:
     """Give the versions on which it depends what is computed, and how."""
     return {

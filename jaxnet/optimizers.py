@@ -155,7 +155,8 @@ class Entry:
         note: what its reader must know.
 
     Raises:
-        InputError: a space without a learning rate, or whose names are not those of `customary`.
+        InputError: a space without a learning rate, or whose names are not those of `customary`; a
+            hyperparameter of `make` called as one of the three, or one called `key` where `random`.
     """
 
     name: str
@@ -174,6 +175,12 @@ class Entry:
                 f"{self.name}: expected a customary value for each axis, learning_rate among "
                 f"them, got axes of {', '.join(self.space)} and values of "
                 f"{', '.join(self.customary)}"
+            )
+        reserved = _AROUND.keys() & _unbound(self.make) | ({"key"} if self.random else set())
+        if clashing := sorted(reserved & self.space.keys()):
+            raise InputError(
+                f"{self.name}: expected hyperparameters of its own by other names than "
+                f"{', '.join([*_AROUND, 'key'])}, got {', '.join(clashing)}; rename it"
             )
 
     def axes(self, tune: Searched) -> Space:
@@ -353,11 +360,12 @@ def join(name: str, optimizer: Any) -> Entry:
 
 
 def _usual(name: str, make: MakeOptimizer, note: str) -> Entry:
-    bound = make.keywords if isinstance(make, functools.partial) else {}
-    free = {each.name for each in _parameters(make).values() if _is_number(each.default)}
-    known = {each: axis for each, axis in _KNOWN.items() if each in free - bound.keys()}
+    free = _unbound(make)
+    numbers = {each for each in free if _is_number(_parameters(make)[each].default)}
+    axes = {each: axis for each, axis in _KNOWN.items() if each in numbers}
+    axes |= {each: axis for each, axis in _WRAP.items() if each not in free}
     # From the lowest of Adam's rates to the highest of SGD's.
-    return _row(name, make, (1e-4, 1e1), 1e-3, known | _WRAP, note=note)
+    return _row(name, make, (1e-4, 1e1), 1e-3, axes, note=note)
 
 
 def _is_number(value: Any) -> bool:
@@ -393,6 +401,12 @@ def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
         return {}
+
+
+def _unbound(make: MakeOptimizer) -> set[str]:
+    """Give the names of what is to be given still."""
+    bound = make.keywords if isinstance(make, functools.partial) else {}
+    return _parameters(make).keys() - bound.keys()
 
 
 @functools.cache

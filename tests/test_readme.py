@@ -105,6 +105,7 @@ def test_commands_do_what_is_shown(tmp_path, monkeypatch, capfd):
         printed[name] = "".join(capfd.readouterr())
     assert codes == {"audit": 1, "train": 0, "predict": 0, "compare": 0}, printed
     assert "activation derivative missing" in printed["audit"]
+    assert max(map(len, "".join(printed.values()).splitlines())) <= 80
     assert (tmp_path / "predictions.csv").read_text().count("\n") == 61
 
 
@@ -116,6 +117,7 @@ def test_the_guide_s_command_prints_what_its_block_does(tmp_path, monkeypatch, c
     assert _run.outcome(functools.partial(__main__.run, shlex.split(words))) == 1
     printed, refused = capfd.readouterr()
     assert refused == ""
+    assert max(map(len, printed.splitlines())) <= 80
     assert same(shown * 2, printed)  # the file prints it itself, and then the command
 
 

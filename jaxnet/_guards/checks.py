@@ -357,6 +357,16 @@ def at_least_one(**counts: int) -> None:
             raise InputError(f"{name}: expected at least 1, got {count}; give more")
 
 
+def order_size(rows: int, epochs: int) -> None:
+    """Refuse an order of rows in epochs that is none, or does not fit the memory.
+
+    Raises:
+        InputError: a count as in `at_least_one`; the figures.
+    """
+    at_least_one(rows=rows, epochs=epochs)
+    sizes.check_order(int(rows), int(epochs))
+
+
 def seed(value: Any) -> None:
     """Refuse a seed that is no whole number of at least 0.
 

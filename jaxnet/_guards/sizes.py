@@ -8,7 +8,7 @@ from jaxnet.errors import InputError
 
 # The parameters, the best of them, their gradients and updates, and an optimizer's two moments.
 _COPIES = 6
-_FLOAT = 4
+_FLOAT = _INDEX = 4
 # XLA unrolls the layers: so many compile for minutes.
 _MOST_LAYERS = 1000
 # At a microsecond each, which the smallest take, eleven days.
@@ -70,6 +70,16 @@ def check_history(epochs: int) -> None:
     # The losses of training and validation and a metric, held while one more is joined to them.
     history = epochs * 3 * _FLOAT * 2
     check_bytes("epochs", history, f"the history of {_about(epochs)}", "give fewer epochs")
+
+
+def check_order(rows: int, epochs: int) -> None:
+    """Refuse an order of all rows in each epoch that does not fit.
+
+    Raises:
+        InputError: with the figures.
+    """
+    what = f"an order of {_about(rows)} rows in {_about(epochs)} epochs"
+    check_bytes("rows", rows * epochs * _INDEX, what, "give fewer rows or epochs")
 
 
 def check_comparison(

@@ -10,9 +10,9 @@ from jaxnet import _notebook
 from jaxnet._notebook import Markup, escaped
 from jaxnet.audit.rows import Correction, Row
 
-_WIDTH = 88
+_WIDTH = 80
 # Of the names of parameters.
-_NAME = 30
+_NAME = 22
 # Of a picture, in pixels; and the most points in it.
 _SIDE, _POINTS = 84, 120
 # Close to Okabe and Ito's blue and vermilion, to be read on light paper and dark.
@@ -20,7 +20,7 @@ _COLOURS = {"right": "#2b8cc4", "wrong": "#d9661f", "undecided": "#888888"}
 
 
 def text(rows: Sequence[Row], summary: str, corrections: Sequence[Correction]) -> str:
-    """Lay rows out in 88 columns: the verdict, and under it the cause and the formulas."""
+    """Lay rows out in 80 columns: the verdict, and under it the cause and the formulas."""
     cells = [("parameter", "shape", "verdict", "relative error")]
     cells += [(_short(row.name), _shape(row), row.verdict, _error(row)) for row in rows]
     head, *lines = _aligned(cells)
@@ -50,7 +50,7 @@ def _promise(rows: Sequence[Row], corrections: Sequence[Correction]) -> str:
 
 
 def figures(rows: Sequence[Row]) -> str:
-    """Lay all figures of rows out as a table in 88 columns, and say what they are."""
+    """Lay all figures of rows out as a table in 80 columns, and say what they are."""
     heads = ("parameter", "claimed", "true", "error", "rounding", "cosine", "differences")
     cells: list[tuple[str, ...]] = [heads]
     for row in rows:

@@ -5,6 +5,7 @@ import errno
 import functools
 import gc
 import io
+import itertools
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ import sys
 import sysconfig
 import textwrap
 import typing
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -53,10 +55,13 @@ def enter(work: Callable[[], int | None]) -> NoReturn:
 def outcome(work: Callable[[], int | None]) -> int:
     """Give the exit code of a command; bad input is said in one line, a fault keeps its traceback.
 
-    So is a file of the user's that cannot be read or written, and an extra that is missing.
+    So is a file of the user's that cannot be read or written, and an extra that is missing; and so
+    is a warning, but of the user's own code.
     """
     try:
-        code = work() or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = functools.partial(_note, warnings.showwarning)
+            code = work() or 0
         print(end="", flush=True)
         return code
     except KeyboardInterrupt:
@@ -78,9 +83,23 @@ def outcome(work: Callable[[], int | None]) -> int:
 
 def refused(words: str) -> int:
     """Say in one line what was refused; give the exit code."""
-    lines = (line.strip() for line in words.splitlines())
-    print(f"error: {'; '.join(lines)}", file=sys.stderr)
+    _say("error", words)
     return REFUSED
+
+
+def _note(
+    show: Any, message: Warning | str, category: type[Warning], place: str, *more: Any
+) -> None:
+    """Say a warning in a line, or show it with its place where that is the user's code."""
+    if is_installed(place):
+        _say("note", str(message))
+    else:
+        show(message, category, place, *more)
+
+
+def _say(kind: str, words: str) -> None:
+    lines = (line.strip() for line in words.splitlines())
+    print(f"{kind}: {'; '.join(lines)}", file=sys.stderr)
 
 
 def check_machine() -> None:
@@ -99,49 +118,76 @@ def check_machine() -> None:
 def parse(what: Any, prog: str, arguments: list[str], **more: Any) -> Any:
     """Make `what` of the arguments by tyro, which ends the process where it prints a help.
 
-    So it does with the exit code 2 where it does not take the arguments, of which it says more
-    than a line holds: what they are for, and which were meant.
-
     Args:
         what: a class or function. prog: what the command is called. arguments: of it.
         **more: for tyro.
+
+    Raises:
+        InputError: arguments that it does not take, with those it takes for meant.
     """
     import tyro
 
     # Of the terminal's encoding, by which tyro chooses the lines of its boxes.
     printed = io.TextIOWrapper(io.BytesIO(), sys.stdout.encoding, write_through=True)
+    refusal = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed), _numbers():
+        with (
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(refusal),
+            _values(),
+        ):
             return tyro.cli(what, prog=prog, args=arguments, **more)
+    except SystemExit:
+        if refusal.getvalue():
+            words = _in_a_line(refusal.getvalue())
+            raise errors.InputError(f"{words}; see {prog} --help") from None
+        raise
     finally:
         printed.seek(0)
         print(_wrapped(printed.read()), end="")
 
 
-def _numbers() -> Any:
-    """Give a context in which tyro says in our words what is no number."""
+def _in_a_line(box: str) -> str:
+    """Give what stands in a box of tyro's, part by part, without what arguments are for."""
+    rows = [line[2:-2] for line in box.splitlines()[1:-1]]
+    parts = []
+    for ruled, part in itertools.groupby(rows, lambda row: not row.strip("─- ")):
+        words = " ".join(row.strip() for row in part if not row.startswith(" " * 8))
+        if not ruled and not words.startswith(("Argument helptext", "For full helptext")):
+            parts.append(words.rstrip("."))
+    return "; ".join(parts)
+
+
+def _values() -> Any:
+    """Give a context in which tyro says in our words what is no value, and takes no None."""
     from tyro import constructors
 
     registry = constructors.ConstructorRegistry()
-    expected = {int: "a whole number", float: "a number"}
+    expected = {int: "a whole number", float: "a number", Path: "a path"}
 
     @registry.primitive_rule
-    def number(info: constructors.PrimitiveTypeInfo) -> Any:
-        options = typing.get_args(info.type) if type(None) in typing.get_args(info.type) else ()
-        kinds = {getattr(each, "__origin__", each) for each in (*options, info.type)}
-        kind = next((kind for kind in expected if kind in kinds), None)
-        if kind is None:
+    def optional(info: constructors.PrimitiveTypeInfo) -> Any:
+        kinds = typing.get_args(info.type)
+        if type(None) not in kinds:
+            return None
+        (kind,) = (each for each in kinds if each is not type(None))
+        return registry.get_primitive_spec(constructors.PrimitiveTypeInfo.make(kind, info.markers))
+
+    @registry.primitive_rule
+    def value(info: constructors.PrimitiveTypeInfo) -> Any:
+        kind = info.type
+        if kind not in expected:
             return None
 
         def read(arguments: list[str]) -> Any:
-            try:
-                return kind(arguments[0])
-            except ValueError:
-                raise ValueError(f"expected {expected[kind]}, got {arguments[0]!r}") from None
+            with contextlib.suppress(ValueError):
+                if arguments[0]:
+                    return kind(arguments[0])
+            raise ValueError(f"expected {expected[kind]}, got {arguments[0]!r}")
 
         return constructors.PrimitiveConstructorSpec(
             nargs=1,
-            metavar="N",
+            metavar="PATH" if kind is Path else "N",
             instance_from_str=read,
             is_instance=lambda value: isinstance(value, kind),
             str_from_instance=lambda value: [str(value)],
@@ -163,22 +209,6 @@ def bound(main: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
 def shown(command: str) -> str:
     """Give the command line that the process was started with, to be given again."""
     return f"{command} {shlex.join(sys.argv[2:])}"
-
-
-def describe(provenance: dict[str, str]) -> str:
-    """Say in one line, or two, where and with what a result was computed."""
-    from jaxnet import devices
-
-    words = (
-        f"{provenance['device']}, {provenance['dtype']}, jax {provenance['jax']}, "
-        f"optax {provenance['optax']}, numpy {provenance['numpy']}"
-    )
-    if provenance["dtype"] == "float64" and not devices.float64_is_native():
-        words += (
-            "\nfloat64 is not native on this device: expect agreement with the notebook to a "
-            f"relative {devices.float64_error():.0e}, not to the last character"
-        )
-    return words
 
 
 def _wrapped(text: str) -> str:

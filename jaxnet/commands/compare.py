@@ -214,7 +214,7 @@ def compare(
 
 def show(result: comparison.Comparison, folder: Path, rows: int) -> None:
     """Print the answers, and where the report is."""
-    print(f"{_run.describe(dataclasses.asdict(result.log.provenance))}\n")
+    print(f"{devices.describe(result.log.provenance)}\n")
     report.show(result, rows)
     print(f"\nReport: {folder / 'report.html'}\nEvery run: {folder / 'runs.parquet'}")
 

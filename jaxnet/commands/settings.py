@@ -26,6 +26,7 @@ from jaxnet._guards.defaults import (
     Tune,
 )
 from jaxnet._guards.records import Bounds
+from jaxnet.errors import InputError
 
 # What the settings of a run of `jaxnet train` are kept as, in its folder.
 RECORD = "run.json"
@@ -135,7 +136,7 @@ class Contest:
         batch_size: Rows of a step; the task's own where not given.
         hidden: Sizes of the hidden layers.
         rows: Optimizers in the table that is printed; the report has all.
-        output: The folder of results; results/ and the name of the data where not given.
+        output: The folder of results; results/optimizers- and the name of the data where not given.
     """
 
     optimizers: Annotated[tuple[Text, ...], _of("[NAME ...]")] = (
@@ -222,6 +223,10 @@ def check(settings: Settings) -> None:
         sizes.check_steps(settings.epochs)
         sizes.check_history(settings.epochs)
     if isinstance(settings, Contest):
+        if settings.epochs and settings.steps:
+            raise InputError(
+                f"steps: expected none beside epochs, got {settings.steps[0]}; give steps or epochs"
+            )
         sizes.check_comparison(
             max(1, len(settings.optimizers)),
             settings.budget or 1,

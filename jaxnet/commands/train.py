@@ -19,7 +19,6 @@ from jaxtyping import Array, Float
 
 from jaxnet import devices, fitting, losses, network, optimizers, report, tables
 from jaxnet._guards import records, sizes
-from jaxnet.commands import _run
 from jaxnet.commands.settings import RECORD, Train, check
 from jaxnet.errors import InputError
 from jaxnet.storage import checkpoints, files, fingerprints, models
@@ -90,10 +89,15 @@ def run(
             watch = _watch(settings, folder, saved, on_progress, stop)
             ended = fit(resume=resume, on_progress=watch)
             _record(settings, folder)
-            saved.save(ended)
+            if _place(ended) != _place(resume):
+                saved.save(ended)
     seconds = time.monotonic() - began
     scores = _scores(ended.params, settings, split)
     return Result(ended, split, scores, _baseline(split), seconds, skipped)
+
+
+def _place(fit: fitting.Fit) -> tuple[str, int]:
+    return fit.outcome, int(fit.progress.epoch)
 
 
 def _checkpoints(settings: Train, split: tables.Split, folder: Path) -> checkpoints.Checkpoints:
@@ -248,7 +252,7 @@ def show(settings: Train, result: Result) -> None:
         f"learning rate {settings.learning_rate}, batch {min(settings.batch_size, counts[0])}, "
         f"seed {settings.seed}"
     )
-    print(_run.describe(dataclasses.asdict(devices.provenance(np.float32))))
+    print(devices.describe(devices.provenance(np.float32)))
     epochs, best = int(fit.progress.epoch), int(fit.progress.best_epoch)
     print(f"{fit.outcome} after {epochs} epochs in {result.seconds:.1f} s; best epoch {best}")
     for message in (fit.message, *result.skipped):
@@ -324,9 +328,15 @@ def _chosen(settings: Train) -> tuple[Train, Path]:
     folder = settings.output or Path("runs") / Path(_data(settings)).stem
     path = folder / RECORD
     if path.exists() and _kept(_read(path)) != _kept(settings):
+        ended = (folder / "model").is_dir()
+        on = (
+            "go on from its end in Python, by fit with resume"
+            if ended
+            else f"go on with that by --resume {shlex.quote(str(folder))}"
+        )
         raise InputError(
-            f"output: expected a folder of its own, got {folder}, which holds another run; go on "
-            f"with that by --resume {folder}, or give another --output"
+            f"output: expected a folder of its own, got {folder}, which holds another run"
+            f"{', one that ended' * ended}; give another --output, or {on}"
         )
     return settings, folder
 

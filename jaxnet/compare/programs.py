@@ -395,7 +395,9 @@ def _repeated(
     )
 
 
-def _build(entry: Entry, steps: int, *, key: Any = None, **setting: Any) -> Any:
+def _build(entry: Entry, steps: int, /, **setting: Any) -> Any:
+    """Make an optimizer of a setting, and of the key that comes with it where it draws noise."""
+    key = setting.pop("key") if entry.random else None
     return entry.build(setting, steps, key)
 
 
@@ -451,8 +453,8 @@ def _train(
 
 def cause(workload: Workload, entry: Entry, seed: int, setting: Mapping[str, float]) -> str:
     """Say where and why a run met a number that is not finite, by running it alone."""
-    key = jax.random.fold_in(jax.random.key(0), seed) if entry.random else None
-    make = functools.partial(_build, entry, workload.steps, key=key)
+    noise = {"key": jax.random.fold_in(jax.random.key(0), seed)} if entry.random else {}
+    make = functools.partial(_build, entry, workload.steps, **noise)
     order = (
         batches.full_batch(workload.rows, workload.steps)
         if workload.batch_size == workload.rows

@@ -76,24 +76,30 @@ def keep(folder: Path, protocol: Protocol) -> Path:
 
     Raises:
         InputError: a folder of another comparison, naming what differs; no place to write to.
+        OSError: a place that cannot be written to, or is full.
         ImportError: what is needed to write the runs is missing.
     """
     _arrow()
     if (folder / _PROTOCOL).exists():
         _refuse_another(folder, _protocol(folder), protocol)
+    _open(folder)
+    if not (folder / _PROTOCOL).exists():
+        files.write_record(folder / _PROTOCOL, records.plain(protocol), {})
     # Named by all that the runs hang on, by which a tile tells whose it is.
     tiles = folder / _TILES / _whose(_first_look(protocol))[:24]
+    _open(tiles)
+    return tiles
+
+
+def _open(folder: Path) -> None:
+    """Make a folder where there is none, and clear it of what is half written."""
     try:
-        if not (folder / _PROTOCOL).exists():
-            files.write_record(folder / _PROTOCOL, records.plain(protocol), {})
-        tiles.mkdir(parents=True, exist_ok=True)
-        for each in (folder, tiles):
-            files.clear(each)
+        folder.mkdir(parents=True, exist_ok=True)
+        files.clear(folder)
     except OSError as error:
         raise InputError(
-            f"folder: expected a place to write to, got {folder}: {error}; give another"
+            f"folder: expected a place to write to, got {folder}: {error.strerror}; give another"
         ) from error
-    return tiles
 
 
 def write(folder: Path, record: Record) -> None:

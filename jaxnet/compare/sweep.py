@@ -155,6 +155,8 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
     """Read a tile; one that is damaged, or of another folder, is done again."""
     if not path.exists():
         return None
+    if path.is_dir():
+        raise InputError(f"{path}: expected a tile of runs, got a folder; delete it")
     own = {"folder": path.parent.name}
     try:
         tile, record = arrays.read(path)

@@ -65,7 +65,8 @@ class Checkpoints:
             self._halves = files.clear(self._folder)
         except OSError as error:
             raise InputError(
-                f"folder: expected a folder to write in, got {error}; give another"
+                f"folder: expected a folder to write in, got {folder}: {error.strerror}; give "
+                "another"
             ) from error
         for path in self._folder.iterdir():
             if path.is_dir() and path.name.isdecimal():

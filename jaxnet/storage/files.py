@@ -36,7 +36,11 @@ def write(path: Path, content: Content) -> None:
 
 
 def write_all(contents: Mapping[Path, Content]) -> None:
-    """Write files as `write` does, and put the first in its place once all are on the disk."""
+    """Write files as `write` does, and put the first in its place once all are on the disk.
+
+    What is there already is not written: what is done is shown again where nobody may write.
+    """
+    contents = {path: content for path, content in contents.items() if not _holds(path, content)}
     # Named after the thread, so that two that write the same file do not mix.
     mark = f"{os.getpid()}.{threading.get_ident()}{_HALF}"
     halves = {path: path.with_name(f".{path.name}.{mark}") for path in contents}
@@ -60,6 +64,12 @@ def write_all(contents: Mapping[Path, Content]) -> None:
         for half in halves.values():
             with contextlib.suppress(OSError):
                 half.unlink(missing_ok=True)
+
+
+def _holds(path: Path, content: Content) -> bool:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    return False
 
 
 def clear(folder: Path) -> list[str]:
@@ -151,7 +161,9 @@ def _content(path: Path, cure: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _refused(path, error.strerror or str(error), cure) from error
+        sound = isinstance(error, PermissionError)
+        got = error.strerror or str(error)
+        raise _refused(path, got, "make it readable" if sound else cure) from error
 
 
 def _refused(path: Path, got: str, cure: str) -> InputError:

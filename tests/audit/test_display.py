@@ -29,7 +29,7 @@ def audit(x64):
 
 def test_causes_and_formulas_stand_under_each_wrong_parameter(audit):
     lines = str(audit).splitlines()
-    assert max(map(len, lines)) <= 88
+    assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["parameter", "shape", "verdict", "relative", "error"]
     at = next(k for k, line in enumerate(lines) if line.startswith("[2].weight"))
     assert lines[at + 1 : at + 4] == [
@@ -51,7 +51,7 @@ def test_causes_and_formulas_stand_under_each_wrong_parameter(audit):
 
 def test_the_figures_are_there_on_request(audit):
     lines = audit.figures.splitlines()
-    assert max(map(len, lines)) <= 88
+    assert max(map(len, lines)) <= 80
     for row, line in zip(audit.rows, lines[1 : len(audit.rows) + 1], strict=True):
         name, claimed, true, error, *_ = line.split()
         assert name == row.name
@@ -156,9 +156,9 @@ def test_large_or_shapeless_leaves_and_odd_names_are_shown(x64):
     page = pages.read(audit._repr_html_())
     assert not page.faults
     assert audit._repr_html_().count("<circle") <= 250
-    assert max(map(len, str(audit).splitlines())) <= 88
+    assert max(map(len, str(audit).splitlines())) <= 80
     assert "other shape" in str(audit)
-    assert max(map(len, audit.figures.splitlines())) <= 88
+    assert max(map(len, audit.figures.splitlines())) <= 80
 
 
 @pytest.mark.skipif(not pages.CHROMIUM, reason="no browser")

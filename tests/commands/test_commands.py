@@ -1,12 +1,15 @@
 """Every command refuses bad input in one line, before it starts, and hides no fault of its own."""
 
+import functools
 import importlib
 import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import warnings
 
 import jax
 import pytest
@@ -88,7 +91,8 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet compare iris --target no", "expected the column"),
         ("experiments.tasks regression --budget 1", "budget: expected at least 2"),
         ("experiments.tasks regression --learning-rates -1", "expected at least 0, got -1"),
-        ("experiments.tasks regression --output file/out", "a place to write to"),
+        ("experiments.tasks regression --output file/out", "file/out: Not a directory; give ano"),
+        ("experiments.tasks regression --output file", "got file: File exists; give another"),
         ("jaxnet train", "data: expected a table, or --resume"),
         ("jaxnet train no.csv", "no.csv: expected a file"),
         ("jaxnet train broken.csv", "broken.csv: expected a sound .csv file"),
@@ -152,30 +156,33 @@ def test_bad_input_is_one_line(call, tmp_path, command, words):
     ("command", "words"),
     [
         ("experiments.benchmark --readme no.md", "Unrecognized options: no.md"),
+        ("experiments.classifier --rate 1", "Unrecognized options: --rate, 1"),
         ("jaxnet", "Expected one of {train, predict, compare, audit}"),
-        ("jaxnet learn", "Unrecognized options: learn"),
+        ("jaxnet learn", "learn; Available subcommands: train, predict, compare, audit"),
         ("jaxnet train iris --epoch-count 3", "Unrecognized options: --epoch-count, 3"),
-        (
-            "jaxnet train iris --epochs ten",
-            "Error parsing --epochs: expected a whole number, got 'ten'",
-        ),
-        ("jaxnet train iris --task rank", "invalid choice 'rank' for argument '--task'"),
+        ("jaxnet train --learning-rat 1", "Perhaps you meant: --learning-rate RATE"),
+        ("jaxnet compare iris --optimizer adam", "Perhaps you meant: --optimizers [NAME ...]"),
+        ("jaxnet train --epocs 1 --sed 2", "similar to --sed: --seed N"),
+        ("jaxnet train iris --epochs", "Missing value for argument '--epochs'"),
+        ("jaxnet train iris --epochs ten", "--epochs: expected a whole number, got 'ten'"),
+        ("jaxnet train iris --patience None", "--patience: expected a whole number, got 'None'"),
+        ("jaxnet train iris --task rank", "'--task'. Expected one of ('classification', 'regr"),
+        ("jaxnet train iris --task None", "invalid choice 'None' for argument '--task'"),
         ("jaxnet train iris wine", "Unrecognized options: wine"),
-        ("jaxnet predict run", "Missing from jaxnet predict:.*DATA"),
-        ("experiments.classifier --rate 1", "--rate, 1.*python -m experiments.classifier --help"),
+        ("jaxnet predict run", "Missing from jaxnet predict: DATA"),
+        ("jaxnet train iris --output=", "Error parsing --output: expected a path, got ''"),
+        ("jaxnet train --resume=", "Error parsing --resume: expected a path, got ''"),
     ],
 )
-def test_arguments_that_are_not_taken_are_named_and_nothing_is_done(
-    call, capfd, tmp_path, command, words
-):
-    """By tyro, in a box."""
-    with pytest.raises(SystemExit) as ended:
-        call(*command.split())
-    said = capfd.readouterr()
-    assert ended.value.code == 2
-    assert re.search(words, said.err, re.S)
-    assert "--help" in said.err
-    assert not said.out
+def test_arguments_that_are_not_taken_are_one_line_too(call, tmp_path, command, words):
+    code, refusal = call(*command.split())
+    assert is_one_line(code, refusal)
+    assert words in refusal
+    prog = re.match(r"(experiments\.)?\w+( train| predict| compare)?", command)[0]
+    prog = f"python -m {prog}" if prog.startswith("experiments") else prog
+    assert refusal.endswith(f"; see {prog} --help\n")
+    assert "│" not in refusal
+    assert "Passes over" not in refusal, "what an argument is for"
     assert not list(tmp_path.iterdir())
 
 
@@ -234,6 +241,19 @@ def test_a_file_of_the_user_is_one_line_and_one_of_ours_a_fault(call, monkeypatc
     assert refusal == f"error: {path}: No such file\n"
 
 
+def test_a_warning_is_one_line_and_one_of_the_user_s_code_has_its_place(capfd):
+    def warn(path):
+        warnings.warn_explicit("two\nlines", RuntimeWarning, path, 7)
+
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        for path in (tables.__file__, jax.__file__, "/data/mine.py"):
+            assert _run.outcome(functools.partial(warn, path)) == 0
+        warn(tables.__file__)
+    assert capfd.readouterr().err == "note: two; lines\n" * 2
+    assert [each.filename for each in shown] == ["/data/mine.py", tables.__file__]
+
+
 def test_predictions_go_where_they_can_be_written(call, tmp_path):
     code, _ = call("jaxnet", "train", "iris", "--epochs", "1", "--output", "run")
     assert code == 0
@@ -258,7 +278,32 @@ def test_a_refused_run_leaves_nothing_and_is_mended(call, tmp_path):
     assert kept["epochs"] == 1
     code, refusal = call("jaxnet", "train", "iris", "--epochs=2", "--output=a/b/run")
     assert is_one_line(code, refusal)
-    assert "holds another run" in refusal
+    assert "holds another run, one that ended; give another --output, or go on from its" in refusal
+    assert "--resume" not in refusal
+    begun = tmp_path / "my run"
+    begun.mkdir()
+    shutil.copy(tmp_path / "a" / "b" / "run" / "run.json", begun)
+    code, refusal = call("jaxnet", "train", "iris", "--epochs=2", "--output=my run")
+    assert is_one_line(code, refusal)
+    assert "holds another run; give another --output, or go on with that by --resume 'm" in refusal
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train iris --epochs 2 --hidden 4",
+        "compare iris --optimizers adam --budget 2 --replicates 6 --tuning-seeds 1 --steps 4",
+    ],
+)
+def test_what_is_done_is_shown_again_and_nothing_written(call, tmp_path, command):
+    def written():
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    assert call("jaxnet", *command.split()) == (0, "")
+    before = written()
+    assert call("jaxnet", *command.split()) == (0, "")
+    assert len(before) > 4
+    assert written() == before
 
 
 @pytest.mark.parametrize("command", COMMANDS)

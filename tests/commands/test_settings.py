@@ -131,6 +131,19 @@ def test_there_are_enough_of_them():
     assert set(DAMAGED) == set(KEPT)
 
 
+def test_settings_that_may_not_be_read_are_not_to_be_deleted(folder, capsys, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (folder / "run").mkdir()
+    (folder / "run" / "run.json").write_text("{}")
+    monkeypatch.setattr(pathlib.Path, "open", refuse)
+    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
+    refusal = capsys.readouterr().err
+    assert refusal.endswith(", got Permission denied; make it readable\n")
+    assert "delete" not in refusal
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_what_is_no_file_is_not_waited_for(folder, capsys, make):
     (folder / "run").mkdir()
@@ -212,6 +225,7 @@ IMPOSSIBLE = [
     ("compare iris --epochs 2000000000", "runs of 2e9 steps"),
     ("compare iris --epochs 2000000000 --batch-size 0", "batch_size[0]: expected at least 1"),
     ("compare iris --batch-size 1000000000", "batch_size: expected"),
+    ("compare iris --epochs 3 --steps 3 6", "steps: expected none beside epochs, got 3; give"),
 ]
 
 
@@ -250,10 +264,8 @@ def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, 
     ],
 )
 def test_what_is_no_value_of_an_argument_is_said_by_its_name(capsys, command, words):
-    with pytest.raises(SystemExit) as ended:
-        __main__.run(command.split())
-    assert ended.value.code == 2
-    assert words in " ".join(capsys.readouterr().err.replace("│", "").split())
+    assert _run.outcome(lambda: __main__.run(command.split())) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_arithmetic_lets_through_what_a_machine_can_do():
@@ -309,6 +321,13 @@ def test_settings_from_python_are_checked_too():
     task = compare.table("iris", "target", (4,))
     with pytest.raises(InputError, match="replicates: expected at most 10,000"):
         compare.run(settings.Contest(replicates=10**9), task)
+
+
+def test_an_order_takes_four_bytes_a_row_and_epoch(monkeypatch):
+    monkeypatch.setattr(sizes, "memory", lambda: int(4 * 30 * 7 / 0.8) + 1)
+    sizes.check_order(30, 7)
+    with pytest.raises(InputError, match="an order of 30 rows in 8 epochs, which take about 960"):
+        sizes.check_order(30, 8)
 
 
 def test_a_number_that_python_has_too_is_the_same_there():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import math
 import shutil
 from collections import Counter
@@ -1042,6 +1043,24 @@ def test_hyperparameters_may_be_called_as_the_arguments_are():
     named = dict.fromkeys(("data", "epochs", "seed", "loss"), 1.0)
     theirs = compare(own={"own": functools.partial(make, title=0.5, **named), "momentum": momentum})
     assert same(runs_of(theirs, "own", "tuned")[1:], runs_of(theirs, "momentum", "tuned")[1:])
+
+
+def test_hyperparameters_may_be_called_as_anything_inside_is():
+    def plain(learning_rate, a, b, c, d):
+        return optax.sgd(learning_rate * a * b * c * d, momentum=0.5)
+
+    def own(learning_rate, steps, entry, setting, key):
+        return plain(learning_rate, steps, entry, setting, key)
+
+    rate = optimizers.join("momentum", momentum).space["learning_rate"]
+    entries = {}
+    for make in (plain, own):
+        space = dict.fromkeys(inspect.signature(make).parameters, spaces.choice(1.0))
+        space |= {"learning_rate": rate}
+        customary = dict.fromkeys(space, 1.0)
+        entries[make.__name__] = optimizers.Entry(make.__name__, make, space, customary)
+    result = compare(own=entries, tune="all")
+    assert same(runs_of(result, "own", "tuned").loss, runs_of(result, "plain", "tuned").loss)
 
 
 def test_a_damaged_comparison_is_refused(result, tmp_path):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from jaxnet import batches, devices, losses, network, optimizers
 from jaxnet.compare import programs, sweep, tiles
+from jaxnet.errors import InputError
 
 TANH = functools.partial(network.forward, activation=jnp.tanh)
 SQUARES = losses.BatchLoss(network.forward, optax.losses.l2_loss)
@@ -469,6 +470,13 @@ def test_a_damaged_tile_is_done_again(one_tile, data):
     path.write_bytes(data.draw(st.sampled_from([content[:at], bytes(flipped)])))
     with jax.enable_x64(True), pytest.warns(RuntimeWarning, match=f"done again: {path}: expected"):
         assert equal(fitted(runs, folder=path.parent), found)
+
+
+def test_a_folder_in_the_place_of_a_tile_is_refused(one_tile, tmp_path, x64):
+    path, _, runs, _ = one_tile
+    (tmp_path / path.name).mkdir()
+    with pytest.raises(InputError, match=f"{path.name}: expected a tile of runs, got a folder; d"):
+        fitted(runs, folder=tmp_path)
 
 
 @pytest.mark.parametrize("runs", [1, 3, 4, 17, 1000])

@@ -34,6 +34,20 @@ def test_an_epoch_shuffles_the_rows_without_repeats(data, rows, epochs, seed):
         assert set(epoch.tolist()) <= set(range(rows))
 
 
+@pytest.mark.parametrize(
+    ("rows", "epochs"), [(10**12, 2), (10, 10**12), (10**400, 1), (10**6, 10**6)]
+)
+def test_more_rows_than_the_memory_holds_are_refused_by_arithmetic(rows, epochs, monkeypatch):
+    monkeypatch.setattr(batches, "np", None)
+    words = "rows: expected what fits .* got an order of .* rows in .* epochs, which take about"
+    for ask in (
+        lambda: batches.full_batch(rows, epochs),
+        lambda: batches.shuffled(rows, 8, epochs, 0),
+    ):
+        with pytest.raises(InputError, match=words):
+            ask()
+
+
 def test_rows_that_sat_out_come_back():
     """Every row is left out of some epoch, and of no more epochs than chance would."""
     order = batches.shuffled(rows=10, batch_size=4, epochs=400, seed=3).reshape(400, 8)

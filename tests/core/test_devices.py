@@ -50,12 +50,21 @@ def test_provenance_describes_the_devices(platform, kind, count, expected, monke
     monkeypatch.setattr(jax, "local_device_count", lambda: count)
     assert devices.provenance("float32").device == expected
     assert devices.float64_is_native()
+    assert devices.describe(devices.provenance("float64")) == (
+        f"{expected}, float64, jax {jax.__version__}, optax {optax.__version__}, "
+        f"numpy {np.__version__}"
+    )
 
 
 def test_float64_is_not_native_on_a_tpu(monkeypatch):
     device = type("Device", (), {"platform": "tpu", "device_kind": "TPU v4"})()
     monkeypatch.setattr(jax, "devices", lambda: [device])
     assert not devices.float64_is_native()
+    monkeypatch.setattr(devices, "float64_error", lambda: 3e-14)
+    where, note = devices.describe(devices.provenance("float64")).splitlines()
+    assert where.startswith("tpu (TPU v4)")
+    assert "not native on this device: expect agreement with the notebook to a relative 3e" in note
+    assert "native" not in devices.describe(devices.provenance("float32"))
 
 
 def test_float64_is_accurate_here():

@@ -460,6 +460,33 @@ def test_a_search_without_a_rate_or_customary_values_is_refused():
         dataclasses.replace(adam, space={}, customary={})
 
 
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("schedule", lambda learning_rate, schedule: optax.sgd(learning_rate)),
+        ("warmup", lambda learning_rate, warmup=0.0: optax.sgd(learning_rate)),
+        ("clip", lambda learning_rate, clip=1.0: optax.sgd(clip * learning_rate)),
+        ("key", lambda learning_rate, key: optax.sgd(learning_rate)),
+    ],
+)
+def test_a_hyperparameter_that_would_never_come_is_refused(name, make):
+    space = {each: spaces.log(0.1, 1.0) for each in ("learning_rate", name)}
+    entry = functools.partial(
+        optimizers.Entry, "mine", space=space, customary=dict.fromkeys(space, 0.5)
+    )
+    with pytest.raises(InputError, match=rf"^mine: expected .*, got {name}; rename"):
+        entry(make, random=name == "key")
+    if name != "key":
+        assert entry(functools.partial(make, **{name: 0.5})).space == space, "bound: its own"
+
+
+def test_a_function_with_a_clip_of_its_own_keeps_it():
+    entry = optimizers.join("mine", lambda learning_rate, clip=0.5: optax.sgd(learning_rate))
+    assert set(entry.space) == {"learning_rate", "schedule", "warmup"}
+    with pytest.raises(InputError, match="tune: expected hyperparameters of mine"):
+        entry.axes({"clip": 0.1})
+
+
 # The table.
 
 

@@ -58,7 +58,7 @@ def test_a_write_that_fails_leaves_what_was_there_alone(fails, kind, tmp_path, m
     if fails in ("fsync", "replace"):
         monkeypatch.setattr(files.os, fails, full)
     with pytest.raises(kind) as caught:
-        files.write_all({first: b"new", second: b"new"})
+        files.write_all({first: b"newer", second: b"newer"})
     monkeypatch.undo()
     if kind is OSError:
         assert (caught.value.errno, "make room there" in caught.value.strerror) == (28, True)
@@ -145,3 +145,23 @@ def test_records_written_at_once_into_one_folder_are_all_there(tmp_path):
     for name in "abc":
         record, contents = files.read_record(tmp_path / f"{name}.json")
         assert (record, contents) == ({"count": 29}, {f"{name}.bin": b"x"})
+
+
+def test_what_may_not_be_read_is_not_to_be_made_again(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    files.write_record(tmp_path / "r.json", {}, {})
+    monkeypatch.setattr(type(tmp_path), "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"r\.json: .*got Permission denied; make it readable$"):
+        files.read_record(tmp_path / "r.json", "make it again")
+
+
+def test_what_is_there_already_is_not_written(tmp_path):
+    same, other = tmp_path / "same", tmp_path / "other"
+    files.write_all({same: b"ab", other: b"ab"})
+    before = [path.stat().st_ino for path in (same, other)]
+    files.write_all({same: bytearray(b"ab"), other: b"ac"})
+    after = [path.stat().st_ino for path in (same, other)]
+    assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+    assert other.read_bytes() == b"ac"
