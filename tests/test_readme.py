@@ -145,7 +145,13 @@ def test_figures_of_speed_are_the_benchmark_s():
 
 @pytest.mark.parametrize(
     "path",
-    ["README.md", "CONTRIBUTING.md", "docs/gradients.md", "experiments/benchmark/README.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/gradients.md",
+        "docs/league.md",
+        "experiments/benchmark/README.md",
+    ],
 )
 def test_links_lead_somewhere(path):
     links = re.findall(r"\]\(([^)#:]*)\)", (ROOT / path).read_text())

@@ -6,6 +6,7 @@ made wherever it can be made.
 """
 
 import ast
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -156,11 +157,12 @@ def _exchanged(tree: ast.FunctionDef, statement: ast.stmt) -> Iterator[Change]:
         field = {ast.Dict: "values", ast.Tuple: "elts", ast.List: "elts"}.get(type(child))
         values = getattr(child, field) if field else []
         for one, other in itertools.combinations(range(len(values)), 2):
+            # Copies: what is put somewhere takes the line that it is put on.
             edits = (
-                Edit(tree, child, str(field), one, values[other], statement),
-                Edit(tree, child, str(field), other, values[one], statement),
+                Edit(tree, child, str(field), place, copy.copy(values[taken]), statement)
+                for place, taken in ((one, other), (other, one))
             )
-            yield Change(2, edits)
+            yield Change(2, tuple(edits))
 
 
 def _overwritten(tree: ast.FunctionDef) -> dict[str, list[str]]:

@@ -208,7 +208,7 @@ def bound(main: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
 
 def shown(command: str) -> str:
     """Give the command line that the process was started with, to be given again."""
-    return f"{command} {shlex.join(sys.argv[2:])}"
+    return f"{command} {shlex.join(sys.argv[1:])}"
 
 
 def _wrapped(text: str) -> str:

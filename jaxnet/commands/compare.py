@@ -125,7 +125,7 @@ def main(settings: Compare) -> int:
         problem = table(settings.data, settings.target, settings.hidden)
         return {problem.name: problem}
 
-    return compare(settings, of_table, folder, _run.shown("jaxnet compare"))
+    return compare(settings, of_table, folder, _run.shown("jaxnet"))
 
 
 def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, Problem]:

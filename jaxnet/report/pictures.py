@@ -457,6 +457,8 @@ def _limits(ax: Axes, side: str, values: np.ndarray, most: float = np.inf) -> No
         axis.set_minor_locator(ticker.NullLocator())
     else:
         axis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    if low == high:
+        low, high = low - (abs(low) / 2 or 0.5), high + (abs(high) / 2 or 0.5)
     axis.set_major_formatter("{x:g}")
     getattr(ax, f"set_{side}lim")(low, high)
 

@@ -18,6 +18,7 @@ import experiments
 from experiments import __main__ as everything
 from experiments import classifier, precision, regression, tasks
 from experiments.benchmark import notebooks
+from experiments.tasks import __main__ as tasks_command
 from experiments.tasks import mnist1d
 from jaxnet import devices, report
 from jaxnet import optimizers as library
@@ -238,6 +239,14 @@ def test_a_table_of_your_own_from_the_command_line(tmp_path):
     assert "adam" in done.stdout.decode()
     page = (tmp_path / "out" / "report.html").read_text()
     assert f"jaxnet compare {tmp_path}" in page
+
+
+def test_the_command_of_tasks_is_told_whole(monkeypatch):
+    told = []
+    monkeypatch.setattr("sys.argv", ["", "wine", "iris", "--epochs", "3"])
+    monkeypatch.setattr(compare, "compare", lambda *arguments: told.append(arguments[-1]) or 0)
+    assert tasks_command.main(tasks_command.Tried(names=("wine", "iris"))) == 0
+    assert told == ["python -m experiments.tasks wine iris --epochs 3"]
 
 
 @pytest.mark.usefixtures("unchecked")

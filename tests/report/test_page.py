@@ -549,6 +549,14 @@ def test_losses_of_zero_are_drawn_at_the_foot_of_a_logarithmic_axis():
     np.testing.assert_array_equal(line.get_ydata(), [1.0, 0.01, low, low])
 
 
+@pytest.mark.parametrize("value", [0.0, -3.0, 5.0, 1e308])
+def test_values_that_are_all_alike_have_an_axis_around_them(value):
+    axis = style.matplotlib().figure.Figure().subplots()
+    pictures._limits(axis, "y", np.full(3, value))
+    low, high = axis.get_ylim()
+    assert low < value < high
+
+
 def test_effects_have_a_picture_where_more_than_the_rate_is_searched():
     assert "effects" not in [plot.name for plot in report.plots(written("few")[0])]
     done, axes = drawn("two axes, all pairs", "effects")
