@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,16 @@ from jaxnet.spaces import Axis, Space
 __all__ = ["Entry", "PerExample", "by_name", "entry", "join", "names"]
 MakeOptimizer = Callable[..., optax.GradientTransformation]
 Optimizer = optax.GradientTransformation | MakeOptimizer
-Searched = Tune | Mapping[str, Axis | float]
+
+
+@runtime_checkable
+class _Fields(Protocol):
+    """What every dataclass has."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Searched = Tune | Mapping[str, Axis | float] | _Fields
 """What is searched of an optimizer: its learning rate, its whole space, or axes of your own."""
 
 _PUBLIC: dict[str, Any] = vars(optax.contrib) | vars(optax)
@@ -188,14 +197,16 @@ class Entry:
 
         Args:
             tune: "rate", the learning rate alone; "all", the whole space; or axes of your own
-                by the names of hyperparameters, where a number fixes one and the learning rate,
-                unless among them, is searched as ever. What is not among them is as `make` has
-                it.
+                by the names of hyperparameters, a dict or a dataclass, where a number fixes one
+                and the learning rate, unless among them, is searched as ever. What is not among
+                them is as `make` has it.
 
         Raises:
             InputError: another word, a hyperparameter that it does not have, with the nearest it
                 has, a value that is neither an axis nor a number, or a learning rate of 0 or less.
         """
+        if not isinstance(tune, str | Mapping):
+            tune = _fields(tune)
         rate = {"learning_rate": self.space["learning_rate"]}
         if isinstance(tune, str):
             words: Mapping[str, Space] = {"rate": rate, "all": self.space}
@@ -207,7 +218,7 @@ class Entry:
         for name in tune:
             self._check(name)
         axes = rate | {
-            name: axis if isinstance(axis, Axis) else spaces.choice(checks.number(name, axis))
+            name: axis if isinstance(axis, Axis) else _fixed(name, axis)
             for name, axis in tune.items()
         }
         if (lowest := min(axes["learning_rate"].values)) <= 0:
@@ -253,6 +264,26 @@ class Entry:
             around = _AROUND | dict(setting)
             optimizer = _scheduled(optimizer, around["schedule"], around["warmup"], steps)
         return optimizer
+
+
+def _fields(space: Any) -> dict[str, Axis | float]:
+    """Give the axes of a dataclass."""
+    if isinstance(space, type) or not dataclasses.is_dataclass(space):
+        raise InputError(
+            f'tune: expected "rate", "all", or a dict or a dataclass of axes, got {space!r}; give '
+            "one of them"
+        )
+    return {each.name: getattr(space, each.name) for each in dataclasses.fields(space)}
+
+
+def _fixed(name: str, value: Any) -> Axis:
+    try:
+        return spaces.choice(checks.number(name, value))
+    except InputError:
+        raise InputError(
+            f"tune: expected an axis or a finite number for {name}, got {value!r}; make an axis by "
+            "jaxnet.spaces, such as log(0.001, 1.0) or choice(0.0, 0.9)"
+        ) from None
 
 
 def _clipped(optimizer: optax.GradientTransformation, norm: Any) -> optax.GradientTransformation:

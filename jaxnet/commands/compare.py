@@ -117,6 +117,23 @@ def too_few(settings: Contest) -> str:
     return f"{most} replicates are too few to tell anything: give at least {fewest}"
 
 
+def notes(settings: Contest) -> list[str]:
+    """Say what a comparison cannot tell, before it is made."""
+    lengths = settings.epochs or settings.steps
+    told = [too_few(settings)]
+    if settings.by == "seconds":
+        told.append(
+            "seconds are steps times one measured time of a step, whose noise is in no test: a "
+            "difference of some tens of percent may be none"
+        )
+    if max(len(lengths), len(settings.batch_size)) > 1:
+        told.append(
+            "several lengths or batch sizes of one task share starts and rows: read them one by "
+            "one, as what is said over all takes them for tasks of their own"
+        )
+    return [each for each in told if each]
+
+
 def main(settings: Compare) -> int:
     """Compare on a table; write the report and print the answer; give the exit code."""
     folder = settings.output or Path("results") / f"optimizers-{Path(settings.data).stem}"
@@ -192,7 +209,7 @@ def compare(
     devices.first()
     cache()
     problems = varied(settings, make())
-    if note := too_few(settings):
+    for note in notes(settings):
         print(f"note: {note}", file=sys.stderr)
     alone, results = len(problems) == 1, {}
     try:

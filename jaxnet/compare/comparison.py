@@ -107,20 +107,23 @@ def compare(
         problem: what is trained, on what, from where, and how long.
         optimizers: names of optax's, or a dict of names and your own, as `optimizers.join` takes.
         tune: "rate", the learning rate alone; "all", the whole space of each optimizer; or by
-            optimizer either of these or axes of your own, as `jaxnet.spaces` makes, a number to
-            fix one; learning rates of optimizers left out.
+            optimizer either of these or axes of your own, a dict or a dataclass of what
+            `jaxnet.spaces` makes, a number to fix one; learning rates of optimizers left out.
         budget: trials of each optimizer in each replicate; 20, or 36 where several
             hyperparameters are searched.
         budget_of: what is equal for all: "trials"; or the "evaluations" of gradients or "seconds"
             that so many trials of the baseline take, however few or many others that makes.
         tuning_seeds: that each trial is trained on.
-        replicates: how many. A folder that holds fewer goes on from them.
+        replicates: how many. A folder that holds fewer goes on from them, which is another look:
+            all of them are tested anew, at a small part of the level.
         until: replicates at most, to go on to where not all is told, by looks at four times as
             many or more.
         seed: that every draw hangs on; another makes a true replication.
         baseline: what the others are held against. pairs: "all" to hold all against each other.
         by: what is judged: "loss", a metric by name, or "steps", "evaluations" or "seconds" to
-            the target. maximised: whether more of a metric is better; to be said of one.
+            the target. Seconds are steps times one measured time of a step, whose noise is in no
+            test: a difference of some tens of percent may be none.
+        maximised: whether more of a metric is better; to be said of one.
         target: the loss that they are counted to, on the data tuned on; where None the median of
             the baseline at its end, or what nine of ten of its replicates reach, where `by` is a
             time.

@@ -1248,8 +1248,14 @@ LABELS_GIVEN = {
             {"tune": {"momentum": {"decy": 0.9}}},
             "tune: expected hyperparameters of momentum .*, got 'decy'; the nearest are decay",
         ),
-        ({"tune": {"momentum": {"decay": "0.9"}}}, "decay: expected one number, .*, got '0.9'"),
-        ({"tune": {"sgd": {"learning_rate": math.nan}}}, "learning_rate: expected a finite"),
+        (
+            {"tune": {"momentum": {"decay": "0.9"}}},
+            "tune: expected an axis or a finite number for decay, got .0.9.",
+        ),
+        (
+            {"tune": {"sgd": {"learning_rate": math.nan}}},
+            "tune: .* finite number for learning_rate, got nan",
+        ),
         (
             {"loss": lambda params, batch, key: 0.0},
             r"loss: expected a function of \(params, batch\), got one of .*'key'; bind",

@@ -426,6 +426,20 @@ def test_the_rate_alone_or_the_whole_space_or_axes_of_ones_own():
     assert entry.axes({"learning_rate": 0.5}) == {"learning_rate": spaces.choice(0.5)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """A space of one's own."""
+
+    learning_rate: spaces.Axis
+    b1: float = 0.8
+
+
+def test_a_dataclass_of_axes_is_searched_as_a_dict_of_them_is():
+    adam = optimizers.entry("adam")
+    rates = spaces.log(0.01, 1.0)
+    assert adam.axes(Own(rates)) == adam.axes({"learning_rate": rates, "b1": 0.8})
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("name", "tune", "says"),
@@ -441,8 +455,11 @@ def test_the_rate_alone_or_the_whole_space_or_axes_of_ones_own():
             "of schedule_free_sgd that are numbers, got 'schedule'",
         ),
         ("lbfgs", {"clip": 1.0}, "of lbfgs that are numbers, got 'clip'; the nearest are "),
-        ("adam", {"b1": "high"}, "b1: expected one number"),
-        ("adam", {"b1": np.nan}, "b1: expected a finite number"),
+        ("adam", {"b1": "high"}, "an axis or a finite number for b1, got 'high'; make an axis by"),
+        ("adam", {"b1": np.nan}, "an axis or a finite number for b1, got nan"),
+        ("adam", {"learning_rate": (0.1, 1.0)}, "for learning_rate, got (0.1, 1.0); make an axis"),
+        ("adam", [0.1], '"all", or a dict or a dataclass of axes, got [0.1]'),
+        ("adam", Own, '"all", or a dict or a dataclass of axes, got <class'),
     ],
 )
 def test_what_cannot_be_searched_is_refused(name, tune, says):
