@@ -145,6 +145,10 @@ def compare(
             f"problem: expected a jaxnet.compare.Problem, got {type(problem).__name__}; make one "
             "of loss, init and data"
         )
+    if folder is not None and not isinstance(folder, str | Path):
+        raise InputError(f"folder: expected a path, got {folder!r}; give one, or none")
+    if on_progress is not None:
+        checks.function("on_progress", on_progress, "what", "done", "planned")
     entries = inputs.entries(optimizers, baseline)
     checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates)
     searches = inputs.searches(entries, tune, budget)

@@ -71,15 +71,16 @@ class Judging:
     def __post_init__(self) -> None:
         """Refuse pairs, a target, a level, a margin or looks that are none."""
         _check_among("pairs", self.pairs, get_args(Pairs))
-        real = isinstance(self.target, int | float | np.integer | np.floating)
-        if self.target is not None and not (real and math.isfinite(self.target)):
+        if self.target is not None and not (_is_real(self.target) and math.isfinite(self.target)):
             raise InputError(
                 f"target: expected a finite loss, got {self.target!r}; None takes the baseline's "
                 "own at its end"
             )
         share = "give a share, such as 0.05"
-        _check("level", 0 < self.level < 1, "a number between 0 and 1", self.level, share)
-        _check("margin", self.margin >= 0, "at least 0", self.margin, share)
+        inside = _is_real(self.level) and 0 < self.level < 1
+        _check("level", inside, "a number between 0 and 1", self.level, share)
+        wide = _is_real(self.margin) and self.margin >= 0
+        _check("margin", wide, "at least 0", self.margin, share)
         growing = bool(self.looks) and all(a < b for a, b in itertools.pairwise((0, *self.looks)))
         expected = "replicates, more at each look"
         _check("looks", growing, expected, self.looks, "give their numbers, rising")
@@ -188,4 +189,9 @@ def _check_among(name: str, got: Any, words: Sequence[str]) -> None:
 
 
 def _check_range(name: str, got: int, low: int, high: int) -> None:
-    _check(name, low <= got <= high, f"{low} to {high}", got, "give a number of these")
+    among = _is_real(got) and low <= got <= high
+    _check(name, among, f"{low} to {high}", got, "give a number of these")
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating)

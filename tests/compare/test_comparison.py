@@ -1239,6 +1239,14 @@ LABELS_GIVEN = {
         ),
         ({"baseline": 3}, "optimizers: expected each by a name, got 3; give your"),
         ({"tune": "everything"}, 'tune: expected "rate", "all" or axes by name, got .everything'),
+        ({"seed": "a"}, "seed: expected 0 to .*, got a; give a number"),
+        ({"margin": "wide"}, "margin: expected at least 0, got wide"),
+        ({"level": "low"}, "level: expected a number between 0 and 1, got low"),
+        ({"folder": 3}, "folder: expected a path, got 3"),
+        (
+            {"on_progress": 3},
+            r"on_progress: expected a function of \(what, done, planned\), got int",
+        ),
         ({"tune": 3}, 'tune: expected "rate", "all" or a dict by optimizer, got 3'),
         (
             {"tune": {"adam": "all"}},
