@@ -21,8 +21,6 @@ def of(
         changed: as it is with each of C changes alone.
         true: as it should be.
     """
-    if not len(changed):
-        return
     for measured in (np.asarray, _logarithms):
         effects = measured(changed) - measured(now)
         yield from _sums(effects, measured(true) - measured(now))

@@ -271,7 +271,7 @@ class _Search:
             if now is None or scores[leaf] == 2 or now[leaf].shape != true.shape:
                 continue
             given = [each for each in effects if each[1][leaf].shape == true.shape]
-            values = np.array([claimed[leaf].ravel() for _, claimed in given])
+            values = np.reshape([claimed[leaf] for _, claimed in given], (len(given), true.size))
             for one, other in complements.of(now[leaf].ravel(), values, true.ravel()):
                 first, second = given[one][0], given[other][0]
                 cost = first.cost + second.cost
