@@ -103,8 +103,8 @@ def read(kind: type[T], path: Path, without: tuple[str, ...] = ()) -> T:
         record = _parsed(path)
     except (OSError, ValueError, RecursionError) as error:
         got = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        sound = isinstance(error, PermissionError)
-        cure = "make it readable" if sound else "give another folder, or delete this one"
+        closed = isinstance(error, PermissionError)
+        cure = "make it readable" if closed else "give another folder, or delete this one"
         raise InputError(
             f"{path}: expected the settings of a run as JSON, got {got or type(error).__name__}; "
             f"{cure}"

@@ -161,9 +161,9 @@ def _content(path: Path, cure: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        sound = isinstance(error, PermissionError)
+        closed = isinstance(error, PermissionError)
         got = error.strerror or str(error)
-        raise _refused(path, got, "make it readable" if sound else cure) from error
+        raise _refused(path, got, "make it readable" if closed else cure) from error
 
 
 def _refused(path: Path, got: str, cure: str) -> InputError:
