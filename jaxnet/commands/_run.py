@@ -163,31 +163,37 @@ def _values() -> Any:
     from tyro import constructors
 
     registry = constructors.ConstructorRegistry()
-    expected = {int: "a whole number", float: "a number", Path: "a path"}
+    kinds = {
+        int: ("N", "a whole number"),
+        float: ("NUMBER", "a number"),
+        str: ("NAME", "words"),
+        Path: ("PATH", "a path"),
+    }
 
     @registry.primitive_rule
     def optional(info: constructors.PrimitiveTypeInfo) -> Any:
-        kinds = typing.get_args(info.type)
-        if type(None) not in kinds:
+        among = typing.get_args(info.type)
+        if type(None) not in among:
             return None
-        (kind,) = (each for each in kinds if each is not type(None))
+        (kind,) = (each for each in among if each is not type(None))
         return registry.get_primitive_spec(constructors.PrimitiveTypeInfo.make(kind, info.markers))
 
     @registry.primitive_rule
     def value(info: constructors.PrimitiveTypeInfo) -> Any:
         kind = info.type
-        if kind not in expected:
+        if kind not in kinds:
             return None
+        metavar, expected = kinds[kind]
 
         def read(arguments: list[str]) -> Any:
             with contextlib.suppress(ValueError):
                 if arguments[0]:
                     return kind(arguments[0])
-            raise ValueError(f"expected {expected[kind]}, got {arguments[0]!r}")
+            raise ValueError(f"expected {expected}, got {arguments[0]!r}")
 
         return constructors.PrimitiveConstructorSpec(
             nargs=1,
-            metavar="PATH" if kind is Path else "N",
+            metavar=metavar,
             instance_from_str=read,
             is_instance=lambda value: isinstance(value, kind),
             str_from_instance=lambda value: [str(value)],

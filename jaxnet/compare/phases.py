@@ -5,7 +5,7 @@ Shapes: R replicates, K trials of each, S tuning seeds, H hyperparameters, N run
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,10 @@ from jaxnet import devices, optimizers
 from jaxnet._guards import sizes
 from jaxnet._guards.defaults import Budget
 from jaxnet.compare import programs, store, sweep, tiles
-from jaxnet.compare.inputs import Heading
+from jaxnet.compare.inputs import Heading, OnProgress
 from jaxnet.compare.protocol import Protocol, Tuning
 from jaxnet.compare.runs import Log, Runs, Seconds
 from jaxnet.compare.search import TOGETHER, Search, ranked
-
-OnProgress = Callable[[str, int, int], None]
-"""Told what is under way, how many runs are done and how many are planned."""
 
 
 @dataclasses.dataclass
