@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from jaxnet import devices, optimizers
 from jaxnet._guards import sizes
 from jaxnet._guards.defaults import Budget
-from jaxnet.compare import programs, store, sweep, tiles
+from jaxnet.compare import batched, compiling, store, sweep, tiles, verifying
 from jaxnet.compare.inputs import Heading, OnProgress
 from jaxnet.compare.protocol import Protocol, Tuning
 from jaxnet.compare.runs import Log, Runs, Seconds
@@ -70,7 +70,7 @@ class Bench:
         """Find out where and why the first run that diverged did."""
         for run in np.flatnonzero(tuned.diverged >= 0)[:1]:
             setting = {name: float(values[run]) for name, values in tuned.settings.items()}
-            if why := programs.cause(self.workload, entry, int(tuned.seed[run]), setting):
+            if why := batched.cause(self.workload, entry, int(tuned.seed[run]), setting):
                 self.reasons[entry.name] = f"seed {tuned.seed[run]}: {why}"
 
     def log(self, heading: Heading, unable: Mapping[str, str]) -> Log:
@@ -112,7 +112,7 @@ def affordable(
     if tuning.budget == "trials":
         return dict(searches)
     shape = _shape(workload, searches.values(), replicates * tuning.seeds)
-    programs.compile_all(workload, [(e, searches[e.name].names) for e in entries], shape)
+    compiling.compile_all(workload, [(e, searches[e.name].names) for e in entries], shape)
     costs = {e.name: _cost(workload, e, searches[e.name], shape, tuning.budget) for e in entries}
     first = costs[entries[0].name]
     return {
@@ -167,7 +167,7 @@ def bench(
     if on_progress:
         on_progress(f"compiling, to run in about {needed / 1e9:.2g} GB", 0, planned)
     kept = store.keep(folder, protocol) if folder else None
-    workload, verified = programs.verified(workload, shape)
+    workload, verified = verifying.verified(workload, shape)
     return Bench(
         workload=workload,
         shape=shape,
@@ -189,7 +189,7 @@ def compile_all(bench: Bench, entries: Sequence[optimizers.Entry], protocol: Pro
         return folder is not None and sweep.is_kept(workload, entry, trials, shape, folder)
 
     named = [(e, protocol.optimizers[e.name].names) for e in entries if not kept(e)]
-    programs.compile_all(workload, named, shape)
+    compiling.compile_all(workload, named, shape)
 
 
 def run(bench: Bench, entry: optimizers.Entry, protocol: Protocol) -> list[Runs]:

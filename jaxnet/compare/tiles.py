@@ -93,6 +93,11 @@ class Workload(NamedTuple):
     fast: Fast | None = None
 
     @property
+    def whole(self) -> bool:
+        """Whether every batch is all of the data, as it is: there is no order."""
+        return self.batch_size == self.rows
+
+    @property
     def rows(self) -> int:
         """How many rows of data there are, N; of none, one."""
         leaves = jax.tree.leaves(self.data)
@@ -183,9 +188,8 @@ def memory(workload: Workload, shape: Tile, runs: int) -> int:
     run = 6 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     measures = 1 + (1 + len(workload.metrics)) * (workload.validation is not None)
     results = 8 * runs * (len(workload.measured) * measures + 8)
-    whole = workload.batch_size == workload.rows
     row = sum(leaf.nbytes for leaf in jax.tree.leaves(workload.data)) // workload.rows
-    items = 0 if whole else shape.runs // shape.settings * workload.batch_size
+    items = 0 if workload.whole else shape.runs // shape.settings * workload.batch_size
     gathered = items * (4 * workload.steps + row)
     data = sum(
         np.size(leaf) * leaf.dtype.itemsize

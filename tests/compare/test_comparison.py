@@ -22,7 +22,7 @@ from scipy import stats
 
 from jaxnet import batches, losses, network, optimizers, spaces, training
 from jaxnet._guards import checks, records, sizes, verify
-from jaxnet.compare import Problem, comparison, phases, programs, search, statistics, sweep, tiles
+from jaxnet.compare import Problem, comparison, compiling, phases, search, statistics, sweep, tiles
 from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Record, Seconds
 from jaxnet.errors import InputError
@@ -112,7 +112,7 @@ def uncompiled(monkeypatch):
         raise CompiledError
 
     for name in ("compiled", "compile_all"):
-        monkeypatch.setattr(programs, name, refuse)
+        monkeypatch.setattr(compiling, name, refuse)
 
 
 def runs_of(result, name, phase):
@@ -386,13 +386,13 @@ def test_a_rate_at_an_end_is_gone_beyond(low, high, end):
 
 
 def test_the_whole_space_is_one_program_for_each_optimizer(monkeypatch):
-    lowered, lower = [], programs._lowered
+    lowered, lower = [], compiling._lowered
 
     def counted(functions, taken, shapes):
         lowered.append((taken.entry.name, taken.names))
         return lower(functions, taken, shapes)
 
-    monkeypatch.setattr(programs, "_lowered", counted)
+    monkeypatch.setattr(compiling, "_lowered", counted)
     result = compare(
         own={"momentum": functools.partial(momentum, decay=0.9)},
         loss=squared,

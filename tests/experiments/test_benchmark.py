@@ -35,7 +35,7 @@ from experiments.benchmark import (
     work,
 )
 from jaxnet import __main__, devices, losses, network, optimizers
-from jaxnet.compare import programs, sweep, tiles
+from jaxnet.compare import sweep, tiles, verifying
 from jaxnet.errors import InputError
 
 PAIRS = work.crossed(2, [0.05, 0.01])
@@ -471,7 +471,7 @@ def test_a_way_that_is_not_what_it_is_called_is_left_out(monkeypatch):
     def stepped_aside(task, shape):
         return (task if task.fast.products else task._replace(fast=tiles.PLAIN)), ""
 
-    monkeypatch.setattr(programs, "verified", stepped_aside)
+    monkeypatch.setattr(verifying, "verified", stepped_aside)
     ways, notes = ablation.ways(short_case(), "sgd")
     assert ablation.PLAIN in ways
     assert "without products" not in ways
