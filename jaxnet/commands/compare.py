@@ -14,7 +14,7 @@ import jax
 from jaxnet import devices, optimizers, report, spaces, tables
 from jaxnet._guards import sizes
 from jaxnet._guards.defaults import LEVEL, Procedure
-from jaxnet.commands import _interrupts, _run
+from jaxnet.commands import _arguments, _interrupts
 from jaxnet.commands.settings import Compare, Contest, check
 from jaxnet.compare import Problem, comparison, league, statistics
 from jaxnet.compare.inputs import OnProgress
@@ -134,7 +134,7 @@ def main(settings: Compare) -> int:
         problem = table(settings.data, settings.target, settings.hidden)
         return {problem.name: problem}
 
-    return compare(settings, of_table, folder, _run.shown("jaxnet"))
+    return compare(settings, of_table, folder, _arguments.shown("jaxnet"))
 
 
 def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, Problem]:

@@ -7,9 +7,9 @@ keeps them as `run.json`.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg
 
 from jaxnet._guards import records, sizes
 from jaxnet._guards.defaults import (
@@ -184,6 +184,23 @@ class Audit:
 
 
 Settings = Train | Predict | Contest | Audit
+Command = Train | Predict | Compare | Audit
+COMMANDS = {kind.__name__.lower(): kind for kind in get_args(Command)}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Train networks on tables, compare optimizers, audit gradients.
+
+    jaxnet COMMAND --help explains each command. Exit codes: 0, 1 where an audited gradient is not
+    right or training diverged, 2 bad input, 130 Ctrl-C.
+
+    Args:
+        version: Print the version and end.
+    """
+
+    command: OmitSubcommandPrefixes[Command]
+    version: Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")] = False
 
 
 def check(settings: Settings) -> None:
