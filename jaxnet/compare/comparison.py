@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 
 from jaxnet import _notebook
 from jaxnet._guards import checks, records
-from jaxnet.compare import inputs, phases, store, tiles, verdicts
+from jaxnet.compare import budgets, inputs, phases, store, tiles, verdicts
 from jaxnet.compare.inputs import Design
 from jaxnet.compare.protocol import Judging, Part, Protocol, Tuning
 from jaxnet.compare.runs import Record
@@ -146,7 +146,8 @@ def compare(design: Design) -> Comparison:
     workload = workload._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
     able = {entry.name: searches[entry.name] for entry in entries}
-    able = phases.affordable(workload, entries, able, tuning, design.replicates)
+    shape = phases.tile(workload, able.values(), design.replicates * tuning.seeds)
+    able = budgets.affordable(workload, entries, able, tuning.budget, shape)
     protocol = _protocol(workload, able, tuning, judging, design.seed)
     protocol = store.grown(folder, protocol, most) if folder else protocol
     while True:

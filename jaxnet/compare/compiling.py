@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnet import devices, losses
-from jaxnet._guards import jaxprs, verify
+from jaxnet._guards import jaxprs, options, verify
 from jaxnet.compare import batched, starts
 from jaxnet.compare.batched import Functions, Steps
 from jaxnet.compare.fast import products
@@ -105,7 +105,7 @@ def _suited(path: Fast, loss: Loss | Rule, shapes: Shapes) -> Fast:
         return PLAIN
     if any(map(products.is_small, jaxprs.operations(traced.jaxpr))):
         return path
-    return path._replace(options=tuple(each for each in path.options if each[0] != devices.OF_FEW))
+    return path._replace(options=tuple(each for each in path.options if each[0] != options.OF_FEW))
 
 
 def shapes_of(workload: Workload, width: int, shape: Tile) -> Shapes:
@@ -187,11 +187,11 @@ def step_aside(why: str, name: str) -> None:
 
 def _lowered(functions: Functions, taken: Steps, shapes: Shapes) -> tuple[Any, jax.sharding.Mesh]:
     items = functools.partial(batched.train, arranged(functions), taken)
-    options, mesh, inputs = functions.fast.options, shapes.mesh, shapes.unflatten()
-    lowered = spread(items, mesh, options).lower(*inputs)
+    chosen, mesh, inputs = functions.fast.options, shapes.mesh, shapes.unflatten()
+    lowered = spread(items, mesh, chosen).lower(*inputs)
     if waits(lowered, mesh):
         mesh = devices.mesh("runs", 1)
-        lowered = spread(items, mesh, options).lower(*inputs)
+        lowered = spread(items, mesh, chosen).lower(*inputs)
     return lowered, mesh
 
 
@@ -213,8 +213,8 @@ def arranged(functions: Functions) -> Functions:
     return functions._replace(loss=Rule(rule))
 
 
-def spread(items: Callable[[Inputs], Any], mesh: jax.sharding.Mesh, options: Any) -> Any:
-    """Spread items, the first axis of all but the data, over devices."""
+def spread(items: Callable[[Inputs], Any], mesh: jax.sharding.Mesh, chosen: Any) -> Any:
+    """Spread items, the first axis of all but the data, over devices, by the options chosen."""
     runs, everywhere = jax.sharding.PartitionSpec("runs"), jax.sharding.PartitionSpec()
     specs = Inputs(runs, runs, runs, runs, data=everywhere, judged=everywhere)
     mapped = jax.shard_map(
@@ -224,7 +224,7 @@ def spread(items: Callable[[Inputs], Any], mesh: jax.sharding.Mesh, options: Any
         out_specs=runs,
         check_vma=False,
     )
-    return jax.jit(mapped, compiler_options=dict(options))
+    return jax.jit(mapped, compiler_options=dict(chosen))
 
 
 def score(workload: Workload, params: PyTree, width: int, shape: Tile) -> dict[str, Array]:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from jaxnet import batches, devices
+from jaxnet import batches
+from jaxnet._guards import options
 from jaxnet.compare.tiles import Workload
 
 
@@ -92,8 +93,7 @@ def start(
 @functools.lru_cache(maxsize=64)
 def starting(init: Callable[[Array], PyTree]) -> Any:
     """Give the compiled program that draws the starts of seeds."""
-    # Drawn once: quickly compiled is soonest done.
-    return devices.program(functools.partial(start, init), xla_backend_optimization_level=1)
+    return options.program(functools.partial(start, init))
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,11 +2,11 @@
 
 import dataclasses
 import inspect
-import re
 import json
 import math
 import os
 import pathlib
+import re
 
 import jax
 import pytest
@@ -277,6 +277,22 @@ def test_arithmetic_lets_through_what_a_machine_can_do():
     sizes.check_steps(100_000, each=3125)
     sizes.check_history(100_000)
     sizes.check_comparison(optimizers=60, trials=36, tuning_seeds=3, replicates=100, steps=10_000)
+
+
+def test_an_order_has_no_more_rows_than_int32_has_numbers(monkeypatch):
+    monkeypatch.setattr(sizes, "memory", lambda: 2**60)
+    sizes.check_order(2**31 - 1, 1)
+    with pytest.raises(
+        InputError, match=r"rows: expected at most 2,147,483,647, .* 2,147,483,648;"
+    ):
+        sizes.check_order(2**31, 1)
+
+
+@pytest.mark.parametrize("name", ["epochs", "steps", "batch_size"])
+def test_the_same_length_twice_is_no_axis(name):
+    settings.check(settings.Contest(**{name: (3, 4)}))
+    with pytest.raises(InputError, match=f"{name}: expected each number once, got 3 4 3; give"):
+        settings.check(settings.Contest(**{name: (3, 4, 3)}))
 
 
 def test_figures_are_of_the_machine(monkeypatch):

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnet import batches, devices, losses, network, optimizers
+from jaxnet._guards import options
 from jaxnet.compare import compiling, starts, sweep, tiles
 from jaxnet.errors import InputError
 
@@ -253,8 +254,8 @@ def test_the_option_of_few_numbers_is_for_them_alone(make_task, few):
     whole, task = tiles.fast(True), make_task()
     path = compiling.functions_of(task, compiling.shapes_of(task, 1, tiles.Tile(3, 5))).fast
     assert path.products
-    assert dict(path.options).get(devices.OF_FEW) == (
-        dict(whole.options).get(devices.OF_FEW) if few else None
+    assert dict(path.options).get(options.OF_FEW) == (
+        dict(whole.options).get(options.OF_FEW) if few else None
     )
 
 

@@ -35,6 +35,7 @@ from experiments.benchmark import (
     work,
 )
 from jaxnet import __main__, devices, losses, network, optimizers
+from jaxnet._guards import options
 from jaxnet.compare import sweep, tiles, verifying
 from jaxnet.errors import InputError
 
@@ -442,8 +443,8 @@ def test_another_rule_than_the_notebooks_is_refused():
 def test_each_path_lacks_one_part_and_the_last_none():
     paths, whole = ablation.paths(), tiles.fast(True)
     assert list(paths.values())[-2:] == [tiles.PLAIN, whole]
-    options = len(devices.options())
-    assert len(set(paths.values())) == len(paths) == options + bool(options) + 2
+    chosen = len(options.of_many_runs())
+    assert len(set(paths.values())) == len(paths) == chosen + bool(chosen) + 2
     for path in list(paths.values())[:-2]:
         lacking = len(whole.options) - len(path.options)
         assert lacking + (whole.products - path.products) == 1
@@ -477,7 +478,7 @@ def test_a_way_that_is_not_what_it_is_called_is_left_out(monkeypatch):
     assert "without products" not in ways
     assert notes == [
         "classifier, 8 runs, without products: does not agree with NumPy, left out."
-    ] * (bool(devices.options()))
+    ] * (bool(options.of_many_runs()))
 
 
 def test_what_a_part_earns_is_told_by_case_and_the_least_is_claimed(monkeypatch):
