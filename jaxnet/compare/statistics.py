@@ -40,6 +40,8 @@ Verdict = Literal[
 # p-values that are too large: by 0.2% at p = 0.05, by 4% at 0.001 and by 8% at 0.0001.
 _MOST_EXACT = 400
 _MOST_LISTED = 20_000
+# Of alpha: one failure more than could ever be told is told, and losses keep a quarter.
+_MOST_OF_FAILURES = 0.75
 _LARGEST = np.finfo(np.float64).max
 
 
@@ -115,9 +117,10 @@ def paired(
     differences. One that is tied with zero counts against either verdict: any way of breaking the
     tie gives a valid test, and this is the most cautious of them.
 
-    The two tests share alpha. Half each, but all of it where the other test has too few pairs to
-    tell anything; how many there are is the same whichever of the two is called the baseline, so
-    this choice costs nothing. The interval is at the level of the test of losses.
+    The two tests share alpha, half each. Where so few failures tell nothing at half of it, they
+    have what they do tell at, up to three quarters; one test has all of it where the other has too
+    few pairs to tell anything. How many there are is the same whichever of the two is called the
+    baseline, so this choice costs nothing. The interval is at the level of the test of losses.
 
     Args:
         values: shape [R], of an optimizer.
@@ -366,9 +369,12 @@ def _pairs(
 
 def _shares(lasted: int, failed: int, alpha: float) -> tuple[float, float]:
     """Share alpha out over the test of losses and the one of failures."""
-    if min(lasted, failed) >= fewest(alpha / 2):
-        return alpha / 2, alpha / 2
-    return (alpha, 0.0) if lasted >= failed else (0.0, alpha)
+    # All failures on one side have the lowest p-value that so many can have.
+    failures = max(alpha / 2, 2.0 ** (1 - failed))
+    if failures > _MOST_OF_FAILURES * alpha:
+        return (alpha, 0.0) if lasted >= failed else (0.0, alpha)
+    losses = alpha - failures
+    return (losses, failures) if lasted >= fewest(losses) else (0.0, alpha)
 
 
 def _pseudo_median(values: Float[np.ndarray, " K"], alpha: float) -> Interval:
