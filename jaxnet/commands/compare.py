@@ -121,11 +121,6 @@ def notes(settings: Contest) -> list[str]:
     """Say what a comparison cannot tell, before it is made."""
     lengths = settings.epochs or settings.steps
     told = [too_few(settings)]
-    if settings.by == "seconds":
-        told.append(
-            "seconds are steps times one measured time of a step, whose noise is in no test: a "
-            "difference of some tens of percent may be none"
-        )
     if max(len(lengths), len(settings.batch_size)) > 1:
         told.append(
             "several lengths or batch sizes of one task share starts and rows: read them one by "

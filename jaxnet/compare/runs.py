@@ -120,16 +120,19 @@ class Seconds:
         compile: to trace and compile its program, once.
         run: all of its runs, tuning included.
         step: one step of one run, at its fastest.
+        rounds: one step of the run that judges each replicate, all optimizers timed in turn;
+            empty where seconds are not judged.
     """
 
     compile: float
     run: float
     step: float
+    rounds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse times below zero."""
         for name, seconds in vars(self).items():
-            if seconds < 0:
+            if np.min(seconds, initial=0.0) < 0:
                 raise InputError(f"{name}: expected no time below zero, got {seconds}")
 
 
@@ -183,6 +186,9 @@ class Record:
             )
         if sorted(self.log.seconds) != sorted(names):
             raise InputError(f"seconds: expected those of {names}, got {sorted(self.log.seconds)}")
+        rounds = self.protocol.replicates if self.protocol.judging.by == "seconds" else 0
+        if any(len(each.rounds) != rounds for each in self.log.seconds.values()):
+            raise InputError(f"seconds: expected {rounds} rounds of each optimizer, got others")
         if list(self.steps[-1:]) != [self.protocol.steps]:
             raise InputError(f"steps: expected {self.protocol.steps} at the end, got {self.steps}")
         for runs in self.runs:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.compare import Answer, Comparison, Interval, Pair, statistics, verdicts
+from jaxnet.compare import Answer, Comparison, Interval, Pair, verdicts
 from jaxnet.compare.protocol import TIMES
 from jaxnet.compare.verdicts import WITHIN
 
@@ -96,8 +96,21 @@ def difference_head(comparison: Comparison) -> str:
 
 def sureness(comparison: Comparison) -> str:
     """Give the level of the intervals, in percent."""
-    judging = comparison.protocol.judging
-    return f"{100 * (1 - statistics.spent(len(judging.looks), judging.level)):.4g}%"
+    return f"{100 * (1 - verdicts.spent(comparison.protocol)):.4g}%"
+
+
+def earlier(comparison: Comparison) -> str:
+    """Say which verdicts fewer replicates told, of which their figures are; nothing of none."""
+    looks = comparison.protocol.judging.looks
+    names = {look: [] for look in range(1, len(looks))}
+    for pair in comparison.pairs:
+        if pair.look < len(looks):
+            names[pair.look].append(f"{pair.optimizer} against {pair.other}")
+    told = (
+        f"by the first {looks[look - 1]} {', '.join(each)}" for look, each in names.items() if each
+    )
+    words = "; ".join(told)
+    return f"Told earlier, as are the figures, and stays told: {words}." if words else ""
 
 
 def _tested(comparison: Comparison) -> list[_Tells]:

@@ -346,6 +346,11 @@ def _of_the_protocol(comparison: Comparison) -> list[str]:
             f"Of so many optimizers {replicates} replicate{'s' * (replicates > 1)} can tell none "
             f"apart; it takes at least {fewest}.": replicates < fewest,
             "Times are those of one machine, and of programs that run many seeds at once.": True,
+            "A step is timed in the replicate's own run, in turn with the other optimizers: what "
+            "differs from one timing to the next is in the test, what differs from one compiled "
+            "program to another of the same optimizer, a few percent, is not.": (
+                protocol.judging.by == "seconds"
+            ),
         }
     )
 
@@ -357,6 +362,7 @@ def _of_the_runs(comparison: Comparison) -> list[str]:
     trials = {each.trials for each in every}
     return _holding(
         {
+            columns.earlier(comparison): bool(columns.earlier(comparison)),
             "Only one setting was tried, so nothing was tuned.": trials == {1},
             "The optimizers had budgets of unequal trials, as the column of trials says.": (
                 len(trials) > 1

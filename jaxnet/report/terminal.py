@@ -98,6 +98,8 @@ def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
     if not all(math.isnan(pair.difference.low) for pair in comparison.pairs):
         held = f", like p for all {many} comparisons at once" * (many > 1)
         yield f"[ ]: {columns.sureness(comparison)} interval{held}; rate: the one to use"
+    if earlier := columns.earlier(comparison):
+        yield earlier
     if (left := len(comparison.answers) - rows) > 0:
         yield f"and {left} more, which the report has"
     if any(answer.beyond > 0.5 for answer in comparison.answers):

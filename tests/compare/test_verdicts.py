@@ -5,8 +5,9 @@ import math
 import numpy as np
 import planted
 import pytest
+from scipy import stats
 
-from jaxnet.compare import comparison, statistics
+from jaxnet.compare import comparison, statistics, verdicts
 
 ENDS = np.arange(1.0, 9.0)
 LOST = np.full(8, np.inf)
@@ -103,6 +104,58 @@ def test_further_looks_spend_less():
     assert verdicts == ["better", "not told apart"]
     (pair,) = answered({"sgd": ENDS, "lower": ENDS / 2}, looks=(4, 8)).pairs
     assert pair.p_value == pytest.approx(2 / 256 / 0.1)
+
+
+def test_a_verdict_told_at_a_look_stays_told():
+    """The first eight are half; with four that are three times as high nothing more is told."""
+    factor = np.r_[np.full(8, 0.5), np.full(4, 3.0)]
+    ends = np.r_[ENDS, ENDS[:4]]
+    for looks, verdict in (((8, 12), "better"), ((4, 12), "not told apart")):
+        result = answered({"sgd": ends, "other": factor * ends}, looks=looks)
+        (pair,) = result.pairs
+        assert pair.verdict == only(result, "other").verdict == verdict
+        assert pair.look == (1 if verdict == "better" else 2)
+    (pair,) = answered({"sgd": ends, "other": factor * ends}, looks=(8, 12)).pairs
+    assert pair.p_value == pytest.approx(2 / 256 / 0.8)
+    assert pair.difference == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_what_fails_goes_before_what_is_told_later():
+    """Eight of twelve failed and none of the other's; where both last it is better from then on."""
+    ends = np.exp(np.random.default_rng(0).normal(size=60))
+    lower = np.r_[np.full(8, np.inf), 0.5 * ends[8:]]
+    for looks in ((12, 60), (12,)):
+        many = looks[-1]
+        (pair,) = answered({"sgd": ends[:many], "lower": lower[:many]}, looks=looks).pairs
+        assert (pair.verdict, pair.only, pair.look) == ("fails more often", (8, 0), 1)
+    (pair,) = answered({"sgd": ends, "lower": lower}, looks=(8, 30, 60)).pairs
+    assert pair.verdict == "fails more often"
+
+
+def test_a_target_is_that_of_the_look():
+    """Of the first replicates alone: were all but those of it lost, none is left to reach."""
+    ends, soon = np.r_[ENDS, np.full(20, np.inf)], np.r_[ENDS - 20, np.full(20, np.inf)]
+    first, whole = (
+        answered({"sgd": ends[:n], "soon": soon[:n]}, by="steps", looks=looks)
+        for n, looks in ((8, (8,)), (28, (8, 28)))
+    )
+    assert first.pairs[0].verdict == "better"
+    assert first.target == 8
+    assert math.isnan(whole.target)
+    assert whole.pairs == first.pairs
+
+
+def test_five_looks_at_one_comparison_keep_its_level():
+    """Of an optimizer and itself; what any look tells is counted, as it stays told."""
+    random, alarms, last = np.random.default_rng(5), 0, 0
+    for _ in range(200):
+        plain, other = np.exp(random.standard_t(2, size=(2, 30)))
+        record = planted.record({"sgd": plain, "other": other}, looks=(10, 15, 20, 25, 30))
+        (pair,) = verdicts.pairs(record)
+        alarms += pair.verdict in ("better", "worse")
+        last += statistics.paired(other, plain, 0.05, "ratio").p_value <= 0.000625
+    assert stats.binom.sf(alarms - 1, 200, 0.05) > 1e-3
+    assert alarms > last
 
 
 @pytest.mark.parametrize("failed", [3, 12])
