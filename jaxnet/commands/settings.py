@@ -131,7 +131,7 @@ class Contest:
         to: That loss; the baseline's own at its end where not given.
         margin: The share of the baseline's loss within which another is as good.
         epochs: Passes over the training rows in each run; the task's own where not given. Several
-            make a comparison of each, and a league of them all, as below.
+            make a comparison of each, and say whether verdicts hold, as below.
         steps: Of each run, in place of epochs.
         batch_size: Rows of a step; the task's own where not given.
         hidden: Sizes of the hidden layers.

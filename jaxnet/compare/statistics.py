@@ -292,6 +292,19 @@ def smallest_told(
     return _ratio(smallest) if scale == "ratio" else smallest
 
 
+def standard_error(
+    values: Float[np.ndarray, " R"], baseline: Float[np.ndarray, " R"], scale: Scale
+) -> float:
+    """Give the standard error of the difference of pairs, of its logarithm on the scale of ratios.
+
+    It is half of the interval at the level that one standard error either way has; inf where so few
+    pairs lasted that there is none.
+    """
+    differences, _ = _pairs(values, baseline, scale)
+    low, high = _bounds(differences, 2 * float(scipy().special.ndtr(-1.0)))
+    return math.inf if math.isnan(low) else (high - low) / 2
+
+
 def steps_to_target(
     losses: Float[np.ndarray, "R E"], steps: Int[np.ndarray, " E"], target: float
 ) -> Float[np.ndarray, " R"]:

@@ -199,6 +199,14 @@ def _at_look(record: Record, look: int) -> list[Pair]:
     return compared
 
 
+def standard_error(record: Record, pair: Pair) -> float:
+    """Give the standard error of a pair's difference, of its logarithm where it is a ratio."""
+    count = record.protocol.judging.looks[pair.look - 1]
+    judged = values(record, "tuned", target(record, count))
+    mine, others = judged[pair.optimizer][:count], judged[pair.other][:count]
+    return statistics.standard_error(mine, others, pair.scale)
+
+
 def _scale(judged: Mapping[str, Float[np.ndarray, " R"]], protocol: Protocol) -> Scale:
     """Choose the scale of what is judged: what is maximised was turned round, and has no ratio."""
     if protocol.judging.maximised:

@@ -6,12 +6,12 @@ import importlib.resources
 import math
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxnet.compare import Comparison, statistics, verdicts
-from jaxnet.compare.league import League
+from jaxnet.compare.league import Along, League
 from jaxnet.report import columns, league, pictures, style
 from jaxnet.storage import files
 
@@ -82,6 +82,39 @@ def write_league_page(each: League, path: Path, title: str, command: str = "") -
             _section("verdicts", "The league", _verdicts(overall, league.columns(each))),
             _figures(league.plots(each)),
             _caveats(league.caveats(each)),
+            _command(command),
+        ],
+    )
+    _write(page, path)
+
+
+def write_along_page(every: Sequence[Along], path: Path, title: str, command: str = "") -> None:
+    """Write whether verdicts hold as one page: whole, or not at all.
+
+    Args:
+        every: from `jaxnet.compare.along`. path: of the page. title: of the page.
+        command: what made the comparisons.
+
+    Raises:
+        OSError: a place that cannot be written to.
+    """
+    names, shown = [each.optimizer for each in every], league.columns_along(every)
+    sentences = (_term(each.optimizer, html.escape(each.sentence)) for each in every)
+    page = _Page(
+        title=title,
+        headline=league.headline_along(every),
+        groups="",
+        sections=[
+            _section(
+                "verdicts",
+                "The verdicts, by value",
+                _verdicts(dict.fromkeys(names, ""), shown),
+            ),
+            _section(
+                "words",
+                "One by one, in words",
+                f'<dl class="facts words">\n{_lines(sentences)}\n</dl>',
+            ),
             _command(command),
         ],
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxnet._guards import checks
 from jaxnet.compare import Answer, Comparison
-from jaxnet.compare.league import League
+from jaxnet.compare.league import Along, League
 from jaxnet.report import columns, league, style
 
 # Between two columns, and the least that names are folded to.
@@ -57,6 +57,21 @@ def show_league(together: League, title: str, rows: int = 20) -> None:
     left = len(names) - rows
     words = [f"and {left} more, which the report has"] * (left > 0)
     _print(_console(), title, cells, [*words, f"\n{league.headline(together)}"])
+
+
+def show_along(every: Sequence[Along], title: str, rows: int = 20) -> None:
+    """Print whether verdicts hold: one table, a column for each value, and the answer in words.
+
+    Args:
+        every: from `jaxnet.compare.along`. title: of it. rows: at most so many optimizers.
+    """
+    cells = [["optimizer", *(each.optimizer for each in every[:rows])]]
+    for column in league.columns_along(every):
+        cells.append([column.name, *map(columns.line, column.cells[:rows])])
+    left = len(every) - rows
+    words = [f"and {left} more, which the report has"] * (left > 0)
+    words += [f"\n{league.headline_along(every)}", *(each.sentence for each in every[:rows])]
+    _print(_console(), title, cells, words, texts=len(cells))
 
 
 def _print(

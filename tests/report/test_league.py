@@ -45,6 +45,7 @@ def made(tasks, optimizers):
         scores=np.exp(differences),
         verdicts=verdicts,
         differences=differences,
+        errors=np.zeros((tasks, optimizers)),
     )
 
 
@@ -91,6 +92,7 @@ def test_the_headline_counts_and_names_the_best():
         np.array([[1.0, NAN]]),
         [["baseline", "cannot run"]],
         np.array([[0.0, NAN]]),
+        np.zeros((1, 2)),
     )
     assert league.headline(lonely) == (
         "Over 1 task, of 1 optimizer 0 better than sgd, 0 as good and 0 worse with a probability "
@@ -230,6 +232,7 @@ def test_caveats_are_those_that_hold():
         np.array([[1.0, NAN]]),
         [["baseline", "cannot run"]],
         np.array([[0.0, NAN]]),
+        np.zeros((1, 2)),
     )
     assert not any("nan" in words for words in league.caveats(alone))
     captions = {plot.name: plot.caption for plot in league.plots(written("many")[0])}
