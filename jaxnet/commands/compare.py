@@ -90,8 +90,7 @@ def run(
         baseline=settings.baseline,
         pairs=settings.pairs,
         by=settings.by,
-        # The only metric there is, accuracy.
-        maximised=settings.by in problem.metrics or None,
+        maximised=settings.by == "accuracy" if settings.by in problem.metrics else None,
         target=settings.to,
         margin=settings.margin,
         command=command,
@@ -134,6 +133,8 @@ def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, dict
     Raises:
         InputError: what only some of them can be judged by or take, before any is compared.
     """
+    if settings.by == "error":
+        problems = {name: _of_error(problem) for name, problem in problems.items()}
     for name, problem in problems.items():
         known = ("loss", *TIMES, *problem.metrics)
         if settings.by not in known:
@@ -171,6 +172,15 @@ def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, dict
             "comparisons are put together, got none; give some"
         )
     return cases
+
+
+def _of_error(problem: Problem) -> Problem:
+    """Measure the share of rows classified wrongly, where that of the others is measured."""
+    if "accuracy" not in problem.metrics:
+        return problem
+    accuracy = problem.metrics["accuracy"]
+    error = {"error": lambda params, batch: 1 - accuracy(params, batch)}
+    return dataclasses.replace(problem, metrics=error)
 
 
 def compare(

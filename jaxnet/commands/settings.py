@@ -127,7 +127,7 @@ class Contest:
         replicates: Searches of each optimizer, each judged on a seed of its own.
         until: Go on to at most so many replicates while not all is told.
         seed: Of all draws; another one makes a true replication.
-        by: What is judged: loss, accuracy, or steps, evaluations or seconds to a loss.
+        by: What is judged: loss, accuracy, error, or steps, evaluations or seconds to a loss.
         to: That loss; the baseline's own at its end where not given.
         margin: The share of the baseline's loss within which another is as good.
         epochs: Passes over the training rows in each run; the task's own where not given. Several
@@ -223,6 +223,11 @@ def check(settings: Settings) -> None:
         sizes.check_steps(settings.epochs)
         sizes.check_history(settings.epochs)
     if isinstance(settings, Contest):
+        if settings.learning_rates and settings.tune != "rate":
+            raise InputError(
+                f"learning_rates: expected none beside tune {settings.tune}, got "
+                f"{settings.learning_rates[0]:g}; give one of them"
+            )
         if settings.epochs and settings.steps:
             raise InputError(
                 f"steps: expected none beside epochs, got {settings.steps[0]}; give steps or epochs"

@@ -60,7 +60,7 @@ class Bench:
             entry,
             trials,
             self.shape,
-            test=phase != "tuning" and self.workload.test is not None,
+            test=phase != "tuning" and self._scores,
             folder=self.folder,
             on_progress=tell,
         )
@@ -105,6 +105,12 @@ class Bench:
             reasons=self.reasons,
             unable=unable,
         )
+
+    @property
+    def _scores(self) -> bool:
+        """Whether runs are scored at their end: on test data, or metrics where there is no data."""
+        work = self.workload
+        return work.test is not None or bool(work.data is None and work.metrics)
 
     def _time(self, name: str, seconds: tiles.Timing) -> None:
         # The fastest: the first tile of a process warms it up for all that follow.

@@ -158,17 +158,12 @@ def verdict(pair: Paired, alpha: float, margin: float, scale: Scale, size: float
         margin: what difference does not matter, as a share of the baseline's value.
         size: the baseline's value, that the margin is a share of on the scale of differences.
     """
-    if not margin >= 0:
-        raise InputError(f"margin: expected at least 0, got {margin}; give a share")
     _, alpha_failures = _shares(pair.lasted, sum(pair.only), alpha)
     if pair.p_failures <= alpha_failures:
         return "fails more often" if pair.only[0] > pair.only[1] else "fails less often"
     _, low, high = pair.difference
-    if scale == "ratio":
-        same, least, most = 1.0, 1 / (1 + margin), 1 + margin
-    else:
-        most = margin * abs(size) if math.isfinite(size) else math.nan
-        same, least = 0.0, -most
+    most = widest(margin, scale, size)
+    same, least = (1.0, 1 / most) if scale == "ratio" else (0.0, -most)
     if least <= low and high <= most and pair.only[0] <= pair.only[1]:
         return "as good"
     if high < same:
@@ -176,6 +171,19 @@ def verdict(pair: Paired, alpha: float, margin: float, scale: Scale, size: float
     if low > same:
         return "worse"
     return "not told apart"
+
+
+def widest(margin: float, scale: Scale, size: float) -> float:
+    """Give the largest ratio or difference within a margin, nan of a baseline that has no value.
+
+    Args:
+        margin, scale, size: as of `verdict`.
+    """
+    if not margin >= 0:
+        raise InputError(f"margin: expected at least 0, got {margin}; give a share")
+    if scale == "ratio":
+        return 1 + margin
+    return margin * abs(size) if math.isfinite(size) else math.nan
 
 
 def adjusted(pair: Paired, alpha: float, level: float) -> float:

@@ -38,6 +38,7 @@ class Pair(NamedTuple):
             most the level where one is told from the other.
         only: in how many replicates this one alone failed, and in how many the other.
         smallest_told: the difference that such replicates tell in four of five comparisons.
+        margin: the ratio, or the difference, up to which either way another is as good.
         verdict: in two words. look: at which of the looks, from 1; all figures are of that one.
     """
 
@@ -48,6 +49,7 @@ class Pair(NamedTuple):
     p_value: float
     only: tuple[int, int]
     smallest_told: float
+    margin: float
     verdict: Verdict
     look: int
 
@@ -70,7 +72,8 @@ class Answer:
         setting: the one to use in the end, by hyperparameter. quartiles: of what the replicates
             picked, by hyperparameter.
         beyond: the share of replicates whose learning rate lies beyond its axis.
-        trials: settings tried in a replicate. failed: replicates.
+        trials: settings tried in a replicate. failed: replicates. diverged: how many of these
+            did, the others missed the target.
         value: what is judged, where replicates picked a setting each: what a user gets who tunes.
         recommended: the same at `setting`. customary: at the customary setting.
         metrics: by name, each at the settings picked.
@@ -92,6 +95,7 @@ class Answer:
     beyond: float = 0.0
     trials: int = 0
     failed: int = 0
+    diverged: int = 0
     value: Interval = _NOTHING
     recommended: Interval = _NOTHING
     customary: Interval = _NOTHING
@@ -192,6 +196,7 @@ def _at_look(record: Record, look: int) -> list[Pair]:
                 p_value=statistics.adjusted(pair, share, judging.level),
                 only=pair.only,
                 smallest_told=statistics.smallest_told(mine, others, share, scale),
+                margin=statistics.widest(judging.margin, scale, sizes[other]),
                 verdict=statistics.verdict(pair, share, judging.margin, scale, sizes[other]),
                 look=look,
             )
@@ -245,12 +250,15 @@ def answers(record: Record, target: float, pairs: list[Pair]) -> list[Answer]:
             phase: _upright(_located(each[name], protocol, scale), protocol)
             for phase, each in judged.items()
         }
+        failed = np.isinf(judged["tuned"][name])
+        lost = np.isinf(record.phase("tuned")[name].final(protocol.tuning.data))
         figures = dataclasses.replace(
             _figures(record, name, target),
             value=at["tuned"],
             recommended=at["recommended"],
             customary=at["customary"],
-            failed=int(np.isinf(judged["tuned"][name]).sum()),
+            failed=int(failed.sum()),
+            diverged=int((failed & (lost | (protocol.judging.by not in TIMES))).sum()),
         )
         if pair := against.get(name):
             figures = dataclasses.replace(figures, pair=pair, verdict=pair.verdict)
@@ -320,7 +328,7 @@ def _effects(tuning: Runs, record: Record) -> dict[str, float]:
     """Give the share of the variance of ranks within replicates that each axis explains alone."""
     search = record.protocol.optimizers[tuning.optimizer]
     scores = tuning.scores()
-    ranks = np.argsort(np.argsort(scores, axis=1), axis=1).astype(float).ravel()
+    ranks = statistics.scipy().stats.rankdata(scores, axis=1).ravel()
     spread = ranks.var()
     shares = {}
     for name, tried in tuning.tried().items():
@@ -375,17 +383,17 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
     """Say in words what an answer says in figures."""
     name, pair, all_of_them = answer.optimizer, answer.pair, replicates(protocol)
     many = replicates(protocol, pair.look) if pair else all_of_them
-    lost = f" {answer.failed} of {all_of_them} failed." if answer.failed else ""
+    lost = f" Of {all_of_them} {failures(answer)}." if answer.failed else ""
     if pair is None:
         plain = "Plain SGD" if name == BASELINE else name
         sentence = f"{plain}, the baseline, is best used with {settled(answer.setting)}."
     elif pair.verdict in ("better", "worse"):
         sentence = f"{name} is {pair.verdict} than {pair.other}: {apart(pair, protocol)}."
     elif pair.verdict == "as good":
-        sentence = (
-            f"{name} is as good as {pair.other}, within {protocol.judging.margin:.0%}: "
-            f"{apart(pair, protocol)}."
-        )
+        within = f"{protocol.judging.margin:.0%}"
+        if pair.scale == "difference":
+            within += f" of {pair.other}'s value, {pair.margin:.2g}"
+        sentence = f"{name} is as good as {pair.other}, within {within}: {apart(pair, protocol)}."
     elif pair.verdict == "not told apart":
         sentence = f"{name} and {pair.other} are not told apart by {many}{_told(pair, protocol)}."
     else:
@@ -403,6 +411,12 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
             "searched: give it a wider one."
         )
     return sentence + lost
+
+
+def failures(answer: Answer) -> str:
+    """Say how many replicates diverged and how many missed the target."""
+    counts = {"diverged": answer.diverged, "missed the target": answer.failed - answer.diverged}
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _told(pair: Pair, protocol: Protocol) -> str:

@@ -118,7 +118,7 @@ def _tested(comparison: Comparison) -> list[_Tells]:
     return [
         _Tells(
             "verdict",
-            "What the tests say of values and of failures.",
+            f"What the tests say of values and of failures{_margin(comparison)}.",
             lambda each: verdict_cell(each.verdict),
         ),
         _Tells(
@@ -135,6 +135,15 @@ def _tested(comparison: Comparison) -> list[_Tells]:
     ]
 
 
+def _margin(comparison: Comparison) -> str:
+    """Say what difference is as good, where it is no ratio."""
+    baseline, margin = comparison.protocol.baseline, comparison.protocol.judging.margin
+    amounts = [p.margin for p in comparison.pairs if p.other == baseline and p.scale != "ratio"]
+    if not amounts or not math.isfinite(amounts[0]):
+        return ""
+    return f"; as good is within {margin:.0%} of {baseline}'s value, {amounts[0]:.2g} either way"
+
+
 def _values(comparison: Comparison) -> list[_Tells]:
     by, level, protocol = comparison.judged_by, sureness(comparison), comparison.protocol
     until = f" The target is a {protocol.tuning.data} loss of {comparison.target:.3g}."
@@ -147,8 +156,10 @@ def _values(comparison: Comparison) -> list[_Tells]:
         ),
         _Tells(
             "failed",
-            "Replicates that diverged, or missed the target where it is judged.",
-            lambda each: _share(each, each.failed, comparison),
+            "Replicates that diverged, or missed the target where a time to it is judged.",
+            lambda each: _share(each, each.failed, comparison)._replace(
+                detail=verdicts.failures(each)
+            ),
         ),
         _Tells(
             "rate to use",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from jaxnet._guards import checks
-from jaxnet.compare import Answer, Comparison
+from jaxnet.compare import Answer, Comparison, verdicts
 from jaxnet.compare.league import Along, League
 from jaxnet.report import columns, league, style
 
@@ -119,6 +119,9 @@ def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
         yield f"and {left} more, which the report has"
     if any(answer.beyond > 0.5 for answer in comparison.answers):
         yield "* most replicates picked a rate beyond the range searched"
+    if any(answer.failed > answer.diverged for answer in comparison.answers):
+        lost = (f"{e.optimizer} {verdicts.failures(e)}" for e in comparison.answers if e.failed)
+        yield f"failed: {'; '.join(lost)}"
     first, *others = comparison.ran
     dear = [e for e in others if e.evaluations > 1.5 * first.evaluations]
     if dear:
@@ -127,8 +130,11 @@ def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
     if comparison.protocol.judging.pairs == "all":
         told = sum(pair.verdict != "not told apart" for pair in comparison.pairs)
         yield f"all pairs: {told} of {len(comparison.pairs)} told; the report has them in a matrix"
-    if any(len(search.axes) > 1 for search in comparison.protocol.optimizers.values()):
-        yield "the other hyperparameters to use stand in the report"
+    yield from (
+        f"to use of {each.optimizer}: {verdicts.settled(each.setting)}"
+        for each in comparison.answers[:rows]
+        if len(each.setting) > 1
+    )
     yield from (each.sentence for each in comparison.answers if each.verdict == "cannot run")
 
 

@@ -30,6 +30,21 @@ def test_of_accuracy_more_is_better():
     assert pair.difference.estimate == pytest.approx(np.median(means))
 
 
+@pytest.mark.usefixtures("standard_promotion")
+def test_of_error_less_is_better(tmp_path):
+    tried = settings.Contest(
+        optimizers=("adam",), by="error", replicates=6, budget=2, tuning_seeds=1, hidden=(4,)
+    )
+    make = functools.partial(compare.table, "iris", "target", (4,))
+    assert compare.compare(tried, lambda: {"iris": make()}, tmp_path, "") == 0
+    result = load(tmp_path)
+    assert result.protocol.judging.maximised is False
+    assert result.judged_by == "test error"
+    for runs in result.phase("tuned").values():
+        wrong = 30 * runs.test["error"]
+        np.testing.assert_allclose(wrong, wrong.round(), atol=1e-4)
+
+
 @pytest.mark.parametrize("pairs", ["baseline", "all"])
 @pytest.mark.parametrize("names", [("sgd",), ("adam",), ("sgd", "adam", "adam", "lion", "lamb")])
 def test_too_few_replicates_are_told_before_they_are_run(names, pairs):

@@ -506,6 +506,30 @@ def test_a_loss_without_data_is_compared(x64):
         np.testing.assert_allclose(curve, seen, rtol=1e-8)
 
 
+def test_a_metric_of_the_parameters_alone_needs_no_data(tmp_path, x64):
+    """The distance from the lowest point, where each run ends."""
+
+    def away(params, batch):
+        assert batch is None
+        return jnp.linalg.norm(params - 1)
+
+    result = compare(
+        None,
+        {"still": still},
+        bent,
+        lambda key: jax.random.normal(key, (2,)) / 10,
+        **{"steps": 5, "epochs": None, "batch_size": None, "validation": None, "test": None},
+        **{"metrics": {"away": away}, "by": "away", "maximised": False, "folder": tmp_path},
+    )
+    runs = runs_of(result, "still", "tuned")
+    starts = [np.asarray(jax.random.normal(jax.random.key(seed), (2,)) / 10) for seed in runs.seed]
+    ends = np.linalg.norm(np.array(starts) - 1, axis=1)
+    np.testing.assert_allclose(runs.final("training", "away"), ends, rtol=1e-12)
+    assert answer_of(result, "still").metrics.keys() == {"away"}
+    assert result.judged_by == "training away"
+    assert same(without_times(comparison.load(tmp_path)), without_times(result))
+
+
 def test_steps_may_end_within_an_epoch():
     result = compare(own=["sgd"], epochs=None, steps=5, replicates=2)
     assert (result.protocol.steps, result.steps.tolist()) == (5, [1, 2, 3, 4, 5])
@@ -690,6 +714,7 @@ def test_what_is_worse_lost_or_fails_is_told():
     gone = answer_of(result, "lost")
     assert (gone.verdict, gone.failed, gone.pair.only) == ("fails more often", 20, (20, 0))
     assert "was not finite in step" in gone.sentence
+    assert gone.effects == {"learning_rate": 0}
     seeds = runs_of(result, "sgd", "tuned").seed
     with jax.enable_x64(True):
         breaks = np.array([init(jax.random.key(seed)) > 2.75 for seed in seeds])

@@ -64,7 +64,7 @@ def test_answers_worked_by_hand():
     )
     assert lost.sentence == (
         "lost fails more often than sgd: it alone failed in 8 of 8 replicates, sgd alone in 0. "
-        "8 of 8 replicates failed."
+        "Of 8 replicates 8 diverged."
     )
 
 
@@ -170,7 +170,7 @@ def test_failures_are_told_beside_what_lasts(failed):
     assert pair.verdict == ("better" if failed < 6 else "fails more often")
     assert pair.difference.estimate == pytest.approx(0.95)
     said = only(result, "lower").sentence
-    assert said.endswith(f"{failed} of 20 replicates failed.")
+    assert said.endswith(f"Of 20 replicates {failed} diverged.")
     if failed > 6:
         assert (
             "it alone failed in 12 of 20 replicates, sgd alone in 0. Where neither failed" in said
@@ -179,11 +179,32 @@ def test_failures_are_told_beside_what_lasts(failed):
     assert other.verdict == ("worse" if failed < 6 else "fails less often")
 
 
+def test_what_missed_the_target_did_not_diverge():
+    """Of eight two end above it, and one was lost; by the loss alone that one failed."""
+    ends = {"sgd": np.ones(8), "other": np.r_[np.inf, 9.0, 9.0, np.ones(5)]}
+    other = only(answered(ends, by="steps", target=2.0), "other")
+    assert (other.failed, other.diverged) == (3, 1)
+    assert other.sentence.endswith("Of 8 replicates 1 diverged, 2 missed the target.")
+    other = only(answered(ends), "other")
+    assert (other.failed, other.diverged) == (1, 1)
+
+
+def test_a_margin_of_a_difference_is_said_as_an_amount():
+    near = np.random.default_rng(0).normal(0.9, 0.001, size=(2, 12))
+    result = answered({"sgd": near[0], "other": near[1]}, maximised=True)
+    size = result.answers[0].value.estimate
+    assert (
+        f"within 5% of sgd's value, {0.05 * size:.2g}: training loss" in result.answers[1].sentence
+    )
+    assert result.pairs[0].margin == pytest.approx(0.05 * size)
+    assert answered({"sgd": near[0], "other": near[1]}).pairs[0].margin == 1.05
+
+
 def test_both_lost_is_no_difference():
     result = answered({"sgd": LOST, "other": LOST})
     assert math.isnan(result.target)
     assert only(result, "other").sentence == (
-        "other and sgd are not told apart by 8 replicates. 8 of 8 replicates failed."
+        "other and sgd are not told apart by 8 replicates. Of 8 replicates 8 diverged."
     )
 
 
