@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,13 @@ class Column(NamedTuple):
     name: str
     note: str
     cells: list[Cell]
+
+
+class Rows(NamedTuple):
+    """A table: what each row is of, and its columns, with a cell in each row."""
+
+    names: list[str]
+    columns: list[Column]
 
 
 class _Tells(NamedTuple):
@@ -72,17 +79,19 @@ def _least(comparison: Comparison) -> str:
 
 def columns(comparison: Comparison) -> list[Column]:
     """Give what a comparison says of every optimizer, the weightiest first."""
-    groups = (
-        _tested(comparison),
-        _values(comparison),
-        _ends(comparison),
-        _costs(comparison),
-        _searched(comparison),
-    )
+    tells = (*_tested(comparison), *_values(comparison), *_ends(comparison))
+    return _columns(comparison, tells)
+
+
+def details(comparison: Comparison) -> Rows:
+    """Give what every optimizer cost and what was searched, of which a reader seldom asks."""
+    names = [answer.optimizer for answer in comparison.answers]
+    return Rows(names, _columns(comparison, (*_costs(comparison), *_searched(comparison))))
+
+
+def _columns(comparison: Comparison, tells: Iterable[_Tells]) -> list[Column]:
     every = [
-        Column(each.name, each.note, [each.cell(a) for a in comparison.answers])
-        for group in groups
-        for each in group
+        Column(each.name, each.note, [each.cell(a) for a in comparison.answers]) for each in tells
     ]
     return [column for column in every if any(cell.text != "-" for cell in column.cells)]
 
@@ -233,7 +242,7 @@ def _costs(comparison: Comparison) -> list[_Tells]:
 
 
 def _searched(comparison: Comparison) -> list[_Tells]:
-    """What the search and the test had to go on, of which a reader seldom asks."""
+    """What the search and the test had to go on."""
     by, seeds = comparison.judged_by, comparison.protocol.tuning.seeds
     ratio = any(pair.scale == "ratio" for pair in comparison.pairs)
     return [
@@ -265,13 +274,6 @@ def _searched(comparison: Comparison) -> list[_Tells]:
             lambda each: number_cell(each.trials) if each.trials else Cell("-"),
         ),
     ]
-
-
-class Rows(NamedTuple):
-    """A table: what each row is of, and its columns, with a cell in each row."""
-
-    names: list[str]
-    columns: list[Column]
 
 
 def settings(comparison: Comparison) -> Rows:

@@ -39,7 +39,12 @@ def write_page(comparison: Comparison, path: Path) -> None:
         sections=[
             _section("verdicts", "The verdicts", _verdicts(words, every)),
             *_pairs(comparison),
-            _section("settings", "The settings", _settings(settings)),
+            _section("settings", "The settings", _noted("settings", settings)),
+            _section(
+                "details",
+                "What it cost, and what was searched",
+                _noted("details", columns.details(comparison)),
+            ),
             _figures(pictures.plots(comparison)),
             _section(
                 "words",
@@ -191,9 +196,9 @@ def _verdicts(words: Mapping[str, str], every: list[columns.Column]) -> str:
     return table + _notes(every)
 
 
-def _settings(settings: columns.Rows) -> str:
-    """A table with a row for each hyperparameter of each optimizer, and what its columns are."""
-    return _table("settings", settings) + _notes(settings.columns)
+def _noted(name: str, rows: columns.Rows) -> str:
+    """The table of a section, and what its columns are."""
+    return _table(name, rows) + _notes(rows.columns)
 
 
 def _pairs(comparison: Comparison) -> list[str]:
@@ -401,7 +406,7 @@ def _of_the_runs(comparison: Comparison) -> list[str]:
                 len(trials) > 1
             ),
             "Not told apart is not the same as equal; what such replicates would have told stands "
-            "in the column beside.": any(a.verdict == "not told apart" for a in every),
+            "in the table of what was searched.": any(a.verdict == "not told apart" for a in every),
             "Most replicates picked a learning rate beyond the range searched, of which there "
             f"were fewer trials: {', '.join(beyond)}.": beyond,
             "Some replicates failed. They are tested by themselves, and left out of the difference "
