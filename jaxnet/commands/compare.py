@@ -207,14 +207,14 @@ def compare(
             for value, problems in cases.items():
                 for name, problem in problems.items():
                     own = folder if alone else folder / _in_a_path(problem.name)
-                    done = run(settings, problem, own, on_progress, command)
-                    report.write_page(done, own / "report.html")
-                    results[value][name] = done
+                    results[value][name] = run(settings, problem, own, on_progress, command)
+                    report.write_page(results[value][name], own / "report.html")
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
         return _interrupts.STOPPED
     if alone:
-        show(done, folder, settings.rows)
+        (result,) = results[""].values()
+        show(result, folder, settings.rows)
     elif len(cases) == 1:
         show_league(results[""], folder, command, settings.rows)
     else:

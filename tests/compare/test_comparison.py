@@ -726,6 +726,29 @@ def test_what_is_worse_lost_or_fails_is_told():
     assert answer_of(held, "sgd").verdict == "fails less often"
 
 
+def test_what_fails_in_nine_of_thirty_is_told_beside_five_others():
+    """At half of its share of the level nine alone are too few, at all of it they are not."""
+    alpha = statistics.spent(1, 0.05) / 6
+    assert alpha / 2 < 2.0 ** (1 - 9) < alpha
+    with jax.enable_x64(True):
+        starts = np.sort([float(init(jax.random.key(3 * replicate))) for replicate in range(30)])
+    most = float(starts[-10:-8].mean())
+
+    def failing(learning_rate):
+        def update(updates, state, params):
+            broken = jnp.where(state > most, jnp.inf, 1)
+            return jax.tree.map(lambda leaf: -learning_rate * broken * leaf, updates), state
+
+        return optax.GradientTransformation(lambda params: params, update)
+
+    others = {f"twin {index}": "sgd" for index in range(5)}
+    result = compare(own={"failing": failing, **others}, replicates=30, budget=2)
+    told = answer_of(result, "failing")
+    assert (told.verdict, told.pair.only) == ("fails more often", (9, 0))
+    assert told.pair.p_value <= 0.05
+    assert {answer_of(result, name).verdict for name in others} == {"as good"}
+
+
 # The level that is promised, of the whole procedure.
 
 
