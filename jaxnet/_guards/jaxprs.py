@@ -5,6 +5,7 @@ What JAX promises to nobody stands here: how a jaxpr is made, and what its opera
 most of jaxnet does.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -263,13 +264,22 @@ def site(equation: Any) -> int:
 
 def count(jaxpr: Any) -> int:
     """Count the operations that a jaxpr carries out, those of a loop of unknown length once."""
+    return work(jaxpr)[0]
+
+
+def work(jaxpr: Any) -> tuple[int, int]:
+    """Count operations, those of a loop of unknown length once, and the numbers that they give."""
     from jax.extend import core
 
-    total = len(jaxpr.eqns)
-    for parameters in (equation.params for equation in jaxpr.eqns):
-        inner = map(count, core.jaxprs_in_params(parameters))
-        total += parameters.get("length", 1) * sum(inner)
-    return total
+    total, numbers = len(jaxpr.eqns), 0
+    for equation in jaxpr.eqns:
+        shapes = (getattr(variable.aval, "shape", ()) for variable in equation.outvars)
+        numbers += sum(map(math.prod, shapes))
+        for inside in core.jaxprs_in_params(equation.params):
+            times = equation.params.get("length", 1)
+            inner = work(inside)
+            total, numbers = total + times * inner[0], numbers + times * inner[1]
+    return total, numbers
 
 
 def is_rounded(equation: Any) -> bool:

@@ -35,6 +35,7 @@ from jaxnet.audit.chain import Chain, Gradient
 from jaxnet.audit.explaining import Reading, Readings
 from jaxnet.audit.numpy_loss import NumPyLoss, unlogged
 from jaxnet.audit.rows import Correction, Row, Verdict
+from jaxnet.audit.uncompiled import carried_out, uncompiled
 from jaxnet.errors import InputError
 
 # Draws of rounding noise, and how many times their largest effect is still called rounding.
@@ -245,12 +246,12 @@ def _cast(leaf: Any, dtype: np.dtype) -> np.ndarray:
     return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
 def _gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> PyTree:
     return jax.grad(loss)(params, batch)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
 def _draw(loss: losses.Loss, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
     return jax.vmap(jax.value_and_grad(loss))(params, batch)
 
@@ -401,7 +402,8 @@ def _corrections(case: Case, asked: entry.Entry, verdicts: list[Verdict]) -> tup
     here = _truth(case, asked, case.params, batch)
     if here is None:
         return ()
-    loss = case.loss.function if isinstance(case.loss, NumPyLoss) else case.loss
+    is_numpy = isinstance(case.loss, NumPyLoss)
+    loss = case.loss.function if is_numpy else functools.partial(carried_out, case.loss)
     right = [verdict == "right" for verdict in verdicts]
     with jax.enable_x64(True):
         found = corrections.find(asked.written, asked.ask, here, elsewhere, loss, right)
@@ -412,7 +414,7 @@ def _truth(case: Case, asked: entry.Entry, params: PyTree, batch: PyTree) -> Tru
     """Differentiate elsewhere; None where there is no gradient."""
 
     def like(leaf: Any, given: Any) -> Any:
-        return jnp.asarray(leaf) if isinstance(given, jax.Array) else leaf
+        return jax.device_put(leaf) if isinstance(given, jax.Array) else leaf
 
     try:
         if isinstance(case.loss, NumPyLoss):
@@ -439,7 +441,7 @@ def _ask_again(
     """Choose between readings by asking about a batch of another size."""
     batch = explaining.another_size(case, batch)
     try:
-        other = _case(case.loss, params, batch, ask(params, batch))
+        other = _case(case.loss, params, batch, carried_out(ask, params, batch))
     except Exception:  # rule or loss may be written for their own batch, and fail in any way
         return readings
     return explaining.decide(readings, explaining.explain(other, list(readings)))
