@@ -169,7 +169,7 @@ class Chain(NamedTuple):
 
 
 @uncompiled(0)
-def applied(activation: network.Activation, z: Gradient) -> Gradient:
+def applied(activation: network.Activation, z: Array) -> Array:
     """Give an activation of an array."""
     return activation(z)
 

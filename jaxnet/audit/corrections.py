@@ -31,7 +31,6 @@ from jaxnet.audit.expressions import Ingredients
 from jaxnet.audit.rows import Correction
 from jaxnet.audit.scores import Scores, Target, are_better, rights
 from jaxnet.audit.sources import Written
-from jaxnet.audit.uncompiled import carried_out
 
 Ask = Callable[[PyTree, PyTree], PyTree]
 
@@ -54,7 +53,7 @@ _PLAIN = (-1, 0, 1, 2)
 
 def find(
     function: Any,
-    ask: Ask,
+    asks: tuple[Ask, Ask],
     here: Truth,
     elsewhere: Callable[[], Sequence[Truth]],
     loss: Callable[[PyTree, PyTree], Any],
@@ -63,7 +62,7 @@ def find(
     """Give the corrections that make leaves of a claim right; empty where none are found.
 
     Args:
-        function: the user's. ask: what calls it.
+        function: the user's. asks: what calls it, as the user does and as it is quicker.
         here: where it is corrected. elsewhere: gives where it has to prove true.
         loss: what it runs too is not changed.
         right: by leaf, whether the claim is known to be.
@@ -81,14 +80,13 @@ def find(
     with quiet[0], quiet[1], quiet[2], quiet[3], jax.disable_jit(), reach.kept():
         warnings.simplefilter("ignore")
         try:
-            _, shared, _ = sources.ran(lambda: loss(*_given(here)))
-            claimed, frames, lines = sources.ran(lambda: ask(*_given(here)))
+            shared, _ = sources.ran(lambda: loss(*_given(here)))
+            frames, lines = sources.ran(lambda: asks[0](*_given(here)))
         except Exception:  # code of the user's, that may be written for its own batch
             return []
         written = list(sources.written(function, frames, frozenset(shared)))
-        arrays = jax.tree.leaves((here[:2], claimed))
-        is_jax = any(isinstance(leaf, jax.Array) for leaf in arrays)
-        dear = (1 + sum(map(np.prod, shapes)) / _NUMBERS) * (_SLOWER if is_jax else 1)
+        arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(here[:2]))
+        dear = (1 + sum(map(np.prod, shapes)) / _NUMBERS) * (_SLOWER if arrays else 1)
         runs = min(_RUNS, int(_WORK / max(1, lines) / dear))
         known = frozenset([*shared, *frames])
         most = _LONGER * lines + _SOME if any(map(computing.may_go_on, known)) else None
@@ -97,7 +95,6 @@ def find(
             Ingredients.of(each.tree, _numbers([*shared, each.code]), _sizes(here), known)
             for each in written
         ]
-        asks = ask, functools.partial(carried_out, ask) if is_jax else ask
         search = _Search(written, made_of, asks, here, elsewhere, limits)
         try:
             return search.run(right)
@@ -109,7 +106,7 @@ def find(
 @contextlib.contextmanager
 def _unfiltered() -> Iterator[None]:
     """Have JAX raise errors as they are: to make them short for a reader takes long."""
-    before = jax.config.jax_traceback_filtering
+    before = jax.config.values["jax_traceback_filtering"]
     jax.config.update("jax_traceback_filtering", "off")
     try:
         yield

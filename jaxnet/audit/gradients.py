@@ -140,8 +140,8 @@ def _audit(asked: entry.Entry) -> Audit:
     readings = explaining.explain(case, wrong)
     written, left = inexact.as_rounded(case, [each for each in wrong if each not in readings])
     readings |= explaining.explain(written, left)
-    if asked.ask and explaining.doubtful(readings):
-        readings = _ask_again(case, asked.ask, asked.params, asked.batch, readings)
+    if asked.quick and explaining.doubtful(readings):
+        readings = _ask_again(case, asked.quick, asked.params, asked.batch, readings)
     table = []
     for index, (leaf, outcome) in enumerate(zip(case.leaves, outcomes, strict=True)):
         known = readings.get(index, [])
@@ -229,7 +229,7 @@ def _own_gradients(
         return true
     try:
         with jax.enable_x64(False):
-            own = jax.device_get(_gradients(loss, *narrow))
+            own = jax.device_get(_on_device(loss, *narrow))
     except TypeError:
         # JAX may find the traces of the other precision, where the loss has constants.
         return true
@@ -244,6 +244,11 @@ def _cast(leaf: Any, dtype: np.dtype) -> np.ndarray:
     """Make floats NumPy arrays of a dtype and leave integers as they are."""
     leaf = np.asarray(leaf)
     return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _on_device(loss: losses.Loss, params: PyTree, batch: PyTree) -> PyTree:
+    return jax.grad(loss)(params, batch)
 
 
 @uncompiled(0)
@@ -372,7 +377,7 @@ _MANY, _FEW = 500, 24
 
 def _corrections(case: Case, asked: entry.Entry, verdicts: list[Verdict]) -> tuple[Correction, ...]:
     """Look for the lines of a claim that are wrong, where it is a function."""
-    if asked.ask is None or asked.written is None:
+    if asked.ask is None or asked.quick is None or asked.written is None:
         return ()
     from jaxnet.audit import corrections  # seldom needed
 
@@ -402,11 +407,13 @@ def _corrections(case: Case, asked: entry.Entry, verdicts: list[Verdict]) -> tup
     here = _truth(case, asked, case.params, batch)
     if here is None:
         return ()
-    is_numpy = isinstance(case.loss, NumPyLoss)
-    loss = case.loss.function if is_numpy else functools.partial(carried_out, case.loss)
+    loss = functools.partial(carried_out, case.loss)
+    if isinstance(case.loss, NumPyLoss):
+        loss = case.loss.function
     right = [verdict == "right" for verdict in verdicts]
     with jax.enable_x64(True):
-        found = corrections.find(asked.written, asked.ask, here, elsewhere, loss, right)
+        asks = asked.ask, asked.quick
+        found = corrections.find(asked.written, asks, here, elsewhere, loss, right)
     return tuple(found)
 
 
@@ -441,7 +448,7 @@ def _ask_again(
     """Choose between readings by asking about a batch of another size."""
     batch = explaining.another_size(case, batch)
     try:
-        other = _case(case.loss, params, batch, carried_out(ask, params, batch))
+        other = _case(case.loss, params, batch, ask(params, batch))
     except Exception:  # rule or loss may be written for their own batch, and fail in any way
         return readings
     return explaining.decide(readings, explaining.explain(other, list(readings)))

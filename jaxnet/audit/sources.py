@@ -20,8 +20,8 @@ class Frames(NamedTuple):
     lines: dict[int, Scope]
 
 
-def ran(call: Callable[[], Any]) -> tuple[Any, dict[CodeType, Frames], int]:
-    """Give what a call gives, what ran of the user's own functions, and how many lines."""
+def ran(call: Callable[[], Any]) -> tuple[dict[CodeType, Frames], int]:
+    """Give what ran of the user's own functions in a call, and how many lines."""
     ran: dict[CodeType, Frames] = {}
     count = 0
 
@@ -41,8 +41,8 @@ def ran(call: Callable[[], Any]) -> tuple[Any, dict[CodeType, Frames], int]:
         return follow
 
     with computing.traced(enter):
-        result = call()
-    return result, ran, count
+        call()
+    return ran, count
 
 
 class Written(NamedTuple):

@@ -5,22 +5,21 @@ Most run once, on a small network and a small batch. Those that take long are co
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
 from jaxtyping import PyTree
 
 from jaxnet._guards import jaxprs, reference
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+Function = Callable[..., Any]
 
 # What is computed in less time than it takes to compile it: so many numbers, where to carry out an
 # operation in NumPy takes as long as so many of them.
 _NUMBERS, _OPERATION = 30_000_000, 3_000
 
 
-def uncompiled(*static: int) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+def uncompiled(*static: int) -> Callable[[Function], Function]:
     """Make a function of pytrees of arrays one that is traced, and carried out in NumPy.
 
     Args:
@@ -28,11 +27,11 @@ def uncompiled(*static: int) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
             once for each of them.
     """
 
-    def decorated(function: Callable[_P, _T]) -> Callable[_P, _T]:
-        compiled: Any = jax.jit(function, static_argnums=static)
+    def decorated(function: Function) -> Function:
+        compiled = jax.jit(function, static_argnums=static)
 
         @functools.wraps(function)
-        def called(*arguments: _P.args, **_: _P.kwargs) -> _T:
+        def called(*arguments: Any) -> Any:
             traced = compiled.trace(*arguments)
             operations, numbers = jaxprs.work(traced.jaxpr.jaxpr)
             if numbers + operations * _OPERATION > _NUMBERS:
@@ -45,15 +44,15 @@ def uncompiled(*static: int) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
     return decorated
 
 
-def carried_out(function: Callable[..., _T], *arguments: PyTree) -> _T:
+def carried_out(function: Function, *arguments: PyTree) -> Any:
     """Give what a function of the user's does, in NumPy where JAX can trace it, as it is now."""
 
-    def again(*given: PyTree) -> _T:  # of its own: JAX remembers what it traced
+    def again(*given: PyTree) -> Any:  # of its own: JAX remembers what it traced
         return function(*given)
 
     try:
         traced = jax.jit(again).trace(*arguments)
-    except jax.errors.JAXTypeError:  # what it does hangs on numbers, or NumPy does it
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):  # what it does hangs on numbers
         return function(*arguments)
     return _evaluated(traced, arguments)
 
