@@ -13,10 +13,11 @@ import jax
 
 from jaxnet import devices, optimizers, report, spaces, tables
 from jaxnet._guards import sizes
-from jaxnet._guards.defaults import LEVEL
-from jaxnet.commands import _interrupts, _run
+from jaxnet._guards.defaults import LEVEL, Procedure
+from jaxnet.commands import _arguments, _interrupts
 from jaxnet.commands.settings import Compare, Contest, check
-from jaxnet.compare import Problem, comparison, league, phases, statistics
+from jaxnet.compare import Problem, comparison, league, statistics
+from jaxnet.compare.inputs import OnProgress
 from jaxnet.compare.protocol import TIMES
 from jaxnet.errors import InputError
 from jaxnet.storage import models
@@ -56,7 +57,7 @@ def run(
     settings: Contest,
     problem: Problem,
     folder: Path | None = None,
-    on_progress: phases.OnProgress | None = None,
+    on_progress: OnProgress | None = None,
     command: str = "",
 ) -> comparison.Comparison:
     """Compare the optimizers of the settings on a problem.
@@ -81,22 +82,13 @@ def run(
         problem,
         names,
         tune=tune,
-        budget=settings.budget,
-        budget_of=settings.budget_of,
-        tuning_seeds=settings.tuning_seeds,
-        replicates=settings.replicates,
-        until=settings.until,
-        seed=settings.seed,
-        baseline=settings.baseline,
-        pairs=settings.pairs,
-        by=settings.by,
         # The only metric there is, accuracy.
         maximised=settings.by in problem.metrics or None,
         target=settings.to,
-        margin=settings.margin,
         command=command,
         folder=folder,
         on_progress=on_progress,
+        **{each.name: getattr(settings, each.name) for each in dataclasses.fields(Procedure)},
     )
 
 
@@ -142,7 +134,7 @@ def main(settings: Compare) -> int:
         problem = table(settings.data, settings.target, settings.hidden)
         return {problem.name: problem}
 
-    return compare(settings, of_table, folder, _run.shown("jaxnet"))
+    return compare(settings, of_table, folder, _arguments.shown("jaxnet"))
 
 
 def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, Problem]:

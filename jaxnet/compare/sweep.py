@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnet import devices
-from jaxnet.compare import programs
+from jaxnet.compare import compiling, starts, verifying
 from jaxnet.compare.tiles import Swept, Tile, Timing, Trials, Workload, fast, under
 from jaxnet.errors import InputError
 from jaxnet.optimizers import Entry
@@ -49,8 +49,8 @@ def run(
         on_progress: called with the number of runs done after each tile.
     """
     places, items = _items(trials, shape.settings)
-    workload, names = programs.verified(workload, shape)[0], tuple(sorted(trials.settings))
-    program = functools.cache(lambda: programs.compiled(workload, entry, names, shape))
+    workload, names = verifying.verified(workload, shape)[0], tuple(sorted(trials.settings))
+    program = functools.cache(lambda: compiling.compiled(workload, entry, names, shape))
     tiles, end = [], 0
     for chosen in _cut(items, shape):
         end += chosen.settings.shape[0] * chosen.settings.shape[1]
@@ -63,7 +63,7 @@ def run(
         tiles.append(done)
         if on_progress:
             on_progress(int(np.sum(places < end)))
-    compiling, running = np.transpose([tile.pop("seconds") for tile in tiles])
+    compilations, running = np.transpose([tile.pop("seconds") for tile in tiles])
     joined = {
         name: np.concatenate([tile[name] for tile in tiles]).take(places, axis=0)
         for name in tiles[0]
@@ -75,7 +75,7 @@ def run(
         diverged=joined["diverged"],
         evaluations=joined["evaluations"],
     )
-    return swept, Timing(float(compiling.max()), running)
+    return swept, Timing(float(compilations.max()), running)
 
 
 def is_kept(workload: Workload, entry: Entry, trials: Trials, shape: Tile, folder: Path) -> bool:
@@ -128,16 +128,16 @@ def _cut(items: _Items, shape: Tile) -> Iterator[_Items]:
 
 
 def _call(
-    workload: Workload, program: programs.Compiled, shape: Tile, items: _Items, test: bool
+    workload: Workload, program: compiling.Compiled, shape: Tile, items: _Items, test: bool
 ) -> dict[str, np.ndarray]:
     """Run one tile; give each measurement with the tile's runs along the first axis."""
     filled = np.minimum(np.arange(shape.runs // shape.settings), len(items.seeds) - 1)
-    inputs = programs.placed(workload, items.seeds[filled], items.settings[filled], program.mesh)
+    inputs = starts.placed(workload, items.seeds[filled], items.settings[filled], program.mesh)
     began = time.perf_counter()
     values, params = jax.block_until_ready(program.call(*inputs))
     running = time.perf_counter() - began
     if test:
-        scores = programs.score(workload, params, items.settings.shape[-1], shape)
+        scores = compiling.score(workload, params, items.settings.shape[-1], shape)
         values |= {f"test_{name}": value for name, value in scores.items()}
     count = items.settings.shape[0] * items.settings.shape[1]
     arrays = {

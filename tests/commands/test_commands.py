@@ -16,7 +16,7 @@ import pytest
 
 import experiments
 from jaxnet import __main__, network, tables
-from jaxnet.commands import _run
+from jaxnet.commands import _outcomes
 from jaxnet.errors import FunctionError, InputError
 from jaxnet.storage import models
 
@@ -45,10 +45,10 @@ def call(monkeypatch, tmp_path, capfd):
     def run(name, *arguments):
         arguments = [*map(str, arguments)]
         if name == "jaxnet":
-            code = _run.outcome(lambda: __main__.run(arguments))
+            code = _outcomes.outcome(lambda: __main__.run(arguments))
         else:
             main = importlib.import_module(NAMES[name]).main
-            code = _run.outcome(lambda: experiments.run(main, name, arguments))
+            code = _outcomes.outcome(lambda: experiments.run(main, name, arguments))
         return code, capfd.readouterr().err
 
     return run
@@ -248,7 +248,7 @@ def test_a_warning_is_one_line_and_one_of_the_user_s_code_has_its_place(capfd):
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         for path in (tables.__file__, jax.__file__, "/data/mine.py"):
-            assert _run.outcome(functools.partial(warn, path)) == 0
+            assert _outcomes.outcome(functools.partial(warn, path)) == 0
         warn(tables.__file__)
     assert capfd.readouterr().err == "note: two; lines\n" * 2
     assert [each.filename for each in shown] == ["/data/mine.py", tables.__file__]
@@ -292,7 +292,10 @@ def test_a_refused_run_leaves_nothing_and_is_mended(call, tmp_path):
     "command",
     [
         "train iris --epochs 2 --hidden 4",
-        "compare iris --optimizers adam --budget 2 --replicates 6 --tuning-seeds 1 --steps 4",
+        pytest.param(
+            "compare iris --optimizers adam --budget 2 --replicates 6 --tuning-seeds 1 --steps 4",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_is_done_is_shown_again_and_nothing_written(call, tmp_path, command):
@@ -338,6 +341,7 @@ def test_help_needs_no_platform():
     assert "--learning-rate" in done.stdout
 
 
+@pytest.mark.slow
 def test_cores_become_devices_and_progress_is_quiet_where_there_is_no_terminal(tmp_path):
     done = python("jaxnet", "train", "iris", "--epochs=2", "--devices=2", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -22,7 +22,17 @@ from scipy import stats
 
 from jaxnet import batches, losses, network, optimizers, spaces, training
 from jaxnet._guards import checks, records, sizes, verify
-from jaxnet.compare import Problem, comparison, phases, programs, search, statistics, sweep, tiles
+from jaxnet.compare import (
+    Problem,
+    budgets,
+    comparison,
+    compiling,
+    phases,
+    search,
+    statistics,
+    sweep,
+    tiles,
+)
 from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Record, Seconds
 from jaxnet.errors import InputError
@@ -112,7 +122,7 @@ def uncompiled(monkeypatch):
         raise CompiledError
 
     for name in ("compiled", "compile_all"):
-        monkeypatch.setattr(programs, name, refuse)
+        monkeypatch.setattr(compiling, name, refuse)
 
 
 def runs_of(result, name, phase):
@@ -386,13 +396,13 @@ def test_a_rate_at_an_end_is_gone_beyond(low, high, end):
 
 
 def test_the_whole_space_is_one_program_for_each_optimizer(monkeypatch):
-    lowered, lower = [], programs._lowered
+    lowered, lower = [], compiling._lowered
 
     def counted(functions, taken, shapes):
         lowered.append((taken.entry.name, taken.names))
         return lower(functions, taken, shapes)
 
-    monkeypatch.setattr(programs, "_lowered", counted)
+    monkeypatch.setattr(compiling, "_lowered", counted)
     result = compare(
         own={"momentum": functools.partial(momentum, decay=0.9)},
         loss=squared,
@@ -452,7 +462,7 @@ def test_evaluations_are_shared_out_where_they_are_the_budget(standard_promotion
 def test_seconds_are_measured_once(tmp_path, monkeypatch):
     """They are not the same twice: the folder says what they were."""
     costs = iter([1.0, 2.0, 1.0, 0.5])
-    monkeypatch.setattr(phases, "_cost", lambda *_: next(costs))
+    monkeypatch.setattr(budgets, "_cost", lambda *_: next(costs))
     asked = {"own": {"momentum": momentum}, "budget_of": "seconds", "folder": tmp_path}
     once = compare(**asked)
     assert [once.protocol.optimizers[name].trials for name in ("sgd", "momentum")] == [6, 3]
@@ -1470,6 +1480,7 @@ def test_flax_linen_models_are_compared(ours):
     assert_same_runs(compare_models(loss, begin, ["sgd"]), ours)
 
 
+@pytest.mark.slow
 def test_flax_nnx_models_are_compared(ours, x64):
     nnx = pytest.importorskip("flax.nnx")
 
