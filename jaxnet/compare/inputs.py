@@ -13,7 +13,8 @@ from jaxtyping import PyTree
 
 from jaxnet import losses, optimizers, training
 from jaxnet._guards import checks, sizes, versions
-from jaxnet._guards.defaults import BASELINE, LEVEL, Procedure, Tune
+from jaxnet._guards.defaults import BASELINE, LEVEL, Tune
+from jaxnet._guards.procedures import Procedure
 from jaxnet.compare import tiles
 from jaxnet.compare.protocol import TIMES, Judging, Part, Tuning
 from jaxnet.compare.search import Search
