@@ -28,7 +28,7 @@ class Procedure:
         replicates: Searches of each optimizer, each judged on a seed of its own.
         until: Go on to at most so many replicates while not all is told.
         seed: Of all draws; another one makes a true replication.
-        by: What is judged: loss, accuracy, or steps, evaluations or seconds to a loss.
+        by: What is judged: loss, accuracy, error, or steps, evaluations or seconds to a loss.
         margin: The share of the baseline's loss within which another is as good.
     """
 

@@ -105,7 +105,7 @@ class Contest(Procedure):
         learning_rates: To choose among in place of a range.
         to: The loss that times are counted to; the baseline's own at its end where not given.
         epochs: Passes over the training rows in each run; the task's own where not given. Several
-            make a comparison of each, and a league of them all, as below.
+            make a comparison of each, and say whether verdicts hold, as below.
         steps: Of each run, in place of epochs.
         batch_size: Rows of a step; the task's own where not given.
         hidden: Sizes of the hidden layers.
@@ -206,6 +206,11 @@ def check(settings: Settings) -> None:
         sizes.check_steps(settings.epochs)
         sizes.check_history(settings.epochs)
     if isinstance(settings, Contest):
+        if settings.learning_rates and settings.tune != "rate":
+            raise InputError(
+                f"learning_rates: expected none beside tune {settings.tune}, got "
+                f"{settings.learning_rates[0]:g}; give one of them"
+            )
         if settings.epochs and settings.steps:
             raise InputError(
                 f"steps: expected none beside epochs, got {settings.steps[0]}; give steps or epochs"

@@ -113,8 +113,8 @@ def compare(design: Design) -> Comparison:
         seed: that every draw hangs on; another makes a true replication.
         baseline: what the others are held against. pairs: "all" to hold all against each other.
         by: what is judged: "loss", a metric by name, or "steps", "evaluations" or "seconds" to
-            the target. Seconds are steps times one measured time of a step, whose noise is in no
-            test: a difference of some tens of percent may be none.
+            the target. Seconds are those steps times what one took where the replicate's own run
+            was timed, all optimizers in turn: how much that varies is in the test.
         maximised: whether more of a metric is better; to be said of one.
         target: the loss that they are counted to, on the data tuned on; where None the median of
             the baseline at its end, or what nine of ten of its replicates reach, where `by` is a
@@ -154,6 +154,7 @@ def compare(design: Design) -> Comparison:
         bench = phases.bench(workload, protocol, folder, design.on_progress)
         phases.compile_all(bench, entries, protocol)
         results = [each for entry in entries for each in phases.run(bench, entry, protocol)]
+        bench.time(entries, protocol, {r.optimizer: r for r in results if r.phase == "tuned"})
         log = bench.log(heading, programs.unable)
         comparison = of_record(Record(protocol, log, np.array(workload.measured), results))
         if folder:
@@ -213,8 +214,8 @@ def _parts(workload: tiles.Workload) -> dict[Part, PyTree]:
 
 def of_record(record: Record) -> Comparison:
     """Answer what the runs say, all of it from the record alone."""
-    target = verdicts.target(record)
-    pairs = verdicts.pairs(record, target)
+    target = verdicts.target(record, record.protocol.replicates)
+    pairs = verdicts.pairs(record)
     return Comparison(
         **vars(record),
         answers=verdicts.answers(record, target, pairs),

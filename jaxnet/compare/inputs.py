@@ -46,7 +46,8 @@ class Problem:
             epoch, others in the next.
         validation: rows to tune on; the training loss where None.
         test: rows to judge on; those tuned on where None.
-        metrics: by name, `(params, batch) -> []`, measured on both.
+        metrics: by name, `(params, batch) -> []`, measured on both; without data at the end of a
+            run alone, the batch None.
         name: of the problem, for tables and the report. about: what it is, in a line.
     """
 
@@ -381,7 +382,7 @@ def programs(
 
 def _check_functions(problem: Problem) -> None:
     metrics = problem.metrics
-    if metrics and problem.validation is None and problem.test is None:
+    if metrics and problem.data is not None and not problem.parts.keys() - {"data"}:
         raise InputError(
             "metrics: expected validation or test data to measure them on, got neither; give some"
         )

@@ -56,7 +56,7 @@ class Bench:
             entry,
             trials,
             self.shape,
-            test=phase != "tuning" and self.workload.test is not None,
+            test=phase != "tuning" and self._scores,
             folder=self.folder,
             on_progress=tell,
         )
@@ -72,6 +72,24 @@ class Bench:
             if why := batched.cause(self.workload, entry, int(tuned.seed[run]), setting):
                 self.reasons[entry.name] = f"seed {tuned.seed[run]}: {why}"
 
+    def time(
+        self, entries: Sequence[optimizers.Entry], protocol: Protocol, tuned: Mapping[str, Runs]
+    ) -> None:
+        """Time the runs that are judged, look by look, if their seconds are what is judged."""
+        if protocol.judging.by != "seconds":
+            return
+        parts = []
+        for first, end in itertools.pairwise((0, *protocol.judging.looks)):
+            if self.on_progress:
+                self.on_progress("timing", self.done, self.planned)
+            entrants = [(each, _trials_of(tuned[each.name], first, end)) for each in entries]
+            seed = protocol.seed, first, end
+            parts.append(sweep.rounds(self.workload, entrants, self.shape, seed, self.folder))
+        measured = np.concatenate(parts).T.tolist()
+        for each, rounds in zip(entries, measured, strict=True):
+            seconds = dataclasses.replace(self.seconds[each.name], rounds=tuple(rounds))
+            self.seconds[each.name] = seconds
+
     def log(self, heading: Heading, unable: Mapping[str, str]) -> Log:
         """Give what was met on the way, under the name of the comparison."""
         return Log(
@@ -83,6 +101,12 @@ class Bench:
             reasons=self.reasons,
             unable=unable,
         )
+
+    @property
+    def _scores(self) -> bool:
+        """Whether runs are scored at their end: on test data, or metrics where there is no data."""
+        work = self.workload
+        return work.test is not None or bool(work.data is None and work.metrics)
 
     def _time(self, name: str, seconds: tiles.Timing) -> None:
         # The fastest: the first tile of a process warms it up for all that follow.
@@ -195,6 +219,12 @@ def tune(
         points = np.concatenate([points, drawn], axis=1)
         losses = np.concatenate([losses, parts[-1].finals()], axis=1)
     return parts[0].joined(*parts[1:]), search.best(points, ranked(losses))
+
+
+def _trials_of(runs: Runs, first: int, end: int) -> tiles.Trials:
+    """Give the seeds and settings of the runs of some replicates, one of each."""
+    settings = {name: values[first:end] for name, values in runs.settings.items()}
+    return tiles.Trials(runs.seed[first:end], settings)
 
 
 def _trials(

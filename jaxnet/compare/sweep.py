@@ -11,9 +11,9 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +25,9 @@ from jaxnet.compare.tiles import Swept, Tile, Timing, Trials, Workload, fast, un
 from jaxnet.errors import InputError
 from jaxnet.optimizers import Entry
 from jaxnet.storage import arrays
+
+# How often each run is timed in its round.
+_TURNS = 3
 
 
 def run(
@@ -85,6 +88,42 @@ def is_kept(workload: Workload, entry: Entry, trials: Trials, shape: Tile, folde
     return all((folder / _name(workload, whose, False, each, shape)).exists() for each in tiles)
 
 
+def rounds(
+    workload: Workload,
+    entrants: Sequence[tuple[Entry, Trials]],
+    shape: Tile,
+    seed: Sequence[int],
+    folder: Path | None,
+) -> Float[np.ndarray, "R K"]:
+    """Measure what a step of each run takes, in seconds, in a round for the runs of one place.
+
+    In a round every optimizer has a few turns, each in an order drawn anew, of which the fastest
+    counts: of two that are the same it is chance which meets a moment when the machine is slow.
+
+    Args:
+        workload: what is trained. entrants: K optimizers, R runs of each. shape: from `tile`.
+        seed: of the orders. folder: where they are kept, as tiles are, and found again.
+    """
+    digest = hashlib.sha256(json.dumps([*seed, *_maker(workload)]).encode()).hexdigest()[:24]
+    path = folder and folder / f"rounds-{digest}.safetensors"
+    if path and (kept := _read(path)):
+        return kept["seconds"]
+    seconds = np.full((len(entrants[0][1].seeds), len(entrants)), np.inf)
+    for row, fastest in enumerate(seconds):
+        random = np.random.default_rng([*seed, row])
+        # What disturbs only slows.
+        for column in [each for _ in range(_TURNS) for each in random.permutation(len(entrants))]:
+            entry, (seeds, settings) = entrants[column]
+            alone = Trials(seeds[[row]], {name: each[[row]] for name, each in settings.items()})
+            _, timing = run(workload, entry, alone, shape)
+            # A tile is filled up with the same run.
+            step = timing.running.sum() / (shape.runs * workload.steps)
+            fastest[column] = min(fastest[column], step)
+    if path:
+        _write(path, {"seconds": seconds})
+    return seconds
+
+
 class _Items(NamedTuple):
     """Seeds and the settings of each, the hyperparameters in the order of their names."""
 
@@ -96,10 +135,13 @@ def _name(
     workload: Workload, whose: tuple[str, ...], test: bool, items: _Items, shape: Tile
 ) -> str:
     """Name a tile by all that its numbers depend on beside the protocol: also by what made it."""
-    maker = devices.releases(), workload.fast or fast(), jax.local_device_count()
-    record = json.dumps([whose, test, items.settings.shape, shape, maker]).encode()
+    record = json.dumps([whose, test, items.settings.shape, shape, _maker(workload)]).encode()
     digest = hashlib.sha256(record + items.seeds.tobytes() + items.settings.tobytes())
     return f"{digest.hexdigest()[:24]}.safetensors"
+
+
+def _maker(workload: Workload) -> tuple[Any, ...]:
+    return devices.releases(), workload.fast or fast(), jax.local_device_count()
 
 
 def _items(trials: Trials, together: int) -> tuple[Int[np.ndarray, " R"], _Items]:

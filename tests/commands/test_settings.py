@@ -229,6 +229,10 @@ IMPOSSIBLE = [
     ("compare iris --epochs 2000000000", "runs of 2e9 steps"),
     ("compare iris --epochs 2000000000 --batch-size 0", "batch_size[0]: expected at least 1"),
     ("compare iris --batch-size 1000000000", "batch_size: expected"),
+    (
+        "compare iris --learning-rates 0.1 --tune all",
+        "learning_rates: expected none beside tune all, got 0.1; give one of them",
+    ),
     ("compare iris --epochs 3 --steps 3 6", "steps: expected none beside epochs, got 3; give"),
 ]
 
