@@ -253,6 +253,7 @@ def test_few_public_signatures_take_anything():
     assert found == {
         "jaxnet.audit.audit: loss",
         "jaxnet.begin: hyperparameters",
+        "jaxnet.compare.along: results",
         "jaxnet.compare.compare: optimizers",
         "jaxnet.devices.first: return",
         "jaxnet.devices.provenance: dtype",
