@@ -20,9 +20,10 @@ _OF = {
 
 
 def by_name(node: ast.expr) -> list[ast.expr]:
-    """Give the derivatives that are known of an expression, by each name in it."""
+    """Give the derivatives of an expression by the names in it, where known and not zero."""
     names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
-    return [slope for slope in (of(node, name) for name in sorted(names)) if slope]
+    slopes = (of(node, name) for name in sorted(names))
+    return [slope for slope in slopes if slope and not _is(slope, 0)]
 
 
 def of(node: ast.expr, name: str) -> ast.expr | None:

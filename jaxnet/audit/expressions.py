@@ -113,7 +113,7 @@ def _derivatives(tree: ast.FunctionDef) -> Iterator[tuple[ast.expr, int]]:
             yield slope, cost
 
 
-def _index(node: ast.expr) -> list[ast.expr]:
+def _index(node: ast.expr) -> Sequence[ast.expr]:
     """Give what an array is asked by, if that is names, and each name alone."""
     if not isinstance(node, ast.Subscript):
         return []
