@@ -98,19 +98,16 @@ def _assigned(tree: ast.FunctionDef) -> Iterator[tuple[ast.Name, ast.expr]]:
 
 
 def _derivatives(tree: ast.FunctionDef) -> Iterator[tuple[ast.expr, int]]:
-    """Give the derivatives by names of the expressions of a function, but for those of a factor."""
-    calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call)]
+    """Give the derivatives of what a function computes, and how unlikely they are as a factor."""
+    calls = (each for each in ast.walk(tree) if isinstance(each, ast.Call))
     inner = [derivatives.by_name(each) for call in calls for each in call.args]
     whole = [derivatives.by_name(value) for _, value in _assigned(tree)]
-    whole = [slopes for slopes in whole if len(slopes) == 1]
-    for cost, slope in (
-        (cost, slope)
-        for cost, every in ((3, whole), (0, inner))
-        for slopes in every
-        for slope in slopes
-    ):
-        if not isinstance(slope, _ATOM | ast.Constant):
-            yield slope, cost
+    alone = [slopes for slopes in whole if len(slopes) == 1]
+    for cost, every in ((3, alone), (0, inner)):
+        for slope in itertools.chain(*every):
+            # What is a name or a number is tried as a factor anyway.
+            if not isinstance(slope, _ATOM | ast.Constant):
+                yield slope, cost
 
 
 def _index(node: ast.expr) -> Sequence[ast.expr]:
@@ -372,8 +369,8 @@ class Expressions:
                         yield from _divided_back(node, other, axis, syntax.parsed(divisor))
 
     def _with_slope(self, node: ast.expr, slope: ast.expr, is_factor: bool, whole: bool) -> Options:
-        """Give a derivative in the place of a factor, and as one more."""
-        if is_factor:
+        """Give a derivative in the place of a factor or a value, and as one factor more."""
+        if is_factor or whole:
             yield 3, slope
         for part in _kept(node):
             yield 3, syntax.product(part, ast.Mult(), slope)

@@ -456,6 +456,15 @@ def test_what_only_computes_is_corrected_and_left_writable(tmp_path, reached):
     assert all(each.flags.writeable for each in arrays)
 
 
+def test_a_class_of_a_file_that_runpy_ran_only_computes(tmp_path, monkeypatch):
+    before = "class Tanh:\n    def slope(self, h):\n        return 1 - h\n"
+    module = written(tmp_path, "Tanh().slope(h)", before)
+    monkeypatch.delitem(sys.modules, "mine")
+    params, batch = network()
+    (found,) = audit(entropy, params, batch, module.gradient).corrections
+    assert found.after == "return 1 - h ** 2"
+
+
 ACTING = {
     "a file": ("LOG = sys.__stderr__", "(1 - h) * (print(1, file=LOG) is None)"),
     "a process": ("from subprocess import call", "(1 - h) * (call(['true']) + 1)"),
