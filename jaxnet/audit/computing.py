@@ -104,7 +104,7 @@ class Reach:
             return kind.__name__ not in _STATEFUL and (inner is value or self.computes(inner))
         if callable(value) and _root(getattr(value, "__module__", None)) in _PACKAGES:
             return True
-        if kind.__module__ == "builtins" or not _is_own_file(sys.modules.get(kind.__module__)):
+        if kind.__module__ == "builtins" or not _is_own(kind):
             return False
         self.objects.append(value)
         return self.computes(kind) and all(map(self.computes, vars(value).values()))
@@ -124,7 +124,7 @@ class Reach:
     def _class(self, kind: type) -> bool:
         if kind.__module__ == "builtins" or _root(kind.__module__) in _PACKAGES:
             return kind.__name__ not in _STATEFUL
-        if not _is_own_file(sys.modules.get(kind.__module__)):
+        if not _is_own(kind):
             return kind.__module__ in ("typing", "types", "collections", "dataclasses", "abc")
         own = (each for name, each in vars(kind).items() if not _is_aside(name, each))
         return all(map(self.computes, (*kind.__bases__, *own)))
@@ -173,9 +173,17 @@ def _root(name: str | None) -> str:
     return (name or "").partition(".")[0]
 
 
-def _is_own_file(module: ModuleType | None) -> bool:
+def _is_own(kind: type) -> bool:
+    """Whether a class is the user's; what `runpy` ran has a module that is gone."""
+    if kind.__module__ in sys.modules:
+        return _is_own_file(sys.modules[kind.__module__])
+    functions = (each for each in vars(kind).values() if isinstance(each, FunctionType))
+    return any(not each.__code__.co_filename.startswith(libraries()) for each in functions)
+
+
+def _is_own_file(module: ModuleType) -> bool:
     """Whether a module is the user's; one without a file is a session of theirs."""
-    if module is None or module is builtins:
+    if module is builtins:
         return False
     file = getattr(module, "__file__", None)
     return not file.startswith(libraries()) if file else not hasattr(module, "__loader__")

@@ -6,7 +6,7 @@ import ast
 import contextlib
 import inspect
 import itertools
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnet.audit import syntax
+from jaxnet.audit import derivatives, syntax
 from jaxnet.audit.computing import Scope
 from jaxnet.audit.syntax import Options
 
@@ -37,6 +37,9 @@ class Ingredients(NamedTuple):
         indices: what it asks entries by.
         iterables: what its loops go over.
         steepness: its numbers between 0 and 1.
+        slopes: the derivatives of what it gives to functions, and of what it computes of one name,
+            and how unlikely they are.
+        divisors: what the values of names were divided by.
         numbers: of the loss.
         sizes: of the batch.
         known: the functions that may be called, since they have been.
@@ -47,6 +50,8 @@ class Ingredients(NamedTuple):
     indices: Sequence[str]
     iterables: Sequence[str]
     steepness: Sequence[float]
+    slopes: Mapping[str, int]
+    divisors: Mapping[str, str]
     numbers: Sequence[float]
     sizes: Sequence[int]
     known: Container[CodeType]
@@ -69,6 +74,12 @@ class Ingredients(NamedTuple):
             indices=_texts(index for each in nodes for index in _index(each)),
             iterables=_texts(each.iter for each in ast.walk(tree) if isinstance(each, ast.For)),
             steepness=sorted(each for each in own if isinstance(each, float) and 0 < each < 1),
+            slopes={ast.unparse(slope): cost for slope, cost in _derivatives(tree)},
+            divisors={
+                target.id: ast.unparse(value.right)
+                for target, value in _assigned(tree)
+                if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div)
+            },
             numbers=[each for each in numbers if each not in own],
             sizes=sizes,
             known=known,
@@ -79,12 +90,33 @@ def _texts(nodes: Iterator[ast.expr]) -> list[str]:
     return [*dict.fromkeys(map(ast.unparse, nodes))]
 
 
-def _index(node: ast.expr) -> list[ast.expr]:
-    """Give what one entry of an array is asked by, if that is names."""
+def _assigned(tree: ast.FunctionDef) -> Iterator[tuple[ast.Name, ast.expr]]:
+    for each in ast.walk(tree):
+        match each:
+            case ast.Assign([ast.Name() as target], value):
+                yield target, value
+
+
+def _derivatives(tree: ast.FunctionDef) -> Iterator[tuple[ast.expr, int]]:
+    """Give the derivatives of what a function computes, and how unlikely they are as a factor."""
+    calls = (each for each in ast.walk(tree) if isinstance(each, ast.Call))
+    inner = [derivatives.by_name(each) for call in calls for each in call.args]
+    whole = [derivatives.by_name(value) for _, value in _assigned(tree)]
+    alone = [slopes for slopes in whole if len(slopes) == 1]
+    for cost, every in ((3, alone), (0, inner)):
+        for slope in itertools.chain(*every):
+            # What is a name or a number is tried as a factor anyway.
+            if not isinstance(slope, _ATOM | ast.Constant):
+                yield slope, cost
+
+
+def _index(node: ast.expr) -> Sequence[ast.expr]:
+    """Give what an array is asked by, if that is names, and each name alone."""
     if not isinstance(node, ast.Subscript):
         return []
     parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    return [node.slice] if all(isinstance(each, ast.Name) for each in parts) else []
+    names = [each for each in parts if isinstance(each, ast.Name)]
+    return [node.slice, *names] if names == parts else names
 
 
 class Expressions:
@@ -105,8 +137,12 @@ class Expressions:
         self._arrays = {text: shape for text, shape in atoms.items() if shape}
         names = [text for text in self._arrays if text.isidentifier()]
         indices = [*ingredients.indices, "-1"]
-        entries = self._shapes([f"{name}[{index}]" for name in names for index in indices])
+        columns = [f":, {index}" for index in ingredients.indices if index.isidentifier()]
+        entries = self._shapes(
+            [f"{name}[{index}]" for name in names for index in (*indices, *columns)]
+        )
         self._entries = {text: shape for text, shape in entries.items() if text not in atoms}
+        self._slopes = self._shapes([*ingredients.slopes])
         terms = self._shapes(ingredients.terms)
         self._terms = [text for text, its in terms.items() if its == () and self._is_small(text)]
         counts: dict[int, str] = {}
@@ -120,7 +156,10 @@ class Expressions:
         written = [repr(each) for each in ingredients.numbers]
         sizes = [text for size, text in counts.items() if size > 1]
         self._addends = [*self._scalars, *written]
-        self._numbers = [*self._scalars, *sizes, "2", *written]
+        # A two may be what has the size of two by chance.
+        of_size = [text for text in self._scalars if float(eval(text, scope)) in counts]
+        others = [text for text in self._scalars if text not in of_size]
+        self._numbers = [*others, "2", *of_size, *sizes, *written]
 
     def options(self, node: ast.expr, parent: Any, field: str) -> Options:
         """Give what an expression may be exchanged for where it stands."""
@@ -143,12 +182,14 @@ class Expressions:
             return
         yield from self._others(node, shape, 2 if isinstance(node, _ATOM) else 4)
         yield from self._powers(node)
-        whole = isinstance(parent, ast.stmt | ast.Dict)
+        if isinstance(node, _ATOM):
+            yield from self._beside(node, shape, parent)
+        whole = isinstance(parent, ast.stmt | ast.Dict | ast.Tuple)
         if shape:
             yield from self._arrays_of(node, shape, parent, whole)
         if shape or whole:
             yield from self._scaled(node)
-        if whole:
+        if whole or isinstance(parent, ast.Call):
             yield from self._with_entries(node, shape)
         if isinstance(node, ast.Name):
             yield from self._moved(node)
@@ -222,6 +263,17 @@ class Expressions:
             elif other != text and its == shape[::-1]:
                 yield cost + 1, syntax.transposed(syntax.parsed(other))
 
+    def _beside(self, node: ast.expr, shape: Shape, parent: Any) -> Options:
+        """Give what a function of the user's makes of an array, and arrays that broadcast as it."""
+        text = ast.unparse(node)
+        for name in self._functions:
+            if shape and self._shape(called := syntax.parsed(f"{name}({text})")) == shape:
+                yield 4, called
+        if isinstance(parent, ast.BinOp) and not isinstance(parent.op, ast.MatMult):
+            for other, its in self._arrays.items():
+                if shape and its != shape and (_fits(its, shape) or _fits(shape, its)):
+                    yield 4, syntax.parsed(other)
+
     def _scaled(self, node: ast.expr) -> Options:
         for number in map(syntax.parsed, self._numbers):
             yield 4, syntax.product(node, ast.Div(), number)
@@ -253,6 +305,12 @@ class Expressions:
                 # Of whole numbers a large one would never end.
                 if self._shape(base) is not None and self._is_small(ast.unparse(base)):
                     yield 3, ast.BinOp(exponent, power, base)
+                if self._numpy and self._shape(base):
+                    sign, size = (
+                        syntax.parsed(f"{self._numpy}.{name}({ast.unparse(base)})")
+                        for name in ("sign", "abs")
+                    )
+                    yield 5, syntax.product(sign, ast.Mult(), ast.BinOp(size, power, exponent))
             case ast.BinOp(before, ast.Mult() as by, ast.BinOp(b, ast.Pow() as power, less)):
                 rest, a = None, before
                 if isinstance(before, ast.BinOp) and isinstance(before.op, ast.Mult):
@@ -271,37 +329,56 @@ class Expressions:
         for axis in range(len(shape)):
             yield 4, syntax.over(node, "sum", axis)
         yield from _turned_around(node, len(shape))
-        is_factor = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult)
-        if whole or is_factor:
+        if whole or _is_factor(parent):
             yield from self._made(shape)
+        yield from self._with_others(node, shape, whole)
+        slopes = (
+            (slope, 0)
+            for each, its in self._arrays.items()
+            if its == shape
+            for slope in _slopes(syntax.parsed(each), self._ingredients.steepness)
+        )
+        written = (
+            (syntax.parsed(each), self._ingredients.slopes[each])
+            for each, its in self._slopes.items()
+            if its == shape
+        )
+        for slope, more in itertools.chain(slopes, written):
+            for cost, other in self._with_slope(node, slope, _is_factor(parent), whole):
+                yield cost + more, other
+
+    def _with_others(self, node: ast.expr, shape: Shape, whole: bool) -> Options:
+        """Give an array times, more and less others, and sent back through what gave them."""
         text = ast.unparse(node)
         for each, its in self._arrays.items():
             other = syntax.parsed(each)
-            if its == shape:
-                yield from self._with_derivatives(node, other, is_factor, whole)
             if each != text and _fits(its, shape) and (its == shape or whole):
                 yield 5 if whole else 6, syntax.product(node, ast.Mult(), other)
-            if its == shape and isinstance(node, ast.UnaryOp):
+            if its != shape:
+                continue
+            if isinstance(node, ast.UnaryOp):
                 yield 5, syntax.product(node.operand, ast.Mult(), other)
-            if its == shape and whole:
-                yield 5, syntax.product(node, ast.Add(), other)
-                yield 5, syntax.product(node, ast.Sub(), other)
+            if whole or (isinstance(node, _ATOM | ast.UnaryOp) and each != text):
+                yield 5 if whole else 6, syntax.product(node, ast.Add(), other)
+                yield 5 if whole else 6, syntax.product(node, ast.Sub(), other)
+            if whole:
+                divisor = self._ingredients.divisors.get(each)
                 for axis in range(len(shape)):
                     yield from _ways_back(node, other, axis)
+                    if divisor:
+                        yield from _divided_back(node, other, axis, syntax.parsed(divisor))
 
-    def _with_derivatives(
-        self, node: ast.expr, other: ast.expr, is_factor: bool, whole: bool
-    ) -> Options:
-        for slope in _slopes(other, self._ingredients.steepness):
-            if is_factor:
-                yield 3, slope
-            for part in _kept(node):
-                yield 3, syntax.product(part, ast.Mult(), slope)
-            yield 4 if whole else 5, syntax.product(node, ast.Mult(), slope)
-            if whole:
-                shape = self._shape(other)
-                alike = (text for text, its in self._arrays.items() if its == shape)
-                for text in alike:
+    def _with_slope(self, node: ast.expr, slope: ast.expr, is_factor: bool, whole: bool) -> Options:
+        """Give a derivative in the place of a factor or a value, and as one factor more."""
+        if is_factor or whole:
+            yield 3, slope
+        for part in _kept(node):
+            yield 3, syntax.product(part, ast.Mult(), slope)
+        yield 4 if whole else 5, syntax.product(node, ast.Mult(), slope)
+        if whole:
+            shape = self._shape(slope)
+            for text, its in self._arrays.items():
+                if its == shape:
                     yield 7, syntax.product(syntax.parsed(text), ast.Mult(), slope)
 
     def _made(self, shape: Shape) -> Options:
@@ -318,6 +395,10 @@ class Expressions:
             for right, (outer, columns) in both:
                 if inner == outer and (rows, columns) == shape:
                     yield 6, syntax.parsed(f"{left} @ {right}")
+
+
+def _is_factor(parent: Any) -> bool:
+    return isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult)
 
 
 def _fits(its: Shape, shape: Shape) -> bool:
@@ -367,6 +448,15 @@ def _ways_back(node: ast.expr, y: ast.expr, axis: int) -> Options:
         for cost, start, part in ((7, g, total), (7, g, mean), (7, centred, mean)):
             yield cost, syntax.product(start, ast.Sub(), syntax.product(y, ast.Mult(), part))
     yield 7, syntax.product(node, ast.Sub(), syntax.over(node, "mean", axis))
+
+
+def _divided_back(node: ast.expr, y: ast.expr, axis: int, divisor: ast.expr) -> Options:
+    """Give the ways back through what made y by dividing: by a sum, a norm, a constant."""
+    for g in (node, *syntax.beginnings(node)):
+        total = syntax.over(syntax.product(g, ast.Mult(), y), "sum", axis)
+        along = syntax.product(y, ast.Mult(), total)
+        for back in (syntax.product(g, ast.Sub(), total), syntax.product(g, ast.Sub(), along), g):
+            yield 7, syntax.product(back, ast.Div(), divisor)
 
 
 def _kept(node: ast.expr) -> list[ast.expr]:

@@ -44,6 +44,8 @@ def others(statement: ast.stmt, scope: Scope) -> Iterator[tuple[int, ast.stmt]]:
                     every.append((2, ast.AugAssign(target, operator, value)))
         case ast.If() | ast.Expr():
             every = [(4, ast.Pass())]
+        case ast.For(body=[ast.Assign([target]) | ast.AugAssign(target)]):
+            every = _scattered(target, scope)
     for cost, other in every:
         yield cost, ast.copy_location(other, statement)
 
@@ -57,6 +59,25 @@ def _added_up(target: ast.expr, value: ast.expr, scope: Scope) -> list[tuple[int
     array, index = ast.unparse(target.value), ast.unparse(target.slice)
     call = syntax.parsed(f"{name}.add.at({array}, ({index}), {ast.unparse(value)})")
     return [(3, ast.Expr(call))]
+
+
+def _scattered(target: ast.expr, scope: Scope) -> list[tuple[int, ast.stmt]]:
+    """Give the ways to add the rows of one array to those of another that an index names."""
+    name = next((name for name, each in scope.items() if each is np), None)
+    array = target.value if isinstance(target, ast.Subscript) else target
+    into = scope.get(ast.unparse(array))
+    if name is None or not isinstance(into, np.ndarray):
+        return []
+    # The function's own come last.
+    arrays = {text: each for text, each in [*scope.items()][::-1] if isinstance(each, np.ndarray)}
+    texts = [
+        f"{name}.add.at({ast.unparse(array)}, {index}, {rows})"
+        for index, where in arrays.items()
+        if where.dtype.kind == "i"
+        for rows, each in arrays.items()
+        if each.shape == where.shape + into.shape[1:]
+    ]
+    return [(4, ast.Expr(syntax.parsed(text))) for text in texts]
 
 
 def moved(parent: Any, field: str) -> Iterator[Moved]:

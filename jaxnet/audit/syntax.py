@@ -67,6 +67,8 @@ def _parts(node: ast.expr) -> Options:
         case ast.BinOp(left, ast.MatMult() as op, right):
             yield from _turned(left, right, lambda a, b: ast.BinOp(a, op, b))
             yield from ((2, left), (2, right), (4, ast.BinOp(left, ast.Mult(), right)))
+            for factor, axis in itertools.product((right, transposed(right)), (0, 1)):
+                yield 6, over(product(left, ast.Mult(), factor), "sum", axis)
         case ast.UnaryOp(_, operand):
             yield 1, operand
         case ast.Call():
@@ -100,7 +102,9 @@ def _slips(node: ast.expr) -> Options:
         ):
             nearby = dict.fromkeys((1 - value, value + 1, value - 1, 2 * value, value / 2, 0, 1))
             for each in nearby:
-                yield 2, ast.Constant(int(each) if each == int(each) else each)
+                # A number that is made nothing, or all, may put right what is wrong elsewhere.
+                is_far = each in (0, 1) and value != int(value)
+                yield 4 if is_far else 2, ast.Constant(int(each) if each == int(each) else each)
         case ast.Subscript(value, ast.Name() as index, context):
             for operator in (ast.Sub(), ast.Add()):
                 other = ast.BinOp(index, operator, ast.Constant(1))
@@ -111,8 +115,11 @@ def _slips(node: ast.expr) -> Options:
 
 
 def _powers(node: ast.expr) -> Options:
-    """Give a power without its exponent, and what is left of a share."""
+    """Give a power without its exponent, the derivative of one, and what is left of a share."""
     match node:
+        case ast.BinOp(base, ast.Pow(), ast.BinOp(exponent, ast.Sub(), ast.Constant(1))):
+            yield 1, base
+            yield 2, ast.BinOp(exponent, ast.Mult(), node)
         case ast.BinOp(base, ast.Pow(), _):
             yield 1, base
         case ast.BinOp(left, ast.Mult(), ast.Name() as share):

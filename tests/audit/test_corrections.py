@@ -456,6 +456,15 @@ def test_what_only_computes_is_corrected_and_left_writable(tmp_path, reached):
     assert all(each.flags.writeable for each in arrays)
 
 
+def test_a_class_of_a_file_that_runpy_ran_only_computes(tmp_path, monkeypatch):
+    before = "class Tanh:\n    def slope(self, h):\n        return 1 - h\n"
+    module = written(tmp_path, "Tanh().slope(h)", before)
+    monkeypatch.delitem(sys.modules, "mine")
+    params, batch = network()
+    (found,) = audit(entropy, params, batch, module.gradient).corrections
+    assert found.after == "return 1 - h ** 2"
+
+
 ACTING = {
     "a file": ("LOG = sys.__stderr__", "(1 - h) * (print(1, file=LOG) is None)"),
     "a process": ("from subprocess import call", "(1 - h) * (call(['true']) + 1)"),
@@ -712,7 +721,172 @@ def with_a_minus(params, batch):
     return {"w": -(batch * slope)}
 
 
+def cubes(params, batch):
+    return np.sum(batch * params["w"] ** 3)
+
+
+def without_exponent(params, batch):
+    n = 3
+    power = params["w"] ** (n - 1)
+    return {"w": batch * power}
+
+
+def composed(params, batch):
+    return np.sum(batch * np.tanh(0.5 * params["w"] + params["w"] ** 3))
+
+
+def without_the_inner(params, batch):
+    w = params["w"]
+    t = np.tanh(0.5 * w + w**3)
+    return {"w": batch * (1 - t**2)}
+
+
+def by_columns(params, batch):
+    return np.sum(params["w"] ** 2 * batch * (1 - batch[:, :1]))
+
+
+def by_one_column(params, batch):
+    first = batch[:, :1]
+    return {"w": 2 * params["w"] * (first * (1 - first))}
+
+
+PICKED = np.array([3, 1, 1, 5, 0, 1])
+
+
+def gathered(params, batch):
+    return np.sum((params["w"][PICKED] * batch) ** 2) / 2
+
+
+def gathered_back(params, batch):
+    index = PICKED
+    back = params["w"][index] * batch**2
+    grad = np.zeros_like(back)
+    for s in range(len(grad)):
+        grad[s] = back[index[s]]
+    return {"w": grad}
+
+
+def shares(params, batch):
+    s = 1 + params["w"] ** 2
+    return np.sum(batch * (s / s.sum(axis=1, keepdims=True)) ** 2)
+
+
+def shares_by_one(params, batch):
+    s = 1 + params["w"] ** 2
+    p = s / s.sum(axis=1, keepdims=True)
+    g = 2 * p * batch
+    ds = g * p * (1 - p)
+    return {"w": ds * 2 * params["w"]}
+
+
+def cubed_sizes(params, batch):
+    return np.sum(np.abs(params["w"] - batch) ** 3) / 3
+
+
+def without_sign(params, batch):
+    error = params["w"] - batch
+    return {"w": error**2}
+
+
+def of_scores(params, batch):
+    return -np.sum(batch**2 * np.log(softmax(params["w"])))
+
+
+def scores_as_they_are(params, batch):
+    y, w = batch**2, params["w"]
+    return {"w": w * y.sum(axis=1, keepdims=True) - y}
+
+
+def thirds(params, batch):
+    return np.sum((params["w"] - batch) ** 2) / 6
+
+
+def without_the_other(params, batch):
+    return {"w": params["w"] / len(batch) * 2}
+
+
+def column_sums(params, batch):
+    return np.sum(np.sum(params["w"] * batch, axis=0) ** 2) / 2
+
+
+def products_of_all(params, batch):
+    return {"w": batch * (params["w"] @ batch)}
+
+
+def entry_by_entry(params, batch):
+    z = batch @ params["w"]
+    grad = np.zeros_like(params["w"])
+    for i in range(len(grad)):
+        for j in range(len(grad)):
+            grad[i, j] = np.sum(2 * z[:, j])
+    return {"w": grad / z.size}
+
+
+def without_steps_at_once(params, batch):
+    z, step, size = batch * params["w"], 2, 2
+    back = np.zeros_like(z)
+    for i in range(len(z) // step):
+        for j in range(len(z) // step):
+            top, left = i, j
+            sums = z[top : top + size, left : left + size].sum()
+            back[top : top + size, left : left + size] += 2 * sums
+    return {"w": back * batch}
+
+
+def factors(params, batch):
+    return np.sum((params["a"] * params["b"] - batch) ** 2) / 2
+
+
+def by_what_is_updated(params, batch):
+    a, b = (params[name].copy() for name in "ab")
+    error = a * b - batch
+    da = error * b
+    a -= 0.1 * da
+    db = error * a
+    return {"a": da, "b": db}
+
+
 KINDS = {
+    "the exponent": (
+        *(cubes, without_exponent),
+        ["power = n * params['w'] ** (n - 1)"],
+    ),
+    "the inner derivative": (
+        *(composed, without_the_inner),
+        ["'w': batch * (1 - t ** 2) * (0.5 + 3 * w ** 2)"],
+    ),
+    "an array that broadcasts": (
+        *(by_columns, by_one_column),
+        ["'w': 2 * params['w'] * (batch * (1 - first))"],
+    ),
+    "added where the index says": (gathered, gathered_back, ["np.add.at(grad, index, back)"]),
+    "back through a share": (
+        *(shares, shares_by_one),
+        ["ds = (g - (g * p).sum(axis=1, keepdims=True)) / s.sum(axis=1, keepdims=True)"],
+    ),
+    "the sign of an odd power": (
+        *(cubed_sizes, without_sign),
+        ["'w': np.sign(error) * np.abs(error) ** 2"],
+    ),
+    "a function left out": (
+        *(of_scores, scores_as_they_are),
+        ["'w': softmax(w) * y.sum(axis=1, keepdims=True) - y"],
+    ),
+    "a term within a factor": (
+        thirds,
+        without_the_other,
+        ["'w': (params['w'] - batch) / len(batch) * 2"],
+    ),
+    "a sum of products": (
+        *(column_sums, products_of_all),
+        ["'w': batch * (params['w'] * batch).sum(axis=0, keepdims=True)"],
+    ),
+    "a column": (averaged, entry_by_entry, ["grad[i, j] = np.sum(2 * z[:, j] * batch[:, i])"]),
+    "at two places of a line": (
+        *(windows, without_steps_at_once),
+        ["i * step", "j * step"],
+    ),
+    "too late by an update": (factors, by_what_is_updated, ["after line N"]),
     "the same at two places": (windows, without_steps, ["top = i * step", "left = j * step"]),
     "an entry": (weighted, without_weights, ["grad[i] += 2 * (w[i] - y[i]) * weights[i]"]),
     "a number of the loss": (penalised, without_strength, ["'w': batch.T @ z + penalty * 0.37"]),
@@ -753,7 +927,7 @@ KINDS = {
 def truths(loss, claimed, factor=1.0):
     """Give where a claim is asked, here and elsewhere, by central differences of the loss."""
     found = []
-    names = ("a", "b") if claimed is crossed else ("w",)
+    names = ("a", "b") if claimed in (crossed, by_what_is_updated) else ("w",)
     for seed, rows in enumerate((6, 6, 6)):
         random = np.random.default_rng(seed)
         params = {name: random.normal(size=(6, 6)) for name in names}
@@ -765,9 +939,11 @@ def truths(loss, claimed, factor=1.0):
 
 
 def corrections_of(loss, claimed, factor=1.0):
-    """Look for corrections of a claim that is right in no parameter."""
+    """Look for corrections of a claim."""
     here, *others = truths(loss, claimed, factor)
-    right = [False] * len(here.gradient)
+    with np.errstate(invalid="ignore"):
+        given = claimed(here.params, here.batch).values()
+    right = [np.allclose(*each, atol=1e-6) for each in zip(given, here.gradient, strict=True)]
     return corrections.find(claimed, (claimed, claimed), here, lambda: others, loss, right)
 
 
