@@ -190,6 +190,8 @@ def _statics(
     return _functions(workload, shapes), _Steps(entry, tuple(names), workload.measured), shapes
 
 
+# What the orders of a problem's seeds may take that are kept.
+_ORDER_BYTES = 2**26
 # A process of Linux may map 65,530 regions of memory, of which a program takes some 200.
 _KEPT = 100
 
@@ -308,7 +310,7 @@ def _verify(workload: Workload, shape: Tile) -> tuple[verify.Difference | None, 
         order = None
         if workload.batch_size < workload.rows:
             order = np.stack(
-                [_order(workload.rows, workload.batch_size, 1, int(seed))[0] for seed in seeds]
+                [_orders(workload.rows, workload.batch_size, 1)(int(seed))[0] for seed in seeds]
             )
         settings = np.zeros((len(seeds), shape.settings, 1), _kind(params))
         # Each run has its own, or those of an item would be computed once.
@@ -458,7 +460,7 @@ def cause(workload: Workload, entry: Entry, seed: int, setting: Mapping[str, flo
     order = (
         batches.full_batch(workload.rows, workload.steps)
         if workload.batch_size == workload.rows
-        else _order(workload.rows, workload.batch_size, workload.steps, seed)
+        else _orders(workload.rows, workload.batch_size, workload.steps)(seed)
     )
     params = workload.init(jax.random.key(seed))
     plan = training.Plan(workload.loss, make, weight=_one)
@@ -506,7 +508,7 @@ def _drawn(
     """
     del settings
     seeds = np.frombuffer(packed, np.int32)
-    order = None if cut is None else np.stack([_order(*cut, seed) for seed in seeds.tolist()])
+    order = None if cut is None else np.stack(list(map(_orders(*cut), seeds.tolist())))
     return jax.device_put((_starting(init)(seeds), order), _spread_over(mesh))
 
 
@@ -527,10 +529,20 @@ def _starting(init: Callable[[Array], PyTree]) -> Any:
     return devices.program(functools.partial(start, init), xla_backend_optimization_level=1)
 
 
-@functools.lru_cache(maxsize=64)
-def _order(rows: int, batch_size: int, steps: int, seed: int) -> Int[np.ndarray, "T B"]:
+@functools.lru_cache(maxsize=2)
+def _orders(rows: int, batch_size: int, steps: int) -> Callable[[int], Int[np.ndarray, "T B"]]:
+    """Give what draws the order of a seed: for all stages and optimizers once, while there is room.
+
+    To shuffle a few rows takes as long as to train on them.
+    """
     epochs = -(-steps // (rows // batch_size))
-    return batches.shuffled(rows, batch_size, epochs, seed)[:steps]
+    kept = _ORDER_BYTES // (rows * epochs * np.dtype(np.int32).itemsize)
+
+    @functools.lru_cache(kept)
+    def order(seed: int) -> Int[np.ndarray, "T B"]:
+        return batches.shuffled(rows, batch_size, epochs, seed)[:steps]
+
+    return order
 
 
 def score(workload: Workload, params: PyTree, width: int, shape: Tile) -> dict[str, Array]:
