@@ -122,6 +122,7 @@ def main(
         output = Path(__file__).parents[1] / "results" / hardware["card"].replace(" ", "-")
     if output is not None:
         report.check_picture(output / "benchmark.png")
+    chosen = chosen._replace(folder=output)
     sections, memory_of, began = {}, {}, time.perf_counter()
     for name, part in PARTS.items():
         if name in only or (not only and (part.quick or not quick)):

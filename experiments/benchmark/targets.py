@@ -90,7 +90,7 @@ TARGETS = (
     Target("honesty", "alarms, mean", "at most", 0.05),
     Target("honesty", "alarms, most in a cell", "at most", 0.08),
     Target("honesty", "coverage, its mean from 95%", "at most", 0.02),
-    Target("honesty", "power, mean", "at least", 0.78),
+    Target("honesty", "power, its mean from 80%", "at most", 0.02),
     Target("honesty", "a more general optimizer is worse", "at most", 0),
     *(
         target
