@@ -34,7 +34,10 @@ def same(shown, printed):
     )
 
 
-@pytest.mark.parametrize("page", [README, GUIDE], ids=["README", "guide"])
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(README, id="README"), pytest.param(GUIDE, id="guide", marks=pytest.mark.slow)],
+)
 def test_blocks_print_what_is_shown(page, tmp_path):
     """Run in a process of its own, with JAX as a reader has it, every block after the last."""
     blocks = BLOCK.findall(page)
@@ -86,6 +89,7 @@ def test_continuous_integration_runs_the_test_command():
 
 
 @pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.slow
 def test_commands_do_what_is_shown(tmp_path, monkeypatch, capfd):
     """In the order of the README, in one folder; the comparison with fewer runs than it has."""
     monkeypatch.chdir(tmp_path)
@@ -109,6 +113,7 @@ def test_commands_do_what_is_shown(tmp_path, monkeypatch, capfd):
     assert (tmp_path / "predictions.csv").read_text().count("\n") == 61
 
 
+@pytest.mark.slow
 def test_the_guide_s_command_prints_what_its_block_does(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     block, shown = BLOCK.findall(GUIDE)[0]

@@ -292,7 +292,10 @@ def test_a_refused_run_leaves_nothing_and_is_mended(call, tmp_path):
     "command",
     [
         "train iris --epochs 2 --hidden 4",
-        "compare iris --optimizers adam --budget 2 --replicates 6 --tuning-seeds 1 --steps 4",
+        pytest.param(
+            "compare iris --optimizers adam --budget 2 --replicates 6 --tuning-seeds 1 --steps 4",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_is_done_is_shown_again_and_nothing_written(call, tmp_path, command):
@@ -338,6 +341,7 @@ def test_help_needs_no_platform():
     assert "--learning-rate" in done.stdout
 
 
+@pytest.mark.slow
 def test_cores_become_devices_and_progress_is_quiet_where_there_is_no_terminal(tmp_path):
     done = python("jaxnet", "train", "iris", "--epochs=2", "--devices=2", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -97,7 +97,6 @@ COMPARE = "compare iris --output run --optimizers adam --budget 2 --replicates 6
     [
         (TRAIN, "jaxnet.commands._run", ""),
         (TRAIN, "jax", ""),
-        (TRAIN, "jaxnet.commands.train:keep", ""),
         (COMPARE, "jaxnet.tables:read", ""),
         (COMPARE, "jax.stages:Lowered.compile", "stopped; what is done is kept in run"),
         *(
@@ -106,6 +105,7 @@ COMPARE = "compare iris --output run --optimizers adam --budget 2 --replicates 6
                 (TRAIN, "tyro", ""),
                 (TRAIN, "jaxnet.commands.train", ""),
                 (TRAIN, "jaxnet.tables:read", ""),
+                (TRAIN, "jaxnet.commands.train:keep", ""),
                 (COMPARE, "jaxnet.commands.compare", ""),
                 (COMPARE, "jaxnet.report:write_page", "stopped; what is done is kept in run"),
                 (COMPARE, "jaxnet.commands.compare:show", ""),

@@ -1470,6 +1470,7 @@ def test_flax_linen_models_are_compared(ours):
     assert_same_runs(compare_models(loss, begin, ["sgd"]), ours)
 
 
+@pytest.mark.slow
 def test_flax_nnx_models_are_compared(ours, x64):
     nnx = pytest.importorskip("flax.nnx")
 

@@ -141,11 +141,11 @@ def accuracy(forward, params, batch):
 @pytest.mark.parametrize(
     ("example", "optimizer"),
     [
-        ("attending", "adam"),
         ("mixture", "sgd"),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
             for each in (
+                ("attending", "adam"),
                 ("network", "sgd"),
                 ("images", "sgd"),
                 ("gated", "sgd"),
@@ -202,6 +202,7 @@ def test_tiles_of_other_releases_are_not_found_again(of, tmp_path, monkeypatch):
     assert len(tiles()) == 2 * len(first)
 
 
+@pytest.mark.slow
 def test_functions_of_many_programs_are_let_go():
     """The caches hold the last 64, and none beside them."""
     held, data = [], np.ones((2, 1), np.float32)

@@ -239,6 +239,7 @@ def rosenbrock(params, batch):
     return (1 - x) ** 2 + 100 * (y - x**2) ** 2
 
 
+@pytest.mark.slow
 def test_lbfgs_finds_the_end_of_rosenbrocks_valley():
     def begin(key):
         return jnp.array([-1.2, 1.0]) + jax.random.normal(key, (2,)) / 10
@@ -257,6 +258,7 @@ def test_lbfgs_finds_the_end_of_rosenbrocks_valley():
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.slow
 def test_lbfgs_solves_a_logistic_regression():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 5))
@@ -365,6 +367,7 @@ def plants():
 
 
 @pytest.mark.parametrize("kind", ["better", "worse"])
+@pytest.mark.slow
 def test_five_percent_is_told(plants, kind):
     """The spread of differences is such that 20 replicates tell four in five and more."""
     apart = np.log(plants[kind] / plants["sgd"])

@@ -228,6 +228,7 @@ def test_what_convolves_is_compiled_as_it_stands(make_task, other):
 
 
 @pytest.mark.skipif(not MAPS.exists(), reason="only Linux tells what a process maps")
+@pytest.mark.slow
 def test_the_programs_kept_map_few_regions_of_memory(standard_promotion):
     """Past 65,530 of them LLVM finds no memory, and the process dies."""
 
@@ -571,9 +572,8 @@ print(tiles.memory(task, shape, shape.runs) / (peak() - before))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
-@pytest.mark.parametrize(
-    ("rows", "validation"), [(50_000, 10), pytest.param(10, 50_000, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("rows", "validation"), [(50_000, 10), (10, 50_000)])
+@pytest.mark.slow
 def test_the_memory_foreseen_is_what_the_process_comes_to_hold(rows, validation):
     """Within a factor of two, where the arrays of many rows are most of it."""
     command = [sys.executable, "-c", HELD, str(rows), str(validation)]

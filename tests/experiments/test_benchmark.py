@@ -456,6 +456,7 @@ def short_case(name="classifier"):
 
 
 @pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.slow
 def test_every_way_of_a_case_makes_its_runs():
     case = short_case()
     ways, notes = ablation.ways(case, "adam")
@@ -511,7 +512,9 @@ def test_targets_name_what_the_ablation_claims():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("package", ["equinox", pytest.param("flax", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "package", [pytest.param(each, marks=pytest.mark.slow) for each in ("equinox", "flax")]
+)
 def test_networks_of_other_libraries_train(package):
     pytest.importorskip(package)
     make = {"flax": ablation.flax_convolution, "equinox": ablation.equinox_gru}[package]

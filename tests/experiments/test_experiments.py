@@ -15,14 +15,13 @@ import pytest
 from sklearn import neighbors
 
 import experiments
-from experiments import __main__ as everything
 from experiments import classifier, precision, regression, tasks
 from experiments.benchmark import notebooks
 from experiments.tasks import __main__ as tasks_command
 from experiments.tasks import mnist1d
 from jaxnet import devices, report
 from jaxnet import optimizers as library
-from jaxnet.commands import compare, settings
+from jaxnet.commands import compare
 from jaxnet.commands.settings import Contest
 from jaxnet.compare import comparison
 from jaxnet.errors import InputError
@@ -123,25 +122,8 @@ def test_float32_and_another_optimizer():
     assert not jax.config.jax_enable_x64
 
 
-@pytest.mark.usefixtures("standard_promotion")
-def test_everything_at_once(tmp_path, monkeypatch, capfd, verdicts):
-    """In this process, with few runs of the comparison, and gradients that were audited before."""
-
-    @dataclasses.dataclass(frozen=True)
-    class Fewer(Contest):
-        budget: int | None = 2
-        replicates: int = 2
-        tuning_seeds: int = 1
-
-    monkeypatch.setattr(settings, "Contest", Fewer)
-    monkeypatch.setattr(classifier, "audited", {"float64": verdicts}.__getitem__)
-    name, folder = "experiments", tmp_path / "new"
-    assert not experiments.run(everything.main, name, ["--output", str(folder)])
-    assert_everything(capfd.readouterr().out, folder)
-
-
 @pytest.mark.slow
-def test_everything_at_once_in_a_process(tmp_path):
+def test_everything_at_once(tmp_path):
     done = python("experiments", "--output", str(tmp_path / "new"), JAX_PLATFORMS="cpu")
     assert (done.returncode, done.stderr) == (0, b"")
     assert_everything(done.stdout.decode(), tmp_path / "new")
@@ -185,7 +167,7 @@ def test_a_missing_extra_is_named(module):
 SMALL = {"budget": 3, "tuning_seeds": 1, "replicates": 2}
 
 
-@pytest.mark.parametrize("name", ["classifier", "regression"])
+@pytest.mark.parametrize("name", [pytest.param("classifier", marks=pytest.mark.slow), "regression"])
 def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
     task = dataclasses.replace(tasks.TASKS[name](), epochs=4)
     found = compare.run(Contest(optimizers=("momentum",), **SMALL), task, tmp_path)
@@ -224,6 +206,7 @@ def test_mnist1d_is_learnt_from_its_signals_and_not_from_chance():
     assert 0.3 < nearest.score(x[800:], y[800:]) < 0.95
 
 
+@pytest.mark.slow
 def test_a_table_of_your_own_from_the_command_line(tmp_path):
     random = np.random.default_rng(0)
     rows = random.normal(size=(60, 2))

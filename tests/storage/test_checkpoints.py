@@ -654,7 +654,7 @@ def survive(folder, kills, steps, seed=0):
         return dict(arrays), went_on
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_run_survives_being_killed(kills, tmp_path):
     whole, [start] = survive(tmp_path / "whole", 0, 40 * kills)
     assert start == "0"
