@@ -244,6 +244,7 @@ def power_of(effect: float, pairs: int, alpha: float) -> float:
     return float(highest + (1 - highest) * tail)
 
 
+@functools.lru_cache(64)
 def detectable(pairs: int, alpha: float, power: float = 0.8, error: float = 0.0) -> float:
     """Give the shift that the signed-rank test tells with a power, as `power_of` has it.
 
