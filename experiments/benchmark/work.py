@@ -244,7 +244,7 @@ class Size(NamedTuple):
         "width": [16, 64, 256, 1024, 4096],
     }
     score_seeds: int = 20
-    comparisons: int = 200
+    comparisons: int = 400
     plants: int = 500
     right_gradients: int = 1000
     many_seeds: int = 6250

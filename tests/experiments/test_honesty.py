@@ -39,6 +39,27 @@ def test_intervals_hold_the_truth_unless_it_moves():
     assert honesty.cut(judged, "adam", 20).coverage < 0.5
 
 
+def test_a_zero_here_and_there_makes_no_differences_of_all_ratios():
+    judged = drawn(["sgd", "adam"], 600)
+    judged["adam"][[30, 310]] = 0
+    pieces = honesty.cut(judged, "adam", 20)
+    assert (pieces.scale, len(pieces.mine), pieces.mine.min() > 0) == ("ratio", 28, True)
+    judged["sgd"][::25] = 0
+    pieces = honesty.cut(judged, "adam", 20)
+    assert (pieces.scale, len(pieces.mine)) == ("difference", 30)
+
+
+def test_where_too_few_last_nothing_is_said_and_nothing_counted():
+    judged = drawn(["sgd", "adam"], 1200)
+    whole = honesty.cut(judged, "adam", 20)
+    judged = {name: np.concatenate([each, each]) for name, each in judged.items()}
+    judged["sgd"][1200:] = np.inf
+    lost = honesty.cut(judged, "adam", 20)
+    assert np.isnan(lost.pairs[-1].difference.low)
+    assert lost.coverage == pytest.approx(whole.coverage, abs=0.01)
+    assert lost.power == pytest.approx(whole.power, abs=0.02)
+
+
 @pytest.mark.parametrize("scale", ["ratio", "difference"])
 def test_power_is_what_the_comparison_before_says_unless_it_spreads_as_others_do(scale):
     judged = drawn(["sgd", "adam"], 6000)
@@ -82,13 +103,13 @@ def test_the_whole_says_what_targets_are_set_for(monkeypatch):
         return judged
 
     monkeypatch.setattr(honesty, "values", values)
-    section = honesty.honesty(Size(comparisons=9))
+    section = honesty.honesty(Size(comparisons=10))
     wanted = [each for each in targets.TARGETS if each.part == "honesty"]
     assert section.claims.keys() == {each.claim for each in wanted}
     assert section.claims["a more general optimizer is worse"] == 2
     assert section.claims["alarms, mean"] < 0.08
     measured, special = section.tables
-    assert len(measured.rows) == 6 * len(honesty.PROBLEMS)
+    assert len(measured.rows) == 8 * len(honesty.PROBLEMS)
     assert ("wine", "momentum against sgd", "worse") in {(*row[:2], row[3]) for row in special.rows}
     json.dumps(section.figures)
 
