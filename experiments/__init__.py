@@ -8,7 +8,7 @@ import jax
 
 from jaxnet import devices
 from jaxnet._guards import checks
-from jaxnet.commands import _interrupts, _run
+from jaxnet.commands import _arguments, _interrupts, _run
 
 checks.extra("experiments", "matplotlib", "rich", "tyro")
 
@@ -27,7 +27,7 @@ def run(main: Callable[..., int | None], name: str, arguments: list[str]) -> int
         InputError: arguments that it does not take, or what it refuses.
     """
     _run.check_machine()
-    work = _run.parse(_run.bound(main), f"python -m {name}", arguments)
+    work = _arguments.parse(_arguments.bound(main), f"python -m {name}", arguments)
     return _interrupts.interruptibly(work)
 
 

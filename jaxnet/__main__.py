@@ -1,19 +1,11 @@
 """The command line: `jaxnet`, or `python -m jaxnet`."""
 
-import functools
 import importlib
-import operator
 import sys
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 from jaxnet.commands import _interrupts
 from jaxnet.errors import InputError
-
-_ABOUT = """Train networks on tables, compare optimizers, audit gradients.
-
-jaxnet COMMAND --help explains each command; jaxnet --version gives the version.
-Exit codes: 0, 1 where an audited gradient is not right or training diverged, 2 bad
-input, 130 Ctrl-C."""
 
 
 def main() -> NoReturn:
@@ -33,7 +25,7 @@ def run(arguments: list[str]) -> int | None:
     """
     from jaxnet.commands import _run
 
-    if arguments == ["--version"]:
+    if arguments[:1] == ["--version"]:  # which needs nothing that reads a command line
         from jaxnet._guards import versions
 
         print(f"jaxnet {versions.own()}")
@@ -51,22 +43,16 @@ def run(arguments: list[str]) -> int | None:
 
 def _settings(arguments: list[str]) -> object:
     try:
-        import tyro
+        from jaxnet.commands import _arguments, settings
     except ModuleNotFoundError as error:
         raise InputError(
             "tyro: expected this package, which reads the command line, got none; run pip install "
             "'jaxnet-lab[commands]'"
         ) from error
-    from jaxnet.commands import _run, settings
-
-    declared = (settings.Train, settings.Predict, settings.Compare, settings.Audit)
-    kinds = {kind.__name__.lower(): kind for kind in declared}
-    if arguments and (kind := kinds.get(arguments[0])):
-        parsed = _run.parse(kind, f"jaxnet {arguments[0]}", arguments[1:])
+    if arguments and (kind := settings.COMMANDS.get(arguments[0])):
+        parsed = _arguments.parse(kind, f"jaxnet {arguments[0]}", arguments[1:])
     else:
-        commands = (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items())
-        every = functools.reduce(operator.or_, commands)
-        parsed = _run.parse(every, "jaxnet", arguments, description=_ABOUT)
+        parsed = _arguments.parse(settings.Line, "jaxnet", arguments).command
     settings.check(parsed)
     return parsed
 

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import platform
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,38 +25,6 @@ __all__ = [
     "use_all_cores",
 ]
 _SWITCH = "JAXNET_FAST"
-OF_FEW = "xla_cpu_experimental_ynn_fusion_type"
-"""The compile option that is for products of a few numbers alone."""
-
-
-def options() -> dict[str, str | int]:
-    """Give the compile options that make many small runs at once fast.
-
-    Of each JAX those that are right on it, and earn their keep; none on another platform.
-    """
-    if jax.default_backend() != "cpu":
-        return {}
-    # The default level unrolls short loops and then fails to vectorise them.
-    chosen: dict[str, str | int] = {
-        "xla_backend_optimization_level": 1,
-        "xla_cpu_prefer_vector_width": 512,
-    }
-    if jaxlib.version.__version_info__ < (0, 11):
-        # LIBRARY_FUSION_TYPE_DOT, which gives products with what follows them to a library, makes
-        # some rows wrong there; INDIVIDUAL_DOT earns nothing.
-        return chosen
-    # The default gives sums to a library one by one; this one, products alone.
-    return chosen | {OF_FEW: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-
-
-def program(function: Callable[..., Any], *static: str, **more: Any) -> Any:
-    """Give `jax.jit` of a function, on a CPU with the options of many small runs, and more.
-
-    Not for calls inside another program, which has options of its own.
-    """
-    on_cpu = jax.default_backend() == "cpu"
-    chosen = options() | more if on_cpu else None
-    return jax.jit(function, static_argnames=static, compiler_options=chosen)
 
 
 def is_fast(asked: bool | None) -> bool:

@@ -69,12 +69,13 @@ def record(ends, tuning=(2.0, 1.0, 1.05), **others):
         start="",
         program="",
     )
+    timed = (1e-6,) * replicates if others.get("by") == "seconds" else ()
     log = Log(
         title="by hand",
         command="",
         provenance=Provenance(*[""] * 8),
         verified="",
-        seconds=dict.fromkeys(ends, Seconds(2.0, 5.0, 1e-6)),
+        seconds=dict.fromkeys(ends, Seconds(2.0, 5.0, 1e-6, timed)),
         reasons={},
         unable={},
     )

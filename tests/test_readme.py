@@ -13,7 +13,7 @@ import pytest
 from test_structure import ARROWS
 
 from jaxnet import __main__
-from jaxnet.commands import _run
+from jaxnet.commands import _outcomes
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -105,7 +105,7 @@ def test_commands_do_what_is_shown(tmp_path, monkeypatch, capfd):
     for name, words in re.findall(r"\.venv/bin/jaxnet (\w+) ([^\n`]*)", README):
         arguments = [name, *shlex.split(words), *fewer.get(name, [])]
         with jax.numpy_rank_promotion("allow"):
-            codes[name] = _run.outcome(functools.partial(__main__.run, arguments))
+            codes[name] = _outcomes.outcome(functools.partial(__main__.run, arguments))
         printed[name] = "".join(capfd.readouterr())
     assert codes == {"audit": 1, "train": 0, "predict": 0, "compare": 0}, printed
     assert "activation derivative missing" in printed["audit"]
@@ -119,7 +119,7 @@ def test_the_guide_s_command_prints_what_its_block_does(tmp_path, monkeypatch, c
     block, shown = BLOCK.findall(GUIDE)[0]
     (tmp_path / "mine.py").write_text(block)
     (words,) = re.findall(r"^jaxnet (audit .*)", GUIDE, re.M)
-    assert _run.outcome(functools.partial(__main__.run, shlex.split(words))) == 1
+    assert _outcomes.outcome(functools.partial(__main__.run, shlex.split(words))) == 1
     printed, refused = capfd.readouterr()
     assert refused == ""
     assert max(map(len, printed.splitlines())) <= 80

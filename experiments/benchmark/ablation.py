@@ -29,7 +29,7 @@ from experiments.benchmark.work import (
     workload_of,
 )
 from jaxnet import optimizers
-from jaxnet.compare import programs, sweep, tiles
+from jaxnet.compare import sweep, tiles, verifying
 
 WHOLE, PLAIN, VMAP = "fast path", "plain path", "plain vmap"
 ALONE, EVERYWHERE = "one device", "all devices"
@@ -202,7 +202,7 @@ def ways(case: Case, optimizer: Optimizer) -> tuple[dict[str, Way], list[str]]:
     notes = []
     for name, (path, shape) in chosen.items():
         pathed = workload._replace(fast=path)
-        if programs.verified(pathed, shape)[0] == pathed:
+        if verifying.verified(pathed, shape)[0] == pathed:
             sweeps[name] = functools.partial(_losses, pathed, entry, trials, shape)
         else:
             notes.append(f"{case.title}, {name}: does not agree with NumPy, left out.")

@@ -10,7 +10,8 @@ from experiments.benchmark import machine, peers
 from experiments.benchmark.timing import Group, Section, Timing, interleaved
 from experiments.benchmark.work import RATES, Size, digits_workload
 from jaxnet import optimizers
-from jaxnet.compare import programs, tiles
+from jaxnet.compare import tiles
+from jaxnet.compare.compiling import compiled
 
 COLD = ("train", "digits", "--hidden", "64", "--epochs", "10", "--output", "run")
 ALL = (
@@ -61,9 +62,7 @@ def compile_seconds(optimizer: str) -> float:
     """Give the seconds to trace and compile a tile of 256 runs, where it is not compiled yet."""
     workload = digits_workload()
     shape = tiles.tile(workload, 256, peers.RATES_TOGETHER)
-    return programs.compiled(
-        workload, optimizers.entry(optimizer), ["learning_rate"], shape
-    ).seconds
+    return compiled(workload, optimizers.entry(optimizer), ["learning_rate"], shape).seconds
 
 
 def cold_start(size: Size) -> Section:

@@ -16,8 +16,9 @@ import optax
 from jaxtyping import Float, Int32, PyTree
 
 import jaxnet
-from jaxnet import devices, losses, network
-from jaxnet.compare import programs, tiles
+from jaxnet import losses, network
+from jaxnet._guards import options
+from jaxnet.compare import starts, tiles
 
 Optimizer = Literal["sgd", "adam"]
 
@@ -137,7 +138,7 @@ def ensemble(
 ) -> Work:
     """Give runs as `sweep.run` makes them: a start and an order for each seed."""
     seeds, rates = trials.seeds, trials.settings["learning_rate"]
-    start = devices.program(programs.start, "init")(workload.init, np.array(seeds, np.int32))
+    start = options.program(starts.start, "init")(workload.init, np.array(seeds, np.int32))
     if workload.batch_size == workload.rows:
         order = jaxnet.full_batch(workload.rows, workload.steps)[None]
     else:

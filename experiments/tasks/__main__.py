@@ -9,7 +9,7 @@ import tyro
 import jaxnet
 from experiments import command
 from experiments.tasks import TASKS
-from jaxnet.commands import _run, compare, settings
+from jaxnet.commands import _arguments, compare, settings
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def main(tried: tyro.conf.OmitArgPrefixes[Tried]) -> int:
         tried,
         lambda: {name: TASKS[name]() for name in names},
         folder,
-        _run.shown("python -m experiments.tasks"),
+        _arguments.shown("python -m experiments.tasks"),
     )
 
 

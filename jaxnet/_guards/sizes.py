@@ -9,6 +9,8 @@ from jaxnet.errors import InputError
 # The parameters, the best of them, their gradients and updates, and an optimizer's two moments.
 _COPIES = 6
 _FLOAT = _INDEX = 4
+# That int32, of which orders are, has numbers for.
+_ROWS = 2**31 - 1
 # XLA unrolls the layers: so many compile for minutes.
 _MOST_LAYERS = 1000
 # At a microsecond each, which the smallest take, eleven days.
@@ -76,8 +78,13 @@ def check_order(rows: int, epochs: int) -> None:
     """Refuse an order of all rows in each epoch that does not fit.
 
     Raises:
-        InputError: with the figures.
+        InputError: with the figures; rows that int32 has no numbers for.
     """
+    if rows > _ROWS:
+        raise InputError(
+            f"rows: expected at most {_ROWS:,}, which an order of int32 has numbers for, got "
+            f"{rows:,}; give a part of them at a time"
+        )
     what = f"an order of {_about(rows)} rows in {_about(epochs)} epochs"
     check_bytes("rows", rows * epochs * _INDEX, what, "give fewer rows or epochs")
 

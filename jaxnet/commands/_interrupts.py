@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ def leave(*_: Any) -> NoReturn:
 
 def quiet() -> None:
     """Have Ctrl-C end the process at once from here on, but under nohup."""
+    sys.unraisablehook = _unraisable
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, leave)
 
@@ -28,3 +30,10 @@ def interruptibly(work: Callable[[], int | None]) -> int | None:
         return work()
     finally:
         signal.signal(signal.SIGINT, leave)
+
+
+def _unraisable(raised: Any) -> None:
+    """End quietly where Ctrl-C came in a callback, whose errors Python prints and goes on."""
+    if raised.exc_type in (KeyboardInterrupt, SystemExit):
+        leave()
+    sys.__unraisablehook__(raised)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from jaxnet._guards import records
-from jaxnet.commands import _interrupts, _run
+from jaxnet.commands import _interrupts, _outcomes, _run
 from jaxnet.commands.settings import Audit
 
 _QUIET = (signal.SIGINT, signal.SIGPIPE)
@@ -45,12 +45,12 @@ def _code(ended: int, settings: Audit) -> int:
     if by in _QUIET:
         return 128 + by
     if by == signal.SIGALRM:
-        return _run.refused(
+        return _outcomes.refused(
             f"{settings.file}: expected an audit within {settings.timeout:g} seconds, got none; "
             "give --timeout more, the network fewer units, or leave training out of the file"
         )
     why = ", as where memory runs out" if by == signal.SIGKILL else ""
-    return _run.refused(
+    return _outcomes.refused(
         f"{settings.file}: expected code that runs; its process was ended by {by.name}{why}; "
         "run the file by Python itself to see where"
     )

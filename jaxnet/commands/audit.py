@@ -11,7 +11,7 @@ from typing import Any
 from jaxnet import devices
 from jaxnet._guards import records
 from jaxnet.audit import gradients
-from jaxnet.commands import _run, _sources
+from jaxnet.commands import _outcomes, _sources
 from jaxnet.commands.settings import Audit
 from jaxnet.errors import InputError
 
@@ -105,7 +105,7 @@ def _frames(error: BaseException, path: Path) -> list[traceback.FrameSummary]:
         return [traceback.FrameSummary(error.filename or name, error.lineno, "<module>")]
     frames = traceback.extract_tb(error.__traceback__)
     within = itertools.dropwhile(lambda frame: not frame.filename.startswith(name), frames)
-    return [frame for frame in within if not _run.is_installed(frame.filename)]
+    return [frame for frame in within if not _outcomes.is_installed(frame.filename)]
 
 
 def _blame(error: BaseException, frames: list[traceback.FrameSummary], path: Path) -> int:
@@ -116,4 +116,6 @@ def _blame(error: BaseException, frames: list[traceback.FrameSummary], path: Pat
     if not isinstance(error, SyntaxError):  # which says itself where it is
         lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames), *lines]
     print("".join(lines), end="", file=sys.stderr)
-    return _run.refused(f"{path}: expected code that runs; it raised {type(error).__name__}, above")
+    return _outcomes.refused(
+        f"{path}: expected code that runs; it raised {type(error).__name__}, above"
+    )

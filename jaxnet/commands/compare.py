@@ -13,10 +13,11 @@ import jax
 
 from jaxnet import devices, optimizers, report, spaces, tables
 from jaxnet._guards import sizes
-from jaxnet._guards.defaults import LEVEL
-from jaxnet.commands import _interrupts, _run
+from jaxnet._guards.defaults import LEVEL, Procedure
+from jaxnet.commands import _arguments, _interrupts
 from jaxnet.commands.settings import Compare, Contest, check
-from jaxnet.compare import Problem, comparison, league, phases, statistics
+from jaxnet.compare import Problem, comparison, league, statistics
+from jaxnet.compare.inputs import OnProgress
 from jaxnet.compare.protocol import TIMES
 from jaxnet.errors import InputError
 from jaxnet.storage import models
@@ -56,7 +57,7 @@ def run(
     settings: Contest,
     problem: Problem,
     folder: Path | None = None,
-    on_progress: phases.OnProgress | None = None,
+    on_progress: OnProgress | None = None,
     command: str = "",
 ) -> comparison.Comparison:
     """Compare the optimizers of the settings on a problem.
@@ -81,22 +82,12 @@ def run(
         problem,
         names,
         tune=tune,
-        budget=settings.budget,
-        budget_of=settings.budget_of,
-        tuning_seeds=settings.tuning_seeds,
-        replicates=settings.replicates,
-        until=settings.until,
-        seed=settings.seed,
-        baseline=settings.baseline,
-        pairs=settings.pairs,
-        by=settings.by,
-        # The only metric there is, accuracy.
-        maximised=settings.by in problem.metrics or None,
+        maximised=settings.by == "accuracy" if settings.by in problem.metrics else None,
         target=settings.to,
-        margin=settings.margin,
         command=command,
         folder=folder,
         on_progress=on_progress,
+        **{each.name: getattr(settings, each.name) for each in dataclasses.fields(Procedure)},
     )
 
 
@@ -117,23 +108,6 @@ def too_few(settings: Contest) -> str:
     return f"{most} replicates are too few to tell anything: give at least {fewest}"
 
 
-def notes(settings: Contest) -> list[str]:
-    """Say what a comparison cannot tell, before it is made."""
-    lengths = settings.epochs or settings.steps
-    told = [too_few(settings)]
-    if settings.by == "seconds":
-        told.append(
-            "seconds are steps times one measured time of a step, whose noise is in no test: a "
-            "difference of some tens of percent may be none"
-        )
-    if max(len(lengths), len(settings.batch_size)) > 1:
-        told.append(
-            "several lengths or batch sizes of one task share starts and rows: read them one by "
-            "one, as what is said over all takes them for tasks of their own"
-        )
-    return [each for each in told if each]
-
-
 def main(settings: Compare) -> int:
     """Compare on a table; write the report and print the answer; give the exit code."""
     folder = settings.output or Path("results") / f"optimizers-{Path(settings.data).stem}"
@@ -142,15 +116,17 @@ def main(settings: Compare) -> int:
         problem = table(settings.data, settings.target, settings.hidden)
         return {problem.name: problem}
 
-    return compare(settings, of_table, folder, _run.shown("jaxnet"))
+    return compare(settings, of_table, folder, _arguments.shown("jaxnet"))
 
 
-def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, Problem]:
-    """Give the problems at each length and batch size that the settings ask for.
+def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, dict[str, Problem]]:
+    """Give the problems by name, at each length and batch size that the settings ask for.
 
     Raises:
         InputError: what only some of them can be judged by or take, before any is compared.
     """
+    if settings.by == "error":
+        problems = {name: _of_error(problem) for name, problem in problems.items()}
     for name, problem in problems.items():
         known = ("loss", *TIMES, *problem.metrics)
         if settings.by not in known:
@@ -167,31 +143,36 @@ def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, Prob
     lengths += [{"epochs": None, "steps": n} for n in settings.steps]
     sizes = [{"batch_size": n} for n in settings.batch_size]
     cases = {}
-    for (name, problem), length, size in itertools.product(
-        problems.items(), lengths or [{}], sizes or [{}]
-    ):
+    for length, size in itertools.product(lengths or [{}], sizes or [{}]):
         changed = {**length, **size}
-        several = {key for key in changed if len(getattr(settings, key)) > 1}
-        words = [f"{key.replace('_', ' ')} {changed[key]}" for key in sorted(several)]
-        label = ", ".join([name, *words])
-        cases[label] = dataclasses.replace(problem, name=label, **changed)
-    if len(cases) > 1:
-        _check_league(settings)
-    return cases
-
-
-def _check_league(settings: Contest) -> None:
-    """Refuse what many comparisons cannot be put together of."""
-    if not settings.margin:
+        several = sorted(key for key in changed if len(getattr(settings, key)) > 1)
+        value = ", ".join(f"{key.replace('_', ' ')} {changed[key]}" for key in several)
+        cases[value] = {
+            name: dataclasses.replace(
+                problem, name=", ".join(filter(None, (name, value))), **changed
+            )
+            for name, problem in problems.items()
+        }
+    if len(problems) > 1 and not settings.margin:
         raise InputError(
             "margin: expected more than 0 where several comparisons are put together, got 0; give "
             "a share"
         )
-    if not {*_names(settings)} - {settings.baseline}:
+    if max(len(cases), len(problems)) > 1 and not {*_names(settings)} - {settings.baseline}:
         raise InputError(
             f"optimizers: expected others than the baseline {settings.baseline} where several "
             "comparisons are put together, got none; give some"
         )
+    return cases
+
+
+def _of_error(problem: Problem) -> Problem:
+    """Measure the share of rows classified wrongly, where that of the others is measured."""
+    if "accuracy" not in problem.metrics:
+        return problem
+    accuracy = problem.metrics["accuracy"]
+    error = {"error": lambda params, batch: 1 - accuracy(params, batch)}
+    return dataclasses.replace(problem, metrics=error)
 
 
 def compare(
@@ -208,25 +189,33 @@ def compare(
     devices.use_all_cores()
     devices.first()
     cache()
-    problems = varied(settings, make())
-    for note in notes(settings):
+    cases = varied(settings, make())
+    if note := too_few(settings):
         print(f"note: {note}", file=sys.stderr)
-    alone, results = len(problems) == 1, {}
+    alone = len(cases) == 1 and len(*cases.values()) == 1
+    results = {value: {} for value in cases}
     try:
         with report.progress("run") as on_progress:
-            for name, problem in problems.items():
-                own = folder if alone else folder / re.sub(r"[ ,]+", "-", name)
-                results[name] = run(settings, problem, own, on_progress, command)
-                report.write_page(results[name], own / "report.html")
+            for value, problems in cases.items():
+                for name, problem in problems.items():
+                    own = folder if alone else folder / _in_a_path(problem.name)
+                    results[value][name] = run(settings, problem, own, on_progress, command)
+                    report.write_page(results[value][name], own / "report.html")
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
         return _interrupts.STOPPED
     if alone:
-        (result,) = results.values()
+        (result,) = results[""].values()
         show(result, folder, settings.rows)
+    elif len(cases) == 1:
+        show_league(results[""], folder, command, settings.rows)
     else:
-        show_league(results, folder, command, settings.rows)
+        show_along(results, folder, command, settings.rows)
     return 0
+
+
+def _in_a_path(words: str) -> str:
+    return re.sub(r"[ ,]+", "-", words)
 
 
 def show(result: comparison.Comparison, folder: Path, rows: int) -> None:
@@ -245,6 +234,34 @@ def show_league(
     report.write_league_page(together, folder / "report.html", title, command)
     report.show_league(together, title, rows)
     print(f"\nReport: {folder / 'report.html'}, and one in the folder of each task")
+
+
+def show_along(
+    results: Mapping[str, Mapping[str, comparison.Comparison]],
+    folder: Path,
+    command: str,
+    rows: int,
+) -> None:
+    """Write the page of what holds at each length and batch size, and print what it says.
+
+    Several tasks are put together in a league of each: no task counts twice in one.
+    """
+    together = {}
+    for value, tasks in results.items():
+        if len(tasks) == 1:
+            (together[value],) = tasks.values()
+        else:
+            together[value] = league.of_comparisons(tasks)
+            title = f"{len(together[value].optimizers)} optimizers on {len(tasks)} tasks, {value}"
+            path = folder / _in_a_path(f"league, {value}.html")
+            report.write_league_page(together[value], path, title, command)
+    every = league.along(together)
+    names = list(next(iter(results.values())))
+    tasks = names[0] if len(names) == 1 else f"{len(names)} tasks"
+    title = f"{len(every)} optimizers on {tasks}, at {len(results)} lengths or batch sizes"
+    report.write_along_page(every, folder / "report.html", title, command)
+    report.show_along(every, title, rows)
+    print(f"\nReport: {folder / 'report.html'}, and one in the folder of each comparison")
 
 
 def cache() -> None:

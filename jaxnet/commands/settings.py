@@ -7,21 +7,20 @@ keeps them as `run.json`.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg
 
 from jaxnet._guards import records, sizes
 from jaxnet._guards.defaults import (
-    BASELINE,
-    MARGIN,
-    REPLICATES,
     SEED,
     TEST,
-    TUNING_SEEDS,
     VALIDATION,
-    Budget,
-    Pairs,
+    Count,
+    Name,
+    Procedure,
+    Seed,
+    Share,
     Task,
     Tune,
 )
@@ -31,14 +30,9 @@ from jaxnet.errors import InputError
 # What the settings of a run of `jaxnet train` are kept as, in its folder.
 RECORD = "run.json"
 
-Count = Annotated[int, Bounds(1, 2**31 - 1), arg(metavar="N")]
-Seed = Annotated[int, Bounds(0, 2**32 - 1), arg(metavar="N")]
-Share = Annotated[float, Bounds(0, 1), arg(metavar="SHARE")]
 Rate = Annotated[float, Bounds(0, math.inf), arg(metavar="RATE")]
 Seconds = Annotated[float, Bounds(0, math.inf), arg(metavar="SECONDS")]
 Sizes = Annotated[tuple[Annotated[int, Bounds(1, math.inf)], ...], arg(metavar="[N ...]")]
-Text = Annotated[str, Bounds(1, 4096)]
-Name = Annotated[Text, arg(metavar="NAME")]
 
 
 def _of(metavar: str) -> Any:
@@ -78,7 +72,7 @@ class Train:
         resume: The folder of a run to go on with, in place of data: all else is as it was.
     """
 
-    data: Annotated[Text | None, Positional, _optional("[DATA]")] = None
+    data: Annotated[Name | None, Positional, _optional("[DATA]")] = None
     target: Name = "target"
     task: Annotated[Task | None, _optional("{classification,regression}")] = None
     hidden: Sizes = (64, 64)
@@ -107,31 +101,21 @@ class Predict:
     """
 
     folder: Annotated[Path, Positional, _of("FOLDER")]
-    data: Annotated[Text, Positional, _of("DATA")]
+    data: Annotated[Name, Positional, _of("DATA")]
     output: Annotated[Path, _of("FILE.csv")] = Path("predictions.csv")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
-    """What is tried in a comparison, of which task whatever.
+class Contest(Procedure):
+    """What is tried in a comparison, of which task whatever, and how.
 
     Args:
         optimizers: Any of optax and optax.contrib, `momentum`, or `all` of optax's.
-        baseline: What they are held against.
-        pairs: Hold each against the baseline, or all against each other.
         tune: The learning rate alone, or all that is worth tuning.
         learning_rates: To choose among in place of a range.
-        budget: Settings that each replicate tries; 20, or 36 of `all`.
-        budget_of: What is equal for all: trials, or the gradients or seconds they take.
-        tuning_seeds: Seeds that a replicate trains each setting on.
-        replicates: Searches of each optimizer, each judged on a seed of its own.
-        until: Go on to at most so many replicates while not all is told.
-        seed: Of all draws; another one makes a true replication.
-        by: What is judged: loss, accuracy, or steps, evaluations or seconds to a loss.
-        to: That loss; the baseline's own at its end where not given.
-        margin: The share of the baseline's loss within which another is as good.
+        to: The loss that times are counted to; the baseline's own at its end where not given.
         epochs: Passes over the training rows in each run; the task's own where not given. Several
-            make a comparison of each, and a league of them all, as below.
+            make a comparison of each, and say whether verdicts hold, as below.
         steps: Of each run, in place of epochs.
         batch_size: Rows of a step; the task's own where not given.
         hidden: Sizes of the hidden layers.
@@ -139,22 +123,14 @@ class Contest:
         output: The folder of results; results/optimizers- and the name of the data where not given.
     """
 
-    optimizers: Annotated[tuple[Text, ...], _of("[NAME ...]")] = (
+    optimizers: Annotated[tuple[Name, ...], _of("[NAME ...]")] = (
         *("momentum", "adam", "adamw", "rmsprop", "lion", "muon"),
     )
-    baseline: Name = BASELINE
-    pairs: Pairs = "baseline"
     tune: Tune = "rate"
     learning_rates: Annotated[tuple[Rate, ...], _optional("[RATE ...]")] = ()
     budget: Annotated[Count | None, _optional("N")] = None
-    budget_of: Budget = "trials"
-    tuning_seeds: Count = TUNING_SEEDS
-    replicates: Count = REPLICATES
     until: Annotated[Count | None, _optional("N")] = None
-    seed: Seed = SEED
-    by: Name = "loss"
     to: Annotated[float | None, _optional("LOSS")] = None
-    margin: Share = MARGIN
     epochs: Annotated[tuple[Count, ...], _optional("[N ...]")] = ()
     steps: Annotated[tuple[Count, ...], _optional("[N ...]")] = ()
     batch_size: Annotated[tuple[Count, ...], _optional("[N ...]")] = ()
@@ -174,7 +150,7 @@ class Compare(Contest):
         target: The column to predict.
     """
 
-    data: Annotated[Text, Positional, _of("DATA")]
+    data: Annotated[Name, Positional, _of("DATA")]
     target: Name = "target"
 
 
@@ -208,6 +184,23 @@ class Audit:
 
 
 Settings = Train | Predict | Contest | Audit
+Command = Train | Predict | Compare | Audit
+COMMANDS = {kind.__name__.lower(): kind for kind in get_args(Command)}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Train networks on tables, compare optimizers, audit gradients.
+
+    jaxnet COMMAND --help explains each command. Exit codes: 0, 1 where an audited gradient is not
+    right or training diverged, 2 bad input, 130 Ctrl-C.
+
+    Args:
+        version: Print the version and end.
+    """
+
+    command: OmitSubcommandPrefixes[Command]
+    version: Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")] = False
 
 
 def check(settings: Settings) -> None:
@@ -223,10 +216,21 @@ def check(settings: Settings) -> None:
         sizes.check_steps(settings.epochs)
         sizes.check_history(settings.epochs)
     if isinstance(settings, Contest):
+        if settings.learning_rates and settings.tune != "rate":
+            raise InputError(
+                f"learning_rates: expected none beside tune {settings.tune}, got "
+                f"{settings.learning_rates[0]:g}; give one of them"
+            )
         if settings.epochs and settings.steps:
             raise InputError(
                 f"steps: expected none beside epochs, got {settings.steps[0]}; give steps or epochs"
             )
+        for name in ("epochs", "steps", "batch_size"):
+            values = getattr(settings, name)
+            if len(set(values)) < len(values):
+                raise InputError(
+                    f"{name}: expected each number once, got {' '.join(map(str, values))}; give one"
+                )
         sizes.check_comparison(
             max(1, len(settings.optimizers)),
             settings.budget or 1,

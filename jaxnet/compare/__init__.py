@@ -2,6 +2,7 @@
 
 from jaxnet.compare.comparison import Comparison, compare, load, save
 from jaxnet.compare.inputs import Problem
+from jaxnet.compare.league import Along, along
 from jaxnet.compare.protocol import Judging, Protocol, Tuning
 from jaxnet.compare.runs import Log, Record, Runs, Seconds
 from jaxnet.compare.search import Search
@@ -9,6 +10,7 @@ from jaxnet.compare.statistics import Interval, Paired, paired
 from jaxnet.compare.verdicts import Answer, Pair
 
 __all__ = [
+    "Along",
     "Answer",
     "Comparison",
     "Interval",
@@ -23,6 +25,7 @@ __all__ = [
     "Search",
     "Seconds",
     "Tuning",
+    "along",
     "compare",
     "load",
     "paired",

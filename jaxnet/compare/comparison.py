@@ -6,9 +6,11 @@ is judged at what it picked, all optimizers on the same seed.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import ParamSpec, get_type_hints
 
 import jax
 import numpy as np
@@ -16,25 +18,15 @@ from jaxtyping import PyTree
 
 from jaxnet import _notebook
 from jaxnet._guards import checks, records
-from jaxnet._guards.defaults import (
-    BASELINE,
-    LEVEL,
-    MARGIN,
-    REPLICATES,
-    SEED,
-    TUNING_SEEDS,
-    Budget,
-    Pairs,
-    Tune,
-)
-from jaxnet.compare import inputs, phases, store, tiles, verdicts
+from jaxnet.compare import budgets, inputs, phases, store, tiles, verdicts
+from jaxnet.compare.inputs import Design
 from jaxnet.compare.protocol import Judging, Part, Protocol, Tuning
 from jaxnet.compare.runs import Record
 from jaxnet.compare.search import Search
 from jaxnet.compare.verdicts import Answer, Pair
-from jaxnet.errors import InputError
-from jaxnet.optimizers import Entry, Searched
 from jaxnet.storage import fingerprints
+
+P = ParamSpec("P")
 
 # A look at more replicates is at so many times as many: fewer would tell little more.
 _GROWTH = 4
@@ -71,30 +63,30 @@ class Comparison(Record):
         return _notebook.table(("optimizer", "verdict", "against the baseline"), rows, note)
 
 
-def compare(
-    problem: inputs.Problem,
-    optimizers: Sequence[str] | Mapping[str, Any],
-    *,
-    tune: Tune | Mapping[str, Searched] = "rate",
-    budget: int | None = None,
-    budget_of: Budget = "trials",
-    tuning_seeds: int = TUNING_SEEDS,
-    replicates: int = REPLICATES,
-    until: int | None = None,
-    seed: int = SEED,
-    baseline: str = BASELINE,
-    pairs: Pairs = "baseline",
-    by: str = "loss",
-    maximised: bool | None = None,
-    target: float | None = None,
-    level: float = LEVEL,
-    margin: float = MARGIN,
-    title: str = "",
-    command: str = "",
-    folder: Path | None = None,
-    on_progress: phases.OnProgress | None = None,
-    fast: bool | None = None,
-) -> Comparison:
+def _asked(
+    make: Callable[P, Design],
+) -> Callable[[Callable[[Design], Comparison]], Callable[P, Comparison]]:
+    """Let a function of a design be called with what makes one."""
+
+    def of_design(function: Callable[[Design], Comparison]) -> Callable[P, Comparison]:
+        @functools.wraps(function)
+        def of_arguments(*arguments: P.args, **named: P.kwargs) -> Comparison:
+            return function(make(*arguments, **named))
+
+        # Bounds are for the commands.
+        hints = get_type_hints(make)
+        taken = inspect.signature(make).parameters.values()
+        vars(of_arguments)["__signature__"] = inspect.Signature(
+            [each.replace(annotation=hints[each.name]) for each in taken],
+            return_annotation=Comparison,
+        )
+        return of_arguments
+
+    return of_design
+
+
+@_asked(Design)
+def compare(design: Design) -> Comparison:
     """Hold optimizers against plain SGD, or another baseline, with the tuning of each included.
 
     A replicate is the whole procedure: it draws settings of every optimizer by itself, trains
@@ -121,8 +113,8 @@ def compare(
         seed: that every draw hangs on; another makes a true replication.
         baseline: what the others are held against. pairs: "all" to hold all against each other.
         by: what is judged: "loss", a metric by name, or "steps", "evaluations" or "seconds" to
-            the target. Seconds are steps times one measured time of a step, whose noise is in no
-            test: a difference of some tens of percent may be none.
+            the target. Seconds are those steps times what one took where the replicate's own run
+            was timed, all optimizers in turn: how much that varies is in the test.
         maximised: whether more of a metric is better; to be said of one.
         target: the loss that they are counted to, on the data tuned on; where None the median of
             the baseline at its end, or what nine of ten of its replicates reach, where `by` is a
@@ -140,72 +132,29 @@ def compare(
         InputError: input that cannot be compared, named, before anything compiles.
         ImportError: the extra `compare` is not installed.
     """
-    if not isinstance(problem, inputs.Problem):
-        raise InputError(
-            f"problem: expected a jaxnet.compare.Problem, got {type(problem).__name__}; make one "
-            "of loss, init and data"
-        )
-    if folder is not None and not isinstance(folder, str | Path):
-        raise InputError(f"folder: expected a path, got {folder!r}; give one, or none")
-    if on_progress is not None:
-        checks.function("on_progress", on_progress, "what", "done", "planned")
-    entries = inputs.entries(optimizers, baseline)
-    checks.at_least_one(tuning_seeds=tuning_seeds, replicates=replicates)
-    searches = inputs.searches(entries, tune, budget)
-    tuning = Tuning(problem.tuned_on, tuning_seeds, budget_of)
-    judging = Judging(
-        data=problem.judged_on,
-        by=by,
-        maximised=inputs.more_is_better(by, maximised, problem.metrics),
-        target=target,
-        pairs=pairs,
-        level=level,
-        margin=margin,
-        looks=(replicates,),
-    )
-    work = _Work(inputs.workload(problem, fast), entries, searches, folder, on_progress)
-    on = f" on {problem.name}" if problem.name else ""
-    title = title or f"Optimizers against {verdicts.in_words(baseline)}{on}"
-    heading = inputs.Heading(title, command)
-    return _compare(work, tuning, judging, seed=seed, until=until, heading=heading)
-
-
-class _Work(NamedTuple):
-    """What is to be trained, by what, and where it is kept."""
-
-    workload: tiles.Workload
-    entries: Sequence[Entry]
-    searches: Mapping[str, Search]
-    folder: Path | None
-    on_progress: phases.OnProgress | None
-
-
-def _compare(
-    work: _Work,
-    tuning: Tuning,
-    judging: Judging,
-    *,
-    seed: int,
-    until: int | None,
-    heading: inputs.Heading,
-) -> Comparison:
-    """Look once, and again at more replicates, up to the most, for as long as not all is told."""
+    entries = inputs.entries(design.optimizers, design.baseline)
+    checks.at_least_one(tuning_seeds=design.tuning_seeds, replicates=design.replicates)
+    searches = inputs.searches(entries, design.tune, design.budget)
+    tuning, judging = design.tuning(), design.judging()
+    workload = inputs.workload(design.problem, design.fast)
+    heading = inputs.Heading(design.title or _title(design), design.command)
     checks.extra("compare", "scipy")
-    workload, entries, searches, folder, on_progress = work
-    folder = folder and Path(folder)
-    most = inputs.most(judging.looks[0], until)
+    folder = design.folder and Path(design.folder)
+    most = inputs.most(design.replicates, design.until)
     inputs.check_size(searches, tuning.seeds, most, workload.steps)
     programs = inputs.programs(workload, entries, searches)
     workload = workload._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
     able = {entry.name: searches[entry.name] for entry in entries}
-    able = phases.affordable(workload, entries, able, tuning, judging.looks[0])
-    protocol = _protocol(workload, able, tuning, judging, seed)
+    shape = phases.tile(workload, able.values(), design.replicates * tuning.seeds)
+    able = budgets.affordable(workload, entries, able, tuning.budget, shape)
+    protocol = _protocol(workload, able, tuning, judging, design.seed)
     protocol = store.grown(folder, protocol, most) if folder else protocol
     while True:
-        bench = phases.bench(workload, protocol, folder, on_progress)
+        bench = phases.bench(workload, protocol, folder, design.on_progress)
         phases.compile_all(bench, entries, protocol)
         results = [each for entry in entries for each in phases.run(bench, entry, protocol)]
+        bench.time(entries, protocol, {r.optimizer: r for r in results if r.phase == "tuned"})
         log = bench.log(heading, programs.unable)
         comparison = of_record(Record(protocol, log, np.array(workload.measured), results))
         if folder:
@@ -214,6 +163,11 @@ def _compare(
         if told or protocol.replicates == most:
             return comparison
         protocol = protocol.at(_next(protocol.replicates, most))
+
+
+def _title(design: Design) -> str:
+    on = f" on {design.problem.name}" if design.problem.name else ""
+    return f"Optimizers against {verdicts.in_words(design.baseline)}{on}"
 
 
 def _next(replicates: int, most: int) -> int:
@@ -260,8 +214,8 @@ def _parts(workload: tiles.Workload) -> dict[Part, PyTree]:
 
 def of_record(record: Record) -> Comparison:
     """Answer what the runs say, all of it from the record alone."""
-    target = verdicts.target(record)
-    pairs = verdicts.pairs(record, target)
+    target = verdicts.target(record, record.protocol.replicates)
+    pairs = verdicts.pairs(record)
     return Comparison(
         **vars(record),
         answers=verdicts.answers(record, target, pairs),

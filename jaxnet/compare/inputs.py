@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -12,11 +13,12 @@ from jaxtyping import PyTree
 
 from jaxnet import losses, optimizers, training
 from jaxnet._guards import checks, sizes, versions
-from jaxnet._guards.defaults import BASELINE, Tune
+from jaxnet._guards.defaults import BASELINE, LEVEL, Procedure, Tune
 from jaxnet.compare import tiles
-from jaxnet.compare.protocol import TIMES, Part
+from jaxnet.compare.protocol import TIMES, Judging, Part, Tuning
 from jaxnet.compare.search import Search
 from jaxnet.errors import FunctionError, InputError
+from jaxnet.optimizers import Searched
 from jaxnet.spaces import Space
 from jaxnet.storage import fingerprints
 
@@ -24,6 +26,9 @@ from jaxnet.storage import fingerprints
 _TRIALS, _TRIALS_OF_MANY = 20, 36
 # A run is measured no more often.
 _MEASURED = 100
+
+OnProgress = Callable[[str, int, int], None]
+"""Told what is under way, how many runs are done and how many are planned."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +45,8 @@ class Problem:
             epoch, others in the next.
         validation: rows to tune on; the training loss where None.
         test: rows to judge on; those tuned on where None.
-        metrics: by name, `(params, batch) -> []`, measured on both.
+        metrics: by name, `(params, batch) -> []`, measured on both; without data at the end of a
+            run alone, the batch None.
         name: of the problem, for tables and the report. about: what it is, in a line.
     """
 
@@ -81,6 +87,53 @@ class Problem:
     def judged_on(self) -> Part:
         """The part of the data that what was chosen is judged by."""
         return self.tuned_on if self.test is None else "test"
+
+
+@dataclasses.dataclass(frozen=True)
+class Design(Procedure):
+    """All that `compare` is asked, which says what each is."""
+
+    problem: Problem
+    optimizers: Sequence[str] | Mapping[str, Any]
+    _: dataclasses.KW_ONLY
+    tune: Tune | Mapping[str, Searched] = "rate"
+    maximised: bool | None = None
+    target: float | None = None
+    level: float = LEVEL
+    title: str = ""
+    command: str = ""
+    folder: Path | None = None
+    on_progress: OnProgress | None = None
+    fast: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no problem, no folder or nothing to be told."""
+        if not isinstance(self.problem, Problem):
+            raise InputError(
+                f"problem: expected a jaxnet.compare.Problem, got {type(self.problem).__name__}; "
+                "make one of loss, init and data"
+            )
+        if self.folder is not None and not isinstance(self.folder, str | Path):
+            raise InputError(f"folder: expected a path, got {self.folder!r}; give one, or none")
+        if self.on_progress is not None:
+            checks.function("on_progress", self.on_progress, "what", "done", "planned")
+
+    def tuning(self) -> Tuning:
+        """Give how a replicate picks a setting."""
+        return Tuning(self.problem.tuned_on, self.tuning_seeds, self.budget_of)
+
+    def judging(self) -> Judging:
+        """Give how the settings picked are judged, at the first look."""
+        return Judging(
+            data=self.problem.judged_on,
+            by=self.by,
+            maximised=more_is_better(self.by, self.maximised, self.problem.metrics),
+            target=self.target,
+            pairs=self.pairs,
+            level=self.level,
+            margin=self.margin,
+            looks=(self.replicates,),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +227,7 @@ def entries(
 
 def searches(
     entries: Sequence[optimizers.Entry],
-    tune: Tune | Mapping[str, optimizers.Searched],
+    tune: Tune | Mapping[str, Searched],
     budget: int | None,
 ) -> dict[str, Search]:
     """Give the search of each optimizer, all with as many trials but where fewer are all there are.
@@ -188,9 +241,7 @@ def searches(
         raise InputError(
             f'tune: expected "rate", "all" or a dict by optimizer, got {tune!r}; give one of them'
         )
-    own: Mapping[str, optimizers.Searched] = (
-        dict.fromkeys(names, tune) if isinstance(tune, str) else tune
-    )
+    own: Mapping[str, Searched] = dict.fromkeys(names, tune) if isinstance(tune, str) else tune
     if unknown := own.keys() - set(names):
         raise InputError(
             f"tune: expected names among {', '.join(names)}, got {', '.join(map(str, unknown))}; "
@@ -330,7 +381,7 @@ def programs(
 
 def _check_functions(problem: Problem) -> None:
     metrics = problem.metrics
-    if metrics and problem.validation is None and problem.test is None:
+    if metrics and problem.data is not None and not problem.parts.keys() - {"data"}:
         raise InputError(
             "metrics: expected validation or test data to measure them on, got neither; give some"
         )

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -16,13 +16,14 @@ from jaxnet._guards import checks
 from jaxnet._guards.defaults import LEVEL, MARGIN
 from jaxnet.compare import statistics
 from jaxnet.compare.comparison import Comparison
-from jaxnet.compare.verdicts import Answer
+from jaxnet.compare.verdicts import Answer, standard_error
 from jaxnet.errors import InputError
 
 WINS, TIES = ("better", "fails less often"), ("as good",)
 LOSSES, UNTOLD = ("worse", "fails more often"), ("not told apart",)
 _VERDICTS = (*WINS, *TIES, *LOSSES, *UNTOLD, "cannot run", "baseline")
-_DRAWS = 50_000
+# Draws of what the tasks' differences are, and of how much each task counts, of each of them.
+_WORLDS, _DRAWS = 1_000, 50
 
 
 class Friedman(NamedTuple):
@@ -44,6 +45,45 @@ class Chances(NamedTuple):
     better: float
     as_good: float
     worse: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Along:
+    """What becomes of a verdict where a length, a batch size or something else changes.
+
+    Attributes:
+        optimizer: whose verdict.
+        verdicts: by value of what changes, as words, in their order.
+    """
+
+    optimizer: str
+    verdicts: Mapping[str, str]
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether it holds everywhere: one that fails more often is no better than a worse one.
+
+        It is None where nothing speaks against it but not every value tells.
+        """
+        sides = (WINS, TIES, LOSSES)
+        kinds = [next((s for s in sides if v in s), None) for v in self.verdicts.values()]
+        if len({*kinds} - {None}) > 1:
+            return False
+        return None if None in kinds else True
+
+    @property
+    def sentence(self) -> str:
+        """That in words."""
+        words = "; ".join(
+            f"{word} at {', '.join(value for value, v in self.verdicts.items() if v == word)}"
+            for word in dict.fromkeys(self.verdicts.values())
+        )
+        said = {
+            True: f"The verdict on {self.optimizer} holds",
+            False: f"The verdict on {self.optimizer} does not hold everywhere",
+            None: f"Whether the verdict on {self.optimizer} holds everywhere is not told",
+        }
+        return f"{said[self.holds]}: {words}."
 
 
 class Tally(NamedTuple):
@@ -71,6 +111,7 @@ class League:
         verdicts: of each task and optimizer, against the baseline.
         differences: shape [N, A], logs of ratios to the baseline's loss, below zero is better;
             infinite where one of the two failed, nan where one did not run.
+        errors: shape [N, A], their standard errors, zero where a difference is exact.
         margin: a ratio of at most 1 + margin, either way, is as good.
         level: of the test of the ranks, of the critical difference and of what is said overall,
             shared out over the optimizers and both sides.
@@ -88,6 +129,7 @@ class League:
     scores: Float[np.ndarray, "N A"]
     verdicts: tuple[tuple[str, ...], ...]
     differences: Float[np.ndarray, "N A"]
+    errors: Float[np.ndarray, "N A"]
     margin: float
     level: float
     average_ranks: Float[np.ndarray, " A"]
@@ -120,6 +162,42 @@ class League:
         return next(sure, "not told apart")
 
 
+def along(results: Mapping[Any, Comparison | League]) -> list[Along]:
+    """Say of each optimizer whether its verdict holds in comparisons that differ in one thing.
+
+    Args:
+        results: by what differs, such as the steps of a run: `{100: ..., 400: ...}`; or leagues.
+
+    Returns:
+        One of each optimizer but the baseline, in the order of the first.
+
+    Raises:
+        InputError: fewer than two, or of other optimizers or another baseline than the first.
+    """
+    told = {str(value): _verdicts(result) for value, result in results.items()}
+    if len(told) < 2:
+        raise InputError(f"results: expected at least two to compare, got {len(told)}; give more")
+    first = next(iter(told.values()))
+    for value, words in told.items():
+        ours, theirs = ({(n, w == "baseline") for n, w in each.items()} for each in (first, words))
+        if ours != theirs:
+            raise InputError(
+                f"results: expected {', '.join(first)} in each, against the same baseline, got "
+                f"{', '.join(words)} at {value}; compare the same in each"
+            )
+    return [
+        Along(name, {value: words[name] for value, words in told.items()})
+        for name, word in first.items()
+        if word != "baseline"
+    ]
+
+
+def _verdicts(result: Comparison | League) -> dict[str, str]:
+    if isinstance(result, League):
+        return dict(zip(result.optimizers, result.overall, strict=True))
+    return {answer.optimizer: answer.verdict for answer in result.answers}
+
+
 def of(
     tasks: Sequence[str],
     optimizers: Sequence[str],
@@ -127,6 +205,7 @@ def of(
     scores: Float[np.ndarray, "N A"],
     verdicts: Sequence[Sequence[str]],
     differences: Float[np.ndarray, "N A"],
+    errors: Float[np.ndarray, "N A"],
     margin: float = MARGIN,
     level: float = LEVEL,
 ) -> League:
@@ -139,7 +218,9 @@ def of(
     """
     shape = (len(tasks), len(optimizers))
     _check_names(tasks, optimizers, baseline)
-    _check_matrices(shape, scores, verdicts, differences)
+    _check_matrices(
+        shape, verdicts, {"scores": scores, "differences": differences, "errors": errors}
+    )
     _check_margin(margin)
     statistics.between_0_and_1("level", level)
     base = list(optimizers).index(baseline)
@@ -161,6 +242,7 @@ def of(
         scores=scores,
         verdicts=tuple(map(tuple, verdicts)),
         differences=differences,
+        errors=errors,
         margin=margin,
         level=level,
         average_ranks=average_ranks,
@@ -169,8 +251,9 @@ def of(
         groups=_groups(ranked, average_ranks[complete], apart),
         tallies=wins_losses_ties(verdicts),
         chances=tuple(
-            bayesian_signed_rank(column[~np.isnan(column)], math.log1p(margin))
-            for column in others.T
+            bayesian_signed_rank(column[ran], math.log1p(margin), error[ran])
+            for column, error in zip(others.T, errors.T, strict=True)
+            for ran in [~np.isnan(column)]
         ),
     )
 
@@ -208,6 +291,12 @@ def of_comparisons(comparisons: Mapping[str, Comparison]) -> League:
         differences=np.array(
             [[_log_ratio(each, row[0], judging.maximised) for each in row] for row in answers]
         ),
+        errors=np.array(
+            [
+                [_error(comparison, each, row[0]) for each in row]
+                for comparison, row in zip(comparisons.values(), answers, strict=True)
+            ]
+        ),
         margin=judging.margin,
         level=judging.level,
     )
@@ -236,6 +325,16 @@ def _log_ratio(answer: Answer, baseline: Answer, maximised: bool) -> float:
     if not size:
         return math.copysign(math.inf, estimate) if estimate else 0.0
     return math.copysign(math.log1p(abs(estimate / size)), estimate)
+
+
+def _error(comparison: Comparison, answer: Answer, baseline: Answer) -> float:
+    """Give the standard error of `_log_ratio`."""
+    pair = answer.pair
+    size = abs(baseline.value.estimate)
+    if not (pair and size and math.isfinite(_log_ratio(answer, baseline, maximised=False))):
+        return 0.0
+    error = standard_error(comparison, pair)
+    return error if pair.scale == "ratio" else error / (size + abs(pair.difference.estimate))
 
 
 def ranks(scores: Float[np.ndarray, "N A"]) -> Float[np.ndarray, "N A"]:
@@ -287,15 +386,19 @@ def critical_difference(optimizers: int, tasks: int, level: float = LEVEL) -> fl
     return float(statistics.scipy().stats.studentized_range.isf(level, optimizers, np.inf)) * spread
 
 
-def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) -> Chances:
+def bayesian_signed_rank(
+    differences: Float[np.ndarray, " N"], margin: float, errors: Float[np.ndarray, " N"]
+) -> Chances:
     """Give the chances that an optimizer is better, as good or worse on most tasks like these.
 
     A Dirichlet process stands for the tasks there may be, with half a task of no difference as
-    what is known before. Infinite differences outweigh all others and cancel one another.
+    what is known before; each task's difference is drawn from a normal distribution around it.
+    Infinite differences outweigh all others and cancel one another.
 
     Args:
         differences: shape [N], below zero is better; nan chances where there are none.
         margin: within which a difference is as good.
+        errors: shape [N], the standard errors of the differences.
 
     Raises:
         InputError: a nan, or a margin that is not above zero.
@@ -308,16 +411,18 @@ def bayesian_signed_rank(differences: Float[np.ndarray, " N"], margin: float) ->
     _check_margin(margin)
     if not differences.size:
         return Chances(math.nan, math.nan, math.nan)
-    finite = np.abs(differences[np.isfinite(differences)]).max(initial=margin)
-    bounded = np.r_[0.0, np.clip(differences, -4 * finite, 4 * finite)]
-    walsh = (bounded[:, None] + bounded) / 2
-    weights = _weights(len(differences))
+    weights, noise = _draws(len(differences))
+    drawn = differences + errors * noise
+    finite = np.abs(np.where(np.isfinite(drawn), drawn, 0.0)).max(axis=1, initial=margin)
+    most = 4 * finite[:, None]
+    bounded = np.insert(np.clip(drawn, -most, most), 0, 0.0, axis=1)
+    walsh = (bounded[:, :, None] + bounded[:, None]) / 2
     better, worse = (
-        np.sum(weights @ np.heaviside(side - margin, 0.5) * weights, axis=1)
+        np.sum(weights @ np.heaviside(side - margin, 0.5) * weights, axis=-1).ravel()
         for side in (-walsh, walsh)
     )
-    most = np.argmax([better, 1 - better - worse, worse], axis=0)
-    return Chances(*(np.bincount(most, minlength=3) / _DRAWS).tolist())
+    likeliest = np.argmax([better, 1 - better - worse, worse], axis=0)
+    return Chances(*(np.bincount(likeliest, minlength=3) / len(likeliest)).tolist())
 
 
 def wins_losses_ties(verdicts: Sequence[Sequence[str]]) -> tuple[Tally, ...]:
@@ -330,9 +435,13 @@ def wins_losses_ties(verdicts: Sequence[Sequence[str]]) -> tuple[Tally, ...]:
 
 
 @functools.cache
-def _weights(tasks: int) -> Float[np.ndarray, "draws {tasks}+1"]:
-    """Draw from the Dirichlet process; the same ones whatever the differences are."""
-    return np.random.default_rng(0).dirichlet(np.r_[0.5, np.ones(tasks)], _DRAWS)
+def _draws(
+    tasks: int,
+) -> tuple[Float[np.ndarray, "worlds draws {tasks}+1"], Float[np.ndarray, "worlds {tasks}"]]:
+    """Draw from the Dirichlet process, and standard normals; the same ones whatever is given."""
+    random = np.random.default_rng(0)
+    weights = random.dirichlet(np.r_[0.5, np.ones(tasks)], (_WORLDS, _DRAWS))
+    return weights, random.normal(size=(_WORLDS, tasks))
 
 
 def _groups(
@@ -370,11 +479,10 @@ def _check_names(tasks: Sequence[str], optimizers: Sequence[str], baseline: str)
 
 def _check_matrices(
     shape: tuple[int, int],
-    scores: Float[np.ndarray, "N A"],
     verdicts: Sequence[Sequence[str]],
-    differences: Float[np.ndarray, "N A"],
+    matrices: Mapping[str, Float[np.ndarray, "N A"]],
 ) -> None:
-    for name, matrix in (("scores", scores), ("differences", differences)):
+    for name, matrix in matrices.items():
         if matrix.shape != shape:
             raise InputError(
                 f"{name}: expected shape {list(shape)}, a row for each task and a column for each "
@@ -390,7 +498,7 @@ def _check_matrices(
         raise InputError(
             f"verdicts: expected {', '.join(_VERDICTS)}, got {', '.join(unknown)}; give one of them"
         )
-    if np.any(scores == -np.inf):
+    if np.any(matrices["scores"] == -np.inf):
         raise InputError(
             "scores: expected losses, inf for what failed, got -inf; leave that task out"
         )

@@ -5,7 +5,7 @@ Shapes: R replicates, K trials of each, S tuning seeds, H hyperparameters, N run
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,11 @@ from jaxtyping import Float, Int
 
 from jaxnet import devices, optimizers
 from jaxnet._guards import sizes
-from jaxnet._guards.defaults import Budget
-from jaxnet.compare import programs, store, sweep, tiles
-from jaxnet.compare.inputs import Heading
-from jaxnet.compare.protocol import Protocol, Tuning
+from jaxnet.compare import batched, compiling, store, sweep, tiles, verifying
+from jaxnet.compare.inputs import Heading, OnProgress
+from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Log, Runs, Seconds
 from jaxnet.compare.search import TOGETHER, Search, ranked
-
-OnProgress = Callable[[str, int, int], None]
-"""Told what is under way, how many runs are done and how many are planned."""
 
 
 @dataclasses.dataclass
@@ -60,7 +56,7 @@ class Bench:
             entry,
             trials,
             self.shape,
-            test=phase != "tuning" and self.workload.test is not None,
+            test=phase != "tuning" and self._scores,
             folder=self.folder,
             on_progress=tell,
         )
@@ -73,8 +69,26 @@ class Bench:
         """Find out where and why the first run that diverged did."""
         for run in np.flatnonzero(tuned.diverged >= 0)[:1]:
             setting = {name: float(values[run]) for name, values in tuned.settings.items()}
-            if why := programs.cause(self.workload, entry, int(tuned.seed[run]), setting):
+            if why := batched.cause(self.workload, entry, int(tuned.seed[run]), setting):
                 self.reasons[entry.name] = f"seed {tuned.seed[run]}: {why}"
+
+    def time(
+        self, entries: Sequence[optimizers.Entry], protocol: Protocol, tuned: Mapping[str, Runs]
+    ) -> None:
+        """Time the runs that are judged, look by look, if their seconds are what is judged."""
+        if protocol.judging.by != "seconds":
+            return
+        parts = []
+        for first, end in itertools.pairwise((0, *protocol.judging.looks)):
+            if self.on_progress:
+                self.on_progress("timing", self.done, self.planned)
+            entrants = [(each, _trials_of(tuned[each.name], first, end)) for each in entries]
+            seed = protocol.seed, first, end
+            parts.append(sweep.rounds(self.workload, entrants, self.shape, seed, self.folder))
+        measured = np.concatenate(parts).T.tolist()
+        for each, rounds in zip(entries, measured, strict=True):
+            seconds = dataclasses.replace(self.seconds[each.name], rounds=tuple(rounds))
+            self.seconds[each.name] = seconds
 
     def log(self, heading: Heading, unable: Mapping[str, str]) -> Log:
         """Give what was met on the way, under the name of the comparison."""
@@ -88,6 +102,12 @@ class Bench:
             unable=unable,
         )
 
+    @property
+    def _scores(self) -> bool:
+        """Whether runs are scored at their end: on test data, or metrics where there is no data."""
+        work = self.workload
+        return work.test is not None or bool(work.data is None and work.metrics)
+
     def _time(self, name: str, seconds: tiles.Timing) -> None:
         # The fastest: the first tile of a process warms it up for all that follow.
         step = float(seconds.running.min()) / (self.shape.runs * self.workload.steps)
@@ -97,50 +117,8 @@ class Bench:
         self.seconds[name] = Seconds(compile, run, min(before.step, step))
 
 
-def affordable(
-    workload: tiles.Workload,
-    entries: Sequence[optimizers.Entry],
-    searches: Mapping[str, Search],
-    tuning: Tuning,
-    replicates: int,
-) -> dict[str, Search]:
-    """Give each search as many trials as cost what those of the baseline do, at least one.
-
-    Args:
-        workload: what is trained. entries: the baseline first. searches: of equally many trials.
-        tuning: its budget is what is equal for all: "trials", "evaluations" of gradients or
-            "seconds", each as a run at the customary setting takes them.
-        replicates: of the first look.
-    """
-    if tuning.budget == "trials":
-        return dict(searches)
-    shape = _shape(workload, searches.values(), replicates * tuning.seeds)
-    programs.compile_all(workload, [(e, searches[e.name].names) for e in entries], shape)
-    costs = {e.name: _cost(workload, e, searches[e.name], shape, tuning.budget) for e in entries}
-    first = costs[entries[0].name]
-    return {
-        name: dataclasses.replace(each, trials=max(1, round(each.trials * first / costs[name])))
-        for name, each in searches.items()
-    }
-
-
-def _cost(
-    workload: tiles.Workload,
-    entry: optimizers.Entry,
-    search: Search,
-    shape: tiles.Tile,
-    budget: Budget,
-) -> float:
-    count = shape.runs
-    setting = {name: np.full(count, search.customary[name]) for name in search.names}
-    trials = tiles.Trials(np.arange(count, dtype=np.int32) // shape.settings, setting)
-    # The second time, as all after the first.
-    swept, seconds = [sweep.run(workload, entry, trials, shape) for _ in range(2)][1]
-    return float(seconds.running.sum() if budget == "seconds" else np.median(swept.evaluations))
-
-
-def _shape(workload: tiles.Workload, searches: Iterable[Search], seeds: int) -> tiles.Tile:
-    """Choose the tile of a first stage on so many seeds, of the first look for all later ones.
+def tile(workload: tiles.Workload, searches: Iterable[Search], seeds: int) -> tiles.Tile:
+    """Choose the tile for all stages: that of a first stage on the seeds of the first look.
 
     A seed's batch is shared by the trials of a stage, or by the two settings that it judges.
     """
@@ -162,7 +140,7 @@ def bench(
     searches, seeds = protocol.optimizers.values(), protocol.tuning.seeds
     # Three judge: at the setting picked, the recommended and the customary one.
     planned = protocol.replicates * sum(each.trials * seeds + 3 for each in searches)
-    shape = _shape(workload, searches, protocol.judging.looks[0] * seeds)
+    shape = tile(workload, searches, protocol.judging.looks[0] * seeds)
     needed = tiles.memory(workload, shape, planned)
     sizes.check_bytes(
         "memory", needed, "runs", "compare fewer replicates, trials or optimizers at once"
@@ -170,7 +148,7 @@ def bench(
     if on_progress:
         on_progress(f"compiling, to run in about {needed / 1e9:.2g} GB", 0, planned)
     kept = store.keep(folder, protocol) if folder else None
-    workload, verified = programs.verified(workload, shape)
+    workload, verified = verifying.verified(workload, shape)
     return Bench(
         workload=workload,
         shape=shape,
@@ -192,7 +170,7 @@ def compile_all(bench: Bench, entries: Sequence[optimizers.Entry], protocol: Pro
         return folder is not None and sweep.is_kept(workload, entry, trials, shape, folder)
 
     named = [(e, protocol.optimizers[e.name].names) for e in entries if not kept(e)]
-    programs.compile_all(workload, named, shape)
+    compiling.compile_all(workload, named, shape)
 
 
 def run(bench: Bench, entry: optimizers.Entry, protocol: Protocol) -> list[Runs]:
@@ -241,6 +219,12 @@ def tune(
         points = np.concatenate([points, drawn], axis=1)
         losses = np.concatenate([losses, parts[-1].finals()], axis=1)
     return parts[0].joined(*parts[1:]), search.best(points, ranked(losses))
+
+
+def _trials_of(runs: Runs, first: int, end: int) -> tiles.Trials:
+    """Give the seeds and settings of the runs of some replicates, one of each."""
+    settings = {name: values[first:end] for name, values in runs.settings.items()}
+    return tiles.Trials(runs.seed[first:end], settings)
 
 
 def _trials(

@@ -32,7 +32,8 @@ class Runs(NamedTuple):
         loss: shape [N, E], the training loss, a mean over the steps since the measurement before.
         validation: by name, "loss" and each metric, shape [N, E]; empty without validation data.
             Runs that tune keep the last measurement alone, E = 1, of both.
-        test: by name, "loss" and each metric, shape [N]; empty while tuning and without test data.
+        test: by name, "loss" and each metric, shape [N], on test data, or of no data where there is
+            none at all; empty while tuning and where there is nothing of that.
     """
 
     optimizer: str
@@ -59,10 +60,12 @@ class Runs(NamedTuple):
             data: "training", "validation" or "test".
             measure: "loss" or the name of a metric.
         """
-        if data == "training":
-            values = self.loss[:, -1]
+        if data == "validation":
+            values = self.validation[measure][:, -1]
         else:
-            values = self.test[measure] if data == "test" else self.validation[measure][:, -1]
+            # A metric without data is of the last parameters, as one of test data is.
+            scored = data == "test" or measure != "loss"
+            values = self.test[measure] if scored else self.loss[:, -1]
         lasted = (self.diverged < 0) & np.isfinite(values)
         return np.where(lasted, values, np.inf).astype(np.float64)
 
@@ -120,16 +123,19 @@ class Seconds:
         compile: to trace and compile its program, once.
         run: all of its runs, tuning included.
         step: one step of one run, at its fastest.
+        rounds: one step of the run that judges each replicate, all optimizers timed in turn;
+            empty where seconds are not judged.
     """
 
     compile: float
     run: float
     step: float
+    rounds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse times below zero."""
         for name, seconds in vars(self).items():
-            if seconds < 0:
+            if np.min(seconds, initial=0.0) < 0:
                 raise InputError(f"{name}: expected no time below zero, got {seconds}")
 
 
@@ -183,6 +189,9 @@ class Record:
             )
         if sorted(self.log.seconds) != sorted(names):
             raise InputError(f"seconds: expected those of {names}, got {sorted(self.log.seconds)}")
+        rounds = self.protocol.replicates if self.protocol.judging.by == "seconds" else 0
+        if any(len(each.rounds) != rounds for each in self.log.seconds.values()):
+            raise InputError(f"seconds: expected {rounds} rounds of each optimizer, got others")
         if list(self.steps[-1:]) != [self.protocol.steps]:
             raise InputError(f"steps: expected {self.protocol.steps} at the end, got {self.steps}")
         for runs in self.runs:
@@ -208,7 +217,8 @@ class Record:
             )
         measured = {"loss", *protocol.metrics}
         along = measured if "validation" in protocol.rows else set()
-        ended = measured if "test" in protocol.rows and fresh else set()
+        scored = "test" in protocol.rows or (protocol.metrics and not protocol.rows)
+        ended = measured if scored and fresh else set()
         if (set(runs.validation), set(runs.test)) != (along, ended):
             raise InputError(
                 f"{name}: expected {sorted(along)} of the validation and {sorted(ended)} of the "

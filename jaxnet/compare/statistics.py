@@ -40,6 +40,8 @@ Verdict = Literal[
 # p-values that are too large: by 0.2% at p = 0.05, by 4% at 0.001 and by 8% at 0.0001.
 _MOST_EXACT = 400
 _MOST_LISTED = 20_000
+# Of alpha: one failure more than could ever be told is told, and losses keep a quarter.
+_MOST_OF_FAILURES = 0.75
 _LARGEST = np.finfo(np.float64).max
 
 
@@ -115,9 +117,10 @@ def paired(
     differences. One that is tied with zero counts against either verdict: any way of breaking the
     tie gives a valid test, and this is the most cautious of them.
 
-    The two tests share alpha. Half each, but all of it where the other test has too few pairs to
-    tell anything; how many there are is the same whichever of the two is called the baseline, so
-    this choice costs nothing. The interval is at the level of the test of losses.
+    The two tests share alpha, half each. Where so few failures tell nothing at half of it, they
+    have what they do tell at, up to three quarters; one test has all of it where the other has too
+    few pairs to tell anything. How many there are is the same whichever of the two is called the
+    baseline, so this choice costs nothing. The interval is at the level of the test of losses.
 
     Args:
         values: shape [R], of an optimizer.
@@ -155,17 +158,12 @@ def verdict(pair: Paired, alpha: float, margin: float, scale: Scale, size: float
         margin: what difference does not matter, as a share of the baseline's value.
         size: the baseline's value, that the margin is a share of on the scale of differences.
     """
-    if not margin >= 0:
-        raise InputError(f"margin: expected at least 0, got {margin}; give a share")
     _, alpha_failures = _shares(pair.lasted, sum(pair.only), alpha)
     if pair.p_failures <= alpha_failures:
         return "fails more often" if pair.only[0] > pair.only[1] else "fails less often"
     _, low, high = pair.difference
-    if scale == "ratio":
-        same, least, most = 1.0, 1 / (1 + margin), 1 + margin
-    else:
-        most = margin * abs(size) if math.isfinite(size) else math.nan
-        same, least = 0.0, -most
+    most = widest(margin, scale, size)
+    same, least = (1.0, 1 / most) if scale == "ratio" else (0.0, -most)
     if least <= low and high <= most and pair.only[0] <= pair.only[1]:
         return "as good"
     if high < same:
@@ -173,6 +171,19 @@ def verdict(pair: Paired, alpha: float, margin: float, scale: Scale, size: float
     if low > same:
         return "worse"
     return "not told apart"
+
+
+def widest(margin: float, scale: Scale, size: float) -> float:
+    """Give the largest ratio or difference within a margin, nan of a baseline that has no value.
+
+    Args:
+        margin, scale, size: as of `verdict`.
+    """
+    if not margin >= 0:
+        raise InputError(f"margin: expected at least 0, got {margin}; give a share")
+    if scale == "ratio":
+        return 1 + margin
+    return margin * abs(size) if math.isfinite(size) else math.nan
 
 
 def adjusted(pair: Paired, alpha: float, level: float) -> float:
@@ -301,6 +312,19 @@ def smallest_told(
     return _ratio(smallest) if scale == "ratio" else smallest
 
 
+def standard_error(
+    values: Float[np.ndarray, " R"], baseline: Float[np.ndarray, " R"], scale: Scale
+) -> float:
+    """Give the standard error of the difference of pairs, of its logarithm on the scale of ratios.
+
+    It is half of the interval at the level that one standard error either way has; inf where so few
+    pairs lasted that there is none.
+    """
+    differences, _ = _pairs(values, baseline, scale)
+    low, high = _bounds(differences, 2 * float(scipy().special.ndtr(-1.0)))
+    return math.inf if math.isnan(low) else (high - low) / 2
+
+
 def steps_to_target(
     losses: Float[np.ndarray, "R E"], steps: Int[np.ndarray, " E"], target: float
 ) -> Float[np.ndarray, " R"]:
@@ -378,9 +402,12 @@ def _pairs(
 
 def _shares(lasted: int, failed: int, alpha: float) -> tuple[float, float]:
     """Share alpha out over the test of losses and the one of failures."""
-    if min(lasted, failed) >= fewest(alpha / 2):
-        return alpha / 2, alpha / 2
-    return (alpha, 0.0) if lasted >= failed else (0.0, alpha)
+    # All failures on one side have the lowest p-value that so many can have.
+    failures = max(alpha / 2, 2.0 ** (1 - failed))
+    if failures > _MOST_OF_FAILURES * alpha:
+        return (alpha, 0.0) if lasted >= failed else (0.0, alpha)
+    losses = alpha - failures
+    return (losses, failures) if lasted >= fewest(losses) else (0.0, alpha)
 
 
 def _pseudo_median(values: Float[np.ndarray, " K"], alpha: float) -> Interval:

@@ -11,20 +11,23 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnet import devices
-from jaxnet.compare import programs
+from jaxnet.compare import compiling, starts, verifying
 from jaxnet.compare.tiles import Swept, Tile, Timing, Trials, Workload, fast, under
 from jaxnet.errors import InputError
 from jaxnet.optimizers import Entry
 from jaxnet.storage import arrays
+
+# How often each run is timed in its round.
+_TURNS = 3
 
 
 def run(
@@ -49,8 +52,8 @@ def run(
         on_progress: called with the number of runs done after each tile.
     """
     places, items = _items(trials, shape.settings)
-    workload, names = programs.verified(workload, shape)[0], tuple(sorted(trials.settings))
-    program = functools.cache(lambda: programs.compiled(workload, entry, names, shape))
+    workload, names = verifying.verified(workload, shape)[0], tuple(sorted(trials.settings))
+    program = functools.cache(lambda: compiling.compiled(workload, entry, names, shape))
     tiles, end = [], 0
     for chosen in _cut(items, shape):
         end += chosen.settings.shape[0] * chosen.settings.shape[1]
@@ -63,7 +66,7 @@ def run(
         tiles.append(done)
         if on_progress:
             on_progress(int(np.sum(places < end)))
-    compiling, running = np.transpose([tile.pop("seconds") for tile in tiles])
+    compilations, running = np.transpose([tile.pop("seconds") for tile in tiles])
     joined = {
         name: np.concatenate([tile[name] for tile in tiles]).take(places, axis=0)
         for name in tiles[0]
@@ -75,7 +78,7 @@ def run(
         diverged=joined["diverged"],
         evaluations=joined["evaluations"],
     )
-    return swept, Timing(float(compiling.max()), running)
+    return swept, Timing(float(compilations.max()), running)
 
 
 def is_kept(workload: Workload, entry: Entry, trials: Trials, shape: Tile, folder: Path) -> bool:
@@ -83,6 +86,42 @@ def is_kept(workload: Workload, entry: Entry, trials: Trials, shape: Tile, folde
     tiles = _cut(_items(trials, shape.settings)[1], shape)
     whose = entry.name, *sorted(trials.settings)
     return all((folder / _name(workload, whose, False, each, shape)).exists() for each in tiles)
+
+
+def rounds(
+    workload: Workload,
+    entrants: Sequence[tuple[Entry, Trials]],
+    shape: Tile,
+    seed: Sequence[int],
+    folder: Path | None,
+) -> Float[np.ndarray, "R K"]:
+    """Measure what a step of each run takes, in seconds, in a round for the runs of one place.
+
+    In a round every optimizer has a few turns, each in an order drawn anew, of which the fastest
+    counts: of two that are the same it is chance which meets a moment when the machine is slow.
+
+    Args:
+        workload: what is trained. entrants: K optimizers, R runs of each. shape: from `tile`.
+        seed: of the orders. folder: where they are kept, as tiles are, and found again.
+    """
+    digest = hashlib.sha256(json.dumps([*seed, *_maker(workload)]).encode()).hexdigest()[:24]
+    path = folder and folder / f"rounds-{digest}.safetensors"
+    if path and (kept := _read(path)):
+        return kept["seconds"]
+    seconds = np.full((len(entrants[0][1].seeds), len(entrants)), np.inf)
+    for row, fastest in enumerate(seconds):
+        random = np.random.default_rng([*seed, row])
+        # What disturbs only slows.
+        for column in [each for _ in range(_TURNS) for each in random.permutation(len(entrants))]:
+            entry, (seeds, settings) = entrants[column]
+            alone = Trials(seeds[[row]], {name: each[[row]] for name, each in settings.items()})
+            _, timing = run(workload, entry, alone, shape)
+            # A tile is filled up with the same run.
+            step = timing.running.sum() / (shape.runs * workload.steps)
+            fastest[column] = min(fastest[column], step)
+    if path:
+        _write(path, {"seconds": seconds})
+    return seconds
 
 
 class _Items(NamedTuple):
@@ -96,10 +135,13 @@ def _name(
     workload: Workload, whose: tuple[str, ...], test: bool, items: _Items, shape: Tile
 ) -> str:
     """Name a tile by all that its numbers depend on beside the protocol: also by what made it."""
-    maker = devices.releases(), workload.fast or fast(), jax.local_device_count()
-    record = json.dumps([whose, test, items.settings.shape, shape, maker]).encode()
+    record = json.dumps([whose, test, items.settings.shape, shape, _maker(workload)]).encode()
     digest = hashlib.sha256(record + items.seeds.tobytes() + items.settings.tobytes())
     return f"{digest.hexdigest()[:24]}.safetensors"
+
+
+def _maker(workload: Workload) -> tuple[Any, ...]:
+    return devices.releases(), workload.fast or fast(), jax.local_device_count()
 
 
 def _items(trials: Trials, together: int) -> tuple[Int[np.ndarray, " R"], _Items]:
@@ -128,16 +170,16 @@ def _cut(items: _Items, shape: Tile) -> Iterator[_Items]:
 
 
 def _call(
-    workload: Workload, program: programs.Compiled, shape: Tile, items: _Items, test: bool
+    workload: Workload, program: compiling.Compiled, shape: Tile, items: _Items, test: bool
 ) -> dict[str, np.ndarray]:
     """Run one tile; give each measurement with the tile's runs along the first axis."""
     filled = np.minimum(np.arange(shape.runs // shape.settings), len(items.seeds) - 1)
-    inputs = programs.placed(workload, items.seeds[filled], items.settings[filled], program.mesh)
+    inputs = starts.placed(workload, items.seeds[filled], items.settings[filled], program.mesh)
     began = time.perf_counter()
     values, params = jax.block_until_ready(program.call(*inputs))
     running = time.perf_counter() - began
     if test:
-        scores = programs.score(workload, params, items.settings.shape[-1], shape)
+        scores = compiling.score(workload, params, items.settings.shape[-1], shape)
         values |= {f"test_{name}": value for name, value in scores.items()}
     count = items.settings.shape[0] * items.settings.shape[1]
     arrays = {

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnet import devices, losses, training
+from jaxnet._guards import options
 from jaxnet.losses import Loss, Rule
 
 # What the parameters, gradients and optimizer states of a tile may take: a CPU's cache; elsewhere
@@ -62,7 +63,7 @@ def fast(asked: bool | None = None) -> Fast:
         InputError: a switch that is neither on nor off.
     """
     taken = devices.is_fast(asked) and jax.default_backend() == "cpu"
-    return Fast(True, tuple(devices.options().items())) if taken else PLAIN
+    return Fast(True, tuple(options.of_many_runs().items())) if taken else PLAIN
 
 
 class Workload(NamedTuple):
@@ -91,6 +92,11 @@ class Workload(NamedTuple):
     metrics: training.Metrics = ()
     fingerprint: str = ""
     fast: Fast | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every batch is all of the data, as it is: there is no order."""
+        return self.batch_size == self.rows
 
     @property
     def rows(self) -> int:
@@ -183,9 +189,8 @@ def memory(workload: Workload, shape: Tile, runs: int) -> int:
     run = 6 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     measures = 1 + (1 + len(workload.metrics)) * (workload.validation is not None)
     results = 8 * runs * (len(workload.measured) * measures + 8)
-    whole = workload.batch_size == workload.rows
     row = sum(leaf.nbytes for leaf in jax.tree.leaves(workload.data)) // workload.rows
-    items = 0 if whole else shape.runs // shape.settings * workload.batch_size
+    items = 0 if workload.whole else shape.runs // shape.settings * workload.batch_size
     gathered = items * (4 * workload.steps + row)
     data = sum(
         np.size(leaf) * leaf.dtype.itemsize

@@ -22,6 +22,9 @@ WITHIN = 1.1
 # Pieces of an axis whose losses are held against each other, to tell what it matters.
 _PIECES = 6
 _NOTHING = Interval(math.nan, math.nan, math.nan)
+# What is told, of which the first there is tells most, as `statistics.verdict` has it.
+_WEIGHTS: dict[Verdict, int] = {"fails more often": 0, "fails less often": 0, "as good": 1}
+_WEIGHTS |= {"better": 2, "worse": 2, "not told apart": 3}
 
 
 class Pair(NamedTuple):
@@ -35,7 +38,8 @@ class Pair(NamedTuple):
             most the level where one is told from the other.
         only: in how many replicates this one alone failed, and in how many the other.
         smallest_told: the difference that such replicates tell in four of five comparisons.
-        verdict: in two words.
+        margin: the ratio, or the difference, up to which either way another is as good.
+        verdict: in two words. look: at which of the looks, from 1; all figures are of that one.
     """
 
     optimizer: str
@@ -45,7 +49,9 @@ class Pair(NamedTuple):
     p_value: float
     only: tuple[int, int]
     smallest_told: float
+    margin: float
     verdict: Verdict
+    look: int
 
     @property
     def same(self) -> float:
@@ -66,7 +72,8 @@ class Answer:
         setting: the one to use in the end, by hyperparameter. quartiles: of what the replicates
             picked, by hyperparameter.
         beyond: the share of replicates whose learning rate lies beyond its axis.
-        trials: settings tried in a replicate. failed: replicates.
+        trials: settings tried in a replicate. failed: replicates. diverged: how many of these
+            did, the others missed the target.
         value: what is judged, where replicates picked a setting each: what a user gets who tunes.
         recommended: the same at `setting`. customary: at the customary setting.
         metrics: by name, each at the settings picked.
@@ -88,6 +95,7 @@ class Answer:
     beyond: float = 0.0
     trials: int = 0
     failed: int = 0
+    diverged: int = 0
     value: Interval = _NOTHING
     recommended: Interval = _NOTHING
     customary: Interval = _NOTHING
@@ -103,14 +111,14 @@ class Answer:
     step_seconds: float = math.nan
 
 
-def target(record: Record) -> float:
-    """Give the loss that steps to it are counted to; nan where there is none."""
+def target(record: Record, replicates: int) -> float:
+    """Give the loss that steps to it are counted to in so many replicates; nan where none is."""
     protocol = record.protocol
     if protocol.judging.target is not None:
         return protocol.judging.target
     plain = record.phase("tuned")[protocol.baseline]
     # Judged by time, half of the baseline's own replicates would fail to reach their median.
-    finals = plain.final(protocol.tuning.data)
+    finals = plain.final(protocol.tuning.data)[:replicates]
     most = np.quantile(finals, 0.9, method="higher")
     reached = float(most if protocol.judging.by in TIMES else np.median(finals))
     # Where too many of its runs diverged there is none to reach.
@@ -139,20 +147,40 @@ def _times(record: Record, runs: Runs, target: float) -> Float[np.ndarray, " R"]
     steps = statistics.steps_to_target(runs.curves(record.steps), record.steps, target)
     if by == "evaluations":
         return steps * runs.evaluations / record.protocol.steps
-    return steps * record.log.seconds[runs.optimizer].step if by == "seconds" else steps
+    rounds = record.log.seconds[runs.optimizer].rounds
+    return steps * np.array(rounds) if by == "seconds" else steps
 
 
-def alpha(protocol: Protocol) -> float:
-    """Give the share of the level that each comparison has at this look."""
-    judging = protocol.judging
-    return statistics.spent(len(judging.looks), judging.level) / max(1, len(protocol.comparisons))
+def alpha(protocol: Protocol, look: int = 0) -> float:
+    """Give the share of the level that each comparison has at a look, the last where it is 0."""
+    return spent(protocol, look) / max(1, len(protocol.comparisons))
 
 
-def pairs(record: Record, target: float) -> list[Pair]:
-    """Hold optimizers against each other, as the protocol says."""
+def spent(protocol: Protocol, look: int = 0) -> float:
+    """Give what all comparisons together have of the level at a look, the last where it is 0."""
+    return statistics.spent(look or len(protocol.judging.looks), protocol.judging.level)
+
+
+def pairs(record: Record) -> list[Pair]:
+    """Hold optimizers against each other at every look, as the protocol says.
+
+    What one look tells stays told, as each spends a part of the level by itself: that one fails
+    goes before that it is as good, this before better and worse, and of equals the last look.
+    """
+    looks = range(1, len(record.protocol.judging.looks) + 1)
+    return [
+        min(reversed(each), key=lambda pair: _WEIGHTS[pair.verdict])
+        for each in zip(*(_at_look(record, look) for look in looks), strict=True)
+    ]
+
+
+def _at_look(record: Record, look: int) -> list[Pair]:
+    """Hold optimizers against each other as if the replicates of a look were all there are."""
     protocol = record.protocol
-    judging, share = protocol.judging, alpha(protocol)
-    judged = values(record, "tuned", target)
+    judging, share = protocol.judging, alpha(protocol, look)
+    count = judging.looks[look - 1]
+    every = values(record, "tuned", target(record, count))
+    judged = {name: each[:count] for name, each in every.items()}
     scale = _scale(judged, protocol)
     sizes = {n: statistics.location(v, share, scale).estimate for n, v in judged.items()}
     compared = []
@@ -168,10 +196,20 @@ def pairs(record: Record, target: float) -> list[Pair]:
                 p_value=statistics.adjusted(pair, share, judging.level),
                 only=pair.only,
                 smallest_told=statistics.smallest_told(mine, others, share, scale),
+                margin=statistics.widest(judging.margin, scale, sizes[other]),
                 verdict=statistics.verdict(pair, share, judging.margin, scale, sizes[other]),
+                look=look,
             )
         )
     return compared
+
+
+def standard_error(record: Record, pair: Pair) -> float:
+    """Give the standard error of a pair's difference, of its logarithm where it is a ratio."""
+    count = record.protocol.judging.looks[pair.look - 1]
+    judged = values(record, "tuned", target(record, count))
+    mine, others = judged[pair.optimizer][:count], judged[pair.other][:count]
+    return statistics.standard_error(mine, others, pair.scale)
 
 
 def _scale(judged: Mapping[str, Float[np.ndarray, " R"]], protocol: Protocol) -> Scale:
@@ -212,12 +250,15 @@ def answers(record: Record, target: float, pairs: list[Pair]) -> list[Answer]:
             phase: _upright(_located(each[name], protocol, scale), protocol)
             for phase, each in judged.items()
         }
+        failed = np.isinf(judged["tuned"][name])
+        lost = np.isinf(record.phase("tuned")[name].final(protocol.tuning.data))
         figures = dataclasses.replace(
             _figures(record, name, target),
             value=at["tuned"],
             recommended=at["recommended"],
             customary=at["customary"],
-            failed=int(np.isinf(judged["tuned"][name]).sum()),
+            failed=int(failed.sum()),
+            diverged=int((failed & (lost | (protocol.judging.by not in TIMES))).sum()),
         )
         if pair := against.get(name):
             figures = dataclasses.replace(figures, pair=pair, verdict=pair.verdict)
@@ -287,7 +328,7 @@ def _effects(tuning: Runs, record: Record) -> dict[str, float]:
     """Give the share of the variance of ranks within replicates that each axis explains alone."""
     search = record.protocol.optimizers[tuning.optimizer]
     scores = tuning.scores()
-    ranks = np.argsort(np.argsort(scores, axis=1), axis=1).astype(float).ravel()
+    ranks = statistics.scipy().stats.rankdata(scores, axis=1).ravel()
     spread = ranks.var()
     shares = {}
     for name, tried in tuning.tried().items():
@@ -313,8 +354,8 @@ def _unable(name: str, why: str) -> Answer:
 
 def _worded(answer: Answer, record: Record) -> Answer:
     sentence = _sentence(answer, record.protocol)
-    if crossing := _crossing(answer, record):
-        sentence += f" {crossing}"
+    for more in (_varying(answer, record), _crossing(answer, record)):
+        sentence += f" {more}" * bool(more)
     why = record.log.reasons.get(answer.optimizer)
     return dataclasses.replace(
         answer, sentence=f"{sentence} In one run, {why}." if why else sentence
@@ -332,25 +373,27 @@ def judged_by(protocol: Protocol) -> str:
     return f"{judging.by} to target" if judging.by in TIMES else f"{judging.data} {judging.by}"
 
 
-def replicates(protocol: Protocol) -> str:
-    """Say how many replicates there are."""
-    return f"{protocol.replicates} replicate{'s' * (protocol.replicates > 1)}"
+def replicates(protocol: Protocol, look: int = 0) -> str:
+    """Say how many replicates there are at a look, the last unless told otherwise."""
+    count = protocol.judging.looks[look - 1]
+    return f"{count} replicate{'s' * (count > 1)}"
 
 
 def _sentence(answer: Answer, protocol: Protocol) -> str:
     """Say in words what an answer says in figures."""
-    name, pair, many = answer.optimizer, answer.pair, replicates(protocol)
-    lost = f" {answer.failed} of {many} failed." if answer.failed else ""
+    name, pair, all_of_them = answer.optimizer, answer.pair, replicates(protocol)
+    many = replicates(protocol, pair.look) if pair else all_of_them
+    lost = f" Of {all_of_them} {failures(answer)}." if answer.failed else ""
     if pair is None:
         plain = "Plain SGD" if name == BASELINE else name
         sentence = f"{plain}, the baseline, is best used with {settled(answer.setting)}."
     elif pair.verdict in ("better", "worse"):
         sentence = f"{name} is {pair.verdict} than {pair.other}: {apart(pair, protocol)}."
     elif pair.verdict == "as good":
-        sentence = (
-            f"{name} is as good as {pair.other}, within {protocol.judging.margin:.0%}: "
-            f"{apart(pair, protocol)}."
-        )
+        within = f"{protocol.judging.margin:.0%}"
+        if pair.scale == "difference":
+            within += f" of {pair.other}'s value, {pair.margin:.2g}"
+        sentence = f"{name} is as good as {pair.other}, within {within}: {apart(pair, protocol)}."
     elif pair.verdict == "not told apart":
         sentence = f"{name} and {pair.other} are not told apart by {many}{_told(pair, protocol)}."
     else:
@@ -360,12 +403,20 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
         )
         if math.isfinite(pair.difference.estimate):
             sentence += f" Where neither failed: {apart(pair, protocol)}."
+    if many != all_of_them:
+        sentence += f" That was told by the first {many}, and stays told by {all_of_them}."
     if answer.beyond > 0.5:
         sentence += (
             f" {answer.beyond:.0%} of its replicates picked a learning rate beyond the range "
             "searched: give it a wider one."
         )
     return sentence + lost
+
+
+def failures(answer: Answer) -> str:
+    """Say how many replicates diverged and how many missed the target."""
+    counts = {"diverged": answer.diverged, "missed the target": answer.failed - answer.diverged}
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _told(pair: Pair, protocol: Protocol) -> str:
@@ -424,7 +475,7 @@ def apart(pair: Pair, protocol: Protocol) -> str:
         of = f"{of} {estimate:{shape}} times {other}"
     if not (math.isfinite(low) or math.isfinite(high)):
         return f"{of}, in too few replicates for an interval"
-    level = 1 - statistics.spent(len(protocol.judging.looks), protocol.judging.level)
+    level = 1 - spent(protocol, pair.look)
     return f"{of} ({100 * level:.4g}% interval {low:{shape}} to {high:{shape}})"
 
 
@@ -444,6 +495,18 @@ def digits(interval: Interval, same: float = math.nan) -> str:
     width = min([width, *(5 * each for each in apart)])
     decimals = int(np.clip(1 - math.floor(math.log10(width)), 0, 12))
     return f".{decimals}f" if decimals < 7 and abs(estimate) < 1e6 else ".3g"
+
+
+def _varying(answer: Answer, record: Record) -> str:
+    """Say how much a measured time varies, where that may be why nothing is told."""
+    rounds = record.log.seconds[answer.optimizer].rounds
+    if answer.verdict != "not told apart" or not rounds:
+        return ""
+    low, middle, high = np.quantile(rounds, (0.25, 0.5, 0.75))
+    return (
+        f"The middle half of its {len(rounds)} timings of a step, in turn with the others, lies "
+        f"from {low / middle:.0%} to {high / middle:.0%} of their median."
+    )
 
 
 def _crossing(answer: Answer, record: Record) -> str:

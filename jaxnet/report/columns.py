@@ -2,12 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.compare import Answer, Comparison, Interval, Pair, statistics, verdicts
+from jaxnet.compare import Answer, Comparison, Interval, Pair, verdicts
 from jaxnet.compare.protocol import TIMES
 from jaxnet.compare.verdicts import WITHIN
 
@@ -30,6 +30,13 @@ class Column(NamedTuple):
     name: str
     note: str
     cells: list[Cell]
+
+
+class Rows(NamedTuple):
+    """A table: what each row is of, and its columns, with a cell in each row."""
+
+    names: list[str]
+    columns: list[Column]
 
 
 class _Tells(NamedTuple):
@@ -72,17 +79,19 @@ def _least(comparison: Comparison) -> str:
 
 def columns(comparison: Comparison) -> list[Column]:
     """Give what a comparison says of every optimizer, the weightiest first."""
-    groups = (
-        _tested(comparison),
-        _values(comparison),
-        _ends(comparison),
-        _costs(comparison),
-        _searched(comparison),
-    )
+    tells = (*_tested(comparison), *_values(comparison), *_ends(comparison))
+    return _columns(comparison, tells)
+
+
+def details(comparison: Comparison) -> Rows:
+    """Give what every optimizer cost and what was searched, of which a reader seldom asks."""
+    names = [answer.optimizer for answer in comparison.answers]
+    return Rows(names, _columns(comparison, (*_costs(comparison), *_searched(comparison))))
+
+
+def _columns(comparison: Comparison, tells: Iterable[_Tells]) -> list[Column]:
     every = [
-        Column(each.name, each.note, [each.cell(a) for a in comparison.answers])
-        for group in groups
-        for each in group
+        Column(each.name, each.note, [each.cell(a) for a in comparison.answers]) for each in tells
     ]
     return [column for column in every if any(cell.text != "-" for cell in column.cells)]
 
@@ -96,8 +105,21 @@ def difference_head(comparison: Comparison) -> str:
 
 def sureness(comparison: Comparison) -> str:
     """Give the level of the intervals, in percent."""
-    judging = comparison.protocol.judging
-    return f"{100 * (1 - statistics.spent(len(judging.looks), judging.level)):.4g}%"
+    return f"{100 * (1 - verdicts.spent(comparison.protocol)):.4g}%"
+
+
+def earlier(comparison: Comparison) -> str:
+    """Say which verdicts fewer replicates told, of which their figures are; nothing of none."""
+    looks = comparison.protocol.judging.looks
+    names = {look: [] for look in range(1, len(looks))}
+    for pair in comparison.pairs:
+        if pair.look < len(looks):
+            names[pair.look].append(f"{pair.optimizer} against {pair.other}")
+    told = (
+        f"by the first {looks[look - 1]} {', '.join(each)}" for look, each in names.items() if each
+    )
+    words = "; ".join(told)
+    return f"Told earlier, as are the figures, and stays told: {words}." if words else ""
 
 
 def _tested(comparison: Comparison) -> list[_Tells]:
@@ -105,7 +127,7 @@ def _tested(comparison: Comparison) -> list[_Tells]:
     return [
         _Tells(
             "verdict",
-            "What the tests say of values and of failures.",
+            f"What the tests say of values and of failures{_margin(comparison)}.",
             lambda each: verdict_cell(each.verdict),
         ),
         _Tells(
@@ -122,6 +144,15 @@ def _tested(comparison: Comparison) -> list[_Tells]:
     ]
 
 
+def _margin(comparison: Comparison) -> str:
+    """Say what difference is as good, where it is no ratio."""
+    baseline, margin = comparison.protocol.baseline, comparison.protocol.judging.margin
+    amounts = [p.margin for p in comparison.pairs if p.other == baseline and p.scale != "ratio"]
+    if not amounts or not math.isfinite(amounts[0]):
+        return ""
+    return f"; as good is within {margin:.0%} of {baseline}'s value, {amounts[0]:.2g} either way"
+
+
 def _values(comparison: Comparison) -> list[_Tells]:
     by, level, protocol = comparison.judged_by, sureness(comparison), comparison.protocol
     until = f" The target is a {protocol.tuning.data} loss of {comparison.target:.3g}."
@@ -134,8 +165,10 @@ def _values(comparison: Comparison) -> list[_Tells]:
         ),
         _Tells(
             "failed",
-            "Replicates that diverged, or missed the target where it is judged.",
-            lambda each: _share(each, each.failed, comparison),
+            "Replicates that diverged, or missed the target where a time to it is judged.",
+            lambda each: _share(each, each.failed, comparison)._replace(
+                detail=verdicts.failures(each)
+            ),
         ),
         _Tells(
             "rate to use",
@@ -209,7 +242,7 @@ def _costs(comparison: Comparison) -> list[_Tells]:
 
 
 def _searched(comparison: Comparison) -> list[_Tells]:
-    """What the search and the test had to go on, of which a reader seldom asks."""
+    """What the search and the test had to go on."""
     by, seeds = comparison.judged_by, comparison.protocol.tuning.seeds
     ratio = any(pair.scale == "ratio" for pair in comparison.pairs)
     return [
@@ -241,13 +274,6 @@ def _searched(comparison: Comparison) -> list[_Tells]:
             lambda each: number_cell(each.trials) if each.trials else Cell("-"),
         ),
     ]
-
-
-class Rows(NamedTuple):
-    """A table: what each row is of, and its columns, with a cell in each row."""
-
-    names: list[str]
-    columns: list[Column]
 
 
 def settings(comparison: Comparison) -> Rows:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxnet.compare.league import League
+from jaxnet.compare.league import Along, League
 from jaxnet.report import style
 from jaxnet.report.columns import Cell, Column, number_cell, verdict_cell
 from jaxnet.report.pictures import STYLE, Plot, short
@@ -130,11 +130,34 @@ def plots(league: League) -> list[Plot]:
         return [_average_ranks(league), _verdicts(league), _chances(league)]
 
 
+def headline_along(every: Sequence[Along]) -> str:
+    """Say in words how many verdicts hold."""
+    holds = [each.holds for each in every]
+    values = ", ".join(every[0].verdicts)
+    return (
+        f"Of the verdicts on {_many(every, 'optimizer')} at {values}, {holds.count(True)} hold, "
+        f"{holds.count(False)} do not hold everywhere, and of {holds.count(None)} it is not told."
+    )
+
+
+def columns_along(every: Sequence[Along]) -> list[Column]:
+    """Give the verdict on every optimizer by value of what changes, and whether it holds."""
+    note = "Of a comparison of its own, at a level of its own; starts and rows are the same in all."
+    words = {True: "yes", False: "no", None: "not told"}
+    return [
+        Column("holds", "Whether all say the same.", [Cell(words[each.holds]) for each in every]),
+        *(
+            Column(value, note, [verdict_cell(each.verdicts[value]) for each in every])
+            for value in every[0].verdicts
+        ),
+    ]
+
+
 def _ranked(league: League) -> int:
     return int(np.count_nonzero(~np.isnan(league.average_ranks)))
 
 
-def _many(names: Sequence[str], what: str) -> str:
+def _many(names: Sequence[Any], what: str) -> str:
     return f"{len(names)} {what}{'s' * (len(names) > 1)}"
 
 
@@ -234,7 +257,7 @@ def _chances(league: League) -> Plot:
         "What to expect of another task",
         f"How probable it is that on most tasks like these an optimizer is better than "
         f"{league.baseline}, as good (within {league.margin:.0%}), or worse: a Bayesian "
-        f"signed-rank test of the differences by task.",
+        f"signed-rank test of the differences by task, each as uncertain as replicates leave it.",
         figure,
     )
 

@@ -6,12 +6,12 @@ import importlib.resources
 import math
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxnet.compare import Comparison, statistics, verdicts
-from jaxnet.compare.league import League
+from jaxnet.compare.league import Along, League
 from jaxnet.report import columns, league, pictures, style
 from jaxnet.storage import files
 
@@ -39,7 +39,12 @@ def write_page(comparison: Comparison, path: Path) -> None:
         sections=[
             _section("verdicts", "The verdicts", _verdicts(words, every)),
             *_pairs(comparison),
-            _section("settings", "The settings", _settings(settings)),
+            _section("settings", "The settings", _noted("settings", settings)),
+            _section(
+                "details",
+                "What it cost, and what was searched",
+                _noted("details", columns.details(comparison)),
+            ),
             _figures(pictures.plots(comparison)),
             _section(
                 "words",
@@ -82,6 +87,39 @@ def write_league_page(each: League, path: Path, title: str, command: str = "") -
             _section("verdicts", "The league", _verdicts(overall, league.columns(each))),
             _figures(league.plots(each)),
             _caveats(league.caveats(each)),
+            _command(command),
+        ],
+    )
+    _write(page, path)
+
+
+def write_along_page(every: Sequence[Along], path: Path, title: str, command: str = "") -> None:
+    """Write whether verdicts hold as one page: whole, or not at all.
+
+    Args:
+        every: from `jaxnet.compare.along`. path: of the page. title: of the page.
+        command: what made the comparisons.
+
+    Raises:
+        OSError: a place that cannot be written to.
+    """
+    names, shown = [each.optimizer for each in every], league.columns_along(every)
+    sentences = (_term(each.optimizer, html.escape(each.sentence)) for each in every)
+    page = _Page(
+        title=title,
+        headline=league.headline_along(every),
+        groups="",
+        sections=[
+            _section(
+                "verdicts",
+                "The verdicts, by value",
+                _verdicts(dict.fromkeys(names, ""), shown),
+            ),
+            _section(
+                "words",
+                "One by one, in words",
+                f'<dl class="facts words">\n{_lines(sentences)}\n</dl>',
+            ),
             _command(command),
         ],
     )
@@ -158,9 +196,9 @@ def _verdicts(words: Mapping[str, str], every: list[columns.Column]) -> str:
     return table + _notes(every)
 
 
-def _settings(settings: columns.Rows) -> str:
-    """A table with a row for each hyperparameter of each optimizer, and what its columns are."""
-    return _table("settings", settings) + _notes(settings.columns)
+def _noted(name: str, rows: columns.Rows) -> str:
+    """The table of a section, and what its columns are."""
+    return _table(name, rows) + _notes(rows.columns)
 
 
 def _pairs(comparison: Comparison) -> list[str]:
@@ -346,6 +384,11 @@ def _of_the_protocol(comparison: Comparison) -> list[str]:
             f"Of so many optimizers {replicates} replicate{'s' * (replicates > 1)} can tell none "
             f"apart; it takes at least {fewest}.": replicates < fewest,
             "Times are those of one machine, and of programs that run many seeds at once.": True,
+            "A step is timed in the replicate's own run, in turn with the other optimizers: what "
+            "differs from one timing to the next is in the test, what differs from one compiled "
+            "program to another of the same optimizer, a few percent, is not.": (
+                protocol.judging.by == "seconds"
+            ),
         }
     )
 
@@ -357,12 +400,13 @@ def _of_the_runs(comparison: Comparison) -> list[str]:
     trials = {each.trials for each in every}
     return _holding(
         {
+            columns.earlier(comparison): bool(columns.earlier(comparison)),
             "Only one setting was tried, so nothing was tuned.": trials == {1},
             "The optimizers had budgets of unequal trials, as the column of trials says.": (
                 len(trials) > 1
             ),
             "Not told apart is not the same as equal; what such replicates would have told stands "
-            "in the column beside.": any(a.verdict == "not told apart" for a in every),
+            "in the table of what was searched.": any(a.verdict == "not told apart" for a in every),
             "Most replicates picked a learning rate beyond the range searched, of which there "
             f"were fewer trials: {', '.join(beyond)}.": beyond,
             "Some replicates failed. They are tested by themselves, and left out of the difference "

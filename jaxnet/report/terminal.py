@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from jaxnet._guards import checks
-from jaxnet.compare import Answer, Comparison
-from jaxnet.compare.league import League
+from jaxnet.compare import Answer, Comparison, verdicts
+from jaxnet.compare.league import Along, League
 from jaxnet.report import columns, league, style
 
 # Between two columns, and the least that names are folded to.
@@ -59,6 +59,21 @@ def show_league(together: League, title: str, rows: int = 20) -> None:
     _print(_console(), title, cells, [*words, f"\n{league.headline(together)}"])
 
 
+def show_along(every: Sequence[Along], title: str, rows: int = 20) -> None:
+    """Print whether verdicts hold: one table, a column for each value, and the answer in words.
+
+    Args:
+        every: from `jaxnet.compare.along`. title: of it. rows: at most so many optimizers.
+    """
+    cells = [["optimizer", *(each.optimizer for each in every[:rows])]]
+    for column in league.columns_along(every):
+        cells.append([column.name, *map(columns.line, column.cells[:rows])])
+    left = len(every) - rows
+    words = [f"and {left} more, which the report has"] * (left > 0)
+    words += [f"\n{league.headline_along(every)}", *(each.sentence for each in every[:rows])]
+    _print(_console(), title, cells, words, texts=len(cells))
+
+
 def _print(
     console: Any,
     title: str,
@@ -98,10 +113,15 @@ def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
     if not all(math.isnan(pair.difference.low) for pair in comparison.pairs):
         held = f", like p for all {many} comparisons at once" * (many > 1)
         yield f"[ ]: {columns.sureness(comparison)} interval{held}; rate: the one to use"
+    if earlier := columns.earlier(comparison):
+        yield earlier
     if (left := len(comparison.answers) - rows) > 0:
         yield f"and {left} more, which the report has"
     if any(answer.beyond > 0.5 for answer in comparison.answers):
         yield "* most replicates picked a rate beyond the range searched"
+    if any(answer.failed > answer.diverged for answer in comparison.answers):
+        lost = (f"{e.optimizer} {verdicts.failures(e)}" for e in comparison.answers if e.failed)
+        yield f"failed: {'; '.join(lost)}"
     first, *others = comparison.ran
     dear = [e for e in others if e.evaluations > 1.5 * first.evaluations]
     if dear:
@@ -110,8 +130,11 @@ def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
     if comparison.protocol.judging.pairs == "all":
         told = sum(pair.verdict != "not told apart" for pair in comparison.pairs)
         yield f"all pairs: {told} of {len(comparison.pairs)} told; the report has them in a matrix"
-    if any(len(search.axes) > 1 for search in comparison.protocol.optimizers.values()):
-        yield "the other hyperparameters to use stand in the report"
+    yield from (
+        f"to use of {each.optimizer}: {verdicts.settled(each.setting)}"
+        for each in comparison.answers[:rows]
+        if len(each.setting) > 1
+    )
     yield from (each.sentence for each in comparison.answers if each.verdict == "cannot run")
 
 

@@ -11,7 +11,7 @@ import jax
 import pytest
 
 from jaxnet import __main__
-from jaxnet.commands import _run, audit
+from jaxnet.commands import _outcomes, audit
 from jaxnet.commands.settings import Audit
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -43,7 +43,7 @@ def call(tmp_path, monkeypatch, capsys):
 
     def run(code, name="mine.py"):
         (tmp_path / "mine.py").write_text(code)
-        return _run.outcome(lambda: audit.main(Audit(Path(name)))), *capsys.readouterr()
+        return _outcomes.outcome(lambda: audit.main(Audit(Path(name)))), *capsys.readouterr()
 
     return run
 
@@ -169,7 +169,7 @@ def open_notebook(tmp_path, monkeypatch, capsys):
     def run(cells, *options):
         notebook(tmp_path / "mine.ipynb", cells)
         settings = __main__._settings(["audit", "mine.ipynb", *options])
-        return _run.outcome(lambda: audit.main(settings)), *capsys.readouterr()
+        return _outcomes.outcome(lambda: audit.main(settings)), *capsys.readouterr()
 
     return run
 
@@ -197,7 +197,7 @@ def test_an_error_in_a_notebook_is_shown_in_its_cell(open_notebook):
 def test_what_is_no_notebook_is_refused(open_notebook, tmp_path):
     for text in ("no json", "[]", '{"cells": [{}]}'):
         (tmp_path / "other.ipynb").write_text(text)
-        code = _run.outcome(lambda: audit.main(Audit(Path("other.ipynb"))))
+        code = _outcomes.outcome(lambda: audit.main(Audit(Path("other.ipynb"))))
         assert code == 2
     assert (
         "got no backwards; define each"

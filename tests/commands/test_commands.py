@@ -16,7 +16,7 @@ import pytest
 
 import experiments
 from jaxnet import __main__, network, tables
-from jaxnet.commands import _run
+from jaxnet.commands import _outcomes
 from jaxnet.errors import FunctionError, InputError
 from jaxnet.storage import models
 
@@ -45,10 +45,10 @@ def call(monkeypatch, tmp_path, capfd):
     def run(name, *arguments):
         arguments = [*map(str, arguments)]
         if name == "jaxnet":
-            code = _run.outcome(lambda: __main__.run(arguments))
+            code = _outcomes.outcome(lambda: __main__.run(arguments))
         else:
             main = importlib.import_module(NAMES[name]).main
-            code = _run.outcome(lambda: experiments.run(main, name, arguments))
+            code = _outcomes.outcome(lambda: experiments.run(main, name, arguments))
         return code, capfd.readouterr().err
 
     return run
@@ -248,7 +248,7 @@ def test_a_warning_is_one_line_and_one_of_the_user_s_code_has_its_place(capfd):
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         for path in (tables.__file__, jax.__file__, "/data/mine.py"):
-            assert _run.outcome(functools.partial(warn, path)) == 0
+            assert _outcomes.outcome(functools.partial(warn, path)) == 0
         warn(tables.__file__)
     assert capfd.readouterr().err == "note: two; lines\n" * 2
     assert [each.filename for each in shown] == ["/data/mine.py", tables.__file__]

@@ -1,13 +1,14 @@
 """Evidence for `jaxnet compare`: what its settings ask for is what is compared."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
 import pytest
 
 from jaxnet.commands import compare, settings
-from jaxnet.compare import Problem
+from jaxnet.compare import Problem, along, load
 from jaxnet.errors import InputError
 
 
@@ -29,6 +30,21 @@ def test_of_accuracy_more_is_better():
     assert pair.difference.estimate == pytest.approx(np.median(means))
 
 
+@pytest.mark.usefixtures("standard_promotion")
+def test_of_error_less_is_better(tmp_path):
+    tried = settings.Contest(
+        optimizers=("adam",), by="error", replicates=6, budget=2, tuning_seeds=1, hidden=(4,)
+    )
+    make = functools.partial(compare.table, "iris", "target", (4,))
+    assert compare.compare(tried, lambda: {"iris": make()}, tmp_path, "") == 0
+    result = load(tmp_path)
+    assert result.protocol.judging.maximised is False
+    assert result.judged_by == "test error"
+    for runs in result.phase("tuned").values():
+        wrong = 30 * runs.test["error"]
+        np.testing.assert_allclose(wrong, wrong.round(), atol=1e-4)
+
+
 @pytest.mark.parametrize("pairs", ["baseline", "all"])
 @pytest.mark.parametrize("names", [("sgd",), ("adam",), ("sgd", "adam", "adam", "lion", "lamb")])
 def test_too_few_replicates_are_told_before_they_are_run(names, pairs):
@@ -47,13 +63,39 @@ def test_too_few_replicates_are_told_before_they_are_run(names, pairs):
     assert not compare.too_few(contest(replicates=3, until=29))
 
 
-def test_what_a_comparison_cannot_tell_is_said_before_it_is_made():
-    assert compare.notes(settings.Contest(steps=(5,), batch_size=(8,))) == []
-    (times,) = compare.notes(settings.Contest(by="seconds"))
-    assert "whose noise is in no test" in times
-    for lengths in ({"steps": (5, 20)}, {"epochs": (1, 2)}, {"batch_size": (8, 16)}):
-        (shared,) = compare.notes(settings.Contest(**lengths))
-        assert "share starts and rows" in shared
+def bowl(scale=1.0):
+    """A loss without data that every optimizer here takes."""
+    return Problem(
+        name=f"bowl {scale:g}",
+        loss=lambda params, _: scale * params**2,
+        init=jax.random.normal,
+        steps=4,
+    )
+
+
+ALONG = {"optimizers": ("momentum",), "steps": (2, 8), "replicates": 6, "budget": 2}
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("count", [1, 2])
+def test_several_lengths_say_whether_a_verdict_holds(count, tmp_path, capsys):
+    """A table of verdicts by value, of comparisons or of leagues in which a task counts once."""
+    problems = {each.name: each for each in (bowl(1.0), bowl(2.0))[:count]}
+    tried = settings.Contest(tuning_seeds=1, **ALONG)
+    assert compare.compare(tried, lambda: problems, tmp_path, "again") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    page = (tmp_path / "report.html").read_text("utf-8")
+    for words in ("steps 2", "steps 8", "holds", "momentum"):
+        assert words in told
+        assert words in page
+    for name, steps in itertools.product(problems, (2, 8)):
+        own = tmp_path / f"{name}, steps {steps}".replace(", ", "-").replace(" ", "-")
+        assert load(own).protocol.steps == steps
+    leagues = sorted(each.name for each in tmp_path.glob("league-*.html"))
+    assert leagues == ["league-steps-2.html", "league-steps-8.html"] * (count > 1)
+    if count == 1:
+        (each,) = along({n: load(tmp_path / f"bowl-1-steps-{n}") for n in (2, 8)})
+        assert each.sentence.split(" at ")[0] in told
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,9 @@ def test_what_needs_no_jax_imports_none(command):
     code = f"""
 import sys
 from jaxnet import __main__
-from jaxnet.commands import _run
+from jaxnet.commands import _outcomes
 try:
-    _run.outcome(lambda: {run})
+    _outcomes.outcome(lambda: {run})
 except SystemExit:
     pass
 print([name for name in ("jax", "numpy", "optax", "pyarrow", "rich") if name in sys.modules])

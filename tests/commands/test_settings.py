@@ -6,13 +6,14 @@ import json
 import math
 import os
 import pathlib
+import re
 
 import jax
 import pytest
 
 from jaxnet import __main__, fitting, network, tables
 from jaxnet._guards import records, sizes
-from jaxnet.commands import _run, compare, settings, train
+from jaxnet.commands import _outcomes, compare, settings, train
 from jaxnet.commands.settings import Compare, Predict, Train
 from jaxnet.compare import comparison, inputs
 from jaxnet.errors import InputError
@@ -108,7 +109,7 @@ def test_one_digit_of_the_settings_changed_is_refused(folder, capsys):
     epochs = f'"epochs": {KEPT["epochs"]}'
     assert epochs in kept
     (folder / "run" / "run.json").write_text(kept.replace(epochs, f"{epochs[:-1]}7"))
-    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
+    assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
     assert "run/run.json: expected" in capsys.readouterr().err
 
 
@@ -116,7 +117,7 @@ def test_one_digit_of_the_settings_changed_is_refused(folder, capsys):
 def test_settings_on_disk_are_refused_by_file_and_name(folder, capsys, name, content):
     (folder / "run").mkdir()
     write_sealed(folder / "run" / "run.json", content)
-    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
+    assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
     printed, refusal = capsys.readouterr()
     assert printed == ""
     assert refusal.startswith("error: run/run.json: ")
@@ -138,7 +139,7 @@ def test_settings_that_may_not_be_read_are_not_to_be_deleted(folder, capsys, mon
     (folder / "run").mkdir()
     (folder / "run" / "run.json").write_text("{}")
     monkeypatch.setattr(pathlib.Path, "open", refuse)
-    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
+    assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
     refusal = capsys.readouterr().err
     assert refusal.endswith(", got Permission denied; make it readable\n")
     assert "delete" not in refusal
@@ -148,7 +149,7 @@ def test_settings_that_may_not_be_read_are_not_to_be_deleted(folder, capsys, mon
 def test_what_is_no_file_is_not_waited_for(folder, capsys, make):
     (folder / "run").mkdir()
     make(folder / "run" / "run.json")
-    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
+    assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 2
     assert "got no file" in capsys.readouterr().err
 
 
@@ -175,12 +176,12 @@ def test_a_stop_while_the_settings_are_written_loses_nothing(folder, monkeypatch
 
     monkeypatch.setattr(files.os, "replace", stop)
     command = ["train", "iris", "--epochs=3", "--hidden=4", "--output=run"]
-    assert _run.outcome(lambda: __main__.run(command)) == 130
+    assert _outcomes.outcome(lambda: __main__.run(command)) == 130
     assert not (folder / "run" / "run.json").exists()
     monkeypatch.undo()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
-    assert _run.outcome(lambda: __main__.run(command)) == 0
+    assert _outcomes.outcome(lambda: __main__.run(command)) == 0
     params, _ = models.read(folder / "run" / "model")
     for ours, theirs in zip(
         jax.tree.leaves(params), jax.tree.leaves(whole.fit.params), strict=True
@@ -191,15 +192,18 @@ def test_a_stop_while_the_settings_are_written_loses_nothing(folder, monkeypatch
 def test_a_damaged_file_is_named_to_the_same_command(folder, capsys):
     (folder / "run").mkdir()
     (folder / "run" / "run.json").write_bytes(b"")
-    assert _run.outcome(lambda: __main__.run(["train", "iris", "--output", "run"])) == 2
+    assert _outcomes.outcome(lambda: __main__.run(["train", "iris", "--output", "run"])) == 2
     assert "run/run.json: expected the settings of a run" in capsys.readouterr().err
 
 
 def test_all_that_a_run_is_goes_on_and_nothing_else_is_taken_beside_it(folder, capsys):
-    assert _run.outcome(lambda: __main__.run(["train", "iris", "--epochs=2", "--output=run"])) == 0
-    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 0
+    assert (
+        _outcomes.outcome(lambda: __main__.run(["train", "iris", "--epochs=2", "--output=run"]))
+        == 0
+    )
+    assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 0
     capsys.readouterr()
-    assert _run.outcome(lambda: __main__.run(["train", "--resume", "run", "--epochs=9"])) == 2
+    assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run", "--epochs=9"])) == 2
     assert "resume: expected nothing else" in capsys.readouterr().err
 
 
@@ -225,6 +229,10 @@ IMPOSSIBLE = [
     ("compare iris --epochs 2000000000", "runs of 2e9 steps"),
     ("compare iris --epochs 2000000000 --batch-size 0", "batch_size[0]: expected at least 1"),
     ("compare iris --batch-size 1000000000", "batch_size: expected"),
+    (
+        "compare iris --learning-rates 0.1 --tune all",
+        "learning_rates: expected none beside tune all, got 0.1; give one of them",
+    ),
     ("compare iris --epochs 3 --steps 3 6", "steps: expected none beside epochs, got 3; give"),
 ]
 
@@ -239,7 +247,7 @@ def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, 
     if "compare" not in command or "hidden" in command:
         monkeypatch.setattr(network, "init", started)
         monkeypatch.setattr(network, "_draw", started)
-    assert _run.outcome(lambda: __main__.run(command.split())) == 2
+    assert _outcomes.outcome(lambda: __main__.run(command.split())) == 2
     refusal = capsys.readouterr().err
     assert refusal.startswith("error: ")
     assert refusal.count("\n") == 1
@@ -264,7 +272,7 @@ def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, 
     ],
 )
 def test_what_is_no_value_of_an_argument_is_said_by_its_name(capsys, command, words):
-    assert _run.outcome(lambda: __main__.run(command.split())) == 2
+    assert _outcomes.outcome(lambda: __main__.run(command.split())) == 2
     assert words in capsys.readouterr().err
 
 
@@ -273,6 +281,22 @@ def test_arithmetic_lets_through_what_a_machine_can_do():
     sizes.check_steps(100_000, each=3125)
     sizes.check_history(100_000)
     sizes.check_comparison(optimizers=60, trials=36, tuning_seeds=3, replicates=100, steps=10_000)
+
+
+def test_an_order_has_no_more_rows_than_int32_has_numbers(monkeypatch):
+    monkeypatch.setattr(sizes, "memory", lambda: 2**60)
+    sizes.check_order(2**31 - 1, 1)
+    with pytest.raises(
+        InputError, match=r"rows: expected at most 2,147,483,647, .* 2,147,483,648;"
+    ):
+        sizes.check_order(2**31, 1)
+
+
+@pytest.mark.parametrize("name", ["epochs", "steps", "batch_size"])
+def test_the_same_length_twice_is_no_axis(name):
+    settings.check(settings.Contest(**{name: (3, 4)}))
+    with pytest.raises(InputError, match=f"{name}: expected each number once, got 3 4 3; give"):
+        settings.check(settings.Contest(**{name: (3, 4, 3)}))
 
 
 def test_figures_are_of_the_machine(monkeypatch):
@@ -312,7 +336,7 @@ def test_the_front_page_names_every_command(capsys):
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
     assert all(f"• {name} " in text for name in ("train", "predict", "compare", "audit"))
-    assert "--version" in text
+    assert re.search(r"^\W+--version +Print the version", text, re.M)
 
 
 def test_settings_from_python_are_checked_too():
@@ -332,10 +356,8 @@ def test_an_order_takes_four_bytes_a_row_and_epoch(monkeypatch):
 
 def test_a_number_that_python_has_too_is_the_same_there():
     """The help waits for no JAX, so that a command cannot read its defaults off the functions."""
-    words = ("tune", "budget", "budget_of", "pairs", "by", "until", "baseline")
-    numbers = ("tuning_seeds", "replicates", "seed", "margin")
     for kind, function, names in (
-        (settings.Contest, comparison.compare, words + numbers),
+        (settings.Contest, comparison.compare, ("tune", "budget", "until")),
         (Train, tables.split, ("validation", "test", "seed", "task")),
         (Train, fitting.fit, ("seed", "patience")),
     ):

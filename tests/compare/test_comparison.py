@@ -5,6 +5,7 @@ import functools
 import inspect
 import math
 import shutil
+import types
 from collections import Counter
 from pathlib import Path
 
@@ -22,7 +23,17 @@ from scipy import stats
 
 from jaxnet import batches, losses, network, optimizers, spaces, training
 from jaxnet._guards import checks, records, sizes, verify
-from jaxnet.compare import Problem, comparison, phases, programs, search, statistics, sweep, tiles
+from jaxnet.compare import (
+    Problem,
+    budgets,
+    comparison,
+    compiling,
+    phases,
+    search,
+    statistics,
+    sweep,
+    tiles,
+)
 from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Record, Seconds
 from jaxnet.errors import InputError
@@ -112,7 +123,7 @@ def uncompiled(monkeypatch):
         raise CompiledError
 
     for name in ("compiled", "compile_all"):
-        monkeypatch.setattr(programs, name, refuse)
+        monkeypatch.setattr(compiling, name, refuse)
 
 
 def runs_of(result, name, phase):
@@ -386,13 +397,13 @@ def test_a_rate_at_an_end_is_gone_beyond(low, high, end):
 
 
 def test_the_whole_space_is_one_program_for_each_optimizer(monkeypatch):
-    lowered, lower = [], programs._lowered
+    lowered, lower = [], compiling._lowered
 
     def counted(functions, taken, shapes):
         lowered.append((taken.entry.name, taken.names))
         return lower(functions, taken, shapes)
 
-    monkeypatch.setattr(programs, "_lowered", counted)
+    monkeypatch.setattr(compiling, "_lowered", counted)
     result = compare(
         own={"momentum": functools.partial(momentum, decay=0.9)},
         loss=squared,
@@ -452,7 +463,7 @@ def test_evaluations_are_shared_out_where_they_are_the_budget(standard_promotion
 def test_seconds_are_measured_once(tmp_path, monkeypatch):
     """They are not the same twice: the folder says what they were."""
     costs = iter([1.0, 2.0, 1.0, 0.5])
-    monkeypatch.setattr(phases, "_cost", lambda *_: next(costs))
+    monkeypatch.setattr(budgets, "_cost", lambda *_: next(costs))
     asked = {"own": {"momentum": momentum}, "budget_of": "seconds", "folder": tmp_path}
     once = compare(**asked)
     assert [once.protocol.optimizers[name].trials for name in ("sgd", "momentum")] == [6, 3]
@@ -503,6 +514,30 @@ def test_a_loss_without_data_is_compared(x64):
             slope = -2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)
             x, y = x - rate * slope[0], y - rate * slope[1]
         np.testing.assert_allclose(curve, seen, rtol=1e-8)
+
+
+def test_a_metric_of_the_parameters_alone_needs_no_data(tmp_path, x64):
+    """The distance from the lowest point, where each run ends."""
+
+    def away(params, batch):
+        assert batch is None
+        return jnp.linalg.norm(params - 1)
+
+    result = compare(
+        None,
+        {"still": still},
+        bent,
+        lambda key: jax.random.normal(key, (2,)) / 10,
+        **{"steps": 5, "epochs": None, "batch_size": None, "validation": None, "test": None},
+        **{"metrics": {"away": away}, "by": "away", "maximised": False, "folder": tmp_path},
+    )
+    runs = runs_of(result, "still", "tuned")
+    starts = [np.asarray(jax.random.normal(jax.random.key(seed), (2,)) / 10) for seed in runs.seed]
+    ends = np.linalg.norm(np.array(starts) - 1, axis=1)
+    np.testing.assert_allclose(runs.final("training", "away"), ends, rtol=1e-12)
+    assert answer_of(result, "still").metrics.keys() == {"away"}
+    assert result.judged_by == "training away"
+    assert same(without_times(comparison.load(tmp_path)), without_times(result))
 
 
 def test_steps_may_end_within_an_epoch():
@@ -561,7 +596,9 @@ def test_time_to_a_target_is_judged(by):
         reaches = curves <= 0.6
         steps = np.where(reaches.any(axis=1), result.steps[reaches.argmax(axis=1)], np.inf)
         if by == "seconds":
-            steps = steps * result.log.seconds[name].step
+            rounds = result.log.seconds[name].rounds
+            assert len(set(rounds)) == 8
+            steps = steps * np.array(rounds)
         answer = answer_of(result, name)
         assert answer.failed == np.isinf(steps).sum()
         assert answer.reached == 8 - answer.failed
@@ -569,6 +606,84 @@ def test_time_to_a_target_is_judged(by):
         assert answer.value.estimate == pytest.approx(np.exp(middle))
     assert answer_of(result, "still").verdict == "fails more often"
     assert result.judged_by == f"{by} to target"
+
+
+# Every run reaches the target at once: what is judged is the time of a step.
+TINY = {"own": {"twin": "sgd"}, "by": "seconds", "target": 1e9, "metrics": {}}
+TINY |= {"epochs": None, "steps": 8, "budget": 2, "tuning_seeds": 1}
+
+
+def alarms_by_seconds(count):
+    """How often plain SGD's twin is told from it in so many comparisons of 20 replicates."""
+    result = compare(replicates=20 * count, **TINY)
+    sgd, twin = (np.array(result.log.seconds[name].rounds) for name in ("sgd", "twin"))
+    return alarms(np.log(twin), np.log(sgd), 20)
+
+
+def test_by_seconds_a_twin_is_told_no_more_often_than_the_level_says():
+    """By the clock, on whatever this machine does meanwhile."""
+    assert within_the_level(*alarms_by_seconds(30))
+
+
+def slowed(seconds):
+    """Have every tile seem to take as many seconds as a function says."""
+    call = sweep._call
+
+    def timed(workload, program, shape, items, test):
+        done = call(workload, program, shape, items, test)
+        return done | {"seconds": np.array([program.seconds, seconds(program)])}
+
+    return timed
+
+
+def test_one_time_for_all_replicates_breaks_the_level(monkeypatch):
+    """The planted fault: noise that is the same in all replicates of a comparison."""
+    random = np.random.default_rng(0)
+
+    def shared(seconds):
+        pieces = seconds.reshape(-1, 20, seconds.shape[-1])
+        return np.broadcast_to(pieces[:, :1], pieces.shape).reshape(seconds.shape)
+
+    rounds = sweep.rounds
+    monkeypatch.setattr(sweep, "_call", slowed(lambda _: random.lognormal(sigma=0.1)))
+    assert within_the_level(*alarms_by_seconds(30))
+    monkeypatch.setattr(sweep, "rounds", lambda *arguments: shared(rounds(*arguments)))
+    assert not within_the_level(*alarms_by_seconds(30))
+
+
+def test_a_machine_that_drifts_slows_nobody_more_often_than_another(monkeypatch):
+    """Each call takes longer than the one before it, which a fixed order lays on one of two."""
+    clock = iter(range(10**9))
+    monkeypatch.setattr(sweep, "_call", slowed(lambda _: 1.0 + next(clock)))
+    assert within_the_level(*alarms_by_seconds(30))
+    fixed = types.SimpleNamespace(permutation=np.arange)
+    random = types.SimpleNamespace(default_rng=lambda _: fixed)
+    monkeypatch.setattr(sweep, "np", types.SimpleNamespace(**vars(np) | {"random": random}))
+    assert not within_the_level(*alarms_by_seconds(30))
+
+
+def test_twice_as_slow_is_told(monkeypatch):
+    """Though it takes as many steps."""
+    programs_, random = {}, np.random.default_rng(0)
+
+    def seconds(program):
+        place = programs_.setdefault(id(program), len(programs_))
+        return (1 + place) * random.lognormal(sigma=0.1)
+
+    monkeypatch.setattr(sweep, "_call", slowed(seconds))
+    result = compare(**TINY)
+    assert [answer.verdict for answer in result.answers] == ["baseline", "worse"]
+
+
+def test_what_was_timed_is_kept(tmp_path):
+    """Another look times its own replicates alone."""
+    once = compare(folder=tmp_path, **TINY)
+    again = compare(folder=tmp_path, **TINY)
+    grown = compare(folder=tmp_path, replicates=12, **TINY)
+    for name in ("sgd", "twin"):
+        first, same, more = (each.log.seconds[name].rounds for each in (once, again, grown))
+        assert first == same == more[:8]
+        assert len(more) == 12
 
 
 def test_any_optimizer_is_the_baseline_and_all_are_held_against_each_other(result):
@@ -609,6 +724,7 @@ def test_what_is_worse_lost_or_fails_is_told():
     gone = answer_of(result, "lost")
     assert (gone.verdict, gone.failed, gone.pair.only) == ("fails more often", 20, (20, 0))
     assert "was not finite in step" in gone.sentence
+    assert gone.effects == {"learning_rate": 0}
     seeds = runs_of(result, "sgd", "tuned").seed
     with jax.enable_x64(True):
         breaks = np.array([init(jax.random.key(seed)) > 2.75 for seed in seeds])
@@ -618,6 +734,29 @@ def test_what_is_worse_lost_or_fails_is_told():
     assert np.array_equal(runs_of(result, "fragile", "tuned").diverged >= 0, breaks)
     held = compare(own={"fragile": fragile, "sgd": "sgd"}, baseline="fragile", replicates=20)
     assert answer_of(held, "sgd").verdict == "fails less often"
+
+
+def test_what_fails_in_nine_of_thirty_is_told_beside_five_others():
+    """At half of its share of the level nine alone are too few, at all of it they are not."""
+    alpha = statistics.spent(1, 0.05) / 6
+    assert alpha / 2 < 2.0 ** (1 - 9) < alpha
+    with jax.enable_x64(True):
+        starts = np.sort([float(init(jax.random.key(3 * replicate))) for replicate in range(30)])
+    most = float(starts[-10:-8].mean())
+
+    def failing(learning_rate):
+        def update(updates, state, params):
+            broken = jnp.where(state > most, jnp.inf, 1)
+            return jax.tree.map(lambda leaf: -learning_rate * broken * leaf, updates), state
+
+        return optax.GradientTransformation(lambda params: params, update)
+
+    others = {f"twin {index}": "sgd" for index in range(5)}
+    result = compare(own={"failing": failing, **others}, replicates=30, budget=2)
+    told = answer_of(result, "failing")
+    assert (told.verdict, told.pair.only) == ("fails more often", (9, 0))
+    assert told.pair.p_value <= 0.05
+    assert {answer_of(result, name).verdict for name in others} == {"as good"}
 
 
 # The level that is promised, of the whole procedure.
@@ -752,6 +891,20 @@ def test_replicates_are_added_to_those_of_a_folder(result, tmp_path, monkeypatch
     assert same(without_times(comparison.load(tmp_path)), without_times(grown))
     with pytest.raises(InputError, match=r"replicates: expected at least the 8 that .*, got 4"):
         compare(replicates=4, folder=tmp_path)
+
+
+def test_what_one_look_tells_the_next_does_not_take_away(tmp_path):
+    """Nine pairs tell nothing at a tenth of the level, shared by three; eight did at 4/5 of it."""
+    before = compare(folder=tmp_path)
+    assert answer_of(before, "still").verdict == "worse"
+    grown = compare(replicates=9, folder=tmp_path)
+    assert statistics.fewest(statistics.spent(2, 0.05) / 3) > 9
+    after = answer_of(grown, "still")
+    assert after.pair == answer_of(before, "still").pair
+    assert after.sentence.endswith(
+        "That was told by the first 8 replicates, and stays told by 9 replicates."
+    )
+    assert answer_of(comparison.load(tmp_path), "still").verdict == "worse"
 
 
 def test_a_look_that_was_stopped_was_none(tmp_path):
@@ -890,6 +1043,7 @@ def damaged(path, *fields, value=None):
         ("comparison", ["seconds", "sgd"], None, "seconds: expected those of .*sgd"),
         ("comparison", ["seconds", "sgd", "run"], "1", "seconds.sgd.run: expected a finite number"),
         ("comparison", ["seconds", "sgd", "run"], -1, "seconds.sgd.run: expected no time below"),
+        ("comparison", ["seconds", "sgd", "rounds"], [1.0], "seconds: expected 0 rounds of each"),
         ("comparison", ["title"], 3, "title: expected words, got 3"),
         (
             "comparison",

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+import jaxnet.compare
 from jaxnet.compare import league
 from jaxnet.compare.comparison import of_record
 from jaxnet.compare.league import Tally
@@ -56,10 +57,17 @@ def demsars(level=0.05, **changes):
         "scores": DEMSAR,
         "verdicts": [["baseline", "better", "as good", "not told apart"]] * 14,
         "differences": DEMSAR - DEMSAR[:, :1],
+        "errors": np.zeros(DEMSAR.shape),
         "margin": math.expm1(0.01),
         "level": level,
     }
     return league.of(**arguments | changes)
+
+
+def chances_of(differences, margin, errors=0.0):
+    return league.bayesian_signed_rank(
+        differences, margin, np.broadcast_to(errors, differences.shape)
+    )
 
 
 # Ranks, and whether they differ.
@@ -187,7 +195,7 @@ def test_groups_hold_the_pairs_that_are_not_told_apart_and_no_others(places, apa
 def test_chances_are_those_of_baycomp(pair, expected):
     """`SignedRankTest.probs` of baycomp 1.0.3 at a rope of 0.01, the mean of 200,000 draws."""
     one, other = pair
-    chances = league.bayesian_signed_rank(DEMSAR[:, other] - DEMSAR[:, one], 0.01)
+    chances = chances_of(DEMSAR[:, other] - DEMSAR[:, one], 0.01)
     np.testing.assert_allclose(chances, expected, atol=0.008)
     assert sum(chances) == pytest.approx(1)
 
@@ -196,15 +204,15 @@ def test_the_chances_of_one_task_are_those_of_a_beta_distribution():
     """Worse, unless the half task of no difference outweighs: its square is over a half."""
     sure = stats.beta(0.5, 1).cdf(math.sqrt(0.5))
     for difference in (3.0, INF):
-        chances = league.bayesian_signed_rank(np.array([difference]), 1.0)
+        chances = chances_of(np.array([difference]), 1.0)
         np.testing.assert_allclose(chances, (0, 1 - sure, sure), atol=0.006)
-        mirrored = league.bayesian_signed_rank(np.array([-difference]), 1.0)
+        mirrored = chances_of(np.array([-difference]), 1.0)
         assert mirrored == chances[::-1]
 
 
 def test_infinite_differences_outweigh_and_cancel():
     def told(*differences):
-        return league.bayesian_signed_rank(np.array(differences, np.float64), 1.0)
+        return chances_of(np.array(differences, np.float64), 1.0)
 
     assert told(INF, -2.0, 0.0) == told(1e9, -2.0, 0.0)
     chances = told(INF, -INF)
@@ -215,11 +223,30 @@ def test_infinite_differences_outweigh_and_cancel():
 def test_chances_at_the_margin_are_seldom_sure_and_beyond_it_often():
     rng = np.random.default_rng(1)
     worse = [
-        np.mean([league.bayesian_signed_rank(row, 1.0).worse >= 0.95 for row in tasks])
+        np.mean([chances_of(row, 1.0).worse >= 0.95 for row in tasks])
         for tasks in (rng.normal(truth, 2, size=(25, 16)) for truth in (1.0, 4.0))
     ]
     assert worse[0] < 0.15
     assert worse[1] > 0.8
+
+
+def test_differences_that_are_uncertain_leave_chances_uncertain():
+    """Of tasks that are alike, and known to one part in a hundred or not at all."""
+    apart = np.full(12, -0.5)
+    exact, near, unknown = (chances_of(apart, 0.05, error) for error in (0.0, 0.005, 5.0))
+    assert exact.better > 0.999
+    assert near.better == pytest.approx(exact.better, abs=1e-3)
+    assert unknown.better < 0.9
+    never = chances_of(apart, 0.05, INF)
+    assert never.better == pytest.approx(never.worse, abs=0.05)
+
+
+def test_uncertainty_is_drawn_from_a_normal_distribution():
+    """One task that outweighs the half of none: where it is drawn, that is what is said."""
+    for error in (0.5, 2.0):
+        chances = chances_of(np.array([1.0]), 1e-9, error)
+        worse = stats.norm.cdf(1 / error) * stats.beta(0.5, 1).cdf(math.sqrt(0.5))
+        assert chances.worse == pytest.approx(worse, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +259,7 @@ def test_chances_at_the_margin_are_seldom_sure_and_beyond_it_often():
 )
 def test_no_chances_of_what_is_no_difference(differences, margin, message):
     with pytest.raises(InputError, match=message):
-        league.bayesian_signed_rank(np.array(differences), margin)
+        chances_of(np.array(differences), margin)
 
 
 # All of it.
@@ -257,7 +284,7 @@ def test_a_league_says_what_its_parts_say():
     np.testing.assert_array_equal(whole.average_ranks, league.ranks(DEMSAR).mean(axis=0))
     assert whole.friedman == league.friedman(DEMSAR)
     assert whole.critical_difference == league.critical_difference(4, 14)
-    assert whole.chances[3] == league.bayesian_signed_rank(DEMSAR[:, 3] - DEMSAR[:, 0], 0.01)
+    assert whole.chances[3] == chances_of(DEMSAR[:, 3] - DEMSAR[:, 0], 0.01)
     assert np.isnan(whole.chances[0]).all()
     assert whole.tallies[1].wins == whole.tallies[2].ties == whole.tallies[3].untold == 14
 
@@ -289,6 +316,7 @@ def test_equal_optimizers_are_seldom_said_to_differ_overall(count):
             np.exp(differences),
             [["baseline", *["not told apart"] * 15]] * 16,
             differences,
+            np.zeros(differences.shape),
         )
         alarms += bool({"better", "worse"} & set(whole.overall))
     assert stats.binom.sf(alarms - 1, count, 0.1) > 1e-3
@@ -306,7 +334,7 @@ def test_what_did_not_run_everywhere_is_not_ranked_but_has_chances_and_counts():
     assert part.friedman == league.friedman(DEMSAR[:, kept])
     assert part.critical_difference == league.critical_difference(3, 14)
     assert "C4.5+cf" not in itertools.chain(*part.groups)
-    assert part.chances[2] == league.bayesian_signed_rank(np.delete(differences[:, 2], 3), 0.01)
+    assert part.chances[2] == chances_of(np.delete(differences[:, 2], 3), 0.01)
 
 
 def test_the_baseline_alone_is_left_where_no_other_ran():
@@ -316,6 +344,7 @@ def test_the_baseline_alone_is_left_where_no_other_ran():
         optimizers=NAMES[:2],
         scores=scores,
         differences=scores - DEMSAR[:, :1],
+        errors=np.zeros(scores.shape),
         verdicts=[["baseline", "cannot run"]] * 14,
     )
     assert lonely.overall == ("baseline", "cannot run")
@@ -340,6 +369,7 @@ def test_a_league_is_the_same_twice():
         ({"scores": np.full((14, 4), -INF)}, "scores: expected losses, .* got -inf"),
         ({"scores": np.full((14, 4), NAN)}, "scores: expected a score of the baseline C4.5"),
         ({"differences": DEMSAR.T}, r"differences: expected shape \[14, 4\]"),
+        ({"errors": DEMSAR.T}, r"errors: expected shape \[14, 4\]"),
         ({"verdicts": [["better"] * 4]}, "verdicts: expected 14 rows of 4, got rows of"),
         ({"verdicts": [["good"] * 4] * 14}, "verdicts: expected better, .*, got good"),
         ({"margin": -2.0}, "margin: expected a number above zero, got -2"),
@@ -375,3 +405,73 @@ def test_comparisons_of_other_optimizers_make_no_league():
     one, other = (planted.record({"sgd": PLANTED, name: PLANTED}) for name in ("a", "b"))
     with pytest.raises(InputError, match=r"comparisons: expected sgd, a on every task, .* on two"):
         league.of_comparisons({"one": of_record(one), "two": of_record(other)})
+
+
+@pytest.mark.parametrize("maximised", [False, True])
+def test_the_errors_of_a_league_are_how_much_its_differences_vary(maximised):
+    """Of 100 comparisons of other replicates, as ratios and as differences."""
+    random, told = np.random.default_rng(3), []
+    for _ in range(100):
+        plain, other = 1 + random.normal(size=(2, 20)) / 20
+        record = planted.record({"sgd": plain, "other": 0.8 * other}, maximised=maximised)
+        told.append(league.of_comparisons({"one": of_record(record)}))
+    spread = np.std([each.differences[0, 1] for each in told])
+    assert np.median([each.errors[0, 1] for each in told]) == pytest.approx(spread, rel=0.3)
+    assert all(each.errors[0, 0] == 0 for each in told)
+    few = of_record(planted.record({"sgd": plain[:2], "other": other[:2]}))
+    assert league.of_comparisons({"one": few}).errors[0, 1] == INF
+    lost = of_record(planted.record({"sgd": PLANTED, "lost": np.full(12, INF)}))
+    assert league.of_comparisons({"one": lost}).errors[0, 1] == 0
+
+
+# Along lengths and batch sizes.
+
+
+def compared(**factors):
+    return of_record(
+        planted.record({"sgd": PLANTED} | {n: f * PLANTED for n, f in factors.items()})
+    )
+
+
+def test_whether_a_verdict_holds_is_said_of_each_optimizer():
+    mixed = np.where(np.arange(12) % 2, 0.5, 2.0)
+    lost = np.full(12, INF)
+    results = {
+        100: compared(holds=0.5, turns=0.5, unsure=0.5, fails=2.0, never=mixed),
+        400: compared(holds=0.4, turns=2.0, unsure=mixed, fails=lost, never=mixed),
+    }
+    told = {each.optimizer: each for each in jaxnet.compare.along(results)}
+    holds = {"holds": True, "turns": False, "unsure": None, "fails": True, "never": None}
+    assert {name: each.holds for name, each in told.items()} == holds
+    assert told["turns"].verdicts == {"100": "better", "400": "worse"}
+    sentences = {name: each.sentence for name, each in told.items()}
+    assert sentences == {
+        "holds": "The verdict on holds holds: better at 100, 400.",
+        "turns": "The verdict on turns does not hold everywhere: better at 100; worse at 400.",
+        "unsure": "Whether the verdict on unsure holds everywhere is not told: better at 100; not "
+        "told apart at 400.",
+        "fails": "The verdict on fails holds: worse at 100; fails more often at 400.",
+        "never": "Whether the verdict on never holds everywhere is not told: not told apart at "
+        "100, 400.",
+    }
+
+
+def test_leagues_are_held_along_as_comparisons_are():
+    better, worse = (
+        league.of_comparisons({f"task {n}": compared(other=factor) for n in range(12)})
+        for factor in (0.5, 2.0)
+    )
+    (each,) = league.along({"steps 5": better, "steps 9": worse})
+    assert (each.holds, each.verdicts) == (False, {"steps 5": "better", "steps 9": "worse"})
+
+
+@pytest.mark.parametrize(
+    ("results", "words"),
+    [
+        ({1: compared(a=0.5)}, "results: expected at least two to compare, got 1"),
+        ({1: compared(a=0.5), 2: compared(b=0.5)}, "results: expected sgd, a in each, .* at 2"),
+    ],
+)
+def test_what_has_no_axis_is_not_held_along_it(results, words):
+    with pytest.raises(InputError, match=words):
+        league.along(results)

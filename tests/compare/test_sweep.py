@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnet import batches, devices, losses, network, optimizers
-from jaxnet.compare import programs, sweep, tiles
+from jaxnet._guards import options
+from jaxnet.compare import compiling, starts, sweep, tiles
 from jaxnet.errors import InputError
 
 TANH = functools.partial(network.forward, activation=jnp.tanh)
@@ -219,7 +220,7 @@ def wide():
 def test_what_convolves_is_compiled_as_it_stands(make_task, other):
     """The program is then the plain path's, to the letter."""
     texts = [
-        programs.compiled(
+        compiling.compiled(
             make_task()._replace(fast=path), SGD, RATE, tiles.Tile(3, 5)
         ).call.as_text()
         for path in (tiles.fast(True), tiles.PLAIN)
@@ -236,15 +237,15 @@ def test_the_programs_kept_map_few_regions_of_memory(standard_promotion):
         gc.collect()
         return len(MAPS.read_text().splitlines())
 
-    programs._compile.cache_clear()
-    programs._lower.cache_clear()
+    compiling._compile.cache_clear()
+    compiling._lower.cache_clear()
     before, names = regions(), ("sgd", "adam", "muon")
     for name in names:
-        programs.compiled(classifier(), optimizers.entry(name), RATE, SHAPE)
+        compiling.compiled(classifier(), optimizers.entry(name), RATE, SHAPE)
     each = (regions() - before) / len(names)
-    assert 0 < each * programs._compile.cache_parameters()["maxsize"] < 65_530 / 2
-    programs._compile.cache_clear()
-    programs._lower.cache_clear()
+    assert 0 < each * compiling._compile.cache_parameters()["maxsize"] < 65_530 / 2
+    compiling._compile.cache_clear()
+    compiling._lower.cache_clear()
     assert regions() - before < each
 
 
@@ -252,10 +253,10 @@ def test_the_programs_kept_map_few_regions_of_memory(standard_promotion):
 @pytest.mark.parametrize(("make_task", "few"), [(attention, True), (wide, False)])
 def test_the_option_of_few_numbers_is_for_them_alone(make_task, few):
     whole, task = tiles.fast(True), make_task()
-    path = programs._functions(task, programs._shapes(task, 1, tiles.Tile(3, 5))).fast
+    path = compiling.functions_of(task, compiling.shapes_of(task, 1, tiles.Tile(3, 5))).fast
     assert path.products
-    assert dict(path.options).get(devices.OF_FEW) == (
-        dict(whole.options).get(devices.OF_FEW) if few else None
+    assert dict(path.options).get(options.OF_FEW) == (
+        dict(whole.options).get(options.OF_FEW) if few else None
     )
 
 
@@ -506,11 +507,11 @@ def test_starts_are_drawn_anew_under_other_settings():
     task = line(begin=jax.random.normal)
     seeds, rates = np.arange(4, dtype=np.int32), np.ones((4, 1, 1))
     given = task, seeds, rates, devices.mesh("runs")
-    first = programs.placed(*given)[0]
+    first = starts.placed(*given)[0]
     with jax.threefry_partitionable(False):
-        other = programs.placed(*given)[0]
+        other = starts.placed(*given)[0]
     assert not np.array_equal(first, other)
-    assert np.array_equal(first, programs.placed(*given)[0])
+    assert np.array_equal(first, starts.placed(*given)[0])
 
 
 def test_a_tile_of_large_networks_is_the_smallest():
@@ -541,7 +542,7 @@ def test_the_memory_foreseen_is_that_of_the_program(
     task = made(SQUARES, begin, data, batch_size, epochs, held)
     shape = tiles.tile(task, 200, settings=4)
     adam = optimizers.entry("adam")
-    needed = programs.compiled(task, adam, RATE, shape).call.memory_analysis()
+    needed = compiling.compiled(task, adam, RATE, shape).call.memory_analysis()
     truth = needed.temp_size_in_bytes + needed.argument_size_in_bytes
     truth = jax.local_device_count() * (truth + needed.output_size_in_bytes)
     assert truth / 2 < tiles.memory(task, shape, shape.runs)
@@ -551,16 +552,16 @@ HELD = """
 import functools, sys
 import jax, numpy as np, optax
 from jaxnet import losses, network, optimizers
-from jaxnet.compare import programs, sweep, tiles
+from jaxnet.compare import compiling, starts, sweep, tiles
 rows, validation = map(int, sys.argv[1:])
 data, held = (tuple(np.ones((n, k), np.float32) for k in (20, 2)) for n in (rows, validation))
 loss = losses.BatchLoss(network.forward, optax.losses.l2_loss)
 init = functools.partial(network.init, sizes=[20, 8, 2])
 task = tiles.Workload(loss, init, data, rows, 1, (1,), held)
 shape = tiles.Tile(25, 4)
-program, mesh, _ = programs.compiled(task, optimizers.entry("sgd"), ("learning_rate",), shape)
+program, mesh, _ = compiling.compiled(task, optimizers.entry("sgd"), ("learning_rate",), shape)
 seeds, rates = np.arange(25, dtype=np.int32), np.tile([0.1, 0.2, 0.3, 0.4], (25, 1))
-inputs = programs.placed(task, seeds, rates[..., None], mesh)
+inputs = starts.placed(task, seeds, rates[..., None], mesh)
 def peak():
     # Of this process alone, where getrusage begins from its parent's.
     status = open("/proc/self/status").read()
@@ -615,7 +616,7 @@ os.environ["NPROC"] = "2"
 import jax, numpy as np
 jax.config.update("jax_num_cpu_devices", 2)
 from jaxnet import losses, network, optimizers
-from jaxnet.compare import programs, sweep, tiles
+from jaxnet.compare import compiling, starts, sweep, tiles
 from optax.losses import l2_loss
 loss = losses.BatchLoss(network.forward, l2_loss)
 x = np.ones((64, 64), np.float32)
@@ -647,7 +648,7 @@ def test_decompositions_are_kept_on_one_device(entry, count):
         loss=lambda params, batch: jnp.mean((params[:, 0] - batch.mean()) ** 2),
         begin=lambda key: jax.random.normal(key, (3, 1)),
     )
-    assert programs.compiled(task, entry, RATE, tiles.Tile(1, 1)).mesh.size == count
+    assert compiling.compiled(task, entry, RATE, tiles.Tile(1, 1)).mesh.size == count
 
 
 @pytest.mark.slow

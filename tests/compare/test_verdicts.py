@@ -5,8 +5,9 @@ import math
 import numpy as np
 import planted
 import pytest
+from scipy import stats
 
-from jaxnet.compare import comparison, statistics
+from jaxnet.compare import comparison, statistics, verdicts
 
 ENDS = np.arange(1.0, 9.0)
 LOST = np.full(8, np.inf)
@@ -63,7 +64,7 @@ def test_answers_worked_by_hand():
     )
     assert lost.sentence == (
         "lost fails more often than sgd: it alone failed in 8 of 8 replicates, sgd alone in 0. "
-        "8 of 8 replicates failed."
+        "Of 8 replicates 8 diverged."
     )
 
 
@@ -105,6 +106,58 @@ def test_further_looks_spend_less():
     assert pair.p_value == pytest.approx(2 / 256 / 0.1)
 
 
+def test_a_verdict_told_at_a_look_stays_told():
+    """The first eight are half; with four that are three times as high nothing more is told."""
+    factor = np.r_[np.full(8, 0.5), np.full(4, 3.0)]
+    ends = np.r_[ENDS, ENDS[:4]]
+    for looks, verdict in (((8, 12), "better"), ((4, 12), "not told apart")):
+        result = answered({"sgd": ends, "other": factor * ends}, looks=looks)
+        (pair,) = result.pairs
+        assert pair.verdict == only(result, "other").verdict == verdict
+        assert pair.look == (1 if verdict == "better" else 2)
+    (pair,) = answered({"sgd": ends, "other": factor * ends}, looks=(8, 12)).pairs
+    assert pair.p_value == pytest.approx(2 / 256 / 0.8)
+    assert pair.difference == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_what_fails_goes_before_what_is_told_later():
+    """Eight of twelve failed and none of the other's; where both last it is better from then on."""
+    ends = np.exp(np.random.default_rng(0).normal(size=60))
+    lower = np.r_[np.full(8, np.inf), 0.5 * ends[8:]]
+    for looks in ((12, 60), (12,)):
+        many = looks[-1]
+        (pair,) = answered({"sgd": ends[:many], "lower": lower[:many]}, looks=looks).pairs
+        assert (pair.verdict, pair.only, pair.look) == ("fails more often", (8, 0), 1)
+    (pair,) = answered({"sgd": ends, "lower": lower}, looks=(8, 30, 60)).pairs
+    assert pair.verdict == "fails more often"
+
+
+def test_a_target_is_that_of_the_look():
+    """Of the first replicates alone: were all but those of it lost, none is left to reach."""
+    ends, soon = np.r_[ENDS, np.full(20, np.inf)], np.r_[ENDS - 20, np.full(20, np.inf)]
+    first, whole = (
+        answered({"sgd": ends[:n], "soon": soon[:n]}, by="steps", looks=looks)
+        for n, looks in ((8, (8,)), (28, (8, 28)))
+    )
+    assert first.pairs[0].verdict == "better"
+    assert first.target == 8
+    assert math.isnan(whole.target)
+    assert whole.pairs == first.pairs
+
+
+def test_five_looks_at_one_comparison_keep_its_level():
+    """Of an optimizer and itself; what any look tells is counted, as it stays told."""
+    random, alarms, last = np.random.default_rng(5), 0, 0
+    for _ in range(200):
+        plain, other = np.exp(random.standard_t(2, size=(2, 30)))
+        record = planted.record({"sgd": plain, "other": other}, looks=(10, 15, 20, 25, 30))
+        (pair,) = verdicts.pairs(record)
+        alarms += pair.verdict in ("better", "worse")
+        last += statistics.paired(other, plain, 0.05, "ratio").p_value <= 0.000625
+    assert stats.binom.sf(alarms - 1, 200, 0.05) > 1e-3
+    assert alarms > last
+
+
 @pytest.mark.parametrize("failed", [3, 12])
 def test_failures_are_told_beside_what_lasts(failed):
     """SGD 5% worse, and never lost: what is better where it lasts is of no use where it fails."""
@@ -117,7 +170,7 @@ def test_failures_are_told_beside_what_lasts(failed):
     assert pair.verdict == ("better" if failed < 6 else "fails more often")
     assert pair.difference.estimate == pytest.approx(0.95)
     said = only(result, "lower").sentence
-    assert said.endswith(f"{failed} of 20 replicates failed.")
+    assert said.endswith(f"Of 20 replicates {failed} diverged.")
     if failed > 6:
         assert (
             "it alone failed in 12 of 20 replicates, sgd alone in 0. Where neither failed" in said
@@ -126,11 +179,32 @@ def test_failures_are_told_beside_what_lasts(failed):
     assert other.verdict == ("worse" if failed < 6 else "fails less often")
 
 
+def test_what_missed_the_target_did_not_diverge():
+    """Of eight two end above it, and one was lost; by the loss alone that one failed."""
+    ends = {"sgd": np.ones(8), "other": np.r_[np.inf, 9.0, 9.0, np.ones(5)]}
+    other = only(answered(ends, by="steps", target=2.0), "other")
+    assert (other.failed, other.diverged) == (3, 1)
+    assert other.sentence.endswith("Of 8 replicates 1 diverged, 2 missed the target.")
+    other = only(answered(ends), "other")
+    assert (other.failed, other.diverged) == (1, 1)
+
+
+def test_a_margin_of_a_difference_is_said_as_an_amount():
+    near = np.random.default_rng(0).normal(0.9, 0.001, size=(2, 12))
+    result = answered({"sgd": near[0], "other": near[1]}, maximised=True)
+    size = result.answers[0].value.estimate
+    assert (
+        f"within 5% of sgd's value, {0.05 * size:.2g}: training loss" in result.answers[1].sentence
+    )
+    assert result.pairs[0].margin == pytest.approx(0.05 * size)
+    assert answered({"sgd": near[0], "other": near[1]}).pairs[0].margin == 1.05
+
+
 def test_both_lost_is_no_difference():
     result = answered({"sgd": LOST, "other": LOST})
     assert math.isnan(result.target)
     assert only(result, "other").sentence == (
-        "other and sgd are not told apart by 8 replicates. 8 of 8 replicates failed."
+        "other and sgd are not told apart by 8 replicates. Of 8 replicates 8 diverged."
     )
 
 

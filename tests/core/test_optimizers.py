@@ -448,6 +448,7 @@ def test_a_dataclass_of_axes_is_searched_as_a_dict_of_them_is():
         ("adam", {"b3": 0.5}, "of adam that are numbers, got 'b3'; the nearest are b"),
         ("adam", {"momentm": 0.5}, "of adam that are numbers, got 'momentm'; the nearest are "),
         ("adam", {"nesterov": 1.0}, "of adam that are numbers, got 'nesterov'; the nearest are "),
+        ("adam", {"mu_dtype": 0.5}, "of adam that are numbers, got 'mu_dtype'; the nearest are "),
         ("noisy_sgd", {"key": 0.5}, "of noisy_sgd that are numbers, got 'key'; the nearest are "),
         (
             "schedule_free_sgd",

@@ -35,7 +35,8 @@ from experiments.benchmark import (
     work,
 )
 from jaxnet import __main__, devices, losses, network, optimizers
-from jaxnet.compare import programs, sweep, tiles
+from jaxnet._guards import options
+from jaxnet.compare import sweep, tiles, verifying
 from jaxnet.errors import InputError
 
 PAIRS = work.crossed(2, [0.05, 0.01])
@@ -443,8 +444,8 @@ def test_another_rule_than_the_notebooks_is_refused():
 def test_each_path_lacks_one_part_and_the_last_none():
     paths, whole = ablation.paths(), tiles.fast(True)
     assert list(paths.values())[-2:] == [tiles.PLAIN, whole]
-    options = len(devices.options())
-    assert len(set(paths.values())) == len(paths) == options + bool(options) + 2
+    chosen = len(options.of_many_runs())
+    assert len(set(paths.values())) == len(paths) == chosen + bool(chosen) + 2
     for path in list(paths.values())[:-2]:
         lacking = len(whole.options) - len(path.options)
         assert lacking + (whole.products - path.products) == 1
@@ -473,13 +474,13 @@ def test_a_way_that_is_not_what_it_is_called_is_left_out(monkeypatch):
     def stepped_aside(task, shape):
         return (task if task.fast.products else task._replace(fast=tiles.PLAIN)), ""
 
-    monkeypatch.setattr(programs, "verified", stepped_aside)
+    monkeypatch.setattr(verifying, "verified", stepped_aside)
     ways, notes = ablation.ways(short_case(), "sgd")
     assert ablation.PLAIN in ways
     assert "without products" not in ways
     assert notes == [
         "classifier, 8 runs, without products: does not agree with NumPy, left out."
-    ] * (bool(devices.options()))
+    ] * (bool(options.of_many_runs()))
 
 
 def test_what_a_part_earns_is_told_by_case_and_the_least_is_claimed(monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 
 from jaxnet import fitting, optimizers, training
 from jaxnet._guards import reference, verify
-from jaxnet.compare import programs, sweep, tiles
+from jaxnet.compare import sweep, tiles, verifying
 from jaxnet.compare.fast import products
 from jaxnet.errors import InputError
 
@@ -450,7 +450,7 @@ def test_a_fast_path_that_is_wrong_is_left_for_the_plain_one(fault, monkeypatch)
     monkeypatch.setattr(products, "expanded", fault(products.expanded))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        taken, words = programs.verified(task(), TILE)
+        taken, words = verifying.verified(task(), TILE)
         results, _ = sweep.run(taken, SGD, RUNS, TILE, test=True)
     assert taken.fast == tiles.PLAIN
     assert words == f"plain path; {verify.AGREES}"

@@ -13,7 +13,7 @@ import experiments
 import jaxnet
 from jaxnet import __main__
 from jaxnet._guards import versions
-from jaxnet.commands import _run
+from jaxnet.commands import _outcomes
 from jaxnet.errors import InputError
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
@@ -120,7 +120,7 @@ def test_metadata_is_read_once(planted):
 )
 def test_a_command_ends_in_one_line_before_anything(planted, capsys, run):
     planted.setattr(jax, "__version__", "0.10.2")
-    assert _run.outcome(run) == 2
+    assert _outcomes.outcome(run) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("error: jax: expected >=0.10.1, ")

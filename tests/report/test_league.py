@@ -45,6 +45,7 @@ def made(tasks, optimizers):
         scores=np.exp(differences),
         verdicts=verdicts,
         differences=differences,
+        errors=np.zeros((tasks, optimizers)),
     )
 
 
@@ -91,6 +92,7 @@ def test_the_headline_counts_and_names_the_best():
         np.array([[1.0, NAN]]),
         [["baseline", "cannot run"]],
         np.array([[0.0, NAN]]),
+        np.zeros((1, 2)),
     )
     assert league.headline(lonely) == (
         "Over 1 task, of 1 optimizer 0 better than sgd, 0 as good and 0 worse with a probability "
@@ -230,6 +232,7 @@ def test_caveats_are_those_that_hold():
         np.array([[1.0, NAN]]),
         [["baseline", "cannot run"]],
         np.array([[0.0, NAN]]),
+        np.zeros((1, 2)),
     )
     assert not any("nan" in words for words in league.caveats(alone))
     captions = {plot.name: plot.caption for plot in league.plots(written("many")[0])}
@@ -322,3 +325,36 @@ def test_the_page_is_no_wider_than_the_screen_and_prints_whole(tmp_path):
     path.write_text(text, "utf-8")
     chromium(tmp_path, path, f"--print-to-pdf={paper}")
     assert 4 <= len(re.findall(rb"/Type /Page\b(?!s)", paper.read_bytes())) < 20
+
+
+# Along lengths and batch sizes.
+
+ALONG = [
+    leagues.Along("adam", {"steps 5": "better", "steps 9": "better"}),
+    leagues.Along("<b>lion</b>", {"steps 5": "better", "steps 9": "worse"}),
+    leagues.Along("muon", {"steps 5": "not told apart", "steps 9": "as good"}),
+]
+
+
+def test_what_holds_is_told_by_value_on_a_page_and_in_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    report.write_along_page(ALONG, tmp_path / "page.html", "At <lengths>", "again")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    reader = read(text)
+    assert reader.faults == []
+    assert reader.said("thead/tr/th") == ["optimizer", "holds", "steps 5", "steps 9"]
+    assert reader.said("tbody/tr/th") == ["adam", "<b>lion</b>", "muon"]
+    report.show_along(ALONG, "At <lengths>")
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 80
+    rows = [line.split() for line in told.splitlines() if line.startswith(("adam", "<b>", "muon"))]
+    assert rows[0] == ["adam", "yes", "better", "better"]
+    assert rows[1] == ["<b>lion</b>", "no", "better", "worse"]
+    assert rows[2] == ["muon", "not", "told", "not", "told", "apart", "as", "good"]
+    words = (
+        "Of the verdicts on 3 optimizers at steps 5, steps 9, 1 hold, 1 do not hold everywhere, "
+        "and of 1 it is not told."
+    )
+    assert words in " ".join(told.split())
+    assert words in reader.said("header/p")
+    assert all(each.sentence in reader.said("dl/dd") for each in ALONG)
