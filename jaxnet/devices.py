@@ -121,7 +121,7 @@ class Provenance:
     python: str
 
 
-def provenance(dtype: Any) -> Provenance:
+def provenance(dtype: jax.typing.DTypeLike) -> Provenance:
     """Record what a result depends on."""
     device, count = first(), jax.local_device_count()
     kind = f" ({device.device_kind})" if device.device_kind != device.platform else ""

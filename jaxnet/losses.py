@@ -5,7 +5,6 @@ Shapes: N rows of data, B examples of a batch, I inputs, O outputs.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,9 @@ from jaxtyping import Array, Float, PyTree, Shaped
 from jaxnet._guards import checks, labels
 from jaxnet._guards.labels import ExampleLoss
 
-Forward = Callable[[Any, Any], Any]
-Loss = Callable[[Any, Any], Float[Array, ""]]
-ValueAndGrad = Callable[[Any, Any], tuple[Float[Array, ""], Any]]
+Forward = Callable[[PyTree, PyTree], PyTree]
+Loss = Callable[[PyTree, PyTree], Float[Array, ""]]
+ValueAndGrad = Callable[[PyTree, PyTree], tuple[Float[Array, ""], PyTree]]
 _Rows = Shaped[Array | np.ndarray, "B ..."]
 
 

@@ -5,7 +5,7 @@ Shapes: I inputs and O outputs of a layer.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 from jaxnet._guards import checks
 
 Activation = Callable[[Array], Array]
-Initializer = Callable[[Array, tuple[int, ...], Any], Array]
+Initializer = Callable[[Array, tuple[int, ...], jax.typing.DTypeLike], Array]
 _HE_UNIFORM: Initializer = jax.nn.initializers.he_uniform()
 
 
@@ -32,7 +32,7 @@ def init(
     key: Key[Array, ""],
     sizes: Sequence[int],
     initializer: Initializer = _HE_UNIFORM,
-    dtype: Any = None,
+    dtype: jax.typing.DTypeLike | None = None,
 ) -> tuple[Layer, ...]:
     """Draw the parameters of a network of the given layer sizes, biases zero.
 
@@ -53,7 +53,7 @@ def init(
 # One program: drawn one operation at a time, each shape of layer would compile by itself.
 @functools.partial(jax.jit, static_argnames=("sizes", "initializer", "dtype"))
 def _draw(
-    key: Array, sizes: tuple[int, ...], initializer: Initializer, dtype: Any
+    key: Array, sizes: tuple[int, ...], initializer: Initializer, dtype: jax.typing.DTypeLike
 ) -> tuple[Layer, ...]:
     keys = jax.random.split(key, len(sizes) - 1)
     return tuple(

@@ -379,7 +379,7 @@ def join(name: str, optimizer: Any) -> Entry:
         return dataclasses.replace(optimizer, name=name)
     if isinstance(optimizer, optax.GradientTransformation):
         note = "made already: the rate multiplies its updates"
-        return _row(name, _multiplied(optimizer), (1e-2, 1e2), 1.0, _WRAP, note=note)
+        return _Row(name, _multiplied(optimizer), (1e-2, 1e2), 1.0, _WRAP, note=note).entry()
     if "learning_rate" not in _parameters(optimizer):
         raise InputError(
             f"{name}: expected a function of learning_rate, an optimizer of optax or an Entry, got "
@@ -396,7 +396,7 @@ def _usual(name: str, make: MakeOptimizer, note: str) -> Entry:
     axes = {each: axis for each, axis in _KNOWN.items() if each in numbers}
     axes |= {each: axis for each, axis in _WRAP.items() if each not in free}
     # From the lowest of Adam's rates to the highest of SGD's.
-    return _row(name, make, (1e-4, 1e1), 1e-3, axes, note=note)
+    return _Row(name, make, (1e-4, 1e1), 1e-3, axes, note=note).entry()
 
 
 def _is_number(value: Any) -> bool:
@@ -414,21 +414,38 @@ def _may_be_number(parameter: inspect.Parameter) -> bool:
     )
 
 
-def _row(
-    name: str,
-    make: MakeOptimizer,
-    rates: tuple[float, float],
-    rate: float,
-    axes: Space,
-    **more: Any,
-) -> Entry:
-    """Give an entry whose customary values are those that its maker has unless told otherwise."""
-    space = {"learning_rate": spaces.log(*rates), **axes}
-    parameters = _parameters(make)
-    values = {each: parameters[each].default for each in space if each in parameters}
-    values |= _AROUND | {"learning_rate": rate}
-    customary = {each: float(values[each] or 0) for each in space}
-    return Entry(name, make, space, customary, random="key" in parameters, **more)
+class _Row(NamedTuple):
+    """What there is to say of an optimizer; its entry, which looks at its arguments, when asked.
+
+    Attributes:
+        name: what it is called. make: it. rates: the lowest and the highest searched.
+        rate: the customary one. axes: of all else.
+        evaluations: of a step, as an entry has them. note: for its reader.
+    """
+
+    name: str
+    make: MakeOptimizer
+    rates: tuple[float, float]
+    rate: float
+    axes: Space
+    evaluations: Callable[[PyTree], Int32[Array, ""]] = _evaluations
+    note: str = ""
+
+    def entry(self) -> Entry:
+        """Give the entry, whose customary values are those of `make` unless told otherwise."""
+        space = {"learning_rate": spaces.log(*self.rates), **self.axes}
+        parameters = _parameters(self.make)
+        values = {each: parameters[each].default for each in space if each in parameters}
+        values |= _AROUND | {"learning_rate": self.rate}
+        return Entry(
+            name=self.name,
+            make=self.make,
+            space=space,
+            customary={each: float(values[each] or 0) for each in space},
+            random="key" in parameters,
+            evaluations=self.evaluations,
+            note=self.note,
+        )
 
 
 def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
@@ -449,7 +466,7 @@ def _entries() -> dict[str, Entry]:
     """Give the table, and all that a later optax has beside it."""
     note = "newer than this table: searched over the rates of most optimizers"
     newer = {name: _usual(name, make, note) for name, make in _PUBLIC.items() if _is_new(name)}
-    return {entry.name: entry for entry in _TABLE} | newer
+    return {row.name: row.entry() for row in _TABLE} | newer
 
 
 def _is_new(name: str) -> bool:
@@ -608,18 +625,18 @@ _KNOWN = _B1 | _B2 | _BETA | _MOMENTUM | _EPS | _DECAY | _FADE | _RHO
 # dpsgd, which has its own, and those that hold the gradient against the loss.
 _TABLE = (
     # Gradient descent, with momentum, signs or noise.
-    _row("sgd", optax.sgd, (1e-3, 1e1), 1e-2, _WRAP),  # Robbins & Monro 1951; the rate: Keras
-    _row(  # Polyak 1964; the momentum: what most people mean by it
+    _Row("sgd", optax.sgd, (1e-3, 1e1), 1e-2, _WRAP),  # Robbins & Monro 1951; the rate: Keras
+    _Row(  # Polyak 1964; the momentum: what most people mean by it
         "momentum", functools.partial(optax.sgd, momentum=0.9), (1e-4, 1e0), 1e-2, _MOMENTUM | _WRAP
     ),
-    _row(  # Neelakantan et al. 2015
+    _Row(  # Neelakantan et al. 2015
         "noisy_sgd",
         _noisy_sgd,
         (1e-3, 1e1),
         1e-2,
         _NOISE | _WRAP,
     ),
-    _row(  # Abadi et al. 2016; settings: the first of TensorFlow Privacy's tutorial
+    _Row(  # Abadi et al. 2016; settings: the first of TensorFlow Privacy's tutorial
         "dpsgd",
         _dpsgd,
         (1e-3, 1e1),
@@ -630,21 +647,21 @@ _TABLE = (
         "privacy is paid for in loss",
     ),
     # Mokhtari et al. 2019
-    _row(
+    _Row(
         "optimistic_gradient_descent",
         optax.optimistic_gradient_descent,
         (1e-3, 1e1),
         1e-2,
         _OPTIMISM | _WRAP,
     ),
-    _row("sign_sgd", optax.sign_sgd, (1e-5, 1e-1), 1e-4, _SCHEDULE),  # Bernstein et al. 2018
-    _row(  # Bernstein et al. 2018
+    _Row("sign_sgd", optax.sign_sgd, (1e-5, 1e-1), 1e-4, _SCHEDULE),  # Bernstein et al. 2018
+    _Row(  # Bernstein et al. 2018
         "signum", optax.signum, (1e-5, 1e-1), 1e-4, _BETA | _WRAP
     ),
-    _row(  # Chen et al. 2023
+    _Row(  # Chen et al. 2023
         "lion", optax.lion, (1e-5, 1e-1), 1e-4, _B1 | _B2 | _DECAY | _WRAP
     ),
-    _row(  # Riedmiller & Braun 1993
+    _Row(  # Riedmiller & Braun 1993
         "rprop",
         optax.rprop,
         (1e-4, 1e0),
@@ -653,23 +670,23 @@ _TABLE = (
         note="wants full batches; the rate is its first step alone",
     ),
     # Adam and its kin.
-    _row("adam", optax.adam, (1e-4, 1e0), 1e-3, _ADAM),  # Kingma & Ba 2014
-    _row("adamw", optax.adamw, (1e-4, 1e0), 1e-3, _ADAM | _DECAY),  # Loshchilov & Hutter 2017
-    _row("adamax", optax.adamax, (1e-3, 1e1), 2e-3, _ADAM),  # Kingma & Ba 2014
-    _row("adamaxw", optax.adamaxw, (1e-3, 1e1), 2e-3, _ADAM | _DECAY),  # Loshchilov & Hutter 2017
-    _row("nadam", optax.nadam, (1e-4, 1e0), 2e-3, _ADAM),  # Dozat 2016
-    _row("nadamw", optax.nadamw, (1e-4, 1e0), 2e-3, _ADAM | _DECAY),  # Dozat 2016
-    _row("amsgrad", optax.amsgrad, (1e-3, 1e1), 1e-3, _ADAM),  # Reddi et al. 2018
-    _row("radam", optax.radam, (1e-3, 1e1), 1e-3, _ADAM),  # Liu et al. 2019
-    _row("adabelief", optax.adabelief, (1e-4, 1e0), 1e-3, _ADAM | _TINY),  # Zhuang et al. 2020
-    _row("adan", optax.adan, (1e-4, 1e0), 1e-3, _ADAN),  # Xie et al. 2022
-    _row("yogi", optax.yogi, (1e-4, 1e0), 1e-2, _ADAM),  # Zaheer et al. 2018
+    _Row("adam", optax.adam, (1e-4, 1e0), 1e-3, _ADAM),  # Kingma & Ba 2014
+    _Row("adamw", optax.adamw, (1e-4, 1e0), 1e-3, _ADAM | _DECAY),  # Loshchilov & Hutter 2017
+    _Row("adamax", optax.adamax, (1e-3, 1e1), 2e-3, _ADAM),  # Kingma & Ba 2014
+    _Row("adamaxw", optax.adamaxw, (1e-3, 1e1), 2e-3, _ADAM | _DECAY),  # Loshchilov & Hutter 2017
+    _Row("nadam", optax.nadam, (1e-4, 1e0), 2e-3, _ADAM),  # Dozat 2016
+    _Row("nadamw", optax.nadamw, (1e-4, 1e0), 2e-3, _ADAM | _DECAY),  # Dozat 2016
+    _Row("amsgrad", optax.amsgrad, (1e-3, 1e1), 1e-3, _ADAM),  # Reddi et al. 2018
+    _Row("radam", optax.radam, (1e-3, 1e1), 1e-3, _ADAM),  # Liu et al. 2019
+    _Row("adabelief", optax.adabelief, (1e-4, 1e0), 1e-3, _ADAM | _TINY),  # Zhuang et al. 2020
+    _Row("adan", optax.adan, (1e-4, 1e0), 1e-3, _ADAN),  # Xie et al. 2022
+    _Row("yogi", optax.yogi, (1e-4, 1e0), 1e-2, _ADAM),  # Zaheer et al. 2018
     # Daskalakis et al. 2017; the rate: Adam's
-    _row("optimistic_adam_v2", optax.optimistic_adam_v2, (1e-4, 1e0), 1e-3, _ADAM | _OPTIMISM),
-    _row(  # Pagliardini et al. 2024
+    _Row("optimistic_adam_v2", optax.optimistic_adam_v2, (1e-4, 1e0), 1e-3, _ADAM | _OPTIMISM),
+    _Row(  # Pagliardini et al. 2024
         "ademamix", optax.contrib.ademamix, (1e-4, 1e0), 1e-3, _ADAM | _DECAY | _SLOW
     ),
-    _row(  # Morwani et al. 2025; the rate: Adam's times 1 - b1, which its formula asks for
+    _Row(  # Morwani et al. 2025; the rate: Adam's times 1 - b1, which its formula asks for
         "simplified_ademamix",
         optax.contrib.simplified_ademamix,
         (1e-6, 1e-2),
@@ -677,8 +694,8 @@ _TABLE = (
         _ADAM | _DECAY | _SUM,
         note="its momentum is a sum: its rates are a hundredth of Adam's",
     ),
-    _row("adopt", optax.contrib.adopt, (1e-4, 1e0), 1e-3, _ADAM),  # Taniguchi et al. 2024
-    _row(  # Zhuang et al. 2021
+    _Row("adopt", optax.contrib.adopt, (1e-4, 1e0), 1e-3, _ADAM),  # Taniguchi et al. 2024
+    _Row(  # Zhuang et al. 2021
         "acprop",
         optax.contrib.acprop,
         (1e-5, 1e-1),
@@ -687,20 +704,20 @@ _TABLE = (
         note="explodes where a gradient follows zeros, as of inputs that are seldom on",
     ),
     # Other steps of their own for each parameter.
-    _row(  # Duchi et al. 2011; the rate: PyTorch
+    _Row(  # Duchi et al. 2011; the rate: PyTorch
         "adagrad", optax.adagrad, (1e-3, 1e1), 1e-2, _START | _EPS | _WRAP
     ),
-    _row(  # Zeiler 2012
+    _Row(  # Zeiler 2012
         "adadelta", optax.adadelta, (1e-2, 1e2), 1.0, _RHO | _EPS | _DECAY | _WRAP
     ),
-    _row(  # Hinton 2012
+    _Row(  # Hinton 2012
         "rmsprop", optax.rmsprop, (1e-4, 1e0), 1e-3, _FADE | _EPS | _MOMENTUM | _WRAP
     ),
-    _row("sm3", optax.sm3, (1e-3, 1e1), 0.1, _MOMENTUM | _WRAP),  # Anil et al. 2019
-    _row(  # Defazio & Jelassi 2021
+    _Row("sm3", optax.sm3, (1e-3, 1e1), 0.1, _MOMENTUM | _WRAP),  # Anil et al. 2019
+    _Row(  # Defazio & Jelassi 2021
         "madgrad", optax.contrib.madgrad, (1e-4, 1e0), 1e-2, _MOMENTUM | _EPS | _DECAY | _CLIP
     ),
-    _row(  # Shazeer & Stern 2018
+    _Row(  # Shazeer & Stern 2018
         "adafactor",
         optax.adafactor,
         (1e-4, 1e0),
@@ -709,7 +726,7 @@ _TABLE = (
         note="the rate is relative to the size of each array; factors only sides of 128 and more",
     ),
     # Norms of layers, and matrices.
-    _row(  # You et al. 2017; the rate: SimCLR's (Chen et al. 2020) for a batch of 256
+    _Row(  # You et al. 2017; the rate: SimCLR's (Chen et al. 2020) for a batch of 256
         "lars",
         optax.lars,
         (1e-2, 1e2),
@@ -717,11 +734,11 @@ _TABLE = (
         _MOMENTUM | _DECAY | _WRAP,
         note=f"{_LAYERS}; one of zeros, such as a fresh bias, takes its step at the whole rate",
     ),
-    _row("lamb", optax.lamb, (1e-4, 1e0), 1e-3, _ADAM | _DECAY, note=_LAYERS),  # You et al. 2019
-    _row(
+    _Row("lamb", optax.lamb, (1e-4, 1e0), 1e-3, _ADAM | _DECAY, note=_LAYERS),  # You et al. 2019
+    _Row(
         "fromage", optax.fromage, (1e-4, 1e0), 1e-2, _SCHEDULE, note=_LAYERS
     ),  # Bernstein et al. 2020
-    _row(  # Ginsburg et al. 2019
+    _Row(  # Ginsburg et al. 2019
         "novograd",
         optax.novograd,
         (1e-4, 1e0),
@@ -729,7 +746,7 @@ _TABLE = (
         _B1 | _LOW_B2 | _DECAY | _WRAP,
         note=_LAYERS,
     ),
-    _row(  # Jordan et al. 2024
+    _Row(  # Jordan et al. 2024
         "muon",
         optax.contrib.muon,
         (1e-4, 1e0),
@@ -737,7 +754,7 @@ _TABLE = (
         _BETA | _DECAY | _WRAP,
         note=f"{_MATRICES} Muon, the others AdamW at the same rate",
     ),
-    _row(  # Zhao et al. 2024
+    _Row(  # Zhao et al. 2024
         "galore",
         optax.contrib.galore,
         (1e-3, 1e1),
@@ -746,7 +763,7 @@ _TABLE = (
         note=f"{_MATRICES} GaLore, of rank 128: full, and no saving, where a side is no longer",
     ),
     # Curvature.
-    _row(  # Liu & Nocedal 1989
+    _Row(  # Liu & Nocedal 1989
         "lbfgs",
         optax.lbfgs,
         (1e-2, 1e2),
@@ -754,7 +771,7 @@ _TABLE = (
         {},
         note="wants full batches; the rate scales the first step its line search tries",
     ),
-    _row(  # Liu et al. 2023
+    _Row(  # Liu et al. 2023
         "sophia",
         _sophia,
         (1e-5, 1e-1),
@@ -764,11 +781,11 @@ _TABLE = (
         note="looks at the Hessian of the batch, along a random direction, every tenth step",
     ),
     # Steps from the value of the loss.
-    _row("polyak_sgd", _polyak_sgd, (1e-1, 1e3), 1.0, _SCALING, note=_BOUND),  # Loizou et al. 2020
-    _row(  # Schaipp et al. 2023
+    _Row("polyak_sgd", _polyak_sgd, (1e-1, 1e3), 1.0, _SCALING, note=_BOUND),  # Loizou et al. 2020
+    _Row(  # Schaipp et al. 2023
         "momo", optax.contrib.momo, (1e-1, 1e3), 1.0, _BETA | _DECAY, note=_BOUND
     ),
-    _row(  # the same
+    _Row(  # the same
         "momo_adam",
         optax.contrib.momo_adam,
         (1e-3, 1e1),
@@ -777,7 +794,7 @@ _TABLE = (
         note=_BOUND,
     ),
     # Learning-rate-free.
-    _row(  # Orabona & Tommasi 2017
+    _Row(  # Orabona & Tommasi 2017
         "cocob",
         optax.contrib.cocob,
         (1e-2, 1e2),
@@ -785,7 +802,7 @@ _TABLE = (
         _COINS | _DECAY | _CLIP,
         note="learning-rate-free: the rate scales the gradients, which cancels; it changes nothing",
     ),
-    _row(  # Defazio & Mishchenko 2023
+    _Row(  # Defazio & Mishchenko 2023
         "dadapt_adamw",
         _with_betas(optax.contrib.dadapt_adamw),
         (1e-2, 1e2),
@@ -793,7 +810,7 @@ _TABLE = (
         _B1 | _B2 | _DECAY | _FIRST | _CLIP,
         note=_FREE_NAN,
     ),
-    _row(  # Mishchenko & Defazio 2023
+    _Row(  # Mishchenko & Defazio 2023
         "prodigy",
         _with_betas(optax.contrib.prodigy),
         (1e-2, 1e2),
@@ -801,14 +818,14 @@ _TABLE = (
         _B1 | _B2 | _DECAY | _FIRST | _CLIP,
         note=_FREE_NAN,
     ),
-    _row(  # Ivgi et al. 2023
+    _Row(  # Ivgi et al. 2023
         "dog", optax.contrib.dog, (1e-2, 1e2), 1.0, _DECAY | _CLIP, note=_FREE
     ),
-    _row(  # Khaled et al. 2023
+    _Row(  # Khaled et al. 2023
         "dowg", optax.contrib.dowg, (1e-2, 1e2), 1.0, _DECAY | _CLIP, note=_FREE
     ),
     # Schedule-free: Defazio et al. 2024.
-    _row(
+    _Row(
         "schedule_free_sgd",
         optax.contrib.schedule_free_sgd,
         (1e-2, 1e2),
@@ -816,7 +833,7 @@ _TABLE = (
         _AVERAGED | _DECAY | _CLIP,
         note=_AVERAGES,
     ),
-    _row(
+    _Row(
         "schedule_free_adamw",
         optax.contrib.schedule_free_adamw,
         (1e-3, 1e1),

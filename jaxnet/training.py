@@ -29,7 +29,7 @@ from jaxnet._guards import checks, divergence, verify, versions
 from jaxnet.losses import Loss, Rule
 from jaxnet.optimizers import Optimizer
 
-Metric = Callable[[Any, Any], Any]
+Metric = Callable[[PyTree, PyTree], PyTree]
 Metrics = tuple[tuple[str, Metric], ...]
 
 
@@ -57,7 +57,7 @@ class Step(NamedTuple):
     after: State
 
 
-Recorder = Callable[[Step], Any]
+Recorder = Callable[[Step], PyTree]
 
 
 def value(step: Step) -> Float[Array, ""]:

@@ -5,6 +5,8 @@ What JAX promises to nobody stands here: how a jaxpr is made, and what its opera
 most of jaxnet does.
 """
 
+import functools
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -51,31 +53,37 @@ def evaluate(
     from jax.extend import core
 
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), arguments, strict=True))
-    needed = {variable for variable in jaxpr.outvars if isinstance(variable, core.Var)}
-    # By where each is used last, so that its memory is free from there on.
-    spent: dict[int, list[Any]] = {}
-    for place, equation in reversed(list(enumerate(jaxpr.eqns))):
-        for variable in (*equation.invars, *equation.outvars):
-            if isinstance(variable, core.Var) and variable not in needed:
-                needed.add(variable)
-                spent.setdefault(place, []).append(variable)
 
     def read(variable: Any) -> Any:
         is_literal = isinstance(variable, core.Literal)
         return constant(variable.val) if is_literal else values[variable]
 
-    for place, equation in enumerate(jaxpr.eqns):
+    for equation, spent in zip(jaxpr.eqns, _spent(jaxpr), strict=True):
         inputs = [read(variable) for variable in equation.invars]
-        with equation.ctx.manager:
-            if inside := _inside(equation):
-                inputs = [*map(constant, inside.consts), *inputs]
-                results = evaluate(inside.jaxpr, inputs, constant, apply)
-            else:
-                results = apply(equation, inputs)
+        if inside := _inside(equation):
+            inputs = [*map(constant, inside.consts), *inputs]
+            results = evaluate(inside.jaxpr, inputs, constant, apply)
+        else:
+            results = apply(equation, inputs)
         values.update(zip(equation.outvars, results, strict=True))
-        for variable in spent.get(place, ()):
+        for variable in spent:
             del values[variable]
     return [read(variable) for variable in jaxpr.outvars]
+
+
+@functools.lru_cache(maxsize=256)
+def _spent(jaxpr: Any) -> list[list[Any]]:
+    """Give the values that each equation is the last to use, whose memory is free from there on."""
+    from jax.extend import core
+
+    needed = {variable for variable in jaxpr.outvars if isinstance(variable, core.Var)}
+    spent: list[list[Any]] = []
+    for equation in reversed(jaxpr.eqns):
+        variables = (*equation.invars, *equation.outvars)
+        last = {each for each in variables if isinstance(each, core.Var)} - needed
+        needed |= last
+        spent.append([*last])
+    return spent[::-1]
 
 
 def operations(jaxpr: Any) -> Iterator[Any]:
@@ -263,13 +271,23 @@ def site(equation: Any) -> int:
 
 def count(jaxpr: Any) -> int:
     """Count the operations that a jaxpr carries out, those of a loop of unknown length once."""
+    return work(jaxpr)[0]
+
+
+@functools.lru_cache(maxsize=256)
+def work(jaxpr: Any) -> tuple[int, int]:
+    """Count operations, those of a loop of unknown length once, and the numbers that they give."""
     from jax.extend import core
 
-    total = len(jaxpr.eqns)
-    for parameters in (equation.params for equation in jaxpr.eqns):
-        inner = map(count, core.jaxprs_in_params(parameters))
-        total += parameters.get("length", 1) * sum(inner)
-    return total
+    total, numbers = len(jaxpr.eqns), 0
+    for equation in jaxpr.eqns:
+        shapes = (getattr(variable.aval, "shape", ()) for variable in equation.outvars)
+        numbers += sum(map(math.prod, shapes))
+        for inside in core.jaxprs_in_params(equation.params):
+            times = equation.params.get("length", 1)
+            inner = work(inside)
+            total, numbers = total + times * inner[0], numbers + times * inner[1]
+    return total, numbers
 
 
 def is_rounded(equation: Any) -> bool:
@@ -288,5 +306,7 @@ def carry_out(closed: Closed, arrays: Sequence[Any]) -> list[Any]:
 def bind(equation: Any, arrays: Sequence[Any], **other: Any) -> list[Any]:
     """Carry out an operation as it stands, or with other parameters."""
     primitive = equation.primitive
-    results = primitive.bind(*arrays, **primitive.get_bind_params(equation.params | other))
+    parameters = primitive.get_bind_params(equation.params | other)
+    with equation.ctx.manager:
+        results = primitive.bind(*arrays, **parameters)
     return list(results) if primitive.multiple_results else [results]

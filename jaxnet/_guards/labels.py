@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxnet._guards import options
 from jaxnet.errors import InputError
 
-ExampleLoss = Callable[[Any, Any], Any]
+ExampleLoss = Callable[[PyTree, PyTree], PyTree]
 
 
 def loss(example_loss: ExampleLoss, prediction: Any, y: Any) -> Any:

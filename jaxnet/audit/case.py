@@ -3,17 +3,16 @@
 Shapes: N examples; a leaf is one parameter's gradient.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses
 from jaxnet.audit.chain import Chain, Gradient
+from jaxnet.audit.uncompiled import uncompiled
 
 Reduction = Literal["mean", "sum", "neither"]
 """How a loss takes its examples together."""
@@ -169,8 +168,10 @@ def take(batch: PyTree, axes: Sequence[int | None], rows: Sequence[int] | np.nda
     """Give these examples of a batch, whose leaves hold them along the given axes."""
 
     def taken(leaf: Any, axis: int | None) -> Any:
-        library = jnp if isinstance(leaf, jax.Array) else np
-        return leaf if axis is None else library.take(leaf, np.asarray(rows), axis)
+        if axis is None:
+            return leaf
+        chosen = np.take(np.asarray(leaf), np.asarray(rows), axis)
+        return jax.device_put(chosen) if isinstance(leaf, jax.Array) else chosen
 
     leaves, tree = jax.tree.flatten(batch)
     return jax.tree.unflatten(tree, map(taken, leaves, axes))
@@ -184,7 +185,7 @@ def _try_gradients(case: Case, batch: PyTree) -> list[Gradient] | None:
         return None
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
 def _gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list[Array]:
     return jax.tree.leaves(jax.grad(loss)(params, batch))
 

@@ -3,7 +3,6 @@
 Shapes: N examples, I inputs and O outputs of a layer.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float64, Int
 
 from jaxnet import network
+from jaxnet.audit.uncompiled import uncompiled
 
 Gradient = Float64[np.ndarray, "..."]
 
@@ -168,11 +168,17 @@ class Chain(NamedTuple):
         return gradient.reshape(shape[::-1]).T if layer.transposed else gradient.reshape(shape)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
+def applied(activation: network.Activation, z: Array) -> Array:
+    """Give an activation of an array."""
+    return activation(z)
+
+
+@uncompiled(0)
 def _slope(activation: network.Activation, z: Array) -> Array:
     return jax.vjp(activation, z)[1](jnp.ones_like(z))[0]
 
 
 def slope_of(activation: network.Activation, z: Gradient) -> Gradient:
     """Give the derivative of an activation, element by element."""
-    return np.asarray(_slope(activation, jnp.asarray(z)))
+    return _slope(activation, z)

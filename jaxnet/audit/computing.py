@@ -30,6 +30,8 @@ _STATEFUL = frozenset(["Generator", "RandomState", "memmap"])
 _WORDS = """__import__ breakpoint compile delattr dump eval exec exit globals input loadtxt locals
 memmap open quit savemat save savetxt savez savez_compressed tofile write writelines"""
 _ACTING = frozenset(_WORDS.split())
+# What goes on for as long as a number says.
+_COUNTING = frozenset(["arange", "count", "cycle", "fori_loop", "range", "repeat", "while_loop"])
 _OPERATIONS = frozenset(["DELETE_GLOBAL", "IMPORT_NAME", "STORE_GLOBAL"])
 _VALUES = (str, bytes, bool, int, float, complex, range, slice, type(None), type(...), np.dtype)
 
@@ -177,6 +179,18 @@ def _is_own_file(module: ModuleType | None) -> bool:
         return False
     file = getattr(module, "__file__", None)
     return not file.startswith(libraries()) if file else not hasattr(module, "__loader__")
+
+
+def may_go_on(code: CodeType) -> bool:
+    """Whether a function may do something again and again, whatever the sizes of arrays are."""
+    if _COUNTING & set(code.co_names):
+        return True
+    steps = list(dis.get_instructions(code))
+    at = {each.offset: each.opname for each in steps}
+    back = (each for each in steps if "BACKWARD" in each.opname)
+    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    # What goes back to where it takes the next of some things ends with them.
+    return any(at[each.argval] != "FOR_ITER" for each in back) or any(map(may_go_on, inner))
 
 
 def limited(call: Callable[[], Any], lines: int, end: float) -> Any:

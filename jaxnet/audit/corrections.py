@@ -11,6 +11,7 @@ and over a batch of another size where the function takes one.
 import ast
 import contextlib
 import copy
+import functools
 import itertools
 import time
 import warnings
@@ -52,7 +53,7 @@ _PLAIN = (-1, 0, 1, 2)
 
 def find(
     function: Any,
-    ask: Ask,
+    asks: tuple[Ask, Ask],
     here: Truth,
     elsewhere: Callable[[], Sequence[Truth]],
     loss: Callable[[PyTree, PyTree], Any],
@@ -61,7 +62,7 @@ def find(
     """Give the corrections that make leaves of a claim right; empty where none are found.
 
     Args:
-        function: the user's. ask: what calls it.
+        function: the user's. asks: what calls it, as the user does and as it is quicker.
         here: where it is corrected. elsewhere: gives where it has to prove true.
         loss: what it runs too is not changed.
         right: by leaf, whether the claim is known to be.
@@ -75,30 +76,42 @@ def find(
             return []
     except Exception:  # an object of the user's may refuse to be looked at in any way
         return []
-    quiet = purity.silent(), purity.own_randomness(), warnings.catch_warnings(), jax.disable_jit()
-    with quiet[0], quiet[1], quiet[2], quiet[3], reach.kept():
+    quiet = purity.silent(), purity.own_randomness(), warnings.catch_warnings(), _unfiltered()
+    with quiet[0], quiet[1], quiet[2], quiet[3], jax.disable_jit(), reach.kept():
         warnings.simplefilter("ignore")
         try:
             shared, _ = sources.ran(lambda: loss(*_given(here)))
-            frames, lines = sources.ran(lambda: ask(*_given(here)))
+            frames, lines = sources.ran(lambda: asks[0](*_given(here)))
         except Exception:  # code of the user's, that may be written for its own batch
             return []
         written = list(sources.written(function, frames, frozenset(shared)))
         arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(here[:2]))
         dear = (1 + sum(map(np.prod, shapes)) / _NUMBERS) * (_SLOWER if arrays else 1)
         runs = min(_RUNS, int(_WORK / max(1, lines) / dear))
-        limits = _Limits(runs, _LONGER * lines + _SOME, time.process_time() + _SECONDS)
         known = frozenset([*shared, *frames])
+        most = _LONGER * lines + _SOME if any(map(computing.may_go_on, known)) else None
+        limits = _Limits(runs, most, time.process_time() + _SECONDS)
         made_of = [
             Ingredients.of(each.tree, _numbers([*shared, each.code]), _sizes(here), known)
             for each in written
         ]
-        search = _Search(written, made_of, ask, here, elsewhere, limits)
+        search = _Search(written, made_of, asks, here, elsewhere, limits)
         try:
             return search.run(right)
         finally:
             for each in written:
                 each.function.__code__ = each.code
+
+
+@contextlib.contextmanager
+def _unfiltered() -> Iterator[None]:
+    """Have JAX raise errors as they are: to make them short for a reader takes long."""
+    before = jax.config.values["jax_traceback_filtering"]
+    jax.config.update("jax_traceback_filtering", "off")
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_filtering", before)
 
 
 def _numbers(codes: Sequence[CodeType]) -> list[float]:
@@ -116,11 +129,15 @@ def _sizes(truth: Truth) -> list[int]:
 
 
 class _Limits(NamedTuple):
-    """Of a search: runs, lines of one run, and when it is over."""
+    """Of a search: runs, lines of one run, None where they are few, and when it is over."""
 
     runs: int
-    lines: int
+    lines: int | None
     end: float
+
+    def held(self, call: Callable[[], Any]) -> Any:
+        """Call what runs the user's code, within these."""
+        return call() if self.lines is None else computing.limited(call, self.lines, self.end)
 
 
 def _given(truth: Truth) -> tuple[PyTree, PyTree]:
@@ -149,18 +166,22 @@ class _Search:
         self,
         written: list[Written],
         made_of: list[Ingredients],
-        ask: Ask,
+        asks: tuple[Ask, Ask],
         here: Truth,
         elsewhere: Callable[[], Sequence[Truth]],
         limits: _Limits,
     ) -> None:
         self._written = {id(each.tree): each for each in written}
-        self._made_of, self._ask, self._limits = made_of, ask, limits
+        self._made_of, self._limits = made_of, limits
+        self._plain, self._ask = asks
         self._here, self._elsewhere = Target(here), elsewhere
 
     def run(self, right: Sequence[bool]) -> list[Correction]:
         """Change the functions line by line, and give the changes that were of use."""
         scores = self._scores(self._here)
+        if self._plain_scores() != scores:  # what NumPy carries out may be another function
+            self._ask = self._plain
+            scores = self._scores(self._here)
         # On part of a batch, or in another precision, it may be another claim.
         if [score == 2 for score in scores] != [
             known or zero for known, zero in zip(right, self._here.zeros, strict=True)
@@ -184,7 +205,7 @@ class _Search:
                     scores = better
             if len(made) == before:
                 break
-        return self._of_use(made, scores)
+        return self._of_use(made, scores) if self._plain_scores() == scores else []
 
     def _of_use(self, made: list[_Made], scores: Scores) -> list[Correction]:
         """Give what is to be said of the changes that the leaves are right with."""
@@ -244,7 +265,7 @@ class _Search:
             if time.process_time() > self._limits.end:
                 break
             with self._changed(change) as worked:
-                claimed = self._claimed(self._here.truth) if worked else None
+                claimed = self._claimed(self._here.truth, self._ask) if worked else None
             if claimed is None:
                 continue
             new = self._here.scores(claimed)
@@ -265,7 +286,7 @@ class _Search:
         self, effects: list[tuple[Change, list[Gradient]]], scores: Scores
     ) -> Iterator[Change]:
         """Give two changes of which each makes up for a part of what a leaf lacks."""
-        now = self._claimed(self._here.truth)
+        now = self._claimed(self._here.truth, self._ask)
         found: list[Change] = []
         for leaf, true in enumerate(self._here.truth.gradient):
             if now is None or scores[leaf] == 2 or now[leaf].shape != true.shape:
@@ -328,15 +349,18 @@ class _Search:
         ]
         return _Made(change, old, texts, leaves)
 
+    def _plain_scores(self) -> Scores:
+        """Give the scores of the claim as it is now and as the user runs it."""
+        return self._here.scores(self._claimed(self._here.truth, self._plain))
+
     def _scores(self, target: Target, is_proof: bool = False) -> Scores:
         """Give the scores of the claim as it is now."""
-        return target.scores(self._claimed(target.truth), is_proof)
+        return target.scores(self._claimed(target.truth, self._ask), is_proof)
 
-    def _claimed(self, truth: Truth) -> list[Gradient] | None:
+    def _claimed(self, truth: Truth, ask: Ask) -> list[Gradient] | None:
         """Give what is claimed as the functions are now; None where they fail."""
         try:
-            given = _given(truth)
-            claimed = computing.limited(lambda: self._ask(*given), *self._limits[1:])
+            claimed = self._limits.held(functools.partial(ask, *_given(truth)))
             return [np.asarray(leaf, float) for leaf in jax.tree.leaves(claimed)]
         except (Exception, SystemExit, computing.StoppedError):  # code that was changed, or is
             return None  # of the user's, may fail in any way

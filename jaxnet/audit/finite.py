@@ -3,7 +3,6 @@
 Shapes: P numbers in all parameters; D probed directions; K step sizes.
 """
 
-import functools
 from typing import Literal, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from jaxnet import losses
 from jaxnet.audit.case import Case
 from jaxnet.audit.chain import Gradient
 from jaxnet.audit.numpy_loss import NumPyLoss
+from jaxnet.audit.uncompiled import uncompiled
 
 # Leaves up to this size are probed entry by entry, larger ones along this many random directions.
 _PROBE_ALL = 32
@@ -121,7 +121,7 @@ def _gradients_at(case: Case, params: PyTree) -> list[Gradient]:
         return [np.asarray(leaf, np.float64) for leaf in _gradients(case.loss, params, case.batch)]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
 def _gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list[Array]:
     return jax.tree.leaves(jax.vmap(jax.grad(loss), in_axes=(0, None))(params, batch))
 
@@ -197,7 +197,7 @@ def _spans(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(spans, np.int32), np.array(owners)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
 def _probe(
     loss: losses.Loss, params: PyTree, batch: PyTree, spans: Array, sizes: Array, signs: Array
 ) -> tuple[Float[Array, ""], Float[Array, "D K"], Float[Array, "D K"]]:

@@ -35,6 +35,7 @@ from jaxnet.audit.chain import Chain, Gradient
 from jaxnet.audit.explaining import Reading, Readings
 from jaxnet.audit.numpy_loss import NumPyLoss, unlogged
 from jaxnet.audit.rows import Correction, Row, Verdict
+from jaxnet.audit.uncompiled import carried_out, uncompiled
 from jaxnet.errors import InputError
 
 # Draws of rounding noise, and how many times their largest effect is still called rounding.
@@ -139,8 +140,8 @@ def _audit(asked: entry.Entry) -> Audit:
     readings = explaining.explain(case, wrong)
     written, left = inexact.as_rounded(case, [each for each in wrong if each not in readings])
     readings |= explaining.explain(written, left)
-    if asked.ask and explaining.doubtful(readings):
-        readings = _ask_again(case, asked.ask, asked.params, asked.batch, readings)
+    if asked.quick and explaining.doubtful(readings):
+        readings = _ask_again(case, asked.quick, asked.params, asked.batch, readings)
     table = []
     for index, (leaf, outcome) in enumerate(zip(case.leaves, outcomes, strict=True)):
         known = readings.get(index, [])
@@ -228,7 +229,7 @@ def _own_gradients(
         return true
     try:
         with jax.enable_x64(False):
-            own = jax.device_get(_gradients(loss, *narrow))
+            own = jax.device_get(_on_device(loss, *narrow))
     except TypeError:
         # JAX may find the traces of the other precision, where the loss has constants.
         return true
@@ -246,11 +247,16 @@ def _cast(leaf: Any, dtype: np.dtype) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=0)
+def _on_device(loss: losses.Loss, params: PyTree, batch: PyTree) -> PyTree:
+    return jax.grad(loss)(params, batch)
+
+
+@uncompiled(0)
 def _gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> PyTree:
     return jax.grad(loss)(params, batch)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
 def _draw(loss: losses.Loss, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
     return jax.vmap(jax.value_and_grad(loss))(params, batch)
 
@@ -371,7 +377,7 @@ _MANY, _FEW = 500, 24
 
 def _corrections(case: Case, asked: entry.Entry, verdicts: list[Verdict]) -> tuple[Correction, ...]:
     """Look for the lines of a claim that are wrong, where it is a function."""
-    if asked.ask is None or asked.written is None:
+    if asked.ask is None or asked.quick is None or asked.written is None:
         return ()
     from jaxnet.audit import corrections  # seldom needed
 
@@ -401,10 +407,13 @@ def _corrections(case: Case, asked: entry.Entry, verdicts: list[Verdict]) -> tup
     here = _truth(case, asked, case.params, batch)
     if here is None:
         return ()
-    loss = case.loss.function if isinstance(case.loss, NumPyLoss) else case.loss
+    loss = functools.partial(carried_out, case.loss)
+    if isinstance(case.loss, NumPyLoss):
+        loss = case.loss.function
     right = [verdict == "right" for verdict in verdicts]
     with jax.enable_x64(True):
-        found = corrections.find(asked.written, asked.ask, here, elsewhere, loss, right)
+        asks = asked.ask, asked.quick
+        found = corrections.find(asked.written, asks, here, elsewhere, loss, right)
     return tuple(found)
 
 
@@ -412,7 +421,7 @@ def _truth(case: Case, asked: entry.Entry, params: PyTree, batch: PyTree) -> Tru
     """Differentiate elsewhere; None where there is no gradient."""
 
     def like(leaf: Any, given: Any) -> Any:
-        return jnp.asarray(leaf) if isinstance(given, jax.Array) else leaf
+        return jax.device_put(leaf) if isinstance(given, jax.Array) else leaf
 
     try:
         if isinstance(case.loss, NumPyLoss):

@@ -3,7 +3,6 @@
 Shapes: P numbers in all parameters; K step sizes.
 """
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -16,6 +15,7 @@ from jaxnet import losses
 from jaxnet.audit.case import Case, Leaf
 from jaxnet.audit.chain import Gradient
 from jaxnet.audit.rows import Verdict
+from jaxnet.audit.uncompiled import uncompiled
 
 # A gradient that is off by more than this share is not called right.
 _CLOSE = 0.02
@@ -128,7 +128,7 @@ def _flat(leaves: Sequence[Gradient], left: list[int]) -> Gradient:
     return np.concatenate([np.ravel(leaves[index]) for index in left])
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
 def _steps(
     loss: losses.Loss, params: PyTree, batch: PyTree
 ) -> tuple[Float[Array, ""], Float[Array, "P K"], Float[Array, "P K"]]:

@@ -21,8 +21,9 @@ from jaxnet import losses, network
 from jaxnet._guards import jaxprs
 from jaxnet.audit import outputs
 from jaxnet.audit.case import Case, reduction, take
-from jaxnet.audit.chain import Chain, Dense, Gradient
+from jaxnet.audit.chain import Chain, Dense, Gradient, applied
 from jaxnet.audit.programs import Program, Step, Values, View, record, run
+from jaxnet.audit.uncompiled import uncompiled
 
 Places = Int[np.ndarray, "..."]
 """Where entries are in a flattened array, in the order in which the field writes them."""
@@ -103,7 +104,7 @@ class _Held(NamedTuple):
     rest: list[Array]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
+@uncompiled(0, 3)
 def _held(
     loss: losses.Loss, params: PyTree, batch: PyTree, found: tuple[tuple[int, int], ...]
 ) -> _Held:
@@ -162,7 +163,7 @@ def _chain(
         if layer.ones is not None:
             x = np.insert(x, layer.ones * x.shape[1], 1.0, axis=1)
             columns = np.arange(x.shape[1] - 1) + 1 - layer.ones
-        h = np.asarray(after.activation(jnp.asarray(z)))
+        h = applied(after.activation, z)
         h = h * (1.0 if after.mask is None else after.mask)
         leaves = layer.weight, layer.bias
         of_weight = layer.transposed, after.mask, columns
@@ -426,23 +427,21 @@ def _between(program: Program, batch: PyTree, layer: _Found, after: _Found) -> _
     if beside and (masked := _masked(function, shape)):
         return masked._replace(columns=columns)
     # Its entries one place further on, among others: what works on each alone gives the same.
-    values, shifted = (np.asarray(own(jnp.asarray(np.roll(_POINTS, k)))) for k in (0, 1))
+    values, shifted = (applied(own, np.roll(_POINTS, k)) for k in (0, 1))
     alone = np.allclose(shifted, np.roll(values, 1), rtol=1e-9, atol=1e-12)
     return _Between(own, None, columns) if alone else None
 
 
 def _moving(inputs: Callable[[Array], Array], shape: tuple[int, ...]) -> Places | None:
     """Give the inputs of a layer that are not constants, where they are as many as the outputs."""
-    values = np.stack([np.asarray(inputs(jnp.full(shape, point))) for point in _POINTS[::6]])
+    values = np.stack([applied(inputs, np.full(shape, point)) for point in _POINTS[::6]])
     columns = np.flatnonzero((values != values[0]).any((0, 1)))
     return columns if len(columns) == shape[1] else None
 
 
 def _known(activation: network.Activation) -> network.Activation | None:
     """Give the activation of a name that one is."""
-    # In one program: to compile each of its operations takes longer.
-    sampled = jax.jit(functools.partial(_sampled, activation))(_POINTS)
-    values, slope = (np.asarray(each, np.float64) for each in sampled)
+    values, slope = _sampled(activation, _POINTS)
     for known, (others, other_slope) in _samples():
         if np.allclose(values, others, rtol=1e-9, atol=1e-12) and np.isclose(slope, other_slope):
             return known
@@ -451,7 +450,7 @@ def _known(activation: network.Activation) -> network.Activation | None:
 
 def _masked(function: Callable[[Array], Array], shape: tuple[int, ...]) -> _Between | None:
     """See a function of arrays as an activation of a name times a mask, as of dropout."""
-    values = np.stack([np.asarray(function(jnp.full(shape, point))) for point in _POINTS])
+    values = np.stack([applied(function, np.full(shape, point)) for point in _POINTS])
     for known, (others, _) in _samples():
         mask = np.tensordot(others, values, 1) / (others @ others)
         if np.allclose(values, others[:, None, None] * mask, rtol=1e-9, atol=1e-12):
@@ -468,6 +467,7 @@ def _arranged(array: Array, places: Places) -> Array:
     return jnp.ravel(array)[places]
 
 
+@uncompiled(0)
 def _sampled(activation: network.Activation, points: Array) -> tuple[Array, Array]:
     """Give the values of an activation at points, and its slope at zero."""
     slope = jax.vjp(activation, jnp.zeros(1))[1](jnp.ones(1))[0]
@@ -476,5 +476,4 @@ def _sampled(activation: network.Activation, points: Array) -> tuple[Array, Arra
 
 @functools.cache
 def _samples() -> list[tuple[network.Activation, tuple[Gradient, Gradient]]]:
-    sampled = jax.jit(lambda points: [_sampled(known, points) for known in _KNOWN])(_POINTS)
-    return list(zip(_KNOWN, jax.device_get(sampled), strict=True))
+    return [(known, _sampled(known, _POINTS)) for known in _KNOWN]

@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Float64, PyTree
 
 from jaxnet._guards import jaxprs
+from jaxnet.audit.uncompiled import uncompiled
 
 Numbers = Callable[[PyTree, PyTree], float]
 
@@ -148,7 +149,7 @@ def _agree(loss: NumPyLoss, params: PyTree, batch: PyTree) -> bool:
     return True
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
 def _value(loss: NumPyLoss, params: PyTree, batch: PyTree) -> Array:
     return loss(params, batch)
 

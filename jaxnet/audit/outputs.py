@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnet.audit.chain import Gradient, Output, slope_of
+from jaxnet.audit.chain import Gradient, Output, applied, slope_of
 from jaxnet.network import Activation
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -81,7 +81,7 @@ def recognise(
     norm = np.linalg.norm(delta)
     targets = [y for pair in zip(leaves, axes, strict=True) for y in _targets(*pair, z.shape)]
     for name, activation in ACTIVATIONS.items() if targets and norm else ():
-        p = np.asarray(activation(jnp.asarray(z)))
+        p = applied(activation, z)
         for kind in _KINDS:
             for given in targets:
                 y = (given + 1) / 2 if kind.signed and given.min() < 0 else given

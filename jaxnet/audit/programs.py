@@ -122,8 +122,7 @@ def run(
     """
     values = dict(values)
     for step in steps:
-        with step.equation.ctx.manager:
-            results = jaxprs.bind(step.equation, [values[each] for each in step.inputs])
+        results = jaxprs.bind(step.equation, [values[each] for each in step.inputs])
         for number, result in zip(step.outputs, results, strict=True):
             values[number] = change(number, result)
     return values

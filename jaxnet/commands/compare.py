@@ -13,7 +13,8 @@ import jax
 
 from jaxnet import devices, optimizers, report, spaces, tables
 from jaxnet._guards import sizes
-from jaxnet._guards.defaults import LEVEL, Procedure
+from jaxnet._guards.defaults import LEVEL
+from jaxnet._guards.procedures import Procedure
 from jaxnet.commands import _arguments, _interrupts
 from jaxnet.commands.settings import Compare, Contest, check
 from jaxnet.compare import Problem, comparison, league, statistics

@@ -12,18 +12,8 @@ from typing import Annotated, Any, get_args
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg
 
 from jaxnet._guards import records, sizes
-from jaxnet._guards.defaults import (
-    SEED,
-    TEST,
-    VALIDATION,
-    Count,
-    Name,
-    Procedure,
-    Seed,
-    Share,
-    Task,
-    Tune,
-)
+from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task, Tune
+from jaxnet._guards.procedures import Count, Name, Procedure, Seed, Share
 from jaxnet._guards.records import Bounds
 from jaxnet.errors import InputError
 

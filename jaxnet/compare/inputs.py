@@ -9,11 +9,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from jaxnet import losses, optimizers, training
 from jaxnet._guards import checks, sizes, versions
-from jaxnet._guards.defaults import BASELINE, LEVEL, Procedure, Tune
+from jaxnet._guards.defaults import BASELINE, LEVEL, Tune
+from jaxnet._guards.procedures import Procedure
 from jaxnet.compare import tiles
 from jaxnet.compare.protocol import TIMES, Judging, Part, Tuning
 from jaxnet.compare.search import Search
@@ -51,7 +52,7 @@ class Problem:
     """
 
     loss: losses.Loss | losses.Rule
-    init: Callable[[Any], PyTree]
+    init: Callable[[Array], PyTree]
     data: PyTree = None
     _: dataclasses.KW_ONLY
     epochs: int | None = None
@@ -399,7 +400,7 @@ def _check_functions(problem: Problem) -> None:
         checks.function(name, function, "params", "batch")
 
 
-def _started(init: Callable[[Any], PyTree]) -> PyTree:
+def _started(init: Callable[[Array], PyTree]) -> PyTree:
     """Give the start of seed 0; refuse an `init` that cannot start any seed."""
     key = jax.random.key(0)
     params = _drawn(init, key)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnet.audit import audit, case, computing, corrections, sources
+from jaxnet.audit import audit, case, corrections, sources
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -267,14 +267,14 @@ def test_the_user_s_functions_stay_as_they_are(monkeypatch):
     assert twice.__code__ is code
     jax.tree.map(np.testing.assert_array_equal, twice(params, batch), before)
 
-    calls, ask = itertools.count(), computing.limited
+    calls, held = itertools.count(), corrections._Limits.held
 
     def stopped(*given):
         if next(calls) == 100:
             raise KeyboardInterrupt
-        return ask(*given)
+        return held(*given)
 
-    monkeypatch.setattr(computing, "limited", stopped)
+    monkeypatch.setattr(corrections._Limits, "held", stopped)
     with pytest.raises(KeyboardInterrupt):
         audit(entropy, params, batch, twice)
     assert twice.__code__ is code
@@ -768,7 +768,7 @@ def corrections_of(loss, claimed, factor=1.0):
     """Look for corrections of a claim that is right in no parameter."""
     here, *others = truths(loss, claimed, factor)
     right = [False] * len(here.gradient)
-    return corrections.find(claimed, claimed, here, lambda: others, loss, right)
+    return corrections.find(claimed, (claimed, claimed), here, lambda: others, loss, right)
 
 
 @pytest.mark.parametrize("kind", KINDS)

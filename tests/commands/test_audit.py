@@ -256,19 +256,26 @@ def test_the_exit_code_and_the_verdict_come_through(start, tmp_path):
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("while True: pass", "expected an audit within 3 seconds, got none; give --timeout more"),
         ("import os; os.kill(os.getpid(), 11)", "code that runs; its process was ended by SIGSEGV"),
         ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL, as where memory runs out"),
         ("raise MemoryError", "expected code that runs; it raised MemoryError, above"),
     ],
 )
 def test_however_the_file_ends_it_is_a_line(start, code, words):
-    process = start(f"print('begun')\n{code}", "--timeout=3")
+    process = start(f"print('begun')\n{code}")
     printed, refused = process.communicate()
     assert (process.returncode, printed) == (2, "begun\n")
     last = refused.splitlines()[-1]
     assert last.startswith("error: mine.py: ")
     assert words in last
+
+
+def test_a_file_that_never_ends_is_a_line(start):
+    process = start("while True: pass", "--timeout=3")
+    _, refused = process.communicate()
+    assert process.returncode == 2
+    words = "expected an audit within 3 seconds, got none; give --timeout more"
+    assert words in refused.splitlines()[-1]
 
 
 @pytest.mark.parametrize("end", [os.kill, os.killpg])

@@ -1,7 +1,5 @@
 """The gradient taken at other parameters than those it is claimed at."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +8,10 @@ from jaxtyping import Array, PyTree
 
 from jaxnet import losses
 from jaxnet.audit.case import Case, Mistake, Tier
+from jaxnet.audit.uncompiled import uncompiled
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
 def _along(
     loss: losses.Loss, params: PyTree, batch: PyTree, direction: PyTree, claimed: PyTree
 ) -> tuple[Array, PyTree]:

@@ -6,11 +6,10 @@ The right one is `dz1 = (dz2 @ W2) * f1'(z1)`.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnet.audit.case import Gradient
-from jaxnet.audit.chain import slope_of
+from jaxnet.audit.chain import applied, slope_of
 from jaxnet.audit.mistakes.rules import Hidden, Rule
 from jaxnet.audit.mistakes.slopes import FORMULAS, FUNCTIONS, SLOPES, elu_slope, symbol
 
@@ -38,14 +37,13 @@ _OWN = "in place of the layer's own activation"
 
 
 def _is(at: Hidden, name: str) -> bool:
-    own = np.asarray(FUNCTIONS[name](jnp.asarray(at.here.z)))
-    return np.allclose(own, at.here.h, rtol=1e-9, atol=1e-12)
+    return np.allclose(FUNCTIONS[name](at.here.z), at.here.h, rtol=1e-9, atol=1e-12)
 
 
 def _terms(at: Hidden) -> tuple[Gradient, Gradient]:
     """Give the two terms of the derivative of z times a gate, as of SiLU and GELU."""
     z, act = at.here.z, at.here.activation
-    ahead, behind, start = (np.asarray(act(jnp.asarray(each))) for each in (z, -z, 0 * z))
+    ahead, behind, start = (applied(act, each) for each in (z, -z, 0 * z))
     # Of softplus and ReLU the first is true, too.
     if not np.allclose(ahead - behind, z) or start.any() or np.allclose(ahead * behind, 0):
         raise ValueError
@@ -471,7 +469,7 @@ INSTEAD = (
     Rule(
         "the activation itself, of the back-propagated signal",
         "f{k}({sent})",
-        lambda back: np.asarray(back.at.here.activation(jnp.asarray(back.signal))),
+        lambda back: applied(back.at.here.activation, back.signal),
         linear=False,
     ),
     Rule(

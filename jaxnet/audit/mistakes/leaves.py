@@ -3,8 +3,6 @@
 Shapes: N examples.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +11,7 @@ from jaxtyping import Array, PyTree
 from jaxnet import losses
 from jaxnet.audit.case import Case, Mistake, Tier, close, reduction
 from jaxnet.audit.chain import Gradient
+from jaxnet.audit.uncompiled import uncompiled
 
 # Per-example gradients of more numbers than this are not formed.
 MOST = 2**24
@@ -45,7 +44,7 @@ def unsummed(case: Case) -> Tier:
     return tier
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
+@uncompiled(0, 3)
 def _example_gradients(
     loss: losses.Loss, params: PyTree, batch: PyTree, axes: tuple[int | None, ...]
 ) -> list[Array]:

@@ -7,11 +7,10 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnet._guards import jaxprs
+from jaxnet.audit.chain import applied, slope_of
 from jaxnet.audit.mistakes.reverse import ENTRYWISE, Back, Edit, Gradient, Reverse
 from jaxnet.audit.programs import Step, Values, run
 
@@ -206,9 +205,9 @@ class Places:
         at_output = {pair: self._slope(pair, pair[1]) for pair in segments}
         text = "the derivative of {name} taken at its output, not its input"
         yield candidate(text, lambda pair: _times(at_output[pair]), segments, "")
-        again = {pair: self._function(pair)(self.values[pair[1]]) for pair in segments}
+        again = {pair: applied(self._function(pair), self.values[pair[1]]) for pair in segments}
         text = "{name} of what it gives in place of its derivative"
-        yield candidate(text, lambda pair: _times(np.asarray(again[pair])), segments, "")
+        yield candidate(text, lambda pair: _times(again[pair]), segments, "")
         text = "the derivative of {name} taken twice"
         yield candidate(text, lambda pair: _times(slopes[pair] ** 2), segments, "")
         for shift, of in ((-1, "before"), (1, "after")) if len(segments) > 1 else ():
@@ -235,14 +234,14 @@ class Places:
 
     def _slope(self, segment: Segment, at: int | None) -> Gradient:
         """Give the derivative of a segment, entry by entry, at some value, or at zero."""
-        array = jnp.asarray(0.0 * self.values[segment[1]] if at is None else self.values[at])
-        return np.asarray(jax.vjp(self._function(segment), array)[1](jnp.ones_like(array))[0])
+        array = 0.0 * self.values[segment[1]] if at is None else self.values[at]
+        return slope_of(self._function(segment), array)
 
     def _function(self, segment: Segment) -> Callable[[Any], Any]:
         """Give a segment as a function of its start."""
         start, end = segment
         steps, _ = self.program.between(start, end)
-        return lambda array: run(steps, {**self.values, start: jnp.asarray(array)})[end]
+        return lambda array: run(steps, {**self.values, start: array})[end]
 
     def _constants(self, segments: list[Segment]) -> dict[Use, Back]:
         """Cut where segments take entries together."""

@@ -7,7 +7,6 @@ it stands next to.
 Shapes: E mistakes.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
@@ -27,6 +26,7 @@ from jaxnet.audit.mistakes.reverse import Reverse
 from jaxnet.audit.mistakes.rewritten import other_losses
 from jaxnet.audit.mistakes.spoken import Words
 from jaxnet.audit.programs import Values, record, run
+from jaxnet.audit.uncompiled import uncompiled
 
 # So many mistakes are made at most, in programs of so many operations, and so many numbers sent
 # back for them.
@@ -88,7 +88,7 @@ def in_program(case: Case) -> Tier:
     return tier
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@uncompiled(0)
 def _values(loss: losses.Loss, params: PyTree, batch: PyTree) -> Values:
     """Give all that a program computes, by number."""
     program = record(loss, params, batch)

@@ -6,6 +6,7 @@ and one for each mistake made after it.
 Shapes: E mistakes; [E + 1, ...] is the gradient in a value of shape [...], the right one first.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from jaxnet._guards import jaxprs
 from jaxnet.audit.programs import Program, Step
+from jaxnet.audit.uncompiled import carried_out
 
 Gradient = np.ndarray
 Back = Callable[[Gradient], Any]
@@ -198,7 +200,8 @@ class Reverse:
         taken = [self.values[each] for each in step.inputs]
         taken = [np.zeros_like(each) if each.dtype.kind == "f" else each for each in taken]
         taken[side] = np.arange(1.0, taken[side].size + 1).reshape(taken[side].shape)
-        return np.asarray(jaxprs.bind(step.equation, taken)[0]).astype(int)
+        (places,) = carried_out(functools.partial(jaxprs.bind, step.equation), taken)
+        return places.astype(int)
 
     def slope(self, at: int, side: int) -> Gradient:
         """Give the derivative of an entrywise step in one of its inputs, of its result's shape."""
@@ -224,9 +227,9 @@ class Reverse:
         strides = (1,) * len(step.equation.params["window_strides"])
         params = step.equation.params | {"window_strides": strides}
         alone = step._replace(equation=step.equation.replace(params=params))
-        taken = [jnp.asarray(self.values[each]) for each in step.inputs]
-        shape = jax.eval_shape(lambda *each: jaxprs.bind(alone.equation, each)[0], *taken).shape
-        whole = np.zeros((1, *shape))
+        taken = [self.values[each] for each in step.inputs]
+        (given,) = jax.eval_shape(functools.partial(jaxprs.bind, alone.equation), taken)
+        whole = np.zeros((1, *given.shape))
         whole[(0, *(slice(0, size) for size in sent.shape))] = sent
         return _pulled(alone, side, taken, [whole])[0]
 
@@ -249,18 +252,19 @@ def _pulled(step: Step, side: int, taken: list[Any], given: list[Gradient | None
     known = [k for k, each in enumerate(given) if each is not None]
     # What solves linear equations is differentiated by all that it takes, or not at all.
     solves = step.name == "custom_linear_solve"
-    arrays = {k: jnp.asarray(each) for k, each in enumerate(taken)}
-    moved = {k: each for k, each in arrays.items() if k == side or (solves and _is_real(each))}
 
-    def function(moved: dict[int, Any]) -> list[Any]:
-        inputs = [moved.get(k, each) for k, each in arrays.items()]
-        with step.equation.ctx.manager:
-            results = jaxprs.bind(step.equation, inputs)
-        return [results[k] for k in known]
+    def pull(taken: list[Any], given: list[Any]) -> Any:
+        arrays = dict(enumerate(taken))
+        moved = {k: each for k, each in arrays.items() if k == side or (solves and _is_real(each))}
 
-    _, back = jax.vjp(function, moved)
-    (sent,) = jax.vmap(back)([jnp.asarray(given[k]) for k in known])
-    return np.array(sent[side])
+        def function(moved: dict[int, Any]) -> list[Any]:
+            results = jaxprs.bind(step.equation, [*{**arrays, **moved}.values()])
+            return [results[k] for k in known]
+
+        _, back = jax.vjp(function, moved)
+        return jax.vmap(back)(given)[0][side]
+
+    return carried_out(pull, taken, [given[k] for k in known])
 
 
 def _is_real(array: Any) -> bool:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnet.audit.chain import applied
 from jaxnet.audit.mistakes.arrays import softmax_axes
 from jaxnet.audit.mistakes.places import (
     Candidate,
@@ -21,7 +22,8 @@ from jaxnet.audit.mistakes.places import (
     subsets,
 )
 from jaxnet.audit.mistakes.reverse import Edit, Gradient, Reverse
-from jaxnet.audit.programs import run
+from jaxnet.audit.programs import Values, run
+from jaxnet.audit.uncompiled import carried_out
 
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "tanh": jnp.tanh,
@@ -69,7 +71,7 @@ def _each(places: Places) -> Iterator[tuple[str, list[tuple[Segment, Any]]]]:
             for name, function in _ACTIVATIONS.items():
                 others[f"{name} in place of {{name}}"] = function
         for text, function in others.items():
-            if not np.allclose(function(z), places.values[end], rtol=1e-9, atol=1e-12):
+            if not np.allclose(applied(function, z), places.values[end], rtol=1e-9, atol=1e-12):
                 whole = f"right for a loss with {text}, not for this one"
                 yield whole, [(segment, function) for segment in segments]
 
@@ -79,16 +81,21 @@ def _gradients(places: Places, functions: dict[Segment, Any]) -> list[Gradient]:
     starts = {end: (start, function) for (start, end), function in functions.items()}
     inputs = (*places.program.params, *places.program.batch, *places.program.constants)
     values = {number: places.values[number] for number in inputs}
-    seen = dict(values)
 
-    def change(number: int, value: Any) -> Any:
-        if number in starts:
-            start, function = starts[number]
-            value = function(jnp.asarray(seen[start]))
-        seen[number] = value
-        return value
+    def computed(values: Values) -> Values:
+        seen = dict(values)
 
-    way = Reverse(places.program, run(places.program.steps, values, change))
+        def change(number: int, value: Any) -> Any:
+            if number in starts:
+                start, function = starts[number]
+                value = function(seen[start])
+            seen[number] = value
+            return value
+
+        return run(places.program.steps, values, change)
+
+    seen = carried_out(computed, values)
+    way = Reverse(places.program, seen)
     jumps = {
         end: (start, _pull(function, seen[start])) for end, (start, function) in starts.items()
     }
@@ -96,5 +103,7 @@ def _gradients(places: Places, functions: dict[Segment, Any]) -> list[Gradient]:
 
 
 def _pull(function: Any, start: Any) -> Callable[[Gradient], Gradient]:
-    _, back = jax.vjp(function, jnp.asarray(start))
-    return lambda sent: np.asarray(back(jnp.asarray(sent))[0])
+    def pull(start: Any, sent: Any) -> Any:
+        return jax.vjp(function, start)[1](sent)[0]
+
+    return lambda sent: carried_out(pull, start, sent)

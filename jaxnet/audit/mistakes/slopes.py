@@ -6,12 +6,9 @@ Shapes: arrays of any shape, element by element.
 import math
 from collections.abc import Callable, Mapping
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnet.audit.chain import Gradient
-from jaxnet.network import Activation
 
 Slope = Callable[[Gradient], Gradient]
 
@@ -36,8 +33,11 @@ def _gated(z: Gradient, gate: Gradient, gate_slope: Gradient) -> Gradient:
     return gate + z * gate_slope
 
 
+_erf = np.vectorize(math.erf, otypes=[float])
+
+
 def _gelu(z: Gradient) -> Gradient:
-    normal = 0.5 * (1 + np.asarray(jax.scipy.special.erf(z / math.sqrt(2))))
+    normal = 0.5 * (1 + _erf(z / math.sqrt(2)))
     return _gated(z, normal, np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi))
 
 
@@ -84,7 +84,7 @@ FORMULAS: Mapping[str, tuple[str, Slope]] = {
 }
 """Derivatives as formulas in the activations, as they are taught."""
 
-FUNCTIONS: Mapping[str, Activation] = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
+FUNCTIONS: Mapping[str, Slope] = {"tanh": np.tanh, "sigmoid": sigmoid}
 """The activations that have such formulas."""
 
 

@@ -70,7 +70,8 @@ def _apply(equation: Any, operands: list[Laid]) -> list[Laid]:
     # asks for one over no axis.
     if axes is None or (asked is not None and any(asked.spec)):
         return layouts.apply(equation, operands)
-    return [_multiply(equation, axes, operands)]
+    with equation.ctx.manager:
+        return [_multiply(equation, axes, operands)]
 
 
 def _multiply(equation: Any, axes: jaxprs.Product, operands: list[Laid]) -> Laid:
