@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -109,27 +109,28 @@ def main(
         quick: Fewer rounds and smaller sizes, without what takes minutes.
         output: The folder of results.json and pictures; on a GPU one of the card's name unless
             told otherwise.
-        readme: Write the table in the README beside this file anew, and what the part audit
+        readme: Write the tables in the README beside this file anew, and what the part audit
             found in docs/gradients.md.
     """
     # Processes share a card only if none takes all its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     devices.first()
-    for page in (README, GUIDE) if readme else ():
-        results.rewrite(page.read_text(), "")
+    parts = {n: p for n, p in PARTS.items() if n in only or (not only and (p.quick or not quick))}
+    for page, place, _ in _places(parts) if readme else ():
+        results.rewrite(page.read_text(), "", place)
     chosen, hardware = size(jax.default_backend(), quick), machine.hardware()
     if output is None and "card" in hardware:
         output = Path(__file__).parents[1] / "results" / hardware["card"].replace(" ", "-")
     if output is not None:
         report.check_picture(output / "benchmark.png")
+    chosen = chosen._replace(folder=output)
     sections, memory_of, began = {}, {}, time.perf_counter()
-    for name, part in PARTS.items():
-        if name in only or (not only and (part.quick or not quick)):
-            call = (machine.with_memory, part.make, chosen)
-            section, memory_of[name] = machine.fresh(*call, cores=part.cores)
-            sections[name] = section
-            print(f"\n{name}, {section.dtype}, {time.perf_counter() - began:.0f} s since the start")
-            show([*(group.table() for group in section.groups), *section.tables], [*section.notes])
+    for name, part in parts.items():
+        call = (machine.with_memory, part.make, chosen)
+        section, memory_of[name] = machine.fresh(*call, cores=part.cores)
+        sections[name] = section
+        print(f"\n{name}, {section.dtype}, {time.perf_counter() - began:.0f} s since the start")
+        show([*(group.table() for group in section.groups), *section.tables], [*section.notes])
     findings = results.Findings(
         sections=sections,
         memory=memory_of,
@@ -154,12 +155,18 @@ def main(
         publish(findings)
 
 
+def _places(parts: Iterable[str]) -> list[tuple[Path, str, str]]:
+    """Give the pages that show these parts, the place in each, and the part that has it alone."""
+    alone = {"audit": (GUIDE, results.PLACE, "audit"), "honesty": (README, "honesty", "honesty")}
+    rest = [(README, results.PLACE, "")] if set(parts) - alone.keys() else []
+    return [*(alone[name] for name in alone if name in parts), *rest]
+
+
 def publish(findings: results.Findings) -> None:
-    """Write what was found into the pages that show it, and no page anew of which nothing was."""
-    if "audit" in findings.sections:
-        GUIDE.write_text(results.rewrite(GUIDE.read_text(), results.of_part(findings, "audit")))
-    if findings.sections.keys() - {"audit"}:
-        README.write_text(results.rewrite(README.read_text(), results.block(findings)))
+    """Write what was found into the places that show it, and none anew of which nothing was."""
+    for page, place, part in _places(findings.sections):
+        written = results.of_part(findings, part, place) if part else results.block(findings)
+        page.write_text(results.rewrite(page.read_text(), written, place))
 
 
 def write(findings: results.Findings, folder: Path) -> None:

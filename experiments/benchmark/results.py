@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from experiments.benchmark.timing import Group, Section, Table, number, shown
 from jaxnet import InputError, report
 from jaxnet.report import style
 
-BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
+PLACE = "benchmark"
+"""What the markers are called between which a page shows what was found, unless it has two."""
 _KINDS = ("family", "model", "stepping")
 # Claims that a row of the table is made of, with its words and unit.
 _ALONE = {
@@ -158,7 +159,7 @@ def block(findings: Findings) -> str:
         f"Targets met: {met} of {len(judged)}.",
         "\n".join(_wrapped(f"- Not met: {missed}") for missed in targets.shortfalls(judged)),
     )
-    return "\n".join([BEGIN, "\n\n".join(filter(None, paragraphs)), END])
+    return _marked(paragraphs)
 
 
 def _rows(findings: Findings) -> Iterator[str]:
@@ -174,15 +175,26 @@ def _rows(findings: Findings) -> Iterator[str]:
             yield f"| {words} | {value} | |"
 
 
-def of_part(findings: Findings, name: str) -> str:
-    """Write the tables and the notes of a part, between the two markers."""
+def of_part(findings: Findings, name: str, place: str = PLACE) -> str:
+    """Write the tables, the notes and the missed targets of a part, between two markers."""
     section = findings.sections[name]
+    missed = targets.shortfalls(targets.verdicts({name: section.claims}))
     paragraphs = (
         _wrapped(f"By `{findings.command}` on {findings.where}."),
         *(_markdown(table) for table in section.tables),
         *map(_wrapped, section.notes),
+        "\n".join(_wrapped(f"- Not met: {each}") for each in missed),
     )
-    return "\n".join([BEGIN, "\n\n".join(paragraphs), END])
+    return _marked(paragraphs, place)
+
+
+def _marked(paragraphs: Iterable[str], place: str = PLACE) -> str:
+    begin, end = _marks(place)
+    return "\n".join([begin, "\n\n".join(filter(None, paragraphs)), end])
+
+
+def _marks(place: str) -> tuple[str, str]:
+    return f"<!-- {place} -->", f"<!-- /{place} -->"
 
 
 def _markdown(table: Table) -> str:
@@ -191,15 +203,16 @@ def _markdown(table: Table) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def rewrite(text: str, written: str) -> str:
+def rewrite(text: str, written: str, place: str = PLACE) -> str:
     """Put a block in the place of the one between the markers.
 
     Raises:
         InputError: a text without the two markers, or with more.
     """
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.S)
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or not pattern.search(text):
-        raise InputError(f"readme: expected one {BEGIN} and one {END} after it")
+    begin, end = _marks(place)
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
+    if text.count(begin) != 1 or text.count(end) != 1 or not pattern.search(text):
+        raise InputError(f"readme: expected one {begin} and one {end} after it")
     return pattern.sub(lambda _: written, text)
 
 

@@ -6,6 +6,7 @@ Shapes: R runs, N rows, T steps of B rows, E epochs.
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -228,6 +229,7 @@ class Size(NamedTuple):
         score_seeds: of each table. many_seeds: of the runs whose memory is measured.
         comparisons: of so many replicates each, that one is cut into.
         plants, right_gradients: that are audited in each precision.
+        folder: where what takes many minutes keeps what is done; nowhere where None.
         quick: whether what takes minutes is left out.
     """
 
@@ -243,10 +245,11 @@ class Size(NamedTuple):
         "width": [16, 64, 256, 1024, 4096],
     }
     score_seeds: int = 20
-    comparisons: int = 200
+    comparisons: int = 400
     plants: int = 500
     right_gradients: int = 1000
     many_seeds: int = 6250
+    folder: Path | None = None
     quick: bool = False
 
 

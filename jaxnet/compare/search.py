@@ -10,12 +10,13 @@ axis of the space.
 """
 
 import dataclasses
+import functools
 import math
 import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxnet._guards.records import Extended
 from jaxnet.errors import InputError
@@ -83,9 +84,7 @@ class Search:
 
     def first(self, seed: int, replicates: Sequence[int]) -> Float[np.ndarray, "R K H"]:
         """Draw the trials of the first stage."""
-        count = self.stages[0]
-        drawn = [_lattice(_random(seed, each, 0, self.names), count) for each in replicates]
-        return np.stack(drawn)
+        return _draws(seed, tuple(replicates), 0, self.names, self.stages[0])[0]
 
     def further(
         self,
@@ -104,12 +103,7 @@ class Search:
         rate = np.array([name == "learning_rate" for name in self.names])
         down = lost[:, None] & rate
         below, above = np.where(down, 2 * below, below), np.where(down, 0.0, above)
-        moves = np.empty((len(replicates), count, len(self.names)))
-        stays = np.empty(moves.shape, bool)
-        for row, each in enumerate(replicates):
-            random = _random(seed, each, stage, self.names)
-            moves[row] = _lattice(random, count)
-            stays[row] = np.stack([each.random(count) < 0.5 for each in random], axis=1)
+        moves, stays = _draws(seed, tuple(replicates), stage, self.names, count)
         drawn = (centres - below)[:, None] + (below + above)[:, None] * moves
         chosen = np.array([self.axes[name].scale == "choice" for name in self.names])
         # Between choices nothing lies: each is kept or drawn anew.
@@ -181,6 +175,21 @@ def ranked(losses: Float[np.ndarray, "R K S"]) -> Float[np.ndarray, "R K"]:
     means = np.where(failed, 0.0, losses).sum(axis=-1) / np.maximum(lasting, 1)
     ranks = np.argsort(np.lexsort((means, count))).astype(float)
     return np.where(lasting > 0, ranks, np.inf)
+
+
+@functools.lru_cache(64)
+def _draws(
+    seed: int, replicates: tuple[int, ...], stage: int, names: tuple[str, ...], count: int
+) -> tuple[Float[np.ndarray, "R K H"], Bool[np.ndarray, "R K H"]]:
+    """Draw a lattice for each replicate, and which coordinates stay: for all optimizers once."""
+    moves = np.empty((len(replicates), count, len(names)))
+    stays = np.empty(moves.shape, bool)
+    for row, each in enumerate(replicates):
+        random = _random(seed, each, stage, names)
+        moves[row] = _lattice(random, count)
+        stays[row] = np.stack([each.random(count) < 0.5 for each in random], axis=1)
+    moves.flags.writeable = False
+    return moves, stays
 
 
 def _random(

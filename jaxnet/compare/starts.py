@@ -17,6 +17,9 @@ from jaxnet import batches
 from jaxnet._guards import options
 from jaxnet.compare.tiles import Workload
 
+# What the orders of a problem's seeds may take that are kept.
+_ORDER_BYTES = 2**26
+
 
 class Inputs(NamedTuple):
     """What a tile's program is called with, or the shapes of that, or how it is spread.
@@ -96,8 +99,22 @@ def starting(init: Callable[[Array], PyTree]) -> Any:
     return options.program(functools.partial(start, init))
 
 
-@functools.lru_cache(maxsize=64)
 def shuffled(rows: int, batch_size: int, steps: int, seed: int) -> Int[np.ndarray, "T B"]:
     """Give the order of a run in batches of fewer than all rows."""
+    return _orders(rows, batch_size, steps)(seed)
+
+
+@functools.lru_cache(maxsize=2)
+def _orders(rows: int, batch_size: int, steps: int) -> Callable[[int], Int[np.ndarray, "T B"]]:
+    """Give what draws the order of a seed: for all stages and optimizers once, while there is room.
+
+    To shuffle a few rows takes as long as to train on them.
+    """
     epochs = -(-steps // (rows // batch_size))
-    return batches.shuffled(rows, batch_size, epochs, seed)[:steps]
+    kept = _ORDER_BYTES // (rows * epochs * np.dtype(np.int32).itemsize)
+
+    @functools.lru_cache(kept)
+    def order(seed: int) -> Int[np.ndarray, "T B"]:
+        return batches.shuffled(rows, batch_size, epochs, seed)[:steps]
+
+    return order

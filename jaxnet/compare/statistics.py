@@ -255,17 +255,28 @@ def power_of(effect: float, pairs: int, alpha: float) -> float:
     return float(highest + (1 - highest) * tail)
 
 
-def detectable(pairs: int, alpha: float, power: float = 0.8) -> float:
+@functools.lru_cache(64)
+def detectable(pairs: int, alpha: float, power: float = 0.8, error: float = 0.0) -> float:
     """Give the shift that the signed-rank test tells with a power, as `power_of` has it.
 
     It is in standard deviations of the paired differences, inf where so few pairs never tell.
+
+    Args:
+        pairs, alpha: as of `power_of`. power: of the test.
+        error: the relative standard error that the deviation is known with; the power is the mean
+            of where it is as much less and more.
     """
     between_0_and_1("power", power)
     if power <= alpha:
         raise InputError(f"power: expected more than alpha, {alpha}, got {power}; give more")
     if pairs < fewest(alpha):
         return math.inf
-    return scipy().optimize.brentq(lambda effect: power_of(effect, pairs, alpha) - power, 0, 8)
+
+    def lacking(effect: float) -> float:
+        shifts = effect * (1 - error), effect * (1 + error)
+        return sum(power_of(shift, pairs, alpha) for shift in shifts) / 2 - power
+
+    return scipy().optimize.brentq(lacking, 0, 8)
 
 
 def smallest_told(
@@ -278,7 +289,8 @@ def smallest_told(
     """Give the smallest difference that pairs like these would have told, with a power.
 
     The half width of the interval is a difference that is told every other time. It is scaled as
-    `detectable` is from there to the power.
+    `detectable` is from there to the power, with the error that so many pairs tell their standard
+    deviation with where they are normal.
 
     Args:
         values, baseline, alpha, scale: as of `paired`.
@@ -293,9 +305,9 @@ def smallest_told(
     low, high = _bounds(differences, alpha_losses)
     if math.isnan(low):
         return math.inf
-    as_often_as_not, often = (
-        detectable(len(differences), alpha_losses, chance) for chance in (0.5, power)
-    )
+    pairs = len(differences)
+    as_often_as_not = detectable(pairs, alpha_losses, 0.5)
+    often = detectable(pairs, alpha_losses, power, 1 / math.sqrt(2 * pairs))
     smallest = (high - low) / 2 * often / as_often_as_not
     return _ratio(smallest) if scale == "ratio" else smallest
 

@@ -826,7 +826,7 @@ def test_judging_on_a_seed_that_tuned_breaks_the_level(plain, monkeypatch):
 
 def test_one_search_for_all_that_judge_breaks_the_level(monkeypatch):
     """As where settings are tuned once, and only then judged on many seeds."""
-    seeds, random = Protocol.seeds, search._random
+    seeds, draws = Protocol.seeds, search._draws
 
     def shared(protocol):
         every = seeds(protocol)
@@ -836,8 +836,8 @@ def test_one_search_for_all_that_judge_breaks_the_level(monkeypatch):
     monkeypatch.setattr(Protocol, "seeds", shared)
     monkeypatch.setattr(
         search,
-        "_random",
-        lambda seed, replicate, *more: random(seed, replicate // 20 * 20, *more),
+        "_draws",
+        lambda seed, replicates, *more: draws(seed, tuple(r // 20 * 20 for r in replicates), *more),
     )
     sgd, mine = many({"mine": "sgd"}, **MINE)
     assert not within_the_level(*alarms(mine, sgd, 20))

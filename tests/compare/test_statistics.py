@@ -588,6 +588,17 @@ def test_the_smallest_difference_told_is_told_four_times_in_five():
         assert np.median(foreseen) == pytest.approx(np.quantile(needed, 0.8), rel=0.15)
 
 
+@pytest.mark.parametrize("pairs", [8, 10, 20])
+def test_another_comparison_tells_it_four_times_in_five(pairs):
+    """In the mean, of what one of normal differences says that the next would tell."""
+    rows, zeros = np.random.default_rng(3).normal(size=(6000, pairs)), np.zeros(pairs)
+    of_rows = [statistics.paired(row, zeros, 0.05, "difference").difference for row in rows]
+    _, low, high = np.transpose(of_rows)
+    told = statistics.smallest_told(rows[0], zeros, 0.05, "difference")
+    foreseen = (high - low) * told / (high[0] - low[0])
+    assert_share(np.sum(np.roll(foreseen, 1) > -low), 6000, 0.79, 0.81)
+
+
 def test_the_smallest_difference_told_is_in_units_of_the_difference():
     values, baseline = np.random.default_rng(0).normal(size=(2, 12))
     told = statistics.smallest_told(values, baseline, 0.05, "difference")

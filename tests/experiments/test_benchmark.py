@@ -40,6 +40,7 @@ from jaxnet.compare import sweep, tiles, verifying
 from jaxnet.errors import InputError
 
 PAIRS = work.crossed(2, [0.05, 0.01])
+BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 
 
 def timed(*seconds, compiling=0.0):
@@ -740,7 +741,7 @@ def made_up():
 
 def test_the_block_says_what_was_found_where_and_what_is_missed():
     lines = results.block(made_up()).splitlines()
-    assert (lines[0], lines[-1]) == (results.BEGIN, results.END)
+    assert (lines[0], lines[-1]) == (BEGIN, END)
     processor = "A processor (family 25, model 17, stepping 1), 2 cores, 24 GiB"
     machine_words = f"{processor}; matrix products at 123.4 GFLOP/s; jax 0.10.2; 2026-01-02"
     assert machine_words in " ".join(lines[1:5])
@@ -756,7 +757,7 @@ def test_the_block_says_what_was_found_where_and_what_is_missed():
 
 
 def test_a_block_takes_the_place_of_the_one_there_was():
-    before = f"first\n{results.BEGIN}\nold\n{results.END}\nlast\n"
+    before = f"first\n{BEGIN}\nold\n{END}\nlast\n"
     block = results.block(made_up())
     after = results.rewrite(before, block)
     assert after == f"first\n{block}\nlast\n"
@@ -767,9 +768,9 @@ def test_a_block_takes_the_place_of_the_one_there_was():
     "text",
     [
         "nothing",
-        results.BEGIN,
-        f"{results.END} {results.BEGIN}",
-        f"{results.BEGIN} {results.END} {results.BEGIN} {results.END}",
+        BEGIN,
+        f"{END} {BEGIN}",
+        f"{BEGIN} {END} {BEGIN} {END}",
     ],
 )
 def test_a_readme_without_its_place_is_refused_before_anything_runs(text, readme):
@@ -786,7 +787,7 @@ def test_the_pages_have_their_place(page):
 
 
 def test_each_page_shows_its_own_parts(monkeypatch, tmp_path, readme):
-    empty = f"{results.BEGIN}{results.END}"
+    empty = f"{BEGIN}{END}"
     monkeypatch.setattr(benchmark, "GUIDE", tmp_path / "gradients.md")
     table = timing.Table("Mistakes planted", ("in", "named"), [("a weight", "17")])
     audits = timing.Section(tables=[table], notes=["Of 3 right gradients none is called wrong."])
@@ -806,6 +807,20 @@ def test_each_page_shows_its_own_parts(monkeypatch, tmp_path, readme):
     timings, guide = published(digits=found.sections["digits"])
     assert "| One run on digits |" in timings
     assert guide == empty
+
+
+def test_honesty_has_a_place_of_its_own_and_says_what_it_misses(readme):
+    """The timings beside it stay as they are."""
+    timings = f"{BEGIN}\nas they are\n{END}"
+    readme.write_text(f"{timings}\n<!-- honesty -->\nold\n<!-- /honesty -->\n")
+    table = timing.Table("Honesty", ("", "10"), [("alarms", "9%")])
+    section = timing.Section(claims={"alarms, mean": 0.09}, tables=[table])
+    benchmark.publish(made_up()._replace(sections={"honesty": section}, only=("honesty",)))
+    page = readme.read_text()
+    assert page.startswith(timings)
+    assert "old" not in page
+    assert "| **Honesty** | 10 |\n| --- | --- |\n| alarms | 9% |" in page
+    assert "- Not met: honesty, alarms, mean: 0.09 (at most 0.05 expected)." in page
 
 
 def test_plants_are_counted_in_each_precision_and_alarms_are_claimed(monkeypatch):
@@ -886,7 +901,7 @@ def test_every_part_runs_in_a_process_new_with_the_devices_it_wants(monkeypatch,
         return timing.Section(notes=["said"]), 1
 
     monkeypatch.setattr(machine, "fresh", fresh)
-    readme.write_text(f"{results.BEGIN}{results.END}")
+    readme.write_text(f"{BEGIN}{END}")
     benchmark.main(only=("notebooks", "digits"), readme=True)
     assert started == [(digits.one_run, False, 1), (notebooks.many_runs, False, None)][::-1]
     assert "said" in capsys.readouterr().out
