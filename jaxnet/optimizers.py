@@ -403,14 +403,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool)
 
 
-# What optax calls things that are no numbers, though many have no default that says so.
+# What optax calls things that are no numbers, though few have a default that says so.
 _NO_NUMBERS = ("key", "dtype", "mask", "dimension_numbers", "optimizer")
 
 
 def _may_be_number(parameter: inspect.Parameter) -> bool:
     default = parameter.default
-    return _is_number(default) or (
-        (default is None or default is parameter.empty) and not parameter.name.endswith(_NO_NUMBERS)
+    return not parameter.name.endswith(_NO_NUMBERS) and (
+        _is_number(default) or default is None or default is parameter.empty
     )
 
 
