@@ -294,9 +294,9 @@ def honesty(size: Size) -> Section:
     sure = 1 - statistics.spent(1, LEVEL)
     notes = (
         f"Of {size.comparisons} comparisons of {COUNTS[-1]} replicates, and as many more of fewer. "
-        "Alarms: plain SGD of another range, of other seeds, or of eight other ranges any one, is "
-        f"told from SGD. Coverage: an interval of {sure:.0%} holds the estimate of all replicates "
-        "together.",
+        "Alarms: plain SGD of another range (own: as any function), of other seeds, or of eight "
+        f"other ranges any one, is told from SGD. Coverage: an interval of {sure:.0%} holds the "
+        "estimate of all replicates together.",
         "Power: a shift up or down by the smallest difference that the comparison before says four "
         "in five would tell is told.",
         f"Special cases: of {size.comparisons} replicates.",
