@@ -34,9 +34,7 @@ def test_an_epoch_shuffles_the_rows_without_repeats(data, rows, epochs, seed):
         assert set(epoch.tolist()) <= set(range(rows))
 
 
-@pytest.mark.parametrize(
-    ("rows", "epochs"), [(10**12, 2), (10, 10**12), (10**400, 1), (10**6, 10**6)]
-)
+@pytest.mark.parametrize(("rows", "epochs"), [(2**31 - 1, 500), (10, 10**400), (10**6, 10**6)])
 def test_more_rows_than_the_memory_holds_are_refused_by_arithmetic(rows, epochs, monkeypatch):
     monkeypatch.setattr(batches, "np", None)
     words = "rows: expected what fits .* got an order of .* rows in .* epochs, which take about"
@@ -45,6 +43,14 @@ def test_more_rows_than_the_memory_holds_are_refused_by_arithmetic(rows, epochs,
         lambda: batches.shuffled(rows, 8, epochs, 0),
     ):
         with pytest.raises(InputError, match=words):
+            ask()
+
+
+@pytest.mark.parametrize("rows", [2**31, 10**12, 10**400])
+def test_more_rows_than_its_numbers_reach_are_refused(rows, monkeypatch):
+    monkeypatch.setattr(batches, "np", None)
+    for ask in (lambda: batches.full_batch(rows, 1), lambda: batches.shuffled(rows, 8, 1, 0)):
+        with pytest.raises(InputError, match="rows: expected at most 2,147,483,647"):
             ask()
 
 
