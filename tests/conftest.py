@@ -6,6 +6,7 @@ import gc
 import os
 
 import beartype
+import hypothesis
 import jax
 import jaxlib.version
 import jaxtyping
@@ -21,6 +22,9 @@ _FUSIONS = (
 )
 _QUICK = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("XLA_FLAGS", f"{_QUICK} {_FUSIONS}")
+# What is drawn first compiles, and a machine may be slow: no test times.
+hypothesis.settings.register_profile("untimed", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("untimed")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

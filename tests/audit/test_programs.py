@@ -299,14 +299,14 @@ networks = hypothesis.given(
 )
 
 
-@hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=4, derandomize=True)
 @networks
 def test_the_layers_are_those_of_the_network(**drawn):
     check_layers(**drawn)
 
 
 @pytest.mark.slow
-@hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=15, derandomize=True)
 @networks
 def test_the_layers_are_those_of_many_networks(**drawn):
     check_layers(**drawn)

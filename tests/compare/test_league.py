@@ -6,7 +6,7 @@ import math
 import numpy as np
 import planted
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -92,7 +92,6 @@ def test_friedman_is_the_published_one_after_correcting_for_ties():
     assert league.friedman(DEMSAR).chi_squared * share == pytest.approx(9.28, abs=5e-3)
 
 
-@settings(deadline=None)
 @given(MATRICES)
 def test_friedman_is_scipys_and_the_f_of_an_analysis_of_variance(scores):
     told = league.friedman(scores)
@@ -161,7 +160,6 @@ def test_groups_are_those_of_the_published_example():
     assert demsars(0.10).groups == (best_first[:3], best_first[2:])
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=2, max_size=9), st.integers(1, 12))
 def test_groups_hold_the_pairs_that_are_not_told_apart_and_no_others(places, apart):
     names = list("abcdefghi"[: len(places)])

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnet import spaces
@@ -98,7 +98,6 @@ def of_trials(trials):
     return searched("learning_rate", trials=trials)
 
 
-@settings(deadline=None)
 @given(st.floats(-0.4, 1.4), st.integers(6, 40), st.integers(0, 9))
 def test_a_single_valley_stays_between_the_neighbours_of_the_best(optimum, trials, seed):
     """So that it is closed in on; and what is drawn lies there."""

@@ -59,7 +59,6 @@ def powerset(items):
 # The pseudo-median.
 
 
-@settings(deadline=None)
 @given(values=st.lists(st.integers(-20, 20) | st.just(INF), min_size=1, max_size=9), alpha=ALPHAS)
 def test_the_pseudo_median_is_read_off_all_walsh_averages(values, alpha):
     averages, below = walsh(values), np.cumsum(chances(len(values)))
@@ -162,7 +161,6 @@ def test_the_scale_is_of_ratios_where_all_that_is_finite_is_above_zero():
 # The two tests.
 
 
-@settings(deadline=None)
 @given(count=st.integers(1, 25), shift=st.floats(-1, 1), seed=st.integers(0, 2**32))
 def test_the_p_value_is_scipys_exact_one(count, shift, seed):
     values, baseline = np.random.default_rng(seed).normal(size=(2, count))
@@ -181,7 +179,6 @@ def test_a_textbook_case():
     assert pair[2:] == ((0, 0), 1, 9)
 
 
-@settings(deadline=None)
 @given(mine=st.integers(0, 40), baselines=st.integers(0, 40), both=st.integers(0, 3))
 def test_failures_are_tested_by_the_binomial(mine, baselines, both):
     assume(mine + baselines)
@@ -288,7 +285,7 @@ def shares(pair, alpha):
     return (0, alpha) if failed > pair.lasted else (alpha, 0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     pairs=st.lists(st.tuples(POWERS, POWERS), min_size=1, max_size=30),
     repeat=st.integers(1, 3),
@@ -318,7 +315,6 @@ def test_verdict_test_and_interval_never_contradict_each_other(pairs, repeat, al
         assert low <= estimate <= high
 
 
-@settings(deadline=None)
 @given(
     pairs=st.lists(st.tuples(*[st.sampled_from([0.0, 1.0, 2.0, 4.0])] * 2), min_size=1),
     alpha=ALPHAS,
@@ -331,7 +327,6 @@ def test_the_interval_is_of_the_differences_that_are_not_rejected(pairs, alpha):
         assert covers(interval, shift) == (p_value > alpha)
 
 
-@settings(deadline=None)
 @given(
     logarithms=st.lists(st.tuples(*[st.floats(-1, 1) | st.just(INF)] * 2), min_size=1, max_size=30),
     scale=st.sampled_from(["ratio", "difference"]),
@@ -357,7 +352,6 @@ def test_exchanging_the_two_mirrors_everything(logarithms, scale, alpha):
         assert statistics.verdict(mirrored, alpha, 0.05, scale, 1.0) == opposites[verdict]
 
 
-@settings(deadline=None)
 @given(exponent=st.integers(-500, 500), seed=st.integers(0, 2**32))
 def test_a_power_of_two_leaves_ratios_as_they_are(exponent, seed):
     values, baseline = np.exp(np.random.default_rng(seed).normal(size=(2, 12)))

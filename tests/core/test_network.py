@@ -117,7 +117,7 @@ def test_sizes_may_be_numpys(unchecked):
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, network.init(KEY, [3, 2]))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=2, max_size=6),
     activation=st.sampled_from(sorted(ACTIVATIONS)),

@@ -299,7 +299,7 @@ def numbered(draw):
     return numbers(np.float32, *shape), indices, sizes, named
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(drawn=numbered(), mode=st.sampled_from(["clip", "fill", "promise_in_bounds"]))
 def test_gathering_and_scattering(drawn, mode):
     x, indices, sizes, named = drawn

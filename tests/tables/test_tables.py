@@ -207,7 +207,7 @@ def same(one, other):
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(drawn(), st.integers(0, 99))
 def test_csv_parquet_and_memory_encode_alike(folder, table, seed):
     pa.parquet.write_table(table, folder / "t.parquet")
@@ -227,7 +227,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("drawn")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(drawn(), st.integers(0, 99), st.randoms(use_true_random=False))
 def test_json_and_permutations_change_nothing(table, seed, random):
     encoder = tables.split(table, "y", seed=seed).encoder
@@ -241,7 +241,7 @@ def test_json_and_permutations_change_nothing(table, seed, random):
     same([again.features(table.drop_columns("y"), "t")], [x])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(drawn(), st.integers(0, 99), st.integers(0, 99))
 def test_rows_not_trained_on_leave_no_trace(table, seed, other):
     split = tables.split(table, "y", seed=seed)
@@ -265,7 +265,7 @@ def test_regression_targets_of_other_rows_leave_no_trace():
     assert tables.split(table.set_column(1, "y", pa.array(y)), "y").encoder == split.encoder
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(5, 40), min_size=2, max_size=6),
     st.floats(0.2, 0.35),
