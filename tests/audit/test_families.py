@@ -12,6 +12,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 @pytest.mark.parametrize("most", [16, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_plants_of_every_family_are_named(most):
     """On drawn networks, ours and plain ones with a regulariser, in both precisions."""
     outcomes = collections.Counter()

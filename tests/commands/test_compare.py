@@ -31,6 +31,7 @@ def test_of_accuracy_more_is_better():
 
 
 @pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.slow
 def test_of_error_less_is_better(tmp_path):
     tried = settings.Contest(
         optimizers=("adam",), by="error", replicates=6, budget=2, tuning_seeds=1, hidden=(4,)
@@ -77,7 +78,7 @@ ALONG = {"optimizers": ("momentum",), "steps": (2, 8), "replicates": 6, "budget"
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_several_lengths_say_whether_a_verdict_holds(count, tmp_path, capsys):
     """A table of verdicts by value, of comparisons or of leagues in which a task counts once."""
     problems = {each.name: each for each in (bowl(1.0), bowl(2.0))[:count]}

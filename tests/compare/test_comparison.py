@@ -636,6 +636,7 @@ def slowed(seconds):
     return timed
 
 
+@pytest.mark.slow
 def test_one_time_for_all_replicates_breaks_the_level(monkeypatch):
     """The planted fault: noise that is the same in all replicates of a comparison."""
     random = np.random.default_rng(0)
@@ -651,6 +652,7 @@ def test_one_time_for_all_replicates_breaks_the_level(monkeypatch):
     assert not within_the_level(*alarms_by_seconds(30))
 
 
+@pytest.mark.slow
 def test_a_machine_that_drifts_slows_nobody_more_often_than_another(monkeypatch):
     """Each call takes longer than the one before it, which a fixed order lays on one of two."""
     clock = iter(range(10**9))
@@ -1652,6 +1654,7 @@ def test_flax_nnx_models_are_compared(ours, x64):
     assert_same_runs(compare_models(loss, begin), ours)
 
 
+@pytest.mark.slow
 def test_equinox_models_are_compared(ours):
     eqx = pytest.importorskip("equinox")
     model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))

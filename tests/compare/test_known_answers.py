@@ -378,6 +378,7 @@ def test_five_percent_is_told(plants, kind):
     assert set(told(plants[kind][:360], plants["sgd"][:360], 6)) == {kind}
 
 
+@pytest.mark.slow
 def test_the_same_is_told_apart_no_more_often_than_the_level(plants):
     """Of 20 comparisons at 5% more than three are told apart once in 60 runs of this test."""
     verdicts_ = told(plants["twin"], plants["sgd"], PIECES)

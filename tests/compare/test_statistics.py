@@ -582,7 +582,9 @@ def test_the_smallest_difference_told_is_told_four_times_in_five():
         assert np.median(foreseen) == pytest.approx(np.quantile(needed, 0.8), rel=0.15)
 
 
-@pytest.mark.parametrize("pairs", [8, 10, 20])
+@pytest.mark.parametrize(
+    "pairs", [8, *(pytest.param(each, marks=pytest.mark.slow) for each in (10, 20))]
+)
 def test_another_comparison_tells_it_four_times_in_five(pairs):
     """In the mean, of what one of normal differences says that the next would tell."""
     rows, zeros = np.random.default_rng(3).normal(size=(6000, pairs)), np.zeros(pairs)

@@ -654,8 +654,9 @@ def survive(folder, kills, steps, seed=0):
         return dict(arrays), went_on
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_run_survives_being_killed(kills, tmp_path):
+@pytest.mark.slow
+def test_a_run_survives_being_killed(tmp_path):
+    kills = 20
     whole, [start] = survive(tmp_path / "whole", 0, 40 * kills)
     assert start == "0"
     killed, went_on = survive(tmp_path / "killed", kills, 40 * kills)
