@@ -225,9 +225,11 @@ def of_record(record: Record) -> Comparison:
 
 
 def save(comparison: Comparison, folder: Path) -> None:
-    """Write a comparison: `protocol.json`, `runs.parquet`, `curves.parquet`, `comparison.json`.
+    """Write a comparison: `protocol.json`, `comparison.json`, and the tables that this one names.
 
-    The tables are tidy: one row for each run, and for each measurement of a run.
+    The tables, `runs-*.parquet` and `curves-*.parquet`, are tidy: one row for each run, and for
+    each measurement of a run. They are named by what they hold: a process killed while it writes
+    leaves the comparison that was there before, or this one.
 
     Raises:
         InputError: a folder that holds another comparison.

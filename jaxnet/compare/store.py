@@ -4,6 +4,7 @@ Shapes: R runs, E measurements along a run.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def grown(folder: Path, protocol: Protocol, most: int) -> Protocol:
         InputError: a folder that holds more than the most there may be, or another comparison.
     """
     # Of what is there without its protocol nobody knows how often it was looked at.
-    if not any((folder / name).exists() for name in (_PROTOCOL, _LOG, *_TABLES, _TILES)):
+    ours = (_PROTOCOL, _LOG, *_TABLES, _TILES)
+    if not any(files.kind(path.name) in ours for path in folder.glob("*")):
         return protocol
     kept = _protocol(folder)
     if protocol.tuning.budget == "seconds" and set(kept.optimizers) == set(protocol.optimizers):
@@ -86,7 +88,7 @@ def keep(folder: Path, protocol: Protocol) -> Path:
     if not (folder / _PROTOCOL).exists():
         files.write_record(folder / _PROTOCOL, records.plain(protocol), {})
     # Named by all that the runs hang on, by which a tile tells whose it is.
-    tiles = folder / _TILES / _whose(_first_look(protocol))[:24]
+    tiles = folder / _TILES / _whose(_at_look(protocol, 0))[:24]
     _open(tiles)
     return tiles
 
@@ -103,7 +105,7 @@ def _open(folder: Path) -> None:
 
 
 def write(folder: Path, record: Record) -> None:
-    """Write all that the answers are of; JSON comes last: where it is, all is there.
+    """Write all that the answers are of; at every moment the older answers are there, or these.
 
     Raises:
         InputError: a folder of another comparison.
@@ -112,9 +114,11 @@ def write(folder: Path, record: Record) -> None:
     keep(folder, record.protocol)
     files.write_record(folder / _PROTOCOL, records.plain(record.protocol), {})
     tables = zip(*(_tables(runs, record.steps) for runs in record.runs), strict=True)
-    contents = {name: _parquet(parts) for name, parts in zip(_TABLES, tables, strict=True)}
+    contents = [_parquet(parts) for parts in tables]
+    digests = (hashlib.sha256(content).hexdigest() for content in contents)
+    names = map(files.named, _TABLES, digests)
     log = {"protocol": _whose(record.protocol), **records.plain(record.log)}
-    files.write_record(folder / _LOG, log, contents)
+    files.write_record(folder / _LOG, log, dict(zip(names, contents, strict=True)))
 
 
 def read(folder: Path) -> Record:
@@ -123,24 +127,30 @@ def read(folder: Path) -> Record:
     Raises:
         InputError: a folder without all of it, or with what is not as it was written.
     """
-    protocol = _protocol(folder)
+    last = _protocol(folder)
     log, contents = _sealed(folder / _LOG, _AGAIN)
-    if log.pop("protocol", "") != _whose(protocol):
+    # That of a further look is written first: until its runs are, they are those of one before.
+    looks, whose = range(len(last.judging.looks)), log.pop("protocol", "")
+    looked = (_at_look(last, number) for number in looks)
+    protocol = next((each for each in looked if _whose(each) == whose), None)
+    if not protocol:
         raise InputError(
             f"folder: expected a finished comparison, got {folder / _PROTOCOL}: expected the "
             f"protocol of {_LOG}, got another; {_AGAIN}"
         )
     kept = records.rebuilt(Log, log, folder / _LOG)
-    ends, curves = (_columns(contents.get(name, b""), folder / name) for name in _TABLES)
+    names = {files.kind(name): name for name in contents}
+    paths = [folder / names.get(table, table) for table in _TABLES]
+    ends, curves = (_columns(contents.get(path.name, b""), path) for path in paths)
     try:
         return Record(protocol, kept, *_runs(ends, curves))
     except InputError as error:
         raise InputError(f"{folder}: {error}; {_AGAIN}") from error
 
 
-def _first_look(protocol: Protocol) -> Protocol:
-    """Give what all looks at growing replicates have in common."""
-    judging = dataclasses.replace(protocol.judging, looks=protocol.judging.looks[:1])
+def _at_look(protocol: Protocol, number: int) -> Protocol:
+    """Give the protocol as it was at a look, counted from 0; the first is common to all."""
+    judging = dataclasses.replace(protocol.judging, looks=protocol.judging.looks[: number + 1])
     return dataclasses.replace(protocol, judging=judging)
 
 

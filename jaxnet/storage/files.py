@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +39,9 @@ def write(path: Path, content: Content) -> None:
 def write_all(contents: Mapping[Path, Content]) -> None:
     """Write files as `write` does, and put the first in its place once all are on the disk.
 
-    What is there already is not written: what is done is shown again where nobody may write.
+    Each is whole or as it was; a process killed in between leaves the first of them new and the
+    others old. What is there already is not written: what is done is shown again where nobody may
+    write.
     """
     contents = {path: content for path, content in contents.items() if not _holds(path, content)}
     # Named after the thread, so that two that write the same file do not mix.
@@ -105,8 +108,22 @@ def read(path: Path, cure: str = _AGAIN) -> bytes:
     return content
 
 
+def named(kind: str, digest: str) -> str:
+    """Name a file of a kind, such as `runs.parquet`, by a digest of what it holds."""
+    stem, suffix = os.path.splitext(kind)
+    return f"{stem}-{digest[:16]}{suffix}"
+
+
+def kind(name: str) -> str:
+    """Give the kind of a file that is `named`."""
+    return re.sub(r"-[0-9a-f]{16}(?=\.)", "", name)
+
+
 def write_record(path: Path, record: Mapping[str, Any], contents: Mapping[str, Content]) -> None:
     """Write files side by side and, after them, a JSON record sealed over itself and all of them.
+
+    Where the files are `named` by what they hold, a process may be killed at any moment: those of
+    an older record stay until the new one takes its place, and are removed after that.
 
     Args:
         path: of the record.
@@ -121,6 +138,10 @@ def write_record(path: Path, record: Mapping[str, Any], contents: Mapping[str, C
     text = to_json({"sha256": BLANK, "files": digests, **record}, indent=1)
     beside = {path.with_name(name): content for name, content in contents.items()}
     write_all({**beside, path: seal(path.name, bytearray(text, "utf-8"))})
+    kinds = {kind(name) for name in contents}
+    for other in path.parent.iterdir():
+        if kind(other.name) in kinds and other.name not in contents:
+            other.unlink()
 
 
 def read_record(path: Path, cure: str = _AGAIN) -> tuple[dict[str, Any], dict[str, bytes]]:

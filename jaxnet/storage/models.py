@@ -19,7 +19,7 @@ from jaxnet import losses, network
 from jaxnet.errors import InputError
 from jaxnet.storage import arrays, files, fingerprints
 
-_RECORD, _WEIGHTS = "model.json", "weights-{}.safetensors"
+_RECORD, _WEIGHTS = "model.json", "weights.safetensors"
 
 ACTIVATIONS: dict[str, network.Activation] = {
     "relu": jax.nn.relu,
@@ -101,13 +101,9 @@ def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
         for name, leaf in layer._asdict().items()
     }
     files.clear(folder)
-    digest = fingerprints.of_data(tensors)
-    name = _WEIGHTS.format(digest[:16])
+    name = files.named(_WEIGHTS, fingerprints.of_data(tensors))
     weights = arrays.pack(name, tensors, None)
     files.write_record(folder / _RECORD, {"about": about}, {name: weights})
-    for other in folder.glob(_WEIGHTS.format("*")):
-        if other.name != name:
-            other.unlink()
 
 
 def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import os
 import shutil
 import types
 from collections import Counter
@@ -109,6 +110,12 @@ def saved(result, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     comparison.save(result, folder)
     return folder
+
+
+def file_of(folder, name):
+    """The only file of a name in a folder, or of its kind where it is named by what it holds."""
+    (path,) = [path for path in folder.iterdir() if files.kind(path.name) == name]
+    return path
 
 
 class CompiledError(Exception):
@@ -257,7 +264,8 @@ def test_planted_faults_of_the_seeds_are_seen(fault, monkeypatch):
 def test_each_replicate_picks_the_lowest_mean_loss_of_its_trials(saved):
     """Computed again from the tables alone."""
     runs, curves = (
-        parquet.read_table(saved / f"{name}.parquet").to_pylist() for name in ("runs", "curves")
+        parquet.read_table(file_of(saved, f"{name}.parquet")).to_pylist()
+        for name in ("runs", "curves")
     )
 
     def key(row):
@@ -937,7 +945,8 @@ def test_a_changed_closure_is_another_program():
 def test_what_is_saved_is_read_again(result, saved):
     read = comparison.load(saved)
     assert same(read, result)
-    runs, curves = (parquet.read_table(saved / f"{name}.parquet") for name in ("runs", "curves"))
+    tables = (file_of(saved, f"{name}.parquet") for name in ("runs", "curves"))
+    runs, curves = map(parquet.read_table, tables)
     named = ["optimizer", "phase", "replicate", "trial", "seed"]
     counts = ["setting_learning_rate", "diverged", "evaluations"]
     assert set(runs.column_names) == {*named, *counts, "test_loss", "test_size"}
@@ -969,7 +978,7 @@ def test_runs_that_diverged_are_read_again(tmp_path):
 @pytest.mark.parametrize("missing", ["comparison.json", "runs.parquet", "curves.parquet"])
 def test_half_a_comparison_is_none(missing, result, tmp_path):
     comparison.save(result, tmp_path)
-    (tmp_path / missing).unlink()
+    file_of(tmp_path, missing).unlink()
     with pytest.raises(InputError, match="folder: expected a finished comparison, got"):
         comparison.load(tmp_path)
 
@@ -1081,7 +1090,7 @@ def leave(*names):
 
     def hurt(protocol):
         for path in protocol.parent.iterdir():
-            if path.name not in names:
+            if files.kind(path.name) not in names:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     return hurt
@@ -1111,7 +1120,7 @@ def test_what_was_decided_is_not_decided_anew_in_its_folder(hurt, tmp_path):
 @pytest.mark.parametrize("file", ["runs", "curves"])
 def test_tables_that_are_not_of_the_record_are_refused(file, result, tmp_path):
     comparison.save(result, tmp_path)
-    path = tmp_path / f"{file}.parquet"
+    path = file_of(tmp_path, f"{file}.parquet")
     table = parquet.read_table(path)
     faults = [
         table.slice(1),
@@ -1134,7 +1143,7 @@ def test_tables_that_are_not_of_the_record_are_refused(file, result, tmp_path):
         with pytest.raises(InputError, match=f"^{tmp_path}: .*; compare into this folder again$"):
             comparison.load(tmp_path)
     put(b"PAR1")
-    with pytest.raises(InputError, match=f"{file}.parquet: expected a table of Parquet"):
+    with pytest.raises(InputError, match=f"{path.name}: expected a table of Parquet"):
         comparison.load(tmp_path)
 
 
@@ -1225,16 +1234,86 @@ def test_a_damaged_comparison_is_refused(result, tmp_path):
     ends = np.where(np.arange(8) > 3, np.inf, 1.0)
     planted_ = comparison.of_record(planted.record({"sgd": ends, "other": ends}))
     comparison.save(planted_, tmp_path / "theirs")
-    theirs = (path for path in (tmp_path / "theirs").iterdir() if path.is_file())
-    others = {path.name: [path.read_bytes()] for path in theirs}
+    ours = [path for path in (tmp_path / "ours").iterdir() if path.is_file()]
+    others = {
+        path.name: [file_of(tmp_path / "theirs", files.kind(path.name)).read_bytes()]
+        for path in ours
+    }
     kinds = []
     for kind, path in damage.drawn(tmp_path / "ours", tmp_path / "copy", others):
-        named = r"(protocol|runs|curves|comparison)\.\w+: expected"
+        named = r"(protocol|runs-\w+|curves-\w+|comparison)\.\w+: expected"
         with pytest.raises(InputError, match=rf"expected a finished comparison, got .*{named}"):
             comparison.load(path.parent)
         kinds.append(kind)
     print(Counter(kinds))
     assert len(kinds) == damage.COUNT
+
+
+def states(folder, copies, monkeypatch, write):
+    """Copies of a folder as it is before each file is whole, takes its place, or is removed.
+
+    A process killed while it writes would leave one of these.
+    """
+    copied = []
+
+    def before(operation):
+        def operate(*arguments, **named):
+            copied.append(copies / str(len(copied)))
+            shutil.copytree(folder, copied[-1])
+            return operation(*arguments, **named)
+
+        return operate
+
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "replace", "unlink"):
+            patch.setattr(os, name, before(getattr(os, name)))
+        write()
+    return copied
+
+
+@pytest.fixture(params=[((4,), (4, 8)), ((4,), (4,)), ((4, 8), (4, 8))], ids=str)
+def killed(request, tmp_path, monkeypatch):
+    """What a folder reads as when it is killed while another look, or the same anew, is written."""
+
+    def planted_at(looks, loss):
+        ends = {"sgd": np.full(looks[-1], loss), "other": np.arange(1.0, 1 + looks[-1])}
+        return comparison.of_record(planted.record(ends, looks=looks))
+
+    before, after = request.param
+    older, new = planted_at(before, 1.0), planted_at(after, 2.0)
+
+    def read(folder):
+        try:
+            result = comparison.load(folder)
+        except InputError:
+            return "neither"
+        return "older" if same(result, older) else "new" if same(result, new) else "neither"
+
+    def write():
+        folder = tmp_path / "folder"
+        comparison.save(older, folder)
+        copies = states(folder, tmp_path, monkeypatch, lambda: comparison.save(new, folder))
+        outcomes = [read(copy) for copy in copies]
+        for each in (folder, *copies):
+            comparison.save(new, each)
+            assert read(each) == "new"
+        kept = ["comparison.json", "curves.parquet", "protocol.json", "runs.parquet", "tiles"]
+        for each in copies:
+            assert sorted(files.kind(path.name) for path in each.iterdir()) == kept
+        return outcomes
+
+    return write
+
+
+def test_a_comparison_killed_as_it_writes_is_the_older_or_the_new_one(killed):
+    outcomes = killed()
+    assert outcomes == sorted(outcomes, reverse=True)
+    assert set(outcomes) == {"older", "new"}
+
+
+def test_tables_of_the_same_names_would_leave_neither(killed, monkeypatch):
+    monkeypatch.setattr(files, "named", lambda kind, digest: kind)
+    assert "neither" in killed()
 
 
 @pytest.mark.usefixtures("unchecked")
