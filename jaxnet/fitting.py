@@ -264,9 +264,8 @@ class _Job:
         """Hold what the program computes against NumPy, once, while the program is compiled."""
         orders = tuple(part[0] for _, part in self.layout.parts(chunk.orders[0]) if len(part))
         inputs = verify.Inputs(progress.run.state.params, chunk.data, orders, self.validation)
-        like, none = inputs._replace(params=progress), chunk._replace(epochs=0)
-        program = _program(self.plan, self.layout)
-        return program.refuse(inputs, like, lambda: self.call(progress, none))
+        program, none = _program(self.plan, self.layout), chunk._replace(epochs=0)
+        return program.refuse(inputs, (progress, inputs), lambda: self.call(progress, none))
 
     def judge(self, now: Fit) -> Fit:
         """Say whether a run goes on."""
