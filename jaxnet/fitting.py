@@ -294,11 +294,9 @@ def _program(plan: Plan, layout: _Layout) -> verify.Program:
         def epoch(carry: tuple[Array, _Result]) -> tuple[Array, _Result]:
             i, before = carry
             through = take_steps(chunk.orders[i], before.progress)
-            skips = divergence.goes_on(through.run.state.opt_state)
-            finite = training.is_good(through.run) & (jnp.isfinite(through.run.total) | skips)
             after, values = jax.lax.cond(chunk.ends, end, lambda p: (p, unmeasured), through)
-            if validation is not None:
-                finite &= jnp.isfinite(values["validation_loss"])
+            judged = values.get("validation_loss", 0.0)
+            finite = training.lasts(through.run, through.run.total, judged)
             history = jax.tree.map(lambda all, one: all.at[i].set(one), before.history, values)
             return i + 1, _Result(_where(finite, after, before.progress), history, finite)
 

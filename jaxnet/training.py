@@ -267,15 +267,24 @@ def _judged(plan: Plan, params: PyTree, validation: PyTree | None) -> dict[str, 
     return {f"validation_{name}": value for name, value in values.items()}
 
 
-def is_finite(params: PyTree) -> Bool[Array, ""]:
-    """Tell whether all numbers are finite."""
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+def lasts(run: Run, total: Any = 0.0, judged: Any = 0.0) -> Bool[Array, ""]:
+    """Tell a run that goes on from one that diverged, which every loop asks here.
+
+    It diverged where a loss it was trained on, or their `total` where that is shown, was not
+    finite, but for what its optimizer goes on after; or where its parameters are not, or the loss
+    that they are `judged` by.
+    """
+    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(run.state.params)]
+    trained = (run.failed < 0) & jnp.isfinite(total) | divergence.goes_on(run.state.opt_state)
+    return jnp.stack(finite).all() & trained & jnp.isfinite(judged)
 
 
-def is_good(run: Run) -> Bool[Array, ""]:
-    """Tell whether all was finite on the way to a run, but for what its optimizer goes on after."""
-    lasts = (run.failed < 0) | divergence.goes_on(run.state.opt_state)
-    return is_finite(run.state.params) & lasts
+def diverged(run: Run, steps: int) -> Int32[Array, ""]:
+    """Give the first step whose loss was not finite, -1 where all were and the run lasts.
+
+    It is `steps`, how many were taken, where the last update alone was not, which no loss has seen.
+    """
+    return jnp.where((run.failed < 0) & ~lasts(run), steps, run.failed)
 
 
 def train(
@@ -371,7 +380,7 @@ def _program(plan: Plan, record: Recorder) -> verify.Program:
         shapes = jax.eval_shape(at, 0, first)[1]
         records = jax.tree.map(lambda one: _unrecorded(len(order), one), shapes)
         run, records = jax.lax.fori_loop(0, steps, body, (first, records))
-        return run.state, records, is_good(run)
+        return run.state, records, lasts(run)
 
     return verify.Program(jax.jit(steps_of), jax.jit(at_start(once)))
 

@@ -79,10 +79,8 @@ def train(functions: Functions, taken: Steps, inputs: Inputs) -> tuple[dict[str,
     windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
     carry = nested(begin)(repeated(inputs.params, settings.shape[1]), numbers)
     (run, evaluations), values = jax.lax.scan(measure, carry, tuple(windows))
-    # The last update, which no loss has seen.
-    lost = (run.failed < 0) & ~nested(training.is_finite)(run.state.params)
     values = {name: jnp.moveaxis(value, 0, -1) for name, value in values.items()}
-    values["diverged"] = jnp.where(lost, int(measured[-1]), run.failed)
+    values["diverged"] = nested(lambda run: training.diverged(run, int(measured[-1])))(run)
     values["evaluations"] = evaluations
     return values, nested(lambda state: plan.judged(state.opt_state, state.params))(run.state)
 

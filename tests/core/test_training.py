@@ -816,9 +816,33 @@ def test_a_run_keeps_the_first_step_that_failed(goes_on):
     for t, row in enumerate(np.float32([0, 1, 2, 3, 0])):
         run, _ = training.advance(plan, run, row[None], t=t)
         failed.append(int(run.failed))
-        assert training.is_good(run) == (goes_on or t < 2)
-        assert training.is_finite(run.state.params)
+        assert training.lasts(run) == (goes_on or t < 2)
+        assert np.isfinite(run.state.params).all()
     assert failed == [-1, -1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("failed", "param", "total", "judged", "lasts", "skipping", "step"),
+    [
+        (-1, 1.0, 1.0, 1.0, True, True, -1),
+        (3, 1.0, 1.0, 1.0, False, True, 3),
+        (-1, np.nan, 1.0, 1.0, False, False, 9),
+        (3, np.inf, 1.0, 1.0, False, False, 3),
+        (-1, 1.0, np.inf, 1.0, False, True, -1),
+        (-1, 1.0, 1.0, np.nan, False, False, -1),
+    ],
+)
+def test_what_a_diverged_run_is(failed, param, total, judged, lasts, skipping, step):
+    """Of nine steps; one whose optimizer skips what is not finite goes on after any loss."""
+    for optimizer, expected in (
+        (optax.sgd(1.0), lasts),
+        (optax.apply_if_finite(optax.sgd(1.0), 9), skipping),
+    ):
+        run = training.begin(optimizer, (np.ones(2, np.float32), np.float32([0, 1])))
+        state = run.state._replace(params=(run.state.params[0], np.float32([0, param])))
+        run = run._replace(state=state, failed=jnp.int32(failed))
+        assert training.lasts(run, np.float32(total), np.float32(judged)) == expected
+        assert training.diverged(run, 9) == step
 
 
 @pytest.mark.parametrize("kind", [jnp.bfloat16, np.float16, np.float32])
