@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, PyTree, Shaped
+from jaxtyping import Array, Int32, PyTree, Shaped
 
 from jaxnet import batches, training
 from jaxnet.compare import starts
@@ -39,50 +38,100 @@ class Steps(NamedTuple):
     measured: tuple[int, ...]
 
 
+class Progress(NamedTuple):
+    """Where the runs are: one of them, or all with the axes K, L first.
+
+    Attributes:
+        run: the parameters, the optimizer's state, and what is measured next.
+        evaluations: gradients of a whole batch that were computed.
+    """
+
+    run: training.Run
+    evaluations: Int32[Array, "*R"]
+
+
+class _Tile(NamedTuple):
+    """What stays the same while the runs of a tile are trained.
+
+    Attributes:
+        plan: of every run, whose optimizer is to be made of its numbers.
+        entry: the optimizer.
+        numbers: by name, the hyperparameters of each run, and the key where it draws noise.
+        inputs: data, starts and orders.
+    """
+
+    plan: training.Plan
+    entry: Entry
+    numbers: dict[str, Shaped[Array, "K L"]]
+    inputs: Inputs
+
+
 def train(functions: Functions, taken: Steps, inputs: Inputs) -> tuple[dict[str, PyTree], PyTree]:
     """Train a tile's runs; give what was measured of them and their last parameters to be judged.
 
     Both have the axes K, L first.
     """
-    entry, measured = taken.entry, np.array(taken.measured)
-    settings, order, data = inputs.settings, inputs.order, inputs.data
+    tile, (*before, last) = _tile(functions, taken, inputs), taken.measured
+    windows = jnp.array([[0, *before], taken.measured], jnp.int32)
+    params = repeated(inputs.params, inputs.settings.shape[1])
+    start = nested(functools.partial(_begin, tile.plan))(params, tile.numbers)
+    measure = functools.partial(_measure, tile)
+    (run, evaluations), values = jax.lax.scan(measure, start, tuple(windows))
+    values = {name: jnp.moveaxis(value, 0, -1) for name, value in values.items()}
+    values["diverged"] = nested(lambda run: training.diverged(run, last))(run)
+    values["evaluations"] = evaluations
+    judged = nested(lambda state: tile.plan.judged(state.opt_state, state.params))
+    return values, judged(run.state)
+
+
+def _tile(functions: Functions, taken: Steps, inputs: Inputs) -> _Tile:
+    entry, settings = taken.entry, inputs.settings
     build = functools.partial(_build, entry, taken.measured[-1])
-    plan = training.Plan(functions.loss, build, functions.metrics, _one, entry.evaluate)
+    plan = training.Plan(
+        functions.loss, build, functions.metrics, weight=_one, judged=entry.evaluate
+    )
     numbers = {name: settings[..., h] for h, name in enumerate(taken.names)}
     if entry.random:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), inputs.seeds)
         numbers["key"] = repeated(keys, settings.shape[1])
+    return _Tile(plan, entry, numbers, inputs)
 
-    def begin(params: PyTree, numbers: dict[str, Array]) -> tuple[training.Run, Array]:
-        return training.begin(plan.made(numbers).optimizer, params), jnp.zeros((), jnp.int32)
 
-    def advance(t: Array, carry: Any, batch: PyTree | None) -> tuple[training.Run, Array]:
-        (run, evaluations), numbers = carry
-        run, spent = training.advance(
-            plan.made(numbers),
-            run,
-            data if batch is None else batch,
-            t=t,
-            record=lambda step: entry.evaluations(step.after.opt_state),
-        )
-        return run, evaluations + spent
+def _begin(plan: training.Plan, params: PyTree, numbers: dict[str, Array]) -> Progress:
+    """Give one run before its first step."""
+    run = training.begin(plan.made(numbers).optimizer, params)
+    return Progress(run, evaluations=jnp.zeros((), jnp.int32))
 
-    def all_advance(t: Array, carry: Any) -> tuple[training.Run, Array]:
-        batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order[:, t])
-        return over_runs(functools.partial(advance, t))((carry, numbers), batch)
 
-    def measure(carry: Any, window: tuple[Array, Array]) -> tuple[Any, dict[str, Array]]:
-        run, evaluations = jax.lax.fori_loop(*window, all_advance, carry)
-        run, values = nested(lambda run: training.measure(plan, run, inputs.judged))(run)
-        return (run, evaluations), values
+def _measure(
+    tile: _Tile, progress: Progress, window: tuple[Array, Array]
+) -> tuple[Progress, dict[str, Shaped[Array, "K L"]]]:
+    """Take all runs from the first step of a window to its end, and measure them there."""
+    advance, judged = functools.partial(_advance_all, tile), tile.inputs.judged
+    run, evaluations = jax.lax.fori_loop(*window, advance, progress)
+    run, values = nested(lambda run: training.measure(tile.plan, run, judged))(run)
+    return Progress(run, evaluations), values
 
-    windows = jnp.array([[0, *measured[:-1]], measured], jnp.int32)
-    carry = nested(begin)(repeated(inputs.params, settings.shape[1]), numbers)
-    (run, evaluations), values = jax.lax.scan(measure, carry, tuple(windows))
-    values = {name: jnp.moveaxis(value, 0, -1) for name, value in values.items()}
-    values["diverged"] = nested(lambda run: training.diverged(run, int(measured[-1])))(run)
-    values["evaluations"] = evaluations
-    return values, nested(lambda state: plan.judged(state.opt_state, state.params))(run.state)
+
+def _advance_all(tile: _Tile, t: Array, progress: Progress) -> Progress:
+    """Take step t of all runs, those of an item on the same batch."""
+    data, order = tile.inputs.data, tile.inputs.order
+    batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order[:, t])
+    return over_runs(functools.partial(_advance, tile, t), progress, tile.numbers, batch=batch)
+
+
+def _advance(
+    tile: _Tile, t: Array, progress: Progress, numbers: dict[str, Array], batch: PyTree | None
+) -> Progress:
+    """Take step t of one run, of its own numbers; on all of the data where there is no batch."""
+    run, spent = training.advance(
+        tile.plan.made(numbers),
+        progress.run,
+        tile.inputs.data if batch is None else batch,
+        t=t,
+        record=lambda step: tile.entry.evaluations(step.after.opt_state),
+    )
+    return Progress(run, progress.evaluations + spent)
 
 
 def _build(entry: Entry, steps: int, /, **setting: Any) -> Any:
@@ -107,9 +156,13 @@ def nested(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.vmap(jax.vmap(function))
 
 
-def over_runs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Map `(run, batch) -> result` over the axes K, L of runs and K of batches, or of None."""
-    return jax.vmap(jax.vmap(function, in_axes=(0, None)))
+def over_runs(function: Callable[..., Any], *runs: PyTree, batch: PyTree | None) -> Any:
+    """Apply a function to what runs have, axes K, L first, and to the batch that an item shares.
+
+    The batches have the axis K first; where there is none, all runs are given None.
+    """
+    of_item = jax.vmap(function, in_axes=(*(0 for _ in runs), None))
+    return jax.vmap(of_item)(*runs, batch)
 
 
 def repeated(

@@ -91,7 +91,7 @@ def _measure(functions: Functions, inputs: Inputs) -> dict[str, PyTree]:
     def at_start(params: PyTree, batch: PyTree | None) -> tuple[Array, PyTree]:
         return rule(params, data if batch is None else batch)
 
-    loss, grads = batched.over_runs(at_start)(params, batch)
+    loss, grads = batched.over_runs(at_start, params, batch=batch)
     judged = _judge_all(functions, inputs.judged, lambda judge: batched.nested(judge)(params))
     return {"loss of a batch": loss, "gradient of a batch": grads} | judged
 
