@@ -181,13 +181,15 @@ def run(bench: Bench, entry: optimizers.Entry, protocol: Protocol) -> list[Runs]
         runs, picked = tune(bench, entry, protocol, range(first, end))
         tuning.append(runs)
         picks.append(picked)
-        at_picks = _trained(bench, entry, search, "tuned", judges[first:end], picked[:, None])
+        at_picks = _trained(
+            bench, entry, search, "tuned", seeds=judges[first:end], points=picked[:, None]
+        )
         tuned.append(at_picks._replace(replicate=at_picks.replicate + first))
     at_picks = tuned[0].joined(*tuned[1:])
     bench.explain(entry, at_picks)
     points = np.stack([search.recommended(np.concatenate(picks)), search.customary_point])
     both = np.broadcast_to(points, (looks[-1], *points.shape))
-    at_both = _trained(bench, entry, search, "recommended", judges, both)
+    at_both = _trained(bench, entry, search, "recommended", seeds=judges, points=both)
     ends = [
         at_both.mapped(lambda values, at=at: values[at::2])._replace(
             phase=phase, trial=np.zeros(len(judges), int)
@@ -204,7 +206,7 @@ def tune(
     search, seeds = protocol.optimizers[entry.name], protocol.seeds()[replicates, 1:]
 
     def tried(drawn: Float[np.ndarray, "R K H"], before: int) -> Runs:
-        runs = _trained(bench, entry, search, "tuning", seeds, drawn)
+        runs = _trained(bench, entry, search, "tuning", seeds=seeds, points=drawn)
         runs = runs._replace(replicate=runs.replicate + replicates.start, trial=runs.trial + before)
         # Their ends alone decide.
         ends = {name: values[:, -1:] for name, values in runs.validation.items()}
@@ -244,6 +246,7 @@ def _trained(
     entry: optimizers.Entry,
     search: Search,
     phase: str,
+    *,
     seeds: Int[np.ndarray, "R S"],
     points: Float[np.ndarray, "R K H"],
 ) -> Runs:
