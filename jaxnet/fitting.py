@@ -130,7 +130,8 @@ def fit(
         params: where to start.
         data: N rows, a pytree of arrays; or, for data larger than memory, a function of the epoch
             that gives its batches, such as `stream` makes.
-        epochs: at most so many in all, those before `resume` included.
+        epochs: at most so many in all, those before `resume` included; without `patience` so few
+            that their history fits the memory.
         batch_size: B, all rows where None; a stream brings its own.
         seed: of the shuffles; epoch e of seed s is the same in every run.
         drop_last: leave out the rows that do not fill a last batch, others in every epoch.
@@ -149,8 +150,10 @@ def fit(
             metric that this JAX does not compile to what it says, before the first step.
     """
     checks.seed(seed)
-    checks.batch_size(batch_size, training.check(loss, params, data))
-    checks.ends(epochs, patience, validation, metrics)
+    rows = training.check(loss, params, data)
+    checks.batch_size(batch_size, rows)
+    steps = -(-rows // (batch_size or rows)) if rows else 1
+    checks.ends(epochs, patience, validation, metrics, steps=steps)
     if validation is not None and isinstance(loss, BatchLoss):
         loss.check(params, validation)
     numbers = optimizers.check(optimizer, hyperparameters)

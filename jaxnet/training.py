@@ -25,7 +25,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int32, PyTree, Shaped
 
 from jaxnet import batches, losses, optimizers
-from jaxnet._guards import checks, divergence, verify, versions
+from jaxnet._guards import checks, divergence, sizes, verify, versions
 from jaxnet.losses import Loss, Rule
 from jaxnet.optimizers import Optimizer
 
@@ -320,8 +320,8 @@ def train(
         last that is recorded; records after it are nan, or 0 where they are whole numbers.
 
     Raises:
-        InputError: input that cannot be trained on, named, before anything compiles; a loss that
-            this JAX does not compile to what it says.
+        InputError: input that cannot be trained on, named, before anything compiles; records that
+            do not fit the memory; a loss that this JAX does not compile to what it says.
     """
     setup = Setup(params, data, checks.order(order, check(loss, params, data)))
     numbers, plan = optimizers.check(optimizer, hyperparameters), Plan(loss, optimizer)
@@ -378,6 +378,7 @@ def _program(plan: Plan, record: Recorder) -> verify.Program:
 
         first = begin(plan.optimizer, setup.params)
         shapes = jax.eval_shape(at, 0, first)[1]
+        sizes.check_records(len(order), jax.tree.leaves(shapes))
         records = jax.tree.map(lambda one: _unrecorded(len(order), one), shapes)
         run, records = jax.lax.fori_loop(0, steps, body, (first, records))
         return run.state, records, lasts(run)

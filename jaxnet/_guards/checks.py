@@ -397,12 +397,19 @@ def batch_size(size: int | None, rows: int | None) -> None:
         )
 
 
-def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) -> None:
+def ends(
+    epochs: int, patience: int | None, validation: PyTree, metrics: Any, *, steps: int
+) -> None:
     """Refuse what tells a run when to end where it cannot.
+
+    Args:
+        epochs: at most. patience: as `fit` has it. steps: of an epoch, where they are known.
+        validation: data. metrics: measured on it.
 
     Raises:
         InputError: a count below one; metrics that are no functions by name, or one of the loss's
-            name; metrics or patience without validation data.
+            name; metrics or patience without validation data; without patience more epochs than
+            can be kept, or done in weeks.
     """
     at_least_one(epochs=epochs, **({} if patience is None else {"patience": patience}))
     if epochs > _MOST_EPOCHS:
@@ -424,6 +431,9 @@ def ends(epochs: int, patience: int | None, validation: PyTree, metrics: Any) ->
             "validation: expected data, to measure metrics and early stopping on, got none; give "
             "some, or neither of them"
         )
+    if patience is None:
+        sizes.check_steps(epochs, steps)
+        sizes.check_history(epochs, 1 if validation is None else 2 + len(metrics or {}))
 
 
 def resumed(expected: PyTree, progress: PyTree) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from jaxnet.errors import InputError
 
@@ -63,15 +64,32 @@ def check_steps(count: int, each: int = 1, name: str = "epochs") -> None:
         )
 
 
-def check_history(epochs: int) -> None:
+def check_history(epochs: int, values: int = 3) -> None:
     """Refuse a run of epochs whose history does not fit.
+
+    Args:
+        epochs: of the run. values: of each; the losses of training and validation and a metric.
 
     Raises:
         InputError: with the figures.
     """
-    # The losses of training and validation and a metric, held while one more is joined to them.
-    history = epochs * 3 * _FLOAT * 2
+    # Held while more is joined to it.
+    history = epochs * values * _FLOAT * 2
     check_bytes("epochs", history, f"the history of {_about(epochs)}", "give fewer epochs")
+
+
+def check_records(steps: int, arrays: Sequence[Any]) -> None:
+    """Refuse records that do not fit.
+
+    Args:
+        steps: that are recorded. arrays: kept of each, or their shapes and dtypes.
+
+    Raises:
+        InputError: with the figures.
+    """
+    needed = steps * sum(each.size * each.dtype.itemsize for each in arrays)
+    cure = "record less of each step, or take fewer"
+    check_bytes("record", needed, f"the records of {_about(steps)} steps", cure)
 
 
 def check_order(rows: int, epochs: int) -> None:

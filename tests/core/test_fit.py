@@ -15,6 +15,7 @@ import pages
 import pytest
 
 from jaxnet import batches, devices, fitting, losses, network, streams, training
+from jaxnet._guards import sizes
 from jaxnet.errors import InputError
 
 LOSS = losses.BatchLoss(network.forward, optax.losses.l2_loss)
@@ -600,6 +601,27 @@ def test_more_epochs_than_are_counted_are_refused(x64):
     params, data = problem()
     with pytest.raises(InputError, match="epochs: expected at most 2147483647"):
         sgd(params, data, epochs=10**10, batch_size=5)
+
+
+@pytest.mark.parametrize(("validated", "values"), [(False, 1), (True, 3)])
+def test_a_history_that_no_memory_holds_is_refused(validated, values, x64, monkeypatch):
+    """Four bytes of each value, twice; what patience ends may be asked for more."""
+    (params, data), most = problem(), 3
+    judged = {"validation": data, "metrics": {"metric": LOSS}} if validated else {}
+    monkeypatch.setattr(sizes, "memory", lambda: int(8 * values * most / 0.8) + 1)
+    assert len(sgd(params, data, epochs=most, **judged).history["loss"]) == most
+    with pytest.raises(InputError, match=r"epochs: .* got the history of 4, which take about"):
+        sgd(params, data, epochs=most + 1, **judged)
+    if validated:
+        ended = sgd(params, data, epochs=most + 1, patience=9, **judged)
+        assert len(ended.history["loss"]) == most + 1
+
+
+def test_steps_that_take_weeks_are_refused(x64, monkeypatch):
+    params, data = problem(rows=1000)
+    monkeypatch.setattr(sizes, "memory", lambda: 2**60)
+    with pytest.raises(InputError, match=r"epochs: expected at most 1e12 steps, got .* 1e12 steps"):
+        sgd(params, data, epochs=10**9 + 1, batch_size=1)
 
 
 def test_a_notebook_shows_how_it_went(x64):

@@ -12,6 +12,7 @@ import oracles
 import pytest
 
 from jaxnet import batches, fitting, losses, network, optimizers, training
+from jaxnet._guards import sizes
 from jaxnet.errors import InputError
 
 FORWARD = functools.partial(network.forward, activation=jnp.tanh)
@@ -332,6 +333,24 @@ def test_record_sees_all_of_a_step(x64):
         assert_close((step.value, step.grads), expected)
         after = step.after
     assert_same(after, last)
+
+
+def test_records_that_no_memory_holds_are_refused(monkeypatch):
+    """Of each step a loss and 12 weights, in float32."""
+    params, data = problem()
+    size = 4 * (1 + params[0].weight.size)
+
+    def record(step):
+        return step.value, step.after.params[0].weight
+
+    def train(steps):
+        order = batches.full_batch(6, steps)
+        return training.train(SQUARES, optax.sgd(0.1), params, data, order, record=record)
+
+    monkeypatch.setattr(sizes, "memory", lambda: int(7 * size / 0.8) + 1)
+    assert len(train(7)[1][0]) == 7
+    with pytest.raises(InputError, match=r"record: .* got the records of 8 steps, which take"):
+        train(8)
 
 
 def test_records_may_be_any_pytree():
