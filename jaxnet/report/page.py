@@ -8,11 +8,11 @@ import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jaxnet.compare import Comparison, statistics, verdicts
+from jaxnet.compare import Comparison, verdicts
 from jaxnet.compare.league import Along, League
-from jaxnet.report import columns, league, pictures, style
+from jaxnet.report import caveats, columns, league, pictures, style
 from jaxnet.storage import files
 
 # How a column of verdicts, or of what hangs on them, is marked.
@@ -31,7 +31,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
     words = {each.optimizer: each.verdict for each in comparison.answers}
     settings, titles = columns.settings(comparison), _titles(comparison.protocol.baseline)
     sentences = (_term(each.optimizer, html.escape(each.sentence)) for each in comparison.answers)
-    provenance = dataclasses.asdict(log.provenance) | {"verified": log.verified}
+    provenance = vars(log.provenance) | {"verified": log.verified}
     page = _Page(
         title=log.title,
         headline=columns.headline(comparison),
@@ -51,12 +51,12 @@ def write_page(comparison: Comparison, path: Path) -> None:
                 "One by one, in words",
                 f'<dl class="facts words">\n{_lines(sentences)}\n</dl>',
             ),
-            _caveats(caveats(comparison)),
+            _caveats(caveats.of(comparison)),
             _section(
                 "protocol",
                 "The protocol",
                 "<p>All of this was decided before the first run.</p>",
-                _value(_protocol(comparison)),
+                _protocol(comparison),
             ),
             _section(
                 "provenance",
@@ -238,18 +238,18 @@ def _command(command: str) -> str:
     return f"<pre><code>{html.escape(command)}</code></pre>" if command else ""
 
 
-def _protocol(comparison: Comparison) -> dict[str, Any]:
-    """The protocol as it is shown: a target that nobody gave is told."""
-    shown = dataclasses.asdict(comparison.protocol)
+def _protocol(comparison: Comparison) -> str:
+    """The protocol, with each search in a line, and a target that nobody gave told."""
+    protocol, judging = comparison.protocol, comparison.protocol.judging
     # Their axes stand in the table of settings.
-    shown["optimizers"] = {
+    searches = {
         name: f"{search.trials} trials{f': {search.note}' * bool(search.note)}"
-        for name, search in comparison.protocol.optimizers.items()
+        for name, search in protocol.optimizers.items()
     }
-    if comparison.protocol.judging.target is None:
-        words = f"what the baseline reaches: {comparison.target:.4g}"
-        shown["judging"]["target"] = words
-    return shown
+    told = f"what the baseline reaches: {comparison.target:.4g}"
+    target = told if judging.target is None else judging.target
+    judged = vars(judging) | {"target": target}
+    return _value(vars(protocol) | {"optimizers": searches, "judging": judged})
 
 
 def _paints(light: bool) -> str:
@@ -337,8 +337,10 @@ def _by_role(colour: re.Match[str]) -> str:
     return f"var(--{role})" if role else colour[0]
 
 
-def _value(value: Any) -> str:
-    """Any JSON as HTML: objects become lists of terms."""
+def _value(value: object) -> str:
+    """A value as HTML; what has fields or entries becomes a list of terms."""
+    if dataclasses.is_dataclass(value):
+        return _value(vars(value))
     if isinstance(value, Mapping):
         # What has terms of its own is an optimizer, by its name.
         terms = (
@@ -351,65 +353,3 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return html.escape(f"{value:.6g}" if isinstance(value, float) else str(value))
-
-
-def caveats(comparison: Comparison) -> list[str]:
-    """Give what a reader of a comparison should not conclude from it."""
-    return [*_of_the_protocol(comparison), *_of_the_runs(comparison)]
-
-
-def _holding(every: dict[str, Any]) -> list[str]:
-    return [words for words, holds in every.items() if holds]
-
-
-def _of_the_protocol(comparison: Comparison) -> list[str]:
-    protocol, replicates = comparison.protocol, comparison.protocol.replicates
-    judged = protocol.judging.data
-    rows = f"the {protocol.rows[judged]} rows judged on are" if protocol.rows else "the task is"
-    searched = {name for each in protocol.optimizers.values() for name in each.axes}
-    fewest = statistics.fewest(verdicts.alpha(protocol)) if comparison.pairs else 1
-    return _holding(
-        {
-            "It is about this task, this budget of steps and this protocol: another task may rank "
-            "the optimizers otherwise.": True,
-            "Only the learning rate was tuned; an optimizer with other settings may do better.": (
-                searched == {"learning_rate"}
-            ),
-            "The losses are of the data trained on, taken before each update at the parameters "
-            "trained, and say nothing of data not seen.": bool(protocol.rows)
-            and judged == "training",
-            "The losses are of the very data that settings were chosen on, though of other "
-            "seeds.": judged == "validation",
-            f"The intervals are over replicates alone: {rows} always the same.": True,
-            f"Of so many optimizers {replicates} replicate{'s' * (replicates > 1)} can tell none "
-            f"apart; it takes at least {fewest}.": replicates < fewest,
-            "Times are those of one machine, and of programs that run many seeds at once.": True,
-            "A step is timed in the replicate's own run, in turn with the other optimizers: what "
-            "differs from one timing to the next is in the test, what differs from one compiled "
-            "program to another of the same optimizer, a few percent, is not.": (
-                protocol.judging.by == "seconds"
-            ),
-        }
-    )
-
-
-def _of_the_runs(comparison: Comparison) -> list[str]:
-    every = comparison.ran
-    beyond = [each.optimizer for each in every if each.beyond > 0.5]
-    lost = [each.optimizer for each in every if each.failed]
-    trials = {each.trials for each in every}
-    return _holding(
-        {
-            columns.earlier(comparison): bool(columns.earlier(comparison)),
-            "Only one setting was tried, so nothing was tuned.": trials == {1},
-            "The optimizers had budgets of unequal trials, as the column of trials says.": (
-                len(trials) > 1
-            ),
-            "Not told apart is not the same as equal; what such replicates would have told stands "
-            "in the table of what was searched.": any(a.verdict == "not told apart" for a in every),
-            "Most replicates picked a learning rate beyond the range searched, of which there "
-            f"were fewer trials: {', '.join(beyond)}.": beyond,
-            "Some replicates failed. They are tested by themselves, and left out of the difference "
-            f"in loss: {', '.join(lost)}.": lost,
-        }
-    )

@@ -22,7 +22,7 @@ from rich import cells
 
 from jaxnet import report, spaces
 from jaxnet.compare import Answer, Interval, Problem, compare
-from jaxnet.report import columns, page, pictures, style
+from jaxnet.report import caveats, columns, page, pictures, style
 from jaxnet.storage import files
 
 NAN = float("nan")
@@ -282,10 +282,10 @@ def test_the_target_is_told_once_with_what_counts_to_it():
 
 
 def test_caveats_are_those_that_hold():
-    few, one = page.caveats(written("few")[0]), page.caveats(written("one replicate")[0])
+    few, one = caveats.of(written("few")[0]), caveats.of(written("one replicate")[0])
     assert any("failed" in words and words.endswith(": rmsprop.") for words in few)
     assert any("beyond the range" in words and words.endswith(": lion.") for words in few)
-    assert not any("trained on" in words or "It takes" in words for words in few)
+    assert not any("trained on" in words or "it takes" in words for words in few)
     assert any("trained on" in words for words in one)
     assert any("1 replicate can tell none apart" in words for words in one)
 
