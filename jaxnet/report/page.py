@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import importlib.resources
+import itertools
 import math
 import re
 import string
@@ -31,7 +32,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
     words = {each.optimizer: each.verdict for each in comparison.answers}
     settings, titles = columns.settings(comparison), _titles(comparison.protocol.baseline)
     sentences = (_term(each.optimizer, html.escape(each.sentence)) for each in comparison.answers)
-    provenance = vars(log.provenance) | {"verified": log.verified}
+    provenance = _fields(log.provenance, {"verified": html.escape(log.verified)})
     page = _Page(
         title=log.title,
         headline=columns.headline(comparison),
@@ -61,7 +62,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
             _section(
                 "provenance",
                 "Where it ran, and how to repeat it",
-                _value(provenance),
+                provenance,
                 _command(log.command),
             ),
         ],
@@ -241,15 +242,14 @@ def _command(command: str) -> str:
 def _protocol(comparison: Comparison) -> str:
     """The protocol, with each search in a line, and a target that nobody gave told."""
     protocol, judging = comparison.protocol, comparison.protocol.judging
+    reached = {"target": f"what the baseline reaches: {comparison.target:.4g}"}
     # Their axes stand in the table of settings.
     searches = {
-        name: f"{search.trials} trials{f': {search.note}' * bool(search.note)}"
+        name: html.escape(f"{search.trials} trials{f': {search.note}' * bool(search.note)}")
         for name, search in protocol.optimizers.items()
     }
-    told = f"what the baseline reaches: {comparison.target:.4g}"
-    target = told if judging.target is None else judging.target
-    judged = vars(judging) | {"target": target}
-    return _value(vars(protocol) | {"optimizers": searches, "judging": judged})
+    judged = _fields(judging, reached if judging.target is None else {})
+    return _fields(protocol, {"optimizers": _terms(searches), "judging": judged})
 
 
 def _paints(light: bool) -> str:
@@ -337,17 +337,22 @@ def _by_role(colour: re.Match[str]) -> str:
     return f"var(--{role})" if role else colour[0]
 
 
+def _fields(record: object, told: Mapping[str, str]) -> str:
+    """The fields of a dataclass as terms; some, or more, are told in HTML."""
+    every = {name: _value(value) for name, value in vars(record).items()} | dict(told)
+    return _terms({name.replace("_", " "): value for name, value in every.items()})
+
+
+def _terms(terms: Mapping[str, str]) -> str:
+    return f'<dl class="facts">\n{_lines(itertools.starmap(_term, terms.items()))}\n</dl>'
+
+
 def _value(value: object) -> str:
-    """A value as HTML; what has fields or entries becomes a list of terms."""
+    """A value as HTML: one with fields or entries becomes a list of terms."""
     if dataclasses.is_dataclass(value):
-        return _value(vars(value))
+        return _fields(value, {})
     if isinstance(value, Mapping):
-        # What has terms of its own is an optimizer, by its name.
-        terms = (
-            _term(name if isinstance(each, Mapping) else name.replace("_", " "), _value(each))
-            for name, each in value.items()
-        )
-        return f'<dl class="facts">\n{_lines(terms)}\n</dl>'
+        return _terms({str(name): _value(each) for name, each in value.items()})
     if isinstance(value, list | tuple):
         return ", ".join(map(_value, value))
     if isinstance(value, bool):

@@ -161,6 +161,14 @@ def test_the_protocol_the_provenance_and_the_command_are_told_in_full(made):
             assert str(value) in said
 
 
+def test_an_optimizer_is_called_by_its_name_wherever_it_is_told(tmp_path):
+    name = "noisy_sgd"
+    report.write_page(comparison(("sgd", name)), tmp_path / "page.html")
+    reader = read((tmp_path / "page.html").read_text("utf-8"))
+    assert name in reader.said("dl/dd/dl/dt")
+    assert name.replace("_", " ") not in " ".join(words for _, words in reader.words)
+
+
 def test_pictures_are_part_of_the_page_with_words_as_words(made):
     done, text = made
     reader = read(text)
