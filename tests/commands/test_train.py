@@ -17,7 +17,7 @@ import safetensors.numpy
 
 from jaxnet import tables
 from jaxnet._guards import records
-from jaxnet.commands import predict, train
+from jaxnet.commands import _folders, _interrupts, predict, train
 from jaxnet.commands.settings import Predict, Train
 from jaxnet.errors import InputError
 from jaxnet.storage import models
@@ -113,7 +113,7 @@ def test_classes_of_any_type_come_back_as_they_were(tmp_path):
     result = train.run(Train("iris", hidden=(16,), epochs=60, learning_rate=1e-2))
     assert result.scores["test"]["accuracy"] > 0.85
     assert result.baseline["accuracy"] < 0.5
-    train.keep(Train("iris"), result, tmp_path)
+    _folders.write(tmp_path, Train("iris"), result.fit, result.split, result.scores)
     predicted = predict.run(Predict(tmp_path, "iris"))
     assert set(predicted["target"]) == {"setosa", "versicolor", "virginica"}
     assert all(1 / 3 < p <= 1 for p in predicted["probability"])
@@ -155,12 +155,12 @@ def test_the_same_run_gives_the_same_numbers_and_resumes_to_them(tmp_path):
 def test_a_signal_ends_a_run_where_it_can_go_on_from(number):
     """At once, as long as nothing is under way; then where it is asked."""
     before = signal.getsignal(number)
-    with train._signals() as signals:
+    with _interrupts.signals() as signals:
         assert signal.getsignal(number) == signals.receive
         with pytest.raises(SystemExit) as ended:
             signal.raise_signal(number)
         assert ended.value.code == 128 + number
-    with train._signals() as signals:
+    with _interrupts.signals() as signals:
         assert not signals.stop()
         signal.raise_signal(number)
         assert signals.stop()
