@@ -2,14 +2,13 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jaxnet import devices, fitting, network, optimizers, tables
 from jaxnet.commands import _folders
 from jaxnet.commands.settings import Train
-from jaxnet.errors import InputError
-from jaxnet.storage import checkpoints, fingerprints, models
+from jaxnet.storage import checkpoints, models
 
 OnProgress = Callable[[fitting.Fit], None]
 
@@ -38,13 +37,17 @@ def fit(
     run = _fitter(settings, split, params)
     if folder is None:
         return run(on_progress=on_progress), []
-    with _checkpoints(settings, split, params, folder) as saved:
+    kept = _folders.kept(settings, split)
+    _folders.check_table(folder, kept)
+    sizes = [split.encoder.inputs, *(len(layer.bias) for layer in params)]
+    described = kept | {"epochs": None, "sizes": sizes}
+    with checkpoints.Checkpoints(folder / "checkpoints", described) as saved:
         make = optimizers.by_name(settings.optimizer)
         fresh = fitting.begin(make, params, {"learning_rate": settings.learning_rate})
         resume, skipped = saved.restore(fresh) or (fresh, [])
-        watch = _watch(settings, folder, saved, on_progress, stop)
+        watch = _watch(kept, folder, saved, on_progress, stop)
         ended = run(resume=resume, on_progress=watch)
-        _folders.record(settings, folder)
+        _folders.record(kept, folder)
         if _place(ended) != _place(resume):
             saved.save(ended)
     return ended, skipped
@@ -75,26 +78,8 @@ def _fitter(
     )
 
 
-def _checkpoints(
-    settings: Train, split: tables.Split, params: network.Params, folder: Path
-) -> checkpoints.Checkpoints:
-    """Open the checkpoints of a run in its folder; refuse those of another."""
-    table = fingerprints.of_data((split.train, split.validation))
-    layers = [split.encoder.inputs, *(len(layer.bias) for layer in params)]
-    kept = _folders.kept(settings) | {"epochs": None, "sizes": layers, "table": table}
-    try:
-        return checkpoints.Checkpoints(folder / "checkpoints", kept)
-    except checkpoints.AnotherRunError as error:
-        if "table" not in error.keys:
-            raise
-        raise InputError(
-            f"data: expected the table that {folder} was trained on, got {settings.data} with "
-            "other rows or values; restore it, or train anew with another --output"
-        ) from error
-
-
 def _watch(
-    settings: Train,
+    kept: Mapping[str, object],
     folder: Path,
     saved: checkpoints.Checkpoints,
     on_progress: OnProgress | None,
@@ -105,7 +90,7 @@ def _watch(
 
     def watch(now: fitting.Fit) -> None:
         nonlocal last
-        _folders.record(settings, folder)
+        _folders.record(kept, folder)
         ends = stop()
         if ends or time.monotonic() - last > 2:
             saved.save(now)

@@ -5,22 +5,37 @@ import dataclasses
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxnet import devices, fitting, report, tables
+from jaxnet import devices, fitting, network, report, tables
 from jaxnet._guards import records
-from jaxnet.commands.settings import RECORD, Train
+from jaxnet.commands.settings import Name, Train
 from jaxnet.errors import InputError
-from jaxnet.storage import files, models
+from jaxnet.storage import files, fingerprints, models
+
+RECORD = "run.json"
+"""What a folder keeps the run as that it is of."""
 
 History = Mapping[str, Float[np.ndarray, " E"]]
 
 # Settings of where a run is and not of what it is: with the others, the table and the device the
 # same it gives the same numbers.
 _PLACES = ("output", "resume")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Train):
+    """A run as its folder keeps it.
+
+    Args:
+        table: the fingerprint of the rows that it is trained and validated on, and their encoder.
+    """
+
+    table: Name = ""
 
 
 def chosen(settings: Train) -> tuple[Train, Path]:
@@ -41,7 +56,7 @@ def chosen(settings: Train) -> tuple[Train, Path]:
         return dataclasses.replace(begun, resume=settings.resume), settings.resume
     folder = settings.output or Path("runs") / Path(data(settings)).stem
     path = folder / RECORD
-    if path.exists() and kept(_read(path)) != kept(settings):
+    if path.exists() and _settings(_read(path)) != _settings(settings):
         ended = (folder / "model").is_dir()
         on = (
             "go on from its end in Python, by fit with resume"
@@ -68,22 +83,42 @@ def data(settings: Train) -> str:
     return settings.data
 
 
-def kept(settings: Train) -> dict[str, object]:
+def kept(settings: Train, split: tables.Split) -> dict[str, object]:
     """Give what a run is, wherever it is."""
-    return records.plain(settings, _PLACES)
+    # Tables in other units are encoded as the same numbers.
+    parts = [fingerprints.of_data((split.train, split.validation)), split.encoder.to_json()]
+    return _settings(settings) | {"table": fingerprints.of_record(parts)}
 
 
-def record(settings: Train, folder: Path) -> None:
+def check_table(folder: Path, kept: Mapping[str, object]) -> None:
+    """Refuse the folder of a run on another table, under whose name this one stands now.
+
+    Raises:
+        InputError: it is one.
+    """
+    path = folder / RECORD
+    if path.exists() and _read(path).table != kept["table"]:
+        raise InputError(
+            f"data: expected the table that {folder} was trained on, got {kept['data']} with other "
+            "rows or values; restore it, or train anew with another --output"
+        )
+
+
+def record(kept: Mapping[str, object], folder: Path) -> None:
     """Write what the run is, once it was accepted."""
     if not (folder / RECORD).exists():
-        files.write_record(folder / RECORD, kept(settings), {})
+        files.write_record(folder / RECORD, kept, {})
 
 
-def _read(path: Path) -> Train:
+def _read(path: Path) -> Run:
     """Read what a run is: what is wrong by its field, and then by the seal of the whole."""
-    begun = records.read(Train, path, _PLACES)
+    run = records.read(Run, path, _PLACES)
     files.read(path)
-    return begun
+    return run
+
+
+def _settings(settings: Train) -> dict[str, object]:
+    return records.plain(settings, (*_PLACES, "table"))
 
 
 def write(
@@ -95,7 +130,7 @@ def write(
 ) -> None:
     """Write the model, the history as CSV, and the picture of the learning curves."""
     about = {
-        "settings": kept(settings),
+        "run": kept(settings, split),
         "activation": settings.activation,
         "encoder": split.encoder.to_json(),
         "scores": {part: _finite(each) for part, each in scores.items()},
@@ -106,6 +141,56 @@ def write(
     models.write(folder / "model", jax.device_get(fit.params), about)
     _write_history(folder / "history.csv", fit.history)
     _draw_curves(folder / "curves.png", fit.history, Path(data(settings)).name)
+
+
+def model(folder: Path) -> tuple[network.Params, str, tables.Encoder]:
+    """Read a run's network, its activation, and the encoder of its table.
+
+    Raises:
+        InputError: no model, or not that of the run.
+    """
+    if not (folder / "model").is_dir():
+        if (folder / RECORD).is_file():
+            again = f"jaxnet train --resume {shlex.quote(str(folder))}"
+            raise InputError(
+                f"folder: expected a run that has ended, got {folder}, which was stopped and has "
+                f"no model yet; go on with it by {again}"
+            )
+        raise InputError(
+            f"folder: expected the folder of a run of jaxnet train, got {folder} without a model; "
+            "give another"
+        )
+    params, about = models.read(folder / "model")
+    known = about if isinstance(about, dict) else {}
+    _check_run(folder, known.get("run"))
+    try:
+        activation = records.typed(str, known.get("activation"), "activation")
+        encoder = tables.Encoder.from_json(known.get("encoder"))
+        sizes = [encoder.inputs, *(len(layer.bias) for layer in params)]
+        if not params or sizes[-1] != encoder.outputs or sizes[0] != params[0].weight.shape[-1]:
+            ends = f"{encoder.inputs} inputs and {encoder.outputs} outputs"
+            raise InputError(f"encoder: expected that of the network, got one of {ends}")
+    except InputError as error:
+        raise InputError(
+            f"folder: expected the model of a run of jaxnet train in {folder}, got another: {error}"
+            "; train anew"
+        ) from error
+    return params, activation, encoder
+
+
+def _check_run(folder: Path, trained: Any) -> None:
+    """Refuse a model that another run trained than the one that its folder is of."""
+    if not (folder / RECORD).exists():
+        return
+    run = _read(folder / RECORD)
+    ours = _settings(run) | {"table": run.table}
+    theirs = trained if isinstance(trained, dict) else {}
+    if others := [name for name, value in ours.items() if theirs.get(name) != value]:
+        raise InputError(
+            f"folder: expected the model of the run in {folder / RECORD}, got one of another "
+            f"{', '.join(others)}; write its own by jaxnet train --resume "
+            f"{shlex.quote(str(folder))}"
+        )
 
 
 def _write_history(path: Path, history: History) -> None:

@@ -17,9 +17,6 @@ from jaxnet._guards.procedures import Count, Name, Procedure, Seed, Share
 from jaxnet._guards.records import Bounds
 from jaxnet.errors import InputError
 
-# What the settings of a run of `jaxnet train` are kept as, in its folder.
-RECORD = "run.json"
-
 Rate = Annotated[float, Bounds(0, math.inf), arg(metavar="RATE")]
 Seconds = Annotated[float, Bounds(0, math.inf), arg(metavar="SECONDS")]
 Sizes = Annotated[tuple[Annotated[int, Bounds(1, math.inf)], ...], arg(metavar="[N ...]")]

@@ -16,7 +16,7 @@ from jaxnet import devices, fitting, network, report, tables
 from jaxnet._guards import sizes
 from jaxnet.commands import _fits, _folders, _interrupts, _scores
 from jaxnet.commands._fits import OnProgress, StoppedError
-from jaxnet.commands.settings import RECORD, Train, check
+from jaxnet.commands.settings import Train, check
 from jaxnet.errors import InputError
 
 
@@ -129,7 +129,7 @@ def main(settings: Train) -> int:
         if settings.resume is None:
             raise
         # Whatever is wrong with a run that goes on, its settings are where it is mended.
-        raise InputError(f"{folder / RECORD}: {error}") from error
+        raise InputError(f"{folder / _folders.RECORD}: {error}") from error
 
 
 def _train(settings: Train, folder: Path) -> int:

@@ -30,15 +30,6 @@ _WORDS = ("outcome", "message", "verified")
 _Whole = tuple[Path, dict[str, np.ndarray], Any]
 
 
-class AnotherRunError(InputError):
-    """A checkpoint is of another run: of other `keys`, as many as differ."""
-
-    def __init__(self, text: str, keys: set[str]) -> None:
-        """Take the error's text, and the first name of each path that differs."""
-        super().__init__(text)
-        self.keys = keys
-
-
 class Checkpoints:
     """The newest three checkpoints of one run, in a folder that one process at a time writes.
 
@@ -242,10 +233,9 @@ def _refuse_another(name: str, expected: Any, got: Any, path: Path) -> None:
         for key in keys
     ]
     if different or expected != got:
-        raise AnotherRunError(
+        raise InputError(
             f"{name}: expected this run, got checkpoint {path} of another; go on with that run, or "
-            "give another folder\n  " + "\n  ".join(different),
-            {key.partition(".")[0] for key in keys},
+            "give another folder\n  " + "\n  ".join(different)
         )
 
 

@@ -13,14 +13,14 @@ import pytest
 
 from jaxnet import __main__, fitting, network, tables
 from jaxnet._guards import records, sizes
-from jaxnet.commands import _outcomes, compare, settings, train
+from jaxnet.commands import _folders, _outcomes, compare, settings, train
 from jaxnet.commands.settings import Compare, Predict, Train
 from jaxnet.compare import comparison, inputs
 from jaxnet.errors import InputError
 from jaxnet.storage import files, models
 
 pytestmark = pytest.mark.usefixtures("standard_promotion", "unchecked")
-KEPT = records.plain(Train("iris", epochs=1), ("output", "resume"))
+KEPT = records.plain(_folders.Run("iris", epochs=1, table="0"), ("output", "resume"))
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +52,7 @@ DAMAGED = {
     "optimizer": ["adm", "adam\0"],
     "target": ["\0", "\ud800", None, "x" * 5000],
     "data": ["iris\0", None, 7],
+    "table": ["", None, 7],
 }
 TORN = {
     "empty": b"",

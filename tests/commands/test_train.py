@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,10 +237,39 @@ def test_a_folder_of_another_run_is_not_written_over(houses, trained):
         train.main(Train(str(houses), "price", hidden=(17,), epochs=40, output=trained))
 
 
+def test_the_model_of_another_run_is_refused_by_what_differs(tmp_path, monkeypatch):
+    """Of another seed, and of another table under the same name; what trains on writes its own."""
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    table = tmp_path / "xy.csv"
+
+    def trained(name, seed, factor):
+        table.write_text("x,y\n" + "".join(f"{x},{factor * x}\n" for x in range(30)))
+        settings = Train(str(table), "y", hidden=(4,), epochs=1, seed=seed, output=tmp_path / name)
+        assert train.main(settings) == 0
+        return tmp_path / name
+
+    run = trained("run", 0, 2)
+    model = run / "model"
+    before = predict.run(Predict(run, str(table)))
+    for other, differs in (
+        (trained("seed", 1, 2), "seed, table"),
+        (trained("table", 0, 3), "table"),
+    ):
+        shutil.rmtree(model)
+        shutil.copytree(other / "model", model)
+        with pytest.raises(InputError, match=rf"got one of another {differs}; write its own by"):
+            predict.run(Predict(run, str(table)))
+    with pytest.raises(InputError, match="data: expected the table that"):
+        train.main(Train(resume=run))
+    trained("again", 0, 2)
+    assert train.main(Train(resume=run)) == 0
+    assert predict.run(Predict(run, str(table))) == before
+
+
 def test_a_changed_table_is_not_resumed(houses, trained, tmp_path):
     changed = tmp_path / "houses.csv"
     changed.write_text(houses.read_text().replace("Ulm", "Kiel"))
-    settings = records.read(Train, trained / "run.json", ("output", "resume"))
+    settings = records.read(_folders.Run, trained / "run.json", ("output", "resume"))
     with pytest.raises(InputError, match=r"data: expected the table that .* got .*houses.csv with"):
         train.run(dataclasses.replace(settings, data=str(changed)), trained)
 
