@@ -1,6 +1,7 @@
 """The arguments of a command line, by tyro: read, refused in a line, and shown in a help."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import itertools
@@ -11,7 +12,7 @@ import textwrap
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from jaxnet import errors
 
@@ -60,8 +61,10 @@ def _in_a_line(box: str) -> str:
 
 
 def _values() -> Any:
-    """Give a context in which tyro says in our words what is no value, and takes no None."""
-    from tyro import constructors
+    """Give a context in which tyro says in our words what is no value, and neither takes None nor
+    tells of it.
+    """
+    from tyro import conf, constructors
 
     registry = constructors.ConstructorRegistry()
     kinds = {
@@ -99,6 +102,26 @@ def _values() -> Any:
             is_instance=lambda value: isinstance(value, kind),
             str_from_instance=lambda value: [str(value)],
         )
+
+    inside = False
+
+    @registry.struct_rule
+    def settings(info: constructors.StructTypeInfo) -> Any:
+        nonlocal inside
+        if inside or not dataclasses.is_dataclass(info.type):
+            return None
+        inside = True
+        spec: Any = registry.get_struct_spec(info)
+        inside = False
+        # What is done where nothing is given is in the words of the help: not that it is None.
+        quiet = conf.arg(help_behavior_hint="")
+        fields = tuple(
+            dataclasses.replace(each, type=Annotated[each.type, quiet])
+            if each.default is None or each.default == ()
+            else each
+            for each in spec.fields
+        )
+        return dataclasses.replace(spec, fields=fields)
 
     return registry
 

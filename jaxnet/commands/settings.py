@@ -26,12 +26,7 @@ def _of(metavar: str) -> Any:
     return arg(metavar=metavar)
 
 
-def _optional(metavar: str) -> Any:
-    """Leave out of the help that the default is None: the words say what is done then."""
-    return arg(metavar=metavar, help_behavior_hint="")
-
-
-Folder = Annotated[Path | None, _optional("FOLDER")]
+Folder = Annotated[Path | None, _of("FOLDER")]
 
 
 @dataclass(frozen=True)
@@ -59,16 +54,16 @@ class Train:
         resume: The folder of a run to go on with, in place of data: all else is as it was.
     """
 
-    data: Annotated[Name | None, Positional, _optional("[DATA]")] = None
+    data: Annotated[Name | None, Positional, _of("[DATA]")] = None
     target: Name = "target"
-    task: Annotated[Task | None, _optional("{classification,regression}")] = None
+    task: Annotated[Task | None, _of("{classification,regression}")] = None
     hidden: Sizes = (64, 64)
     activation: Name = "relu"
     optimizer: Name = "adam"
     learning_rate: Rate = 1e-3
     epochs: Count = 50
     batch_size: Count = 32
-    patience: Annotated[Count | None, _optional("N")] = None
+    patience: Count | None = None
     validation: Share = VALIDATION
     test: Share = TEST
     seed: Seed = SEED
@@ -114,13 +109,11 @@ class Contest(Procedure):
         *("momentum", "adam", "adamw", "rmsprop", "lion", "muon"),
     )
     tune: Tune = "rate"
-    learning_rates: Annotated[tuple[Rate, ...], _optional("[RATE ...]")] = ()
-    budget: Annotated[Count | None, _optional("N")] = None
-    until: Annotated[Count | None, _optional("N")] = None
-    to: Annotated[float | None, _optional("LOSS")] = None
-    epochs: Annotated[tuple[Count, ...], _optional("[N ...]")] = ()
-    steps: Annotated[tuple[Count, ...], _optional("[N ...]")] = ()
-    batch_size: Annotated[tuple[Count, ...], _optional("[N ...]")] = ()
+    learning_rates: Annotated[tuple[Rate, ...], _of("[RATE ...]")] = ()
+    to: Annotated[float | None, _of("LOSS")] = None
+    epochs: Annotated[tuple[Count, ...], _of("[N ...]")] = ()
+    steps: Annotated[tuple[Count, ...], _of("[N ...]")] = ()
+    batch_size: Annotated[tuple[Count, ...], _of("[N ...]")] = ()
     hidden: Sizes = (64,)
     rows: Count = 20
     output: Folder = None
