@@ -16,6 +16,14 @@ from typing import Annotated, Any
 
 from jaxnet import errors
 
+# What stands for a value of a kind, and what an error calls it.
+_KINDS = {
+    int: ("N", "a whole number"),
+    float: ("NUMBER", "a number"),
+    str: ("NAME", "words"),
+    Path: ("PATH", "a path"),
+}
+
 
 def parse(what: Any, prog: str, arguments: list[str], **more: Any) -> Any:
     """Make `what` of the arguments by tyro, which ends the process where it prints a help.
@@ -64,56 +72,87 @@ def _values() -> Any:
     """Give a context in which tyro says in our words what is no value, and neither takes None nor
     tells of it.
     """
-    from tyro import conf, constructors
+    from tyro import constructors
 
     registry = constructors.ConstructorRegistry()
-    kinds = {
-        int: ("N", "a whole number"),
-        float: ("NUMBER", "a number"),
-        str: ("NAME", "words"),
-        Path: ("PATH", "a path"),
-    }
+    registry.primitive_rule(_optional)
+    registry.primitive_rule(_value)
+    registry.primitive_rule(_several)
+    registry.struct_rule(_quietly())
+    return registry
 
-    @registry.primitive_rule
-    def optional(info: constructors.PrimitiveTypeInfo) -> Any:
-        among = typing.get_args(info.type)
-        if type(None) not in among:
-            return None
-        (kind,) = (each for each in among if each is not type(None))
-        return registry.get_primitive_spec(constructors.PrimitiveTypeInfo.make(kind, info.markers))
 
-    @registry.primitive_rule
-    def value(info: constructors.PrimitiveTypeInfo) -> Any:
-        kind = info.type
-        if kind not in kinds:
-            return None
-        metavar, expected = kinds[kind]
+def _optional(info: Any) -> Any:
+    """Read what may be None as what else it may be."""
+    among = typing.get_args(info.type)
+    if type(None) not in among:
+        return None
+    (kind,) = (each for each in among if each is not type(None))
+    return _spec(kind, info)
 
-        def read(arguments: list[str]) -> Any:
-            with contextlib.suppress(ValueError):
-                if arguments[0]:
-                    return kind(arguments[0])
-            raise ValueError(f"expected {expected}, got {arguments[0]!r}")
 
-        return constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=metavar,
-            instance_from_str=read,
-            is_instance=lambda value: isinstance(value, kind),
-            str_from_instance=lambda value: [str(value)],
-        )
+def _value(info: Any) -> Any:
+    """Read a number, words or a path."""
+    from tyro import constructors
+
+    kind = info.type
+    if kind not in _KINDS:
+        return None
+    metavar, expected = _KINDS[kind]
+
+    def read(arguments: list[str]) -> Any:
+        with contextlib.suppress(ValueError):
+            if arguments[0]:
+                return kind(arguments[0])
+        raise ValueError(f"expected {expected}, got {arguments[0]!r}")
+
+    return constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _several(info: Any) -> Any:
+    """Read any number of values of a kind, each by itself."""
+    from tyro import constructors
+
+    if typing.get_origin(info.type) is not tuple:
+        return None
+    each = _spec(typing.get_args(info.type)[0], info)
+    return constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"[{each.metavar} ...]",
+        instance_from_str=lambda words: tuple(each.instance_from_str([word]) for word in words),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [str(part) for part in value],
+    )
+
+
+def _spec(kind: Any, info: Any) -> Any:
+    from tyro import constructors
+
+    make = constructors.PrimitiveTypeInfo.make
+    return constructors.ConstructorRegistry.get_primitive_spec(make(kind, info.markers))
+
+
+def _quietly() -> Callable[[Any], Any]:
+    """Give a rule that leaves out of a help that a default is None, or nothing: its words say what
+    is done then.
+    """
+    from tyro import conf, constructors
 
     inside = False
 
-    @registry.struct_rule
-    def settings(info: constructors.StructTypeInfo) -> Any:
+    def settings(info: Any) -> Any:
         nonlocal inside
         if inside or not dataclasses.is_dataclass(info.type):
             return None
         inside = True
-        spec: Any = registry.get_struct_spec(info)
+        spec: Any = constructors.ConstructorRegistry.get_struct_spec(info)
         inside = False
-        # What is done where nothing is given is in the words of the help: not that it is None.
         quiet = conf.arg(help_behavior_hint="")
         fields = tuple(
             dataclasses.replace(each, type=Annotated[each.type, quiet])
@@ -123,7 +162,7 @@ def _values() -> Any:
         )
         return dataclasses.replace(spec, fields=fields)
 
-    return registry
+    return settings
 
 
 def _wrapped(text: str) -> str:

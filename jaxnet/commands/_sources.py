@@ -36,7 +36,8 @@ def read(path: Path) -> list[Source]:
     if path.suffix not in (".py", ".ipynb") or not path.is_file():
         got = "no such file" if path.suffix in (".py", ".ipynb") else "another name"
         raise InputError(
-            f"{path}: expected a Python file, ending in .py, or a notebook, in .ipynb, got {got}"
+            f"{path}: expected a Python file, ending in .py, or a notebook, in .ipynb, got "
+            f"{'a folder' if path.is_dir() else got}"
         )
     path = path.absolute()
     if path.suffix == ".py":

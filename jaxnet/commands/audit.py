@@ -27,6 +27,11 @@ def run(settings: Audit) -> gradients.Audit:
     """
     records.check(settings)
     names = (settings.loss, settings.gradient, settings.params, settings.batch)
+    if unnamed := [name for name in names if not all(_split(name))]:
+        raise InputError(
+            f"{settings.file}: expected names, with commas between several, got {unnamed[0]!r}; "
+            "give each"
+        )
     defined = vars(_load(settings.file))
     missing = [each for name in names for each in _split(name) if each not in defined]
     if missing:

@@ -18,8 +18,9 @@ from jaxnet._guards.records import Bounds
 from jaxnet.errors import InputError
 
 Rate = Annotated[float, Bounds(0, math.inf), arg(metavar="RATE")]
-Seconds = Annotated[float, Bounds(0, math.inf), arg(metavar="SECONDS")]
-Sizes = Annotated[tuple[Annotated[int, Bounds(1, math.inf)], ...], arg(metavar="[N ...]")]
+# The longest is thirty years: a clock has no more bits for it on some machines.
+Seconds = Annotated[float, Bounds(1, 10**9), arg(metavar="SECONDS")]
+Sizes = tuple[Annotated[int, Bounds(1, math.inf)], ...]
 
 
 def _of(metavar: str) -> Any:
@@ -105,15 +106,13 @@ class Contest(Procedure):
         output: The folder of results; results/optimizers- and the name of the data where not given.
     """
 
-    optimizers: Annotated[tuple[Name, ...], _of("[NAME ...]")] = (
-        *("momentum", "adam", "adamw", "rmsprop", "lion", "muon"),
-    )
+    optimizers: tuple[Name, ...] = (*("momentum", "adam", "adamw", "rmsprop", "lion", "muon"),)
     tune: Tune = "rate"
     learning_rates: Annotated[tuple[Rate, ...], _of("[RATE ...]")] = ()
     to: Annotated[float | None, _of("LOSS")] = None
-    epochs: Annotated[tuple[Count, ...], _of("[N ...]")] = ()
-    steps: Annotated[tuple[Count, ...], _of("[N ...]")] = ()
-    batch_size: Annotated[tuple[Count, ...], _of("[N ...]")] = ()
+    epochs: tuple[Count, ...] = ()
+    steps: tuple[Count, ...] = ()
+    batch_size: tuple[Count, ...] = ()
     hidden: Sizes = (64,)
     rows: Count = 20
     output: Folder = None

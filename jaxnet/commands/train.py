@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxnet import devices, fitting, network, report, tables
 from jaxnet._guards import sizes
-from jaxnet.commands import _fits, _folders, _interrupts, _scores
+from jaxnet.commands import _fits, _folders, _scores, _stopping
 from jaxnet.commands._fits import OnProgress, StoppedError
 from jaxnet.commands.settings import Train, check
 from jaxnet.errors import InputError
@@ -136,7 +136,7 @@ def _train(settings: Train, folder: Path) -> int:
     _start(settings.devices)
     with (
         _folders.leaving_nothing(folder / "checkpoints"),
-        _interrupts.signals() as signals,
+        _stopping.signals() as signals,
         report.progress("epoch") as show_progress,
         warnings.catch_warnings(),
     ):

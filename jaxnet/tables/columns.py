@@ -102,7 +102,8 @@ def labels(cells: Cells, task: Task | None) -> tuple[Label, ...]:
         _check_text(cells, codes, values)
     if len(used) < 2:
         raise InputError(
-            f"{cells.place}: expected at least two values to tell apart, got only {shown(used[0])}"
+            f"{cells.place}: expected at least two values to tell apart, got {shown(used[0])} "
+            "in every row"
         )
     few = pa.types.is_integer(cells.values.type) and len(used) <= min(_FEW_VALUES, len(codes) / 5)
     number = task is None and kind == "numeric" and not few

@@ -36,9 +36,10 @@ def read(source: str | Path) -> pa.Table:
     suffix = path.suffix.lower()
     parse = {".csv": _delimited, ".tsv": _delimited, ".parquet": _parquet, ".npz": _npz}
     if suffix not in parse or not path.is_file():
+        got = "no such file" if suffix in parse else "another name"
         raise InputError(
             f"{source}: expected a file ending in {', '.join(parse)}, or one of "
-            f"{', '.join(_BUNDLED)}, got {'no such file' if suffix in parse else 'another name'}"
+            f"{', '.join(_BUNDLED)}, got {'a folder' if path.is_dir() else got}"
         )
     try:
         table = parse[suffix](path)

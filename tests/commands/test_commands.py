@@ -95,6 +95,7 @@ def python(*arguments, cwd=ROOT, **environment):
         ("experiments.tasks regression --output file", "got file: File exists; give another"),
         ("jaxnet train", "data: expected a table, or --resume"),
         ("jaxnet train no.csv", "no.csv: expected a file"),
+        ("jaxnet train folder.csv", "diabetes, got a folder"),
         ("jaxnet train broken.csv", "broken.csv: expected a sound .csv file"),
         ("jaxnet train broken.npz", "broken.npz: expected a sound .npz file"),
         ("jaxnet train broken.parquet", "broken.parquet: expected a sound .parquet"),
@@ -121,6 +122,10 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet train iris --learning-rate inf", "learning_rate: expected a finite number"),
         ("jaxnet audit no.py", "no.py: expected a Python file"),
         ("jaxnet audit file", "file: expected a Python file"),
+        ("jaxnet audit folder.py", "in .ipynb, got a folder"),
+        ("jaxnet audit file --timeout 1e20", "timeout: expected at most 1000000000, got 1e+20"),
+        ("jaxnet audit file --timeout 0", "timeout: expected at least 1, got 0.0"),
+        ("jaxnet audit file --params x,,y", "file: expected names, with commas"),
         ("experiments.tasks --epochs 0", "epochs[0]: expected at least 1"),
         ("experiments.tasks --optimizers adm", "nearest are adam"),
         ("experiments.tasks boston", "names: expected all, list or classifier"),
@@ -128,6 +133,8 @@ def python(*arguments, cwd=ROOT, **environment):
 )
 def test_bad_input_is_one_line(call, tmp_path, command, words):
     (tmp_path / "file").write_text("")
+    for name in ("folder.csv", "folder.py"):
+        (tmp_path / name).mkdir()
     for name in ("broken.npz", "broken.parquet"):
         (tmp_path / name).write_bytes(b"PK")
     (tmp_path / "broken.csv").write_text('a,b\n1,"2\n')
@@ -165,6 +172,7 @@ def test_bad_input_is_one_line(call, tmp_path, command, words):
         ("jaxnet train --epocs 1 --sed 2", "similar to --sed: --seed N"),
         ("jaxnet train iris --epochs", "Missing value for argument '--epochs'"),
         ("jaxnet train iris --epochs ten", "--epochs: expected a whole number, got 'ten'"),
+        ("jaxnet train iris --hidden 64 1e20", "--hidden: expected a whole number, got '1e20'"),
         ("jaxnet train iris --patience None", "--patience: expected a whole number, got 'None'"),
         ("jaxnet train iris --task rank", "'--task'. Expected one of ('classification', 'regr"),
         ("jaxnet train iris --task None", "invalid choice 'None' for argument '--task'"),

@@ -262,7 +262,7 @@ def test_the_impossible_is_refused_before_anything_is_made(monkeypatch, capsys, 
         ("train iris --learning-rate ten", "--learning-rate: expected a number, got 'ten'"),
         (
             "train iris --hidden 8 x",
-            "--hidden: Could not find valid parse for arguments: ['8', 'x']",
+            "--hidden: expected a whole number, got 'x'",
         ),
         ("compare iris --replicates 1e9", "--replicates: expected a whole number"),
         ("compare iris --tune some", "invalid choice 'some' for argument '--tune'"),

@@ -18,7 +18,7 @@ import safetensors.numpy
 
 from jaxnet import tables
 from jaxnet._guards import records
-from jaxnet.commands import _folders, _interrupts, predict, train
+from jaxnet.commands import _folders, _stopping, predict, train
 from jaxnet.commands.settings import Predict, Train
 from jaxnet.errors import InputError
 from jaxnet.storage import models
@@ -156,12 +156,12 @@ def test_the_same_run_gives_the_same_numbers_and_resumes_to_them(tmp_path):
 def test_a_signal_ends_a_run_where_it_can_go_on_from(number):
     """At once, as long as nothing is under way; then where it is asked."""
     before = signal.getsignal(number)
-    with _interrupts.signals() as signals:
+    with _stopping.signals() as signals:
         assert signal.getsignal(number) == signals.receive
         with pytest.raises(SystemExit) as ended:
             signal.raise_signal(number)
         assert ended.value.code == 128 + number
-    with _interrupts.signals() as signals:
+    with _stopping.signals() as signals:
         assert not signals.stop()
         signal.raise_signal(number)
         assert signals.stop()
