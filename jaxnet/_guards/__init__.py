@@ -1,6 +1,7 @@
 """Guards, on which every room stands: they import none of them.
 
-What may be said (`defaults`, `records`) and given (`checks`, `labels`, `sizes`, `versions`), what
-went wrong in a run (`divergence`), and whether XLA computes what was traced (`jaxprs`, `reference`,
-`verify`).
+What may be said and is taken where nothing is (`defaults`, `procedures`, `records`); what may be
+given (`checks` of arguments, `labels` of losses, `sizes` of machines, `versions` of JAX); what went
+wrong in a run (`divergence`); how XLA is asked to compile (`options`), and whether it computes what
+was traced (`verify`, by `reference`, which reads `jaxprs`).
 """
