@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg
+from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from jaxnet._guards import records, sizes
 from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task, Tune
@@ -98,7 +98,7 @@ class Contest(Procedure):
         learning_rates: To choose among in place of a range.
         to: The loss that times are counted to; the baseline's own at its end where not given.
         epochs: Passes over the training rows in each run; the task's own where not given. Several
-            make a comparison of each, and say whether verdicts hold, as below.
+            make a comparison of each, and say whether verdicts hold, as of the two below.
         steps: Of each run, in place of epochs.
         batch_size: Rows of a step; the task's own where not given.
         hidden: Sizes of the hidden layers.
@@ -138,12 +138,14 @@ class Audit:
     """Is a gradient right? Name what is wrong with it, and where.
 
     The file is Python, or a notebook, that defines four names: `params` and `batch`, pytrees of
-    arrays; `loss`, a function of both, in NumPy or JAX, or a jaxnet.BatchLoss; and
-    `gradient`, a function of both or the gradient itself. It is run as an import runs it, without
-    what stands under `if __name__ == "__main__"`; a notebook cell by cell, without its magics and
-    shell commands. It runs in a process of its own, which ends with the audit. Plots are not
-    shown, and `input()` is empty. The exit code is 0 where the gradient is right and 1 where it is
-    not.
+    arrays; `loss`, a function of both, in NumPy or JAX, or a jaxnet.BatchLoss; and `gradient`, a
+    function of both or the gradient itself.
+
+    It is run as an import runs it, without what stands under `if __name__ == "__main__"`; a
+    notebook cell by cell, without its magics and shell commands. It runs in a process of its own,
+    which ends with the audit. Plots are not shown, and `input()` is empty.
+
+    The exit code is 0 where the gradient is right and 1 where it is not.
 
     Args:
         file: The Python file or notebook; it is run.
@@ -167,6 +169,11 @@ Command = Train | Predict | Compare | Audit
 COMMANDS = {kind.__name__.lower(): kind for kind in get_args(Command)}
 
 
+def _brief(kind: type[Command]) -> Any:
+    """Show a command by its first line: its own help has the rest."""
+    return subcommand(kind.__name__.lower(), description=(kind.__doc__ or "").partition("\n")[0])
+
+
 @dataclass(frozen=True)
 class Line:
     """Train networks on tables, compare optimizers, audit gradients.
@@ -178,7 +185,12 @@ class Line:
         version: Print the version and end.
     """
 
-    command: OmitSubcommandPrefixes[Command]
+    command: OmitSubcommandPrefixes[
+        Annotated[Train, _brief(Train)]
+        | Annotated[Predict, _brief(Predict)]
+        | Annotated[Compare, _brief(Compare)]
+        | Annotated[Audit, _brief(Audit)]
+    ]
     version: Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")] = False
 
 

@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,17 +107,26 @@ def show(settings: Train, result: Result) -> None:
     )
     print(devices.describe(devices.provenance(np.float32)))
     epochs, best = int(fit.progress.epoch), int(fit.progress.best_epoch)
-    print(f"{fit.outcome} after {epochs} epochs in {result.seconds:.1f} s; best epoch {best}")
+    print(
+        f"{fit.outcome} after {epochs} epoch{'s' * (epochs != 1)} in {result.seconds:.1f} s; best "
+        f"epoch {best}"
+    )
     for message in (fit.message, *result.skipped):
         if message:
             print(f"note: {message}")
     names = list(next(iter(result.scores.values())))
-    rows = [
-        (part, *(f"{scores[name]:.4g}" for name in names)) for part, scores in result.scores.items()
-    ]
+    rows = [(part, *_figures(scores, names)) for part, scores in result.scores.items()]
     kind = "most frequent class" if "accuracy" in names else "mean"
-    trivial = [f"{result.baseline[name]:.4g}" if name in result.baseline else "" for name in names]
+    trivial = _figures(result.baseline, names)
     report.table("", ("", *names), [*rows, (f"baseline: {kind}", *trivial)])
+
+
+def _figures(scores: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    """Give scores in figures: shares, of which r2 is one, to three places."""
+    shape = {"accuracy": "z.3f", "r2": "z.3f"}
+    return [
+        format(scores[name], shape.get(name, ".4g")) if name in scores else "" for name in names
+    ]
 
 
 def main(settings: Train) -> int:

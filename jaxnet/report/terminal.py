@@ -17,15 +17,7 @@ _GAP, _NAME = 2, 12
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table: the first column reads as text, the others as figures."""
-    console = _console()
-    from rich.table import Table
-
-    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for index, head in enumerate(heads):
-        grid.add_column(head, justify="right" if index else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(_encodable(console, cell) for cell in row))
-    console.print(grid)
+    _print(_console(), title, list(zip(heads, *rows, strict=True)), [])
 
 
 def show(comparison: Comparison, rows: int = 20) -> None:
