@@ -224,12 +224,12 @@ def _costs(comparison: Comparison) -> list[_Tells]:
             lambda each: number_cell(each.evaluations, ".6g"),
         ),
         _Tells(
-            "compile s",
+            "compile\N{NO-BREAK SPACE}s",
             "Seconds to trace and compile its program, side by side with the others.",
             lambda each: number_cell(each.compile_seconds, ".3g"),
         ),
         _Tells(
-            "run s",
+            "run\N{NO-BREAK SPACE}s",
             "Seconds for all its runs, tuning included.",
             lambda each: number_cell(each.run_seconds, ".3g"),
         ),

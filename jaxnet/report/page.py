@@ -179,8 +179,8 @@ def _titles(baseline: str) -> dict[str, str]:
     return {
         "better": f"Better than {baseline}",
         "fails less often": "Fails less often",
-        "as good": "As good as it",
-        "not told apart": "Not told apart from it",
+        "as good": f"As good as {baseline}",
+        "not told apart": f"Not told apart from {baseline}",
         "worse": f"Worse than {baseline}",
         "fails more often": "Fails more often",
         "cannot run": "Cannot run",
