@@ -9,7 +9,7 @@ Shapes: E mistakes.
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -19,9 +19,9 @@ from jaxtyping import PyTree
 from jaxnet import losses
 from jaxnet.audit.case import Case, Leaf, Mistake, Tier
 from jaxnet.audit.chain import Gradient
-from jaxnet.audit.mistakes.arrays import of_arrays
+from jaxnet.audit.mistakes import normalisations, paths, positions, products, segments, windows
 from jaxnet.audit.mistakes.evidence import BEYOND_CHANCE, parallel
-from jaxnet.audit.mistakes.places import Candidate, Places
+from jaxnet.audit.mistakes.places import Candidate, Places, grouped, together
 from jaxnet.audit.mistakes.reverse import Reverse
 from jaxnet.audit.mistakes.rewritten import other_losses
 from jaxnet.audit.mistakes.spoken import Words
@@ -66,10 +66,7 @@ def in_program(case: Case) -> Tier:
     numbers = sum(array.size for array in way.values.values())
     places = Places(way, [leaf.name for leaf in case.leaves])
     most = min(_MOST, _NUMBERS // numbers)
-    every = itertools.chain(
-        places.candidates(), of_arrays(places), places.routed(), places.other_factors()
-    )
-    candidates = list(itertools.islice(every, most))
+    candidates = list(itertools.islice(_candidates(places), most))
     wrong = {i for i, leaf in enumerate(case.leaves) if not leaf.error <= leaf.rounding}
     best = _best(case, _made(case, candidates, _gradients(way, candidates)), wrong, wrong)
     left = wrong - {leaf for group in best for leaf in group[0].near}
@@ -86,6 +83,50 @@ def in_program(case: Case) -> Tier:
         for leaf in made.near & left if made.candidate.beside else made.changed:
             tier.setdefault(leaf, []).append(Mistake(text, made.gradients[leaf]))
     return tier
+
+
+def _candidates(places: Places) -> Iterator[Candidate]:
+    """Give all mistakes: those that may be made wherever the same is done first."""
+    return itertools.chain(
+        _everywhere(
+            itertools.chain(
+                segments.of_segments(places),
+                paths.of_paths(places),
+                paths.of_counts(places),
+                products.of_products(places),
+                windows.of_overlaps(places),
+                paths.of_draws(places),
+            )
+        ),
+        normalisations.of_normalisations(places),
+        windows.of_windows(places),
+        positions.of_positions(places),
+        paths.of_routes(places),
+        products.of_other_factors(places),
+    )
+
+
+def _everywhere(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Give mistakes in one place, and then those that are alike together."""
+    every = []
+    for each in candidates:
+        every.append(each)
+        yield each
+    for same in grouped(every, _way):
+        if len(same) > 1:
+            edit, when = (
+                together(each.edit for each in same),
+                f"{same[0].when}, wherever it is used",
+            )
+            yield same[0]._replace(edit=edit, when=when, rank=same[0].rank + 1)
+
+
+def _way(candidate: Candidate) -> Hashable:
+    """Tell what is done, wherever it is."""
+    # What a loop gives on to its next step is one, whatever is made of it there.
+    is_one = candidate.text == paths.BACK_IN_TIME
+    names = () if is_one else tuple(step.name for step in candidate.steps)
+    return candidate.text, candidate.when, names
 
 
 @uncompiled(0)

@@ -12,16 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnet.audit.chain import applied
-from jaxnet.audit.mistakes.arrays import softmax_axes
-from jaxnet.audit.mistakes.places import (
-    Candidate,
-    Places,
-    Segment,
-    is_activation,
-    spoken_axes,
-    subsets,
-)
+from jaxnet.audit.mistakes.normalisations import softmax_axes
+from jaxnet.audit.mistakes.places import Candidate, Places, Segment, spoken_axes, subsets
 from jaxnet.audit.mistakes.reverse import Edit, Gradient, Reverse
+from jaxnet.audit.mistakes.segments import is_activation
 from jaxnet.audit.programs import Values, run
 from jaxnet.audit.uncompiled import carried_out
 
@@ -50,7 +44,7 @@ def other_losses(places: Places) -> tuple[list[Candidate], list[Gradient]]:
     candidates, grads = [], [[whole[0]] for whole in places.way.gradients([])]
     for text, pairs, when in every[: _MOST // len(places.program.steps)]:
         (start, end), _ = pairs[0]
-        steps = tuple(places.program.between(start, end)[0])
+        steps = places.steps((start, end))
         candidates.append(Candidate(Edit({}, {}), text, steps, start, end, when, 1))
         for whole, gradient in zip(grads, _gradients(places, dict(pairs)), strict=True):
             whole.append(gradient)
@@ -67,7 +61,7 @@ def _each(places: Places) -> Iterator[tuple[str, list[tuple[Segment, Any]]]]:
             for axes in subsets(list(range(z.ndim))):
                 words = f"{spoken_axes(axes)} in place of {spoken_axes(own)}"
                 others[f"a softmax over {words}"] = functools.partial(jax.nn.softmax, axis=axes)
-        elif is_activation(places.program.between(start, end)[0]):
+        elif is_activation(places.steps(segments[0])):
             for name, function in _ACTIVATIONS.items():
                 others[f"{name} in place of {{name}}"] = function
         for text, function in others.items():

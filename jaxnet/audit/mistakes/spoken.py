@@ -4,9 +4,24 @@ from collections.abc import Sequence
 
 from jaxnet._guards import jaxprs
 from jaxnet.audit.case import Case
-from jaxnet.audit.mistakes.places import SPOKEN, Candidate
+from jaxnet.audit.mistakes.places import Candidate
 from jaxnet.audit.programs import Program, Step
 
+_SPOKEN = {
+    "logistic": "sigmoid",
+    "integer_pow": "the power",
+    "mul": "the product",
+    "div": "the quotient",
+    "add": "the sum",
+    "add_any": "the sum",
+    "sub": "the difference",
+    "dot_general": "the matrix product",
+    "reduce_sum": "the sum over an axis",
+    "reduce_max": "the maximum",
+    "max": "the maximum",
+    "conv_general_dilated": "the convolution",
+    "logaddexp": "softplus",
+}
 # What operations together are, by those that make it up.
 _TOGETHER = (
     ({"exp", "reduce_sum", "div"}, "softmax"),
@@ -18,6 +33,12 @@ _TOGETHER = (
     ({"erfc"}, "gelu"),
 )
 _PLAIN = {"add", "sub", "mul", "div", "neg", "broadcast_in_dim", "reshape", "transpose", "squeeze"}
+
+
+def spoken(step: Step) -> str:
+    """Name an operation."""
+    name = jaxprs.spoken(step.equation)
+    return _SPOKEN.get(name, name)
 
 
 class Words:
@@ -51,7 +72,7 @@ class Words:
         telling = [name for name in own if name not in _PLAIN] or own
         if len(set(telling)) > 1 and calls:
             return sorted(calls)[0]
-        return " and ".join(dict.fromkeys(SPOKEN.get(each, each) for each in telling))
+        return " and ".join(dict.fromkeys(_SPOKEN.get(each, each) for each in telling))
 
     def _where(self, step: Step, start: int, end: int) -> str:
         """Say which parameter a part of the program stands next to, and where it is written."""

@@ -1,0 +1,198 @@
+"""Windows that are sent back through wrongly: of pooling, of a convolution, cut out one by one."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxnet._guards import jaxprs
+from jaxnet.audit.mistakes.places import Candidate, Places, Use
+from jaxnet.audit.mistakes.reverse import Back, Edit, Gradient
+from jaxnet.audit.programs import Step, Values
+
+# Windows that are looked at one by one.
+_MOST = 256
+
+
+def of_windows(places: Places) -> Iterator[Candidate]:
+    """Give the mistakes."""
+    for at, step in enumerate(places.program.steps):
+        if step.name == "reduce_max":
+            yield from _pooled(places, at, step)
+        if step.name == "conv_general_dilated":
+            yield from _strided(places, at, step)
+            yield from _overlapping(places, at, step)
+    yield from _unstrided(places)
+
+
+def _pooled(places: Places, at: int, step: Step) -> Iterator[Candidate]:
+    """Give what may come back of a maximum to other entries than the largest."""
+    axes, shape = step.equation.params["axes"], places.program.shapes[step.inputs[0]]
+    if step.inputs[0] not in places.way.moving:
+        return
+    first = np.zeros(shape)
+    first[tuple(0 if axis in axes else slice(None) for axis in range(len(shape)))] = 1.0
+    size = math.prod(shape[axis] for axis in axes)
+    for whose, share in {
+        "every entry, not to the largest": np.ones(shape),
+        "the first entry, not to the largest": first,
+        "every entry in equal parts, not to the largest": np.full(shape, 1 / size),
+    }.items():
+
+        def back(sent: Gradient, share: Gradient = share) -> Gradient:
+            return np.expand_dims(sent, axes) * share
+
+        text = f"what comes back through {{name}} given to {whose}"
+        edit = Edit({(at, 0): back}, {})
+        yield Candidate(edit, text, (step,), step.inputs[0], step.outputs[0])
+
+
+def _strided(places: Places, at: int, step: Step) -> Iterator[Candidate]:
+    """Give what comes back where the stride of a convolution is ignored on the way."""
+    strides = step.equation.params["window_strides"]
+    if max(strides) == 1:
+        return
+    for side in (0, 1):
+        if step.inputs[side] not in places.way.moving:
+            continue
+
+        def back(sent: Gradient, side: int = side) -> Gradient:
+            return places.way.unstrided(at, side, sent)
+
+        edit = Edit({(at, side): back}, {})
+        text = "the stride of {name} left out on the way back"
+        yield Candidate(edit, text, (step,), step.inputs[side], step.outputs[0])
+
+
+def _overlapping(places: Places, at: int, step: Step) -> Iterator[Candidate]:
+    """Give what comes back to the input where windows overlap and one alone is kept."""
+    shape = places.program.shapes[step.outputs[0]]
+    channels = step.equation.params["dimension_numbers"].out_spec[:2]
+    spatial = [axis for axis in range(len(shape)) if axis not in channels]
+    counts = [shape[axis] for axis in spatial]
+    if step.inputs[0] not in places.way.moving or math.prod(counts) > _MOST:
+        return
+    masks = np.zeros((math.prod(counts), *shape))
+    for k, position in enumerate(itertools.product(*map(range, counts))):
+        at_spatial = dict(zip(spatial, position, strict=True))
+        masks[(k, *(at_spatial.get(axis, slice(None)) for axis in range(len(shape))))] = 1.0
+    ones = np.ones(places.program.shapes[step.inputs[1]])
+    covered = places.way.other(at, 0, {1: ones}, [masks]) > 0
+    for text, order in (("last", 1), ("first", -1)):
+
+        def back(sent: Gradient, order: int = order) -> Gradient:
+            parts = places.way.pull(at, 0, [masks * sent])
+            whole = np.zeros(parts.shape[1:])
+            for part, own in list(zip(parts, covered, strict=True))[::order]:
+                whole = np.where(own, part, whole)
+            return whole
+
+        edit = Edit({(at, 0): back}, {})
+        whole = f"of windows that overlap the {text} alone counted"
+        yield Candidate(edit, whole, (step,), step.inputs[0], step.outputs[0], rank=1)
+
+
+class _Cut(NamedTuple):
+    """A window: what it was cut out of, by which step, and what was made of it."""
+
+    whole: int
+    step: Step
+    moves: tuple[Step, ...]
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where it begins, by axis."""
+        return self.step.equation.params["start_indices"]
+
+    def at(self, values: Values, starts: Sequence[int]) -> Gradient:
+        """Give the window that begins elsewhere."""
+        shape = self.step.equation.outvars[0].aval.shape
+        index = tuple(slice(a, a + size) for a, size in zip(starts, shape, strict=True))
+        window = np.asarray(values[self.whole])[index]
+        for step in self.moves:
+            moved = jaxprs.move(step.equation, window)
+            assert moved is not None
+            window = moved
+        return window
+
+
+def _cut(places: Places, number: int) -> _Cut | None:
+    """Read a value as a window that was cut out of another; None where it is none."""
+    moves: list[Step] = []
+    while number in places.way.made:
+        step = places.program.steps[places.way.made[number]]
+        if step.name == "slice":
+            return _Cut(step.inputs[0], step, tuple(moves))
+        if len(step.inputs) != 1 or step.name not in ("squeeze", "reshape", "transpose"):
+            return None
+        moves.insert(0, step)
+        (number,) = step.inputs
+    return None
+
+
+def _unstrided(places: Places) -> Iterator[Candidate]:
+    """Give the gradients formed with windows as they were without a stride."""
+    for uses in places.products():
+        cuts = [_cut(places, places.program.steps[at].inputs[1 - side]) for at, side in uses]
+        if None in cuts:
+            continue
+        starts = np.array([cut.starts for cut in cuts if cut])
+        strides = np.gcd.reduce(starts, axis=0)
+        strides = np.where((strides > 1) & (np.ptp(starts, axis=0) > 0), strides, 1)
+        if strides.max() == 1:
+            continue
+        changes = {
+            use: places.other_factor(
+                use, cut.at(places.values, (np.array(cut.starts) // strides).tolist())
+            )
+            for use, cut in zip(uses, cuts, strict=True)
+            if cut
+        }
+        (at, side), *_ = uses
+        step = places.program.steps[at]
+        text = "the windows taken one by one on the way back, the stride left out"
+        yield Candidate(Edit(changes, {}), text, (step,), step.inputs[side], step.outputs[0])
+
+
+def of_overlaps(places: Places) -> Iterator[Candidate]:
+    """Give windows that overlap, of each number of which one alone is kept."""
+    for uses in itertools.chain.from_iterable(map(places.repeated, places.uses.values())):
+        step = places.program.steps[uses[0][0]]
+        if step.name != "slice" or len(uses) < 2:
+            continue
+        for largest in (False, True):
+            windows = {use: _window(places, use, largest) for use in uses}
+            of = "of the largest entries of windows" if largest else "of windows"
+            for text, order in (("last", uses[::-1]), ("first", uses)):
+                taken = np.zeros(places.program.shapes[step.inputs[0]], bool)
+                changes: dict[Use, Back] = {}
+                for use in order:
+                    changes[use] = _masked(places, use, windows[use] & ~taken)
+                    taken |= windows[use]
+                whole = f"{of} that overlap the {text} alone counted, not all added up"
+                ends = step.inputs[0], step.outputs[0]
+                yield Candidate(Edit(changes, {}), whole, (step,), *ends, rank=1)
+
+
+def _window(places: Places, use: Use, largest: bool) -> np.ndarray:
+    """Tell which entries a window is of, or those that the maximum taken of it sends back to.
+
+    Args:
+        use: the step that cuts it out. largest: whether a maximum is looked for.
+    """
+    path, steps = [use], places.program.steps
+    while largest and steps[path[-1][0]].name != "reduce_max":
+        uses = places.uses.get(steps[path[-1][0]].outputs[0], [])
+        largest = len(uses) == 1
+        path += uses if largest else []
+    path = path if largest else [use]
+    sent = np.ones(places.program.shapes[steps[path[-1][0]].outputs[0]])
+    for each in reversed(path):
+        sent = places.back(each, sent)
+    return sent != 0
+
+
+def _masked(places: Places, use: Use, mask: np.ndarray) -> Back:
+    return lambda sent: places.back(use, sent) * mask
