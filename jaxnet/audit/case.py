@@ -141,8 +141,22 @@ class Mistake(NamedTuple):
 Tier = dict[int, list[Mistake]]
 """Mistakes to compare, by leaf."""
 
-Factors = Sequence[tuple[float, str]]
-"""Numbers that a gradient may be off by, and what each means in words."""
+
+class Factor(NamedTuple):
+    """A number that a gradient may be off by, and what that means.
+
+    Attributes:
+        number: the factor. text: what it means, in words.
+        formula: what it makes of the formula of a gradient; empty where there is none.
+        steps: how many things must have gone wrong for it.
+        of_rows: whether it hangs on N.
+    """
+
+    number: float
+    text: str
+    formula: str
+    steps: int = 1
+    of_rows: bool = False
 
 
 def reduction(case: Case) -> Reduction:
@@ -180,13 +194,14 @@ def take(batch: PyTree, axes: Sequence[int | None], rows: Sequence[int] | np.nda
 def _try_gradients(case: Case, batch: PyTree) -> list[Gradient] | None:
     """Give the gradient over another batch, where the loss takes one of that size."""
     try:
-        return [np.asarray(leaf) for leaf in _gradients(case.loss, case.params, batch)]
+        return [np.asarray(leaf) for leaf in gradients_of(case.loss, case.params, batch)]
     except Exception:  # a loss written for its own batch may fail in any way
         return None
 
 
 @uncompiled(0)
-def _gradients(loss: losses.Loss, params: PyTree, batch: PyTree) -> list[Array]:
+def gradients_of(loss: losses.Loss, params: PyTree, batch: PyTree) -> list[Array]:
+    """Differentiate a loss, leaf by leaf."""
     return jax.tree.leaves(jax.grad(loss)(params, batch))
 
 

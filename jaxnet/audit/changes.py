@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from jaxnet.audit import statements
 from jaxnet.audit.computing import Scope
-from jaxnet.audit.expressions import Expressions, Ingredients
+from jaxnet.audit.expressions import Expressions
+from jaxnet.audit.ingredients import Ingredients
 from jaxnet.audit.syntax import parsed
 
 # What is done at more places at once is no slip.
@@ -82,9 +83,7 @@ class Change(NamedTuple):
 
 
 def of_function(
-    tree: ast.FunctionDef,
-    scope_of: Callable[[ast.stmt], Scope | None],
-    ingredients: Ingredients,
+    tree: ast.FunctionDef, scope_of: Callable[[ast.stmt], Scope | None], ingredients: Ingredients
 ) -> Iterator[Change]:
     """Give the changes of a function.
 

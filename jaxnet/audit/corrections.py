@@ -27,7 +27,7 @@ from jaxnet.audit import changes, complements, computing, purity, sources
 from jaxnet.audit.case import Truth
 from jaxnet.audit.chain import Gradient
 from jaxnet.audit.changes import Change, Edit
-from jaxnet.audit.expressions import Ingredients
+from jaxnet.audit.ingredients import Ingredients
 from jaxnet.audit.rows import Correction
 from jaxnet.audit.scores import Scores, Target, are_better, rights
 from jaxnet.audit.sources import Written

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from jaxnet import losses
 from jaxnet._guards import checks
-from jaxnet.audit import examples, forms, numpy_loss, purity
+from jaxnet.audit import examples, floats, forms, numpy_loss, purity
 from jaxnet.audit.tracing import traceable
 from jaxnet.audit.uncompiled import carried_out
 from jaxnet.errors import InputError
@@ -134,7 +134,7 @@ def _loss(
     """Give a user's loss as JAX can trace it, and what it does besides."""
     parts = forms.takes_parts("loss", loss, batch)
     adapted = reader.adapt(loss, parts)
-    wide = jax.tree.map(_wide, (params, batch))
+    wide = floats.cast((params, batch))
     observed = None
     if _is_numpy((params, batch)):
         with jax.enable_x64(True):
@@ -253,8 +253,3 @@ def dtype_of(loss: Function, params: PyTree, batch: PyTree) -> np.dtype:
     if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise InputError(f"loss: expected a real scalar, got {value}")
     return value.dtype
-
-
-def _wide(leaf: Any) -> np.ndarray:
-    leaf = np.asarray(leaf)
-    return leaf.astype(np.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

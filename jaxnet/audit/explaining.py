@@ -8,17 +8,16 @@ leaf that it changes.
 Shapes: N examples.
 """
 
-import itertools
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
 
-from jaxnet.audit.case import Case, Leaf, Mistake, Tier, reduction, reshaped, take
+from jaxnet.audit.case import Case, Factor, Leaf, Mistake, Tier, reduction, reshaped
 from jaxnet.audit.chain import Gradient
+from jaxnet.audit.factors import counts_of
 
 # Rounding that hides larger relative errors than this: a leaf is not explained.
 _TOO_COARSE = 0.1
@@ -33,23 +32,6 @@ _FITTED = 4
 _SHARED = 3
 # Agreement is evidence in at least so many decimal digits, all entries together.
 _DIGITS = 4
-
-
-class Factor(NamedTuple):
-    """A number that a gradient may be off by, and what that means.
-
-    Attributes:
-        number: the factor. text: what it means, in words.
-        formula: what it makes of the formula of a gradient; empty where there is none.
-        steps: how many things must have gone wrong for it.
-        of_rows: whether it hangs on N.
-    """
-
-    number: float
-    text: str
-    formula: str
-    steps: int = 1
-    of_rows: bool = False
 
 
 class Reading(NamedTuple):
@@ -106,11 +88,9 @@ def explain(case: Case, wrong: Iterable[int]) -> Readings:
 
     with jax.enable_x64(True), np.errstate(all="ignore"):
         case = case._replace(reduces=reduction(case))
-        factors = _factors(_counts(case), case.rows)
+        factors = counts_of(case).factors(case.rows)
         constants = _constants(case, left)
-        for tier in mistakes.tiers(
-            case, [(float(factor.number), factor.text) for factor in factors]
-        ):
+        for tier in mistakes.tiers(case, factors):
             fits = {i: _fits(case.leaves[i], tier.get(i, []), factors) for i in left}
             readings |= {i: fit for i, fit in _borne_out(case, tier, fits, factors).items() if fit}
             # Of one example a mistake in the signal of one unit is a constant as well.
@@ -306,20 +286,6 @@ def doubtful(readings: Readings) -> bool:
     return any(len(each) > 1 or each[0].factor.of_rows for each in readings.values())
 
 
-def another_size(case: Case, batch: PyTree) -> PyTree:
-    """Give a batch of another size, at which the fewest factors of different meaning coincide."""
-    with jax.enable_x64(True):
-        known = _counts(case)
-    sizes = (case.rows + 1, case.rows - 1, *range(case.rows + 2, case.rows + 12))
-    rows = min((n for n in sizes if n > 2), key=lambda n: _coincidences(_factors(known, n)))
-    return take(batch, case.axes, np.arange(rows) % case.rows)
-
-
-def _coincidences(factors: list[Factor]) -> int:
-    numbers = sorted(factor.number for factor in factors if factor.steps <= 1)
-    return sum(abs(b - a) < 1e-3 * abs(a) for a, b in itertools.pairwise(numbers))
-
-
 def decide(readings: Readings, others: Readings) -> Readings:
     """Keep those readings that explain the claim about a batch of another size as well.
 
@@ -338,113 +304,3 @@ def decide(readings: Readings, others: Readings) -> Readings:
         ]
         decided[index] = list({there.text: there for there in same}.values()) or each
     return decided
-
-
-# What is off by N, and by 1 / N, by how the loss takes its examples together.
-_OF_ROWS = {
-    "mean": (
-        "summed over the batch where the loss takes the mean",
-        "divided by the batch size once more",
-    ),
-    "sum": (
-        "multiplied by the batch size",
-        "averaged over the batch where the loss takes the sum",
-    ),
-    "neither": ("multiplied by the batch size", "divided by the batch size"),
-}
-_RATES = tuple(float(f"{digit}e-{k}") for k in range(1, 6) for digit in (1, 2, 3, 5))
-
-
-class _Counts(NamedTuple):
-    """What of a loss gives factors their meaning, whatever N.
-
-    Attributes:
-        how: it takes its examples together. outputs: that it takes the mean over.
-        widths: the number of features and outputs, by name.
-        sizes: of the axes of a batch that is one example, or of examples of several axes.
-    """
-
-    how: str
-    outputs: int
-    widths: dict[str, int]
-    sizes: set[int]
-
-
-def _counts(case: Case) -> _Counts:
-    leaves = jax.tree.leaves(case.batch)
-    named = zip(("features", "outputs"), leaves, strict=True) if len(leaves) == 2 else ()
-    widths = {name: leaf.shape[1] for name, leaf in named if leaf.ndim == 2 and leaf.shape[1] > 1}
-    outputs = _averaged_outputs(case)
-    rows = case.rows
-    within = [n for leaf in leaves if rows == 1 or leaf.ndim > 2 for n in leaf.shape]
-    sizes = {n for n in within if n not in (1, 2, rows, outputs)}
-    return _Counts(reduction(case), outputs, widths, sizes)
-
-
-def _averaged_outputs(case: Case) -> int:
-    """Count the outputs that a loss takes the mean over; 1 where it takes none, or is unknown."""
-    if not case.chain or not (output := case.chain.output):
-        return 1
-    outputs = output.p.shape[1]
-    # A mean of squares is twice the textbook's half of them.
-    usual = (1.0, 2.0) if output.loss == "squared error" else (1.0,)
-    averaged = np.isclose(output.scale * outputs / case.chain.scale, usual, rtol=1e-5).any()
-    return outputs if averaged else 1
-
-
-def _factors(known: _Counts, rows: int) -> list[Factor]:
-    """Give the factors that have a meaning for so many examples; one number may have several."""
-    of_rows, of_outputs = [], []
-    if rows > 1:
-        summed, averaged = _OF_ROWS[known.how]
-        of_rows = [
-            Factor(rows, summed, "N * {}", of_rows=True),
-            Factor(1 / rows, averaged, "{} / N", of_rows=True),
-        ]
-    if known.outputs > 1:
-        of_outputs = [
-            Factor(
-                known.outputs, "summed over the outputs where the loss takes the mean", "O * {}"
-            ),
-            Factor(1 / known.outputs, "divided by the number of outputs once more", "{} / O"),
-        ]
-    for size in sorted(known.sizes):
-        of_outputs += [
-            Factor(
-                size, f"multiplied by {size}, the size of an axis of the batch", f"{size} * {{}}"
-            ),
-            Factor(
-                1 / size, f"divided by {size}, the size of an axis of the batch", f"{{}} / {size}"
-            ),
-        ]
-    twos = [Factor(2.0, "doubled", "2 * {}"), Factor(0.5, "halved", "0.5 * {}")]
-    named = [*of_rows, *of_outputs, *twos, *(_rate(number) for number in _RATES if number != 0.5)]
-    named += [_product(a, b) for a in of_rows for b in (*of_outputs, *twos)]
-    named += [_product(a, b) for a in of_outputs for b in twos]
-    if rows > 1 and known.how == "mean":
-        named += [_misdivided(rows, name, width) for name, width in known.widths.items()]
-    plain, flip = Factor(1.0, "", "{}", steps=0), Factor(-1.0, "sign flipped", "-{}")
-    return [plain, *named, flip, *(_product(factor, flip) for factor in named)]
-
-
-def _misdivided(rows: int, name: str, width: int) -> Factor:
-    text = f"divided by the number of {name}, {width}, in place of that of examples"
-    return Factor(rows / width, text, f"N * {{}} / {width}", of_rows=True)
-
-
-def _rate(number: float) -> Factor:
-    return Factor(
-        number,
-        f"multiplied by {number:.3g}, as by a learning rate or by 1 - beta",
-        f"{number:.3g} * {{}}",
-    )
-
-
-def _product(one: Factor, other: Factor) -> Factor:
-    return Factor(
-        one.number * other.number,
-        f"{one.text} and {other.text}",
-        other.formula.format(one.formula),
-        steps=one.steps + other.steps,
-        of_rows=one.of_rows,
-    )

@@ -6,21 +6,21 @@ import ast
 import contextlib
 import inspect
 import itertools
-from collections.abc import Container, Iterator, Mapping, Sequence
-from types import CodeType, ModuleType
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnet.audit import derivatives, syntax
+from jaxnet.audit import syntax
 from jaxnet.audit.computing import Scope
+from jaxnet.audit.ingredients import ATOM, Ingredients
 from jaxnet.audit.syntax import Options
 
 Shape = tuple[int, ...]
 
-_ATOM = ast.Name | ast.Attribute | ast.Subscript
 _NUMBERS = (np.ndarray, np.generic, jax.Array, float, int)
 _METHODS = frozenset(
     ["astype", "copy", "dot", "flatten", "max", "mean", "min", "ravel", "reshape", "sum"]
@@ -28,99 +28,16 @@ _METHODS = frozenset(
 _EMPTY = frozenset(["empty", "full", "ones", "ones_like", "zeros", "zeros_like"])
 
 
-class Ingredients(NamedTuple):
-    """What the changes of a function are made of: what it, its batch and its loss have.
-
-    Attributes:
-        atoms: the names, attributes and entries that it reads or writes.
-        terms: its other expressions.
-        indices: what it asks entries by.
-        iterables: what its loops go over.
-        steepness: its numbers between 0 and 1.
-        slopes: the derivatives of what it gives to functions, and of what it computes of one name,
-            and how unlikely they are.
-        divisors: what the values of names were divided by.
-        numbers: of the loss.
-        sizes: of the batch.
-        known: the functions that may be called, since they have been.
-    """
-
-    atoms: Sequence[str]
-    terms: Sequence[str]
-    indices: Sequence[str]
-    iterables: Sequence[str]
-    steepness: Sequence[float]
-    slopes: Mapping[str, int]
-    divisors: Mapping[str, str]
-    numbers: Sequence[float]
-    sizes: Sequence[int]
-    known: Container[CodeType]
-
-    @classmethod
-    def of(
-        cls,
-        tree: ast.FunctionDef,
-        numbers: Sequence[float],
-        sizes: Sequence[int],
-        known: Container[CodeType],
-    ) -> "Ingredients":
-        """Gather them from a function's tree."""
-        nodes = [each for each in ast.walk(tree) if isinstance(each, ast.expr)]
-        nodes.sort(key=lambda node: (node.lineno, node.col_offset))
-        own = {each.value for each in nodes if isinstance(each, ast.Constant)}
-        return cls(
-            atoms=_texts(each for each in nodes if isinstance(each, _ATOM)),
-            terms=_texts(each for each in nodes if isinstance(each, ast.BinOp)),
-            indices=_texts(index for each in nodes for index in _index(each)),
-            iterables=_texts(each.iter for each in ast.walk(tree) if isinstance(each, ast.For)),
-            steepness=sorted(each for each in own if isinstance(each, float) and 0 < each < 1),
-            slopes={ast.unparse(slope): cost for slope, cost in _derivatives(tree)},
-            divisors={
-                target.id: ast.unparse(value.right)
-                for target, value in _assigned(tree)
-                if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div)
-            },
-            numbers=[each for each in numbers if each not in own],
-            sizes=sizes,
-            known=known,
-        )
-
-
-def _texts(nodes: Iterator[ast.expr]) -> list[str]:
-    return [*dict.fromkeys(map(ast.unparse, nodes))]
-
-
-def _assigned(tree: ast.FunctionDef) -> Iterator[tuple[ast.Name, ast.expr]]:
-    for each in ast.walk(tree):
-        match each:
-            case ast.Assign([ast.Name() as target], value):
-                yield target, value
-
-
-def _derivatives(tree: ast.FunctionDef) -> Iterator[tuple[ast.expr, int]]:
-    """Give the derivatives of what a function computes, and how unlikely they are as a factor."""
-    calls = (each for each in ast.walk(tree) if isinstance(each, ast.Call))
-    inner = [derivatives.by_name(each) for call in calls for each in call.args]
-    whole = [derivatives.by_name(value) for _, value in _assigned(tree)]
-    alone = [slopes for slopes in whole if len(slopes) == 1]
-    for cost, every in ((3, alone), (0, inner)):
-        for slope in itertools.chain(*every):
-            # What is a name or a number is tried as a factor anyway.
-            if not isinstance(slope, _ATOM | ast.Constant):
-                yield slope, cost
-
-
-def _index(node: ast.expr) -> Sequence[ast.expr]:
-    """Give what an array is asked by, if that is names, and each name alone."""
-    if not isinstance(node, ast.Subscript):
-        return []
-    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    names = [each for each in parts if isinstance(each, ast.Name)]
-    return [node.slice, *names] if names == parts else names
-
-
 class Expressions:
-    """What the expressions of one statement may be exchanged for."""
+    """What the expressions of one statement may be exchanged for.
+
+    It keeps them as texts, with the shapes of their values where it needs these:
+
+    - `_arrays`: names, attributes and entries that are arrays; `_entries`: entries of these that
+      the function does not ask; `_slopes`: derivatives;
+    - `_scalars`: names, attributes and entries that are a number; `_terms`: other expressions that
+      are; `_addends`: what a name may lack or have too much; `_factors`: what a value may be times.
+    """
 
     def __init__(self, scope: Scope, ingredients: Ingredients) -> None:
         """Look at what there is where a statement first ran."""
@@ -133,33 +50,42 @@ class Expressions:
         named = (name for module in (np, jnp) for name, each in scope.items() if each is module)
         self._numpy = next(named, None)
         self._known: dict[str, Shape | None] = {}
-        atoms = self._shapes(ingredients.atoms)
-        self._arrays = {text: shape for text, shape in atoms.items() if shape}
+        self._arrays = {text: its for text, its in self._shapes(ingredients.atoms).items() if its}
         names = [text for text in self._arrays if text.isidentifier()]
-        indices = [*ingredients.indices, "-1"]
-        columns = [f":, {index}" for index in ingredients.indices if index.isidentifier()]
-        entries = self._shapes(
-            [f"{name}[{index}]" for name in names for index in (*indices, *columns)]
-        )
-        self._entries = {text: shape for text, shape in entries.items() if text not in atoms}
+        self._entries = self._unasked(names)
         self._slopes = self._shapes([*ingredients.slopes])
-        terms = self._shapes(ingredients.terms)
-        self._terms = [text for text, its in terms.items() if its == () and self._is_small(text)]
-        counts: dict[int, str] = {}
+        self._scalars, self._terms = map(self._numbers, (ingredients.atoms, ingredients.terms))
+        written = [repr(each) for each in ingredients.numbers]
+        self._addends = [*self._scalars, *written]
+        self._factors = [*self._counts(names), *written]
+
+    def _unasked(self, names: Sequence[str]) -> dict[str, Shape | None]:
+        """Give the entries of arrays that the function could ask by what it asks others by."""
+        by_name = [each for each in self._ingredients.indices if each.isidentifier()]
+        indices = [*self._ingredients.indices, "-1", *(f":, {each}" for each in by_name)]
+        texts = [f"{name}[{index}]" for name in names for index in indices]
+        asked = {*self._ingredients.atoms}
+        return {text: its for text, its in self._shapes(texts).items() if text not in asked}
+
+    def _numbers(self, texts: Sequence[str]) -> list[str]:
+        """Give those that are one number, and no large one."""
+        scalars = (text for text, shape in self._shapes(texts).items() if shape == ())
+        return list(filter(self._is_small, scalars))
+
+    def _counts(self, names: Sequence[str]) -> list[str]:
+        """Give what may count something: numbers, two, and the lengths of arrays."""
+        lengths: dict[int, str] = {}
         for text in names:
             for axis, size in enumerate(self._arrays[text]):
-                counts.setdefault(size, f"{text}.shape[{axis}]" if axis else f"len({text})")
-        for size in ingredients.sizes:
-            counts.setdefault(size, str(size))
-        self._scalars = [text for text, shape in atoms.items() if shape == ()]
-        self._scalars = list(filter(self._is_small, self._scalars))
-        written = [repr(each) for each in ingredients.numbers]
-        sizes = [text for size, text in counts.items() if size > 1]
-        self._addends = [*self._scalars, *written]
-        # A two may be what has the size of two by chance.
-        of_size = [text for text in self._scalars if float(eval(text, scope)) in counts]
-        others = [text for text in self._scalars if text not in of_size]
-        self._numbers = [*others, "2", *of_size, *sizes, *written]
+                lengths.setdefault(size, f"{text}.shape[{axis}]" if axis else f"len({text})")
+        for size in self._ingredients.sizes:
+            lengths.setdefault(size, str(size))
+        # A number may be a length by chance, and a two is tried before it is taken for one.
+        likely, unlikely = [], []
+        for text in self._scalars:
+            is_length = float(eval(text, self._scope)) in lengths
+            (unlikely if is_length else likely).append(text)
+        return [*likely, "2", *unlikely, *(text for size, text in lengths.items() if size > 1)]
 
     def options(self, node: ast.expr, parent: Any, field: str) -> Options:
         """Give what an expression may be exchanged for where it stands."""
@@ -180,9 +106,9 @@ class Expressions:
             if isinstance(node, ast.Name):
                 yield from self._others(node, shape, 2)
             return
-        yield from self._others(node, shape, 2 if isinstance(node, _ATOM) else 4)
+        yield from self._others(node, shape, 2 if isinstance(node, ATOM) else 4)
         yield from self._powers(node)
-        if isinstance(node, _ATOM):
+        if isinstance(node, ATOM):
             yield from self._beside(node, shape, parent)
         whole = isinstance(parent, ast.stmt | ast.Dict | ast.Tuple)
         if shape:
@@ -275,7 +201,7 @@ class Expressions:
                     yield 4, syntax.parsed(other)
 
     def _scaled(self, node: ast.expr) -> Options:
-        for number in map(syntax.parsed, self._numbers):
+        for number in map(syntax.parsed, self._factors):
             yield 4, syntax.product(node, ast.Div(), number)
             yield 5, syntax.product(node, ast.Mult(), number)
 
@@ -358,7 +284,7 @@ class Expressions:
                 continue
             if isinstance(node, ast.UnaryOp):
                 yield 5, syntax.product(node.operand, ast.Mult(), other)
-            if whole or (isinstance(node, _ATOM | ast.UnaryOp) and each != text):
+            if whole or (isinstance(node, ATOM | ast.UnaryOp) and each != text):
                 yield 5 if whole else 6, syntax.product(node, ast.Add(), other)
                 yield 5 if whole else 6, syntax.product(node, ast.Sub(), other)
             if whole:
@@ -412,7 +338,7 @@ def _fits(its: Shape, shape: Shape) -> bool:
 def _turned_around(node: ast.expr, axes: int) -> Options:
     """Give an array backwards along its last axes, and of more than two axes with two exchanged."""
     text = ast.unparse(node)
-    text = text if isinstance(node, _ATOM | ast.Call) else f"({text})"
+    text = text if isinstance(node, ATOM | ast.Call) else f"({text})"
     for backwards in ("::-1", "::-1, ::-1")[:axes]:
         yield 5, syntax.parsed(f"{text}[..., {backwards}]")
     if axes > 2:

@@ -6,27 +6,23 @@ what lies between one layer and the next, element by element, is the activation.
 Shapes: N examples, I inputs and O outputs of a layer.
 """
 
-import dataclasses
-import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, PyTree
 
-from jaxnet import losses, network
+from jaxnet import losses
 from jaxnet._guards import jaxprs
 from jaxnet.audit import outputs
+from jaxnet.audit.between import Between, Places, between, identity
 from jaxnet.audit.case import Case, reduction, take
 from jaxnet.audit.chain import Chain, Dense, Gradient, applied
 from jaxnet.audit.programs import Program, Step, Values, View, record, run
 from jaxnet.audit.uncompiled import uncompiled
-
-Places = Int[np.ndarray, "..."]
-"""Where entries are in a flattened array, in the order in which the field writes them."""
 
 
 class _Found(NamedTuple):
@@ -64,31 +60,21 @@ def chain_of(case: Case) -> Chain | None:
     reached = program.reach()[layers[0].x] if layers else frozenset()
     if reached & set(program.params):
         return None
-    between = [_between(program, case.batch, *pair) for pair in itertools.pairwise(layers)]
-    if not layers or None in between:
+    joints = [
+        between(program, case.batch, (a.z, a.z_places), (b.x, b.x_places))
+        for a, b in itertools.pairwise(layers)
+    ]
+    if not layers or None in joints:
         return None
     found = tuple((layer.z, layer.x) for layer in layers)
     held = _held(case.loss, case.params, case.batch, found)
-    chain = _chain(case, program, layers, [each for each in between if each], held)
+    chain = _chain(case, program, layers, [each for each in joints if each], held)
     for index, gradient in chain.leaves(chain.signals).items():
         leaf = case.leaves[index]
         if not np.linalg.norm(gradient - leaf.true) <= leaf.rounding:
             return None
     sources = [k for k, number in enumerate(program.batch) if number in reached]
     return _finish(case, chain, layers, found, sources)
-
-
-class _Between(NamedTuple):
-    """What turns one layer's pre-activations into the next one's inputs.
-
-    Attributes:
-        activation: element by element. mask: shape [N, O], what it is times; None for ones.
-        columns: where its outputs are among the next layer's inputs, of which others are constants.
-    """
-
-    activation: network.Activation
-    mask: Gradient | None = None
-    columns: Places | slice = slice(None)
 
 
 class _Held(NamedTuple):
@@ -137,11 +123,7 @@ def _dtype(program: Program, number: int) -> Any:
 
 
 def _chain(
-    case: Case,
-    program: Program,
-    layers: list[_Found],
-    between: list[_Between],
-    held: _Held,
+    case: Case, program: Program, layers: list[_Found], joints: list[Between], held: _Held
 ) -> Chain:
     """Write what was found as the field does."""
 
@@ -150,10 +132,10 @@ def _chain(
 
     params = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(case.params)]
     dense = []
-    last = _Between(between[-1].activation if between else _identity)
+    last = Between(joints[-1].activation if joints else identity)
     # What the first layer takes is of no layer before.
-    before = _Between(_identity)
-    for layer, after, pair in zip(layers, [*between, last], held.pairs, strict=True):
+    before = Between(identity)
+    for layer, after, pair in zip(layers, [*joints, last], held.pairs, strict=True):
         shape = layer.weight_places.shape
         leaf = params[layer.weight]
         weight = leaf.reshape(shape[::-1]).T if layer.transposed else leaf.reshape(shape)
@@ -345,135 +327,3 @@ def _positions(shape: Sequence[int]) -> Places:
 def _matrix(places: Places, rows: Sequence[int], columns: Sequence[int]) -> Places:
     shape = [int(np.prod([places.shape[axis] for axis in axes])) for axes in (rows, columns)]
     return places.transpose((*rows, *columns)).reshape(shape)
-
-
-# Activations.
-
-
-# A layer of one product after another has none.
-def _identity(z: Array) -> Array:
-    return z
-
-
-def _maximum(z: Array) -> Array:
-    """ReLU, its derivative at zero one half."""
-    return jnp.maximum(z, 0.0)
-
-
-_KNOWN: tuple[network.Activation, ...] = (
-    _identity,
-    jnp.tanh,
-    jax.nn.relu,
-    _maximum,
-    jax.nn.sigmoid,
-    jax.nn.softplus,
-    jax.nn.gelu,
-    functools.partial(jax.nn.gelu, approximate=False),
-    jax.nn.silu,
-    jax.nn.elu,
-    jax.nn.leaky_relu,
-    jax.nn.selu,
-    jax.nn.soft_sign,
-    jnp.sin,
-    jnp.square,
-)
-# Points at which activations are compared; zero is one of them, where some have a kink.
-_POINTS = np.linspace(-6, 6, 49)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Elementwise:
-    """A function written for arrays of one shape, that works element by element: of any shape."""
-
-    function: Callable[[Array], Array]
-    shape: tuple[int, ...]
-
-    def __call__(self, array: Array) -> Array:
-        """Give the function of an array, element by element."""
-        size = int(np.prod(self.shape))
-        count = -(-array.size // size)
-        whole = jnp.resize(array, (count, *self.shape))
-        return jax.vmap(self.function)(whole).ravel()[: array.size].reshape(array.shape)
-
-
-def _between(program: Program, batch: PyTree, layer: _Found, after: _Found) -> _Between | None:
-    """Give what is between two layers; None where it is no function of each entry alone."""
-    steps, beside = program.between(layer.z, after.x)
-    shape = layer.z_places.shape
-    known = program.constants | dict(zip(program.batch, jax.tree.leaves(batch), strict=True))
-    if beside - known.keys() or len(after.x_places) != shape[0]:
-        return None
-    # What the next layer takes may be of the batch alone.
-    apart = after.x != layer.z and not any(layer.z in step.inputs for step in steps)
-    if apart or any(step.name.startswith("reduce_") for step in steps):
-        return None
-    back = np.argsort(layer.z_places, axis=None)
-
-    def inputs(z: Array) -> Array:
-        given = _arranged(z, back).reshape(program.shapes[layer.z])
-        results = run(steps, known | {layer.z: given})
-        return _arranged(results[after.x], after.x_places)
-
-    columns = _moving(inputs, shape) if after.x_places.shape != shape else slice(None)
-    if columns is None:
-        return None
-
-    def function(z: Array) -> Array:
-        return inputs(z)[:, columns]
-
-    own = _Elementwise(function, shape)
-    if not beside - program.constants.keys() and (activation := _known(own)):
-        return _Between(activation, None, columns)
-    if beside and (masked := _masked(function, shape)):
-        return masked._replace(columns=columns)
-    # Its entries one place further on, among others: what works on each alone gives the same.
-    values, shifted = (applied(own, np.roll(_POINTS, k)) for k in (0, 1))
-    alone = np.allclose(shifted, np.roll(values, 1), rtol=1e-9, atol=1e-12)
-    return _Between(own, None, columns) if alone else None
-
-
-def _moving(inputs: Callable[[Array], Array], shape: tuple[int, ...]) -> Places | None:
-    """Give the inputs of a layer that are not constants, where they are as many as the outputs."""
-    values = np.stack([applied(inputs, np.full(shape, point)) for point in _POINTS[::6]])
-    columns = np.flatnonzero((values != values[0]).any((0, 1)))
-    return columns if len(columns) == shape[1] else None
-
-
-def _known(activation: network.Activation) -> network.Activation | None:
-    """Give the activation of a name that one is."""
-    values, slope = _sampled(activation, _POINTS)
-    for known, (others, other_slope) in _samples():
-        if np.allclose(values, others, rtol=1e-9, atol=1e-12) and np.isclose(slope, other_slope):
-            return known
-    return None
-
-
-def _masked(function: Callable[[Array], Array], shape: tuple[int, ...]) -> _Between | None:
-    """See a function of arrays as an activation of a name times a mask, as of dropout."""
-    values = np.stack([applied(function, np.full(shape, point)) for point in _POINTS])
-    for known, (others, _) in _samples():
-        mask = np.tensordot(others, values, 1) / (others @ others)
-        if np.allclose(values, others[:, None, None] * mask, rtol=1e-9, atol=1e-12):
-            is_mask = len(np.unique(np.round(mask, 9))) == 2 and np.isclose(mask, 0).any()
-            return _Between(known, mask) if is_mask else None
-    return None
-
-
-def _arranged(array: Array, places: Places) -> Array:
-    """Take entries of a flattened array, all of them once."""
-    # Most are in order already, and to gather them takes long.
-    if np.array_equal(places.ravel(), np.arange(places.size)):
-        return array.reshape(places.shape)
-    return jnp.ravel(array)[places]
-
-
-@uncompiled(0)
-def _sampled(activation: network.Activation, points: Array) -> tuple[Array, Array]:
-    """Give the values of an activation at points, and its slope at zero."""
-    slope = jax.vjp(activation, jnp.zeros(1))[1](jnp.ones(1))[0]
-    return activation(points), slope[0]
-
-
-@functools.cache
-def _samples() -> list[tuple[network.Activation, tuple[Gradient, Gradient]]]:
-    return [(known, _sampled(known, _POINTS)) for known in _KNOWN]

@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Float64, PyTree
 
 from jaxnet._guards import jaxprs
+from jaxnet.audit import floats
 from jaxnet.audit.uncompiled import uncompiled
 
 Numbers = Callable[[PyTree, PyTree], float]
@@ -143,7 +144,9 @@ def _agree(loss: NumPyLoss, params: PyTree, batch: PyTree) -> bool:
     for point in range(_POINTS):
         there = unravel(flat * (1 + 0.1 * point * random.uniform(-1, 1, flat.shape)))
         value, expected = _value(loss, there, batch), loss.function(there, batch)
-        tolerance = 16 * max(_epsilon(value.dtype), _epsilon(np.asarray(expected).dtype))
+        tolerance = 16 * max(
+            floats.epsilon(value.dtype), floats.epsilon(np.asarray(expected).dtype)
+        )
         if not np.allclose(value, expected, rtol=100 * tolerance, atol=tolerance, equal_nan=True):
             return False
     return True
@@ -152,10 +155,6 @@ def _agree(loss: NumPyLoss, params: PyTree, batch: PyTree) -> bool:
 @uncompiled(0)
 def _value(loss: NumPyLoss, params: PyTree, batch: PyTree) -> Array:
     return loss(params, batch)
-
-
-def _epsilon(dtype: Any) -> float:
-    return float(jnp.finfo(dtype).eps)
 
 
 def _flat(params: PyTree) -> tuple[Float64[np.ndarray, "P"], Callable[[Any], PyTree]]:
@@ -182,7 +181,7 @@ def _differences(
     scale = max(float(np.sqrt(np.mean(flat**2))), 1e-3)
     slopes, doubts = np.empty_like(flat), np.full_like(flat, np.inf)
     value = function(params, batch)
-    noise = 16 * _epsilon(np.asarray(value).dtype) * abs(float(value))
+    noise = 16 * floats.epsilon(np.asarray(value).dtype) * abs(float(value))
 
     def slope(entry: int, step: float) -> float:
         sides = []
@@ -212,7 +211,7 @@ def _measured(loss: NumPyLoss, params: PyTree, batch: PyTree) -> Array:
     kind = jax.ShapeDtypeStruct((), jax.tree.leaves(params)[0].dtype)
 
     def value(params: PyTree, batch: PyTree) -> np.ndarray:
-        return np.asarray(loss.function(*_wide((params, batch))), kind.dtype)
+        return np.asarray(loss.function(*floats.cast((params, batch))), kind.dtype)
 
     return jax.pure_callback(value, kind, params, batch, vmap_method="sequential")
 
@@ -226,7 +225,7 @@ def _backward(loss: NumPyLoss, at: PyTree, cotangent: Array) -> tuple[PyTree, No
     flat, unravel = ravel_pytree(params)
 
     def slopes(params: PyTree, batch: PyTree) -> np.ndarray:
-        return _differences(loss.function, *_wide((params, batch)))[0].astype(flat.dtype)
+        return _differences(loss.function, *floats.cast((params, batch)))[0].astype(flat.dtype)
 
     kind = jax.ShapeDtypeStruct(flat.shape, flat.dtype)
     grads = jax.pure_callback(slopes, kind, params, batch, vmap_method="sequential")
@@ -249,13 +248,3 @@ def unlogged() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_other)
-
-
-def _wide(tree: PyTree) -> PyTree:
-    """Make NumPy arrays of what a program hands back, floats in float64."""
-
-    def wide(leaf: Any) -> np.ndarray:
-        leaf = np.asarray(leaf)
-        return leaf.astype(np.float64) if leaf.dtype.kind == "f" else leaf
-
-    return jax.tree.map(wide, tree)

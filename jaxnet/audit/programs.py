@@ -165,11 +165,7 @@ class _Recorder:
         return len(self.shapes) - 1
 
     def write(
-        self,
-        jaxpr: Any,
-        constants: Sequence[Any],
-        inputs: Sequence[int],
-        calls: tuple[Call, ...],
+        self, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[int], calls: tuple[Call, ...]
     ) -> list[int]:
         """Write a jaxpr out on values by number, and give the numbers of its results."""
         numbers = dict(zip(jaxpr.invars, inputs, strict=True))

@@ -227,10 +227,7 @@ def _strided(x: Array, shape: Sequence[int], strides: Sequence[int], **_: Any) -
     return x.ravel()[places]
 
 
-_WINDOWS: dict[str, Function] = {
-    "sliding_window_view": _sliding_windows,
-    "as_strided": _strided,
-}
+_WINDOWS: dict[str, Function] = {"sliding_window_view": _sliding_windows, "as_strided": _strided}
 """What `jax.numpy` does not have."""
 
 
@@ -343,11 +340,7 @@ def _extreme(function: Any, ufunc: np.ufunc) -> Function:
     return extreme
 
 
-_BUILTINS = {
-    "float": _Float,
-    "max": _extreme(max, np.maximum),
-    "min": _extreme(min, np.minimum),
-}
+_BUILTINS = {"float": _Float, "max": _extreme(max, np.maximum), "min": _extreme(min, np.minimum)}
 
 
 class _Copies:

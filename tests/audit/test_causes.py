@@ -13,7 +13,7 @@ from audited import LOSSES, draw, layers_of
 from jax.flatten_util import ravel_pytree
 
 from jaxnet import losses, network
-from jaxnet.audit import case, explaining, gradients
+from jaxnet.audit import case, factors, gradients
 
 
 def backward(setting, seed=0, dtype=np.float64, **mistake):
@@ -103,7 +103,7 @@ def test_the_other_batch_is_of_a_size_at_which_nothing_coincides(x64, rows, feat
         for index, leaf in enumerate(itertools.chain.from_iterable(grads))
     ]
     known = case.Case(loss, params, batch, leaves, rows, np.dtype(np.float64), axes=(0, 0))
-    x, y = explaining.another_size(known, batch)
+    x, y = factors.another_size(known, batch)
     n = len(x)
     assert n == len(y) != rows
     of_rows = [n, 1 / n, n / features, n / outputs]

@@ -11,7 +11,7 @@ import pages
 import pytest
 from audited import draw, layers_of
 
-from jaxnet.audit import case, explaining, formulas, gradients, layers
+from jaxnet.audit import case, explaining, factors, formulas, gradients, layers
 
 SETTING = ([3, 5, 4, 3], 7, "tanh", "softmax")
 
@@ -91,10 +91,8 @@ def test_formulas_give_the_claimed_and_the_true_gradient(x64, kind):
     known = case.Case(loss, params, batch, leaves, rows, np.dtype(np.float64), (0, 0))
     found = layers.chain_of(known)
     assert found
-    factors = explaining._factors(explaining._counts(known), rows)
-    assert len(factors) > 40
     for index, form in itertools.product(range(len(true)), ("", "transposed")):
-        for factor in factors:
+        for factor in factors.counts_of(known).factors(rows):
             reading = explaining.Reading(case.Mistake("", true[index]), form, factor)
             wrong, right = formulas.of_reading(found, index, reading)
             claimed = factor.number * (true[index].T if form else true[index])
@@ -115,7 +113,7 @@ def test_formulas_take_the_users_own_names(x64):
     known = case.Case(loss, ours, batch, leaves, len(x), np.dtype(np.float64), (0, 0))
     found = layers.chain_of(known)
     mistake = case.Mistake("named", true[0], wrong="dz2 = dz3 @ W3 * b1", right="W1 dW2 db2 b3")
-    reading = explaining.Reading(mistake, "", explaining.Factor(1.0, "", "{}", steps=0))
+    reading = explaining.Reading(mistake, "", case.Factor(1.0, "", "{}", steps=0))
     assert formulas.of_reading(found, 0, reading) == (
         "dz2 = dz3 @ W2 * b0",
         "W0 dhidden dbias b3",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnet.audit import gradients
+from jaxnet.audit import gradients, measured
 from jaxnet.audit.mistakes.evidence import Claim
 from jaxnet.audit.mistakes.outputs import wrong_signals
 
@@ -114,7 +114,7 @@ def test_formulas_that_are_shown_give_the_signals_they_are_of(x64, activation, e
         p = ACTIVATIONS[activation](batch[0] @ params["W"] + params["b"])
         return ERRORS[error](p, batch[1])
 
-    chain = gradients._case(loss, params, batch, params).chain
+    chain = measured.measure(loss, params, batch, params).chain
     z, p, y = chain.layers[-1].z, chain.output.p, chain.output.y
     known = {"p": p, "y": y, "z1": z, "dz1": chain.delta, "N": 8, "O": 3} | {
         name: getattr(np, name)

@@ -13,7 +13,7 @@ import oracles
 import pytest
 
 from jaxnet import losses, network
-from jaxnet.audit import gradients, programs
+from jaxnet.audit import gradients, measured, programs
 
 PHI = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 N, SIZES = 6, [3, 5, 5, 4]
@@ -318,7 +318,7 @@ def check_layers(sizes, rows, style, phi, kind, seed):
         layers, x, y = draw(sizes, rows, seed, kind)
         loss, pack, pack_batch = style(kind, PHI[phi])
         params, batch = pack(layers), pack_batch(x, y)
-        case = gradients._case(loss, params, batch, jax.grad(loss)(params, batch))
+        case = measured.measure(loss, params, batch, jax.grad(loss)(params, batch))
         assert case.chain is not None
         inputs, pre = oracles.forward(layers, x, phi)
         pairs = zip(case.chain.layers, layers, inputs, pre, strict=True)
@@ -338,7 +338,7 @@ def check_layers(sizes, rows, style, phi, kind, seed):
 
 
 def case_of(loss, params, batch):
-    return gradients._case(loss, params, batch, jax.grad(loss)(params, batch))
+    return measured.measure(loss, params, batch, jax.grad(loss)(params, batch))
 
 
 FEW = {

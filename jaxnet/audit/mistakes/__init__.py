@@ -5,9 +5,9 @@ and the one whose gradient is the claimed gradient, to rounding, is named. Tiers
 and are generated only while something stays unexplained.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from jaxnet.audit.case import Case, Factors, Mistake, Tier
+from jaxnet.audit.case import Case, Factor, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
 from jaxnet.audit.mistakes.leaves import MOST, counted, misplaced, unscaled, unsummed
 from jaxnet.audit.mistakes.program import in_program
@@ -20,12 +20,12 @@ from jaxnet.audit.numpy_loss import NumPyLoss
 _MOST_MEASURED = 2**13
 
 
-def tiers(case: Case, factors: Factors) -> Iterator[Tier]:
+def tiers(case: Case, factors: Sequence[Factor]) -> Iterator[Tier]:
     """Give the known mistakes, simplest first, each tier computed when asked for.
 
     Args:
         case: whose leaves are explained.
-        factors: that have a meaning, in words, by which a gradient may be off as well.
+        factors: that have a meaning, by which a gradient may be off as well.
     """
     right = {i: [Mistake("", true)] for i, true in enumerate(case.true)}
     others = clips(case), unscaled(case)

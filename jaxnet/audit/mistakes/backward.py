@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet.audit.chain import Gradient
-from jaxnet.audit.mistakes.hidden import INSTEAD, MASKS, Back, Sent, sending, times
+from jaxnet.audit.mistakes.hidden_sent import Sent, sending
+from jaxnet.audit.mistakes.hidden_slopes import INSTEAD, MASKS, Back, times
 from jaxnet.audit.mistakes.rules import Edit, Hidden, Rule, Signal, in_symbols, made
 
 

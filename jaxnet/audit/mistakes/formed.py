@@ -201,11 +201,7 @@ def _of_unscaled_inputs(forming: Forming) -> tuple[Rule, ...]:
         "standardised inputs": (x - x.mean(0)) / x.std(0),
         "inputs scaled to between 0 and 1": (x - x.min(0)) / np.ptp(x, 0),
     }
-    given = Rule(
-        AS_GIVEN,
-        "dz{k}.T @ x",
-        lambda at: at.with_inputs(at.chain.raw),
-    )
+    given = Rule(AS_GIVEN, "dz{k}.T @ x", lambda at: at.with_inputs(at.chain.raw))
     return (
         given,
         *(

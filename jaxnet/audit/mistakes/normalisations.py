@@ -40,12 +40,7 @@ class _Normal(NamedTuple):
     exact: Gradient
     share: float
 
-    def back(
-        self,
-        mean: float = 1.0,
-        variance: float = 1.0,
-        exact: bool = False,
-    ) -> Back:
+    def back(self, mean: float = 1.0, variance: float = 1.0, exact: bool = False) -> Back:
         """Send back with so many times the terms through mean and variance.
 
         Args:

@@ -8,20 +8,20 @@ Shapes: N examples, I inputs and O outputs of a layer, K error signals side by s
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from jaxnet.audit.case import Case, Factors, Mistake, Tier
+from jaxnet.audit.case import Case, Factor, Mistake, Tier
 from jaxnet.audit.chain import Chain, Gradient
-from jaxnet.audit.mistakes.backward import Step, factors_of, step_of
-from jaxnet.audit.mistakes.evidence import Claim, Free, claim_of, is_reshaped
+from jaxnet.audit.mistakes.backward import Step, step_of
+from jaxnet.audit.mistakes.evidence import Free, claim_of, is_reshaped
+from jaxnet.audit.mistakes.fits import Given, Search, fits, upright
 from jaxnet.audit.mistakes.formed import Forming, biases, parts, weights
-from jaxnet.audit.mistakes.hidden import dropped
 from jaxnet.audit.mistakes.outputs import wrong_signals
-from jaxnet.audit.mistakes.rules import Edit, Fits, Hidden, Signal, Update, in_symbols
+from jaxnet.audit.mistakes.rules import Edit, Fits, Hidden, Signal, in_symbols
 from jaxnet.audit.mistakes.terms import penalties, said_of
 
 # Most mistakes that are tried together in one leaf.
@@ -34,10 +34,6 @@ _TOGETHER, _MOST = 2**21, 6000
 _FEW = 3
 # Signals that a layer shows and that are followed to the layers before.
 _SEEN = 12
-# How near a fitted learning rate must be to a round number to be it.
-_ROUND = 1e-4
-# How far one must be from another to be it, relative to what the claim leaves open.
-_APART = 100
 
 
 class _Formed(NamedTuple):
@@ -77,51 +73,11 @@ class _Found(NamedTuple):
         return self.mistake._replace(text=text, gradient=self.factor * self.mistake.gradient)
 
 
-class _Search(NamedTuple):
-    """What is known from the start.
-
-    Attributes:
-        case: searched. chain: that it is. factors: that have a meaning.
-        free: by leaf, terms that its claim may have in any share.
-        right: the right error signals of all layers. slopes: of the hidden layers.
-        claims: by leaf.
-        known: the leaves that are claimed as they are.
-    """
-
-    case: Case
-    chain: Chain
-    factors: Factors
-    free: Mapping[int, Sequence[Free]]
-    right: list[Gradient]
-    slopes: list[Gradient]
-    claims: dict[int, Claim]
-    known: set[int]
-
-    @property
-    def numbers(self) -> Gradient:
-        """The factors alone."""
-        return np.array([number for number, _ in self.factors])
-
-
-class _Signals(NamedTuple):
-    """The error signals that a layer may have been given.
-
-    Attributes:
-        expected: those that the layer after shows, rightly sent back.
-        single: the right one, and those with one mistake. pairs: those with more, of which the
-            layers after show all but one. far: those with more, of which they do not.
-        fits: what the claim shows of numbers in mistakes.
-    """
-
-    expected: list[Signal]
-    single: list[Signal]
-    pairs: list[Signal]
-    far: Callable[[], list[Signal]]
-    fits: Fits = Fits()
-
-
 def signals(
-    case: Case, chain: Chain, factors: Factors, free: Mapping[int, Sequence[Free]] | None = None
+    case: Case,
+    chain: Chain,
+    factors: Sequence[Factor],
+    free: Mapping[int, Sequence[Free]] | None = None,
 ) -> Iterator[Tier]:
     """Give what wrong backward passes make of the leaves, those of fewest mistakes first.
 
@@ -134,7 +90,7 @@ def signals(
     search = _start(case, chain, factors, free or {})
     wrong = wrong_signals(chain)
     single = [Signal(chain.delta), *(each for each in wrong if each.mistakes == 1)]
-    given = _Signals([], single, [each for each in wrong if each.mistakes > 1], list)
+    given = Given([], single, [each for each in wrong if each.mistakes > 1], list)
     ranks: dict[tuple[Edit, ...], int] = {}
     for layer in range(len(chain.layers) - 1, -1, -1):
         seen: list[Signal] = []
@@ -164,7 +120,7 @@ def signals(
     yield from tiers
 
 
-def penalised(case: Case, chain: Chain, factors: Factors) -> Iterator[Tier]:
+def penalised(case: Case, chain: Chain, factors: Sequence[Factor]) -> Iterator[Tier]:
     """Give the same of the leaves of which the regulariser's term is wrong besides.
 
     Args:
@@ -188,8 +144,8 @@ def _see(seen: list[Signal], *signals: Signal) -> None:
 
 
 def _start(
-    case: Case, chain: Chain, factors: Factors, free: Mapping[int, Sequence[Free]]
-) -> _Search:
+    case: Case, chain: Chain, factors: Sequence[Factor], free: Mapping[int, Sequence[Free]]
+) -> Search:
     slopes = [layer.slope for layer in chain.layers[:-1]]
     right = chain.signals
     claims, known = {}, set()
@@ -202,7 +158,7 @@ def _start(
             claims[index] = claim_of(leaf, chain, index, true, terms, any_order)
             if leaf.error <= leaf.rounding:
                 known.add(index)
-    return _Search(case, chain, factors, free, right, slopes, claims, known)
+    return Search(case, chain, factors, free, right, slopes, claims, known)
 
 
 def _leaves(chain: Chain, layer: int) -> list[int]:
@@ -211,7 +167,7 @@ def _leaves(chain: Chain, layer: int) -> list[int]:
 
 
 def _explain(
-    search: _Search, index: int, given: _Signals, seen: list[Signal]
+    search: Search, index: int, given: Given, seen: list[Signal]
 ) -> list[tuple[int, _Found]]:
     """Name the fewest mistakes that make a leaf of the signals that its layer may be given.
 
@@ -235,7 +191,7 @@ def _explain(
 
 
 def _ways(
-    search: _Search, index: int, given: _Signals, seen: list[Signal], rank: int
+    search: Search, index: int, given: Given, seen: list[Signal], rank: int
 ) -> Iterator[_Formed]:
     """Give the gradients that so many mistakes make of a leaf."""
     right, *wrong = given.single
@@ -257,14 +213,14 @@ def _ways(
         yield from _misformed(search, index, given.pairs[: _MOST // 20])
 
 
-def _formed(search: _Search, index: int, given: Sequence[Signal]) -> Iterator[_Formed]:
+def _formed(search: Search, index: int, given: Sequence[Signal]) -> Iterator[_Formed]:
     """Form the gradient of a leaf of signals as it should be."""
     for forming, signals in _chunks(search, index, given):
         yield _Formed(forming.gradient(index), signals)
 
 
 def _misformed(
-    search: _Search, index: int, given: Sequence[Signal], every: bool = False
+    search: Search, index: int, given: Sequence[Signal], every: bool = False
 ) -> Iterator[_Formed]:
     """Form it with one mistake: of other things, or of other rows."""
     for forming, signals in _chunks(search, index, given):
@@ -288,7 +244,7 @@ def _misformed(
 
 
 def _chunks(
-    search: _Search, index: int, given: Sequence[Signal]
+    search: Search, index: int, given: Sequence[Signal]
 ) -> Iterator[tuple[Forming, Sequence[Signal]]]:
     """Lay signals side by side, as many as may be."""
     layer = search.chain.leaf(index)
@@ -300,7 +256,7 @@ def _chunks(
         yield Forming(search.chain, layer, search.right, deltas), chunk
 
 
-def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> Iterator[_Found]:
+def _agreeing(search: Search, index: int, formed: _Formed, compared: int) -> Iterator[_Found]:
     """Give the mistakes whose gradients are the claim, where that is no chance."""
     claim, chain = search.claims[index], search.chain
     layer = chain.layers[chain.leaf(index)]
@@ -323,34 +279,35 @@ def _agreeing(search: _Search, index: int, formed: _Formed, compared: int) -> It
         yield _Found(mistake, signal, factor, bool(named), sure)
 
 
-def _finished(search: _Search, index: int, mistake: Mistake, factor: float) -> Mistake:
+def _finished(search: Search, index: int, mistake: Mistake, factor: float) -> Mistake:
     """Add what does not come through the chain, which no factor touches."""
     rest = np.asarray(search.chain.rest.get(index, 0.0))
     gradient = mistake.gradient.reshape(search.chain.shapes[index])
     if rest.any():
-        apart = np.abs(factor / search.numbers - 1)
-        near = search.factors[int(apart.argmin())][1]
-        named = apart.min() <= search.claims[index].tolerance
-        factors = near if named else f"times a constant {factor:.5g}"
-        text = "; ".join(part for part in (mistake.text, factors) if part)
+        text = _with_factor(search, index, mistake.text, factor)
         return mistake._replace(text=text, gradient=gradient * factor + rest)
     return mistake._replace(gradient=gradient)
 
 
+def _with_factor(search: Search, index: int, text: str, factor: float) -> str:
+    """Say what a gradient is times, by the nearest factor with a meaning, or in numbers."""
+    apart = np.abs(factor / search.numbers - 1)
+    nearest = search.factors[int(apart.argmin())].text
+    named = apart.min() <= search.claims[index].tolerance
+    scaled = nearest if named else f"times a constant {factor:.5g}"
+    return "; ".join(part for part in (text, scaled) if part)
+
+
 def _with_free(
-    search: _Search, index: int, mistake: Mistake, factor: float, shares: list[float]
+    search: Search, index: int, mistake: Mistake, factor: float, shares: list[float]
 ) -> Mistake:
     """Add the terms that a claim has in wrong shares."""
     free = search.free[index]
     said, named = said_of(free, shares, search.chain.rows)
     besides = "".join(f"; {each}" for each in said)
     terms = sum(share * each.term for share, each in zip(shares, free, strict=True))
-    apart = np.abs(factor / search.numbers - 1)
-    near = search.factors[int(apart.argmin())][1]
-    known = apart.min() <= search.claims[index].tolerance
-    scaled = near if known else f"times a constant {factor:.5g}"
     return mistake._replace(
-        text="; ".join(part for part in (mistake.text, scaled) if part) + besides,
+        text=_with_factor(search, index, mistake.text, factor) + besides,
         reason=mistake.reason + besides,
         gradient=np.asarray(mistake.gradient * factor + terms),
         fitted=mistake.fitted or not named,
@@ -358,7 +315,7 @@ def _with_free(
 
 
 def _mistake(
-    search: _Search, index: int, formed: _Formed, signal: Signal, gradient: Gradient
+    search: Search, index: int, formed: _Formed, signal: Signal, gradient: Gradient
 ) -> Mistake:
     """Say what is wrong with a leaf: with the signal, nearest last, and with how it is formed."""
     # Of one mistake made in several layers the nearest is named.
@@ -383,7 +340,7 @@ def _mistake(
     )
 
 
-def _reasons(search: _Search, signal: Signal, formed: _Formed) -> Iterator[str]:
+def _reasons(search: Search, signal: Signal, formed: _Formed) -> Iterator[str]:
     """Say what is wrong in words that are the same for every leaf that it reaches."""
     # Of one mistake made in several layers, the one nearest the output.
     for edit in {edit.text: edit for edit in signal.edits[::-1]}.values():
@@ -392,17 +349,17 @@ def _reasons(search: _Search, signal: Signal, formed: _Formed) -> Iterator[str]:
         yield formed.text
 
 
-def _name(search: _Search, layer: int) -> str:
+def _name(search: Search, layer: int) -> str:
     last = layer == len(search.chain.layers) - 1
     return "the output layer" if last else f"hidden layer {layer + 1}"
 
 
-def _here_only(search: _Search, layer: int, edit: Edit) -> bool:
+def _here_only(search: Search, layer: int, edit: Edit) -> bool:
     """Whether another leaf of the layer shows that its signal is right."""
     return edit.layer == layer and not search.known.isdisjoint(_leaves(search.chain, layer))
 
 
-def _placed(search: _Search, layer: int, edit: Edit) -> str:
+def _placed(search: Search, layer: int, edit: Edit) -> str:
     """Say where the signal that a layer was given went wrong, there or at a layer after it."""
     place = f"error signal of {_name(search, edit.layer)}"
     if _here_only(search, layer, edit):
@@ -414,16 +371,16 @@ def _placed(search: _Search, layer: int, edit: Edit) -> str:
     return f"{place}: {edit.text}"
 
 
-def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) -> _Signals:
+def _before(search: Search, layer: int, after: Given, seen: list[Signal]) -> Given:
     """Give the signals of a hidden layer from those of the one after it, and those it shows."""
     shown = [signal for signal in seen if signal.edits or signal.factor != 1.0]
     layers = search.chain.layers
     rests = [_rest(search, each) for each in range(len(layers))]
-    claims = [_upright(search, each.weight_leaf, each.weight.shape) for each in layers]
+    claims = [upright(search, each.weight_leaf, each.weight.shape) for each in layers]
     whole = [None if a is None else a + b for a, b in zip(claims, rests, strict=True)]
     at = Hidden(search.chain, layer, search.slopes[layer], search.right, whole, rests, Fits())
-    fits = _fits(search, at, after, shown)
-    step = step_of(at._replace(fits=fits))
+    fitted = fits(search, at, after, shown)
+    step = step_of(at._replace(fits=fitted))
     true, *wrong = after.single
     single = [step.right(true), *step.wrong(true)]
     pairs = [each for signal in shown for each in step.wrong(signal)]
@@ -444,7 +401,7 @@ def _before(search: _Search, layer: int, after: _Signals, seen: list[Signal]) ->
         return list(itertools.islice(itertools.chain(twice, products), _MOST))
 
     expected = [step.right(signal) for signal in shown]
-    return _Signals(expected, single, [*pairs, *step.twice(true)], far, fits)
+    return Given(expected, single, [*pairs, *step.twice(true)], far, fitted)
 
 
 def _raw(step: Step, signal: Signal) -> Signal:
@@ -458,94 +415,10 @@ def _raw(step: Step, signal: Signal) -> Signal:
     return Signal(np.asarray(signal.raw), (*signal.edits, edit), signal.factor)
 
 
-def _rest(search: _Search, layer: int) -> Gradient:
+def _rest(search: Search, layer: int) -> Gradient:
     """Give what of a weight's gradient does not come through the chain, as [O, I]."""
     here = search.chain.layers[layer]
     rest = search.chain.rest.get(here.weight_leaf)
     if rest is None:
         return np.zeros_like(here.weight)
     return search.chain.upright(here, np.asarray(rest))
-
-
-def _upright(search: _Search, index: int, shape: tuple[int, ...]) -> Gradient | None:
-    """Give the claimed gradient of a weight as [O, I], where it has that shape."""
-    forms = [form for form in search.claims[index].forms if form.shape == shape]
-    return forms[0] if forms else None
-
-
-def _fits(search: _Search, at: Hidden, after: _Signals, shown: list[Signal]) -> Fits:
-    """Fit numbers in mistakes to the claim of a layer's weight."""
-    near, below = [after.single[0], *shown], at.here.z <= 0
-    updates = after.fits.updates
-    if not updates and at.claims[at.layer + 1] is not None:
-        kinds = (True, False) if at.rests[at.layer + 1].any() else (True,)
-        updates = tuple(
-            Update(rate, kind) for kind in kinds for rate in _rates(search, at, after, near, kind)
-        )
-    sent = [signal.delta @ at.after.back for signal in near]
-    leaks = _ratios(search, at, [(each * ~below, each * below) for each in sent])
-    curves = [(each * ~below, each * below * np.exp(at.here.z)) for each in sent]
-    alphas = _ratios(search, at, curves)
-    # What is 0 or 1, as far as the claim tells, is a ReLU, or none.
-    apart = _APART * search.claims[at.here.weight_leaf].tolerance
-    return Fits(
-        updates,
-        tuple(each for each in leaks if apart < each < 1 - apart),
-        tuple(each for each in alphas if each > apart < abs(each - 1)),
-    )
-
-
-def _rates(
-    search: _Search, at: Hidden, after: _Signals, near: list[Signal], penalised: bool
-) -> list[float]:
-    """Find the learning rates with which the next weight may be updated already."""
-    weight, claim = at.after.weight, at.moved(penalised)
-    columns = at.after.columns
-    factors = [(signal, each.times) for signal in near for each in factors_of(at)]
-    factors += [(signal, at.slope) for signal in [*near, *after.single]]
-    pairs = [
-        (signal.delta @ weight[:, columns] * slope, signal.delta @ claim[:, columns] * slope)
-        for signal, slope in factors
-    ]
-    for column in dropped(at):
-        through, other = (np.delete(each, column, 1) for each in (weight, claim))
-        pairs += [
-            (signal.delta @ through * at.slope, signal.delta @ other * at.slope) for signal in near
-        ]
-    # What was claimed with its sign flipped was subtracted to be added.
-    flipped = search.claims[at.after.weight_leaf].scaled < 0
-    return [-each for each in _ratios(search, at, pairs) if (each > 0) == flipped]
-
-
-def _ratios(
-    search: _Search, at: Hidden, pairs: list[tuple[Gradient, Gradient]]
-) -> tuple[float, ...]:
-    """Find how many times the second signal of each pair there is to one of the first.
-
-    Of those pairs of which a claimed weight's gradient is made, and of neither alone.
-    """
-    index = at.here.weight_leaf
-    claim, target = search.claims[index], _upright(search, index, at.here.weight.shape)
-    if target is None or index in search.known:
-        return ()
-    ratios = []
-    for pair in pairs:
-        parts = np.swapaxes(np.stack(pair), 1, 2) @ at.here.x
-        flat = parts.reshape(2, -1).T
-        if not np.isfinite(flat).all():
-            continue
-        (one, other), _, rank, _ = np.linalg.lstsq(flat, target.ravel(), rcond=None)
-        rest = np.linalg.norm(target.ravel() - flat @ (one, other))
-        apart = claim.tolerance * np.linalg.norm(target)
-        both = min(np.linalg.norm(each) for each in (one * parts[0], other * parts[1])) > apart
-        if (
-            rank == 2
-            and rest <= apart
-            and both
-            and claim.proves(claim.numbers(parts[0]) - 2, len(pairs))
-        ):
-            ratio = float(other / one)
-            rounded = float(f"{ratio:.2e}")
-            # One that is a round number is known better than by the fit.
-            ratios.append(rounded if abs(ratio / rounded - 1) < _ROUND else ratio)
-    return tuple(dict.fromkeys(ratios))
