@@ -1,5 +1,7 @@
 """Mistakes planted in losses of NumPy, of several sizes, are named; what is right is right."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,9 @@ def sigmoid(z):
 
 def rows_of(loss, params, batch, claim):
     return {row.name.strip("[]'"): row for row in audit(loss, params, batch, claim).rows}
+
+
+UNKNOWN = "no known mistake explains it"
 
 
 def must_name(loss, params, batch, claim, true, words):
@@ -132,28 +137,55 @@ def test_a_softmax_over_the_wrong_axis_is_told_from_a_wrong_gradient(axes, said,
     must_name(loss, params, (x, y), by_hand(p - y), true, words)
 
 
-@pytest.mark.parametrize(("rows", "classes"), [(1, 3), (4, 2)])
-def test_the_derivative_of_a_log_softmax_is_got_wrong_in_four_ways(rows, classes):
-    random = np.random.default_rng(rows)
-    params = {"W": random.normal(size=(5, classes)), "b": random.normal(size=classes)}
-    x, y = random.normal(size=(rows, 5)), random.uniform(size=(rows, classes))
-
-    def loss(params, x, y):
-        z = x @ params["W"] + params["b"]
-        return np.sum(y * np.log(softmax(z, 1)))
-
-    p = softmax(x @ params["W"] + params["b"], 1)
-    sums = y.sum(1, keepdims=True)
-    by_hand = {
+def forms_of_a_log_softmax(y, z, p):
+    """What is sent back of y through a log-softmax p of z, right and wrong, and by chance."""
+    sums, logs = y.sum(1, keepdims=True), np.log(p)
+    return {
         "": y - p * sums,
         "p added, not taken off": y + p,
         "p taken off as it is": y - p,
         "sum of what comes back added": y + p * sums,
         "its diagonal 1 - p alone": y * (1 - p),
+        "the sum of what comes back taken off, not p times it": y - sums,
+        "times what it gives taken off": y - (y * logs).sum(1, keepdims=True),
+        "the derivative of the softmax itself": p * (y - (y * p).sum(1, keepdims=True)),
+        None: y * np.sin(z) - p * sums * np.cos(z),
     }
-    grads = {words: {"W": x.T @ each, "b": each.sum(0)} for words, each in by_hand.items()}
-    for words in list(grads)[1:]:
+
+
+def forms_of_a_softmax(y, z, p):
+    """The same of a softmax."""
+    cross = (y * p).sum(1, keepdims=True)
+    return {
+        "": p * (y - cross),
+        "without the factor p": y - cross,
+        "with its cross terms added, not taken off": p * (y + cross),
+        "with the cross terms alone": -p * cross,
+        "with the sum of what comes back, not of that times p": p * (y - y.sum(1, keepdims=True)),
+        None: p * (y * np.sin(z) - cross),
+    }
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(1, 3), (4, 2)])
+@pytest.mark.parametrize("forms", [forms_of_a_log_softmax, forms_of_a_softmax])
+def test_the_derivative_of_a_softmax_or_its_logarithm_is_got_wrong_in_many_ways(
+    forms, rows, classes
+):
+    random = np.random.default_rng(rows)
+    params = {"W": random.normal(size=(5, classes)), "b": random.normal(size=classes)}
+    x, y = random.normal(size=(rows, 5)), random.uniform(size=(rows, classes))
+    after = np.log if forms is forms_of_a_log_softmax else np.asarray
+
+    def loss(params, x, y):
+        return np.sum(y * after(softmax(x @ params["W"] + params["b"], 1)))
+
+    z = x @ params["W"] + params["b"]
+    sent = forms(y, z, softmax(z, 1))
+    grads = {words: {"W": x.T @ each, "b": each.sum(0)} for words, each in sent.items()}
+    for words in (each for each in sent if each):
         must_name(loss, params, (x, y), grads[words], grads[""], words)
+    # What is of no such form is not said to be of one.
+    must_name(loss, params, (x, y), grads[None], grads[""], UNKNOWN)
 
 
 def test_weights_left_out_on_both_paths_to_one_gradient():
@@ -493,3 +525,114 @@ def test_a_gradient_that_is_right_for_other_activations_is_said_to_be(width, the
     true = by_hand(lambda z: np.maximum(0, z), lambda z, h: z > 0)
     words = f"right for a loss with {name} in place of the maximum, not for this one, wherever"
     must_name(loss, params, (x, y), by_hand(theirs, slopes[theirs]), true, words)
+
+
+def mixed_gates(width, seed):
+    """A gate and a state of another activation: params, batch, loss and the way back."""
+    random = np.random.default_rng(seed)
+    params = {f"W{k}": random.normal(0, 0.6, (width, width + 2)) for k in "fc"}
+    params |= {f"b{k}": random.normal(0, 0.3, width) for k in "fc"}
+    batch = random.normal(size=(3, 2)), random.normal(size=(3, width))
+
+    def forward(params, x):
+        h, tape = np.zeros(width), []
+        for row in x:
+            before, z = h, np.concatenate([h, row])
+            f, c = (params[f"W{k}"] @ z + params[f"b{k}"] for k in "fc")
+            h = sigmoid(f) * before + np.tanh(c)
+            tape.append((before, z, f, c, h))
+        return tape
+
+    def loss(params, x, y):
+        steps = zip(forward(params, x), y, strict=True)
+        return 0.5 * sum(np.sum((step[-1] - t) ** 2) for step, t in steps)
+
+    def by_hand(slope_of_f, slope_of_c):
+        grads = {k: np.zeros_like(v) for k, v in params.items()}
+        after = np.zeros(width)
+        for (before, z, f, c, h), t in [*zip(forward(params, batch[0]), batch[1], strict=True)][
+            ::-1
+        ]:
+            back = h - t + after
+            deltas = {"f": back * before * slope_of_f(f), "c": back * slope_of_c(c)}
+            after = back * sigmoid(f)
+            for k, delta in deltas.items():
+                grads[f"W{k}"] += np.outer(delta, z)
+                grads[f"b{k}"] += delta
+                after = after + (delta @ params[f"W{k}"])[:width]
+        return grads
+
+    return loss, params, batch, by_hand
+
+
+def slope_of_sigmoid(z):
+    return in_outputs(sigmoid(z))
+
+
+def slope_of_tanh(z):
+    return 1 - np.tanh(z) ** 2
+
+
+@first_of(("width", "seed"), [(3, 0), (2, 1), (4, 2), (3, 3)])
+def test_a_mistake_made_with_two_activations_is_said_of_both_and_two_of_chance_of_none(width, seed):
+    loss, params, batch, by_hand = mixed_gates(width, seed)
+    true = by_hand(slope_of_sigmoid, slope_of_tanh)
+    at_output = by_hand(lambda z: slope_of_sigmoid(sigmoid(z)), lambda z: slope_of_tanh(np.tanh(z)))
+    rows = rows_of(loss, params, batch, at_output)
+    for row in rows.values():
+        assert row.verdict == "wrong"
+        for name in ("sigmoid", "tanh"):
+            assert f"the derivative of {name} taken at its output, not its input" in row.diagnosis
+    chance = by_hand(lambda z: np.cos(3 * z) + 0.3, lambda z: np.cos(2 * z) - 0.2)
+    must_name(loss, params, batch, chance, true, UNKNOWN)
+
+
+def convolved(seed):
+    """Two convolutions along one axis, kernels [F, C, k]: params, batch, loss and the way back."""
+    random = np.random.default_rng(seed)
+    params = {"K1": random.normal(size=(2, 3, 2)), "K2": random.normal(size=(4, 2, 3)) * 0.5}
+    batch = random.normal(size=(3, 8)), random.normal(size=(4, 5))
+
+    def windows(x, size):
+        return np.stack([x[:, i : i + size] for i in range(x.shape[1] - size + 1)])
+
+    def loss(params, x, y):
+        h = np.tanh(np.tensordot(windows(x, 2), params["K1"], ([1, 2], [1, 2])).T)
+        out = np.tensordot(windows(h, 3), params["K2"], ([1, 2], [1, 2])).T
+        return 0.5 * np.sum((out - y) ** 2)
+
+    def by_hand(through=lambda kernel: kernel, formed=lambda gradient: gradient):
+        x, y = batch
+        h = np.tanh(np.tensordot(windows(x, 2), params["K1"], ([1, 2], [1, 2])).T)
+        error = np.tensordot(windows(h, 3), params["K2"], ([1, 2], [1, 2])).T - y
+        back = np.zeros_like(h)
+        for i in range(error.shape[1]):
+            back[:, i : i + 3] += np.tensordot(error[:, i], through(params["K2"]), 1)
+        first = np.tensordot(back * (1 - h**2), windows(x, 2), 1)
+        return {"K1": first, "K2": formed(np.tensordot(error, windows(h, 3), 1))}
+
+    return loss, params, batch, by_hand
+
+
+ORDERS = [*itertools.permutations(range(3))][1:]
+
+
+@first_of(("seed", "order"), [*enumerate(ORDERS)])
+def test_axes_in_the_wrong_order_are_named_and_entries_in_none_are_not(seed, order):
+    loss, params, batch, by_hand = convolved(seed)
+
+    def laid_out(array):
+        return array.transpose(order).reshape(array.shape)
+
+    def shuffled(array):
+        return np.random.default_rng(seed).permuted(array.ravel()).reshape(array.shape)
+
+    def read(array):
+        shape = [array.shape[axis] for axis in order]
+        return array.reshape(shape).transpose(np.argsort(order))
+
+    for wrong, words in ((laid_out, "axes came in the order"), (read, "axes came in the order")):
+        must_name(loss, params, batch, by_hand(through=wrong), by_hand(), words)
+        must_name(loss, params, batch, by_hand(formed=wrong), by_hand(), words)
+    must_name(loss, params, batch, by_hand(through=shuffled), by_hand(), UNKNOWN)
+    must_name(loss, params, batch, by_hand(formed=shuffled), by_hand(), UNKNOWN)

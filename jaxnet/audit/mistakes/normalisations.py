@@ -80,7 +80,7 @@ class _Normal(NamedTuple):
 
 def _normal(z: Gradient, n: Gradient) -> _Normal | None:
     """Read one array as the normalised other, if it is."""
-    for axes in subsets(list(range(z.ndim))):
+    for axes in subsets(range(z.ndim)):
         count = math.prod(z.shape[axis] for axis in axes)
         centred = z - z.mean(axes, keepdims=True)
         variance = (centred**2).mean(axes, keepdims=True)
@@ -131,80 +131,106 @@ def _normalised(places: Places, segments: list[Segment]) -> Iterator[Candidate]:
         ("the count less one in place of the count", [each.back(more, more) for each in normals]),
         ("epsilon left out", [each.back(exact=True) for each in normals]),
     ]
-    for other in subsets(list(range(ndim))):
+    for other in subsets(range(ndim)):
         if other != axes:
             text = f"sums taken over {spoken_axes(other)}, not {spoken_axes(axes)}"
             for way in itertools.product(_SCALED, (False, True)):
                 ways.append((text, [each.along(other, *way) for each in normals]))
-    start, end = segments[0]
-    steps = places.steps(segments[0])
     for what, backs in ways:
-        jumps = {pair[1]: (pair[0], back) for pair, back in zip(segments, backs, strict=True)}
         text = f"the normalisation sent back with {what}"
-        yield Candidate(Edit({}, jumps), text, steps, start, end, rank=-1)
+        yield _instead(places, segments, text, backs, rank=-1)
 
 
 def softmax_axes(places: Places, segment: Segment) -> tuple[int, ...]:
-    """Give the axes that a softmax of several examples has its sum over; none of what is none."""
+    """Give the axes that a softmax has its sum over; none of what is none."""
     p = places.values[segment[1]]
     names = {step.name for step in places.steps(segment)}
-    if not names & {"div", "custom_jvp_call"} or p.ndim < 2 or not (p > 0).all():
+    if not names & {"div", "custom_jvp_call"} or not p.ndim or not (p > 0).all():
         return ()
-    every = subsets(list(range(p.ndim)))
+    every = subsets(range(p.ndim))
     return next((axes for axes in every if np.abs(p.sum(axes) - 1).max() < _NEAR), ())
 
 
+Total = Callable[[Gradient], Gradient]
+"""The sum over the axes of a softmax, which stay."""
+
+# What is made of g, that comes back, for p (g - total(g p)).
+_SOFTMAX: dict[str, Callable[[Gradient, Gradient, Total], Gradient]] = {
+    "without the factor p": lambda g, p, total: g - total(g * p),
+    "with its cross terms added, not taken off": lambda g, p, total: p * (g + total(g * p)),
+    "with the cross terms alone": lambda g, p, total: -p * total(g * p),
+    "with the sum of what comes back, not of that times p": lambda g, p, total: p * (g - total(g)),
+}
+
+
 def _softmaxes(places: Places, segments: list[Segment]) -> Iterator[Candidate]:
-    """Give the derivative of a softmax with its sum over another axis."""
-    start, end = segments[0]
+    """Give the wrong derivatives of a softmax p, such as with the sum over another axis."""
     own = softmax_axes(places, segments[0])
-    steps = places.steps(segments[0]) if own else ()
-    for axes in subsets(list(range(places.values[end].ndim))) if own else ():
-
-        def back(pair: Segment, axes: tuple[int, ...] = axes) -> Back:
-            p = places.values[pair[1]]
-            return lambda sent: p * (sent - (p * sent).sum(axes, keepdims=True))
-
-        jumps = {pair[1]: (pair[0], back(pair)) for pair in segments}
-        over = "the derivative of {name} with its sum over "
-        text = f"{over}{spoken_axes(axes)}, where the loss has it over {spoken_axes(own)}"
+    if not own or math.prod(places.values[segments[0][1]].shape[axis] for axis in own) < 2:
+        return
+    forms = {}
+    for axes in subsets(range(places.values[segments[0][1]].ndim)):
+        text = f"with its sum over {spoken_axes(axes)}, where the loss has it over "
         if axes != own:
-            yield Candidate(Edit({}, jumps), text, steps, start, end)
+            forms[text + spoken_axes(own)] = _right, axes
+    forms |= {text: (form, own) for text, form in _SOFTMAX.items()}
+    for text, (form, axes) in forms.items():
+        backs = [_formed(form, places.values[end], axes) for _, end in segments]
+        yield _instead(places, segments, f"the derivative of {{name}} {text}", backs)
 
 
-_LOG_SOFTMAX: dict[str, Callable[[Gradient, Gradient, Gradient], Gradient]] = {
-    "p added, not taken off times the sum of what comes back": lambda sent, p, _: sent + p,
-    "p taken off as it is, not times the sum of what comes back": lambda sent, p, _: sent - p,
-    "p times the sum of what comes back added, not taken off": lambda sent, p, sums: (
-        sent + p * sums
+def _right(g: Gradient, p: Gradient, total: Total) -> Gradient:
+    return p * (g - total(g * p))
+
+
+def _formed(form: Any, given: Gradient, axes: tuple[int, ...]) -> Back:
+    """Send back by a form of what comes back, what was given, and sums over axes."""
+    return lambda sent: form(sent, given, lambda array: array.sum(axes, keepdims=True))
+
+
+def _instead(
+    places: Places, segments: list[Segment], text: str, backs: list[Back], rank: int = 0
+) -> Candidate:
+    """Have something else sent back through segments."""
+    pairs = zip(segments, backs, strict=True)
+    edit = Edit({}, {end: (start, back) for (start, end), back in pairs})
+    return Candidate(edit, text, places.steps(segments[0]), *segments[0], rank=rank)
+
+
+# What is made of g for g - p total(g), of the logarithms that a softmax gives.
+_LOG_SOFTMAX: dict[str, Callable[[Gradient, Gradient, Total], Gradient]] = {
+    "p added, not taken off times the sum of what comes back": lambda g, logs, _: g + np.exp(logs),
+    "p taken off as it is, not times the sum of what comes back": lambda g, logs, _: (
+        g - np.exp(logs)
     ),
-    "its diagonal 1 - p alone": lambda sent, p, _: sent * (1 - p),
+    "p times the sum of what comes back added, not taken off": lambda g, logs, total: (
+        g + np.exp(logs) * total(g)
+    ),
+    "its diagonal 1 - p alone": lambda g, logs, _: g * (1 - np.exp(logs)),
+    "the sum of what comes back taken off, not p times it": lambda g, _, total: g - total(g),
+    "the sum of what comes back times what it gives taken off": lambda g, logs, total: (
+        g - total(g * logs)
+    ),
+    "the derivative of the softmax itself": lambda g, logs, total: _right(g, np.exp(logs), total),
 }
 
 
 def _log_softmaxes(places: Places, segments: list[Segment]) -> Iterator[Candidate]:
     """Give the wrong derivatives of the logarithm of a softmax p."""
-    start, end = segments[0]
-    z, logs = places.values[start], places.values[end]
+    z, logs = (places.values[each] for each in segments[0])
     p = np.exp(np.minimum(logs, 0))
     shifts = logs - z
     axes = next(
         (
             each
-            for each in subsets(list(range(z.ndim)))
+            for each in subsets(range(z.ndim))
             if np.abs(p.sum(each) - 1).max() < _NEAR and np.ptp(shifts, each).max() < _NEAR
         ),
         None,
     )
     if axes is None or math.prod(z.shape[axis] for axis in axes) < 2:
         return
-    steps = places.steps(segments[0])
     for what, form in _LOG_SOFTMAX.items():
-
-        def back(pair: Segment, form: Any = form) -> Back:
-            p = np.exp(places.values[pair[1]])
-            return lambda sent: form(sent, p, sent.sum(axes, keepdims=True))
-
-        jumps = {pair[1]: (pair[0], back(pair)) for pair in segments}
+        backs = [_formed(form, places.values[end], axes) for _, end in segments]
         text = f"the derivative of the log-softmax with {what}"
-        yield Candidate(Edit({}, jumps), text, steps, start, end)
+        yield _instead(places, segments, text, backs)

@@ -273,3 +273,17 @@ def subsets(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
 def spoken_axes(axes: tuple[int, ...]) -> str:
     """Name axes by their numbers."""
     return f"ax{'i' if len(axes) == 1 else 'e'}s {' and '.join(map(str, axes))}"
+
+
+def misread(array: Gradient) -> Iterator[tuple[str, Gradient]]:
+    """Give an array of the same shape with its entries by another order of its axes, in words."""
+    shape, known = array.shape, [array]
+    for order in itertools.permutations(range(array.ndim)):
+        others = {
+            "laid out": array.transpose(order).reshape(shape),
+            "read": array.reshape([shape[axis] for axis in order]).transpose(np.argsort(order)),
+        }
+        for how, other in others.items():
+            if not any(np.array_equal(other, each) for each in known):
+                known.append(other)
+                yield f"{how} as if its axes came in the order {order}", other

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxnet.audit.mistakes.places import Candidate, Places, Use, spoken_axes, subsets
+from jaxnet.audit.mistakes.places import Candidate, Places, Use, misread, spoken_axes, subsets
 from jaxnet.audit.mistakes.reverse import ENTRYWISE, Back, Edit, Gradient
 
 # Operations that give an array whose axes are positions.
@@ -46,6 +46,8 @@ def _turned(places: Places, leaf: int) -> Iterator[Candidate]:
         if shape[one] == shape[other]:
             text = f"with {spoken_axes((one, other))} swapped"
             ways[text] = lambda sent, one=one, other=other: np.swapaxes(sent, one, other)
+    for text, order in misread(np.arange(math.prod(shape)).reshape(shape)):
+        ways[text] = lambda sent, order=order: sent.ravel()[order]
     for axis in long if len(long) > 1 else ():
         text = f"summed over its {spoken_axes((axis,))} as well"
         ways[text] = lambda sent, axis=axis: np.broadcast_to(sent.sum(axis, keepdims=True), shape)

@@ -11,6 +11,7 @@ from jaxnet.audit.mistakes.places import (
     Places,
     Use,
     as_it_came,
+    misread,
     shifted,
     spoken_axes,
     subsets,
@@ -107,6 +108,9 @@ def _other_weights(places: Places, leaf: int, step: Step) -> dict[str, Gradient]
         for axes in subsets([axis for axis, size in enumerate(own.shape) if size > 1]):
             text = f"sent back through {name} flipped along {spoken_axes(axes)}"
             others[text] = np.flip(own, axes)
+    for text, other in misread(own):
+        if not any(np.array_equal(other, each) for each in others.values()):
+            others[f"sent back through {name} {text}"] = other
     for number, theirs in zip(places.program.params, places.names, strict=True):
         if theirs != name and places.program.shapes[number] == own.shape:
             others[f"sent back through {theirs} in place of {name}"] = places.values[number]

@@ -9,7 +9,7 @@ Shapes: E mistakes.
 
 import itertools
 import math
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -43,6 +43,11 @@ _NAMED = 3
 _ALONE = 3
 
 
+_EVERYWHERE = ", wherever it is used"
+# What is said of a mistake that is not made in some repetitions of a loop alone.
+_ALWAYS = ("", _EVERYWHERE)
+
+
 class _Made(NamedTuple):
     """A mistake and what it gives.
 
@@ -68,21 +73,34 @@ def in_program(case: Case) -> Tier:
     most = min(_MOST, _NUMBERS // numbers)
     candidates = list(itertools.islice(_candidates(places), most))
     wrong = {i for i, leaf in enumerate(case.leaves) if not leaf.error <= leaf.rounding}
-    best = _best(case, _made(case, candidates, _gradients(way, candidates)), wrong, wrong)
-    left = wrong - {leaf for group in best for leaf in group[0].near}
+    best: list[list[_Made]] = []
+
+    def explain(candidates: list[Candidate], grads: list[Gradient]) -> set[int]:
+        """Add those that best explain what is left, and give what then is."""
+        left = wrong - _explained(best)
+        best.extend(_best(case, _made(case, candidates, grads), wrong, left))
+        return wrong - _explained(best)
+
+    left = still = explain(candidates, _gradients(way, candidates))
     # What the mistake of most gradients leaves open may be made with another one beside it.
-    if left and best and (first := best[0][0].candidate).leaf is None:
+    if still and best and (first := best[0][0].candidate).leaf is None:
         both = [each.with_another(first) for each in candidates]
-        best += _best(case, _made(case, both, _gradients(way, both)), wrong, left)
-    still = left - {leaf for group in best for leaf in group[0].near}
+        still = explain(both, _gradients(way, both))
+    if still:
+        both = list(itertools.islice(_of_two_kinds(candidates), most))
+        still = explain(both, _gradients(way, both))
     if still and (case.chain is None or case.chain.output is None):
-        best += _best(case, _made(case, *other_losses(places)), wrong, still)
+        explain(*other_losses(places))
     words, tier = Words(program, case), {}
     for made in itertools.chain.from_iterable(best):
         text = words.say(made.candidate)
         for leaf in made.near & left if made.candidate.beside else made.changed:
             tier.setdefault(leaf, []).append(Mistake(text, made.gradients[leaf]))
     return tier
+
+
+def _explained(best: list[list[_Made]]) -> set[int]:
+    return {leaf for group in best for leaf in group[0].near}
 
 
 def _candidates(places: Places) -> Iterator[Candidate]:
@@ -114,14 +132,20 @@ def _everywhere(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
         yield each
     for same in grouped(every, _way):
         if len(same) > 1:
-            edit, when = (
-                together(each.edit for each in same),
-                f"{same[0].when}, wherever it is used",
-            )
+            edit, when = together(each.edit for each in same), same[0].when + _EVERYWHERE
             yield same[0]._replace(edit=edit, when=when, rank=same[0].rank + 1)
 
 
-def _way(candidate: Candidate) -> Hashable:
+def _of_two_kinds(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Give the same mistake made with two operations, as with the sigmoid and the tanh of gates."""
+    whole = (each for each in candidates if "{name}" in each.text and each.when in _ALWAYS)
+    for same in grouped(whole, lambda each: each.text):
+        for one, other in itertools.combinations(same, 2):
+            if _way(one)[2] != _way(other)[2]:
+                yield other.with_another(one)
+
+
+def _way(candidate: Candidate) -> tuple[str, str, tuple[str, ...]]:
     """Tell what is done, wherever it is."""
     # What a loop gives on to its next step is one, whatever is made of it there.
     is_one = candidate.text == paths.BACK_IN_TIME

@@ -57,8 +57,8 @@ def _each(places: Places) -> Iterator[tuple[str, list[tuple[Segment, Any]]]]:
         start, end = segments[0]
         z = places.values[start]
         others = {}
-        if own := softmax_axes(places, segments[0]):
-            for axes in subsets(list(range(z.ndim))):
+        if z.ndim > 1 and (own := softmax_axes(places, segments[0])):
+            for axes in subsets(range(z.ndim)):
                 words = f"{spoken_axes(axes)} in place of {spoken_axes(own)}"
                 others[f"a softmax over {words}"] = functools.partial(jax.nn.softmax, axis=axes)
         elif is_activation(places.steps(segments[0])):
