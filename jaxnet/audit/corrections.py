@@ -85,6 +85,8 @@ def find(
         except Exception:  # code of the user's, that may be written for its own batch
             return []
         written = list(sources.written(function, frames, frozenset(shared)))
+        if not written:
+            return []
         arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(here[:2]))
         dear = (1 + sum(map(np.prod, shapes)) / _NUMBERS) * (_SLOWER if arrays else 1)
         runs = min(_RUNS, int(_WORK / max(1, lines) / dear))
