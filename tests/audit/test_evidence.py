@@ -95,16 +95,16 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(
-    ("activation", "error", "least"),
+    ("activation", "error"),
     [
-        ("softmax", "cross-entropy", 25),
-        ("sigmoid", "binary", 25),
-        ("sigmoid", "squares", 25),
-        ("softmax", "squares", 25),
-        ("identity", "squares", 20),
+        ("softmax", "cross-entropy"),
+        ("sigmoid", "binary"),
+        ("sigmoid", "squares"),
+        ("softmax", "squares"),
+        ("identity", "squares"),
     ],
 )
-def test_formulas_that_are_shown_give_the_signals_they_are_of(x64, activation, error, least):
+def test_formulas_that_are_shown_give_the_signals_they_are_of(x64, activation, error):
     """Those that plain NumPy can compute, of p, y and z."""
     random = np.random.default_rng(0)
     params = {"W": random.normal(size=(4, 3)), "b": random.normal(size=(1, 3))}
@@ -130,7 +130,7 @@ def test_formulas_that_are_shown_give_the_signals_they_are_of(x64, activation, e
         computed += 1
         given = np.broadcast_to(given, z.shape)
         np.testing.assert_allclose(given, signal.delta, 1e-9, 1e-12, err_msg=formula)
-    assert computed >= least
+    assert computed > len(wrong_signals(chain)) / 3
 
 
 def test_layers_that_share_a_weight_are_no_chain():

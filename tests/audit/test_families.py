@@ -23,7 +23,7 @@ def test_plants_of_every_family_are_named(most):
     assert not outcomes["wrong cause"] + outcomes["false alarm"]
 
 
-@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 20), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 20), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_right_gradients_of_plain_losses_raise_no_alarm(dtype, seeds):
     for seed in seeds:

@@ -168,7 +168,7 @@ SAID = {
 }
 # By the marker all of them; these always.
 QUICK = [
-    ("batch norm", "numpy"),
+    ("batch norm", "jax"),
     ("two convolutions", "numpy"),
     ("attention", "jax"),
     ("embedding", "numpy"),

@@ -111,9 +111,9 @@ class Places:
 
     # What may be sent back at a use.
 
-    def back(self, use: Use, sent: Gradient) -> Gradient:
+    def back(self, use: Use, sent: Gradient | float) -> Gradient:
         """Send a gradient back as it should be."""
-        return self.way.pull(*use, [sent[None]])[0]
+        return np.asarray(self.way.pull(*use, [np.asarray(sent)[None]])[0])
 
     def shared(self, use: Use, share: Gradient | float) -> Back:
         """Send back so much of what comes back."""
