@@ -1,8 +1,9 @@
 """Audit of a claimed gradient: is it right, and if not, what was done wrong, and where.
 
-The claim is compared with autodiff in float64, and finite differences referee autodiff. A wrong
-leaf is compared with the gradients that known mistakes give (`mistakes`); what none of them
-explains is called unexplained.
+What is asked is read (`entry`) and compared with autodiff in float64 (`measured`), and finite
+differences referee autodiff (`finite`). A wrong leaf is compared with the gradients that known
+mistakes give (`explaining`, `mistakes`); what none of them explains is called unexplained. Of a
+function lines are changed until it is right (`proving`, `corrections`).
 
 Shapes: N examples.
 """

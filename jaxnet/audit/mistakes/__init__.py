@@ -3,6 +3,12 @@
 A diagnosis is a comparison: every known mistake is carried out on the same parameters and batch,
 and the one whose gradient is the claimed gradient, to rounding, is named. Tiers come simplest first
 and are generated only while something stays unexplained.
+
+Whatever the loss: `leaves`, `steps`, `terms`, `elsewhere`. Of a chain of layers, `signals` searches
+from the output on: `outputs` (`last`, `output_errors`, `output_slopes`), `backward` (`hidden_sent`,
+`hidden_slopes`), `formed`, and numbers that are fitted (`fits`). Of any other program, `program`
+goes wrong on purpose at all `places`: `segments`, `paths`, `products`, `normalisations`, `windows`,
+`positions`, or in the loss itself (`rewritten`).
 """
 
 from collections.abc import Iterator, Sequence

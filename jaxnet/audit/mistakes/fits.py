@@ -1,4 +1,4 @@
-"""Numbers in mistakes, fitted to what is claimed of a layer's weight: rates and slopes."""
+"""What a search for wrong error signals knows, and the numbers that it fits to a claim."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
