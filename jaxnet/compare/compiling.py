@@ -1,8 +1,12 @@
 """The program of a tile compiled, on the fast path where that suits it, once for what is alike.
 
+Optimizers whose programs are the same text share one executable: of two compiled alike, one may
+lie better in the processor's caches, and be faster in every run.
+
 Shapes: K items of a tile, L settings of an item.
 """
 
+import dataclasses
 import functools
 import os
 import time
@@ -45,7 +49,7 @@ def compiled(workload: Workload, entry: Entry, names: Sequence[str], shape: Tile
     Raises:
         InputError: an optimizer or a loss that cannot be traced.
     """
-    return _compile(*_statics(workload, entry, names, shape))
+    return _compile(_traced(*_statics(workload, entry, names, shape)))
 
 
 def compile_all(
@@ -53,12 +57,9 @@ def compile_all(
 ) -> None:
     """Compile the tiles of optimizers side by side, one to a core, to be found compiled later."""
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting = []
-        for entry, names in named:
-            statics = _statics(workload, entry, names, shape)
-            # Traced here, under the settings of this thread.
-            _lower(*statics)
-            waiting.append(pool.submit(_compile, *statics))
+        # Traced here, under the settings of this thread.
+        programs = {_traced(*_statics(workload, *each, shape)) for each in named}
+        waiting = [pool.submit(_compile, each) for each in programs]
         try:
             for each in waiting:
                 each.result()
@@ -153,27 +154,36 @@ def _statics(
 _KEPT = 100
 
 
-@functools.lru_cache(_KEPT)
-def _compile(functions: Functions, taken: Steps, shapes: Shapes) -> Compiled:
-    lowered, mesh, tracing = _lower(functions, taken, shapes)
-    began = time.perf_counter()
-    return Compiled(lowered.compile(), mesh, tracing + time.perf_counter() - began)
+@dataclasses.dataclass(frozen=True)
+class _Traced:
+    """A program to compile: the same as another of the same text, results and options."""
+
+    text: str
+    results: Any
+    options: tuple[tuple[str, Any], ...]
+    mesh: jax.sharding.Mesh
+    program: Any = dataclasses.field(compare=False)
+    seconds: float = dataclasses.field(compare=False)
 
 
 @functools.lru_cache(_KEPT)
-def _lower(
-    functions: Functions, taken: Steps, shapes: Shapes
-) -> tuple[Any, jax.sharding.Mesh, float]:
+def _compile(traced: _Traced) -> Compiled:
     began = time.perf_counter()
+    call = traced.program.compile()
+    return Compiled(call, traced.mesh, traced.seconds + time.perf_counter() - began)
+
+
+@functools.lru_cache(_KEPT)
+def _traced(functions: Functions, taken: Steps, shapes: Shapes) -> _Traced:
     try:
-        lowered = _lowered(functions, taken, shapes)
+        return _lowered(functions, taken, shapes)
     except Exception as error:
         if functions.fast == PLAIN:
             raise
-        lowered = _lowered(functions._replace(fast=PLAIN), taken, shapes)
+        traced = _lowered(functions._replace(fast=PLAIN), taken, shapes)
         # What is wrong with the functions themselves has been raised by now.
         step_aside(f"{type(error).__name__}: {error}", taken.entry.name)
-    return *lowered, time.perf_counter() - began
+        return traced
 
 
 def step_aside(why: str, name: str) -> None:
@@ -185,14 +195,16 @@ def step_aside(why: str, name: str) -> None:
     )
 
 
-def _lowered(functions: Functions, taken: Steps, shapes: Shapes) -> tuple[Any, jax.sharding.Mesh]:
+def _lowered(functions: Functions, taken: Steps, shapes: Shapes) -> _Traced:
+    began = time.perf_counter()
     items = functools.partial(batched.train, arranged(functions), taken)
     chosen, mesh, inputs = functions.fast.options, shapes.mesh, shapes.unflatten()
     lowered = spread(items, mesh, chosen).lower(*inputs)
     if waits(lowered, mesh):
         mesh = devices.mesh("runs", 1)
         lowered = spread(items, mesh, chosen).lower(*inputs)
-    return lowered, mesh
+    text, seconds = lowered.as_text(), time.perf_counter() - began
+    return _Traced(text, lowered.out_tree, chosen, mesh, lowered, seconds)
 
 
 def waits(lowered: Any, mesh: jax.sharding.Mesh) -> bool:

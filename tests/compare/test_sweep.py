@@ -1,5 +1,6 @@
 """Evidence for sweeps: each of many runs in one program is the run alone, whatever is beside it."""
 
+import dataclasses
 import functools
 import gc
 import itertools
@@ -228,6 +229,21 @@ def test_what_convolves_is_compiled_as_it_stands(make_task, other):
     assert (texts[0] != texts[1]) == other
 
 
+@pytest.mark.parametrize("compile_first", [False, True])
+def test_optimizers_of_the_same_program_share_one(compile_first):
+    """Else one of two twins may be faster, by where it lies in memory."""
+    task = regression()
+    twin, other = (
+        dataclasses.replace(SGD, name="twin", make=make)
+        for make in (optax.sgd, functools.partial(optax.sgd, momentum=0.5))
+    )
+    if compile_first:
+        compiling.compile_all(task, [(each, RATE) for each in (SGD, twin, other)], SHAPE)
+    calls = [compiling.compiled(task, each, RATE, SHAPE).call for each in (SGD, twin, other)]
+    assert calls[0] is calls[1]
+    assert calls[0] is not calls[2]
+
+
 @pytest.mark.skipif(not MAPS.exists(), reason="only Linux tells what a process maps")
 @pytest.mark.slow
 def test_the_programs_kept_map_few_regions_of_memory(standard_promotion):
@@ -238,14 +254,14 @@ def test_the_programs_kept_map_few_regions_of_memory(standard_promotion):
         return len(MAPS.read_text().splitlines())
 
     compiling._compile.cache_clear()
-    compiling._lower.cache_clear()
+    compiling._traced.cache_clear()
     before, names = regions(), ("sgd", "adam", "muon")
     for name in names:
         compiling.compiled(classifier(), optimizers.entry(name), RATE, SHAPE)
     each = (regions() - before) / len(names)
     assert 0 < each * compiling._compile.cache_parameters()["maxsize"] < 65_530 / 2
     compiling._compile.cache_clear()
-    compiling._lower.cache_clear()
+    compiling._traced.cache_clear()
     assert regions() - before < each
 
 
