@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import functools
 import gc
 import os
 
@@ -31,7 +32,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 # So many arguments and results of a function in one test; some are called a million times.
-_CHECKED = 40
+_CHECKED = 10
 _checks = collections.Counter()
 
 
@@ -39,12 +40,12 @@ def _checked(function):
     """Check a function's annotations, in its first calls of a test."""
 
     def counting(signature):
-        check = beartype.beartype(signature)
+        check = functools.cache(lambda: beartype.beartype(signature))  # of few that are imported
 
         def counted(*arguments, **named):
             _checks[function] += 1
             function.__no_type_check__ = _checks[function] >= _CHECKED
-            return check(*arguments, **named)
+            return check()(*arguments, **named)
 
         return counted
 
