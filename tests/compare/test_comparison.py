@@ -122,13 +122,24 @@ class CompiledError(Exception):
     pass
 
 
+def refuse(*_):
+    raise CompiledError
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """What was asked in the folder of a comparison that was stopped before anything compiled."""
+    asked = {"own": {"momentum": momentum}, "folder": tmp_path_factory.mktemp("begun")}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compiling, "compile_all", refuse)
+        with pytest.raises(CompiledError):
+            compare(**asked)
+    return asked
+
+
 @pytest.fixture
 def uncompiled(monkeypatch):
     """Have whatever comes as far as to compile a tile raise."""
-
-    def refuse(*_):
-        raise CompiledError
-
     for name in ("compiled", "compile_all"):
         monkeypatch.setattr(compiling, name, refuse)
 
@@ -1095,6 +1106,14 @@ def test_what_is_no_record_is_refused(content, file, result, tmp_path):
         comparison.load(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory):
+    """The folder of a comparison that was made."""
+    folder = tmp_path_factory.mktemp("decided")
+    compare(own=["sgd"], folder=folder)
+    return folder
+
+
 def leave(*names):
     """Remove all of a comparison but files and folders of these names."""
 
@@ -1114,17 +1133,14 @@ def leave(*names):
         *(leave(name) for name in ("tiles", "runs.parquet", "curves.parquet", "comparison.json")),
     ],
 )
-def test_what_was_decided_is_not_decided_anew_in_its_folder(hurt, tmp_path):
+def test_what_was_decided_is_not_decided_anew_in_its_folder(hurt, decided, tmp_path):
     """Else looks of before would be forgotten, over all of which the level is held."""
-    compare(folder=tmp_path)
-    hurt(tmp_path / "protocol.json")
+    folder = shutil.copytree(decided, tmp_path / "copy")
+    hurt(folder / "protocol.json")
     cure = r"protocol\.json: expected .*; delete the folder and compare again, or give another fo"
-    for again in (comparison.load, lambda folder: compare(folder=folder)):
+    for again in (comparison.load, lambda folder: compare(own=["sgd"], folder=folder)):
         with pytest.raises(InputError, match=cure):
-            again(tmp_path)
-    shutil.rmtree(tmp_path)
-    made, read = compare(folder=tmp_path), comparison.load(tmp_path)
-    assert [each.sentence for each in made.answers] == [each.sentence for each in read.answers]
+            again(folder)
 
 
 @pytest.mark.parametrize("file", ["runs", "curves"])
@@ -1393,17 +1409,20 @@ def test_an_interrupted_comparison_goes_on_where_it_was(after, result, tmp_path)
         ("optimizers, program", {"own": {"still": still}}),
     ],
 )
-def test_a_folder_of_another_comparison_is_refused(differs, changed, tmp_path, uncompiled):
-    given = {"own": {"momentum": momentum}, "folder": tmp_path}
-    with pytest.raises(CompiledError):
-        compare(**given)
+def test_a_folder_of_another_comparison_is_refused(differs, changed, begun, uncompiled):
+    path = begun["folder"] / "protocol.json"
+    before = path.read_bytes()
     with pytest.raises(InputError, match=f"^folder: .* another {differs}; give another folder"):
-        compare(**(given | changed))
+        compare(**(begun | changed))
+    assert path.read_bytes() == before
+
+
+def test_a_folder_whose_protocol_is_half_written_is_refused(begun, tmp_path, uncompiled):
     with pytest.raises(CompiledError):
-        compare(**given)
+        compare(**begun)
     (tmp_path / "protocol.json").write_text("{")
     with pytest.raises(InputError, match=r"protocol.json: expected the file that jaxnet wrote"):
-        compare(**given)
+        compare(**(begun | {"folder": tmp_path}))
 
 
 # Bad input.
