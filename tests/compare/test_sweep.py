@@ -315,7 +315,7 @@ def fitted(runs, shape=SHAPE, task=None, **settings):
     runs=st.lists(st.tuples(SEEDS, RATES), min_size=1, max_size=30),
     shape=st.sampled_from([tiles.Tile(1, 1), tiles.Tile(1, 3), tiles.Tile(2, 2)]),
 )
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_any_runs_in_any_order_fill_any_tiles(runs, shape):
     """What fills a tile up, and where a run comes to lie, is not seen in any result."""
     with jax.enable_x64(True):
@@ -478,7 +478,7 @@ def one_tile(tmp_path_factory):
 
 
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_a_damaged_tile_is_done_again(one_tile, data):
     """Cut short anywhere, or any byte of it another."""
     path, content, runs, found = one_tile

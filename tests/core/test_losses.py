@@ -545,7 +545,13 @@ def test_a_loss_of_labels_is_taken(name):
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("name", OF_LABELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (index % 3 != 1))
+        for index, name in enumerate(OF_LABELS)
+    ],
+)
 def test_a_loss_of_labels_is_taken_in_float32_of_numpy_arrays(name):
     example_loss, twin, _ = OF_LABELS[name]
     params, (x, y), z, labels = labelled(5, np.asarray)

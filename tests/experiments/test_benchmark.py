@@ -266,6 +266,7 @@ def held_against_ours(runs, ways, rtol=1e-4):
 
 
 @pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.slow
 def test_libraries_of_jax_make_the_first_run():
     runs = tiny_work("adam")
     ways, notes = peers.single_runs(runs, ["equinox", "flax", "step", "fit"])
@@ -418,7 +419,14 @@ def test_numpy_loops_train_by_the_rules_of_the_notebooks(name):
         assert np.allclose(runs.curves(loop(runs)), ours, rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("setting", notebooks._SETTINGS[::2], ids=lambda setting: setting.title)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        notebooks._SETTINGS[0],
+        *(pytest.param(each, marks=pytest.mark.slow) for each in notebooks._SETTINGS[2::2]),
+    ],
+    ids=lambda setting: setting.title,
+)
 def test_notebook_runs_by_the_thousand_are_those_of_the_loops(setting):
     pairs = work.crossed(3, notebooks.RATES[setting.name][::8])
     task = notebooks.workload(setting.name, setting.loss)
@@ -568,7 +576,7 @@ def test_numbers_moved_are_counted():
     assert work.numbers_moved((2, 3, 1), 5) == 2 * 13 + 10 + 2 * (15 + 5)
 
 
-@pytest.mark.parametrize("name", ["tf32", "bfloat16"])
+@pytest.mark.parametrize("name", [pytest.param("tf32", marks=pytest.mark.slow), "bfloat16"])
 def test_a_deep_network_agrees_in_every_precision(name):
     how = large.PRECISIONS[name]
     runs = large.cast(work.random_work((6, 8, 8, 8, 3), 64, 16, "sgd", 0.01), how.dtype)

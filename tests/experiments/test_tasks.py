@@ -21,6 +21,12 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 STEPS, RATE = 200, 0.01
 LABELS = ["iris", "wine", "breast_cancer", "digits", "digits-convolution", "mnist1d"]
 LABELS += ["mnist1d-convolution", "characters", "sparse"]
+# Of each kind one: a notebook, a table, a convolution, text, and no data.
+OFTEN = ("classifier", "wine", "digits-convolution", "characters", "rosenbrock")
+
+
+def mostly_slow(names):
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in OFTEN)) for name in names]
 
 
 def order(task):
@@ -86,14 +92,14 @@ def test_there_are_tasks_enough_and_each_says_what_it_is():
         assert (task.validation is None) == (task.test is None)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", mostly_slow(TASKS))
 def test_seeds_start_apart_and_a_seed_the_same(name):
     first, again, other = (ravel_pytree(start(name)(seed))[0] for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", mostly_slow(TASKS))
 def test_a_task_falls_from_a_finite_start(name):
     values, grads, _ = trained(name)
     assert np.isfinite(values).all()
@@ -115,7 +121,7 @@ def test_every_part_fits_the_loss_and_the_metrics(name):
         assert len(set(rows)) == 3
 
 
-@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("name", mostly_slow(LABELS))
 def test_labels_are_learnt_better_than_by_chance(name):
     task, (_, _, params) = TASKS[name](), trained(name)
     commonest = np.bincount(task.test[1]).max() / len(task.test[1])

@@ -98,7 +98,18 @@ ELEMENTWISE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "dtype", "count"), ELEMENTWISE)
+# What `test_special_numbers` has is slow in the dtypes that it has it in, and float64 everywhere.
+SPECIALLY = {np.float32: {*UNARY_EVERYWHERE.split(), *BINARY.split()}}
+SPECIALLY |= {np.int32: {*WHOLE_BINARY.split()}, np.float64: {name for name, *_ in ELEMENTWISE}}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "count"),
+    [
+        pytest.param(*each, marks=[pytest.mark.slow] * (each[0] in SPECIALLY.get(each[1], ())))
+        for each in ELEMENTWISE
+    ],
+)
 def test_elementwise(name, dtype, count, x64):
     """Of matrices, scalars and nothing."""
     function = operation(name)
@@ -299,7 +310,7 @@ def numbered(draw):
     return numbers(np.float32, *shape), indices, sizes, named
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(drawn=numbered(), mode=st.sampled_from(["clip", "fill", "promise_in_bounds"]))
 def test_gathering_and_scattering(drawn, mode):
     x, indices, sizes, named = drawn
