@@ -99,11 +99,12 @@ def test_plain_descent_agrees_with_numpy(sizes, rows, batch_size, kind, x64):
         assert_close(state.params, layers(params), rtol=1e-11)
 
 
-def optax_loop(optimizer, loss, params, data, order, value_and_grad=None, compiled=False):
-    """The loop as optax's documentation writes it: no scan, and no jit unless `compiled`."""
+def optax_loop(optimizer, loss, params, data, order, value_and_grad=None):
+    """The loop as optax's documentation writes it, a step compiled, and no scan."""
     optimizer = optax.with_extra_args_support(optimizer)
     value_and_grad = value_and_grad or jax.value_and_grad(loss)
 
+    @jax.jit
     def step(params, opt_state, batch):
         value, grad = value_and_grad(params, batch)
         updates, opt_state = optimizer.update(
@@ -116,7 +117,6 @@ def optax_loop(optimizer, loss, params, data, order, value_and_grad=None, compil
         )
         return optax.apply_updates(params, updates), opt_state, value
 
-    step = jax.jit(step) if compiled else step
     opt_state, values = optimizer.init(params), []
     for rows in order:
         batch = jax.tree.map(lambda leaf, rows=rows: leaf[rows], data)
@@ -131,7 +131,6 @@ MAKERS = {name: optimizers.by_name(name) for name in ("adam", "lbfgs", "polyak_s
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_train_agrees_with_a_plain_loop_of_optax(name, x64):
-    """Of the plain loops that of lbfgs alone is compiled: its line search has many loops."""
     params, data = problem()
     order = batches.shuffled(6, 3, epochs=2, seed=0)
     # Optax mixes dtypes: strict promotion is for this package, not for its insides.
@@ -139,9 +138,7 @@ def test_train_agrees_with_a_plain_loop_of_optax(name, x64):
         state, values = training.train(
             SQUARES, MAKERS[name], params, data, order, hyperparameters={"learning_rate": 0.05}
         )
-        expected, wanted = optax_loop(
-            MAKERS[name](0.05), SQUARES, params, data, order, compiled=name == "lbfgs"
-        )
+        expected, wanted = optax_loop(MAKERS[name](0.05), SQUARES, params, data, order)
     assert_close(values, wanted)
     assert_close(state.params, expected)
     assert np.any(state.params[0].weight != params[0].weight)
@@ -233,7 +230,7 @@ def test_a_line_search_follows_the_rule_given(x64):
     start = crooked_problem()
     with jax.numpy_dtype_promotion("standard"):
         state, values = training.train(losses.Rule(crooked), optax.lbfgs(), *start)
-        expected, wanted = optax_loop(optax.lbfgs(), follows, *start, crooked, compiled=True)
+        expected, wanted = optax_loop(optax.lbfgs(), follows, *start, crooked)
     assert_close(values, wanted, rtol=1e-8)
     assert_close(state.params, expected, rtol=1e-8)
 
