@@ -212,7 +212,6 @@ def test_a_fault_of_our_own_keeps_its_traceback(call, monkeypatch, command, kind
         ("jaxnet.tables.reading._lines", "jaxnet train table.csv", ValueError),
         ("jaxnet.storage.fingerprints.of_data", "jaxnet train iris --epochs 1", TypeError),
         ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1", ValueError),
-        ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1", TypeError),
         ("jaxnet.losses.BatchLoss.example", "experiments.tasks regression", TypeError),
         ("jaxnet.network._draw", "experiments.tasks regression", ValueError),
         ("jaxnet.training.step", "experiments.tasks regression", TypeError),
@@ -225,7 +224,6 @@ def test_a_fault_of_our_own_is_no_bad_input(call, monkeypatch, tmp_path, place, 
 
     (tmp_path / "table.csv").write_text("a,target\n1,2\n")
     models.write(tmp_path / "run" / "model", network.init(jax.random.key(0), [2, 1]), {})
-    jax.clear_caches()
     monkeypatch.setattr(place, broken)
     with pytest.raises((kind, FunctionError), match="planted"):
         call(*command.split())
@@ -331,7 +329,7 @@ def test_a_missing_platform_is_told_before_anything(call, monkeypatch, command, 
     ("platform", "command"),
     [
         ("tpu", "experiments.regression"),
-        ("cuda", "jaxnet train iris"),
+        pytest.param("cuda", "jaxnet train iris", marks=pytest.mark.slow),
         ("no_such", "jaxnet train iris"),
     ],
 )
