@@ -34,10 +34,8 @@ def same(shown, printed):
     )
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(README, id="README"), pytest.param(GUIDE, id="guide", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [README, GUIDE], ids=["README", "guide"])
 def test_blocks_print_what_is_shown(page, tmp_path):
     """Run in a process of its own, with JAX as a reader has it, every block after the last."""
     blocks = BLOCK.findall(page)

@@ -98,7 +98,6 @@ COMPARE = "compare iris --output run --optimizers adam --budget 2 --replicates 6
         (TRAIN, "jaxnet.commands._run", ""),
         (TRAIN, "jax", ""),
         (COMPARE, "jaxnet.tables:read", ""),
-        (COMPARE, "jax.stages:Lowered.compile", "stopped; what is done is kept in run"),
         *(
             pytest.param(command, place, told, marks=pytest.mark.slow)
             for command, place, told in [
@@ -107,6 +106,7 @@ COMPARE = "compare iris --output run --optimizers adam --budget 2 --replicates 6
                 (TRAIN, "jaxnet.tables:read", ""),
                 (TRAIN, "jaxnet.commands.train:keep", ""),
                 (COMPARE, "jaxnet.commands.compare", ""),
+                (COMPARE, "jax.stages:Lowered.compile", "stopped; what is done is kept in run"),
                 (COMPARE, "jaxnet.report:write_page", "stopped; what is done is kept in run"),
                 (COMPARE, "jaxnet.commands.compare:show", ""),
             ]

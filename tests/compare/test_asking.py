@@ -46,16 +46,6 @@ def decisions(result):
     return repr(result.pairs), [answer.setting for answer in result.answers]
 
 
-def test_a_metric_says_the_same_as_its_negative_turned_round():
-    up = asked(metrics={"m": nearness}, by="m", maximised=True)
-    down = asked(metrics={"m": distance}, by="m", maximised=False)
-    (more,), (less,) = up.pairs, down.pairs
-    assert more.verdict == less.verdict
-    assert [more.difference.low, more.difference.high] != [0, 0]
-    assert up.protocol.judging.maximised
-    assert not down.protocol.judging.maximised
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

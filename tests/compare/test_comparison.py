@@ -595,6 +595,7 @@ def test_a_metric_that_is_maximised_is_its_negative_minimised():
     most = compare(by="size", maximised=True, **asked)
     least = compare(by="m", maximised=False, **asked)
     assert most.judged_by == "test size"
+    assert (most.protocol.judging.maximised, least.protocol.judging.maximised) == (True, False)
     assert [each.optimizer for each in most.answers] == [each.optimizer for each in least.answers]
     for ours, theirs in zip(most.pairs, least.pairs, strict=True):
         assert (ours.verdict, ours.p_value) == (theirs.verdict, theirs.p_value)

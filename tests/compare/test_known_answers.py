@@ -388,6 +388,7 @@ def test_the_same_is_told_apart_no_more_often_than_the_level(plants):
     assert "as good" in verdicts_
 
 
+@pytest.mark.slow
 def test_what_fails_in_six_of_ten_is_said_to_fail_though_it_is_better_where_it_lasts(plants):
     lost = plants["lost"]
     assert 0.5 < np.mean(np.isinf(lost)) < 0.7
