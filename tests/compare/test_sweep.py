@@ -155,16 +155,14 @@ RUNS = [(0, 0.1), (3, 0.1), (0, 0.7), (5, 0.3), (0, 0.02), (2, 0.1), (2, 0.3), (
 CHECKED = (0, 2, 4, 6, 7, 8)
 
 
+OFTEN = [(classifier, "sgd"), (regression, "adam"), (numbers, "sgd")]
+
+
 @pytest.mark.parametrize(
     ("make_task", "name"),
     [
-        *((classifier, name) for name in OPTAX),
-        *((regression, "adam"), (numbers, "sgd")),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in itertools.product((regression, numbers), OPTAX)
-            if each not in ((regression, "adam"), (numbers, "sgd"))
-        ),
+        pytest.param(*each, marks=[pytest.mark.slow] * (each not in OFTEN))
+        for each in itertools.product((classifier, regression, numbers), OPTAX)
     ],
 )
 def test_each_run_is_the_run_alone(make_task, name, x64, standard_promotion):
@@ -539,10 +537,15 @@ def test_a_tile_of_large_networks_is_the_smallest():
     ("rows", "batch_size", "epochs", "validation", "hidden"),
     [
         (500, 500, 1000, 50, 8),
-        (100, 10, 5, 5000, 8),
-        (100, 10, 2, 50, 128),
-        pytest.param(100, 10, 5, 50, 8, marks=pytest.mark.slow),
-        pytest.param(1000, 10, 50, 50, 8, marks=pytest.mark.slow),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [
+                (100, 10, 5, 5000, 8),
+                (100, 10, 2, 50, 128),
+                (100, 10, 5, 50, 8),
+                (1000, 10, 50, 50, 8),
+            ]
+        ),
     ],
 )
 def test_the_memory_foreseen_is_that_of_the_program(
