@@ -264,8 +264,11 @@ COMPLEX = {
 @pytest.mark.parametrize(
     "dtype",
     [
-        *(np.float32, np.int32),
-        *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in (ml_dtypes.bfloat16, np.uint8)),
+        np.float32,
+        *(
+            pytest.param(dtype, marks=pytest.mark.slow)
+            for dtype in (np.int32, ml_dtypes.bfloat16, np.uint8)
+        ),
     ],
 )
 @pytest.mark.parametrize("name", SHAPED)
@@ -385,10 +388,16 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("steps", [reference._STEPS, 2])
-@pytest.mark.parametrize("name", CALLS)
+def and_loops_of_jax(functions, *names):
+    """Each function, and those with loops once more: these are JAX's where they may be long."""
+    return [*((name, reference._STEPS) for name in functions), *((name, 2) for name in names)]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    and_loops_of_jax(CALLS, "scan", "reversed", "nothing", "while", "batched", "gradient"),
+)
 def test_calls_and_loops(name, steps, monkeypatch):
-    """Also loops that are JAX's."""
     monkeypatch.setattr(reference, "_STEPS", steps)
     agrees(CALLS[name], numbers(np.float32, 3, 4))
 
@@ -409,8 +418,7 @@ LITERALS = {
 }
 
 
-@pytest.mark.parametrize("steps", [reference._STEPS, 2])
-@pytest.mark.parametrize("name", LITERALS)
+@pytest.mark.parametrize(("name", "steps"), and_loops_of_jax(LITERALS, "scan", "while", "whole"))
 def test_literals(name, steps, monkeypatch, standard_promotion):
     monkeypatch.setattr(reference, "_STEPS", steps)
     agrees(LITERALS[name], numbers(np.float32, 3, 4))
@@ -437,7 +445,13 @@ LOSSES = [n for n in dir(optax.losses) if n[0] != "_" and callable(getattr(optax
 LOSSES.remove("ctc_loss_with_forward_probs")
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (index % 3 > 0))
+        for index, name in enumerate(LOSSES)
+    ],
+)
 @pytest.mark.filterwarnings("ignore:The function convex_kl_divergence is deprecated")
 def test_losses(name, standard_promotion):
     loss, logits = getattr(optax.losses, name), numbers(np.float32, 6, 5)
