@@ -17,7 +17,7 @@ RANDOM = np.random.default_rng(0)
 SHAPES = st.tuples(*[st.integers(1, 4)] * 4)
 
 
-@settings(max_examples=12)
+@settings(max_examples=30)
 @given(shape=SHAPES, which=st.sampled_from(["ij,jk->ik", "bij,bjk->bik", "ij,kj->ik", "i,j->ij"]))
 def test_small_products_are_those_of_numpy(shape, which):
     sizes = dict(zip("ijkb", shape, strict=True))
@@ -29,7 +29,7 @@ def test_small_products_are_those_of_numpy(shape, which):
         return jnp.einsum(which, a, b)
 
     with jax.enable_x64(True):
-        found = products.expanded(product)(a, b)
+        found = jax.jit(products.expanded(product))(a, b)
         assert "dot_general" not in str(jax.make_jaxpr(products.expanded(product))(a, b))
     np.testing.assert_allclose(found, np.einsum(which, a, b), rtol=1e-12, atol=1e-12)
 
@@ -75,7 +75,7 @@ def test_a_gradient_of_a_network_moves_nothing_of_its_hidden_layers():
     assert not hidden & moved(products.expanded(gradient))
 
 
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_arrays_that_lie_otherwise_than_named_give_the_same(data):
     """Products, sums and elementwise operations of transposed arrays, one after the other."""
@@ -104,7 +104,7 @@ def test_arrays_that_lie_otherwise_than_named_give_the_same(data):
 
     weight, x = RANDOM.normal(size=(6, 7)), RANDOM.normal(size=(5, 3, 4))
     with jax.enable_x64(True):
-        found = products.expanded(function)(weight, x)
+        found = jax.jit(products.expanded(function))(weight, x)
     for ours, expected in zip(found, function(weight, x, np), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)
 
@@ -145,7 +145,7 @@ def test_gradients_through_loops_and_calls_are_the_same(function):
     random = np.random.default_rng(0)
     w, x = (random.normal(size=shape).astype(np.float32) for shape in ((3, 3), (4, 3)))
     plain = jax.value_and_grad(function)
-    found, expected = products.expanded(plain)(w, x), plain(w, x)
+    found, expected = (jax.jit(each)(w, x) for each in (products.expanded(plain), plain))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected
     )

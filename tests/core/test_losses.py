@@ -592,7 +592,7 @@ def test_a_loss_of_a_thousand_labels_is_taken():
     params, batch, z, labels = labelled(1000, jnp.asarray)
     expected = -np.mean([log_softmax(each)[label] for each, label in zip(z, labels, strict=True)])
     for example_loss in (LABELS, lambda z, y: -pick(z, y)):
-        value = losses.BatchLoss(network.forward, example_loss)(params, batch)
+        value = jax.jit(losses.BatchLoss(network.forward, example_loss))(params, batch)
         np.testing.assert_allclose(value, expected, rtol=1e-4)
 
 
@@ -619,17 +619,17 @@ def test_a_loss_says_itself_what_is_wrong_with_it():
 
 def test_one_label_for_each_position():
     """A prediction of two axes, as many positions as outputs, where a wrong axis would fit."""
-    x, y = jnp.ones((6, 4)), jnp.arange(24).reshape(6, 4) % 4
-    z, picked = jax.random.normal(jax.random.key(0), (4, 4)), LABELS
+    x, y = np.ones((6, 4), np.float32), np.arange(24, dtype=np.int32).reshape(6, 4) % 4
+    z, picked = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32), LABELS
     loss = losses.BatchLoss(lambda params, x: params * x[:, None], lambda z, y: picked(z, y).mean())
     expected = -np.mean([[log_softmax(z[t])[y[n, t]] for t in range(4)] for n in range(6)])
-    np.testing.assert_allclose(loss(z, (x, y)), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(loss)(z, (x, y)), expected, rtol=1e-5)
     wrong = losses.BatchLoss(loss.forward, lambda z, y: jnp.mean((z - y[:, None]) ** 2))
     with (
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
     ):
-        assert np.isfinite(wrong(z, (x, y)))
+        assert np.isfinite(jax.jit(wrong)(z, (x, y)))
         with pytest.raises(InputError, match="would broadcast"):
             losses.BatchLoss(loss.forward, squares)(z, (x, y))
 
