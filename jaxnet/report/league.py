@@ -276,12 +276,16 @@ def _chance(value: float) -> Cell:
 def _of_task(league: League, task: int, index: int) -> Cell:
     """A verdict as its sign; infinite differences sort beyond all others."""
     verdict, difference = league.verdicts[task][index], float(league.differences[task, index])
-    ratio = _ratio(math.exp(min(difference, 700))) if verdict in ("better", "worse") else ""
+    ratio = _ratio(difference) if verdict in ("better", "worse") else ""
     return Cell(ratio, "", float(np.clip(difference, -1e9, 1e9)), verdict)
 
 
-def _ratio(value: float) -> str:
-    return f"{value:.2f}" if 0.1 <= value < 10 else f"{value:.2g}"
+def _ratio(difference: float) -> str:
+    """Two figures or three; beyond a thousand times none, as to zero there is no ratio."""
+    if abs(difference) >= math.log(1000):
+        return "<0.001" if difference < 0 else ">1000"
+    value = math.exp(difference)
+    return f"{value:.0f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _p(value: float) -> str:

@@ -132,10 +132,21 @@ def test_what_fails_sorts_beyond_all_and_what_did_not_run_has_no_number():
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0.5, "0.50"), (1.284, "1.28"), (0.0123, "0.012"), (123.4, "1.2e+02")]
+    ("value", "shown"),
+    [
+        (0.5, "0.50"),
+        (1.284, "1.28"),
+        (0.0123, "0.012"),
+        (123.4, "123"),
+        (1e5, ">1000"),
+        (1e-5, "<0.001"),
+        (np.inf, ">1000"),
+        (0.0, "<0.001"),
+    ],
 )
-def test_ratios_have_two_figures(value, shown):
-    assert league._ratio(value) == shown
+def test_ratios_have_no_more_figures_than_tell(value, shown):
+    with np.errstate(divide="ignore"):
+        assert league._ratio(float(np.log(value))) == shown
 
 
 def test_chances_that_no_draw_denies_are_not_certain():
