@@ -223,7 +223,7 @@ def show(result: comparison.Comparison, folder: Path, rows: int) -> None:
     """Print the answers, and where the report is."""
     print(f"{devices.describe(result.log.provenance)}\n")
     report.show(result, rows)
-    print(f"\nReport: {folder / 'report.html'}\nEvery run: {folder / 'runs.parquet'}")
+    print(f"\nReport: {folder / 'report.html'}\nEvery run: {folder / 'runs-*.parquet'}")
 
 
 def show_league(
