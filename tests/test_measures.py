@@ -101,7 +101,7 @@ def test_no_function_needs_scrolling(name):
     assert not [(function, size) for function, size in sizes if size > 60]
 
 
-@pytest.mark.parametrize("name", [n for n in JAXNET if room(n) not in ("audit", "commands")])
+@pytest.mark.parametrize("name", JAXNET)
 def test_no_call_gives_more_than_five_arguments_by_place(name):
     assert not long_calls(JAXNET[name].read_text())
 

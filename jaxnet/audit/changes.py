@@ -7,6 +7,7 @@ made wherever it can be made.
 
 import ast
 import copy
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -96,17 +97,18 @@ def of_function(
     for parent, field, body in _bodies(tree):
         if any(scope_of(each) for each in body):
             for moved in statements.moved(parent, field):
-                edits = (
-                    Edit(tree, *each[:2], None, each[2], moved.statement, moved.words)
-                    for each in moved.bodies
+                put = functools.partial(
+                    Edit, tree, place=None, statement=moved.statement, words=moved.words
                 )
+                edits = (put(each[0], field=each[1], node=each[2]) for each in moved.bodies)
                 yield Change(moved.cost, tuple(edits))
         for place, statement in enumerate(body):
             scope = scope_of(statement)
             if scope is None:
                 continue
             for cost, other in statements.others(statement, scope):
-                yield Change(cost, (Edit(tree, parent, field, place, other, statement),))
+                put = functools.partial(Edit, tree, parent, field=field, place=place)
+                yield Change(cost, (put(node=other, statement=statement),))
             yield from _within(tree, statement, Expressions(scope, ingredients))
             yield from _exchanged(tree, statement)
             yield from _restored(tree, statement, earlier)
@@ -147,7 +149,8 @@ def _within(
             if text not in seen:
                 seen.add(text)
                 ast.copy_location(other, child)
-                yield Change(cost, (Edit(tree, parent, field, place, other, statement),))
+                put = functools.partial(Edit, tree, parent, field=field, place=place)
+                yield Change(cost, (put(node=other, statement=statement),))
 
 
 def _exchanged(tree: ast.FunctionDef, statement: ast.stmt) -> Iterator[Change]:
@@ -158,7 +161,14 @@ def _exchanged(tree: ast.FunctionDef, statement: ast.stmt) -> Iterator[Change]:
         for one, other in itertools.combinations(range(len(values)), 2):
             # Copies: what is put somewhere takes the line that it is put on.
             edits = (
-                Edit(tree, child, str(field), place, copy.copy(values[taken]), statement)
+                Edit(
+                    tree,
+                    child,
+                    field=str(field),
+                    place=place,
+                    node=copy.copy(values[taken]),
+                    statement=statement,
+                )
                 for place, taken in ((one, other), (other, one))
             )
             yield Change(2, tuple(edits))

@@ -97,7 +97,7 @@ def find(
             Ingredients.of(each.tree, _numbers([*shared, each.code]), _sizes(here), known)
             for each in written
         ]
-        search = _Search(written, made_of, asks, here, elsewhere, limits)
+        search = _Search(written, made_of, asks=asks, here=here, elsewhere=elsewhere, limits=limits)
         try:
             return search.run(right)
         finally:

@@ -99,7 +99,15 @@ def read(loss: Any, params: PyTree, batch: PyTree, claimed: Any) -> Entry:
         loss, notes = _loss(loss, params, batch, reader)
     ask = _asked(claimed, params, batch, reader)
     if ask is None:
-        return Entry(loss, params, batch, forms.match(params, claimed), None, None, notes)
+        return Entry(
+            loss,
+            params,
+            batch=batch,
+            claimed=forms.match(params, claimed),
+            ask=None,
+            written=None,
+            notes=notes,
+        )
     if _is_numpy((params, batch)):
         observed = purity.observe("claimed", claimed, ask, (params, batch))
         claim, remembers, notes = observed.value, observed.remembers, notes + observed.notes
@@ -107,7 +115,7 @@ def read(loss: Any, params: PyTree, batch: PyTree, claimed: Any) -> Entry:
         claim, remembers = ask(params, batch), False
     written = claimed.value_and_grad if isinstance(claimed, losses.Rule) else claimed
     written = None if remembers else written
-    return Entry(loss, params, batch, claim, ask, written, notes)
+    return Entry(loss, params, batch=batch, claimed=claim, ask=ask, written=written, notes=notes)
 
 
 def _is_numpy(tree: PyTree) -> bool:

@@ -147,9 +147,21 @@ def _chain(
             columns = np.arange(x.shape[1] - 1) + 1 - layer.ones
         h = applied(after.activation, z)
         h = h * (1.0 if after.mask is None else after.mask)
-        leaves = layer.weight, layer.bias
-        of_weight = layer.transposed, after.mask, columns
-        dense.append(Dense(weight, bias, after.activation, x, z, h, *leaves, *of_weight))
+        dense.append(
+            Dense(
+                weight,
+                bias,
+                activation=after.activation,
+                x=x,
+                z=z,
+                h=h,
+                weight_leaf=layer.weight,
+                bias_leaf=layer.bias,
+                transposed=layer.transposed,
+                mask=after.mask,
+                columns=columns,
+            )
+        )
         before = after
     rest = {i: leaf for i, leaf in enumerate(map(np.asarray, held.rest)) if leaf.any()}
     return Chain(
@@ -253,7 +265,7 @@ def _product(program: Program, step: Step, side: int, view: View) -> _Found | No
     given = _positions(program.shapes[step.outputs[0]])
     sizes = len(weight), len(inputs)
     z_places = given.reshape(sizes[::-1]) if side else given.reshape(sizes).T
-    return _found(step, 1 - side, inputs, z_places, view.leaf, weight)
+    return _found(step, 1 - side, inputs=inputs, z_places=z_places, leaf=view.leaf, weight=weight)
 
 
 def _scaled(program: Program, step: Step, side: int, view: View) -> _Found | None:
@@ -262,13 +274,23 @@ def _scaled(program: Program, step: Step, side: int, view: View) -> _Found | Non
     if step.name != "mul" or np.unique(view.places).size > 1 or sum(n > 1 for n in shape) > 1:
         return None
     rows = _positions(shape).reshape(-1, 1)
-    return _found(step, 1 - side, rows, rows, view.leaf, np.zeros((1, 1), int))
+    return _found(
+        step, 1 - side, inputs=rows, z_places=rows, leaf=view.leaf, weight=np.zeros((1, 1), int)
+    )
 
 
 def _found(
     step: Step, side: int, inputs: Places, z_places: Places, leaf: int, weight: Places
 ) -> _Found:
-    return _Found(step.inputs[side], inputs, step.outputs[0], z_places, leaf, None, weight)
+    return _Found(
+        step.inputs[side],
+        inputs,
+        z=step.outputs[0],
+        z_places=z_places,
+        weight=leaf,
+        bias=None,
+        weight_places=weight,
+    )
 
 
 def _with_bias(

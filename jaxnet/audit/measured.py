@@ -48,7 +48,7 @@ def measure(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -
     wide = [np.asarray(leaf, np.float64) for leaf in claims]
     wide, notes = zip(*map(forms.read_by_value, wide, [leaf.shape for leaf in true]), strict=True)
     leaves = [Leaf(*each) for each in zip(names, wide, true, rounding, notes, strict=True)]
-    case = Case(loss, params, batch, leaves, 0, dtype)
+    case = Case(loss, params, batch=batch, leaves=leaves, rows=0, dtype=dtype)
     with jax.enable_x64(True):
         chain = layers.chain_of(case)
         # Where no network tells along which axes the examples are, the shapes do.

@@ -62,7 +62,7 @@ def corrections(
     right = [verdict == "right" for verdict in verdicts]
     with jax.enable_x64(True):
         asks = asked.ask, asked.quick
-        found = find(asked.written, asks, here, elsewhere, loss, right)
+        found = find(asked.written, asks, here, elsewhere, loss=loss, right=right)
     return tuple(found)
 
 

@@ -66,10 +66,19 @@ def run(
     sizes.check_steps(settings.epochs, -(-rows // min(settings.batch_size, rows)))
     params = network.init(jax.random.key(settings.seed), layers)
     began = time.monotonic()
-    ended, skipped = _fits.fit(settings, split, params, folder, on_progress, stop)
+    ended, skipped = _fits.fit(
+        settings, split, params=params, folder=folder, on_progress=on_progress, stop=stop
+    )
     seconds = time.monotonic() - began
     scores = _scores.of_network(ended.params, settings.activation, split)
-    return Result(ended, split, scores, _scores.of_baseline(split), seconds, skipped)
+    return Result(
+        ended,
+        split,
+        scores=scores,
+        baseline=_scores.of_baseline(split),
+        seconds=seconds,
+        skipped=skipped,
+    )
 
 
 def _split(settings: Train) -> tables.Split:

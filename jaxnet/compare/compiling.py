@@ -204,7 +204,9 @@ def _lowered(functions: Functions, taken: Steps, shapes: Shapes) -> _Traced:
         mesh = devices.mesh("runs", 1)
         lowered = spread(items, mesh, chosen).lower(*inputs)
     text, seconds = lowered.as_text(), time.perf_counter() - began
-    return _Traced(text, lowered.out_tree, chosen, mesh, lowered, seconds)
+    return _Traced(
+        text, lowered.out_tree, options=chosen, mesh=mesh, program=lowered, seconds=seconds
+    )
 
 
 def waits(lowered: Any, mesh: jax.sharding.Mesh) -> bool:

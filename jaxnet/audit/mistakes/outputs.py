@@ -23,7 +23,9 @@ def wrong_signals(chain: Chain) -> list[Signal]:
     if output is None:
         return []
     z = chain.layers[-1].z
-    last = Last(z, output.p, output.y, chain.delta / output.scale, chain, output)
+    last = Last(
+        z, output.p, y=output.y, delta=chain.delta / output.scale, chain=chain, output=output
+    )
     scale = _scale(output.scale, z.shape)
     right = in_symbols(chain, layer, f"dz{{k}} = {_right(output)}{scale}")
     signals: list[Signal] = []

@@ -32,9 +32,9 @@ def _cut(places: Places, text: str, uses: list[Use], when: str = "") -> Candidat
     """Send nothing back at some uses."""
     (at, side), *_ = uses
     step = places.program.steps[at]
-    ends = step.inputs[side], step.outputs[0]
+    start, end = step.inputs[side], step.outputs[0]
     edit = Edit(dict.fromkeys(uses, nothing), {})
-    return Candidate(edit, text, (step,), *ends, when, 1 + bool(when))
+    return Candidate(edit, text, (step,), start, end, when=when, rank=1 + bool(when))
 
 
 def _split(places: Places) -> Iterator[Use]:

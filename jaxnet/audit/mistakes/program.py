@@ -105,23 +105,20 @@ def _explained(best: list[list[_Made]]) -> set[int]:
 
 def _candidates(places: Places) -> Iterator[Candidate]:
     """Give all mistakes: those that may be made wherever the same is done first."""
-    return itertools.chain(
-        _everywhere(
-            itertools.chain(
-                segments.of_segments(places),
-                paths.of_paths(places),
-                paths.of_counts(places),
-                products.of_products(places),
-                windows.of_overlaps(places),
-                paths.of_draws(places),
-            )
-        ),
-        normalisations.of_normalisations(places),
-        windows.of_windows(places),
-        positions.of_positions(places),
-        paths.of_routes(places),
-        products.of_other_factors(places),
+    wherever = (
+        segments.of_segments,
+        paths.of_paths,
+        paths.of_counts,
+        products.of_products,
+        windows.of_overlaps,
+        paths.of_draws,
     )
+    yield from _everywhere(each for of_kind in wherever for each in of_kind(places))
+    yield from normalisations.of_normalisations(places)
+    yield from windows.of_windows(places)
+    yield from positions.of_positions(places)
+    yield from paths.of_routes(places)
+    yield from products.of_other_factors(places)
 
 
 def _everywhere(candidates: Iterable[Candidate]) -> Iterator[Candidate]:

@@ -45,7 +45,9 @@ def other_losses(places: Places) -> tuple[list[Candidate], list[Gradient]]:
     for text, pairs, when in every[: _MOST // len(places.program.steps)]:
         (start, end), _ = pairs[0]
         steps = places.steps((start, end))
-        candidates.append(Candidate(Edit({}, {}), text, steps, start, end, when, 1))
+        candidates.append(
+            Candidate(Edit({}, {}), text, steps=steps, start=start, end=end, when=when, rank=1)
+        )
         for whole, gradient in zip(grads, _gradients(places, dict(pairs)), strict=True):
             whole.append(gradient)
     return candidates, [np.stack(whole) for whole in grads]

@@ -69,7 +69,7 @@ class _Span(NamedTuple):
         if len(self.steps) == 1:
             edit = Edit({self._use(pair): back for pair, back in backs.items()}, {})
         rank = len(self.steps) // 4 + bool(when)
-        return Candidate(edit, text, self.steps, *self.segments[0], when, rank)
+        return Candidate(edit, text, self.steps, *self.segments[0], when=when, rank=rank)
 
     def _use(self, segment: Segment) -> Use:
         """Give where a segment of one step uses its start."""

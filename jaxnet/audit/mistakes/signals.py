@@ -155,10 +155,21 @@ def _start(
         for index in _leaves(chain, layer):
             true = forming.gradient(index)[0]
             leaf, terms = case.leaves[index], free.get(index, ())
-            claims[index] = claim_of(leaf, chain, index, true, terms, any_order)
+            claims[index] = claim_of(
+                leaf, chain, index=index, true=true, free=terms, any_order=any_order
+            )
             if leaf.error <= leaf.rounding:
                 known.add(index)
-    return Search(case, chain, factors, free, right, slopes, claims, known)
+    return Search(
+        case,
+        chain,
+        factors=factors,
+        free=free,
+        right=right,
+        slopes=slopes,
+        claims=claims,
+        known=known,
+    )
 
 
 def _leaves(chain: Chain, layer: int) -> list[int]:
@@ -378,7 +389,15 @@ def _before(search: Search, layer: int, after: Given, seen: list[Signal]) -> Giv
     rests = [_rest(search, each) for each in range(len(layers))]
     claims = [upright(search, each.weight_leaf, each.weight.shape) for each in layers]
     whole = [None if a is None else a + b for a, b in zip(claims, rests, strict=True)]
-    at = Hidden(search.chain, layer, search.slopes[layer], search.right, whole, rests, Fits())
+    at = Hidden(
+        search.chain,
+        layer,
+        slope=search.slopes[layer],
+        signals=search.right,
+        claims=whole,
+        rests=rests,
+        fits=Fits(),
+    )
     fitted = fits(search, at, after, shown)
     step = step_of(at._replace(fits=fitted))
     true, *wrong = after.single
