@@ -212,7 +212,7 @@ def nnx_mlp(kind, phi):
 
 PLAIN = [column_major, row_major, of_one_example, by_indices, penalised]
 STYLES = [*PLAIN, equinox_mlp, linen_mlp, nnx_mlp]
-BESIDES = [by_indices, linen_mlp, nnx_mlp]
+BESIDES = [row_major, penalised, by_indices, equinox_mlp, linen_mlp, nnx_mlp]
 
 
 def as_packed(pack, layers, texts):
@@ -678,8 +678,10 @@ def _likelihood(params, batch):
 
 @pytest.mark.parametrize(
     ("loss", "shapes", "batch"),
-    [(_factors, {"P": (4, 2), "Q": (3, 2)}, (4, 3)), (_likelihood, {"a": ()}, (5,))],
-    ids=["products alone", "linear equations"],
+    [
+        pytest.param(_factors, {"P": (4, 2), "Q": (3, 2)}, (4, 3), id="products alone"),
+        pytest.param(_likelihood, {"a": ()}, (5,), id="linear equations", marks=pytest.mark.slow),
+    ],
 )
 def test_a_loss_of_few_operations_is_searched_for_mistakes(loss, shapes, batch):
     random = np.random.default_rng(0)

@@ -703,7 +703,7 @@ def test_twice_as_slow_is_told(monkeypatch):
         return (1 + place) * random.lognormal(sigma=0.1)
 
     monkeypatch.setattr(sweep, "_call", slowed(seconds))
-    result = compare(**TINY)
+    result = compare(**TINY | {"own": {"momentum": momentum}})
     assert [answer.verdict for answer in result.answers] == ["baseline", "worse"]
 
 

@@ -22,7 +22,7 @@ from experiments.tasks import __main__ as tasks_command
 from experiments.tasks import mnist1d
 from jaxnet import devices, report
 from jaxnet import optimizers as library
-from jaxnet.audit import gradients
+from jaxnet.audit import proving
 from jaxnet.commands import compare
 from jaxnet.commands.settings import Contest
 from jaxnet.compare import comparison
@@ -74,7 +74,7 @@ def replayed():
 @pytest.fixture(scope="module")
 def verdicts():
     """What the audit says of the classifier's gradients; of which lines is looked for elsewhere."""
-    with mock.patch.object(gradients, "_corrections", return_value=()):
+    with mock.patch.object(proving, "corrections", return_value=()):
         return classifier.audited()
 
 

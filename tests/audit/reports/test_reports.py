@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from jaxnet.audit import audit, gradients
+from jaxnet.audit import audit, proving
 
 FOLDER = Path(__file__).parent
 REPORTS = {report["id"]: report for report in json.loads((FOLDER / "reports.json").read_text())}
@@ -52,7 +52,7 @@ def audited(name):
     loss, claimed = (published()[f"{kind}_{name}"] for kind in ("loss", "claimed"))
     with np.errstate(all="ignore"):
         if not REPORTS[name].get("corrected"):
-            with mock.patch.object(gradients, "_corrections", return_value=()):
+            with mock.patch.object(proving, "corrections", return_value=()):
                 found = audit(loss, params, (x, y), claimed)
             unexplained = any("no known mistake" in each for each in wrong(found).values())
             if not (unexplained and judged(REPORTS[name])):
