@@ -151,7 +151,7 @@ def is_true(setting, params, batch, claim):
     ("settings", "seeds", "fewest"),
     [
         ([SETTINGS[1], *SETTINGS[4:]], [1], 86),
-        pytest.param(SETTINGS, range(4), 700, marks=pytest.mark.slow),
+        pytest.param(SETTINGS, range(2), 350, marks=pytest.mark.slow),
     ],
     ids=["some", "all"],
 )
