@@ -955,10 +955,38 @@ def test_a_changed_closure_is_another_program():
     def scaled(params, batch):
         return scale[0] * distance(params, batch)
 
-    before = compare(own=["sgd"], loss=scaled, replicates=2)
+    metrics = {"scaled": scaled, "unscaled": distance}
+    asked = {"own": ["sgd"], "loss": scaled, "metrics": metrics, "replicates": 2}
+    before = compare(**asked)
     scale[0] = 2.0
-    after = compare(own=["sgd"], loss=scaled, replicates=2)
+    after = compare(**asked)
     assert not np.array_equal(before.runs[0].loss, after.runs[0].loss)
+    for values in (each for run in after.runs for each in (run.test, run.validation) if each):
+        assert np.array_equal(values["scaled"], 2 * values["unscaled"])
+
+
+def test_programs_that_call_other_functions_of_python_are_others():
+    """Their text does not say which."""
+
+    def given(number):
+        def metric(params, batch):
+            shape = jax.ShapeDtypeStruct((), np.float64)
+            return jax.pure_callback(
+                lambda params: np.full(np.shape(params), number),
+                shape,
+                params,
+                vmap_method="expand_dims",
+            )
+
+        return metric
+
+    for number in (1.0, 2.0):
+        result = compare(own=["sgd"], metrics={"m": given(number)}, replicates=2)
+        scored = [run for run in result.runs if run.test]
+        assert scored
+        for run in scored:
+            assert (run.test["m"] == number).all()
+            assert (run.validation["m"] == number).all()
 
 
 # Files.
