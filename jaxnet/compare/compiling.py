@@ -115,12 +115,13 @@ def shapes_of(workload: Workload, width: int, shape: Tile) -> Shapes:
     # Constants are traced as JAX's default dtype.
     told_apart = workload.fingerprint, jnp.result_type(float)
     data = verify.signature((workload.data, workload.validation))
-    return _shaped(workload.init, shape, width, cut, told_apart=told_apart, data=data)
+    starting = starts.starting(workload.init, workload.start)
+    return _shaped(starting, shape, width, cut, told_apart=told_apart, data=data)
 
 
 @functools.lru_cache(maxsize=64)
 def _shaped(
-    init: Callable[[Array], PyTree],
+    starting: Any,
     shape: Tile,
     width: int,
     cut: tuple[int, int] | None,
@@ -130,7 +131,7 @@ def _shaped(
 ) -> Shapes:
     count = shape.runs // shape.settings
     seeds = jax.ShapeDtypeStruct((count,), np.int32)
-    params = starts.starting(init).eval_shape(seeds)
+    params = starting.eval_shape(seeds)
     settings = jax.ShapeDtypeStruct((count, shape.settings, width), starts.dtype_of(params))
     order = cut and jax.ShapeDtypeStruct((count, *cut), np.int32)
     # Wider numbers come as JAX takes them, or it would warn of every one.

@@ -319,6 +319,7 @@ def workload(problem: Problem, fast: bool | None) -> tiles.Workload:
         validation=problem.validation,
         test=problem.test,
         metrics=tuple(problem.metrics.items()),
+        start=fingerprints.of_data(params),
         fast=path,
     )
 

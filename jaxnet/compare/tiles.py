@@ -77,7 +77,8 @@ class Workload(NamedTuple):
         measured: shape [E], after how many steps a run is measured, T the last.
         validation: data to measure along the runs; none where None. test: to score at their end.
         metrics: names and functions `(params, batch) -> []` measured there beside the loss.
-        fingerprint: of what the functions do; another one makes another program.
+        start: the fingerprint of that of seed 0. fingerprint: of what the functions do. Another
+            of either makes other programs.
         fast: the path to take; that of `fast()` where None.
     """
 
@@ -90,6 +91,7 @@ class Workload(NamedTuple):
     validation: PyTree | None = None
     test: PyTree | None = None
     metrics: training.Metrics = ()
+    start: str = ""
     fingerprint: str = ""
     fast: Fast | None = None
 

@@ -56,7 +56,7 @@ def _verify(workload: Workload, shape: Tile) -> tuple[verify.Difference | None, 
     program, signature = _probing(functions, shapes), verify.signature(parts)
     if signature not in program.largest:
         seeds = np.arange(shape.runs // shape.settings, dtype=np.int32)
-        params = starts.starting(workload.init)(seeds)
+        params = starts.starting(workload.init, workload.start)(seeds)
         order = None
         if not workload.whole:
             cut = workload.rows, workload.batch_size, 1

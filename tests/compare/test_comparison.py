@@ -965,6 +965,22 @@ def test_a_changed_closure_is_another_program():
         assert np.array_equal(values["scaled"], 2 * values["unscaled"])
 
 
+def test_a_changed_closure_of_the_start_is_another_start():
+    scale = [1.0]
+
+    def begin(key):
+        return scale[0] * init(key)
+
+    asked = {"own": ["sgd"], "begin": begin, "replicates": 2}
+    before = compare(**asked)
+    scale[0] = 2.0
+    after = compare(**asked)
+    expected = compare(**asked | {"begin": lambda key: 2 * init(key)})
+    assert before.protocol.start != after.protocol.start
+    assert not np.array_equal(before.runs[0].loss, after.runs[0].loss)
+    assert np.array_equal(after.runs[0].loss, expected.runs[0].loss)
+
+
 def test_programs_that_call_other_functions_of_python_are_others():
     """Their text does not say which."""
 
