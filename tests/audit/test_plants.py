@@ -9,6 +9,7 @@ import pytest
 from audited import first_of
 
 from jaxnet.audit import audit
+from jaxnet.audit.mistakes import places
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -615,6 +616,13 @@ def convolved(seed):
 
 
 ORDERS = [*itertools.permutations(range(3))][1:]
+
+
+@pytest.mark.parametrize(("axes", "some"), [(1, False), (3, True), (5, True), (9, False)])
+def test_orders_of_axes_are_tried_where_they_are_few(axes, some):
+    """Of nine axes there are 362,880."""
+    others = itertools.islice(places.misread(np.arange(2**axes).reshape([2] * axes)), 300)
+    assert len(list(others)) in (range(1, 300) if some else [0])
 
 
 @first_of(("seed", "order"), [*enumerate(ORDERS)])

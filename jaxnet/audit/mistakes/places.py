@@ -17,6 +17,8 @@ from jaxnet.audit.programs import Step
 _LONGEST = 4
 # Of so many repetitions each is got wrong alone; of more the first and the last.
 FEW = 6
+# Those of a kernel of three dimensions; more axes have too many orders to try.
+_AXES = 5
 
 Use = tuple[int, int]
 """A step, and which of its inputs."""
@@ -278,7 +280,7 @@ def spoken_axes(axes: tuple[int, ...]) -> str:
 def misread(array: Gradient) -> Iterator[tuple[str, Gradient]]:
     """Give an array of the same shape with its entries by another order of its axes, in words."""
     shape, known = array.shape, [array]
-    for order in itertools.permutations(range(array.ndim)):
+    for order in itertools.permutations(range(array.ndim)) if array.ndim <= _AXES else ():
         others = {
             "laid out": array.transpose(order).reshape(shape),
             "read": array.reshape([shape[axis] for axis in order]).transpose(np.argsort(order)),
