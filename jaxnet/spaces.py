@@ -63,14 +63,18 @@ class Axis:
         return np.asarray(1 - (1 - low) * ((1 - high) / (1 - low)) ** np.maximum(points, 0.0))
 
     def point(self, values: Float[np.ndarray, "*R"]) -> Float[np.ndarray, "*R"]:
-        """Give the points of values, of a choice the middle of its piece."""
+        """Give the points of values, of a choice the middle of its piece.
+
+        That of zero is minus infinity where the scale is logarithmic.
+        """
         if self.scale == "choice":
             return np.asarray((np.searchsorted(self.values, values) + 0.5) / len(self.values))
         low, high = self.values
         if self.scale == "linear":
             return np.asarray((values - low) / (high - low))
         if self.scale == "log":
-            return np.asarray(np.log(values / low) / np.log(high / low))
+            with np.errstate(divide="ignore"):
+                return np.asarray(np.log(values / low) / np.log(high / low))
         return np.asarray(np.log((1 - values) / (1 - low)) / np.log((1 - high) / (1 - low)))
 
 

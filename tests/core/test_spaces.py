@@ -29,6 +29,13 @@ def test_values_have_points(axis, point):
     np.testing.assert_allclose(axis.point(axis.at(np.array(point))), point, atol=1e-9)
 
 
+def test_zero_has_a_point_of_a_logarithmic_axis_without_a_warning():
+    # As the customary weight decay of many optimizers is none.
+    point = AXES[0].point(np.array(0.0))
+    assert point == -np.inf
+    assert AXES[0].at(point) == 0.0
+
+
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=4, unique=True), st.data())
 def test_choices_are_at_their_points(values, data):
     axis, chosen = spaces.choice(*values), data.draw(st.sampled_from(values))
