@@ -141,6 +141,20 @@ def test_of_one_example_a_mistake_in_the_signal_is_named_or_said_to_look_the_sam
     assert named or "one example a mistake in an error signal may look" in alone
 
 
+def test_one_column_of_examples_is_its_own_sum(x64):
+    random = np.random.default_rng(0)
+    params = {"W": random.normal(size=(4, 3)), "b": random.normal(size=(4, 1))}
+    batch = random.normal(size=(3, 1)), random.normal(size=(4, 1))
+
+    def loss(params, x, y):
+        return jnp.mean((jnp.tanh(params["W"] @ x + params["b"]) - y) ** 2)
+
+    scaled = jax.tree.map(lambda leaf: 4.13 * leaf, jax.grad(loss)(params, *batch))
+    said = str(gradients.audit(loss, params, batch, scaled))
+    assert "times a constant 4.13" in said
+    assert "not summed" not in said
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_one_example_alone_is_not_a_batch_divided_twice(x64, shared):
     setting = ([3, 4, 3], 12, "tanh", "softmax")

@@ -325,8 +325,10 @@ def biases(forming: Forming) -> tuple[Rule, ...]:
             len(at.here.weight)
         )
 
+    # A batch of one is its own sum.
+    unsummed = Rule("not summed over the batch", "dz{k}", lambda at: at.deltas)
     return (
-        Rule("not summed over the batch", "dz{k}", lambda at: at.deltas),
+        *[unsummed] * (forming.deltas.shape[1] > 1),
         Rule(
             "summed over its entries instead of over the batch",
             "sum(dz{k}, 1)",
