@@ -35,9 +35,13 @@ def run(settings: Audit) -> gradients.Audit:
     defined = vars(_load(settings.file))
     missing = [each for name in names for each in _split(name) if each not in defined]
     if missing:
+        options = ("--loss", "--gradient", "--params", "--batch")
+        option = next(
+            o for o, name in zip(options, names, strict=True) if missing[0] in _split(name)
+        )
         raise InputError(
             f"{settings.file}: expected {', '.join(names)}, got no {', no '.join(missing)}; "
-            "define each at the file's top level, or say what it is called, as by --loss NAME"
+            f"define each at the file's top level, or say what it is called, as by {option} NAME"
         )
     loss, gradient, params, batch = (_named(defined, name) for name in names)
     return gradients.audit(_function(loss, settings), params, batch, gradient)

@@ -110,7 +110,7 @@ def test_an_error_of_theirs_is_shown_as_theirs(call, code, line, last):
             "",
             "mine.py: expected loss, gradient, params, batch, got no loss, no gradient, no params",
         ),
-        (WHOLE.replace("def gradient", "def claimed"), "got no gradient; define each"),
+        (WHOLE.replace("def gradient", "def claimed"), "what it is called, as by --gradient NAME"),
         ("x = 1\0", "mine.py: expected Python, got what is none: source code"),
         (f"{WHOLE}\nloss = 3", "expected loss, a function of (params, batch), got int"),
         (f"{WHOLE}\nparams = {{}}", "params: expected at least one array"),
