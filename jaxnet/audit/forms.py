@@ -79,6 +79,11 @@ def arrays(name: str, tree: PyTree) -> tuple[PyTree, Form]:
         InputError: an object that keeps arrays as its attributes.
     """
     for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject:
+            raise InputError(
+                f"{name}: expected arrays of numbers, got one of objects; make it of floats, as by "
+                "astype(float)"
+            )
         held = [each for each, value in getattr(leaf, "__dict__", {}).items() if _is_array(value)]
         if held and not hasattr(leaf, "dtype") and not callable(leaf):
             kind = type(leaf).__name__
@@ -140,6 +145,8 @@ def match(params: PyTree, claimed: PyTree) -> PyTree:
     Raises:
         InputError: a claim that fits in no way, or in more than one.
     """
+    if claimed is None:
+        raise InputError("claimed: expected a gradient for each parameter, got None; return them")
     claimed, _ = arrays("claimed", claimed)
     if jax.tree.structure(params) == jax.tree.structure(claimed):
         return claimed

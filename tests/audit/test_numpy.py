@@ -235,6 +235,8 @@ class Kept:
         ),
         ({"claimed": {"x": TRUE["W"], "b": TRUE["b"]}}, "got none among 'x', 'b' for 'W'; name it"),
         ({"claimed": [TRUE["W"]]}, "claimed: expected the structure of params"),
+        ({"claimed": lambda p, b: None}, "got None; return them"),
+        ({"claimed": lambda p, b: {"W": p["W"].astype(object), "b": p["b"]}}, "one of objects"),
         ({"batch": (BATCH[0], BATCH[1][:4])}, "batch[1]: expected 6 rows"),
     ],
 )
