@@ -34,7 +34,7 @@ _GROWTH = 4
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(Record):
-    """A comparison that is done: its record, and what that says.
+    """A comparison that is done: its record, and what that says; printed, the answers in words.
 
     Attributes:
         answers: one of each optimizer, the baseline first, the others best first, and last those
@@ -57,10 +57,18 @@ class Comparison(Record):
         """What is judged, in words."""
         return verdicts.judged_by(self.protocol)
 
+    @property
+    def _judged(self) -> str:
+        return f"Judged by {self.judged_by}, in {verdicts.replicates(self.protocol)}."
+
+    def __str__(self) -> str:
+        """Say the answers, and what they are judged by."""
+        return "\n".join([*(each.sentence for each in self.answers), self._judged])
+
     def _repr_html_(self) -> str:
         rows = [(each.optimizer, each.verdict, each.sentence) for each in self.answers]
-        note = f"Judged by {self.judged_by}, in {verdicts.replicates(self.protocol)}."
-        return _notebook.table(("optimizer", "verdict", "against the baseline"), rows, note)
+        heads = ("optimizer", "verdict", "against the baseline")
+        return _notebook.table(heads, rows, self._judged)
 
 
 def _asked(

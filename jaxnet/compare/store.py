@@ -68,8 +68,8 @@ def _refuse_another(folder: Path, kept: Protocol, protocol: Protocol) -> None:
     differ = [name for name in kept.differences(protocol) if name != "judging.looks"]
     if differ:
         raise InputError(
-            f"folder: expected a folder of its own, got {folder}, which holds a comparison with "
-            f"another {', '.join(differ)}; give another folder, or delete this one"
+            f"folder: expected a folder of its own, got {folder}, which holds a comparison "
+            f"that differs in {', '.join(differ)}; give another folder, or delete this one"
         )
 
 

@@ -1233,9 +1233,9 @@ def test_a_protocol_is_never_changed(result, tmp_path):
     assert files.read_record(path)[0] == record
     assert comparison.load(tmp_path).log.title == "another"
     other = dataclasses.replace(result, protocol=dataclasses.replace(result.protocol, data="x"))
-    with pytest.raises(InputError, match="holds a comparison with another data; give"):
+    with pytest.raises(InputError, match="holds a comparison that differs in data; give"):
         comparison.save(other, tmp_path)
-    with pytest.raises(InputError, match=r"a comparison with another optimizers\.trials; give"):
+    with pytest.raises(InputError, match=r"a comparison that differs in optimizers\.trials; give"):
         compare(folder=tmp_path, budget=7)
 
 
@@ -1457,7 +1457,7 @@ def test_an_interrupted_comparison_goes_on_where_it_was(after, result, tmp_path)
 def test_a_folder_of_another_comparison_is_refused(differs, changed, begun, uncompiled):
     path = begun["folder"] / "protocol.json"
     before = path.read_bytes()
-    with pytest.raises(InputError, match=f"^folder: .* another {differs}; give another folder"):
+    with pytest.raises(InputError, match=f"^folder: .* differs in {differs}; give another folder"):
         compare(**(begun | changed))
     assert path.read_bytes() == before
 
@@ -1877,3 +1877,11 @@ def test_a_notebook_shows_the_verdicts():
         assert answer.optimizer in words
         assert answer.verdict in words
     assert "Judged by" in words[-1]
+
+
+def test_a_printed_comparison_is_its_answers_in_words():
+    ends = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    shown = comparison.of_record(planted.record({"sgd": ends, "adam": ends}))
+    *lines, last = str(shown).splitlines()
+    assert lines == [answer.sentence for answer in shown.answers]
+    assert last == "Judged by training loss, in 6 replicates."
