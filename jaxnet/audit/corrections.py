@@ -64,7 +64,7 @@ def find(
     Args:
         function: the user's. asks: what calls it, as the user does and as it is quicker.
         here: where it is corrected. elsewhere: gives where it has to prove true.
-        loss: what it runs too is not changed.
+        loss: it stays as it is where what it runs too is changed.
         right: by leaf, whether the claim is known to be.
     """
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(here[:2])]
@@ -84,25 +84,56 @@ def find(
             frames, lines = sources.ran(lambda: asks[0](*_given(here)))
         except Exception:  # code of the user's, that may be written for its own batch
             return []
-        written = list(sources.written(function, frames, frozenset(shared)))
-        if not written:
-            return []
+        written = list(sources.written(function, frames))
         arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(here[:2]))
         dear = (1 + sum(map(np.prod, shapes)) / _NUMBERS) * (_SLOWER if arrays else 1)
         runs = min(_RUNS, int(_WORK / max(1, lines) / dear))
         known = frozenset([*shared, *frames])
         most = _LONGER * lines + _SOME if any(map(computing.may_go_on, known)) else None
         limits = _Limits(runs, most, time.process_time() + _SECONDS)
-        made_of = [
-            Ingredients.of(each.tree, _numbers([*shared, each.code]), _sizes(here), known)
-            for each in written
-        ]
-        search = _Search(written, made_of, asks=asks, here=here, elsewhere=elsewhere, limits=limits)
+
+        def corrected(part: list[Written], keeps: Callable[[], bool]) -> list[Correction]:
+            made_of = [
+                Ingredients.of(each.tree, _numbers([*shared, each.code]), _sizes(here), known)
+                for each in part
+            ]
+            search = _Search(part, made_of, asks, here, elsewhere, limits=limits, keeps=keeps)
+            try:
+                return search.run(right)
+            finally:
+                for each in part:
+                    each.function.__code__ = each.code
+
+        own = [each for each in written if each.code not in shared]
+        both = [each for each in written if each.code in shared and _gives_several(each.tree)]
+        keeps = functools.partial(_keeps, loss, here, limits)
+        found = corrected(own, lambda: True) if own else []
+        return found or (corrected(both, keeps()) if both else [])
+
+
+def _gives_several(function: ast.FunctionDef) -> bool:
+    """Whether it returns several values, such as a loss and its gradient."""
+    returns = (each.value for each in ast.walk(function) if isinstance(each, ast.Return))
+    return any(isinstance(value, ast.Tuple) for value in returns)
+
+
+def _keeps(
+    loss: Callable[[PyTree, PyTree], Any], here: Truth, limits: "_Limits"
+) -> Callable[[], bool]:
+    """Give what says whether the loss is as it is now."""
+
+    def value() -> Any:
+        return limits.held(lambda: loss(*_given(here)))
+
+    before = value()
+
+    def keeps() -> bool:
         try:
-            return search.run(right)
-        finally:
-            for each in written:
-                each.function.__code__ = each.code
+            return bool(np.allclose(value(), before, rtol=1e-9, atol=0))
+        except (Exception, SystemExit, computing.StoppedError):  # code that was changed
+            return False
+
+    return keeps
 
 
 @contextlib.contextmanager
@@ -172,9 +203,10 @@ class _Search:
         here: Truth,
         elsewhere: Callable[[], Sequence[Truth]],
         limits: _Limits,
+        keeps: Callable[[], bool],
     ) -> None:
         self._written = {id(each.tree): each for each in written}
-        self._made_of, self._limits = made_of, limits
+        self._made_of, self._limits, self._keeps = made_of, limits, keeps
         self._plain, self._ask = asks
         self._here, self._elsewhere = Target(here), elsewhere
 
@@ -307,7 +339,7 @@ class _Search:
             if not worked:
                 return None
             new = self._scores(self._here)
-            if not are_better(new, scores):
+            if not are_better(new, scores) or not self._keeps():
                 return None
             proofs = [self._scores(each, is_proof=True) for each in self._proofs]
         holds = [

@@ -79,14 +79,12 @@ class Written(NamedTuple):
         return code
 
 
-def written(
-    function: Any, frames: dict[CodeType, Frames], shared: frozenset[CodeType]
-) -> Iterator[Written]:
+def written(function: Any, frames: dict[CodeType, Frames]) -> Iterator[Written]:
     """Give the functions that ran and may be changed: whose source is what ran."""
     own = _plain(function)
     for code, each in frames.items():
         found = own if getattr(own, "__code__", None) is code else _named(code, each.space)
-        if found is None or code in shared:
+        if found is None:
             continue
         lines = dict(each.lines)
         for inner in code.co_consts:

@@ -353,6 +353,36 @@ def test_what_the_loss_runs_too_is_not_changed():
     assert found.function == "shared_claim"
 
 
+def value_and_gradient(params, batch):
+    # As courses write it: the loss, and its gradient beside it.
+    rate = 1.0
+    error = batch @ params["w"] + params["b"] - 1
+    value = rate * np.mean(error**2)
+    dw = 4 * rate * batch.T @ error / len(batch)
+    db = 4 * rate * np.mean(error, keepdims=True)
+    return value, {"w": dw, "b": db}
+
+
+def test_a_function_of_loss_and_gradient_is_corrected_where_the_loss_stays_as_it_is():
+    def loss(params, batch):
+        return value_and_gradient(params, batch)[0]
+
+    def claimed(params, batch):
+        return value_and_gradient(params, batch)[1]
+
+    params = {"w": np.arange(1.0, 5), "b": np.array([2.0])}
+    batch = np.random.default_rng(0).normal(size=(6, 4))
+    found = audit(loss, params, batch, claimed).corrections
+    # Half the rate would do it at once, and make another loss.
+    first = inspect.getsourcelines(value_and_gradient)[1]
+    assert [each.line for each in found] == [first + 5, first + 6]
+    value, gradient = corrected(value_and_gradient, found)(params, batch)
+    assert value == loss(params, batch)
+    true = differences(loss, params, batch)
+    for name in params:
+        np.testing.assert_allclose(gradient[name], true[name], rtol=1e-6)
+
+
 def test_loops_are_run_in_bounds_and_long_axes_left_alone():
     def claimed(params, batch):
         n = 0
