@@ -172,8 +172,8 @@ def _values(comparison: Comparison) -> list[_Tells]:
         ),
         _Tells(
             "rate to use",
-            "The learning rate in the middle of what the replicates picked; the other "
-            "hyperparameters stand in the table of settings.",
+            "The learning rate of the setting to use; the other hyperparameters stand in the table "
+            "of settings.",
             lambda each: (
                 number_cell(each.setting["learning_rate"], ".2g") if each.trials else Cell("-")
             ),
@@ -283,7 +283,8 @@ def settings(comparison: Comparison) -> Rows:
     rows = [_hyperparameter(answer, name, comparison) for answer, name in each]
     heads = {
         "hyperparameter": "",
-        "to use": "The middle of what the replicates picked.",
+        "to use": "Of choices the one picked most often, of numbers the median of the replicates "
+        "that picked these choices.",
         "picked": "By the replicates: the median, and the middle half of them; or how many picked "
         "each choice.",
         "customary": "What it usually has.",
