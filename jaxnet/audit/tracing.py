@@ -3,8 +3,8 @@
 Its arrays are stood in for by objects that hold a traced one: operators, ufuncs and NumPy's
 functions called on them are dispatched to `jax.numpy` (NEP 13 and 18), and item assignment and
 in-place operators give the object another array to hold. What makes new arrays, such as `np.zeros`,
-has no argument to dispatch on: the function is copied, with those and the classes of its module
-that it uses, and the copies have a `np` and a `math` of ours.
+has no argument to dispatch on: the function is copied, with those and the classes that it uses of
+its module and of others in the same folder, and the copies have a `np` and a `math` of ours.
 """
 
 import contextlib
@@ -14,8 +14,10 @@ import dataclasses
 import functools
 import io
 import math
+import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -362,7 +364,7 @@ class _Copies:
         return self._done[id(value)]
 
     def _copy(self, value: Any, module: str) -> Any:
-        own = getattr(value, "__module__", None) == module
+        own = _beside(getattr(value, "__module__", None), module)
         if isinstance(value, types.MethodType):
             function, bound = (self.of(each, module) for each in (value.__func__, value.__self__))
             return types.MethodType(function, bound)
@@ -370,7 +372,9 @@ class _Copies:
             return functools.partial(self.of(value.func, module), *value.args, **value.keywords)
         if own and isinstance(value, types.FunctionType | type):
             return self._class(value) if isinstance(value, type) else self._function(value)
-        if isinstance(value, dict | list | set | np.ndarray) or type(value).__module__ == module:
+        if isinstance(value, dict | list | set | np.ndarray) or _beside(
+            type(value).__module__, module
+        ):
             return self._thing(value, module)
         for package, ours in self._packages:
             name = getattr(value, "__name__", "")
@@ -407,11 +411,18 @@ class _Copies:
         """Copy what a function may change."""
         try:
             copied = copy.deepcopy(value)
-            if type(value).__module__ == module:
+            if _beside(type(value).__module__, module):
                 copied.__class__ = self.of(type(value), module)
         except Exception:  # of a class of the user's, which may refuse in any way
             return value
         return copied
+
+
+def _beside(other: str | None, module: str) -> bool:
+    """Whether a module is the same as another, or lies in the same folder."""
+    files = [getattr(sys.modules.get(name or ""), "__file__", None) for name in (other, module)]
+    folders = [Path(file).absolute().parent for file in files if file]
+    return other == module or (len(folders) == 2 and folders[0] == folders[1])
 
 
 def _names(code: types.CodeType) -> set[str]:

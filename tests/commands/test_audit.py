@@ -73,6 +73,25 @@ def test_from_python_it_is_the_audit_itself(tmp_path):
     assert audit.run(Audit(tmp_path / "mine.py")).right
 
 
+def test_a_network_of_a_neighbour_has_layers(call, tmp_path):
+    (tmp_path / "network_beside.py").write_text(
+        "import numpy as np\n\n\n"
+        "def squares(params, batch):\n"
+        "    h = np.tanh(batch[0] @ params['W1'])\n"
+        "    return float(np.mean((h @ params['W2'] - batch[1]) ** 2))\n"
+    )
+    _, printed, _ = call(
+        "import numpy as np\nfrom network_beside import squares\n"
+        "random = np.random.default_rng(0)\n"
+        "params = {'W1': random.normal(size=(3, 4)), 'W2': random.normal(size=(4, 1))}\n"
+        "batch = random.normal(size=(6, 3)), random.normal(size=(6, 1))\n"
+        "gradient = {name: np.zeros_like(value) for name, value in params.items()}\n\n\n"
+        "def loss(params, batch):\n    return squares(params, batch)\n"
+    )
+    assert "zero, where the gradient is not" in printed
+    assert "could not be traced" not in printed
+
+
 def test_a_neighbour_is_imported(call, tmp_path):
     (tmp_path / "beside_the_audited.py").write_text("TWICE = 2")
     told = call(f"from beside_the_audited import TWICE\n{WHOLE.replace('2 * x.T', 'TWICE * x.T')}")
