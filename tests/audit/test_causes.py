@@ -141,6 +141,25 @@ def test_of_one_example_a_mistake_in_the_signal_is_named_or_said_to_look_the_sam
     assert named or "one example a mistake in an error signal may look" in alone
 
 
+@pytest.mark.parametrize(
+    ("activation", "left_out"), [(jnp.tanh, "square"), (jax.nn.sigmoid, "factor h")]
+)
+def test_what_is_left_out_of_a_derivative_is_what_the_activation_has(x64, activation, left_out):
+    random = np.random.default_rng(0)
+    params = {"W1": random.normal(size=(3, 5)), "W2": random.normal(size=(5, 2))}
+    batch = random.normal(size=(7, 3)), random.normal(size=(7, 2))
+
+    def loss(params, x, y):
+        return jnp.mean((activation(x @ params["W1"]) @ params["W2"] - y) ** 2)
+
+    x, y = batch
+    h = np.asarray(activation(x @ params["W1"]))
+    signal = 2 * (h @ params["W2"] - y) / y.size
+    claimed = {"W1": x.T @ (signal @ params["W2"].T * (1 - h)), "W2": h.T @ signal}
+    (cause,) = said(gradients.audit(loss, params, batch, claimed))
+    assert cause.endswith(f"activation derivative without its {left_out}: 1 - h")
+
+
 def test_one_column_of_examples_is_its_own_sum(x64):
     random = np.random.default_rng(0)
     params = {"W": random.normal(size=(4, 3)), "b": random.normal(size=(4, 1))}

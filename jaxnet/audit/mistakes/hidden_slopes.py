@@ -140,7 +140,16 @@ _TIMES = (
         for name, (symbols, of) in FORMULAS.items()
     ),
     Rule("pre-activations in place of the activation's derivative", "z{k}", lambda at: at.here.z),
-    Rule("activation derivative without its square: 1 - h", "(1 - h{k})", lambda at: 1 - at.here.h),
+    Rule(
+        "activation derivative without its square: 1 - h",
+        "(1 - h{k})",
+        lambda at: _only_if(not _is(at, "sigmoid"), 1 - at.here.h),
+    ),
+    Rule(
+        "activation derivative without its factor h: 1 - h",
+        "(1 - h{k})",
+        lambda at: _only_if(_is(at, "sigmoid"), 1 - at.here.h),
+    ),
     Rule(
         "activation derivative without its square: 1 / cosh(z)",
         "1 / cosh(z{k})",
