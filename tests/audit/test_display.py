@@ -102,7 +102,9 @@ def test_formulas_give_the_claimed_and_the_true_gradient(x64, kind):
     assert found
     names = symbols(found, rows)
     for index, form in itertools.product(range(len(true)), ("", "transposed")):
-        for factor in factors.counts_of(known).factors(rows):
+        known_factors = factors.counts_of(known).factors(rows)
+        assert known_factors
+        for factor in known_factors:
             reading = explaining.Reading(case.Mistake("", true[index]), form, factor)
             wrong, right = formulas.of_reading(found, index, reading)
             claimed = factor.number * (true[index].T if form else true[index])
