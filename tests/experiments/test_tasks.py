@@ -41,7 +41,8 @@ def order(task):
 @functools.cache
 def start(name):
     """What gives the parameters of a seed, compiled."""
-    return jax.jit(lambda seed: TASKS[name]().init(jax.random.key(seed)))
+    init = TASKS[name]().init
+    return jax.jit(lambda seed: init(jax.random.key(seed)))
 
 
 @functools.cache
