@@ -180,6 +180,8 @@ GRID = [
 ]
 
 
+# In loops of Python each takes ten seconds: some of them.
+SOME = {("convolution", "numpy"): ["pool all", "tanh", "flipped", "bias mean"]}
 # Not named yet, though it is in JAX.
 UNNAMED = {("convolution", "numpy", "bias mean")}
 
@@ -190,8 +192,8 @@ def test_each_mistake_is_named_and_no_right_gradient_is_refused(name, kind):
     params, x, y = draw(np.random.default_rng(3))
     true = by_hand(params, x, y)
     assert audit(losses[kind], params, (x, y), true).right
-    for mistake, words in SAID[name].items():
-        claim = by_hand(params, x, y, mistake=mistake)
+    for mistake in SOME.get((name, kind), SAID[name]):
+        words, claim = SAID[name][mistake], by_hand(params, x, y, mistake=mistake)
         for row in audit(losses[kind], params, (x, y), claim).rows:
             leaf = row.name.strip("[]'")
             if np.allclose(claim[leaf], true[leaf], rtol=1e-9, atol=1e-12):
