@@ -88,8 +88,8 @@ def test_arrays_that_lie_otherwise_than_named_give_the_same(data):
             match kind:
                 case 0:
                     y = np.tanh(moved)
-                case 1:
-                    y = np.where(moved > 0, moved, 1.5)
+                case 1:  # not at 0, where 2 leaves what rounding may have either side of it
+                    y = np.where(moved > 0.1, moved, 1.5)
                 case 2:
                     y = moved - moved.max(axis=1, keepdims=True)
                 case 3:
