@@ -18,6 +18,7 @@ _HOMES = {
     "network": ("Layer", "forward", "init"),
     "streams": ("stream",),
     "training": ("State", "Step", "run", "start", "step", "train"),
+    "variables": ("Variables",),
 }
 _ROOMS = ("audit", "compare", "devices", "optimizers", "report", "spaces", "storage", "tables")
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from jaxnet.training import start as start
     from jaxnet.training import step as step
     from jaxnet.training import train as train
+    from jaxnet.variables import Variables as Variables
 
     __version__: str
 else:

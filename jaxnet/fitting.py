@@ -8,8 +8,6 @@ Shapes: N rows of data, B rows of a batch, E epochs.
 
 import dataclasses
 import functools
-import itertools
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -17,12 +15,11 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, PyTree
+from jaxtyping import Array, Float, Int32, Key, PyTree
 
-from jaxnet import _notebook, batches, optimizers, streams, training
-from jaxnet._guards import checks, divergence, verify
+from jaxnet import batches, losses, optimizers, streams, training, variables
+from jaxnet._guards import checks, divergence, notebook, verify
 from jaxnet._guards.defaults import SEED
-from jaxnet.errors import InputError
 from jaxnet.losses import BatchLoss, Loss, Rule
 from jaxnet.optimizers import Optimizer
 from jaxnet.training import Metric, Plan, Run
@@ -37,7 +34,7 @@ class Progress(NamedTuple):
         run: its state, and the loss of the epoch under way.
         best_params: those of the lowest validation loss; the last ones without validation.
         best_value: that loss. best_epoch: how many epochs had been done when it was measured.
-        epoch: whole epochs done. steps: steps done in the epoch under way.
+        epoch: whole epochs done. steps: steps done in the epoch under way. taken: in all.
     """
 
     run: Run
@@ -46,6 +43,7 @@ class Progress(NamedTuple):
     best_epoch: Int32[Array, ""]
     epoch: Int32[Array, ""]
     steps: Int32[Array, ""]
+    taken: Int32[Array, ""]
 
     @property
     def waited(self) -> Int32[Array, ""] | np.int32:
@@ -77,7 +75,7 @@ class Fit(NamedTuple):
         return self.progress.best_params
 
     def _repr_html_(self) -> str:
-        return _notebook.history(self.history, f"{self.outcome}. {self.message}")
+        return notebook.history(self.history, f"{self.outcome}. {self.message}")
 
 
 def begin(
@@ -92,9 +90,9 @@ def begin(
 def _beginning(optimizer: Optimizer) -> Callable[[PyTree, dict[str, float]], Progress]:
     def first(params: PyTree, numbers: dict[str, Array]) -> Progress:
         run, none = training.begin(optimizers.make(optimizer, numbers), params), jnp.int32(0)
-        progress = Progress(run, params, run.total + jnp.inf, none, epoch=none, steps=none)
+        progress = Progress(run, params, run.total + jnp.inf, *[none] * 4)
         # As a chunk gives them back: a weakly typed leaf would compile the second chunk anew.
-        return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), progress)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), progress)
 
     return jax.jit(first)
 
@@ -102,7 +100,7 @@ def _beginning(optimizer: Optimizer) -> Callable[[PyTree, dict[str, float]], Pro
 def fit(
     loss: Loss | Rule,
     optimizer: Optimizer,
-    params: PyTree[Float[Array | np.ndarray, "..."]],
+    params: PyTree,
     data: PyTree | streams.Stream,
     *,
     epochs: int,
@@ -125,15 +123,16 @@ def fit(
 
     Args:
         loss: `(params, batch) -> []`, a mean over the examples of the batch, or a `Rule` of its
-            value and gradient.
+            value and gradient. One that takes a third argument `key` is given one of its own in
+            every step, and None on validation data.
         optimizer: an optax optimizer, or a function that makes one of the hyperparameters.
-        params: where to start.
+        params: where to start, as in `train`; of `Variables` the state is kept with the best.
         data: N rows, a pytree of arrays; or, for data larger than memory, a function of the epoch
             that gives its batches, such as `stream` makes.
         epochs: at most so many in all, those before `resume` included; without `patience` so few
             that their history fits the memory.
         batch_size: B, all rows where None; a stream brings its own.
-        seed: of the shuffles; epoch e of seed s is the same in every run.
+        seed: of the shuffles and of what a loss draws; epoch e of seed s is the same in every run.
         drop_last: leave out the rows that do not fill a last batch, others in every epoch.
         validation: data as one batch, judged after every epoch.
         metrics: by name, `(params, batch) -> []`, measured on the validation data.
@@ -149,30 +148,34 @@ def fit(
         InputError: input that cannot be trained on, named, before anything compiles; a loss or
             metric that this JAX does not compile to what it says, before the first step.
     """
-    checks.seed(seed)
-    rows = training.check(loss, params, data)
+    rows = training.check(loss, params, data, seed)
     checks.batch_size(batch_size, rows)
     steps = -(-rows // (batch_size or rows)) if rows else 1
     checks.ends(epochs, patience, validation, metrics, steps=steps)
-    if validation is not None and isinstance(loss, BatchLoss):
-        loss.check(params, validation)
+    if validation is not None:
+        losses.check(loss, params, validation)
     numbers = optimizers.check(optimizer, hyperparameters)
     if resume:
         checks.resumed(jax.eval_shape(_beginning(optimizer), params, numbers), resume.progress)
     now = resume or begin(optimizer, params, hyperparameters)
+    weight = loss.weight if isinstance(loss, BatchLoss) else batches.count
     job = _Job(
-        Plan(loss, optimizer, tuple((metrics or {}).items())),
+        Plan(loss, optimizer, tuple((metrics or {}).items()), weight),
         numbers,
+        losses.run_key(loss, seed),
         jax.device_put(validation),
-        _Layout(batch_size or 0, drop_last, sharding),
+        streams.Layout(batch_size or 0, drop_last, sharding),
         epochs=epochs,
         patience=_FOREVER if patience is None else patience,
     )
+    through = range(int(now.progress.epoch), epochs)
     if callable(data):
-        chunks = _streamed(job, now.progress, cast(streams.Stream, data))
+        stream, check = cast(streams.Stream, data), functools.partial(losses.check, loss, params)
+        chunks = streams.streamed(stream, int(now.progress.steps), through, check)
     else:
-        chunks = _in_memory(job, now.progress, data, seed, watched=on_progress is not None)
-    results = _results(now.progress, chunks)
+        watched = on_progress is not None
+        chunks = streams.in_memory(data, job.layout, seed, through, watched=watched)
+    results = _results(job, now.progress, chunks)
     # A run that ended may go on, for more epochs or with more patience.
     now = now._replace(outcome="running", message="")
     while (now := job.judge(now)).outcome == "running":
@@ -188,45 +191,6 @@ def fit(
         warnings.warn(now.message, RuntimeWarning, stacklevel=2)
     idle = divergence.untrained(params, now.progress.run.state) if now.progress.epoch else ""
     return now._replace(message=now.message or idle)
-
-
-class _Layout(NamedTuple):
-    """How the rows of an epoch become batches: of B rows, and a smaller last one or none."""
-
-    batch_size: int
-    drop_last: bool
-    sharding: jax.sharding.NamedSharding | None
-
-    def parts(self, rows: Any) -> list[tuple[int, Any]]:
-        """Cut rows into parts of equal batches, each after its first step: shape [T, B]."""
-        cut = len(rows) - len(rows) % self.batch_size
-        parts = [(0, rows[:cut].reshape(-1, self.batch_size))]
-        if cut < len(rows) and not self.drop_last:
-            parts.append((cut // self.batch_size, rows[cut:][None]))
-        return parts
-
-    def spread(self, batch: PyTree) -> PyTree:
-        """Spread a batch over devices, where these divide it."""
-        if self.sharding is None or batches.count(batch) % self.sharding.num_devices:
-            return batch
-        return jax.lax.with_sharding_constraint(batch, self.sharding)
-
-
-class _Chunk(NamedTuple):
-    """What one call of the program goes through.
-
-    Attributes:
-        data: N rows. orders: shape [E, N], of epochs or, of a stream, the part of one.
-        offset: steps of the epoch that came before these orders.
-        epochs: to run. stop: steps of each to take. ends: whether it ends with the last.
-    """
-
-    data: PyTree
-    orders: Int32[Array | np.ndarray, "E N"]
-    offset: Array | int
-    epochs: Array | int
-    stop: Array | int
-    ends: Array | bool
 
 
 class _Result(NamedTuple):
@@ -249,8 +213,9 @@ class _Job:
 
     plan: Plan
     numbers: dict[str, float]
+    key: Key[Array, ""] | None
     validation: PyTree | None
-    layout: _Layout
+    layout: streams.Layout
     epochs: int
     patience: int
 
@@ -258,12 +223,13 @@ class _Job:
         """Give the job of batches of that size."""
         return dataclasses.replace(self, layout=self.layout._replace(batch_size=batch_size))
 
-    def call(self, progress: Progress, chunk: _Chunk) -> _Result:
+    def call(self, progress: Progress, chunk: streams.Chunk) -> _Result:
         """Run a chunk."""
         program = _program(self.plan, self.layout)
-        return program.call(self.numbers, progress, self.validation, self.patience, chunk)
+        own = self.numbers, self.key
+        return program.call(own, progress, self.validation, self.patience, chunk)
 
-    def verify(self, progress: Progress, chunk: _Chunk) -> str:
+    def verify(self, progress: Progress, chunk: streams.Chunk) -> str:
         """Hold what the program computes against NumPy, once, while the program is compiled."""
         orders = tuple(part[0] for _, part in self.layout.parts(chunk.orders[0]) if len(part))
         inputs = verify.Inputs(progress.run.state.params, chunk.data, orders, self.validation)
@@ -278,18 +244,18 @@ class _Job:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(plan: Plan, layout: _Layout) -> verify.Program:
+def _program(plan: Plan, layout: streams.Layout) -> verify.Program:
     """Make the program that runs epochs until one fails or patience ends."""
     once = plan.traced_once()
 
     def epochs_of(
-        numbers: dict[str, Array],
+        own: tuple[dict[str, Array], Key[Array, ""] | None],
         progress: Progress,
         validation: PyTree | None,
         patience: Array,
-        chunk: _Chunk,
+        chunk: streams.Chunk,
     ) -> _Result:
-        take_steps = functools.partial(_take_steps, once.made(numbers), layout, chunk)
+        take_steps = functools.partial(_take_steps, once.made(*own), layout, chunk)
         end = functools.partial(_end_epoch, once, validation)
         shapes = jax.eval_shape(end, progress)[1]
         unmeasured = jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes)
@@ -315,21 +281,21 @@ def _program(plan: Plan, layout: _Layout) -> verify.Program:
 
 
 def _take_steps(
-    plan: Plan, layout: _Layout, chunk: _Chunk, rows: Array, progress: Progress
+    plan: Plan, layout: streams.Layout, chunk: streams.Chunk, rows: Array, progress: Progress
 ) -> Progress:
     """Take the steps of an order, as far as the chunk says: whole batches, then what is left."""
-    run, steps = progress.run, progress.steps
+    run, steps, before = progress.run, progress.steps, progress.taken - progress.steps
     for first, order in layout.parts(rows):
 
         def body(t: Array, run: Run, first: int = first, order: Array = order) -> Run:
             batch = layout.spread(batches.take(chunk.data, order[t - first]))
-            return training.advance(plan, run, batch, t=t)[0]
+            return training.advance(plan, run, batch, t=chunk.offset + before + t)[0]
 
         low = jnp.maximum(steps - chunk.offset, first)
         high = jnp.minimum(chunk.stop, first + len(order))
         run = jax.lax.fori_loop(low, high, body, run)
         steps += jnp.maximum(high - low, 0)
-    return progress._replace(run=run, steps=steps)
+    return progress._replace(run=run, steps=steps, taken=before + steps)
 
 
 def _end_epoch(
@@ -339,65 +305,23 @@ def _end_epoch(
     run, values = training.measure(plan, progress.run, validation)
     loss = values.get("validation_loss", values["loss"])
     best = jnp.array(True) if validation is None else loss < progress.best_value
-    epoch = progress.epoch + 1
-    return Progress(
-        run,
-        best_params=_where(best, run.state.params, progress.best_params),
-        best_value=jnp.where(best, loss, progress.best_value),
-        best_epoch=jnp.where(best, epoch, progress.best_epoch),
-        epoch=epoch,
-        steps=jnp.zeros((), jnp.int32),
-    ), values
+    now = progress._replace(run=run, epoch=progress.epoch + 1, steps=jnp.zeros((), jnp.int32))
+    better = now._replace(best_params=run.state.params, best_value=loss, best_epoch=now.epoch)
+    return _where(best, better, now), values
 
 
 def _where(condition: Array, these: PyTree, those: PyTree) -> PyTree:
     return jax.lax.cond(condition, lambda: these, lambda: those)
 
 
-def _in_memory(
-    job: _Job, progress: Progress, data: PyTree, seed: int, *, watched: bool
-) -> Iterator[tuple[_Job, _Chunk]]:
-    """Give chunks of as many epochs as a third of a second holds."""
-    rows = batches.count(data)
-    size = job.layout.batch_size or rows
-    steps = rows // size if job.layout.drop_last else -(-rows // size)
-    most = max(1, min(job.epochs, 2**20 // rows))
-    together, done, on_device = 1 if watched else most, int(progress.epoch), jax.device_put(data)
-    while done < job.epochs:
-        count = min(together, job.epochs - done)
-        orders = np.zeros((most, rows), np.int32)
-        for i in range(count):
-            orders[i] = np.arange(rows) if size == rows else batches.shuffle(rows, seed, done + i)
-        began = time.monotonic()
-        yield job.sized(size), _Chunk(on_device, orders, 0, count, stop=steps, ends=True)
-        done += count
-        if time.monotonic() - began < 0.15:
-            together = min(2 * together, most)
-
-
-def _streamed(job: _Job, progress: Progress, data: streams.Stream) -> Iterator[tuple[_Job, _Chunk]]:
-    """Give chunks of batches, and after those of an epoch one without, which ends it."""
-    steps = int(progress.steps)
-    for epoch in range(int(progress.epoch), job.epochs):
-        sized = chunk = None
-        for rows, order, count in streams.stacked(itertools.islice(data(epoch), steps, None)):
-            if isinstance(job.plan.loss, BatchLoss):
-                job.plan.loss.check(progress.run.state.params, rows)
-            sized = job.sized(order.shape[1])
-            chunk = _Chunk(rows, order.reshape(1, -1), steps, 1, stop=count, ends=False)
-            yield sized, chunk
-            steps += count
-        if sized is None or chunk is None:
-            raise InputError(f"data: expected batches in epoch {epoch}, got none; give some")
-        yield sized, chunk._replace(offset=steps, stop=0, ends=True)
-        steps = 0
-
-
-def _results(progress: Progress, chunks: Iterator[tuple[_Job, _Chunk]]) -> Iterator[Fit]:
+def _results(
+    job: _Job, progress: Progress, chunks: Iterator[tuple[int, streams.Chunk]]
+) -> Iterator[Fit]:
     """Run chunk by chunk; the next of an epoch is read and moved while this one computes."""
     ahead = None
     while True:
-        job, chunk = ahead or next(chunks)
+        size, chunk = ahead or next(chunks)
+        job = job.sized(size)
         verified = job.verify(progress, chunk)
         result = job.call(progress, chunk)
         ahead = None if chunk.ends else next(chunks)
@@ -408,7 +332,7 @@ def _results(progress: Progress, chunks: Iterator[tuple[_Job, _Chunk]]) -> Itera
             yield now._replace(verified=verified)
 
 
-def _settled(job: _Job, chunk: _Chunk, before: Progress, result: _Result) -> Fit:
+def _settled(job: _Job, chunk: streams.Chunk, before: Progress, result: _Result) -> Fit:
     """Give where a call of the program came, and the values of the epochs that it finished."""
     through = int(result.progress.epoch) - int(before.epoch)
     history = {name: np.asarray(value)[:through] for name, value in result.history.items()}
@@ -418,7 +342,7 @@ def _settled(job: _Job, chunk: _Chunk, before: Progress, result: _Result) -> Fit
     return _failed(job, failed, result.progress)._replace(history=history)
 
 
-def _failed(job: _Job, chunk: _Chunk, progress: Progress) -> Fit:
+def _failed(job: _Job, chunk: streams.Chunk, progress: Progress) -> Fit:
     """Find the step of an epoch at which a run failed, and say why."""
 
     def taken(stop: int) -> _Result:
@@ -426,16 +350,17 @@ def _failed(job: _Job, chunk: _Chunk, progress: Progress) -> Fit:
 
     def look(t: int) -> training.Step:
         batch = batches.take(chunk.data, chunk.orders[0][t * size : (t + 1) * size])
-        return training.looking(job.plan)(job.numbers, taken(t).progress.run.state, batch)
+        now = taken(t).progress
+        own = now.run.state, batch, variables.step_key(job.key, now.taken)
+        return training.looking(job.plan)(job.numbers, *own)
 
     size, low = job.layout.batch_size, int(progress.steps) - int(chunk.offset)
     good, steps = divergence.search(lambda stop: taken(stop).finite, look, low, int(chunk.stop))
     last = taken(good).progress
     if job.validation is None:
         last = last._replace(best_params=last.run.state.params)
-    epoch, done = int(last.epoch), int(last.steps)
-    why = f"the validation loss was not finite after epoch {epoch + 1}"
+    why = f"the validation loss was not finite after epoch {last.epoch + 1}"
     if steps:
-        at = f" in epoch {epoch + 1}, step {done + 1}"
-        why = divergence.explain(steps, job.plan.optimizer, at, first=epoch == done == 0)
+        at = f" in epoch {last.epoch + 1}, step {last.steps + 1}"
+        why = divergence.explain(steps, job.plan.optimizer, at, int(last.taken))
     return Fit(last, {}, "diverged", f"{why}; the state before it is kept")

@@ -1,23 +1,42 @@
-"""The lift of an example loss to a batch loss: the only `vmap` over examples.
+"""Losses: the lift of one of an example to one of a batch, and how any is called.
+
+A loss is a pure function `loss(params, batch) -> []`, a mean over the batch. One that draws, for
+dropout or noise, takes a third argument named `key`: a key of its own for every step while it is
+trained by, made of the run's seed and the number of the step alone, and None where it is evaluated,
+where nothing is to be drawn and what is carried is only read. One of `Variables` gives a pair,
+`(loss, state)`.
 
 Shapes: N rows of data, B examples of a batch, I inputs, O outputs.
 """
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
+from jaxnet import variables
 from jaxnet._guards import checks, labels
 from jaxnet._guards.labels import ExampleLoss
+from jaxnet.variables import Variables
 
 Forward = Callable[[PyTree, PyTree], PyTree]
-Loss = Callable[[PyTree, PyTree], Float[Array, ""]]
-ValueAndGrad = Callable[[PyTree, PyTree], tuple[Float[Array, ""], PyTree]]
+Loss = Callable[..., PyTree]
+ValueAndGrad = Callable[..., tuple[PyTree, PyTree]]
 _Rows = Shaped[Array | np.ndarray, "B ..."]
+
+
+def draws(loss: Callable[..., Any]) -> bool:
+    """Tell whether a loss is to be given a key."""
+    loss = inspect.unwrap(loss)
+    if isinstance(loss, Rule):
+        return draws(loss.value_and_grad)
+    return variables.takes_key(loss.forward if isinstance(loss, BatchLoss) else loss)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +47,8 @@ class BatchLoss:
     as well. Losses made of the same two functions are equal.
 
     Attributes:
-        forward: `(params, x [I]) -> prediction [O]`, such as `network.forward`.
+        forward: `(params, x [I]) -> prediction [O]`, such as `network.forward`; one that takes a
+            third argument named `key` is given one for each example, as a loss is for each step.
         example_loss: `(prediction [O], y) -> [] or [O]`, such as those of `optax.losses`; `y` is
             a target of the prediction's shape, or an integer label that the loss picks an output
             by, encodes (`jax.nn.one_hot`) or counts with, and does not broadcast against them.
@@ -39,34 +59,43 @@ class BatchLoss:
 
     def __post_init__(self) -> None:
         """Refuse what are no functions of so many arguments."""
-        checks.function("forward", self.forward, "params", "x")
+        checks.function(
+            "forward", self.forward, "params", "x", **variables.named(None, draws(self))
+        )
         checks.function("example_loss", self.example_loss, "prediction", "y")
 
-    def __call__(self, params: PyTree, batch: tuple[_Rows, _Rows]) -> Float[Array, ""]:
-        """Give the loss of one batch `(x [B, I], y [B, ...])`.
+    def __call__(
+        self, params: PyTree, batch: tuple[_Rows, ...], key: Key[Array, ""] | None = None
+    ) -> Float[Array, ""]:
+        """Give the loss of one batch `(x [B, I], y [B, ...])`, or `(x, y, weights [B])`.
+
+        With weights the mean is weighted: an example of weight 0 is as one that is not there, of
+        weight 2 as two of them.
 
         Raises:
-            InputError: a batch that is not two arrays of as many rows, or targets
-                that do not fit the predictions; nothing is broadcast.
+            InputError: a batch that is not arrays of as many rows, or targets that do not fit the
+                predictions; nothing is broadcast.
         """
-        x, y = checks.batch(batch)
-        return jnp.mean(jax.vmap(self.example, in_axes=(None, 0, 0))(params, x, y))
+        x, y, *weights = checks.batch(batch)
+        keys = None if key is None else jax.random.split(key, len(x))
+        each = jax.vmap(self.example, (None, 0, 0, 0))(params, x, y, keys)
+        if not weights:
+            return jnp.mean(each)
+        counts, least = weights[0].astype(each.dtype), jnp.finfo(each.dtype).tiny
+        sums = jnp.sum(counts * each.reshape(len(x), -1).mean(axis=1))
+        return sums / jnp.maximum(jnp.sum(counts), least)
 
-    def example(self, params: PyTree, x: Array, y: Array) -> Float[Array, "..."]:
+    def example(
+        self, params: PyTree, x: Array, y: Array, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "..."]:
         """Give the loss of one example, [] or [O], its shapes checked."""
-        return labels.loss(self.example_loss, self.forward(params, x), y)
+        prediction = self.forward(params, x, **variables.named(key, draws(self)))
+        return labels.loss(self.example_loss, prediction, y)
 
-    def check(self, params: PyTree, data: PyTree) -> None:
-        """Refuse class labels outside the outputs of the network, which JAX would not notice.
-
-        Raises:
-            InputError: a label below 0 or not below O, for a loss that picks an output by it.
-        """
-        x, y = checks.pair(data)
-        if jnp.issubdtype(y.dtype, jnp.integer) and np.ndim(y) == 1:
-            row = jax.ShapeDtypeStruct(np.shape(x)[1:], x.dtype)
-            prediction = jax.eval_shape(self.forward, params, row)
-            labels.check_range(self.example_loss, prediction, np.asarray(y))
+    def weight(self, batch: tuple[_Rows, ...]) -> Float[Array, ""] | int:
+        """Give what a batch counts among others: its examples, or the sum of their weights."""
+        x, _, *weights = batch
+        return jnp.sum(weights[0]) if weights else len(x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,35 +103,83 @@ class Rule:
     """A loss with a gradient of its own, derived by hand, in the place of autodiff's.
 
     Attributes:
-        value_and_grad: `(params, batch) -> (loss, grads)`.
+        value_and_grad: `(params, batch) -> (loss, grads)`, with a third argument `key` where it
+            draws; of `Variables`, `((loss, state), grads)`, the gradients those of `params`.
     """
 
     value_and_grad: ValueAndGrad
 
     def __post_init__(self) -> None:
         """Refuse what is no function of so many arguments."""
-        checks.function("value_and_grad", self.value_and_grad, "params", "batch")
+        keys = variables.named(None, draws(self))
+        checks.function("value_and_grad", self.value_and_grad, "params", "batch", **keys)
 
-    def __call__(self, params: PyTree, batch: PyTree) -> Float[Array, ""]:
-        """Give the loss of a batch."""
-        return self.value_and_grad(params, batch)[0]
+    def __call__(self, params: PyTree, batch: PyTree, key: Key[Array, ""] | None = None) -> Any:
+        """Give the loss of a batch, and of `Variables` the state after it."""
+        return self.value_and_grad(params, batch, **variables.named(key, draws(self)))[0]
 
 
 def value_and_grad(loss: Loss | Rule) -> ValueAndGrad:
     """Give the rule of a loss's gradient: its own, or autodiff's."""
-    return loss.value_and_grad if isinstance(loss, Rule) else jax.value_and_grad(loss)
+    if isinstance(loss, Rule):
+        return loss.value_and_grad
+
+    def rule(params: PyTree, batch: PyTree, key: Any = None) -> tuple[Any, PyTree]:
+        trained, rest = variables.split(params)
+
+        def value(trained: PyTree) -> tuple[Array, Any]:
+            result = loss(variables.join(trained, rest), batch, **variables.named(key, draws(loss)))
+            return checks.carried(result) if carries else (result, None)
+
+        carries = isinstance(params, Variables)
+        (result, state), grads = jax.value_and_grad(value, has_aux=True)(trained)
+        return (result, state) if carries else result, grads
+
+    return functools.update_wrapper(rule, loss, updated=())
 
 
-def evaluate(loss: Loss | Rule, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
-    """Give the loss of a batch and its gradients, both checked.
+def evaluate(
+    loss: Loss | Rule, params: PyTree, batch: PyTree, key: Key[Array, ""] | None = None
+) -> tuple[Array, PyTree, PyTree]:
+    """Give the loss of a batch, its gradients, and the parameters with the state after it, checked.
 
     Raises:
-        InputError: a loss that is not a real scalar, or gradients that do not match the
-            parameters leaf by leaf.
+        InputError: a loss that is not a real scalar, gradients that do not match the parameters
+            leaf by leaf, a state of another structure than before; no key for one that draws.
     """
-    try:
-        pair = value_and_grad(loss)(params, batch)
-    except TypeError as error:
-        checks.not_scalar(error)
-        raise
-    return checks.value_and_grads(params, pair)
+    checks.drawn(key, draws(loss))
+    with checks.not_scalar():
+        pair = value_and_grad(loss)(params, batch, **variables.named(key, draws(loss)))
+    result, grads = checks.with_grads(pair)
+    if isinstance(params, Variables):
+        result, state = checks.carried(result, params.state)
+        params = params._replace(state=state)
+    return *checks.value_and_grads(variables.split(params)[0], result, grads), params
+
+
+def value(loss: Loss | Rule, params: PyTree, batch: PyTree) -> Any:
+    """Give the loss of a batch where nothing is trained: nothing is drawn, and no state changes."""
+    result = loss(params, batch, **variables.named(None, draws(loss)))
+    return checks.carried(result)[0] if isinstance(params, Variables) else result
+
+
+def run_key(loss: Loss | Rule, seed: Any) -> Key[Array, ""] | None:
+    """Give the key that a run of a seed draws from, where its loss draws."""
+    return variables.run_key(seed) if draws(loss) else None
+
+
+def check(loss: Loss | Rule, params: PyTree, data: PyTree) -> None:
+    """Refuse what JAX would not notice in the data of a `BatchLoss`.
+
+    Raises:
+        InputError: weights below 0 or all 0; a class label below 0 or not below O, for a loss that
+            picks an output by it.
+    """
+    if isinstance(loss, BatchLoss):
+        x, y, *weights = checks.parts(data)
+        checks.weights(*weights)
+        if jnp.issubdtype(y.dtype, jnp.integer) and np.ndim(y) == 1:
+            row = jax.ShapeDtypeStruct(np.shape(x)[1:], x.dtype)
+            keys = variables.named(None, draws(loss))
+            prediction = jax.eval_shape(functools.partial(loss.forward, **keys), params, row)
+            labels.check_range(loss.example_loss, prediction, np.asarray(y))

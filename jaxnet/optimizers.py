@@ -14,7 +14,7 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Float, Int32, Key, PyTree
 
-from jaxnet import spaces
+from jaxnet import spaces, variables
 from jaxnet._guards import checks
 from jaxnet._guards.defaults import Tune
 from jaxnet.errors import InputError
@@ -112,6 +112,61 @@ def make(optimizer: Any, hyperparameters: Mapping[str, Any]) -> optax.GradientTr
             f"{result!r}; return what optax makes"
         )
     return result
+
+
+_Evaluate = Callable[[PyTree, PyTree, Any], tuple[Array, PyTree, PyTree]]
+
+
+def update(
+    optimizer: optax.GradientTransformation,
+    opt_state: PyTree,
+    evaluate: _Evaluate,
+    at: tuple[PyTree, PyTree, Any],
+    found: tuple[Array, PyTree],
+) -> tuple[PyTree, PyTree]:
+    """Ask an optimizer for its updates, with all that it may want; give them and its new state.
+
+    Args:
+        evaluate: `(params, batch, key) -> (value, grads, params)`. at: what it is called with.
+        found: the value and the gradients there.
+    """
+    trained, rest = variables.split(at[0])
+    updates, opt_state = optax.with_extra_args_support(optimizer).update(
+        _each(evaluate, *at) if isinstance(optimizer, PerExample) else found[1],
+        opt_state,
+        trained,
+        value=found[0],
+        grad=found[1],
+        value_fn=lambda trained: _value(evaluate, trained, rest, *at[1:]),
+    )
+    return updates, opt_state
+
+
+def _each(evaluate: _Evaluate, params: PyTree, batch: PyTree, key: Any) -> PyTree:
+    """Give the gradients of each example as a batch of one, axis B first."""
+    alone = jax.tree.map(lambda leaf: leaf[:, None], batch)
+    return jax.vmap(lambda example: evaluate(params, example, key)[1])(alone)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _value(evaluate: _Evaluate, trained: PyTree, rest: PyTree, batch: PyTree, key: Any) -> Array:
+    """Give the loss, differentiable by the very rule the steps follow."""
+    return evaluate(variables.join(trained, rest), batch, key)[0]
+
+
+def _forward(
+    evaluate: _Evaluate, trained: PyTree, rest: PyTree, batch: PyTree, key: Any
+) -> tuple[Array, PyTree]:
+    return evaluate(variables.join(trained, rest), batch, key)[:2]
+
+
+def _backward(
+    evaluate: _Evaluate, grads: PyTree, cotangent: Array
+) -> tuple[PyTree, None, None, None]:
+    return jax.tree.map(lambda leaf: cotangent * leaf, grads), None, None, None
+
+
+_value.defvjp(_forward, _backward)
 
 
 def _evaluate(opt_state: PyTree, params: PyTree) -> PyTree:

@@ -22,10 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int32, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int32, Key, PyTree, Shaped
 
-from jaxnet import batches, losses, optimizers
+from jaxnet import batches, losses, optimizers, variables
 from jaxnet._guards import checks, divergence, sizes, verify, versions
+from jaxnet._guards.defaults import SEED
 from jaxnet.losses import Loss, Rule
 from jaxnet.optimizers import Optimizer
 
@@ -67,7 +68,7 @@ def value(step: Step) -> Float[Array, ""]:
 
 def start(optimizer: optax.GradientTransformation, params: PyTree) -> State:
     """Give the state before the first step."""
-    return State(params, optimizer.init(params))
+    return State(params, optimizer.init(variables.split(params)[0]))
 
 
 def step(
@@ -76,6 +77,7 @@ def step(
     state: State,
     batch: PyTree[Shaped[Array | np.ndarray, "B ..."]],
     record: Recorder = value,
+    key: Key[Array, ""] | None = None,
 ) -> tuple[State, PyTree]:
     """Take one gradient step; give the new state and what `record` makes of the step.
 
@@ -92,46 +94,23 @@ def step(
         state: from `start` or a step before.
         batch: what the loss takes.
         record: what to keep of the step.
+        key: of this step, for a loss that draws.
 
     Raises:
-        InputError: a loss that is not a real scalar, or gradients that do not match
-            the parameters leaf by leaf; raised while tracing.
+        InputError: a loss that is not a real scalar, gradients that do not match the parameters
+            leaf by leaf, or no key for a loss that draws; raised while tracing.
     """
-    value, grads = losses.evaluate(loss, state.params, batch)
-    each = isinstance(optimizer, optimizers.PerExample)
-    updates, opt_state = optax.with_extra_args_support(optimizer).update(
-        _each(loss, state.params, batch) if each else grads,
-        state.opt_state,
-        state.params,
-        value=value,
-        grad=grads,
-        value_fn=lambda params: _value(loss, params, batch),
-    )
-    params = optax.apply_updates(state.params, updates)
+    evaluate = functools.partial(losses.evaluate, loss)
+    value, grads, params = evaluate(state.params, batch, key)
+    taken = evaluate, (state.params, batch, key), (value, grads)
+    updates, opt_state = optimizers.update(optimizer, state.opt_state, *taken)
+    trained, rest = variables.split(params)
+    trained = optax.apply_updates(trained, updates)
     if not divergence.goes_on(opt_state):
         # What is subtracted is zero, to the bit, or nan.
-        params = jax.tree.map(lambda leaf, grad: leaf - 0 * jnp.abs(grad), params, grads)
-    after = State(params, opt_state)
+        trained = jax.tree.map(lambda leaf, grad: leaf - 0 * jnp.abs(grad), trained, grads)
+    after = State(variables.join(trained, rest), opt_state)
     return after, record(Step(state, batch, value, grads, updates=updates, after=after))
-
-
-def _each(loss: Loss | Rule, params: PyTree, batch: PyTree) -> PyTree:
-    """Give the gradients of each example as a batch of one, axis B first."""
-    alone = jax.tree.map(lambda leaf: leaf[:, None], batch)
-    return jax.vmap(lambda example: losses.evaluate(loss, params, example)[1])(alone)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _value(loss: Loss | Rule, params: PyTree, batch: PyTree) -> Array:
-    """Give the loss, differentiable by the very rule the steps follow."""
-    return loss(params, batch)
-
-
-def _backward(loss: Loss | Rule, grads: PyTree, cotangent: Array) -> tuple[PyTree, None]:
-    return jax.tree.map(lambda leaf: cotangent * leaf, grads), None
-
-
-_value.defvjp(lambda loss, *seen: losses.value_and_grad(loss)(*seen), _backward)
 
 
 def run(
@@ -141,8 +120,11 @@ def run(
     data: PyTree[Shaped[Array | np.ndarray, "N ..."]],
     order: Int32[Array | np.ndarray, "T B"],
     record: Recorder = value,
+    key: Key[Array, ""] | None = None,
 ) -> tuple[State, PyTree]:
     """Scan `step` over the order; give the last state and the records, each with axis T first.
+
+    Step t of a loss that draws is given `jax.random.fold_in(key, t)`.
 
     Raises:
         InputError: data of unequal rows, or an order outside them, where it is not traced; as
@@ -150,18 +132,20 @@ def run(
     """
     rows = jnp.asarray(checks.order(order, checks.rows(data), least=0))
 
-    def body(state: State, rows: Array) -> tuple[State, PyTree]:
-        return step(loss, optimizer, state, batches.take(data, rows), record)
+    def body(state: State, at: tuple[Array, Array]) -> tuple[State, PyTree]:
+        batch, own = batches.take(data, at[1]), variables.step_key(key, at[0])
+        return step(loss, optimizer, state, batch, record, key=own)
 
-    return jax.lax.scan(body, state, rows)
+    return jax.lax.scan(body, state, (jnp.arange(len(rows)), rows))
 
 
 class Setup(NamedTuple):
-    """Where a run starts, the data, and the order of its rows."""
+    """Where a run starts, the data, the order of its rows, and the key of one that draws."""
 
     params: PyTree
     data: PyTree
     order: Any
+    key: Key[Array, ""] | None = None
 
 
 class Run(NamedTuple):
@@ -169,14 +153,14 @@ class Run(NamedTuple):
 
     Attributes:
         state: parameters and optimizer state.
-        total: the loss since the last measurement, each step's times its weight, summed in
-            float32 or wider. weight: the sum of those weights.
+        total: the loss since the last measurement, each step's times its weight. weight: the sum
+            of those weights. Both are in float32 or wider.
         failed: the first step whose loss was not finite; -1 where all were.
     """
 
     state: State
     total: Float[Array, "*R"]
-    weight: Int32[Array, "*R"]
+    weight: Float[Array, "*R"]
     failed: Int32[Array, "*R"]
 
 
@@ -185,32 +169,34 @@ class Plan:
     """What every step of a run is made of; programs are cached by it.
 
     Attributes:
-        loss: `(params, batch) -> []`, or a `Rule`.
+        loss: as `losses` has it, or a `Rule`.
         optimizer: an optax optimizer, or a function that makes one of hyperparameters.
         metrics: names and functions `(params, batch) -> []`, measured beside the loss.
         weight: `batch -> []`, what a step counts in the mean loss; its examples unless told
             otherwise.
-        judged: `(opt_state, params) -> params`, those to measure.
+        judged: `(opt_state, params) -> params`, those to measure, of those that are trained.
+        key: that a run draws from, of a plan that is made.
     """
 
     loss: Loss | Rule
     optimizer: Any
     metrics: Metrics = ()
-    weight: Callable[[PyTree], int] = batches.count
+    weight: Callable[[PyTree], Any] = batches.count
     judged: Callable[[PyTree, PyTree], PyTree] = lambda opt_state, params: params
+    key: Key[Array, ""] | None = None
 
     def traced_once(self) -> "Plan":
         """Give the plan with a loss that is traced once, however many programs take it."""
         return dataclasses.replace(self, loss=_traced_once(self.loss))
 
-    def made(self, hyperparameters: Mapping[str, Any]) -> "Plan":
-        """Give the plan with its optimizer made.
+    def made(self, hyperparameters: Mapping[str, Any], key: Any = None) -> "Plan":
+        """Give the plan of one run, with its optimizer made and its key.
 
         Raises:
             InputError: hyperparameters that it cannot be traced over; no optimizer.
         """
         optimizer = optimizers.make(self.optimizer, hyperparameters)
-        return dataclasses.replace(self, optimizer=optimizer)
+        return dataclasses.replace(self, optimizer=optimizer, key=key)
 
 
 @functools.lru_cache(maxsize=64)
@@ -220,11 +206,10 @@ def _traced_once(loss: Loss | Rule) -> Rule:
 
 def begin(optimizer: optax.GradientTransformation, params: PyTree) -> Run:
     """Give a run before its first step."""
-    kind = jnp.result_type(*jax.tree.leaves(params))
+    kind = jnp.result_type(*jax.tree.leaves(variables.split(params)[0]))
     # Sums of many numbers want more digits than half precision has.
-    kind = jnp.float32 if jnp.finfo(kind).bits < 32 else kind
-    zero = jnp.zeros((), jnp.int32)
-    return Run(start(optimizer, params), jnp.zeros((), kind), zero, zero - 1)
+    zero = jnp.zeros((), jnp.float32 if jnp.finfo(kind).bits < 32 else kind)
+    return Run(start(optimizer, params), zero, zero, jnp.asarray(-1, jnp.int32))
 
 
 def advance(
@@ -235,8 +220,10 @@ def advance(
     def kept(step: Step) -> tuple[Array, PyTree]:
         return step.value, record(step)
 
-    state, (loss, recorded) = step(plan.loss, plan.optimizer, run.state, batch, kept)
-    weight, lost = plan.weight(batch), (run.failed < 0) & ~jnp.isfinite(loss)
+    made, key = (plan.loss, plan.optimizer), variables.step_key(plan.key, t)
+    state, (loss, recorded) = step(*made, run.state, batch, kept, key=key)
+    weight = jnp.asarray(plan.weight(batch), run.weight.dtype)
+    lost = (run.failed < 0) & ~jnp.isfinite(loss)
     total = run.total + loss.astype(run.total.dtype) * weight
     failed = jnp.where(lost, jnp.asarray(t, jnp.int32), run.failed)
     return Run(state, total, run.weight + weight, failed), recorded
@@ -248,23 +235,28 @@ def measure(plan: Plan, run: Run, validation: PyTree | None) -> tuple[Run, dict[
     Gives also the run with its sums at zero, and all values in the dtype of these.
     """
     kind = run.total.dtype
-    params = plan.judged(run.state.opt_state, run.state.params)
-    values = {"loss": run.total / run.weight.astype(kind), **_judged(plan, params, validation)}
+    values = {"loss": run.total / run.weight, **_judged(plan, judged(plan, run.state), validation)}
     none = run._replace(total=jnp.zeros_like(run.total), weight=jnp.zeros_like(run.weight))
     return none, {name: jnp.asarray(value).astype(kind) for name, value in values.items()}
 
 
+def judged(plan: Plan, state: State) -> PyTree:
+    """Give the parameters of a state that are measured."""
+    trained, rest = variables.split(state.params)
+    return variables.join(plan.judged(state.opt_state, trained), rest)
+
+
 def judge(loss: Loss | Rule, metrics: Metrics, params: PyTree, data: PyTree) -> dict[str, Array]:
     """Give the loss of data as one batch, and each metric."""
-    values = {"loss": loss(params, data)}
+    values = {"loss": losses.value(loss, params, data)}
     return values | {name: checks.scalar(name, metric(params, data)) for name, metric in metrics}
 
 
 def _judged(plan: Plan, params: PyTree, validation: PyTree | None) -> dict[str, Array]:
     if validation is None:
         return {}
-    values = judge(plan.loss, plan.metrics, params, validation)
-    return {f"validation_{name}": value for name, value in values.items()}
+    values = judge(plan.loss, plan.metrics, params, validation).items()
+    return {f"validation_{name}": value for name, value in values}
 
 
 def lasts(run: Run, total: Any = 0.0, judged: Any = 0.0) -> Bool[Array, ""]:
@@ -274,7 +266,8 @@ def lasts(run: Run, total: Any = 0.0, judged: Any = 0.0) -> Bool[Array, ""]:
     finite, but for what its optimizer goes on after; or where its parameters are not, or the loss
     that they are `judged` by.
     """
-    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(run.state.params)]
+    numbers = filter(checks.trains, jax.tree.leaves(run.state.params))
+    finite = [jnp.isfinite(leaf).all() for leaf in numbers]
     trained = (run.failed < 0) & jnp.isfinite(total) | divergence.goes_on(run.state.opt_state)
     return jnp.stack(finite).all() & trained & jnp.isfinite(judged)
 
@@ -290,12 +283,13 @@ def diverged(run: Run, steps: int) -> Int32[Array, ""]:
 def train(
     loss: Loss | Rule,
     optimizer: Optimizer,
-    params: PyTree[Float[Array | np.ndarray, "..."]],
+    params: PyTree,
     data: PyTree[Shaped[Array | np.ndarray, "N ..."]],
     order: Int32[Array | np.ndarray, "T B"],
     *,
     record: Recorder = value,
     hyperparameters: Mapping[str, Any] | None = None,
+    seed: int = SEED,
 ) -> tuple[State, PyTree]:
     """Check the input, then train in one compiled program.
 
@@ -304,14 +298,17 @@ def train(
 
     Args:
         loss: `(params, batch) -> []`, or a `Rule` of its value and gradient, as in `step`; class
-            labels are held against the network's outputs where it is a `BatchLoss`.
+            labels are held against the network's outputs where it is a `BatchLoss`. One that takes
+            a third argument `key` is given one of its own in every step.
         optimizer: an optax optimizer, or a function that makes one of the hyperparameters, such
             as `optax.adam` with `{"learning_rate": 1e-3}`.
-        params: where to start; any pytree of floating-point arrays.
+        params: where to start; any pytree of arrays, of which those of floating-point numbers are
+            trained and the others stay as they are; or `Variables`.
         data: the N rows, a pytree of arrays whose first axis is N.
         order: the rows of each step, from `full_batch` or `shuffled`.
         record: what to keep of each step; its loss unless told otherwise.
         hyperparameters: finite numbers for `optimizer`, by name, traced.
+        seed: of what a loss draws.
 
     Returns:
         The last state, and the records with axis T first: `losses [T]` unless told otherwise.
@@ -323,7 +320,8 @@ def train(
         InputError: input that cannot be trained on, named, before anything compiles; records that
             do not fit the memory; a loss that this JAX does not compile to what it says.
     """
-    setup = Setup(params, data, checks.order(order, check(loss, params, data)))
+    rows = check(loss, params, data, seed)
+    setup = Setup(params, data, checks.order(order, rows), losses.run_key(loss, seed))
     numbers, plan = optimizers.check(optimizer, hyperparameters), Plan(loss, optimizer)
     program, inputs = _program(plan, record), verify.Inputs(params, data, (setup.order[0],))
     program.refuse(inputs, setup, lambda: program.call(setup, numbers, 0))
@@ -343,20 +341,21 @@ def attempt(
         return state, records, ""
 
     def look(t: int) -> Step:
-        return looking(plan)(numbers, taken(t)[0], batches.take(setup.data, order[t]))
+        batch, key = batches.take(setup.data, order[t]), variables.step_key(setup.key, t)
+        return looking(plan)(numbers, taken(t)[0], batch, key)
 
     good, steps = divergence.search(lambda steps: taken(steps)[2], look, 0, len(order))
-    at = f" in step {good + 1} of {len(order)}"
-    why = divergence.explain(steps, plan.optimizer, at, first=good == 0)
+    why = divergence.explain(steps, plan.optimizer, f" in step {good + 1} of {len(order)}", good)
     return taken(good)[0], taken(good + 1)[1], why
 
 
 @functools.lru_cache(maxsize=64)
-def looking(plan: Plan) -> Callable[[Mapping[str, Any], State, PyTree], Step]:
+def looking(plan: Plan) -> Callable[[Mapping[str, Any], State, PyTree, Array | None], Step]:
     """Give the program of one step that gives all of it."""
 
-    def look(numbers: Mapping[str, Any], state: State, batch: PyTree) -> Step:
-        return step(plan.loss, plan.made(numbers).optimizer, state, batch, lambda step: step)[1]
+    def look(numbers: Mapping[str, Any], state: State, batch: PyTree, key: Array | None) -> Step:
+        optimizer = plan.made(numbers).optimizer
+        return step(plan.loss, optimizer, state, batch, lambda step: step, key=key)[1]
 
     return jax.jit(look)
 
@@ -367,7 +366,7 @@ def _program(plan: Plan, record: Recorder) -> verify.Program:
     once = plan.traced_once()
 
     def steps_of(setup: Setup, numbers: PyTree, steps: Array) -> tuple[State, PyTree, Array]:
-        plan, order = once.made(numbers), setup.order
+        plan, order = once.made(numbers, setup.key), setup.order
 
         def at(t: Any, run: Run) -> tuple[Run, PyTree]:
             return advance(plan, run, batches.take(setup.data, order[t]), t=t, record=record)
@@ -379,7 +378,7 @@ def _program(plan: Plan, record: Recorder) -> verify.Program:
         first = begin(plan.optimizer, setup.params)
         shapes = jax.eval_shape(at, 0, first)[1]
         sizes.check_records(len(order), jax.tree.leaves(shapes))
-        records = jax.tree.map(lambda one: _unrecorded(len(order), one), shapes)
+        records = jax.tree.map(functools.partial(_unrecorded, len(order)), shapes)
         run, records = jax.lax.fori_loop(0, steps, body, (first, records))
         return run.state, records, lasts(run)
 
@@ -400,26 +399,38 @@ def at_start(plan: Plan, spread: Callable[[PyTree], PyTree] = lambda batch: batc
     def measured(
         params: PyTree, data: PyTree, orders: tuple[Array, ...], validation: PyTree | None
     ) -> dict[str, PyTree]:
-        values = {}
+        values, key = {}, losses.run_key(plan.loss, 0)
         for name, rows in zip(("batch", "last batch"), orders, strict=False):
             batch = spread(batches.take(data, rows))
-            loss, grads = losses.evaluate(plan.loss, params, batch)
+            loss, grads, _ = losses.evaluate(plan.loss, params, batch, key)
             values |= {f"loss of a {name}": loss, f"gradient of a {name}": grads}
         return values | _judged(plan, params, validation)
 
     return measured
 
 
-def check(loss: Loss | Rule, params: PyTree, data: PyTree | Callable[..., Any]) -> int | None:
+def check_loss(loss: Loss | Rule) -> None:
+    """Refuse what is no function of parameters, a batch and, where it draws, a key.
+
+    Raises:
+        InputError: naming it.
+    """
+    checks.function("loss", loss, "params", "batch", **variables.named(None, losses.draws(loss)))
+
+
+def check(
+    loss: Loss | Rule, params: PyTree, data: PyTree | Callable[..., Any], seed: int
+) -> int | None:
     """Refuse parameters and data that cannot be trained on; give the rows, of a stream None.
 
     Raises:
         InputError: naming them.
     """
     versions.check()
-    checks.function("loss", loss, "params", "batch")
-    checks.params(params)
+    checks.seed(seed)
+    check_loss(loss)
+    checks.params(params, variables.split(params)[0])
     rows = None if callable(data) else checks.data(data)
-    if rows and isinstance(loss, losses.BatchLoss):
-        loss.check(params, data)
+    if rows:
+        losses.check(loss, params, data)
     return rows

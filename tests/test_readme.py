@@ -17,7 +17,7 @@ from jaxnet.commands import _outcomes
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-GUIDE = (ROOT / "docs" / "gradients.md").read_text()
+GUIDES = {name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("gradients", "models")}
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.S)
 BLOCKS = BLOCK.findall(README)
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
@@ -35,7 +35,7 @@ def same(shown, printed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [README, GUIDE], ids=["README", "guide"])
+@pytest.mark.parametrize("page", [README, *GUIDES.values()], ids=["README", *GUIDES])
 def test_blocks_print_what_is_shown(page, tmp_path):
     """Run in a process of its own, with JAX as a reader has it, every block after the last."""
     blocks = BLOCK.findall(page)
@@ -114,9 +114,9 @@ def test_commands_do_what_is_shown(tmp_path, monkeypatch, capfd):
 @pytest.mark.slow
 def test_the_guide_s_command_prints_what_its_block_does(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    block, shown = BLOCK.findall(GUIDE)[0]
+    block, shown = BLOCK.findall(GUIDES["gradients"])[0]
     (tmp_path / "mine.py").write_text(block)
-    (words,) = re.findall(r"^jaxnet (audit .*)", GUIDE, re.M)
+    (words,) = re.findall(r"^jaxnet (audit .*)", GUIDES["gradients"], re.M)
     assert _outcomes.outcome(functools.partial(__main__.run, shlex.split(words))) == 1
     printed, refused = capfd.readouterr()
     assert refused == ""

@@ -11,24 +11,24 @@ ROOT = Path(__file__).parents[1]
 # What each room may import of the others, ground floor first: whoever adds one finds its place.
 _GROUND = {"errors", "_guards"}
 _CORE = {"network", "losses", "batches", "streams", "training", "fitting", "optimizers", "devices"}
-_CORE |= {"spaces"}
+_CORE |= {"spaces", "variables"}
 ARROWS = {
     "errors": set(),
     "_guards": {"errors"},
-    "_notebook": set(),
     "network": _GROUND,
-    "losses": _GROUND,
+    "variables": _GROUND,
+    "losses": {"variables", *_GROUND},
     "batches": _GROUND,
     "devices": _GROUND,
     "spaces": _GROUND,
-    "optimizers": {"spaces", *_GROUND},
+    "optimizers": {"spaces", "variables", *_GROUND},
     "streams": {"batches", *_GROUND},
-    "training": {"batches", "losses", "optimizers", *_GROUND},
-    "fitting": {"_notebook", "batches", "losses", "optimizers", "streams", "training", *_GROUND},
-    "audit": {"_notebook", "losses", "network", *_GROUND},
+    "training": {"batches", "losses", "optimizers", "variables", *_GROUND},
+    "fitting": {"batches", "losses", "optimizers", "streams", "training", "variables", *_GROUND},
+    "audit": {"losses", "network", "variables", *_GROUND},
     "tables": _GROUND,
     "storage": _CORE | _GROUND,
-    "compare": {*_CORE, *_GROUND, "_notebook", "storage"},
+    "compare": {*_CORE, *_GROUND, "storage"},
     "report": {*_GROUND, "compare", "storage"},
     "commands": {*_CORE, *_GROUND, "audit", "compare", "report", "storage", "tables"},
     "jaxnet": {*_CORE, *_GROUND},
@@ -66,7 +66,7 @@ BENCHMARK_ARROWS = {
 SHOWN = ("classifier", "regression", "tasks")
 CORE_PACKAGES = {"jax", "jaxlib", "numpy", "optax", "jaxtyping"}
 # These need no extra: what anyone may import who installed the package alone.
-BARE = {"errors", "_guards", "_notebook", "audit", "jaxnet", "storage", *_CORE}
+BARE = {"errors", "_guards", "audit", "jaxnet", "storage", *_CORE}
 
 
 def modules(package):

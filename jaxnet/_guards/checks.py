@@ -3,10 +3,11 @@
 Shapes: N rows of data, T steps of B rows.
 """
 
+import contextlib
 import importlib.util
 import inspect
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -70,19 +71,39 @@ def path(name: str, tree: PyTree, index: int) -> str:
     return name + jax.tree_util.keystr(jax.tree_util.tree_flatten_with_path(tree)[0][index][0])
 
 
-def params(tree: PyTree, name: str = "params") -> None:
-    """Refuse parameters that are not finite real floating-point arrays.
+def trains(leaf: Any) -> bool:
+    """Tell what is trained of parameters: real floating-point numbers."""
+    dtype = getattr(leaf, "dtype", type(leaf))
+    return getattr(dtype, "kind", None) == "f" or jnp.issubdtype(dtype, jnp.floating)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(getattr(leaf, "dtype", object), jax.dtypes.prng_key)
+
+
+def params(tree: PyTree, trained: PyTree, name: str = "params") -> None:
+    """Refuse parameters that are not finite arrays, or of which nothing is trained.
+
+    Args:
+        tree: all of them. trained: those of them that are.
 
     Raises:
-        InputError: another dtype; none at all, or a value that is not finite.
+        InputError: no floating-point arrays, complex ones, or a value that is not finite.
     """
-    for index, leaf in enumerate(leaves(name, tree)):
-        if not (leaf.dtype.kind == "f" or jnp.issubdtype(leaf.dtype, jnp.floating)):
+    plain = jax.tree.map(lambda leaf: np.zeros(1, int) if _is_key(leaf) else leaf, tree)
+    for index, leaf in enumerate(leaves(name, plain)):
+        if leaf.dtype.kind == "c":
             raise InputError(
-                f"{path(name, tree, index)}: expected floating-point parameters, got {leaf.dtype}; "
-                "cast them, or keep what is not trained out of the pytree"
+                f"{path(name, tree, index)}: expected real parameters, got {leaf.dtype}; give "
+                "their real and imaginary parts"
             )
-        _finite(name, tree, index, leaf)
+        if leaf.dtype.kind not in "biu":
+            _finite(name, plain, index, leaf)
+    if not jax.tree.leaves(trained):
+        raise InputError(
+            f"{name}: expected floating-point arrays among them, which alone are trained, got "
+            f"{', '.join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(tree)}))}; cast them"
+        )
 
 
 def data(tree: PyTree, name: str = "data") -> int:
@@ -142,32 +163,94 @@ _UNPRINTED = ("Cc", "Zl", "Zp", "Cs")
 _SCALAR = "loss: expected a real scalar"
 
 
-def not_scalar(error: TypeError) -> None:
+@contextlib.contextmanager
+def not_scalar() -> Iterator[None]:
     """Refuse, in the place of JAX's own error, a loss that is not a real scalar.
 
     Raises:
         InputError: it is such an error.
     """
-    if "scalar-output" in str(error) or "real-valued outputs" in str(error):
+    try:
+        yield
+    except TypeError as error:
+        if "scalar-output" not in str(error) and "real-valued outputs" not in str(error):
+            raise
         raise InputError(
             f"{_SCALAR}; {error}; reduce it, as by jnp.mean; a function that gives the gradient as "
-            "well goes in jaxnet.Rule"
+            "well goes in jaxnet.Rule, a state beside the loss needs jaxnet.Variables"
         ) from error
 
 
-def value_and_grads(params: PyTree, pair: Any) -> tuple[Any, PyTree]:
-    """Give a loss and its gradients as arrays; also while tracing.
+def drawn(key: Any, draws: bool) -> None:
+    """Refuse to train by a loss that draws without a key, which it would be evaluated by.
 
     Raises:
-        InputError: no pair of a real scalar and what matches the parameters leaf by leaf.
+        InputError: there is none.
     """
-    scalar = jax.tree.structure(0)
-    if not isinstance(pair, tuple) or len(pair) != 2 or jax.tree.structure(pair[0]) != scalar:
+    if draws and key is None:
+        raise InputError(
+            "key: expected a jax.random.key, as the loss takes one, got None; give one for each "
+            "step, or bind the loss's own by functools.partial"
+        )
+
+
+def carried(result: Any, before: PyTree = None) -> tuple[Any, PyTree]:
+    """Give a loss and the state after it; also while tracing.
+
+    Args:
+        result: what a loss of `jaxnet.Variables` gives. before: the state that it was given.
+
+    Raises:
+        InputError: no pair, or a state of another structure, shapes or dtypes.
+    """
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise InputError(
+            f"loss: expected a pair (loss, state), as it is one of Variables, got "
+            f"{jax.tree.structure(result)}; give the state after the step, changed or not"
+        )
+    if before is not None:
+        ours, theirs = kinds(before), kinds(result[1])
+        for place in ours | theirs:
+            if ours.get(place) != theirs.get(place):
+                raise InputError(
+                    f"loss: expected a state as before, {ours.get(place, 'nothing')} at "
+                    f"state{place}, got {theirs.get(place, 'nothing')}; keep its structure, shapes "
+                    "and dtypes, and start from such"
+                )
+        if jax.tree.structure(before) != jax.tree.structure(result[1]):
+            raise InputError(
+                f"loss: expected a state as before, {jax.tree.structure(before)}, got "
+                f"{jax.tree.structure(result[1])}; keep its structure"
+            )
+    return result
+
+
+def with_grads(pair: Any) -> tuple[Any, PyTree]:
+    """Give what a rule gives: a loss, or one and a state, and its gradients.
+
+    Raises:
+        InputError: no pair.
+    """
+    if not isinstance(pair, tuple) or len(pair) != 2:
         raise InputError(
             f"{_SCALAR} and gradients, (loss, grads), of a Rule, got {jax.tree.structure(pair)}; "
             "give both"
         )
-    value, grads = jnp.asarray(pair[0]), pair[1]
+    return pair
+
+
+def value_and_grads(params: PyTree, result: Any, grads: PyTree) -> tuple[Any, PyTree]:
+    """Give a loss and its gradients as arrays; also while tracing.
+
+    Raises:
+        InputError: no real scalar, or what does not match the parameters leaf by leaf.
+    """
+    if jax.tree.structure(result) != jax.tree.structure(0):
+        raise InputError(
+            f"{_SCALAR} and gradients, (loss, grads), of a Rule, got "
+            f"{jax.tree.structure((result, grads))}; give both"
+        )
+    value = jnp.asarray(result)
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise InputError(
             f"{_SCALAR}, got {value.dtype} of shape {list(value.shape)}; reduce it, as by jnp.mean"
@@ -210,13 +293,16 @@ def number(name: str, value: Any) -> float:
     return float(value)
 
 
-def function(name: str, value: Any, *arguments: str) -> None:
+def function(name: str, value: Any, *arguments: str, **named: Any) -> None:
     """Refuse what is no function of these arguments, or none that programs can be kept by.
+
+    Args:
+        name: what it is. value: the function. arguments: by place. named: those given by name.
 
     Raises:
         InputError: naming it.
     """
-    expected = f"{name}: expected a function of ({', '.join(arguments)})"
+    expected = f"{name}: expected a function of ({', '.join((*arguments, *named))})"
     if not callable(value):
         raise InputError(f"{expected}, got {type(value).__name__}; give one")
     try:
@@ -235,7 +321,7 @@ def function(name: str, value: Any, *arguments: str) -> None:
     except (TypeError, ValueError):  # Python cannot tell, as of some written in C.
         return
     try:
-        signature.bind(*arguments)
+        signature.bind(*arguments, **named)
     except TypeError as error:
         raise InputError(
             f"{expected}, got one of {signature}, {error}; bind what else it takes by "
@@ -259,35 +345,56 @@ def key(value: Any) -> None:
         )
 
 
-def pair(batch: Any) -> tuple[Any, Any]:
-    """Give x and y of a batch.
+def parts(batch: Any) -> tuple[Any, ...]:
+    """Give x, y and, where it has them, the weights of a batch.
 
     Raises:
-        InputError: not a pair of arrays.
+        InputError: not two or three arrays.
     """
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise InputError(
-            f"batch: expected a pair (x, y), got {jax.tree.structure(batch)}; give both"
+            f"batch: expected a pair (x, y), or (x, y, weights), got {jax.tree.structure(batch)}; "
+            "give both"
         )
-    for name, part in zip("xy", batch, strict=True):
+    for name, part in zip(("x", "y", "weights"), batch, strict=False):
         if not hasattr(part, "dtype"):
             raise InputError(f"{name}: expected an array, got {type(part).__name__}; give an array")
-    return batch[0], batch[1]
+    return tuple(batch)
 
 
-def batch(pair_of: Any) -> tuple[Any, Any]:
-    """Give x and y of a batch.
+def batch(given: Any) -> tuple[Any, ...]:
+    """Give x, y and, where it has them, the weights of a batch.
 
     Raises:
-        InputError: not a pair of arrays of as many rows, at least one.
+        InputError: not arrays of as many rows, at least one, or weights of more axes.
     """
-    x, y = pair(pair_of)
+    x, y, *weights = parts(given)
     if jnp.shape(x)[:1] != jnp.shape(y)[:1] or jnp.shape(x)[:1] in ((), (0,)):
         raise InputError(
             "batch: expected x [B, ...] and y [B, ...] with the same B, at least 1, got x "
             f"{list(jnp.shape(x))} and y {list(jnp.shape(y))}; take as many of both"
         )
-    return x, y
+    if weights and jnp.shape(weights[0]) != jnp.shape(x)[:1]:
+        raise InputError(
+            f"weights: expected one for each of the {len(x)} rows, of shape [{len(x)}], got "
+            f"{list(jnp.shape(weights[0]))}; give a number for each"
+        )
+    return x, y, *weights
+
+
+def weights(*arrays: Any) -> None:
+    """Refuse weights of rows, where there are any, that count nothing.
+
+    Raises:
+        InputError: one below 0, or all of them 0.
+    """
+    for array in map(np.asarray, arrays):
+        if array.min() < 0 or not array.any():
+            least = f"{array.min()} in row {array.argmin()}" if array.any() else "all 0"
+            raise InputError(
+                f"weights: expected numbers of at least 0, not all of them 0, got {least}; a row "
+                "of weight 0 is left out, of weight 2 counts as two"
+            )
 
 
 def layers(counts: Any) -> None:
@@ -311,7 +418,7 @@ def chain(params: Any, x: Any) -> None:
     """Refuse layers that `weight @ x + bias` would broadcast, contract or batch by accident.
 
     Raises:
-        InputError: shapes that do not chain from `x` through every layer.
+        InputError: shapes that do not chain from `x` through every layer, or whole numbers.
     """
     if not params:
         raise InputError("params: expected at least one Layer, got none; draw some by jaxnet.init")
@@ -329,6 +436,12 @@ def chain(params: Any, x: Any) -> None:
                 f"{inputs[0]} inputs, got weight {list(jnp.shape(weight))} and bias "
                 f"{list(jnp.shape(bias))}; a weight is [outputs, inputs]"
             )
+        for name, leaf in (("weight", weight), ("bias", bias)):
+            if jnp.issubdtype(getattr(leaf, "dtype", float), jnp.integer):
+                raise InputError(
+                    f"params[{index}].{name}: expected floating-point numbers, which alone are "
+                    f"trained, got {leaf.dtype}; cast them"
+                )
         inputs = outputs
 
 
@@ -443,7 +556,7 @@ def resumed(expected: PyTree, progress: PyTree) -> None:
         InputError: naming the first array of another shape or dtype, or of one run alone; or the
             structures, where these alone differ.
     """
-    ours, theirs = _kinds(expected), _kinds(progress)
+    ours, theirs = kinds(expected), kinds(progress)
     for place in ours | theirs:
         if ours.get(place) != theirs.get(place):
             raise _another(place, ours.get(place, "nothing"), theirs.get(place, "nothing"))
@@ -452,7 +565,7 @@ def resumed(expected: PyTree, progress: PyTree) -> None:
         raise _another("", *structures)
 
 
-def _kinds(tree: PyTree) -> dict[str, str]:
+def kinds(tree: PyTree) -> dict[str, str]:
     """Give the dtype and shape of each leaf by its path."""
     leaves = jax.tree.leaves_with_path(tree)
     return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}

@@ -59,21 +59,21 @@ def search(
     return good, [look(t) for t in range(max(low, good - 1), good + 1)]
 
 
-def explain(steps: Sequence[Any], optimizer: Any, at: str, *, first: bool) -> str:
+def explain(steps: Sequence[Any], optimizer: Any, at: str, before: int) -> str:
     """Say of a step that failed what was not finite, and what to do about it.
 
     Args:
         steps: the first step whose loss, gradients or new parameters are not finite, concrete,
             after the one before it where there was one; each a `training.Step`.
         optimizer: the optimizer, or the function that makes it, whose arguments are named.
-        at: which step it was, such as " in step 3". first: whether it was the run's first.
+        at: which step it was, such as " in step 3". before: how many the run had taken.
     """
-    *before, failed = steps
-    names = (_first(step, step.updates, _is_gradient) for step in (*before, failed))
+    failed = steps[-1]
+    names = (_first(step, step.updates, _is_gradient) for step in steps)
     climbing = next(filter(None, names), "")
     if not np.isfinite(failed.value):
         fault = f"the loss, {failed.value}, was not finite{at}"
-        cure = f"it was the first; {_START}" if first else _LOWER
+        cure = f"it was the first; {_START}" if not before else _LOWER
     elif name := _first(failed, failed.grads, _not_finite):
         fault = f"the gradient of {name} was not finite{at}, of a loss of {failed.value:.3g}"
         leaf = _leaf(failed, failed.grads, name)

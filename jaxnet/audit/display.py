@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxnet import _notebook
-from jaxnet._notebook import Markup, escaped
+from jaxnet._guards import notebook
+from jaxnet._guards.notebook import Markup, escaped
 from jaxnet.audit.rows import Correction, Row
 
 _WIDTH = 80
@@ -71,7 +71,7 @@ _FIGURES = (
 def html(rows: Sequence[Row], summary: str, corrections: Sequence[Correction]) -> str:
     """Lay rows out for a notebook, with the claimed gradient drawn against the true one."""
     heads = ("parameter", "claimed (up) against true", "verdict", "what is, and what should be")
-    shown = _notebook.table(heads, map(_html_cells, rows), summary)
+    shown = notebook.table(heads, map(_html_cells, rows), summary)
     if not corrections:
         return shown
     lines = ("line", "what it says", "what it should say")
@@ -79,7 +79,7 @@ def html(rows: Sequence[Row], summary: str, corrections: Sequence[Correction]) -
         (f"{each.line}, in {each.function}", *map(_code, (each.before, each.after)))
         for each in corrections
     )
-    return shown + _notebook.table(lines, cells, f"{_promise(rows, corrections)}.")
+    return shown + notebook.table(lines, cells, f"{_promise(rows, corrections)}.")
 
 
 def _code(text: str) -> Markup:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet import losses
+from jaxnet import losses, variables
 from jaxnet._guards import checks
 from jaxnet.audit import examples, floats, forms, numpy_loss, purity
 from jaxnet.audit.tracing import traceable
@@ -89,7 +89,7 @@ def read(loss: Any, params: PyTree, batch: PyTree, claimed: Any) -> Entry:
     """
     params, params_form = forms.arrays("params", params)
     batch, batch_form = forms.arrays("batch", batch)
-    checks.params(params)
+    checks.params(params, variables.split(params)[0])
     checks.finite("batch", batch)
     reader = _Reader(params_form, batch_form)
     notes = ()
@@ -255,8 +255,7 @@ def _number(function: Function) -> numpy_loss.Numbers:
 
 def dtype_of(loss: Function, params: PyTree, batch: PyTree) -> np.dtype:
     """Give the dtype of a loss, refused where it is no real scalar."""
-    if isinstance(loss, losses.BatchLoss):
-        loss.check(params, batch)
+    losses.check(loss, params, batch)
     value = jax.eval_shape(loss, params, batch)
     if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise InputError(f"loss: expected a real scalar, got {value}")

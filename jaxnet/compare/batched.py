@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int32, PyTree, Shaped
+from jaxtyping import Array, Int32, Key, PyTree, Shaped
 
-from jaxnet import batches, training
+from jaxnet import batches, losses, training
 from jaxnet.compare import starts
 from jaxnet.compare.starts import Inputs
 from jaxnet.compare.tiles import Fast, Workload
@@ -57,12 +57,14 @@ class _Tile(NamedTuple):
         plan: of every run, whose optimizer is to be made of its numbers.
         entry: the optimizer.
         numbers: by name, the hyperparameters of each run, and the key where it draws noise.
+        keys: those of the runs, where the loss draws.
         inputs: data, starts and orders.
     """
 
     plan: training.Plan
     entry: Entry
     numbers: dict[str, Shaped[Array, "K L"]]
+    keys: Key[Array, "K L"] | None
     inputs: Inputs
 
 
@@ -80,21 +82,20 @@ def train(functions: Functions, taken: Steps, inputs: Inputs) -> tuple[dict[str,
     values = {name: jnp.moveaxis(value, 0, -1) for name, value in values.items()}
     values["diverged"] = nested(lambda run: training.diverged(run, last))(run)
     values["evaluations"] = evaluations
-    judged = nested(lambda state: tile.plan.judged(state.opt_state, state.params))
-    return values, judged(run.state)
+    return values, nested(functools.partial(training.judged, tile.plan))(run.state)
 
 
 def _tile(functions: Functions, taken: Steps, inputs: Inputs) -> _Tile:
     entry, settings = taken.entry, inputs.settings
     build = functools.partial(_build, entry, taken.measured[-1])
-    plan = training.Plan(
-        functions.loss, build, functions.metrics, weight=_one, judged=entry.evaluate
-    )
+    weight = _weight(functions.loss, inputs.data)
+    plan = training.Plan(functions.loss, build, functions.metrics, weight, entry.evaluate)
     numbers = {name: settings[..., h] for h, name in enumerate(taken.names)}
     if entry.random:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), inputs.seeds)
         numbers["key"] = repeated(keys, settings.shape[1])
-    return _Tile(plan, entry, numbers, inputs)
+    keys = jax.vmap(functools.partial(losses.run_key, functions.loss))(inputs.seeds)
+    return _Tile(plan, entry, numbers, repeated(keys, settings.shape[1]), inputs)
 
 
 def _begin(plan: training.Plan, params: PyTree, numbers: dict[str, Array]) -> Progress:
@@ -117,15 +118,21 @@ def _advance_all(tile: _Tile, t: Array, progress: Progress) -> Progress:
     """Take step t of all runs, those of an item on the same batch."""
     data, order = tile.inputs.data, tile.inputs.order
     batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order[:, t])
-    return over_runs(functools.partial(_advance, tile, t), progress, tile.numbers, batch=batch)
+    runs = progress, tile.numbers, tile.keys
+    return over_runs(functools.partial(_advance, tile, t), *runs, batch=batch)
 
 
 def _advance(
-    tile: _Tile, t: Array, progress: Progress, numbers: dict[str, Array], batch: PyTree | None
+    tile: _Tile,
+    t: Array,
+    progress: Progress,
+    numbers: dict[str, Array],
+    key: Array | None,
+    batch: PyTree | None,
 ) -> Progress:
     """Take step t of one run, of its own numbers; on all of the data where there is no batch."""
     run, spent = training.advance(
-        tile.plan.made(numbers),
+        tile.plan.made(numbers, key),
         progress.run,
         tile.inputs.data if batch is None else batch,
         t=t,
@@ -140,10 +147,11 @@ def _build(entry: Entry, steps: int, /, **setting: Any) -> Any:
     return entry.build(setting, steps, key)
 
 
-def _one(batch: PyTree) -> int:
-    """Count every step alike: all batches have the same rows."""
-    del batch
-    return 1
+def _weight(loss: Loss | Rule, data: PyTree) -> Callable[[PyTree], Any]:
+    """Give what a step counts: all batches have the same rows, if not the same weights."""
+    if isinstance(loss, losses.BatchLoss) and len(data) > 2:
+        return loss.weight
+    return lambda batch: 1
 
 
 def judge(functions: Functions, data: PyTree, params: PyTree) -> dict[str, Array]:
@@ -184,5 +192,5 @@ def cause(workload: Workload, entry: Entry, seed: int, setting: Mapping[str, flo
         else starts.shuffled(workload.rows, workload.batch_size, workload.steps, seed)
     )
     params = workload.init(jax.random.key(seed))
-    plan = training.Plan(workload.loss, make, weight=_one)
-    return training.attempt(plan, setting, training.Setup(params, workload.data, order))[2]
+    plan, key = training.Plan(workload.loss, make), losses.run_key(workload.loss, seed)
+    return training.attempt(plan, setting, training.Setup(params, workload.data, order, key))[2]

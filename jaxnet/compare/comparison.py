@@ -16,8 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet import _notebook
-from jaxnet._guards import checks, records
+from jaxnet._guards import checks, notebook, records
 from jaxnet.compare import budgets, inputs, phases, store, tiles, verdicts
 from jaxnet.compare.inputs import Design
 from jaxnet.compare.protocol import Judging, Part, Protocol, Tuning
@@ -68,7 +67,7 @@ class Comparison(Record):
     def _repr_html_(self) -> str:
         rows = [(each.optimizer, each.verdict, each.sentence) for each in self.answers]
         heads = ("optimizer", "verdict", "against the baseline")
-        return _notebook.table(heads, rows, self._judged)
+        return notebook.table(heads, rows, self._judged)
 
 
 def _asked(

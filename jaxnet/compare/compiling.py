@@ -101,7 +101,8 @@ def _suited(path: Fast, loss: Loss | Rule, shapes: Shapes) -> Fast:
 
     data, order = inputs.data, inputs.order
     batch = data if order is None else shaped(data, order.shape[-1])
-    traced = jax.make_jaxpr(losses.value_and_grad(loss))(shaped(inputs.params), batch)
+    evaluate = functools.partial(losses.evaluate, loss, key=losses.run_key(loss, 0))
+    traced = jax.make_jaxpr(evaluate)(shaped(inputs.params), batch)
     if products.convolves(traced):
         return PLAIN
     if any(map(products.is_small, jaxprs.operations(traced.jaxpr))):

@@ -1,6 +1,7 @@
 """What is given to a comparison: refused where it cannot be compared, before anything compiles."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jaxnet import losses, optimizers, training
+from jaxnet import losses, optimizers, training, variables
 from jaxnet._guards import checks, sizes, versions
 from jaxnet._guards.defaults import BASELINE, LEVEL, Tune
 from jaxnet._guards.procedures import Procedure
@@ -305,10 +306,10 @@ def workload(problem: Problem, fast: bool | None) -> tiles.Workload:
         )
     for name, part in (problem.parts or {"data": None}).items():
         _check_alike(name, part, problem.data)
-        for what, function in {"loss": problem.loss, **problem.metrics}.items():
+        loss = functools.partial(losses.value, problem.loss)
+        for what, function in {"loss": loss, **problem.metrics}.items():
             _check_scalar(what, function, params, name, part)
-        if isinstance(problem.loss, losses.BatchLoss):
-            _check_labels(problem.loss, params, name, part)
+        _check_rows(problem.loss, params, name, part)
     return tiles.Workload(
         loss=problem.loss,
         init=problem.init,
@@ -397,7 +398,8 @@ def _check_functions(problem: Problem) -> None:
             "data: expected rows beside validation or test rows, got None; give rows to train on"
         )
     checks.function("init", problem.init, "key")
-    for name, function in {"loss": problem.loss, **metrics}.items():
+    training.check_loss(problem.loss)
+    for name, function in metrics.items():
         checks.function(name, function, "params", "batch")
 
 
@@ -405,7 +407,7 @@ def _started(init: Callable[[Array], PyTree]) -> PyTree:
     """Give the start of seed 0; refuse an `init` that cannot start any seed."""
     key = jax.random.key(0)
     params = _drawn(init, key)
-    checks.params(params, "init(key)")
+    checks.params(params, variables.split(params)[0], "init(key)")
     _drawn(jax.eval_shape, init, key)
     if not _equal(params, init(key)):
         raise InputError(
@@ -449,9 +451,9 @@ def _described(part: PyTree) -> Any:
     return jax.tree.map(lambda leaf: list(np.shape(leaf)), part)
 
 
-def _check_labels(loss: losses.BatchLoss, params: PyTree, name: str, part: PyTree) -> None:
+def _check_rows(loss: losses.Loss | losses.Rule, params: PyTree, name: str, part: PyTree) -> None:
     try:
-        loss.check(params, part)
+        losses.check(loss, params, part)
     except InputError as error:
         raise InputError(f"{name}: {error}; encode all the parts alike") from error
 
@@ -478,11 +480,14 @@ def _check_scalar(
 def _program(entry: optimizers.Entry, search: Search, workload: tiles.Workload) -> str:
     """Give the program of a step and what is measured; refuse an optimizer that has none."""
 
+    own = losses.run_key(workload.loss, 0)
+
     def step(setting: Any, key: Any, params: PyTree, batch: PyTree) -> Any:
         optimizer = entry.build(setting, workload.steps, key if entry.random else None)
         start = training.start(optimizer, params)
-        state, loss = training.step(workload.loss, optimizer, start, batch)
-        judged = entry.evaluate(state.opt_state, state.params)
+        state, loss = training.step(workload.loss, optimizer, start, batch, key=own)
+        plan = training.Plan(workload.loss, optimizer, judged=entry.evaluate)
+        judged = training.judged(plan, state)
         measured = [metric(judged, batch) for _, metric in workload.metrics]
         return loss, judged, measured, entry.evaluations(state.opt_state)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from jaxnet import batches
+from jaxnet import batches, variables
 from jaxnet._guards import options
 from jaxnet.compare.tiles import Workload
 
@@ -83,8 +83,8 @@ def _drawn(
 
 
 def dtype_of(params: PyTree) -> np.dtype:
-    """Give the dtype that holds all parameters, which settings come as."""
-    return np.result_type(*(leaf.dtype for leaf in jax.tree.leaves(params)))
+    """Give the dtype that holds all parameters that train, which settings come as."""
+    return np.result_type(*(leaf.dtype for leaf in jax.tree.leaves(variables.split(params)[0])))
 
 
 def start(

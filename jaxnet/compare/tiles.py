@@ -6,6 +6,7 @@ Shapes: D devices, K items of a tile on each, L settings of an item, E measureme
 T steps of B rows, N rows of data, R runs.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -219,6 +220,8 @@ def _widest(workload: Workload, params: PyTree) -> int:
         ),
         workload.data,
     )
-    equations = jax.make_jaxpr(losses.value_and_grad(workload.loss))(params, batch).jaxpr.eqns
+    key = losses.run_key(workload.loss, 0)
+    evaluate = functools.partial(losses.evaluate, workload.loss, key=key)
+    equations = jax.make_jaxpr(evaluate)(params, batch).jaxpr.eqns
     arrays = [variable.aval for equation in equations for variable in equation.outvars]
     return 2 * max(array.size * array.dtype.itemsize for array in arrays)

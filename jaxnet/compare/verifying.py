@@ -85,15 +85,15 @@ def _probe(functions: Functions, mesh: jax.sharding.Mesh) -> Any:
 def _measure(functions: Functions, inputs: Inputs) -> dict[str, PyTree]:
     """Give the loss and gradient of the first batches, and all that is judged, axes K, L first."""
     params, data, order = inputs.params, inputs.data, inputs.order
-    rule = losses.value_and_grad(functions.loss)
+    at_start = _at_start(functions)
     batch = None if order is None else jax.vmap(batches.take, (None, 0))(data, order)
 
-    def at_start(params: PyTree, batch: PyTree | None) -> tuple[Array, PyTree]:
-        return rule(params, data if batch is None else batch)
+    def of_run(params: PyTree, batch: PyTree | None) -> dict[str, PyTree]:
+        return at_start(params, data if batch is None else batch)
 
-    loss, grads = batched.over_runs(at_start, params, batch=batch)
+    of_batch = batched.over_runs(of_run, params, batch=batch)
     judged = _judge_all(functions, inputs.judged, lambda judge: batched.nested(judge)(params))
-    return {"loss of a batch": loss, "gradient of a batch": grads} | judged
+    return of_batch | judged
 
 
 def _measure_plainly(functions: Functions, inputs: Inputs) -> dict[str, PyTree]:
@@ -101,12 +101,22 @@ def _measure_plainly(functions: Functions, inputs: Inputs) -> dict[str, PyTree]:
 
     def one(params: PyTree, rows: Array | None) -> dict[str, PyTree]:
         batch = inputs.data if rows is None else batches.take(inputs.data, rows)
-        loss, grads = losses.value_and_grad(functions.loss)(params, batch)
         judged = _judge_all(functions, inputs.judged, lambda judge: judge(params))
-        return {"loss of a batch": loss, "gradient of a batch": grads} | judged
+        return _at_start(functions)(params, batch) | judged
 
     firsts = jax.tree.map(lambda leaf: leaf[:, 0], inputs.params)
     return batched.repeated(jax.vmap(one)(firsts, inputs.order), inputs.settings.shape[1])
+
+
+def _at_start(functions: Functions) -> Callable[[PyTree, PyTree], dict[str, PyTree]]:
+    """Give what gives the loss and the gradient of a batch, drawn of one key if at all."""
+    key = losses.run_key(functions.loss, 0)
+
+    def at_start(params: PyTree, batch: PyTree) -> dict[str, PyTree]:
+        loss, grads, _ = losses.evaluate(functions.loss, params, batch, key)
+        return {"loss of a batch": loss, "gradient of a batch": grads}
+
+    return at_start
 
 
 def _judge_all(

@@ -54,8 +54,8 @@ def problem(rows=23, dtype=np.float32):
 def begun(optimizer, params):
     """A run before its first step, such as a template is."""
     none, loss = jnp.zeros((), jnp.int32), jnp.zeros((), jax.tree.leaves(params)[0].dtype)
-    run = training.Run(training.start(optimizer, params), loss, none, none - 1)
-    return fitting.Fit(fitting.Progress(run, params, loss, none, none, none), {}, "running")
+    run = training.Run(training.start(optimizer, params), loss, loss, none - 1)
+    return fitting.Fit(fitting.Progress(run, params, loss, *[none] * 4), {}, "running")
 
 
 def run(optimizer, params, data, epochs=4, **settings):

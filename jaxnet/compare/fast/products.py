@@ -36,12 +36,13 @@ def expanded(function: Callable[..., Any]) -> Callable[..., Any]:
     `jax.make_jaxpr`.
     """
 
-    def rewritten(*arguments: Any) -> Any:
+    @functools.wraps(function)
+    def rewritten(*arguments: Any, **named: Any) -> Any:
         # Else JAX would give the jaxpr of an earlier trace, whose closure may have held others.
-        def anew(*arguments: Any) -> Any:
-            return function(*arguments)
+        def anew(arguments: Any, named: Any) -> Any:
+            return function(*arguments, **named)
 
-        closed, shape = jax.make_jaxpr(anew, return_shape=True)(*arguments)
+        closed, shape = jax.make_jaxpr(anew, return_shape=True)(arguments, named)
         shared = len(jax.tree.leaves(arguments[0]))
 
         @jax.custom_jvp
@@ -58,7 +59,7 @@ def expanded(function: Callable[..., Any]) -> Callable[..., Any]:
 
             return jax.jvp(plain, primals, tangents)
 
-        leaves = carried_out(closed.consts, jax.tree.leaves(arguments))
+        leaves = carried_out(closed.consts, jax.tree.leaves((arguments, named)))
         return jax.tree.unflatten(jax.tree.structure(shape), leaves)
 
     return rewritten
