@@ -252,6 +252,8 @@ def test_programs_are_read_where_they_are_checked_explained_or_rewritten():
 
 
 def test_pallas_waits_until_a_trace_is_carried_out():
-    names = loaded("from jaxnet import *; import jaxnet.audit, jaxnet.compare, jaxnet.storage")
+    names = loaded(
+        "from jaxnet import *; import jaxnet.audit.auditing, jaxnet.compare, jaxnet.storage"
+    )
     assert {"jaxnet.audit.numpy_loss", "jaxnet.compare.fast.products"} <= names
     assert not names & {"jax.extend", "jax.experimental.pallas"}

@@ -38,7 +38,7 @@ def imports(size: Size) -> Section:
     without, ours = "jax and optax alone", "jaxnet, jax and optax"
     ways = {
         without: importing("jax, optax"),
-        ours: importing("jax, optax, jaxnet.training, jaxnet.audit.gradients"),
+        ours: importing("jax, optax, jaxnet.training, jaxnet.audit"),
     }
     group = Group("Importing", ours, interleaved(ways, size.slow_rounds))
     return Section([group], {"jaxnet, share added": 1 / group.times(without) - 1})

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from jaxnet import network
-from jaxnet.audit.chain import Gradient, applied
+from jaxnet.audit.chain import applied
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.programs import Program, run
 from jaxnet.audit.uncompiled import uncompiled
 

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses
-from jaxnet.audit.chain import Chain, Gradient
+from jaxnet.audit.chain import Chain
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.uncompiled import uncompiled
 
 Reduction = Literal["mean", "sum", "neither"]

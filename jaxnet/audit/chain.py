@@ -9,12 +9,11 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64, Int
+from jaxtyping import Array, Int
 
 from jaxnet import network
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.uncompiled import uncompiled
-
-Gradient = Float64[np.ndarray, "..."]
 
 
 class Dense(NamedTuple):

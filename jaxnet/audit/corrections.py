@@ -25,8 +25,8 @@ from jaxtyping import PyTree
 
 from jaxnet.audit import changes, complements, computing, purity, sources
 from jaxnet.audit.case import Truth
-from jaxnet.audit.chain import Gradient
 from jaxnet.audit.changes import Change, Edit
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.ingredients import Ingredients
 from jaxnet.audit.rows import Correction
 from jaxnet.audit.scores import Scores, Target, are_better, rights

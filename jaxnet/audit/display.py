@@ -1,8 +1,9 @@
-"""An audit laid out to be read: in a terminal, and in a notebook, with pictures."""
+"""What an audit gives, laid out to be read: in a terminal, and in a notebook, with pictures."""
 
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,42 @@ _NAME = 22
 _SIDE, _POINTS = 84, 120
 # Close to Okabe and Ito's blue and vermilion, to be read on light paper and dark.
 _COLOURS = {"right": "#2b8cc4", "wrong": "#d9661f", "undecided": "#888888"}
+
+
+class Audit(NamedTuple):
+    """The audit of a claimed gradient, one row per parameter; printed, it is a table.
+
+    Attributes:
+        rows: one per parameter, in the order of the pytree.
+        examples: N.
+        dtype: of the claimed gradient.
+        summary: in words, with the layer where the error signal of a network first goes wrong.
+        corrections: the lines of a claim given as a function with which, when they are changed,
+            gradients are right, in the order of their lines.
+    """
+
+    rows: tuple[Row, ...]
+    examples: int
+    dtype: str
+    summary: str
+    corrections: tuple[Correction, ...] = ()
+
+    @property
+    def right(self) -> bool:
+        """Whether every parameter's gradient is right."""
+        return all(row.verdict == "right" for row in self.rows)
+
+    @property
+    def figures(self) -> str:
+        """All figures of the rows, as a table of text."""
+        return figures(self.rows)
+
+    def __str__(self) -> str:
+        """Lay the rows out as text, with the cause and the formulas under each wrong one."""
+        return text(self.rows, self.summary, self.corrections)
+
+    def _repr_html_(self) -> str:
+        return html(self.rows, self.summary, self.corrections)
 
 
 def text(rows: Sequence[Row], summary: str, corrections: Sequence[Correction]) -> str:

@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from jaxnet.audit.case import Case, Factor, Leaf, Mistake, Tier, reduction, reshaped
-from jaxnet.audit.chain import Gradient
 from jaxnet.audit.factors import counts_of
+from jaxnet.audit.floats import Gradient
 
 # Rounding that hides larger relative errors than this: a leaf is not explained.
 _TOO_COARSE = 0.1

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxnet import losses
 from jaxnet.audit.case import Case
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.numpy_loss import NumPyLoss
 from jaxnet.audit.uncompiled import uncompiled
 

@@ -5,7 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Float64, PyTree
+
+Gradient = Float64[np.ndarray, "..."]
 
 
 def epsilon(dtype: Any) -> float:

@@ -20,7 +20,8 @@ from jaxnet._guards import jaxprs
 from jaxnet.audit import outputs
 from jaxnet.audit.between import Between, Places, between, identity
 from jaxnet.audit.case import Case, reduction, take
-from jaxnet.audit.chain import Chain, Dense, Gradient, applied
+from jaxnet.audit.chain import Chain, Dense, applied
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.programs import Program, Step, Values, View, record, run
 from jaxnet.audit.uncompiled import uncompiled
 

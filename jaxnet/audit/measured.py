@@ -15,8 +15,7 @@ from jaxnet import losses
 from jaxnet._guards import checks
 from jaxnet.audit import entry, examples, forms, layers
 from jaxnet.audit.case import Case, Leaf
-from jaxnet.audit.chain import Gradient
-from jaxnet.audit.floats import cast, epsilon
+from jaxnet.audit.floats import Gradient, cast, epsilon
 from jaxnet.audit.numpy_loss import NumPyLoss
 from jaxnet.audit.uncompiled import uncompiled
 from jaxnet.errors import InputError

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnet.audit.chain import Gradient, Output, applied, slope_of
+from jaxnet.audit.chain import Output, applied, slope_of
+from jaxnet.audit.floats import Gradient
 from jaxnet.network import Activation
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.floats import Gradient
 
 Verdict = Literal["right", "wrong", "undecided"]
 

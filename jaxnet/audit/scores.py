@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxnet.audit import forms
 from jaxnet.audit.case import Truth
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.floats import Gradient
 
 Scores = tuple[int, ...]
 """Of each leaf: 2 where it is right, 1 where it is so but for a factor and its order, else 0."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxnet import devices
 from jaxnet._guards import records
-from jaxnet.audit import gradients
+from jaxnet.audit import display, gradients
 from jaxnet.commands import _outcomes, _sources
 from jaxnet.commands.settings import Audit
 from jaxnet.errors import InputError
@@ -18,7 +18,7 @@ from jaxnet.errors import InputError
 _MODULE = "audited"
 
 
-def run(settings: Audit) -> gradients.Audit:
+def run(settings: Audit) -> display.Audit:
     """Run the file and audit its gradient; what its own code raises goes through.
 
     Raises:

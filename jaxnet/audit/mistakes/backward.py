@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.mistakes.hidden_sent import Sent, sending
 from jaxnet.audit.mistakes.hidden_slopes import INSTEAD, MASKS, Back, times
 from jaxnet.audit.mistakes.rules import Edit, Hidden, Rule, Signal, in_symbols, made

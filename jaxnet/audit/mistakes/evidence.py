@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet.audit.case import Leaf, reshaped
-from jaxnet.audit.chain import Chain, Gradient
+from jaxnet.audit.chain import Chain
+from jaxnet.audit.floats import Gradient
 
 # Agreement is evidence where its decimal digits are more than those of the numbers compared, by
 # this many.

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet.audit.case import Case, Factor
-from jaxnet.audit.chain import Chain, Gradient
+from jaxnet.audit.chain import Chain
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.mistakes.backward import factors_of
 from jaxnet.audit.mistakes.evidence import Claim, Free
 from jaxnet.audit.mistakes.hidden_sent import dropped

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.chain import Chain, Dense, Gradient, slope_of
+from jaxnet.audit.chain import Chain, Dense, slope_of
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.mistakes.leaves import AS_GIVEN
 from jaxnet.audit.mistakes.rules import Rule
 from jaxnet.audit.mistakes.slopes import FORMULAS

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.chain import Chain, Gradient, Output, slope_of
+from jaxnet.audit.chain import Chain, Output, slope_of
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.mistakes.rules import Rule, made
 from jaxnet.audit.mistakes.slopes import SLOPES, sigmoid
 from jaxnet.audit.outputs import ACTIVATIONS

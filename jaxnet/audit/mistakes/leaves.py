@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 
 from jaxnet import losses
 from jaxnet.audit.case import Case, Mistake, Tier, close, reduction
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.uncompiled import uncompiled
 
 # Per-example gradients of more numbers than this are not formed.

@@ -5,7 +5,7 @@ Shapes: N examples, O outputs.
 
 import numpy as np
 
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.mistakes.last import Last, apart, only_if, several, signs, softmax
 from jaxnet.audit.mistakes.rules import Rule, made
 from jaxnet.audit.mistakes.slopes import sigmoid, sigmoid_slope

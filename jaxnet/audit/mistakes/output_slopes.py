@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.mistakes.last import Last, across, apart, is_another, of_outputs, slope, softmax
 from jaxnet.audit.mistakes.rules import Rule
 from jaxnet.audit.mistakes.slopes import FORMULAS, SLOPES, sigmoid, sigmoid_slope, tanh_slope

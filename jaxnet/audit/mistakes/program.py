@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 
 from jaxnet import losses
 from jaxnet.audit.case import Case, Leaf, Mistake, Tier
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.mistakes import normalisations, paths, positions, products, segments, windows
 from jaxnet.audit.mistakes.evidence import BEYOND_CHANCE, parallel
 from jaxnet.audit.mistakes.places import Candidate, Places, grouped, together

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnet.audit.chain import Chain, Dense, Gradient
+from jaxnet.audit.chain import Chain, Dense
+from jaxnet.audit.floats import Gradient
 
 
 class Rule(NamedTuple):

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from jaxnet.audit.case import Case, Factor, Mistake, Tier
-from jaxnet.audit.chain import Chain, Gradient
+from jaxnet.audit.chain import Chain
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.mistakes.backward import Step, step_of
 from jaxnet.audit.mistakes.evidence import Free, claim_of, is_reshaped
 from jaxnet.audit.mistakes.fits import Given, Search, fits, upright

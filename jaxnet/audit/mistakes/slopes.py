@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.floats import Gradient
 
 Slope = Callable[[Gradient], Gradient]
 

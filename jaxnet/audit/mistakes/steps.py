@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from jaxnet.audit.case import Case, Leaf, Mistake, Tier
-from jaxnet.audit.chain import Gradient
+from jaxnet.audit.floats import Gradient
 
 # Entries of a gradient that must be cut at one size to say that they are.
 _CUT = 3

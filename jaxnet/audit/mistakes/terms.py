@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from jaxnet.audit.case import Case, Leaf, Mistake, Tier
-from jaxnet.audit.chain import Chain, Gradient
+from jaxnet.audit.chain import Chain
+from jaxnet.audit.floats import Gradient
 from jaxnet.audit.mistakes.evidence import Free
 
 # What differs by less than this share is one.
