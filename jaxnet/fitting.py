@@ -45,11 +45,6 @@ class Progress(NamedTuple):
     steps: Int32[Array, ""]
     taken: Int32[Array, ""]
 
-    @property
-    def waited(self) -> Int32[Array, ""] | np.int32:
-        """Epochs since the lowest validation loss."""
-        return self.epoch - self.best_epoch
-
 
 class Fit(NamedTuple):
     """A run of `fit`, under way or done.
@@ -238,8 +233,10 @@ class _Job:
 
     def judge(self, now: Fit) -> Fit:
         """Say whether a run goes on."""
-        early = now.progress.waited >= self.patience
-        ends = now.outcome == "running" and (early or now.progress.epoch >= self.epochs)
+        # As whole numbers: of arrays each operation is a program to compile.
+        epoch, best = int(now.progress.epoch), int(now.progress.best_epoch)
+        early = epoch - best >= self.patience
+        ends = now.outcome == "running" and (early or epoch >= self.epochs)
         return now._replace(outcome="stopped early" if early else "finished") if ends else now
 
 
@@ -271,7 +268,8 @@ def _program(plan: Plan, layout: streams.Layout) -> verify.Program:
 
         def goes_on(carry: tuple[Array, _Result]) -> Array:
             i, now = carry
-            return (i < chunk.epochs) & now.finite & (now.progress.waited < patience)
+            waited = now.progress.epoch - now.progress.best_epoch
+            return (i < chunk.epochs) & now.finite & (waited < patience)
 
         history = jax.tree.map(lambda value: jnp.zeros(len(chunk.orders), value.dtype), shapes)
         start = jnp.array(0), _Result(progress, history, jnp.array(True))

@@ -47,7 +47,7 @@ def init(
     """
     checks.key(key)
     checks.layers(sizes)
-    return _draw(key, tuple(sizes), initializer, dtype or jnp.zeros(()).dtype)
+    return _draw(key, tuple(sizes), initializer, dtype or jnp.result_type(float))
 
 
 # One program: drawn one operation at a time, each shape of layer would compile by itself.

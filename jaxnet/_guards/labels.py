@@ -161,13 +161,13 @@ def _of(example_loss: ExampleLoss, shape: tuple[int, ...], dtype: np.dtype) -> L
     unknown = Labels(broadcast=False, pick=False)
     try:
         with (
-            jax.ensure_compile_time_eval(),
             jax.numpy_dtype_promotion("standard"),
             jax.numpy_rank_promotion("allow"),
             jax.debug_nans(False),
         ):
             tried = jax.vmap(jax.vmap(example_loss, (None, 0)), (0, None))
-            values = np.asarray(options.once(tried)(z, y))
+            # Compiled by itself, it runs here and now, also where a program is being traced.
+            values = np.asarray(options.once(tried).lower(z, y).compile()(z, y))
     except Exception:  # a user's loss may fail in any way
         return unknown
     if values.shape != (len(z), len(y)):

@@ -20,6 +20,7 @@ import jaxlib.version
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxnet._guards import reference
 from jaxnet.errors import InputError
 
 # A difference of so many roundings of the whole is not looked into further.
@@ -60,10 +61,9 @@ class UnverifiedError(Exception):
 
 
 class Pending(NamedTuple):
-    """A function being compiled, NumPy's way being imported, and the function's operations."""
+    """A function being compiled, and its operations."""
 
     compiled: futures.Future[Any]
-    reference: futures.Future[Any]
     operations: Any
     arguments: tuple[Any, ...]
 
@@ -81,13 +81,12 @@ def begin(function: Any, *arguments: PyTree, plain: Any = None) -> Pending:
         arguments: concrete pytrees of arrays.
         plain: the function whose operations it is held against, jitted; itself where None.
     """
+    # It adds to the settings that programs are cached by: loaded later, NumPy's way would have all
+    # that is compiled meanwhile compiled once more.
+    importlib.import_module("jax.extend")
     traced = function.trace(*arguments)
     operations = (plain.trace(*arguments) if plain else traced).jaxpr
-    submit = _compilers().submit
-    compiled = submit(traced.lower().compile)
-    # With it comes Pallas, which takes as long as a small program.
-    reference = submit(importlib.import_module, "jaxnet._guards.reference")
-    return Pending(compiled, reference, operations, arguments)
+    return Pending(_compilers().submit(traced.lower().compile), operations, arguments)
 
 
 def differences(pending: Pending) -> list[Difference]:
@@ -107,7 +106,7 @@ def differences(pending: Pending) -> list[Difference]:
 
 def _differences(pending: Pending, got: dict[str, PyTree]) -> list[Difference]:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(pending.arguments)]
-    evaluate = functools.partial(pending.reference.result().evaluate, pending.operations)
+    evaluate = functools.partial(reference.evaluate, pending.operations)
     tree = jax.tree.structure(got)
 
     @functools.cache

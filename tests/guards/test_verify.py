@@ -2,6 +2,9 @@
 
 import functools
 import itertools
+import re
+import subprocess
+import sys
 import warnings
 
 import jax
@@ -589,6 +592,22 @@ def test_an_enormous_number_is_compared(x64):
     inputs = (np.ones(()),)
     assert verify.Program(None, jax.jit(wrong), jax.jit(large)).verify(inputs, inputs)
     assert verify.Program(None, jax.jit(large)).verify(inputs, inputs) is None
+
+
+def test_a_new_process_compiles_each_program_once_and_no_operation_alone():
+    """What NumPy's way loads comes before a program is traced, for JAX caches by its settings."""
+    script = """
+import jax, jaxnet, numpy as np, optax
+jax.config.update("jax_log_compiles", True)
+def example(z, y): return jax.nn.logsumexp(z) - z[y] + jax.numpy.zeros(3).sum()
+loss = jaxnet.BatchLoss(lambda params, x: params @ x, example)
+data = np.ones((4, 2), np.float32), np.arange(4) % 3
+jaxnet.fit(loss, optax.sgd(0.1), np.ones((3, 2), np.float32), data, epochs=3)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    compiled = re.findall(r"Finished XLA compilation of jit\((\w+)\)", done.stderr)
+    assert sorted(compiled) == ["epochs_of", "example", "first", "measured"]
 
 
 def test_a_failure_of_the_audit_itself_is_told_of_and_no_fault(monkeypatch):
