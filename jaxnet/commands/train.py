@@ -1,5 +1,6 @@
 """Train a network on a table: progress, checkpoints, and a model that other programs can read."""
 
+import functools
 import os
 import shlex
 import sys
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxnet import devices, fitting, network, report, tables
-from jaxnet._guards import sizes
+from jaxnet._guards import options, sizes
 from jaxnet.commands import _fits, _folders, _scores, _stopping
 from jaxnet.commands._fits import OnProgress, StoppedError
 from jaxnet.commands.settings import Train, check
@@ -64,7 +65,8 @@ def run(
     sizes.check_network(layers, "hidden")
     rows = len(split.train[0])
     sizes.check_steps(settings.epochs, -(-rows // min(settings.batch_size, rows)))
-    params = network.init(jax.random.key(settings.seed), layers)
+    draw = options.once(functools.partial(network.init, sizes=layers))
+    params = draw(jax.random.key(settings.seed))
     began = time.monotonic()
     ended, skipped = _fits.fit(
         settings, split, params=params, folder=folder, on_progress=on_progress, stop=stop
