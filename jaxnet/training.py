@@ -273,11 +273,11 @@ def lasts(run: Run, total: Any = 0.0, judged: Any = 0.0) -> Bool[Array, ""]:
 
 
 def diverged(run: Run, steps: int) -> Int32[Array, ""]:
-    """Give the first step whose loss was not finite, -1 where all were and the run lasts.
+    """Give the first step whose loss was not finite, -1 where the run lasts all the same.
 
     It is `steps`, how many were taken, where the last update alone was not, which no loss has seen.
     """
-    return jnp.where((run.failed < 0) & ~lasts(run), steps, run.failed)
+    return jnp.where(lasts(run), -1, jnp.where(run.failed < 0, steps, run.failed))
 
 
 def train(

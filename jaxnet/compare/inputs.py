@@ -45,7 +45,8 @@ class Problem:
         epochs: of each run. steps: of each run, in place of epochs.
         batch_size: B, all rows where None; rows that do not fill a last batch sit out their
             epoch, others in the next.
-        validation: rows to tune on; the training loss where None.
+        validation: rows to tune on. Where None the training loss is, whose mean since the last
+            measurement is not finite where one of its steps is not, though the optimizer goes on.
         test: rows to judge on; those tuned on where None.
         metrics: by name, `(params, batch) -> []`, measured on both; without data at the end of a
             run alone, the batch None.

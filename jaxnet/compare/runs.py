@@ -27,7 +27,8 @@ class Runs(NamedTuple):
             picked), "recommended" (the one to use in the end) or "customary".
         replicate: shape [N]. trial: shape [N], of the replicate, 0 where it does not tune.
         seed: shape [N]. settings: by hyperparameter, shape [N].
-        diverged: shape [N], the step, from 0, whose loss was the first not finite; -1 where none.
+        diverged: shape [N], the step, from 0, whose loss was the first not finite; -1 where the run
+            lasts, as after any loss that its optimizer is made to go on after.
         evaluations: shape [N], gradients of a whole batch that the run computed.
         loss: shape [N, E], the training loss, a mean over the steps since the measurement before.
         validation: by name, "loss" and each metric, shape [N, E]; empty without validation data.
@@ -54,7 +55,7 @@ class Runs(NamedTuple):
         return "validation" if self.validation else "training"
 
     def final(self, data: str, measure: str = "loss") -> Float[np.ndarray, " N"]:
-        """Give the loss or a metric of each run at its end, infinite where it diverged.
+        """Give the loss or a metric of each run at its end, infinite where it diverged or is not finite.
 
         Args:
             data: "training", "validation" or "test".

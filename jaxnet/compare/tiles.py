@@ -115,7 +115,7 @@ class Swept(NamedTuple):
         loss: shape [R, E], the mean training loss since the measurement before.
         validation: by name, shape [R, E]. test: by name, shape [R].
         diverged: shape [R], the step whose loss was the first not finite, T where the last
-            parameters alone are not; -1 where all are.
+            parameters alone are not; -1 where the run lasts.
         evaluations: shape [R], gradients of a batch computed.
     """
 

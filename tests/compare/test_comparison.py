@@ -22,7 +22,7 @@ import pytest
 from pyarrow import parquet
 from scipy import stats
 
-from jaxnet import batches, losses, network, optimizers, spaces, training
+from jaxnet import batches, fitting, losses, network, optimizers, spaces, training
 from jaxnet._guards import checks, records, sizes, verify
 from jaxnet.compare import (
     Problem,
@@ -1865,6 +1865,49 @@ def test_what_cannot_run_is_a_row_and_what_diverged_says_why(tmp_path, standard_
     assert result.log.verified == verify.AGREES
     with pytest.raises(InputError, match=r"expected sm3 to be made of .* IndexError"):
         comparison.compare(problem, ["sm3"])
+
+
+def zeroing(learning_rate):
+    return optax.chain(optax.zero_nans(), optax.sgd(learning_rate))
+
+
+def skipping(learning_rate):
+    return optax.apply_if_finite(optax.sgd(learning_rate), 9)
+
+
+def gathering(learning_rate):
+    skip = {"should_skip_update_fn": optax.skip_not_finite}
+    return optax.MultiSteps(optax.sgd(learning_rate), 1, **skip).gradient_transformation()
+
+
+def test_an_optimizer_that_goes_on_fails_neither_compared_nor_fitted_nor_trained(
+    standard_promotion, recwarn
+):
+    """The loss of one batch of each epoch is nan."""
+    data = np.float32([9, 1, 2, 0, 1, 3])
+
+    def loss(params, batch):
+        return jnp.where((batch == 9).any(), jnp.nan, jnp.mean((params - batch) ** 2) / 2)
+
+    own = {"zeroing": zeroing, "skipping": skipping, "gathering": gathering}
+    few = {"budget": 2, "tuning_seeds": 1, "replicates": 6}
+    problem = Problem(loss, init, data, epochs=4, batch_size=2, validation=data[1:])
+    result = comparison.compare(problem, own, **few)
+    assert {each.optimizer: each.failed for each in result.answers} == {
+        "sgd": 6,
+        **dict.fromkeys(own, 0),
+    }
+    assert list(result.log.reasons) == ["sgd"]
+    rate, order = {"learning_rate": 0.1}, batches.shuffled(6, 2, 4, seed=0)
+    for make in (optax.sgd, *own.values()):
+        recwarn.clear()
+        asked = {"epochs": 4, "batch_size": 2, "hyperparameters": rate}
+        fit = fitting.fit(loss, make, init(jax.random.key(0)), data, validation=data[1:], **asked)
+        begun = init(jax.random.key(0))
+        training.train(loss, make, begun, data, order, hyperparameters=rate)
+        diverged = make is optax.sgd
+        assert (fit.outcome == "diverged") == diverged
+        assert len(recwarn) == 2 * diverged
 
 
 def test_a_notebook_shows_the_verdicts():

@@ -838,21 +838,21 @@ def test_a_run_keeps_the_first_step_that_failed(goes_on):
 
 
 @pytest.mark.parametrize(
-    ("failed", "param", "total", "judged", "lasts", "skipping", "step"),
+    ("failed", "param", "total", "judged", "lasts", "skipping", "steps"),
     [
-        (-1, 1.0, 1.0, 1.0, True, True, -1),
-        (3, 1.0, 1.0, 1.0, False, True, 3),
-        (-1, np.nan, 1.0, 1.0, False, False, 9),
-        (3, np.inf, 1.0, 1.0, False, False, 3),
-        (-1, 1.0, np.inf, 1.0, False, True, -1),
-        (-1, 1.0, 1.0, np.nan, False, False, -1),
+        (-1, 1.0, 1.0, 1.0, True, True, (-1, -1)),
+        (3, 1.0, 1.0, 1.0, False, True, (3, -1)),
+        (-1, np.nan, 1.0, 1.0, False, False, (9, 9)),
+        (3, np.inf, 1.0, 1.0, False, False, (3, 3)),
+        (-1, 1.0, np.inf, 1.0, False, True, (-1, -1)),
+        (-1, 1.0, 1.0, np.nan, False, False, (-1, -1)),
     ],
 )
-def test_what_a_diverged_run_is(failed, param, total, judged, lasts, skipping, step):
+def test_what_a_diverged_run_is(failed, param, total, judged, lasts, skipping, steps):
     """Of nine steps; one whose optimizer skips what is not finite goes on after any loss."""
-    for optimizer, expected in (
-        (optax.sgd(1.0), lasts),
-        (optax.apply_if_finite(optax.sgd(1.0), 9), skipping),
+    for optimizer, expected, step in (
+        (optax.sgd(1.0), lasts, steps[0]),
+        (optax.apply_if_finite(optax.sgd(1.0), 9), skipping, steps[1]),
     ):
         run = training.begin(optimizer, (np.ones(2, np.float32), np.float32([0, 1])))
         state = run.state._replace(params=(run.state.params[0], np.float32([0, param])))
