@@ -27,6 +27,8 @@ _INSIDE = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "
 _CALLS = frozenset(
     ["call", "checkpoint", "closed_call", "composite", "core_call", "eval_jaxpr", "remat2"]
 )
+CALLBACKS = frozenset(["pure_callback", "io_callback"])
+"""Operations that call Python, of which a program's text does not say what it does."""
 # Operations that only tell of a run; that take no time; and whose results are rounded, beside
 # conversions to narrower numbers.
 TELLING = frozenset(["debug_callback", "debug_print"])

@@ -11,6 +11,9 @@ from jaxnet._guards.records import Bounds
 
 Count = Annotated[int, Bounds(1, 2**31 - 1)]
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
+BLOCK = 2**16
+"""Seeds of runs that one seed of a comparison has: those of another never meet them."""
+Replication = Annotated[int, Bounds(0, 2**31 // BLOCK - 1)]
 Share = Annotated[float, Bounds(0, 1)]
 Name = Annotated[str, Bounds(1, 4096)]
 
@@ -27,7 +30,7 @@ class Procedure:
         tuning_seeds: Seeds that a replicate trains each setting on.
         replicates: Searches of each optimizer, each judged on a seed of its own.
         until: Go on to at most so many replicates while not all is told.
-        seed: Of all draws; another one makes a true replication.
+        seed: Of all draws, 0 to 32767; another one makes a true replication.
         by: What is judged: loss, accuracy, error, or steps, evaluations or seconds to a loss.
         margin: The share of the baseline's loss within which another is as good.
     """
@@ -39,6 +42,6 @@ class Procedure:
     tuning_seeds: Count = 3
     replicates: Count = 20
     until: Count | None = None
-    seed: Seed = SEED
+    seed: Replication = SEED
     by: Name = "loss"
     margin: Share = MARGIN

@@ -216,11 +216,12 @@ def check(settings: Settings) -> None:
             raise InputError(
                 f"steps: expected none beside epochs, got {settings.steps[0]}; give steps or epochs"
             )
-        for name in ("epochs", "steps", "batch_size"):
+        for name in ("optimizers", "epochs", "steps", "batch_size"):
             values = getattr(settings, name)
             if len(set(values)) < len(values):
                 raise InputError(
-                    f"{name}: expected each number once, got {' '.join(map(str, values))}; give one"
+                    f"{name}: expected each once, got {' '.join(map(str, values))}; leave out "
+                    "what is there twice"
                 )
         sizes.check_comparison(
             max(1, len(settings.optimizers)),

@@ -117,7 +117,7 @@ def compare(design: Design) -> Comparison:
             all of them are tested anew, at a small part of the level.
         until: replicates at most, to go on to where not all is told, by looks at four times as
             many or more.
-        seed: that every draw hangs on; another makes a true replication.
+        seed: that every draw hangs on, 0 to 32767; another makes a true replication.
         baseline: what the others are held against. pairs: "all" to hold all against each other.
         by: what is judged: "loss", a metric by name, or "steps", "evaluations" or "seconds" to
             the target. Seconds are those steps times what one took where the replicate's own run
@@ -130,7 +130,10 @@ def compare(design: Design) -> Comparison:
             looks together. margin: the share within which another is as good.
         title: of the report; what is held against what, on what, where empty.
         command: that repeats it, for the report to say.
-        folder: where what is done is kept; the same call then goes on from there.
+        folder: where what is done is kept; the same call then goes on from there, with as many
+            replicates as it has or more. Another comparison has a folder of its own, as has one of
+            more optimizers: its verdicts share one level, which was decided before the first run.
+            A function that calls Python (`jax.pure_callback`) goes on nowhere.
         on_progress: told after each tile of runs.
         fast: whether many small runs may be computed in the faster ways of a CPU; None takes what
             the environment variable JAXNET_FAST says, 1 or 0, and 1 where it says nothing.
@@ -150,6 +153,8 @@ def compare(design: Design) -> Comparison:
     most = inputs.most(design.replicates, design.until)
     inputs.check_size(searches, tuning.seeds, most, workload.steps)
     programs = inputs.programs(workload, entries, searches)
+    if folder and programs.calling:
+        store.check_new(folder)
     workload = workload._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
     able = {entry.name: searches[entry.name] for entry in entries}

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses, optimizers, training, variables
-from jaxnet._guards import checks, sizes, versions
+from jaxnet._guards import checks, jaxprs, sizes, versions
 from jaxnet._guards.defaults import BASELINE, LEVEL, Tune
 from jaxnet._guards.procedures import Procedure
 from jaxnet.compare import tiles
@@ -194,7 +195,7 @@ def entries(
     """Give the entries to compare, the baseline first whether it was asked for or not.
 
     Raises:
-        InputError: not optimizers by name; a name not known, none, another `sgd`.
+        InputError: not optimizers by name; a name not known, or there twice; none; another `sgd`.
     """
     if isinstance(optimizers_, str) or not isinstance(optimizers_, Sequence | Mapping):
         raise InputError(
@@ -213,6 +214,11 @@ def entries(
             'such as {"momentum": functools.partial(optax.sgd, momentum=0.9)}'
         )
     checks.in_a_line("optimizers", *optimizers_)
+    if twice := [name for name, count in Counter([*optimizers_]).items() if count > 1]:
+        raise InputError(
+            f"optimizers: expected each once, got {twice[0]} twice; leave one out, or name two of "
+            f'a kind in a dict, such as {{"one": "{twice[0]}", "other": "{twice[0]}"}}'
+        )
     named = (
         optimizers_ if isinstance(optimizers_, Mapping) else {name: name for name in optimizers_}
     )
@@ -357,10 +363,16 @@ def _length(problem: Problem, epoch: int) -> tuple[int, tuple[int, ...]]:
 
 
 class Programs(NamedTuple):
-    """The fingerprint of all programs; why, by name, optimizers cannot step from a start."""
+    """What was traced.
+
+    Attributes:
+        fingerprint: of all programs. unable: why, by name, optimizers cannot step from a start.
+        calling: whether a program calls Python, which its fingerprint says nothing of.
+    """
 
     fingerprint: str
     unable: dict[str, str]
+    calling: bool
 
 
 def programs(
@@ -371,16 +383,18 @@ def programs(
     Raises:
         InputError: the baseline or all others cannot step.
     """
-    texts, unable = {}, {}
+    traced, unable = {}, {}
     for entry in entries:
         try:
-            texts[entry.name] = _program(entry, searches[entry.name], workload)
+            traced[entry.name] = _program(entry, searches[entry.name], workload)
         except FunctionError as error:
             # Where it is the only one there is nothing to hold against the baseline.
             if entry is entries[0] or len(entries) == 2 + len(unable):
                 raise
             unable[entry.name] = f"a step from init(key) raised {_in_a_line(error.__cause__)}"
-    return Programs(fingerprints.of_record(dict(sorted(texts.items()))), unable)
+    texts = {name: traced[name].text for name in sorted(traced)}
+    calling = any(each.calling for each in traced.values())
+    return Programs(fingerprints.of_record(texts), unable, calling)
 
 
 def _check_functions(problem: Problem) -> None:
@@ -478,7 +492,14 @@ def _check_scalar(
         )
 
 
-def _program(entry: optimizers.Entry, search: Search, workload: tiles.Workload) -> str:
+class _Program(NamedTuple):
+    """The program of a step, and whether it calls Python."""
+
+    text: str
+    calling: bool
+
+
+def _program(entry: optimizers.Entry, search: Search, workload: tiles.Workload) -> _Program:
     """Give the program of a step and what is measured; refuse an optimizer that has none."""
 
     own = losses.run_key(workload.loss, 0)
@@ -496,7 +517,9 @@ def _program(entry: optimizers.Entry, search: Search, workload: tiles.Workload) 
     params = jax.eval_shape(workload.init, key)
     batch = jax.tree.map(lambda leaf: leaf[: workload.batch_size], workload.data)
     try:
-        return jax.jit(step).lower(setting, key, params, batch).as_text()
+        traced = jax.jit(step).trace(setting, key, params, batch)
+        calling = jaxprs.holds(traced.jaxpr.jaxpr, jaxprs.CALLBACKS)
+        return _Program(traced.lower().as_text(), calling)
     except Exception as error:
         raise FunctionError(
             f"optimizers: expected {entry.name} to be made of traced hyperparameters and to step "

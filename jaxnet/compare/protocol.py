@@ -13,13 +13,12 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxnet._guards.defaults import Budget, Pairs
+from jaxnet._guards.procedures import BLOCK, Replication
 from jaxnet.compare.search import Search
 from jaxnet.errors import InputError
 
 Part = Literal["training", "validation", "test"]
 TIMES = ("steps", "evaluations", "seconds")
-# Seeds that one `seed` has: those of another never meet them.
-_BLOCK = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +103,7 @@ class Protocol:
     optimizers: Mapping[str, Search]
     tuning: Tuning
     judging: Judging
-    seed: int
+    seed: Replication
     steps: int
     batch_size: int
     rows: Mapping[Part, int]
@@ -127,8 +126,7 @@ class Protocol:
         least, most = (1, self.rows["training"]) if parts else (0, 0)
         _check_range("batch_size", self.batch_size, least, most)
         _check("steps", self.steps > 0, "at least 1", self.steps, "give more")
-        _check_range("seed", self.seed, 0, 2**31 // _BLOCK - 1)
-        most = _BLOCK // (1 + self.tuning.seeds)
+        most = BLOCK // (1 + self.tuning.seeds)
         _check(
             "replicates", self.replicates <= most, f"at most {most}", self.replicates, "give fewer"
         )
@@ -154,7 +152,7 @@ class Protocol:
     def seeds(self) -> Int[np.ndarray, "R _"]:
         """Give the seeds of each replicate: the one that judges, then those that tune."""
         each = 1 + self.tuning.seeds
-        seeds = self.seed * _BLOCK + np.arange(self.replicates * each)
+        seeds = self.seed * BLOCK + np.arange(self.replicates * each)
         return seeds.reshape(self.replicates, each).astype(np.int32)
 
     def at(self, replicates: int) -> "Protocol":

@@ -55,7 +55,7 @@ class Runs(NamedTuple):
         return "validation" if self.validation else "training"
 
     def final(self, data: str, measure: str = "loss") -> Float[np.ndarray, " N"]:
-        """Give the loss or a metric of each run at its end, infinite where it diverged or is not finite.
+        """Give the loss or a metric of each run at its end, infinite where it diverged or has none.
 
         Args:
             data: "training", "validation" or "test".

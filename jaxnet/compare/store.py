@@ -31,6 +31,26 @@ _AGAIN = "compare into this folder again"
 _ANEW = "delete the folder and compare again, or give another folder"
 
 
+def _is_begun(folder: Path) -> bool:
+    """Tell whether a folder has anything of a comparison."""
+    ours = (_PROTOCOL, _LOG, *_TABLES, _TILES)
+    return any(files.kind(path.name) in ours for path in folder.glob("*"))
+
+
+def check_new(folder: Path) -> None:
+    """Refuse a folder to go on in, where programs call Python, which may be other than it was.
+
+    Raises:
+        InputError: a folder that has anything of a comparison.
+    """
+    if _is_begun(folder):
+        raise InputError(
+            f"folder: expected an empty one, as a function calls Python (jax.pure_callback or "
+            f"io_callback) and nobody can tell whether that is what it was, got {folder}, which "
+            "holds runs; give another folder, delete this one, or write the function in jax.numpy"
+        )
+
+
 def grown(folder: Path, protocol: Protocol, most: int) -> Protocol:
     """Give the protocol as one more look at what a folder holds, where it holds fewer replicates.
 
@@ -38,8 +58,7 @@ def grown(folder: Path, protocol: Protocol, most: int) -> Protocol:
         InputError: a folder that holds more than the most there may be, or another comparison.
     """
     # Of what is there without its protocol nobody knows how often it was looked at.
-    ours = (_PROTOCOL, _LOG, *_TABLES, _TILES)
-    if not any(files.kind(path.name) in ours for path in folder.glob("*")):
+    if not _is_begun(folder):
         return protocol
     kept = _protocol(folder)
     if protocol.tuning.budget == "seconds" and set(kept.optimizers) == set(protocol.optimizers):
@@ -65,6 +84,13 @@ def grown(folder: Path, protocol: Protocol, most: int) -> Protocol:
 
 
 def _refuse_another(folder: Path, kept: Protocol, protocol: Protocol) -> None:
+    if kept.optimizers.keys() != protocol.optimizers.keys():
+        ours, theirs = (", ".join(each.optimizers) for each in (kept, protocol))
+        raise InputError(
+            f"folder: expected the optimizers that {folder} holds, {ours}, got {theirs}; the "
+            "level of a comparison is that of all its verdicts, and none is added once some are "
+            "known: compare all of them in another folder, or delete this one"
+        )
     differ = [name for name in kept.differences(protocol) if name != "judging.looks"]
     if differ:
         raise InputError(

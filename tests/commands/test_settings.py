@@ -221,7 +221,7 @@ IMPOSSIBLE = [
     ("compare iris --hidden 10000000000", "hidden: expected what fits"),
     ("compare iris --replicates 1000000000", "replicates: expected at most 10,000, got 1e9"),
     ("compare iris --until 1000000000", "replicates: expected at most 10,000, got 1e9"),
-    ("compare iris --seed 100000000000000000000", "seed: expected at most"),
+    ("compare iris --seed 32768", "seed: expected at most 32767, got 32768"),
     ("compare iris --steps 2000000000", "runs of 2e9 steps"),
     ("compare iris --margin 2", "margin: expected at most 1, got 2"),
     ("compare iris --tuning-seeds 1000000000", "tuning_seeds: expected at most"),
@@ -233,6 +233,10 @@ IMPOSSIBLE = [
     (
         "compare iris --learning-rates 0.1 --tune all",
         "learning_rates: expected none beside tune all, got 0.1; give one of them",
+    ),
+    (
+        "compare iris --optimizers adam lion adam",
+        "optimizers: expected each once, got adam lion adam; leave out what is there twice",
     ),
     ("compare iris --epochs 3 --steps 3 6", "steps: expected none beside epochs, got 3; give"),
 ]
@@ -296,7 +300,7 @@ def test_an_order_has_no_more_rows_than_int32_has_numbers(monkeypatch):
 @pytest.mark.parametrize("name", ["epochs", "steps", "batch_size"])
 def test_the_same_length_twice_is_no_axis(name):
     settings.check(settings.Contest(**{name: (3, 4)}))
-    with pytest.raises(InputError, match=f"{name}: expected each number once, got 3 4 3; give"):
+    with pytest.raises(InputError, match=f"{name}: expected each once, got 3 4 3; leave out"):
         settings.check(settings.Contest(**{name: (3, 4, 3)}))
 
 
