@@ -249,7 +249,7 @@ def judged(plan: Plan, state: State) -> PyTree:
 def judge(loss: Loss | Rule, metrics: Metrics, params: PyTree, data: PyTree) -> dict[str, Array]:
     """Give the loss of data as one batch, and each metric."""
     values = {"loss": losses.value(loss, params, data)}
-    return values | {name: checks.scalar(name, metric(params, data)) for name, metric in metrics}
+    return values | {name: checks.scalar(name, metric, params, data) for name, metric in metrics}
 
 
 def _judged(plan: Plan, params: PyTree, validation: PyTree | None) -> dict[str, Array]:

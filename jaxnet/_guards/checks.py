@@ -6,8 +6,10 @@ Shapes: N rows of data, T steps of B rows.
 import contextlib
 import importlib.util
 import inspect
+import traceback
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet._guards import sizes
+from jaxnet._guards import jaxprs, sizes
 from jaxnet.errors import InputError
 
 
@@ -163,9 +165,26 @@ _UNPRINTED = ("Cc", "Zl", "Zp", "Cs")
 _SCALAR = "loss: expected a real scalar"
 
 
+def in_numpy(name: str, error: BaseException) -> None:
+    """Refuse, in the place of JAX's own error, a function that has NumPy compute what is traced.
+
+    Raises:
+        InputError: it is such an error; naming the function and the line.
+    """
+    if not isinstance(error, jax.errors.TracerArrayConversionError):
+        return
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames if not each.filename.startswith(jaxprs.LIBRARIES)]
+    at = f"{own[-1].name} ({Path(own[-1].filename).name}:{own[-1].lineno})"
+    raise InputError(
+        f"{name}: expected a function in jax.numpy, which JAX can trace, got NumPy in {at}; write "
+        "it in jax.numpy"
+    ) from error
+
+
 @contextlib.contextmanager
 def not_scalar() -> Iterator[None]:
-    """Refuse, in the place of JAX's own error, a loss that is not a real scalar.
+    """Refuse, in the place of JAX's own error, a loss that is not a real scalar, or is in NumPy.
 
     Raises:
         InputError: it is such an error.
@@ -173,6 +192,7 @@ def not_scalar() -> Iterator[None]:
     try:
         yield
     except TypeError as error:
+        in_numpy("loss", error)
         if "scalar-output" not in str(error) and "real-valued outputs" not in str(error):
             raise
         raise InputError(
@@ -578,12 +598,17 @@ def _another(place: str, expected: Any, got: Any) -> InputError:
     )
 
 
-def scalar(name: str, value: Any) -> Any:
+def scalar(name: str, metric: Callable[[PyTree, PyTree], Any], params: PyTree, data: PyTree) -> Any:
     """Give what a metric gives as an array; also while tracing.
 
     Raises:
-        InputError: not one number.
+        InputError: not one number; a metric in NumPy.
     """
+    try:
+        value = metric(params, data)
+    except TypeError as error:
+        in_numpy(f"metrics: {name}", error)
+        raise
     if jnp.shape(value) != ():
         raise InputError(
             f"metrics: {name}: expected one number, of shape [], got {list(jnp.shape(value))}; "

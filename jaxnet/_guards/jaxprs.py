@@ -241,7 +241,7 @@ class Place(NamedTuple):
 _STAND_IN, _FRAMES = str(Path("audit", "tracing.py")), 8
 # What is called from many lines of theirs.
 _FOLDERS = Path(jax.__file__).parent, Path(np.__file__).parent, Path(__file__).parents[1]
-_LIBRARIES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
+LIBRARIES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 
 
 def place(equation: Any) -> Place:
@@ -265,7 +265,7 @@ def site(equation: Any) -> int:
     if traceback is None:
         return id(equation)
     frames = zip(*traceback.raw_frames(), strict=True)
-    theirs = [(code, at) for code, at in frames if not code.co_filename.startswith(_LIBRARIES)]
+    theirs = [(code, at) for code, at in frames if not code.co_filename.startswith(LIBRARIES)]
     # By where in the text, for one call in it may be several instructions.
     located = [(code, traceback.code_addr2location(code, at)) for code, at in theirs]
     return hash((equation.primitive.name, *located))

@@ -479,6 +479,7 @@ def _check_scalar(
     try:
         result = jax.eval_shape(function, params, part)
     except Exception as error:
+        checks.in_numpy(what, error)
         raise FunctionError(
             f"{what}: expected a function of (params, batch) that takes init(key) and {name}; it "
             f"raised {_in_a_line(error)}; bind whatever else it needs, as by "

@@ -1627,6 +1627,14 @@ LABELS_GIVEN = {
             "loss: expected one real number, .*, got .*; reduce it",
         ),
         (
+            {"loss": lambda params, batch: np.square(params - batch).mean()},
+            r"loss: expected .* jax.numpy, .* NumPy in <lambda> \(test_comparison.py:\d+\); write",
+        ),
+        (
+            {"metrics": {"s": lambda params, batch: np.abs(params)}},
+            "s: expected a function in jax.numpy",
+        ),
+        (
             {"metrics": {"s": lambda params, batch: batch}},
             "s: expected one real number, .*; reduce",
         ),

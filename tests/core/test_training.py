@@ -176,7 +176,7 @@ def test_any_pytree_and_any_rule_run_through_the_loop(loss, x64):
     start, data = jax.tree.map(jnp.asarray, (start, data))
     with jax.numpy_rank_promotion("allow"):
         state, values = training.train(
-            loss, optax.sgd, start, data, order, hyperparameters={"learning_rate": 0.1}
+            loss, optax.sgd, NETWORK, data, order, hyperparameters={"learning_rate": 0.1}
         )
     assert_close(values, np.array(expected))
     assert_close(state.params, params)
@@ -634,6 +634,52 @@ def test_bad_input_is_named_before_anything_is_traced(
         training.train(**arguments | change)
     assert not executions
     assert not compilations
+
+
+def in_numpy(params, batch):
+    return np.square(np.tanh(batch[0] @ params[0].weight.T) - batch[1]).mean()
+
+
+def forward_in_numpy(params, x):
+    return np.tanh(params[0].weight @ x)
+
+
+@pytest.mark.parametrize("trained", ["train", "fit"])
+@pytest.mark.parametrize(
+    ("loss", "named"),
+    [
+        (in_numpy, "in_numpy"),
+        (losses.Rule(lambda *given: (in_numpy(*given), given[0])), "in_numpy"),
+        (losses.BatchLoss(forward_in_numpy, optax.losses.l2_loss), "forward_in_numpy"),
+    ],
+    ids=["loss", "rule", "batch"],
+)
+def test_a_loss_in_numpy_is_named_before_a_run_compiles(loss, named, trained, compilations):
+    data, sgd = (X, Y), optax.sgd(0.1)
+    call = {
+        "train": lambda loss: training.train(loss, sgd, NETWORK, data, ORDER),
+        "fit": lambda loss: fitting.fit(loss, sgd, NETWORK, data, epochs=1),
+    }[trained]
+    call(SQUARES)
+    compilations.clear()
+    words = rf"^loss: expected .* jax.numpy, .* got NumPy in {named} \(test_training.py:\d+\); wri"
+    with pytest.raises(InputError, match=words):
+        call(loss)
+    assert not compilations
+
+
+def test_a_metric_in_numpy_is_named():
+    params, data = problem()
+    with pytest.raises(InputError, match=r"^metrics: m: expected .* got NumPy in in_numpy \("):
+        fitting.fit(
+            SQUARES,
+            optax.sgd(0.1),
+            params,
+            data,
+            validation=data,
+            metrics={"m": in_numpy},
+            epochs=1,
+        )
 
 
 def test_labels_outside_the_network_are_refused_before_a_run_compiles(compilations):
