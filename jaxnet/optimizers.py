@@ -209,7 +209,8 @@ class Entry:
         name: what it is called.
         make: gives the optimizer of its hyperparameters, and where `random` of a `key`; all may
             be traced.
-        space: an axis for each hyperparameter worth searching, "learning_rate" among them.
+        space: an axis for each hyperparameter worth searching, "learning_rate" among them, or
+            the "multiplier" of the updates of an optimizer that is made already.
         customary: a value for each of these, of optax or of those who proposed it.
         random: whether it draws noise of its own, from `key`, which each run should have one of.
         evaluate: `(opt_state, params) -> params`, those to be judged; unless told otherwise the
@@ -234,7 +235,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be searched."""
-        if "learning_rate" not in self.space or set(self.space) != set(self.customary):
+        if spaces.rate(self.space) not in self.space or set(self.space) != set(self.customary):
             raise InputError(
                 f"{self.name}: expected a customary value for each axis, learning_rate among "
                 f"them, got axes of {', '.join(self.space)} and values of "
@@ -262,7 +263,8 @@ class Entry:
         """
         if not isinstance(tune, str | Mapping):
             tune = _fields(tune)
-        rate = {"learning_rate": self.space["learning_rate"]}
+        name = spaces.rate(self.space)
+        rate = {name: self.space[name]}
         if isinstance(tune, str):
             words: Mapping[str, Space] = {"rate": rate, "all": self.space}
             if tune not in words:
@@ -270,15 +272,15 @@ class Entry:
                     f'tune: expected "rate", "all" or axes by name, got {tune!r}; give one of them'
                 )
             return words[tune]
-        for name in tune:
-            self._check(name)
+        for each in tune:
+            self._check(each)
         axes = rate | {
-            name: axis if isinstance(axis, Axis) else _fixed(name, axis)
-            for name, axis in tune.items()
+            each: axis if isinstance(axis, Axis) else _fixed(each, axis)
+            for each, axis in tune.items()
         }
-        if (lowest := min(axes["learning_rate"].values)) <= 0:
+        if (lowest := min(axes[name].values)) <= 0:
             raise InputError(
-                f"tune: expected learning rates above 0, got {lowest:g}; give other bounds"
+                f"tune: expected values of {name} above 0, got {lowest:g}; give other bounds"
             )
         return axes
 
@@ -420,10 +422,10 @@ def join(name: str, optimizer: Any) -> Entry:
     An `Entry` says all of it. A function of `learning_rate`, and of `key` if it draws noise, is
     searched over the rates of most optimizers, and over its other arguments that are numbers
     unless told otherwise and have the name of a hyperparameter of optax, such as `b1`; bind those
-    that are to stay with functools.partial. One that is made already has its updates multiplied
-    by the rate. Both may be searched over what is put around any optimizer (see `Entry`), of
-    which schedules are wrong for a schedule-free one: give an `Entry` of it. A schedule of your
-    own is one of peak 1, multiplied by the rate:
+    that are to stay with functools.partial. One that is made already has a `multiplier` of its
+    updates in place of a learning rate, from 0.01 to 100. Both may be searched over what is put
+    around any optimizer (see `Entry`), of which schedules are wrong for a schedule-free one: give
+    an `Entry` of it. A schedule of your own is one of peak 1, multiplied by the rate:
     `lambda learning_rate: optax.adamw(lambda t: learning_rate * schedule(t))`; optax's
     `warmup_cosine_decay_schedule` and `sgdr_schedule` cannot be traced over another.
 
@@ -433,8 +435,13 @@ def join(name: str, optimizer: Any) -> Entry:
     if isinstance(optimizer, Entry):
         return dataclasses.replace(optimizer, name=name)
     if isinstance(optimizer, optax.GradientTransformation):
-        note = "made already: the rate multiplies its updates"
-        return _Row(name, _multiplied(optimizer), (1e-2, 1e2), 1.0, _WRAP, note=note).entry()
+        return Entry(
+            name=name,
+            make=_multiplied(optimizer),
+            space={spaces.MULTIPLIER: spaces.log(1e-2, 1e2), **_WRAP},
+            customary={spaces.MULTIPLIER: 1.0, **_AROUND},
+            note="made already: its updates are multiplied, by 1 as it is",
+        )
     if "learning_rate" not in _parameters(optimizer):
         raise InputError(
             f"{name}: expected a function of learning_rate, an optimizer of optax or an Entry, got "
@@ -539,12 +546,12 @@ def _is_new(name: str) -> bool:
 def _multiplied(optimizer: optax.GradientTransformation) -> MakeOptimizer:
     """Give the same maker for the same optimizer, so that its programs are found again."""
 
-    def make(learning_rate: Any) -> optax.GradientTransformation:
+    def make(multiplier: Any) -> optax.GradientTransformation:
         def update(
             updates: PyTree, state: PyTree, params: PyTree = None, **more: Any
         ) -> tuple[PyTree, PyTree]:
             updates, state = optimizer.update(updates, state, params, **more)
-            return optax.tree.scale(learning_rate, updates), state
+            return optax.tree.scale(multiplier, updates), state
 
         return optimizer._replace(update=update)
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxnet import spaces
 from jaxnet._guards.records import Extended
 from jaxnet.errors import InputError
 from jaxnet.spaces import Space
@@ -45,15 +46,16 @@ class Search:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be searched."""
-        if "learning_rate" not in self.axes or set(self.axes) != set(self.customary):
+        rate = spaces.rate(self.axes)
+        if rate not in self.axes or set(self.axes) != set(self.customary):
             raise InputError(
                 f"axes: expected a customary value for each, learning_rate among them, got axes "
                 f"of {', '.join(self.axes)} and values of {', '.join(self.customary)}"
             )
-        if min(self.axes["learning_rate"].values) <= 0:
+        if min(self.axes[rate].values) <= 0:
             raise InputError(
-                "learning_rate: expected values above zero, got "
-                f"{', '.join(f'{each:g}' for each in self.axes['learning_rate'].values)}"
+                f"{rate}: expected values above zero, got "
+                f"{', '.join(f'{each:g}' for each in self.axes[rate].values)}"
             )
         if self.trials < 1:
             raise InputError(f"trials: expected at least 1, got {self.trials}")
@@ -100,7 +102,7 @@ class Search:
         below, above = self._reach(points, centres)
         # Where none lasts go on below the lowest rate, as far as two of the first trials.
         lost = np.all(np.isinf(ranks), axis=1)
-        rate = np.array([name == "learning_rate" for name in self.names])
+        rate = np.array([name == spaces.rate(self.names) for name in self.names])
         down = lost[:, None] & rate
         below, above = np.where(down, 2 * below, below), np.where(down, 0.0, above)
         moves, stays = _draws(seed, tuple(replicates), stage, self.names, count)
@@ -137,7 +139,7 @@ class Search:
 
         Where all failed, that of the lowest learning rate.
         """
-        rates = points[..., self.names.index("learning_rate")]
+        rates = points[..., self.names.index(spaces.rate(self.names))]
         lost = np.isinf(ranks).all(axis=1, keepdims=True)
         chosen = np.argmin(np.where(lost, rates, ranks), axis=1)
         return points[np.arange(len(points)), chosen]

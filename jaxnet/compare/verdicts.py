@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxnet import spaces
 from jaxnet._guards.defaults import BASELINE
 from jaxnet.compare import statistics
 from jaxnet.compare.protocol import TIMES, Protocol
@@ -71,7 +72,7 @@ class Answer:
         pair: the figures of that; None for the baseline.
         setting: the one to use in the end, by hyperparameter. quartiles: of what the replicates
             picked, by hyperparameter.
-        beyond: the share of replicates whose learning rate lies beyond its axis.
+        beyond: the share of replicates whose learning rate, or multiplier, lies beyond its axis.
         trials: settings tried in a replicate. failed: replicates. diverged: how many of these
             did, the others missed the target.
         value: what is judged, where replicates picked a setting each: what a user gets who tunes.
@@ -287,7 +288,8 @@ def _figures(record: Record, name: str, target: float) -> Answer:
     scores, picked = tuning.scores(), tuned.settings
     first = scores[:, : search.stages[0]]
     steps = statistics.steps_to_target(tuned.curves(record.steps), record.steps, target)
-    rates = search.axes["learning_rate"].point(picked["learning_rate"])
+    rate = spaces.rate(search.axes)
+    rates = search.axes[rate].point(picked[rate])
     return Answer(
         optimizer=name,
         setting={n: float(v[0]) for n, v in record.phase("recommended")[name].settings.items()},
@@ -406,9 +408,10 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
     if many != all_of_them:
         sentence += f" That was told by the first {many}, and stays told by {all_of_them}."
     if answer.beyond > 0.5:
+        what = spaces.rate(answer.setting).replace("_", " ")
         sentence += (
-            f" {answer.beyond:.0%} of its replicates picked a learning rate beyond the range "
-            "searched: give it a wider one."
+            f" {answer.beyond:.0%} of its replicates picked a {what} beyond the range searched: "
+            "give it a wider one."
         )
     return sentence + lost
 
@@ -446,7 +449,7 @@ def settled(setting: Mapping[str, float]) -> str:
 
 def ordered(setting: Mapping[str, float]) -> list[str]:
     """Give the names of a setting, the learning rate first."""
-    return sorted(setting, key=lambda name: (name != "learning_rate", name))
+    return sorted(setting, key=lambda name: (name != spaces.rate(setting), name))
 
 
 def worth(name: str, value: float) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from jaxnet import spaces
 from jaxnet.compare import Comparison, statistics, verdicts
 from jaxnet.report import columns
 
@@ -18,8 +19,15 @@ def _of_the_protocol(comparison: Comparison) -> Iterator[str]:
         "It is about this task, this budget of steps and this protocol: another task may rank the "
         "optimizers otherwise."
     )
-    if {name for each in protocol.optimizers.values() for name in each.axes} == {"learning_rate"}:
+    if all(each.axes.keys() == {spaces.rate(each.axes)} for each in protocol.optimizers.values()):
         yield "Only the learning rate was tuned; an optimizer with other settings may do better."
+    if made := [
+        name for name, each in protocol.optimizers.items() if spaces.MULTIPLIER in each.axes
+    ]:
+        yield (
+            "Made already, and tuned by a multiplier of the updates in place of a learning rate: "
+            f"{', '.join(made)}."
+        )
     if protocol.rows and judged == "training":
         yield (
             "The losses are of the data trained on, taken before each update at the parameters "
@@ -62,7 +70,7 @@ def _of_the_runs(comparison: Comparison) -> Iterator[str]:
         )
     if beyond := [each.optimizer for each in every if each.beyond > 0.5]:
         yield (
-            "Most replicates picked a learning rate beyond the range searched, of which there were "
+            "Most replicates picked a rate beyond the range searched, of which there were "
             f"fewer trials: {', '.join(beyond)}."
         )
     if lost := [each.optimizer for each in every if each.failed]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxnet import spaces
 from jaxnet.compare import Answer, Comparison, Interval, Pair, verdicts
 from jaxnet.compare.protocol import TIMES
 from jaxnet.compare.verdicts import WITHIN
@@ -172,11 +173,10 @@ def _values(comparison: Comparison) -> list[_Tells]:
         ),
         _Tells(
             "rate to use",
-            "The learning rate of the setting to use; the other hyperparameters stand in the table "
-            "of settings.",
-            lambda each: (
-                number_cell(each.setting["learning_rate"], ".2g") if each.trials else Cell("-")
-            ),
+            "The learning rate of the setting to use, or by how much to multiply the updates of an "
+            "optimizer that was made already; the other hyperparameters stand in the table of "
+            "settings.",
+            rate_cell,
         ),
         *(
             _Tells(
@@ -188,6 +188,15 @@ def _values(comparison: Comparison) -> list[_Tells]:
             if name != protocol.judging.by
         ),
     ]
+
+
+def rate_cell(answer: Answer) -> Cell:
+    """Show the learning rate to use, or what to multiply the updates by."""
+    if not answer.trials:
+        return Cell("-")
+    name = spaces.rate(answer.setting)
+    cell = number_cell(answer.setting[name], ".2g")
+    return cell._replace(text=f"times {cell.text}") if name == spaces.MULTIPLIER else cell
 
 
 def _share(answer: Answer, count: int, comparison: Comparison) -> Cell:
@@ -288,8 +297,9 @@ def settings(comparison: Comparison) -> Rows:
         "picked": "By the replicates: the median, and the middle half of them; or how many picked "
         "each choice.",
         "customary": "What it usually has.",
-        "searched": "The range or the choices; a learning rate may be picked beyond its range.",
-        "beyond": "Share of the replicates that picked a learning rate beyond its range.",
+        "searched": "The range or the choices; a learning rate, or the multiplier of the updates "
+        "of an optimizer that was made already, may be picked beyond its range.",
+        "beyond": "Share of the replicates that picked it beyond its range.",
         "explains": "The share of the differences between trials, ranked, that it explains alone.",
     }
     columns = [
@@ -300,8 +310,8 @@ def settings(comparison: Comparison) -> Rows:
 
 
 def _hyperparameter(answer: Answer, name: str, comparison: Comparison) -> list[Cell]:
-    search, optimizer = comparison.protocol.optimizers, answer.optimizer
-    axis, customary = search[optimizer].axes[name], search[optimizer].customary[name]
+    search = comparison.protocol.optimizers[answer.optimizer]
+    axes, axis, customary = search.axes, search.axes[name], search.customary[name]
     values = [verdicts.worth(name, each) for each in axis.values]
     return [
         Cell(name),
@@ -309,7 +319,7 @@ def _hyperparameter(answer: Answer, name: str, comparison: Comparison) -> list[C
         _picked(answer, name, comparison) if axis.scale == "choice" else _middle(answer, name),
         Cell(verdicts.worth(name, customary)),
         Cell(", ".join(values) if axis.scale == "choice" else " to ".join(values)),
-        number_cell(answer.beyond, ".0%") if name == "learning_rate" else Cell(""),
+        number_cell(answer.beyond, ".0%") if name == spaces.rate(axes) else Cell(""),
         number_cell(answer.effects[name], ".0%"),
     ]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxnet import spaces
 from jaxnet.compare import Comparison, Runs, statistics, verdicts
 from jaxnet.report import style
 from jaxnet.report.style import COLOURS, DASHES, FAINT, INK, MUTED, PAPER
@@ -268,12 +269,14 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
         lost = rate[np.isinf(loss)]
         top = ax.get_xaxis_transform()
         ax.plot(lost, np.full(len(lost), 0.94), "x", color=colour, markersize=4, transform=top)
-        middle, low, high = answer.quartiles["learning_rate"]
+        size = spaces.rate(answer.setting)
+        middle, low, high = answer.quartiles[size]
         ax.plot((low, high), (0.06, 0.06), color=colour, linewidth=2.4, transform=top)
         ax.plot(middle, 0.06, "o", color=colour, markeredgecolor=PAPER, zorder=5, transform=top)
-        customary = comparison.protocol.optimizers[name].customary["learning_rate"]
+        customary = comparison.protocol.optimizers[name].customary[size]
         ax.plot(customary, 0.16, "^", color=MUTED, markersize=4, transform=top)
-        ax.set_title(short(name), color=INK, fontweight="bold")
+        by = f", by {size}" * (size == spaces.MULTIPLIER)
+        ax.set_title(f"{short(name)}{by}", color=INK, fontweight="bold")
     for ax in grid[len(front) :]:
         ax.remove()
     for ax in grid[: len(front)][-2:]:
@@ -293,7 +296,8 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
 
 def _by_rate(runs: Runs) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
     """Give the middle of each of some pieces of the rates tried, and the median loss there."""
-    rates, losses = runs.tried()["learning_rate"].ravel(), runs.scores().ravel()
+    rate = spaces.rate(runs.settings)
+    rates, losses = runs.tried()[rate].ravel(), runs.scores().ravel()
     order = np.argsort(rates)
     pieces = np.array_split(order, min(len(np.unique(rates)), _PIECES))
     middle = np.array([np.exp(np.log(rates[piece]).mean()) for piece in pieces])

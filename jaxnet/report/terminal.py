@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from jaxnet import spaces
 from jaxnet._guards import checks
 from jaxnet.compare import Answer, Comparison, verdicts
 from jaxnet.compare.league import Along, League
@@ -111,6 +112,8 @@ def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
         yield f"and {left} more, which the report has"
     if any(answer.beyond > 0.5 for answer in comparison.answers):
         yield "* most replicates picked a rate beyond the range searched"
+    if any(spaces.MULTIPLIER in answer.setting for answer in comparison.answers):
+        yield "times: what to multiply the updates by, of an optimizer that was made already"
     if any(answer.failed > answer.diverged for answer in comparison.answers):
         lost = (f"{e.optimizer} {verdicts.failures(e)}" for e in comparison.answers if e.failed)
         yield f"failed: {'; '.join(lost)}"
@@ -152,8 +155,7 @@ def _brief(comparison: Comparison, width: int, rows: int) -> list[list[str]]:
 
 
 def _rate(answer: Answer) -> str:
-    rate = f"{answer.setting['learning_rate']:.2g}" if answer.trials else "-"
-    return rate + "*" * (answer.beyond > 0.5)
+    return columns.rate_cell(answer).text + "*" * (answer.beyond > 0.5)
 
 
 def _wide(column: Sequence[str]) -> int:

@@ -439,6 +439,13 @@ def test_the_whole_space_is_one_program_for_each_optimizer(monkeypatch):
         assert len(tuning.seed) == 4 * 9 * 2
 
 
+def test_the_multiplier_of_an_optimizer_made_already_is_no_learning_rate(tmp_path):
+    result = compare(own={"made": optax.sgd(0.5)}, replicates=2, folder=tmp_path)
+    for answer in (answer_of(result, "made"), answer_of(comparison.load(tmp_path), "made")):
+        assert list(answer.setting) == list(answer.quartiles) == ["multiplier"]
+    assert list(answer_of(result, "sgd").setting) == ["learning_rate"]
+
+
 def test_axes_of_your_own_numbers_and_choices(tmp_path):
     result = compare(
         own={"momentum": momentum, "still": still},

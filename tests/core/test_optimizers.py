@@ -640,8 +640,10 @@ def test_a_function_that_takes_a_key_is_given_one():
 def test_one_already_made_has_its_updates_multiplied(made):
     """A quadratic's Polyak step is 1/2 too."""
     entry = optimizers.join("made", made)
-    assert entry.customary["learning_rate"] == 1.0
-    assert math.prod(entry.space["learning_rate"].values) == pytest.approx(1.0)
+    assert "learning_rate" not in entry.space
+    assert entry.customary["multiplier"] == 1.0
+    assert math.prod(entry.space["multiplier"].values) == pytest.approx(1.0)
+    assert list(entry.axes("rate")) == ["multiplier"]
     for rate in (1.0, 0.2):
         expected = np.array([1.0, -2.0]) * (1 - 0.5 * rate)
         found = jax.jit(lambda rate: after_one_step(entry.make(rate)))(rate)

@@ -511,6 +511,29 @@ def test_rates_picked_tried_and_customary_are_marked():
         assert ax.get_xscale() == ax.get_yscale() == "log"
 
 
+def test_a_multiplier_is_called_so_wherever_it_is_told(tmp_path, capsys):
+    """Nothing of an optimizer that is made already is called a learning rate."""
+    done = comparison(NAMES[:2], axes={"multiplier": RATE["learning_rate"]})
+    best = done.answers[1]
+    shown = f"times {best.setting['multiplier']:.2g}"
+    (to_use,) = (each for each in columns.columns(done) if each.name == "rate to use")
+    assert to_use.cells[1] == (shown, "", best.setting["multiplier"], "")
+    hyperparameter, *_ = columns.settings(done).columns
+    assert {cell.text for cell in hyperparameter.cells} == {"multiplier"}
+    assert any("multiplier of the updates in place" in words for words in caveats.of(done))
+    (plot,) = (each for each in pictures.plots(done) if each.name == "rates")
+    titles = {ax.get_title("left") for ax in plot.figure.axes}
+    assert titles == {f"{answer.optimizer}, by multiplier" for answer in done.answers}
+    report.write_page(done, tmp_path / "page.html")
+    said = " ".join(words for _, words in read((tmp_path / "page.html").read_text("utf-8")).words)
+    assert shown in said
+    assert "learning_rate" not in said
+    report.show(done)
+    told = capsys.readouterr().out
+    assert shown in told
+    assert "times: what to multiply the updates by" in told
+
+
 def test_profiles_and_best_of_are_those_of_the_runs():
     done, (ax,) = drawn("few", "profile")
     shares = {
