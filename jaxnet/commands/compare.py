@@ -17,7 +17,7 @@ from jaxnet._guards.defaults import LEVEL
 from jaxnet._guards.procedures import Procedure
 from jaxnet.commands import _arguments, _interrupts
 from jaxnet.commands.settings import Compare, Contest, check
-from jaxnet.compare import Problem, comparison, league, statistics
+from jaxnet.compare import Problem, comparison, league, statistics, verdicts
 from jaxnet.compare.inputs import OnProgress
 from jaxnet.compare.protocol import TIMES
 from jaxnet.errors import InputError
@@ -147,7 +147,7 @@ def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, dict
     for length, size in itertools.product(lengths or [{}], sizes or [{}]):
         changed = {**length, **size}
         several = sorted(key for key in changed if len(getattr(settings, key)) > 1)
-        value = ", ".join(f"{key.replace('_', ' ')} {changed[key]}" for key in several)
+        value = ", ".join(_said(key, changed[key]) for key in several)
         cases[value] = {
             name: dataclasses.replace(
                 problem, name=", ".join(filter(None, (name, value))), **changed
@@ -165,6 +165,13 @@ def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, dict
             "comparisons are put together, got none; give some"
         )
     return cases
+
+
+def _said(what: str, value: int) -> str:
+    """Say a length or a batch size in words."""
+    if what == "batch_size":
+        return f"batch size {value}"
+    return f"{value} {what[:-1] if value == 1 else what}"
 
 
 def _of_error(problem: Problem) -> Problem:
@@ -259,7 +266,9 @@ def show_along(
     every = league.along(together)
     names = list(next(iter(results.values())))
     tasks = names[0] if len(names) == 1 else f"{len(names)} tasks"
-    title = f"{len(every)} optimizers on {tasks}, at {len(results)} lengths or batch sizes"
+    baseline, values = verdicts.in_words(every[0].baseline), league.in_a_row([*results])
+    many = f"{len(every)} optimizer{'s' * (len(every) > 1)}"
+    title = f"{many} against {baseline} on {tasks}, at {values}"
     report.write_along_page(every, folder / "report.html", title, command)
     report.show_along(every, title, rows)
     print(f"\nReport: {folder / 'report.html'}, and one in the folder of each comparison")

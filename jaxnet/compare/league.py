@@ -16,7 +16,7 @@ from jaxnet._guards import checks
 from jaxnet._guards.defaults import LEVEL, MARGIN
 from jaxnet.compare import statistics
 from jaxnet.compare.comparison import Comparison
-from jaxnet.compare.verdicts import Answer, standard_error
+from jaxnet.compare.verdicts import Answer, in_words, standard_error
 from jaxnet.errors import InputError
 
 WINS, TIES = ("better", "fails less often"), ("as good",)
@@ -52,11 +52,12 @@ class Along:
     """What becomes of a verdict where a length, a batch size or something else changes.
 
     Attributes:
-        optimizer: whose verdict.
+        optimizer: whose verdict. baseline: what it was held against.
         verdicts: by value of what changes, as words, in their order.
     """
 
     optimizer: str
+    baseline: str
     verdicts: Mapping[str, str]
 
     @property
@@ -74,16 +75,20 @@ class Along:
     @property
     def sentence(self) -> str:
         """That in words."""
-        words = "; ".join(
-            f"{word} at {', '.join(value for value, v in self.verdicts.items() if v == word)}"
-            for word in dict.fromkeys(self.verdicts.values())
+        found = dict.fromkeys(self.verdicts.values())
+        words = ", ".join(
+            f"{word} at {in_a_row([value for value, v in self.verdicts.items() if v == word])}"
+            for word in found
         )
         said = {
-            True: f"The verdict on {self.optimizer} holds",
-            False: f"The verdict on {self.optimizer} does not hold everywhere",
-            None: f"Whether the verdict on {self.optimizer} holds everywhere is not told",
+            True: "The verdict holds",
+            False: "The verdict does not hold: it changes",
+            None: "Whether that verdict holds is open"
+            if found.keys() - {*UNTOLD, "cannot run"}
+            else "There is no verdict that could hold",
         }
-        return f"{said[self.holds]}: {words}."
+        baseline = in_words(self.baseline)
+        return f"{self.optimizer} against {baseline}: {words}. {said[self.holds]}."
 
 
 class Tally(NamedTuple):
@@ -178,6 +183,7 @@ def along(results: Mapping[Any, Comparison | League]) -> list[Along]:
     if len(told) < 2:
         raise InputError(f"results: expected at least two to compare, got {len(told)}; give more")
     first = next(iter(told.values()))
+    baseline = next(name for name, word in first.items() if word == "baseline")
     for value, words in told.items():
         ours, theirs = ({(n, w == "baseline") for n, w in each.items()} for each in (first, words))
         if ours != theirs:
@@ -186,10 +192,16 @@ def along(results: Mapping[Any, Comparison | League]) -> list[Along]:
                 f"{', '.join(words)} at {value}; compare the same in each"
             )
     return [
-        Along(name, {value: words[name] for value, words in told.items()})
-        for name, word in first.items()
-        if word != "baseline"
+        Along(name, baseline, {value: words[name] for value, words in told.items()})
+        for name in first
+        if name != baseline
     ]
+
+
+def in_a_row(words: Sequence[str]) -> str:
+    """Give words with commas between, and an "and" before the last."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _verdicts(result: Comparison | League) -> dict[str, str]:

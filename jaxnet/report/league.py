@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxnet.compare import league as leagues
 from jaxnet.compare.league import Along, League
+from jaxnet.compare.verdicts import in_words
 from jaxnet.report import style
 from jaxnet.report.columns import Cell, Column, number_cell, verdict_cell
 from jaxnet.report.pictures import STYLE, Plot, short
@@ -24,6 +26,8 @@ else:
 
 
 _ROW = 0.18
+# Optimizers that a sentence names; of more it says how many.
+_NAMED = 6
 
 
 def headline(league: League) -> str:
@@ -131,25 +135,48 @@ def plots(league: League) -> list[Plot]:
 
 
 def headline_along(every: Sequence[Along]) -> str:
-    """Say in words how many verdicts hold."""
-    holds = [each.holds for each in every]
-    values = ", ".join(every[0].verdicts)
+    """Say in words whose verdicts hold."""
+    names = {
+        holds: [each.optimizer for each in every if each.holds is holds]
+        for holds in (True, False, None)
+    }
+    ends = {
+        True: ("get", "the same verdict at each"),
+        False: ("get", "verdicts that contradict each other"),
+        None: ("stay", "open, as not every comparison tells something"),
+    }
+    told = [
+        f"{len(names[holds])} {verb}{'s' * (len(names[holds]) == 1)} {end}"
+        f"{f' ({leagues.in_a_row(names[holds])})' * (len(names[holds]) <= _NAMED)}"
+        for holds, (verb, end) in ends.items()
+        if names[holds]
+    ]
+    values, baseline = leagues.in_a_row([*every[0].verdicts]), in_words(every[0].baseline)
     return (
-        f"Of the verdicts on {_many(every, 'optimizer')} at {values}, {holds.count(True)} hold, "
-        f"{holds.count(False)} do not hold everywhere, and of {holds.count(None)} it is not told."
+        f"Held against {baseline} at {values}: of {_many(every, 'optimizer')} "
+        f"{leagues.in_a_row(told)}."
     )
+
+
+HOLDS = (
+    "yes where all say the same of the optimizer, no where two contradict each other, open where "
+    "no two do but not every one tells something."
+)
 
 
 def columns_along(every: Sequence[Along]) -> list[Column]:
     """Give the verdict on every optimizer by value of what changes, and whether it holds."""
-    note = "Of a comparison of its own, at a level of its own; starts and rows are the same in all."
-    words = {True: "yes", False: "no", None: "not told"}
+    note = (
+        f"Against {in_words(every[0].baseline)}, of a comparison of its own, at a level of its "
+        "own; starts and rows are the same in all."
+    )
+    words = {True: "yes", False: "no", None: "open"}
     return [
-        Column("holds", "Whether all say the same.", [Cell(words[each.holds]) for each in every]),
         *(
             Column(value, note, [verdict_cell(each.verdicts[value]) for each in every])
             for value in every[0].verdicts
         ),
+        Column("holds?", HOLDS, [Cell(words[each.holds]) for each in every]),
     ]
 
 

@@ -63,7 +63,7 @@ def show_along(every: Sequence[Along], title: str, rows: int = 20) -> None:
         cells.append([column.name, *map(columns.line, column.cells[:rows])])
     left = len(every) - rows
     words = [f"and {left} more, which the report has"] * (left > 0)
-    words += [f"\n{league.headline_along(every)}", *(each.sentence for each in every[:rows])]
+    words += [f"holds?: {league.HOLDS}", f"\n{league.headline_along(every)}"]
     _print(_console(), title, cells, words, texts=len(cells))
 
 

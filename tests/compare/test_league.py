@@ -444,13 +444,15 @@ def test_whether_a_verdict_holds_is_said_of_each_optimizer():
     assert told["turns"].verdicts == {"100": "better", "400": "worse"}
     sentences = {name: each.sentence for name, each in told.items()}
     assert sentences == {
-        "holds": "The verdict on holds holds: better at 100, 400.",
-        "turns": "The verdict on turns does not hold everywhere: better at 100; worse at 400.",
-        "unsure": "Whether the verdict on unsure holds everywhere is not told: better at 100; not "
-        "told apart at 400.",
-        "fails": "The verdict on fails holds: worse at 100; fails more often at 400.",
-        "never": "Whether the verdict on never holds everywhere is not told: not told apart at "
-        "100, 400.",
+        "holds": "holds against plain SGD: better at 100 and 400. The verdict holds.",
+        "turns": "turns against plain SGD: better at 100, worse at 400. The verdict does not hold: "
+        "it changes.",
+        "unsure": "unsure against plain SGD: better at 100, not told apart at 400. Whether that "
+        "verdict holds is open.",
+        "fails": "fails against plain SGD: worse at 100, fails more often at 400. The verdict "
+        "holds.",
+        "never": "never against plain SGD: not told apart at 100 and 400. There is no verdict that "
+        "could hold.",
     }
 
 
