@@ -30,6 +30,13 @@ _ROW = 0.18
 _NAMED = 6
 
 
+# Why the two tests of a league may seem to contradict each other.
+_BOTH = (
+    "Ranks say nothing of by how much, depend on who else takes part, and are tested for all pairs "
+    "at once: they tell fewer apart."
+)
+
+
 def headline(league: League) -> str:
     """Say in words what a league says."""
     others = [word for word in league.overall if word != "baseline"]
@@ -38,11 +45,11 @@ def headline(league: League) -> str:
     unable = others.count("cannot run")
     first, place = league.groups[0], np.nanmin(league.average_ranks)
     return (
-        f"Over {_many(league.tasks, 'task')}, of {_many(others, 'optimizer')} {better} better than "
-        f"{league.baseline}, {good} as good and {worse} worse with a probability of at least "
-        f"{league.sure:.1%}; {unsure} not told apart"
-        f"{f', {unable} could not run' * bool(unable)}. "
-        f"The best average rank is {first[0]}'s, {place:.1f} of {_ranked(league)}; "
+        f"Against {in_words(league.baseline)}, over {_many(league.tasks, 'task')}: of "
+        f"{_many(others, 'optimizer')} {better} better, {good} as good and {worse} worse on most "
+        f"tasks like these with a probability of at least {league.sure:.1%}; {unsure} not told "
+        f"apart{f', {unable} could not run' * bool(unable)}. Against each other, by ranks alone: "
+        f"{first[0]} comes first, at {place:.1f} of {_ranked(league)} on average; "
         f"{_rivals(len(first) - 1)} not told apart from it."
     )
 
@@ -117,7 +124,8 @@ def caveats(league: League) -> list[str]:
     return [
         "It is about these tasks, which were chosen: other tasks may rank the optimizers "
         "otherwise.",
-        "An average rank says nothing of by how much, and depends on who else takes part.",
+        "Two questions have a test each, and one may tell what the other does not: how much each "
+        f"differs from {in_words(league.baseline)}, and who ranks before whom. {_BOTH}",
         "The verdicts of a task are corrected for its number of optimizers, not for that of tasks.",
         "The chances are of one optimizer at a time: of many, some are high by luck, which the "
         "verdicts over all tasks allow for.",
@@ -193,20 +201,18 @@ def _rivals(count: int) -> str:
 
 
 def _average_ranks(league: League) -> Plot:
-    """Lines of half the critical difference either way overlap where none is told."""
+    """Marks say what is said overall; lines overlap where the ranks of two are not told apart."""
     from matplotlib import ticker
 
     shown = order(league)[: _ranked(league)]
     names, places = [league.optimizers[index] for index in shown], league.average_ranks[shown]
     own = league.average_ranks[league.optimizers.index(league.baseline)]
-    half = league.critical_difference / 2
+    half, baseline = league.critical_difference / 2, in_words(league.baseline)
     figure, ax = _rows(names, league.baseline)
     if not math.isnan(half):
         ax.axvspan(own - half, own + half, color=MUTED, alpha=0.15, linewidth=0)
     for row, (name, place) in enumerate(zip(names, places, strict=True)):
-        told = abs(place - own) >= league.critical_difference
-        word = "not told apart" if not told else "better" if place < own else "worse"
-        look = style.MARKS["baseline" if name == league.baseline else word]
+        look = style.MARKS[league.overall[league.optimizers.index(name)]]
         ax.plot((place - half, place + half), (row, row), color=look.colour, linewidth=1.4)
         ax.plot(place, row, look.marker, color=look.colour, markerfacecolor=look.face, markersize=5)
     ticks = ticker.MaxNLocator(5, integer=True).tick_values(1, len(shown))
@@ -215,11 +221,14 @@ def _average_ranks(league: League) -> Plot:
     return Plot(
         "ranks",
         "Who ranks where",
-        "On each task the optimizers are ranked by their judged value; the mark is the average "
-        f"rank over {len(league.tasks)} tasks. Two are told apart where their lines do not "
-        f"overlap: each is half the critical difference of {league.critical_difference:.2f} either "
-        f"way (Nemenyi, at a level of {league.level:.0%} for all pairs). Filled triangles do not "
-        f"reach the grey band of {league.baseline}. That all rank alike has "
+        "Where a mark stands is its average rank: on each of "
+        f"{_many(league.tasks, 'task')} the optimizers are ranked by their judged value. What a "
+        f"mark is says the verdict overall, as in the table: a filled triangle is better or worse "
+        f"than {baseline} by a test of the differences from it (Bayesian signed-rank). The lines "
+        f"are another test, of ranks alone: two optimizers whose lines overlap are not told apart "
+        f"by it, each line being half the critical difference of {league.critical_difference:.2f} "
+        f"either way (Nemenyi, at a level of {league.level:.0%} for all pairs); the grey band is "
+        f"the line of {baseline}. {_BOTH} That all rank alike has "
         f"{_p(league.friedman.p_value)} (Friedman).{_unranked(league)}",
         figure,
     )

@@ -30,8 +30,11 @@ const controls = document.createElement("div");
 controls.className = "controls";
 controls.innerHTML = `<label>Search <input type="search"></label>
   <label>Show <select><option value="">all</option></select></label>
-  <label>in <select></select></label> <output></output>`;
-const [search, verdict, column, count] = controls.querySelectorAll("input, select, output");
+  <label>in <select></select></label> <output></output>
+  <span>More columns to the right: scroll</span>`;
+const box = table.parentElement;
+const parts = controls.querySelectorAll("input, select, output, span");
+const [search, verdict, column, count, beside] = parts;
 const words = new Set([...table.querySelectorAll("[data-word]")].map((cell) => cell.dataset.word));
 verdict.append(...[...words].map((word) => new Option(word)));
 heads.forEach((head, index) => {
@@ -45,7 +48,9 @@ function filter() {
     row.hidden = !(shown && row.cells[0].textContent.toLowerCase().includes(name));
   }
   count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} shown`;
+  beside.hidden = box.scrollWidth <= box.clientWidth;
 }
 controls.addEventListener("input", filter);
+addEventListener("resize", filter);
+box.before(controls);
 filter();
-table.parentElement.before(controls);
