@@ -32,7 +32,9 @@ def show(comparison: Comparison, rows: int = 20) -> None:
     # Names are followed by a blank that closes no gap: the one at the end of the lines.
     room = console.width - sum(_wide(column) + _GAP for column in cells[1:]) - 1
     words = [*_notes(comparison, rows), f"\n{columns.headline(comparison)}"]
-    _print(console, comparison.log.title, cells, words, texts=2, room=max(room, _NAME))
+    better = "more" if comparison.protocol.judging.maximised else "less"
+    title = f"{comparison.log.title}: {comparison.judged_by}, {better} is better"
+    _print(console, title, cells, words, texts=2, room=max(room, _NAME))
 
 
 def show_league(together: League, title: str, rows: int = 20) -> None:

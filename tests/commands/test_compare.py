@@ -5,10 +5,11 @@ import itertools
 
 import jax
 import numpy as np
+import planted
 import pytest
 
 from jaxnet.commands import compare, settings
-from jaxnet.compare import Problem, along, load
+from jaxnet.compare import Problem, along, comparison, load
 from jaxnet.errors import InputError
 
 
@@ -44,6 +45,15 @@ def test_of_error_less_is_better(tmp_path):
     for runs in result.phase("tuned").values():
         wrong = 30 * runs.test["error"]
         np.testing.assert_allclose(wrong, wrong.round(), atol=1e-4)
+
+
+@pytest.mark.parametrize("untold", [True, False])
+def test_what_is_not_told_says_how_to_go_on(untold, tmp_path, capsys):
+    ends = np.arange(1.0, 13.0)
+    other = ends[::-1] if untold else ends / 2
+    compare.show(comparison.of_record(planted.record({"sgd": ends, "b": other})), tmp_path, 20)
+    told = capsys.readouterr().out
+    assert ("the same command with --until 48 goes on from these runs" in told) == untold
 
 
 @pytest.mark.parametrize("pairs", ["baseline", "all"])

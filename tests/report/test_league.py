@@ -344,12 +344,11 @@ def test_the_page_is_no_wider_than_the_screen_and_prints_whole(tmp_path):
 @pytest.mark.parametrize(("name", "wider"), [("few", False), ("many", True)])
 def test_a_table_that_goes_on_says_so_and_shows_its_scrollbar(name, wider, tmp_path):
     script = """
-        const box = page.querySelector(".scroll");
-        const last = page.querySelector("thead tr").lastElementChild.getBoundingClientRect();
-        const beside = page.querySelectorAll("thead th")[8].getBoundingClientRect();
-        return [page.querySelector(".controls span").getClientRects().length, box.offsetHeight - box.clientHeight,
-                last.right - box.getBoundingClientRect().right,
-                beside.right - box.getBoundingClientRect().right];
+        const box = page.querySelector(".scroll"), edge = box.getBoundingClientRect().right;
+        const heads = [...page.querySelectorAll("thead th")];
+        const beyond = (head) => head.getBoundingClientRect().right - edge;
+        return [page.querySelector(".controls span").getClientRects().length,
+                box.offsetHeight - box.clientHeight, beyond(heads.at(-1)), beyond(heads[8])];
     """
     (found,) = framed(tmp_path, written(name)[1], script, (1280,))
     told, bar, hidden, over_all = found

@@ -314,7 +314,7 @@ def test_the_terminal_shows_one_table_within_80_columns(names, width, monkeypatc
     printed = shown(done, capsys, monkeypatch, width)
     lines = printed.splitlines()
     assert max(map(len, lines)) <= width
-    # The command adds six: where it ran, where the report is, and what parts them.
+    # The command adds six: where it ran, where the report is, how to go on, and what parts them.
     assert len(lines) <= 25 - 6 or names is LONG
     (head,) = [line for line in lines if "verdict" in line]
     rows = [line for line in lines if line.endswith(f"/{REPLICATES} ")]
@@ -328,6 +328,7 @@ def test_the_terminal_shows_one_table_within_80_columns(names, width, monkeypatc
         assert f" {answer.failed}/{REPLICATES}" in row
         assert f" {answer.setting['learning_rate']:.2g}{'*' * (answer.beyond > 0.5)} " in row
     assert " ".join(printed.split()).endswith(columns.headline(done))
+    assert lines[0] == f"{done.log.title}: test loss, less is better"
 
 
 def test_figures_without_room_beside_have_their_interval_below(monkeypatch, capsys):
