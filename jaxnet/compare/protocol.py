@@ -19,6 +19,8 @@ from jaxnet.errors import InputError
 
 Part = Literal["training", "validation", "test"]
 TIMES = ("steps", "evaluations", "seconds")
+# Longer are fingerprints, which say nothing to a reader.
+_SHORT = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +163,10 @@ class Protocol:
         return dataclasses.replace(self, judging=dataclasses.replace(self.judging, looks=looks))
 
     def differences(self, other: "Protocol") -> list[str]:
-        """Name the decisions that differ, those of a phase or of searches under its name."""
+        """Name the decisions that differ, those of a phase or of searches under its name.
+
+        Of a number or a word both are told: this one's, and the other's as asked.
+        """
         return list(dict.fromkeys(_differing(dataclasses.asdict(self), dataclasses.asdict(other))))
 
 
@@ -174,7 +179,9 @@ def _differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> Iterator[s
             every = (_differing(mine[each], theirs[each]) for each in mine)
             yield from (f"optimizers.{each}" for each in itertools.chain.from_iterable(every))
         elif mine != theirs:
-            yield name
+            both = [f"{e:g}" if isinstance(e, float) else str(e) for e in (mine, theirs)]
+            short = not isinstance(mine, Mapping | tuple) and max(map(len, both)) < _SHORT
+            yield f"{name} ({both[0]} there, {both[1]} asked)" if short else name
 
 
 def _check(name: str, holds: bool, expected: str, got: Any, cure: str) -> None:

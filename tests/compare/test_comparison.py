@@ -1242,7 +1242,9 @@ def test_a_protocol_is_never_changed(result, tmp_path):
     other = dataclasses.replace(result, protocol=dataclasses.replace(result.protocol, data="x"))
     with pytest.raises(InputError, match="holds a comparison that differs in data; give"):
         comparison.save(other, tmp_path)
-    with pytest.raises(InputError, match=r"a comparison that differs in optimizers\.trials; give"):
+    with pytest.raises(
+        InputError, match=r"that differs in optimizers\.trials \(6 there, 7 asked\); give"
+    ):
         compare(folder=tmp_path, budget=7)
 
 
@@ -1443,20 +1445,23 @@ def test_an_interrupted_comparison_goes_on_where_it_was(after, result, tmp_path)
     ("differs", "changed"),
     [
         ("data", {"data": POINTS + 1}),
-        ("steps", {"epochs": 5}),
-        ("seed", {"seed": 1}),
-        ("tuning.seeds", {"tuning_seeds": 3}),
-        ("judging.margin", {"margin": 0.1}),
-        ("judging.level", {"level": 0.01}),
-        ("judging.by", {"by": "size", "maximised": False}),
-        ("judging.by, judging.maximised", {"by": "size", "maximised": True}),
-        ("judging.pairs", {"pairs": "all"}),
-        ("judging.target", {"target": 0.5}),
+        (r"steps \(12 there, 15 asked\)", {"epochs": 5}),
+        (r"seed \(0 there, 1 asked\)", {"seed": 1}),
+        (r"tuning.seeds \(2 there, 3 asked\)", {"tuning_seeds": 3}),
+        (r"judging.margin \(0.05 there, 0.1 asked\)", {"margin": 0.1}),
+        (r"judging.level \(0.05 there, 0.01 asked\)", {"level": 0.01}),
+        (r"judging.by \(loss there, size asked\)", {"by": "size", "maximised": False}),
+        (
+            r"judging.by .*, judging.maximised \(False there, True asked\)",
+            {"by": "size", "maximised": True},
+        ),
+        (r"judging.pairs .*", {"pairs": "all"}),
+        (r"judging.target \(None there, 0.5 asked\)", {"target": 0.5}),
         ("program", {"loss": squared}),
         ("program", {"own": {"momentum": lambda learning_rate: optax.sgd(learning_rate, 0.9)}}),
         ("metrics, program", {"metrics": {}}),
         ("start", {"begin": lambda key: 4 + jax.random.normal(key)}),
-        (r"optimizers\.trials", {"budget": 5}),
+        (r"optimizers\.trials \(6 there, 5 asked\)", {"budget": 5}),
         (r"optimizers\.axes", {"tune": {"sgd": {"learning_rate": spaces.log(0.1, 1.0)}}}),
     ],
 )
