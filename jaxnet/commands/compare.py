@@ -146,8 +146,8 @@ def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, dict
     cases = {}
     for length, size in itertools.product(lengths or [{}], sizes or [{}]):
         changed = {**length, **size}
-        several = sorted(key for key in changed if len(getattr(settings, key)) > 1)
-        value = ", ".join(_said(key, changed[key]) for key in several)
+        several = (key for key in changed if len(getattr(settings, key)) > 1)
+        value = " in ".join(_said(key, changed[key]) for key in several)
         cases[value] = {
             name: dataclasses.replace(
                 problem, name=", ".join(filter(None, (name, value))), **changed
@@ -170,7 +170,7 @@ def varied(settings: Contest, problems: Mapping[str, Problem]) -> dict[str, dict
 def _said(what: str, value: int) -> str:
     """Say a length or a batch size in words."""
     if what == "batch_size":
-        return f"batch size {value}"
+        return f"batches of {value}"
     return f"{value} {what[:-1] if value == 1 else what}"
 
 

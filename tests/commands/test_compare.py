@@ -109,6 +109,26 @@ def test_several_lengths_say_whether_a_verdict_holds(count, tmp_path, capsys):
         assert each.sentence in page
 
 
+def test_lengths_and_batch_sizes_are_said_in_words():
+    given = {"epochs": 3, "name": "it"}
+    problem = Problem(lambda params, batch: params, jax.random.normal, np.ones(4), **given)
+    for asked, words in (
+        ({"epochs": (1, 2)}, ["1 epoch", "2 epochs"]),
+        ({"batch_size": (2, 4)}, ["batches of 2", "batches of 4"]),
+        ({"steps": (1, 2), "batch_size": (2,)}, ["1 step", "2 steps"]),
+        (
+            {"steps": (3, 9), "batch_size": (2, 4)},
+            [f"{n} steps in batches of {size}" for n in (3, 9) for size in (2, 4)],
+        ),
+        ({"epochs": (1,)}, [""]),
+    ):
+        cases = compare.varied(settings.Contest(**asked), {"it": problem})
+        assert list(cases) == words
+        assert [case["it"].name for case in cases.values()] == [
+            f"it, {value}" if value else "it" for value in words
+        ]
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
