@@ -149,7 +149,7 @@ def headline_along(every: Sequence[Along]) -> str:
         for holds in (True, False, None)
     }
     ends = {
-        True: ("get", "the same verdict at each"),
+        True: ("get", "the same verdict in each"),
         False: ("get", "verdicts that contradict each other"),
         None: ("stay", "open, as not every comparison tells something"),
     }
@@ -159,10 +159,10 @@ def headline_along(every: Sequence[Along]) -> str:
         for holds, (verb, end) in ends.items()
         if names[holds]
     ]
-    values, baseline = leagues.in_a_row([*every[0].verdicts]), in_words(every[0].baseline)
+    first = every[0]
     return (
-        f"Held against {baseline} at {values}: of {_many(every, 'optimizer')} "
-        f"{leagues.in_a_row(told)}."
+        f"Held against {in_words(first.baseline)} in {len(first.verdicts)} comparisons: of "
+        f"{_many(every, 'optimizer')} {leagues.in_a_row(told)}."
     )
 
 
@@ -175,14 +175,14 @@ HOLDS = (
 def columns_along(every: Sequence[Along]) -> list[Column]:
     """Give the verdict on every optimizer by value of what changes, and whether it holds."""
     note = (
-        f"Against {in_words(every[0].baseline)}, of a comparison of its own, at a level of its "
-        "own; starts and rows are the same in all."
+        f"And what stands beside it: the verdict against {in_words(every[0].baseline)} of a "
+        "comparison of its own, at a level of its own; starts and rows are the same in all."
     )
     words = {True: "yes", False: "no", None: "open"}
     return [
         *(
-            Column(value, note, [verdict_cell(each.verdicts[value]) for each in every])
-            for value in every[0].verdicts
+            Column(value, note * (at == 0), [verdict_cell(e.verdicts[value]) for e in every])
+            for at, value in enumerate(every[0].verdicts)
         ),
         Column("holds?", HOLDS, [Cell(words[each.holds]) for each in every]),
     ]

@@ -384,7 +384,7 @@ def test_what_holds_is_told_by_value_on_a_page_and_in_the_terminal(tmp_path, cap
     assert rows[2] == ["muon", "not", "told", "apart", "as", "good", "open"]
     assert "no where two contradict each other, open where" in " ".join(told.split())
     words = (
-        "Held against plain SGD at 5 steps and 9 steps: of 3 optimizers 1 gets the same verdict at "
+        "Held against plain SGD in 2 comparisons: of 3 optimizers 1 gets the same verdict in "
         "each (adam), 1 gets verdicts that contradict each other (<b>lion</b>) and 1 stays open, "
         "as not every comparison tells something (muon)."
     )
