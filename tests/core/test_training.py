@@ -176,7 +176,7 @@ def test_any_pytree_and_any_rule_run_through_the_loop(loss, x64):
     start, data = jax.tree.map(jnp.asarray, (start, data))
     with jax.numpy_rank_promotion("allow"):
         state, values = training.train(
-            loss, optax.sgd, NETWORK, data, order, hyperparameters={"learning_rate": 0.1}
+            loss, optax.sgd, start, data, order, hyperparameters={"learning_rate": 0.1}
         )
     assert_close(values, np.array(expected))
     assert_close(state.params, params)
