@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int32, Key, PyTree
 
 from jaxnet import spaces, variables
 from jaxnet._guards import checks
-from jaxnet._guards.defaults import Tune
+from jaxnet._guards.defaults import MULTIPLIER, Tune, rate_of
 from jaxnet.errors import InputError
 from jaxnet.spaces import Axis, Space
 
@@ -235,7 +235,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be searched."""
-        if spaces.rate(self.space) not in self.space or set(self.space) != set(self.customary):
+        if rate_of(self.space) not in self.space or set(self.space) != set(self.customary):
             raise InputError(
                 f"{self.name}: expected a customary value for each axis, learning_rate among "
                 f"them, got axes of {', '.join(self.space)} and values of "
@@ -263,7 +263,7 @@ class Entry:
         """
         if not isinstance(tune, str | Mapping):
             tune = _fields(tune)
-        name = spaces.rate(self.space)
+        name = rate_of(self.space)
         rate = {name: self.space[name]}
         if isinstance(tune, str):
             words: Mapping[str, Space] = {"rate": rate, "all": self.space}
@@ -438,8 +438,8 @@ def join(name: str, optimizer: Any) -> Entry:
         return Entry(
             name=name,
             make=_multiplied(optimizer),
-            space={spaces.MULTIPLIER: spaces.log(1e-2, 1e2), **_WRAP},
-            customary={spaces.MULTIPLIER: 1.0, **_AROUND},
+            space={MULTIPLIER: spaces.log(1e-2, 1e2), **_WRAP},
+            customary={MULTIPLIER: 1.0, **_AROUND},
             note="made already: its updates are multiplied, by 1 as it is",
         )
     if "learning_rate" not in _parameters(optimizer):

@@ -6,7 +6,7 @@ beyond it. Where there are no values beyond an end, that end is taken.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -16,15 +16,6 @@ from jaxnet._guards.records import Extended
 from jaxnet.errors import InputError
 
 __all__ = ["Axis", "Space", "choice", "linear", "log", "one_minus"]
-
-MULTIPLIER = "multiplier"
-"""What the updates of an optimizer that is made already are multiplied by."""
-_RATES = ("learning_rate", MULTIPLIER)
-
-
-def rate(names: Iterable[str]) -> str:
-    """Give the hyperparameter that the size of the steps hangs on, which is always searched."""
-    return next((each for each in _RATES if each in names), _RATES[0])
 
 
 @dataclasses.dataclass(frozen=True)

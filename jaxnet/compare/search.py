@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxnet import spaces
+from jaxnet._guards.defaults import rate_of
 from jaxnet._guards.records import Extended
 from jaxnet.errors import InputError
 from jaxnet.spaces import Space
@@ -46,7 +46,7 @@ class Search:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be searched."""
-        rate = spaces.rate(self.axes)
+        rate = rate_of(self.axes)
         if rate not in self.axes or set(self.axes) != set(self.customary):
             raise InputError(
                 f"axes: expected a customary value for each, learning_rate among them, got axes "
@@ -102,7 +102,7 @@ class Search:
         below, above = self._reach(points, centres)
         # Where none lasts go on below the lowest rate, as far as two of the first trials.
         lost = np.all(np.isinf(ranks), axis=1)
-        rate = np.array([name == spaces.rate(self.names) for name in self.names])
+        rate = np.array([name == rate_of(self.names) for name in self.names])
         down = lost[:, None] & rate
         below, above = np.where(down, 2 * below, below), np.where(down, 0.0, above)
         moves, stays = _draws(seed, tuple(replicates), stage, self.names, count)
@@ -139,7 +139,7 @@ class Search:
 
         Where all failed, that of the lowest learning rate.
         """
-        rates = points[..., self.names.index(spaces.rate(self.names))]
+        rates = points[..., self.names.index(rate_of(self.names))]
         lost = np.isinf(ranks).all(axis=1, keepdims=True)
         chosen = np.argmin(np.where(lost, rates, ranks), axis=1)
         return points[np.arange(len(points)), chosen]

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxnet import spaces
-from jaxnet._guards.defaults import BASELINE
+from jaxnet._guards.defaults import BASELINE, rate_of
 from jaxnet.compare import statistics
 from jaxnet.compare.protocol import TIMES, Protocol
 from jaxnet.compare.runs import Record, Runs
@@ -288,7 +287,7 @@ def _figures(record: Record, name: str, target: float) -> Answer:
     scores, picked = tuning.scores(), tuned.settings
     first = scores[:, : search.stages[0]]
     steps = statistics.steps_to_target(tuned.curves(record.steps), record.steps, target)
-    rate = spaces.rate(search.axes)
+    rate = rate_of(search.axes)
     rates = search.axes[rate].point(picked[rate])
     return Answer(
         optimizer=name,
@@ -408,7 +407,7 @@ def _sentence(answer: Answer, protocol: Protocol) -> str:
     if many != all_of_them:
         sentence += f" That was told by the first {many}, and stays told by {all_of_them}."
     if answer.beyond > 0.5:
-        what = spaces.rate(answer.setting).replace("_", " ")
+        what = rate_of(answer.setting).replace("_", " ")
         sentence += (
             f" {answer.beyond:.0%} of its replicates picked a {what} beyond the range searched: "
             "give it a wider one."
@@ -449,7 +448,7 @@ def settled(setting: Mapping[str, float]) -> str:
 
 def ordered(setting: Mapping[str, float]) -> list[str]:
     """Give the names of a setting, the learning rate first."""
-    return sorted(setting, key=lambda name: (name != spaces.rate(setting), name))
+    return sorted(setting, key=lambda name: (name != rate_of(setting), name))
 
 
 def worth(name: str, value: float) -> str:

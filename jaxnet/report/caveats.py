@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from jaxnet import spaces
+from jaxnet._guards.defaults import MULTIPLIER, rate_of
 from jaxnet.compare import Comparison, statistics, verdicts
 from jaxnet.report import columns
 
@@ -19,11 +19,9 @@ def _of_the_protocol(comparison: Comparison) -> Iterator[str]:
         "It is about this task, this budget of steps and this protocol: another task may rank the "
         "optimizers otherwise."
     )
-    if all(each.axes.keys() == {spaces.rate(each.axes)} for each in protocol.optimizers.values()):
+    if all(each.axes.keys() == {rate_of(each.axes)} for each in protocol.optimizers.values()):
         yield "Only the learning rate was tuned; an optimizer with other settings may do better."
-    if made := [
-        name for name, each in protocol.optimizers.items() if spaces.MULTIPLIER in each.axes
-    ]:
+    if made := [name for name, each in protocol.optimizers.items() if MULTIPLIER in each.axes]:
         yield (
             "Made already, and tuned by a multiplier of the updates in place of a learning rate: "
             f"{', '.join(made)}."

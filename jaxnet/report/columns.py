@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnet import spaces
+from jaxnet._guards.defaults import MULTIPLIER, rate_of
 from jaxnet.compare import Answer, Comparison, Interval, Pair, verdicts
 from jaxnet.compare.protocol import TIMES
 from jaxnet.compare.verdicts import WITHIN
@@ -194,9 +194,9 @@ def rate_cell(answer: Answer) -> Cell:
     """Show the learning rate to use, or what to multiply the updates by."""
     if not answer.trials:
         return Cell("-")
-    name = spaces.rate(answer.setting)
+    name = rate_of(answer.setting)
     cell = number_cell(answer.setting[name], ".2g")
-    return cell._replace(text=f"times {cell.text}") if name == spaces.MULTIPLIER else cell
+    return cell._replace(text=f"times {cell.text}") if name == MULTIPLIER else cell
 
 
 def _share(answer: Answer, count: int, comparison: Comparison) -> Cell:
@@ -319,7 +319,7 @@ def _hyperparameter(answer: Answer, name: str, comparison: Comparison) -> list[C
         _picked(answer, name, comparison) if axis.scale == "choice" else _middle(answer, name),
         Cell(verdicts.worth(name, customary)),
         Cell(", ".join(values) if axis.scale == "choice" else " to ".join(values)),
-        number_cell(answer.beyond, ".0%") if name == spaces.rate(axes) else Cell(""),
+        number_cell(answer.beyond, ".0%") if name == rate_of(axes) else Cell(""),
         number_cell(answer.effects[name], ".0%"),
     ]
 

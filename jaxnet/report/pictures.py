@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxnet import spaces
+from jaxnet._guards.defaults import MULTIPLIER, rate_of
 from jaxnet.compare import Comparison, Runs, statistics, verdicts
 from jaxnet.report import style
 from jaxnet.report.style import COLOURS, DASHES, FAINT, INK, MUTED, PAPER
@@ -269,13 +269,13 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
         lost = rate[np.isinf(loss)]
         top = ax.get_xaxis_transform()
         ax.plot(lost, np.full(len(lost), 0.94), "x", color=colour, markersize=4, transform=top)
-        size = spaces.rate(answer.setting)
+        size = rate_of(answer.setting)
         middle, low, high = answer.quartiles[size]
         ax.plot((low, high), (0.06, 0.06), color=colour, linewidth=2.4, transform=top)
         ax.plot(middle, 0.06, "o", color=colour, markeredgecolor=PAPER, zorder=5, transform=top)
         customary = comparison.protocol.optimizers[name].customary[size]
         ax.plot(customary, 0.16, "^", color=MUTED, markersize=4, transform=top)
-        by = f", by {size}" * (size == spaces.MULTIPLIER)
+        by = f", by {size}" * (size == MULTIPLIER)
         ax.set_title(f"{short(name)}{by}", color=INK, fontweight="bold")
     for ax in grid[len(front) :]:
         ax.remove()
@@ -296,7 +296,7 @@ def _sensitivity(comparison: Comparison) -> Iterator[Plot]:
 
 def _by_rate(runs: Runs) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
     """Give the middle of each of some pieces of the rates tried, and the median loss there."""
-    rate = spaces.rate(runs.settings)
+    rate = rate_of(runs.settings)
     rates, losses = runs.tried()[rate].ravel(), runs.scores().ravel()
     order = np.argsort(rates)
     pieces = np.array_split(order, min(len(np.unique(rates)), _PIECES))

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from jaxnet import spaces
 from jaxnet._guards import checks
+from jaxnet._guards.defaults import MULTIPLIER
 from jaxnet.compare import Answer, Comparison, verdicts
 from jaxnet.compare.league import Along, League
 from jaxnet.report import columns, league, style
@@ -114,7 +114,7 @@ def _notes(comparison: Comparison, rows: int) -> Iterator[str]:
         yield f"and {left} more, which the report has"
     if any(answer.beyond > 0.5 for answer in comparison.answers):
         yield "* most replicates picked a rate beyond the range searched"
-    if any(spaces.MULTIPLIER in answer.setting for answer in comparison.answers):
+    if any(MULTIPLIER in answer.setting for answer in comparison.answers):
         yield "times: what to multiply the updates by, of an optimizer that was made already"
     if any(answer.failed > answer.diverged for answer in comparison.answers):
         lost = (f"{e.optimizer} {verdicts.failures(e)}" for e in comparison.answers if e.failed)

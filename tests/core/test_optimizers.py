@@ -404,7 +404,7 @@ def test_the_gradients_of_each_example_are_clipped_by_themselves():
         lambda params: (), lambda each, state, params=None: (-each.sum(axis=0), state)
     )
     entry = optimizers.join("each", made)
-    setting = {"learning_rate": 1.0, "clip": 1.0, "schedule": 0.0}
+    setting = {"multiplier": 1.0, "clip": 1.0, "schedule": 0.0}
     optimizer = entry.build(setting, 1)
     assert isinstance(optimizer, optimizers.PerExample)
     params = jnp.zeros(2)
