@@ -5,6 +5,7 @@ import collections
 import functools
 import gc
 import os
+import types
 
 import beartype
 import hypothesis
@@ -34,22 +35,49 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # So many arguments and results of a function in one test; some are called a million times.
 _CHECKED = 10
 _checks = collections.Counter()
+# By function, its code with and without the checks. It takes the place of the other, for to call
+# another function on its behalf takes as long as many of them do.
+_codes = {}
+
+
+def _template(*arguments, **named):
+    checking = "checking"
+    return checking(*arguments, **named)
 
 
 def _checked(function):
     """Check a function's annotations, in its first calls of a test."""
+    if function.__closure__:
+        return jaxtyping.jaxtyped(function, typechecker=beartype.beartype)
+    code, space = function.__code__, function.__globals__
+    plain = types.FunctionType(code, space, function.__name__, function.__defaults__)
+    plain.__kwdefaults__ = function.__kwdefaults__
+    del functools.update_wrapper(plain, function).__wrapped__
+    function.__wrapped__ = plain
 
-    def counting(signature):
-        check = functools.cache(lambda: beartype.beartype(signature))  # of few that are imported
+    def late(signature):
+        @functools.cache
+        def check():  # of few that are imported
+            return beartype.beartype(signature)
 
-        def counted(*arguments, **named):
-            _checks[function] += 1
-            function.__no_type_check__ = _checks[function] >= _CHECKED
+        def checks(*arguments, **named):
             return check()(*arguments, **named)
 
-        return counted
+        return checks
 
-    return jaxtyping.jaxtyped(function, typechecker=counting)
+    checking = jaxtyping.jaxtyped(plain, typechecker=late)
+
+    def counted(*arguments, **named):
+        _checks[function] += 1
+        if _checks[function] >= _CHECKED:
+            function.__code__ = code
+        return checking(*arguments, **named)
+
+    put = {"checking": counted}
+    consts = tuple(put.get(each, each) for each in _template.__code__.co_consts)
+    _codes[function] = _template.__code__.replace(co_consts=consts), code
+    function.__code__ = _codes[function][0]
+    return function
 
 
 def _outermost(transformer, function):
@@ -68,7 +96,7 @@ jaxtyping.install_import_hook(["jaxnet", "experiments"], "beartype.beartype")
 def pytest_runtest_setup():
     """Check all functions again."""
     for function in _checks:
-        function.__no_type_check__ = False
+        function.__code__ = _codes[function][0]
     _checks.clear()
 
 
@@ -109,6 +137,10 @@ def standard_promotion():
 @pytest.fixture
 def unchecked():
     """Check no annotations: bad input is to reach the functions, or what is drawn is much."""
-    jaxtyping.config.update("jaxtyping_disable", True)
+    jaxtyping.config.update("jaxtyping_disable", True)  # of what is imported on the way
+    for function, (_, code) in _codes.items():
+        function.__code__ = code
     yield
+    for function, (code, _) in _codes.items():
+        function.__code__ = code
     jaxtyping.config.update("jaxtyping_disable", False)
