@@ -46,9 +46,16 @@ def binary_cross_entropy(z, y):
 
 
 @pytest.mark.parametrize(
-    "sizes", [[3, 4], [2, 5, 3], [3, 1], [4, 3, 3, 2]], ids=lambda sizes: "-".join(map(str, sizes))
+    ("sizes", "rows"),
+    [
+        *(([3, 4], 1), ([2, 5, 3], 5), ([3, 1], 5), ([4, 3, 3, 2], 1)),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (([3, 4], 5), ([2, 5, 3], 1), ([3, 1], 1), ([4, 3, 3, 2], 5))
+        ),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("rows", [1, 5])
 def test_values_agree_with_numpy(sizes, rows, x64):
     params, x, random = draw(sizes, rows, seed=rows)
     z = oracles.forward(params, x)[1][-1]
