@@ -68,6 +68,7 @@ def backward(params, x, y, delta, slope=lambda h: 1 - h**2):
 
 
 SOFTMAX = [
+    ("", lambda p, y: jacobian(p, p - y)),
     ("1 - p", lambda p, y: (p - y) * (1 - p)),
     ("multiplied by p", lambda p, y: (p - y) * p),
     ("diagonal", lambda p, y: (p - y) * p * (1 - p)),
@@ -82,9 +83,8 @@ SOFTMAX = [
 @pytest.mark.parametrize(("words", "delta"), SOFTMAX)
 def test_a_softmax_derivative_of_the_wrong_form_is_named(words, delta, rows):
     params, x, y = draw(rows, [4, 5, 3], rows)
-    right = backward(params, x, y, lambda p, y: jacobian(p, p - y))
-    assert not said(squares, params, (x, y), right)
-    named(said(squares, params, (x, y), backward(params, x, y, delta)), params, words)
+    found = said(squares, params, (x, y), backward(params, x, y, delta))
+    named(found, params if words else [], words)
 
 
 def test_three_mistakes_of_one_example_are_all_named():

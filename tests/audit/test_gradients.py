@@ -107,7 +107,7 @@ def signal_plants(setting, seed, params, backward):
     hidden = len(params) - 1
     one = {int(np.random.default_rng(seed + 2000).integers(hidden))}
     for name in oracles.HIDDEN:
-        for layers in (one, set(range(hidden))):
+        for layers in [one] if hidden == 1 else [one, set(range(hidden))]:
             square = all(len(set(params[k + 1][0].shape)) == 1 for k in layers)
             formula = oracles.ACTIVATIONS[activation][2]
             if (square or name != "transposed weight") and (formula or "formula" not in name):
@@ -150,7 +150,7 @@ def is_true(setting, params, batch, claim):
 @pytest.mark.parametrize(
     ("settings", "seeds", "fewest"),
     [
-        ([SETTINGS[1], *SETTINGS[4:]], [1], 86),
+        ([([4, 6, 6, 3], 7, "sigmoid", "softmax")], [1], 36),
         pytest.param(SETTINGS, range(2), 350, marks=pytest.mark.slow),
     ],
     ids=["some", "all"],
@@ -210,7 +210,10 @@ def test_right_gradients_raise_no_alarm(setting, dtype, count):
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "setting",
-    [*SETTINGS[1::2], *(pytest.param(each, marks=pytest.mark.slow) for each in SETTINGS[::2])],
+    [
+        *SETTINGS[1::4],
+        *(pytest.param(SETTINGS[k], marks=pytest.mark.slow) for k in (0, 2, 3, 4)),
+    ],
     ids=str,
 )
 def test_what_no_known_mistake_explains_is_left_unexplained(setting):
@@ -254,18 +257,20 @@ def test_an_error_just_above_the_resolution_is_an_alarm_and_one_below_is_not(dty
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
-    ("dtype", "size", "seed"),
+    ("dtype", "size", "seed", "settings"),
     [
-        *((np.float64, 1e-4, 0), (np.float32, 1e-3, 0), (np.float64, 1e-2, 0)),
+        (np.float64, 1e-4, 0, [SETTINGS[1]]),
+        (np.float32, 1e-3, 0, [SETTINGS[3]]),
+        (np.float64, 1e-2, 0, [SETTINGS[5]]),
         *(
-            pytest.param(*each, marks=pytest.mark.slow)
+            pytest.param(*each, SETTINGS[1::2], marks=pytest.mark.slow)
             for each in itertools.product([np.float64, np.float32], [1e-4, 1e-3, 1e-2], [0, 1])
         ),
     ],
 )
-def test_noise_is_never_given_a_cause(dtype, size, seed):
+def test_noise_is_never_given_a_cause(dtype, size, seed, settings):
     """However small, and however few the entries: noise is no regulariser and no constant."""
-    for setting in SETTINGS[1::2]:
+    for setting in settings:
         loss, params, batch, _ = draw(setting, seed, dtype)
         true = oracles.backward([tuple(p) for p in params], *batch, setting[3], setting[2])
         random = np.random.default_rng(seed)
@@ -387,13 +392,13 @@ def test_losses_that_close_over_arrays_and_know_their_batch():
 def test_a_rule_for_its_own_two_examples_is_not_asked_in_vain(x64):
     """It divides by 2 whatever it is given, or fails on 3: what is said is of the 2 given."""
     loss, params, batch, _ = draw(SETTINGS[0], 0)
-    targets = batch[1]
+    targets, true = batch[1], jax.jit(jax.grad(loss))
 
     def times(number, p, b):
-        return jax.tree.map(lambda leaf: number * leaf, jax.grad(loss)(p, b))
+        return jax.tree.map(lambda leaf: number * leaf, true(p, b))
 
     def closed_over(p, b):
-        return jax.grad(loss)(p, (b[0], np.stack([targets[i] for i in range(len(b[0]))])))
+        return true(p, (b[0], np.stack([targets[i] for i in range(len(b[0]))])))
 
     for row in gradients.audit(
         loss, params, batch, lambda p, b: times(len(b[0]) ** 2 / 8, p, b)
@@ -415,7 +420,7 @@ def test_right_gradients_of_a_lower_precision_are_no_alarm(x64):
     loss, params, batch, _ = draw(SETTINGS[2], 0)
     single = jax.tree.map(np.float32, (params, batch))
     with jax.enable_x64(False):
-        claim = jax.device_get(jax.grad(loss)(*single))
+        claim = jax.device_get(jax.jit(jax.grad(loss))(*single))
     wide = jax.tree.map(np.float64, claim)
     audit = gradients.audit(loss, *jax.tree.map(np.float64, single), wide)
     assert {row.verdict for row in audit.rows} == {"undecided"}
@@ -470,12 +475,13 @@ def test_float32_says_what_it_cannot_decide(x64):
     x = random.normal(size=(20, 3)).astype(np.float32)
     exact = x.astype(float) @ single[0].weight.T.astype(float) + single[0].bias
     y = (exact + 3e-7 * random.normal(size=exact.shape)).astype(np.float32)
-    claim = jax.grad(loss)(single, (x, y))
+    true = jax.jit(jax.grad(loss))
+    claim = true(single, (x, y))
     coarse = gradients.audit(loss, single, (x, y), claim)
     assert {row.verdict for row in coarse.rows} == {"undecided"}
     assert "float32 hides relative errors below" in coarse.rows[0].diagnosis
     double = jax.tree.map(lambda leaf: leaf.astype(np.float64), (single, (x, y)))
-    assert gradients.audit(loss, *double, jax.grad(loss)(*double)).right
+    assert gradients.audit(loss, *double, true(*double)).right
 
 
 def quadratic(params, batch):
@@ -511,7 +517,7 @@ def any_pytree():
 )
 def test_any_pytree_and_loss(x64, loss, change, words):
     params, batch = any_pytree()
-    claim = jax.device_get(jax.grad(loss)(params, batch))
+    claim = jax.device_get(jax.jit(jax.grad(loss))(params, batch))
     audit = gradients.audit(loss, params, batch, claim | {"w": change(claim["w"])})
     verdicts = {row.name: row.verdict for row in audit.rows}
     assert verdicts == {"['c']": "right", "['v']": "right", "['w']": "wrong"}
@@ -522,7 +528,7 @@ def test_any_pytree_and_loss(x64, loss, change, words):
 def test_two_examples_are_told_from_a_factor_of_two_by_asking_for_a_third(x64):
     """With 2 examples a sum and a doubling are one number; a claim that is a function tells."""
     loss, params, batch, _ = draw(SETTINGS[0], 0)
-    true = jax.grad(loss)
+    true = jax.jit(jax.grad(loss))
     claims = {
         "summed over the batch where the loss takes the mean": lambda p, b: jax.tree.map(
             lambda leaf: len(b[0]) * leaf, true(p, b)

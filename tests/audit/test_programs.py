@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import oracles
 import pytest
+from audited import first_of
 
 from jaxnet import losses, network
 from jaxnet.audit import gradients, measured, programs
@@ -35,6 +36,11 @@ def draw(sizes=SIZES, rows=N, seed=0, kind="softmax"):
     x = random.normal(size=(rows, sizes[0]))
     y = random.normal(size=(rows, sizes[-1]))
     return layers, x, np.eye(sizes[-1])[y.argmax(1)] if kind == "softmax" else y
+
+
+def gradient_of(loss, params, batch):
+    """Autodiff's, compiled as one program."""
+    return jax.jit(jax.grad(loss))(params, batch)
 
 
 def total(z, y, kind):
@@ -318,7 +324,7 @@ def check_layers(sizes, rows, style, phi, kind, seed):
         layers, x, y = draw(sizes, rows, seed, kind)
         loss, pack, pack_batch = style(kind, PHI[phi])
         params, batch = pack(layers), pack_batch(x, y)
-        case = measured.measure(loss, params, batch, jax.grad(loss)(params, batch))
+        case = case_of(loss, params, batch)
         assert case.chain is not None
         inputs, pre = oracles.forward(layers, x, phi)
         pairs = zip(case.chain.layers, layers, inputs, pre, strict=True)
@@ -338,7 +344,7 @@ def check_layers(sizes, rows, style, phi, kind, seed):
 
 
 def case_of(loss, params, batch):
-    return measured.measure(loss, params, batch, jax.grad(loss)(params, batch))
+    return measured.measure(loss, params, batch, gradient_of(loss, params, batch))
 
 
 FEW = {
@@ -510,12 +516,15 @@ def recurrent(spoil):
 
 ELSEWHERE = [
     (residual, "skip", cut, "the path through the sum left out, before ['last']", "first"),
-    (residual, "tanh", straight, "the derivative of tanh left out, before ['last']", "block"),
     (layer_norm, "mean", cut, "left out, before ['gamma']", "dense"),
-    (layer_norm, "relu", straight, "the derivative of relu left out, before ['last']", "gamma"),
     (attention, "softmax", straight, "the derivative of softmax left out, before ['last']", "key"),
-    (recurrent, "tanh", straight, "the derivative of tanh left out, before ['hidden']", "input"),
     (recurrent, "carry", cut, "left out, before ['hidden']", "hidden"),
+]
+# The same of other functions.
+ALIKE = [
+    (residual, "tanh", straight, "the derivative of tanh left out, before ['last']", "block"),
+    (layer_norm, "relu", straight, "the derivative of relu left out, before ['last']", "gamma"),
+    (recurrent, "tanh", straight, "the derivative of tanh left out, before ['hidden']", "input"),
 ]
 
 
@@ -527,7 +536,7 @@ def unspoiled(model):
 
 @pytest.mark.parametrize(
     ("model", "place", "spoil", "words", "leaf"),
-    ELSEWHERE,
+    [*ELSEWHERE, *(pytest.param(*each, marks=pytest.mark.slow) for each in ALIKE)],
     ids=lambda each: getattr(each, "__name__", None),
 )
 def test_mistakes_in_programs_that_are_no_chain_are_placed(model, place, spoil, words, leaf):
@@ -535,8 +544,8 @@ def test_mistakes_in_programs_that_are_no_chain_are_placed(model, place, spoil, 
     random = np.random.default_rng(1)
     params = {name: random.normal(size=shape) for name, shape in shapes.items()}
     _, x, y = draw()
-    claim = jax.grad(model({place: spoil})[0])(params, (x, y))
-    true = jax.grad(loss)(params, (x, y))
+    claim = gradient_of(model({place: spoil})[0], params, (x, y))
+    true = gradient_of(loss, params, (x, y))
     rows = {row.name: row for row in gradients.audit(loss, params, (x, y), claim).rows}
     for name in shapes:
         row = rows[f"['{name}']"]
@@ -548,13 +557,13 @@ def test_mistakes_in_programs_that_are_no_chain_are_placed(model, place, spoil, 
     assert rows[f"['{leaf}']"].verdict == "wrong"
 
 
-@pytest.mark.parametrize("model", [residual, layer_norm, attention, recurrent])
+@first_of("model", [recurrent, residual, layer_norm, attention])
 def test_noise_in_programs_that_are_no_chain_is_no_mistake(model):
     loss, shapes = unspoiled(model)
     random = np.random.default_rng(1)
     params = {name: random.normal(size=shape) for name, shape in shapes.items()}
     _, x, y = draw()
-    true = jax.grad(loss)(params, (x, y))
+    true = gradient_of(loss, params, (x, y))
     random = {name: leaf + 0.1 * random.normal(size=leaf.shape) for name, leaf in true.items()}
     said = {row.diagnosis for row in gradients.audit(loss, params, (x, y), random).rows}
     assert said == {"no known mistake explains it"}
@@ -617,7 +626,7 @@ def test_mistakes_in_models_of_libraries_are_placed(model, place, spoil):
     loss, params, like, words = loss_of({})
     params = jax.tree.map(lambda leaf: np.asarray(leaf, float), params)
     x = np.random.default_rng(0).normal(size=like.shape)
-    claim = jax.grad(loss_of({place: spoil})[0])(params, (x, y))
+    claim = gradient_of(loss_of({place: spoil})[0], params, (x, y))
     audit = gradients.audit(loss, params, (x, y), claim)
     wrong = [row for row in audit.rows if row.verdict == "wrong"]
     assert wrong
@@ -650,8 +659,8 @@ def test_a_program_gives_the_loss_and_its_gradient(loss):
         given = dict(zip((*program.params, *program.batch), (w, batch), strict=True))
         return programs.run(program.steps, given | program.constants)[program.loss]
 
-    value, grads = jax.value_and_grad(again)(w)
-    expected, true = jax.value_and_grad(loss)(w, batch)
+    value, grads = jax.jit(jax.value_and_grad(again))(w)
+    expected, true = jax.jit(jax.value_and_grad(loss))(w, batch)
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     np.testing.assert_allclose(grads, true, rtol=1e-12)
 
