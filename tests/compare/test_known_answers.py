@@ -129,6 +129,7 @@ def test_what_a_hyperparameter_explains_is_what_it_does():
     assert effects["learning_rate"] > 0.5
 
 
+@pytest.mark.slow
 def test_momentum_is_not_worse_where_there_is_nothing_to_accelerate():
     own = {"learning_rate": spaces.log(1e-3, 1e1), "momentum": spaces.one_minus(0.0, 0.99)}
     comparison = compare(

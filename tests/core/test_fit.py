@@ -288,7 +288,7 @@ def test_divergence_keeps_the_best_so_far(x64):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.progress.run.state))
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_batches_spread_over_devices_give_the_same(x64, count):
     """To 1e-12 in float64; the short last batch, which does not divide, included."""
     params, data = problem()

@@ -68,10 +68,10 @@ def counted(loss):
 @pytest.mark.parametrize(
     ("sizes", "rows", "batch_size", "kind"),
     [
-        ((3, 1), 1, 1, "squares"),
         ((3, 4, 4), 2, 2, "softmax"),
         ((2, 5, 3, 2), 7, 3, "squares"),
-        ((4, 3, 5, 2, 3), 9, 4, "softmax"),
+        pytest.param((3, 1), 1, 1, "squares", marks=pytest.mark.slow),
+        pytest.param((4, 3, 5, 2, 3), 9, 4, "softmax", marks=pytest.mark.slow),
     ],
 )
 def test_plain_descent_agrees_with_numpy(sizes, rows, batch_size, kind, x64):
@@ -129,7 +129,11 @@ def optax_loop(optimizer, loss, params, data, order, value_and_grad=None):
 MAKERS = {name: optimizers.by_name(name) for name in ("adam", "lbfgs", "polyak_sgd")}
 
 
-@pytest.mark.parametrize("name", MAKERS)
+# That of lbfgs is held against one by a test of its line search.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "lbfgs")) for name in MAKERS],
+)
 def test_train_agrees_with_a_plain_loop_of_optax(name, x64):
     params, data = problem()
     order = batches.shuffled(6, 3, epochs=2, seed=0)

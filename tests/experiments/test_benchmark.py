@@ -341,7 +341,7 @@ def test_a_pytorch_of_another_update_is_refused(monkeypatch):
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
 def test_scikit_learn_is_timed_as_it_is_used(optimizer):
     """What is timed is its own loop, shuffles and all."""
     runs = tiny_work(optimizer, 1e-3)
@@ -606,8 +606,10 @@ def test_exponents_are_of_the_upper_half():
     ("axis", "size"),
     [
         ("runs", 3),
-        ("width", 8),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("runs", 20), ("rows", 300))),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (("runs", 20), ("width", 8), ("rows", 300))
+        ),
     ],
 )
 def test_what_is_made_at_a_size_is_of_that_size(axis, size):

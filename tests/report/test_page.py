@@ -81,7 +81,7 @@ def written(name):
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("many", "one replicate")))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("many", "one replicate", "real")))
         for name in MADE
     ]
 )
