@@ -4,6 +4,7 @@ import ast
 import collections
 import functools
 import gc
+import inspect
 import os
 import types
 
@@ -45,6 +46,11 @@ def _template(*arguments, **named):
     return checking(*arguments, **named)
 
 
+def _generating(*arguments, **named):
+    checking = "checking"
+    return (yield from checking(*arguments, **named))
+
+
 def _checked(function):
     """Check a function's annotations, in its first calls of a test."""
     if function.__closure__:
@@ -74,8 +80,9 @@ def _checked(function):
         return checking(*arguments, **named)
 
     put = {"checking": counted}
-    consts = tuple(put.get(each, each) for each in _template.__code__.co_consts)
-    _codes[function] = _template.__code__.replace(co_consts=consts), code
+    template = (_generating if inspect.isgeneratorfunction(plain) else _template).__code__
+    consts = tuple(put.get(each, each) for each in template.co_consts)
+    _codes[function] = template.replace(co_consts=consts), code
     function.__code__ = _codes[function][0]
     return function
 
