@@ -182,6 +182,20 @@ def in_numpy(name: str, error: BaseException) -> None:
     ) from error
 
 
+def all_trained(tree: PyTree) -> None:
+    """Refuse parameters that are not all trained.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for index, leaf in enumerate(jax.tree.leaves(tree)):
+        if not trains(leaf):
+            raise InputError(
+                f"{path('params', tree, index)}: expected floating-point parameters, got "
+                f"{leaf.dtype}; cast them, or bind what is not trained in the loss"
+            )
+
+
 @contextlib.contextmanager
 def not_scalar() -> Iterator[None]:
     """Refuse, in the place of JAX's own error, a loss that is not a real scalar, or is in NumPy.

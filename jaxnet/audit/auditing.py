@@ -8,6 +8,7 @@ function lines are changed until it is right (`proving`, `corrections`).
 Shapes: N examples.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,21 +16,71 @@ import jax
 from jaxtyping import PyTree
 
 from jaxnet import losses
-from jaxnet.audit import entry, explaining, finite, formulas, inexact, judging, proving
+from jaxnet.audit import entry, explaining, finite, floats, formulas, inexact, judging, proving
 from jaxnet.audit.case import Case
 from jaxnet.audit.display import Audit
 from jaxnet.audit.explaining import Readings
 from jaxnet.audit.factors import another_size
 from jaxnet.audit.measured import measure, rounded_as
 from jaxnet.audit.numpy_loss import unlogged
+from jaxnet.errors import InputError
+from jaxnet.variables import Variables
+
+# How far a loss in float64 may be from the same in another dtype.
+_ALIKE = 1e-2
 
 
-def audited(
-    loss: Callable[..., Any],
-    params: PyTree,
-    batch: PyTree,
-    claimed: PyTree | Callable[..., PyTree] | losses.Rule,
-) -> Audit:
+def plain(
+    loss: Any, params: PyTree, batch: PyTree, claimed: Any, key: Any
+) -> tuple[Any, PyTree, PyTree, Any]:
+    """Give a loss and a claim of parameters and a batch alone: what they draw and carry bound.
+
+    Raises:
+        InputError: a loss that draws other numbers in float64.
+    """
+    if losses.draws(loss):
+        key = jax.random.key(0) if key is None else key
+        loss, claimed = (_bound(each, key) for each in (loss, claimed))
+        _check_draws(loss, params, batch)
+    if not isinstance(params, Variables):
+        return loss, params, batch, claimed
+    trained, state = params
+    whole = loss, claimed
+
+    def value(params: PyTree, batch: PyTree) -> Any:
+        return whole[0](Variables(params, state), batch)[0]
+
+    def gradient(params: PyTree, batch: PyTree) -> Any:
+        asked = Variables(params, state), batch
+        own = isinstance(claimed, losses.Rule)
+        return whole[1].value_and_grad(*asked)[1] if own else whole[1](*asked)
+
+    return value, trained, batch, gradient if callable(claimed) else claimed
+
+
+def _check_draws(loss: Any, params: PyTree, batch: PyTree) -> None:
+    """Refuse a loss that is another one in float64, which it is audited in."""
+    values = [jax.tree.leaves(loss(params, batch))[0]]
+    with jax.enable_x64(True):
+        values += [jax.tree.leaves(loss(*floats.cast((params, batch))))[0]]
+    narrow, wide = map(float, values)
+    if abs(narrow - wide) > _ALIKE * max(abs(narrow), abs(wide)):
+        raise InputError(
+            f"loss: expected the same draws in float64, which it is audited in, got a loss of "
+            f"{narrow:.3g} in its own dtype and of {wide:.3g} there; draw with a dtype that is "
+            "given, such as jax.random.normal(key, shape, jnp.float32) or "
+            "jax.random.bernoulli(key, jnp.float32(0.5), shape)"
+        )
+
+
+def _bound(function: Any, key: Any) -> Any:
+    if isinstance(function, losses.Rule):
+        return losses.Rule(_bound(function.value_and_grad, key))
+    own = callable(function) and losses.draws(function)
+    return functools.partial(function, key=key) if own else function
+
+
+def audited(loss: Callable[..., Any], params: PyTree, batch: PyTree, claimed: Any) -> Audit:
     """Audit a claim, as `gradients.audit` says."""
     asked = entry.read(loss, params, batch, claimed)
     with jax.disable_jit(asked.is_long), unlogged():

@@ -132,7 +132,7 @@ class Expressions:
                 if self._is_pure(node):
                     value = eval(text, self._scope)
                     if isinstance(value, _NUMBERS) and not isinstance(value, bool):
-                        self._known[text] = np.shape(value)
+                        self._known[text] = np.asarray(value).shape  # of keys there is none
         return self._known[text]
 
     def _is_small(self, text: str) -> bool:

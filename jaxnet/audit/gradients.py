@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxtyping import PyTree
+from jaxtyping import Array, Key, PyTree
 
 from jaxnet import losses
 from jaxnet._guards import versions
@@ -15,6 +15,8 @@ def audit(
     params: PyTree,
     batch: PyTree,
     claimed: PyTree | Callable[..., PyTree] | losses.Rule,
+    *,
+    key: Key[Array, ""] | None = None,
 ) -> Audit:
     """Compare a claimed gradient with the true one; name the mistake that explains a wrong leaf.
 
@@ -38,17 +40,21 @@ def audit(
         loss: `(params, batch) -> []`, or of the parts of a batch that is a tuple, one by one:
             `(params, x, y)`.
         params: where the gradient is claimed; real floating-point arrays in a pytree, such as a
-            dict. A list of numbers is an array.
+            dict. A list of numbers is an array. Of `jaxnet.Variables` it is that of `params`, with
+            the state as it stands.
         batch: N examples, a pytree of arrays; the axis that the loss takes the examples along,
             such as the last of `x [I, N]`, is found. One example may come without an axis.
         claimed: a pytree of the structure of `params`, leaves of any shape, or a function that
             takes what the loss does and gives one, or a `Rule` of value and gradient. Names may
             begin with a d (`dW1` for `W1`), and dicts be lists in the same order; `[n]` for
             `[n, 1]` is read by value, and noted.
+        key: what a loss or claim draws by that takes a `key`; `jax.random.key(0)` where None. They
+            draw with a dtype that is given, since an audit computes in float64.
 
     Raises:
         InputError: params or batch that are not finite, empty or not numbers; a loss
-            that is not a real scalar, or has no finite gradient here; a claim that is complex or
+            that is not a real scalar, has no finite gradient here, or draws other numbers in
+            float64; a claim that is complex or
             can be matched with `params` in no way or in several; a function whose two calls give
             different values.
     """
@@ -56,4 +62,4 @@ def audit(
     # All that audits: whoever imports this waits for it where something is audited.
     from jaxnet.audit import auditing
 
-    return auditing.audited(loss, params, batch, claimed)
+    return auditing.audited(*auditing.plain(loss, params, batch, claimed, key))
