@@ -224,4 +224,4 @@ def _widest(workload: Workload, params: PyTree) -> int:
     evaluate = functools.partial(losses.evaluate, workload.loss, key=key)
     equations = jax.make_jaxpr(evaluate)(params, batch).jaxpr.eqns
     arrays = [variable.aval for equation in equations for variable in equation.outvars]
-    return 2 * max(array.size * array.dtype.itemsize for array in arrays)
+    return 2 * max((array.size * array.dtype.itemsize for array in arrays), default=0)

@@ -1491,8 +1491,9 @@ def test_a_folder_of_functions_that_call_python_is_not_gone_on_from(tmp_path):
 
     def given(number):
         def metric(params, batch):
-            shape = jax.ShapeDtypeStruct((), np.float64)
-            called = functools.partial(lambda _: np.full((), number))
+            # Of a dtype that is the same in whichever thread Python is called.
+            shape = jax.ShapeDtypeStruct((), np.float32)
+            called = functools.partial(lambda _: np.full((), number, np.float32))
             return jax.pure_callback(called, shape, params, vmap_method="sequential")
 
         return metric
