@@ -83,7 +83,8 @@ def _checked(function):
     template = (_generating if inspect.isgeneratorfunction(plain) else _template).__code__
     consts = tuple(put.get(each, each) for each in template.co_consts)
     _codes[function] = template.replace(co_consts=consts), code
-    function.__code__ = _codes[function][0]
+    if not jaxtyping.config.jaxtyping_disable:
+        function.__code__ = _codes[function][0]
     return function
 
 
