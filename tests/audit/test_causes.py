@@ -58,10 +58,10 @@ def test_updated_weights_must_explain_every_leaf_they_change(x64):
     ("sizes", "rows", "number", "asked", "both"),
     [
         ([3, 4, 3], 10, lambda n: 1 / n, "divided by the batch size once", "multiplied by 0.1"),
-        ([4, 5, 3], 12, lambda n: 3.0, "summed over the outputs", "number of features, 4"),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
             for each in (
+                ([4, 5, 3], 12, lambda n: 3.0, "summed over the outputs", "number of features, 4"),
                 ([3, 4, 3], 10, lambda n: 0.1, "multiplied by 0.1, as by", "divided by the batch"),
                 (
                     [4, 5, 3],
@@ -300,11 +300,11 @@ def test_a_wrong_gradient_written_down_in_few_decimals_has_its_cause(x64, decima
 @pytest.mark.parametrize(
     ("kind", "step"),
     [
-        *(("forward", 1e-2), ("central", 1e-2), ("forward", 1e-4), ("central", 1e-6)),
+        *(("forward", 1e-2), ("central", 1e-6)),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
             for each in [
-                *(("forward", 1e-6), ("central", 1e-4)),
+                *(("central", 1e-2), ("forward", 1e-4), ("forward", 1e-6), ("central", 1e-4)),
                 *itertools.product(("forward", "central"), (1e-3, 1e-5)),
             ]
         ),

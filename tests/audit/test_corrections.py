@@ -221,7 +221,16 @@ def jax_claim(params, batch):
 
 
 @jax.numpy_rank_promotion("allow")
-def test_the_lines_of_a_compiled_function_are_found_and_those_of_a_closure():
+def test_the_lines_of_a_compiled_function_are_found():
+    params, batch = jax.tree.map(jnp.asarray, network())
+    (found,) = audit(jax_entropy, params, batch, jax_claim).corrections
+    assert "1 - h ** 2" in found.after
+    assert jax_claim.__wrapped__.__code__.co_filename == __file__
+
+
+@pytest.mark.slow
+@jax.numpy_rank_promotion("allow")
+def test_the_lines_of_a_closure_are_found():
     params, batch = jax.tree.map(jnp.asarray, network())
 
     def made(slope):
@@ -233,9 +242,6 @@ def test_the_lines_of_a_compiled_function_are_found_and_those_of_a_closure():
 
         return claimed
 
-    (found,) = audit(jax_entropy, params, batch, jax_claim).corrections
-    assert "1 - h ** 2" in found.after
-    assert jax_claim.__wrapped__.__code__.co_filename == __file__
     (found,) = audit(jax_entropy, params, batch, made(lambda h: 1 - h**2)).corrections
     assert found.before == "'W2': h.T @ dz2 * 2"
     assert found.after == "'W2': h.T @ dz2"
@@ -982,7 +988,13 @@ def corrections_of(loss, claimed, factor=1.0):
     return corrections.find(claimed, (claimed, claimed), here, lambda: others, loss, right)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Others take the same path sooner.
+LONG = "at two places of a line"
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(each, marks=[pytest.mark.slow] * (each == LONG)) for each in KINDS]
+)
 def test_each_kind_of_change_is_found(kind):
     loss, claimed, lines = KINDS[kind]
     found = corrections_of(loss, claimed)

@@ -191,11 +191,11 @@ def test_planted_mistakes_are_named(capsys, settings, seeds, fewest):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("count", [2, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_right_gradients_raise_no_alarm(setting, dtype, count):
-    """As many of each setting and precision: 24, or 1,200, and not one alarm."""
+    """As many of each setting and precision: 12, or 1,200, and not one alarm."""
     for seed in range(count):
         loss, ours, batch, _ = draw(setting, seed, dtype)
         params = [tuple(layer) for layer in ours]
@@ -211,8 +211,8 @@ def test_right_gradients_raise_no_alarm(setting, dtype, count):
 @pytest.mark.parametrize(
     "setting",
     [
-        *SETTINGS[1::4],
-        *(pytest.param(SETTINGS[k], marks=pytest.mark.slow) for k in (0, 2, 3, 4)),
+        SETTINGS[1],
+        *(pytest.param(SETTINGS[k], marks=pytest.mark.slow) for k in (0, 2, 3, 4, 5)),
     ],
     ids=str,
 )
@@ -261,7 +261,6 @@ def test_an_error_just_above_the_resolution_is_an_alarm_and_one_below_is_not(dty
     [
         (np.float64, 1e-4, 0, [SETTINGS[1]]),
         (np.float32, 1e-3, 0, [SETTINGS[3]]),
-        (np.float64, 1e-2, 0, [SETTINGS[5]]),
         *(
             pytest.param(*each, SETTINGS[1::2], marks=pytest.mark.slow)
             for each in itertools.product([np.float64, np.float32], [1e-4, 1e-3, 1e-2], [0, 1])

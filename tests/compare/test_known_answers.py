@@ -211,6 +211,7 @@ def mistakes(params, batch):
     return jnp.mean(jnp.sign(x @ params) != y, dtype=jnp.float32)
 
 
+@pytest.mark.slow
 def test_adam_fits_separable_data_and_knows_nothing_of_new_rows():
     """What is new to it are features never seen: it calls them all what most rows are."""
     x, y = wilsons(30, 18)

@@ -86,7 +86,7 @@ def numbers():
 @functools.cache
 def regression():
     """Full batches, of so many steps that not each of them is measured."""
-    return tiles.Workload(SQUARES, init, rows(7, 0), 7, 130, (1, 4, 65, 130))
+    return tiles.Workload(SQUARES, init, rows(7, 0), 7, 40, (1, 4, 20, 40))
 
 
 def order(task, seed):
@@ -214,7 +214,8 @@ def wide():
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere there is no fast path")
 @pytest.mark.parametrize(
-    ("make_task", "other"), [(regression, True), (wide, True), (convolution, False)]
+    ("make_task", "other"),
+    [(regression, True), pytest.param(wide, True, marks=pytest.mark.slow), (convolution, False)],
 )
 def test_what_convolves_is_compiled_as_it_stands(make_task, other):
     """The program is then the plain path's, to the letter."""
@@ -313,7 +314,7 @@ def fitted(runs, shape=SHAPE, task=None, **settings):
     runs=st.lists(st.tuples(SEEDS, RATES), min_size=1, max_size=30),
     shape=st.sampled_from([tiles.Tile(1, 1), tiles.Tile(1, 3), tiles.Tile(2, 2)]),
 )
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_any_runs_in_any_order_fill_any_tiles(runs, shape):
     """What fills a tile up, and where a run comes to lie, is not seen in any result."""
     with jax.enable_x64(True):
@@ -327,6 +328,7 @@ def test_any_runs_in_any_order_fill_any_tiles(runs, shape):
     assert done[-1] == len(runs)
 
 
+@pytest.mark.slow
 def test_runs_on_one_device_are_the_runs_on_four(x64, monkeypatch):
     found = fitted(RUNS)
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
@@ -611,7 +613,7 @@ def test_the_results_foreseen_are_held_twice(x64):
 
 def test_data_of_wider_numbers_is_that_of_jax():
     """float64 and int64, as NumPy gives them, where JAX computes in half of that."""
-    wide = classifier()._replace(steps=2, measured=(2,))
+    wide = classifier()._replace(steps=2, measured=(2,), metrics=())
     parts = {
         name: jax.tree.map(lambda leaf: leaf.astype(f"{leaf.dtype.kind}8"), part)
         for name, part in wide._asdict().items()

@@ -159,7 +159,7 @@ def test_help_explains_every_setting():
         assert setting in said
 
 
-@pytest.mark.parametrize("module", ["matplotlib", "tyro"])
+@pytest.mark.parametrize("module", ["matplotlib", pytest.param("tyro", marks=pytest.mark.slow)])
 def test_a_missing_extra_is_named(module):
     hide = f"import sys; sys.modules['{module}'] = None; import experiments.classifier"
     done = subprocess.run([sys.executable, "-c", hide], capture_output=True, cwd=ROOT, check=False)

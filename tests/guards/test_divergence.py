@@ -261,8 +261,11 @@ def by_hand(size, rate, steps):
 @pytest.mark.parametrize(
     ("kind", "size", "streamed"),
     [
-        *[("loss", 3, False), ("loss", 5, True), ("gradient", 3, True), ("gradient", 10, False)],
-        *[("update", 5, False), ("update", 3, True)],
+        *[("loss", 3, False), ("gradient", 3, True), ("update", 5, False)],
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [("loss", 5, True), ("gradient", 10, False), ("update", 3, True)]
+        ),
     ],
 )
 def test_the_step_that_failed_is_found_wherever_it_is(kind, size, streamed):
@@ -287,7 +290,9 @@ def test_the_step_that_failed_is_found_wherever_it_is(kind, size, streamed):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("at", [0, 1, 58, 119])
+@pytest.mark.parametrize(
+    "at", [0, 119, *(pytest.param(t, marks=pytest.mark.slow) for t in (1, 58))]
+)
 def test_what_is_kept_is_a_run_stopped_one_step_earlier(kind, at):
     """To the bit, in one of many epochs of one compiled call; and so in `train`."""
     rule, optimizer, words = KINDS[kind]

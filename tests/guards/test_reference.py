@@ -55,18 +55,19 @@ def numbers(dtype, *shape, low=-2.0, high=2.0, seed=0):
 
 def near(results, expected, tolerance=None):
     """Hold arrays against each other, to a few roundings of their dtype."""
-    for ours, theirs in zip(results, map(np.asarray, expected), strict=True):
+    for place, (ours, theirs) in enumerate(zip(results, map(np.asarray, expected), strict=True)):
+        said = f"result {place}"
         assert type(ours) is np.ndarray
         assert ours.shape == theirs.shape
         if tolerance is None:
             assert ours.dtype == theirs.dtype
         if not jnp.issubdtype(theirs.dtype, np.inexact):
-            np.testing.assert_array_equal(ours, theirs)
+            np.testing.assert_array_equal(ours, theirs, said)
             continue
         bound = tolerance or 40 * float(jnp.finfo(theirs.dtype).eps)
         kind = np.complex128 if theirs.dtype.kind == "c" else np.float64
         np.testing.assert_allclose(
-            ours.astype(kind), theirs.astype(kind), rtol=bound, atol=bound, equal_nan=True
+            ours.astype(kind), theirs.astype(kind), rtol=bound, atol=bound, err_msg=said
         )
 
 
@@ -89,40 +90,35 @@ def agrees(function, *arguments, tolerance=None):
 
 
 ELEMENTWISE = [
-    *((name, dtype, 1) for name in UNARY.split() for dtype in (*FLOATS, ml_dtypes.bfloat16)),
-    *((name, dtype, 2) for name in BINARY.split() for dtype in (*FLOATS, np.float16)),
-    *((name, dtype, 1) for name in WHOLE_UNARY.split() for dtype in INTEGERS),
-    *((name, dtype, 2) for name in WHOLE_BINARY.split() for dtype in INTEGERS),
-    *((name, bool, 2) for name in ("and", "or", "xor", "eq", "max", "lt")),
+    *((UNARY, dtype, 1) for dtype in (*FLOATS, ml_dtypes.bfloat16)),
+    *((BINARY, dtype, 2) for dtype in (*FLOATS, np.float16)),
+    *((WHOLE_UNARY, dtype, 1) for dtype in INTEGERS),
+    *((WHOLE_BINARY, dtype, 2) for dtype in INTEGERS),
+    ("and or xor eq max lt", bool, 2),
     ("not", bool, 1),
 ]
 
 
-# What `test_special_numbers` has is slow in the dtypes that it has it in, and float64 everywhere.
-SPECIALLY = {np.float32: {*UNARY_EVERYWHERE.split(), *BINARY.split()}}
-SPECIALLY |= {np.int32: {*WHOLE_BINARY.split()}, np.float64: {name for name, *_ in ELEMENTWISE}}
-# Halves are computed in float32 and rounded, whichever the operation: a few of them.
-SPECIALLY |= {ml_dtypes.bfloat16: {*UNARY.split()} - {*UNARY_EVERYWHERE.split()}}
-SPECIALLY |= {np.float16: {*BINARY.split()} - {"add", "div", "max", "pow"}}
+def every(names, count):
+    """Many operations of as many operands as one function, to be compiled once; those there are."""
+    functions = [each for each in map(operation, names.split()) if each]
+    return lambda *operands: [
+        each(*operands[count * k : count * (k + 1)]) for k, each in enumerate(functions)
+    ]
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype", "count"),
-    [
-        pytest.param(*each, marks=[pytest.mark.slow] * (each[0] in SPECIALLY.get(each[1], ())))
-        for each in ELEMENTWISE
-    ],
-)
-def test_elementwise(name, dtype, count, x64):
+@pytest.mark.parametrize(("names", "dtype", "count"), ELEMENTWISE)
+def test_elementwise(names, dtype, count, x64):
     """Of matrices, scalars and nothing."""
-    function = operation(name)
-    if function is None:
-        pytest.skip("JAX of this version lacks it")
-    low, high = RANGES.get(name, (-2, 2))
+    there = [name for name in names.split() if operation(name)]
+    ends = [RANGES.get(name, (-2, 2)) for name in there]
     for shape in ((5, 7), (), (0, 3)) if dtype == np.float32 else ((5, 7),):
-        agrees(
-            function, *(numbers(dtype, *shape, low=low, high=high, seed=i) for i in range(count))
+        operands = (
+            numbers(dtype, *shape, low=low, high=high, seed=seed)
+            for low, high in ends
+            for seed in range(count)
         )
+        agrees(every(names, count), *operands)
 
 
 SPECIAL = np.float32([np.nan, np.inf, -np.inf, 0, -0.0, 1e-30, 3e36, 0.5, -0.5, 2.5])
@@ -131,14 +127,11 @@ WHOLE = np.int32([0, 1, -1, 7, -7, 2**31 - 1, -(2**31)])
 
 
 def test_special_numbers():
-    for name in UNARY_EVERYWHERE.split():
-        agrees(operation(name), SPECIAL)
-    for name in BINARY.split():
-        agrees(operation(name), *GRID)
-    for name in WHOLE_BINARY.split():
-        agrees(operation(name), np.repeat(WHOLE, len(WHOLE)), np.tile(WHOLE, len(WHOLE)))
-    for dtype in (np.int32, np.uint8, np.int8, bool, np.float16, ml_dtypes.bfloat16):
-        agrees(lambda x, dtype=dtype: lax.convert_element_type(x, dtype), 100 * SPECIAL)
+    pairs = np.repeat(WHOLE, len(WHOLE)), np.tile(WHOLE, len(WHOLE))
+    for names, operands in ((UNARY_EVERYWHERE, (SPECIAL,)), (BINARY, GRID), (WHOLE_BINARY, pairs)):
+        agrees(lambda *x, names=names: [operation(name)(*x) for name in names.split()], *operands)
+    dtypes = (np.int32, np.uint8, np.int8, bool, np.float16, ml_dtypes.bfloat16)
+    agrees(lambda x: [lax.convert_element_type(x, dtype) for dtype in dtypes], 100 * SPECIAL)
     agrees(lambda x: [f(x, axis=0) for f in (jnp.max, jnp.min, jnp.argmax, jnp.sort)], SPECIAL)
     agrees(lambda x: lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN), SPECIAL)
     agrees(lax.round, np.float32([0.49999997, -0.5, 1.5, 2.5, np.nan, np.inf, 8388609]))
@@ -341,7 +334,7 @@ def names(jaxpr):
 
 def test_every_operation_is_tested():
     x = np.ones((3, 4, 5), np.float32)
-    known = {name for name, *_ in ELEMENTWISE} | {"round", "stop_gradient"}
+    known = {each for name, *_ in ELEMENTWISE for each in name.split()} | {"round", "stop_gradient"}
     for function in (SHAPED | FLOATING | COMPLEX).values():
         known |= {*names(jax.make_jaxpr(function)(x).jaxpr)}
     rest = {"add_any", "layout_constraint", "pvary", "reshard", "sharding_constraint"}

@@ -202,10 +202,12 @@ def test_pictures_take_no_settings_of_the_users(tmp_path):
     assert (tmp_path / "page.html").read_text("utf-8") == written("alone")[1]
 
 
+@pytest.mark.slow
 def test_fifty_optimizers_stay_small():
     assert len(written("many")[1].encode()) < 1e6
 
 
+@pytest.mark.slow
 def test_equal_comparisons_make_equal_pages(tmp_path):
     report.write_page(MADE["alone"](), tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text("utf-8") == written("alone")[1]
@@ -381,7 +383,7 @@ def test_the_terminal_may_know_ascii_only(monkeypatch):
     assert "?mega" in printed
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+@pytest.mark.parametrize("suffix", [".png", ".svg", pytest.param(".pdf", marks=pytest.mark.slow)])
 def test_a_picture_is_saved_under_its_title(suffix, tmp_path):
     plot = report.plots(MADE["odd"]())[0]
     path = (tmp_path / plot.name).with_suffix(suffix)
@@ -665,7 +667,7 @@ def test_as_good_is_not_turned_round_where_the_other_fails_more():
 
 
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize("name", ["many", "odd"])
+@pytest.mark.parametrize("name", [pytest.param("many", marks=pytest.mark.slow), "odd"])
 def test_no_page_is_wider_than_the_screen(name, tmp_path):
     """The table is, inside its own box."""
     script = """
@@ -682,7 +684,9 @@ def test_no_page_is_wider_than_the_screen(name, tmp_path):
 
 
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize("name", ["few", "odd", "two axes, all pairs"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("few", marks=pytest.mark.slow), "odd", "two axes, all pairs"]
+)
 def test_on_a_laptop_no_table_is_wider_than_its_box(name, tmp_path):
     script = """
         const boxes = [...page.querySelectorAll(".scroll")];
