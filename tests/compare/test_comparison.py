@@ -1629,8 +1629,8 @@ LABELS_GIVEN = {
             "tune: .* finite number for learning_rate, got nan",
         ),
         (
-            {"loss": lambda params, batch, key: 0.0},
-            r"loss: expected a function of \(params, batch\), got one of .*'key'; bind",
+            {"loss": lambda params, batch, other: 0.0},
+            r"loss: expected a function of \(params, batch\), got one of .*'other'; bind",
         ),
         (
             {"loss": lambda params, batch: params + batch},
