@@ -13,6 +13,7 @@ import optax
 import oracles
 import pages
 import pytest
+from audited import first_of
 
 from jaxnet import batches, devices, fitting, losses, network, streams, training
 from jaxnet._guards import sizes
@@ -64,7 +65,11 @@ def sgd(params, data, **settings):
 
 @pytest.mark.parametrize(
     ("batch_size", "drop_last"),
-    [*((size, False) for size in (1, 4, 22, 23)), (4, True), (22, True)],
+    [
+        *((size, False) for size in (1, 4, 23)),
+        (4, True),
+        *(pytest.param(22, drop, marks=pytest.mark.slow) for drop in (False, True)),
+    ],
 )
 def test_fit_is_the_plain_loop(x64, batch_size, drop_last):
     """Each example once an epoch, the short last batch a mean over its own examples."""
@@ -458,7 +463,7 @@ def test_a_run_that_ends_opens_no_later_epoch(x64, loss, settings, outcome, monk
     assert epochs < 500
 
 
-@pytest.mark.parametrize("streamed", [False, True])
+@first_of("streamed", [False, True])
 def test_the_rule_of_autodiff_gives_a_loss_to_the_bit(x64, streamed):
     params, data = problem()
     size = {} if streamed else {"batch_size": 4}

@@ -533,7 +533,7 @@ def labelled(outputs, array=jnp.asarray, rows=7):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (index % 3 > 0))
+        pytest.param(name, marks=[pytest.mark.slow] * (index % 5 > 0))
         for index, name in enumerate(OF_LABELS)
     ],
 )
@@ -562,7 +562,7 @@ def test_a_loss_of_labels_is_taken(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (index % 3 != 1))
+        pytest.param(name, marks=[pytest.mark.slow] * (index % 5 != 1))
         for index, name in enumerate(OF_LABELS)
     ],
 )
@@ -579,7 +579,7 @@ def test_a_loss_of_labels_is_taken_in_float32_of_numpy_arrays(name):
 @pytest.mark.parametrize(
     ("name", "outputs", "transform"),
     [
-        pytest.param(name, *way, marks=[pytest.mark.slow] * ((at - which) % 3 > 0))
+        pytest.param(name, *way, marks=[pytest.mark.slow] * ((at - which) % 6 > 0))
         for at, name in enumerate(BROADCASTING)
         for which, way in enumerate([(2, jax.jit), (5, jax.grad), (300, lambda loss: loss)])
     ],

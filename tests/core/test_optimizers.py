@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
+from audited import first_of
 
 from jaxnet import batches, fitting, losses, optimizers, spaces, training
 from jaxnet.errors import InputError
@@ -163,7 +164,6 @@ def assert_close(found, expected, rtol=1e-9):
 # Of each kind of state, of noise and of precision one; the others by the marker.
 SAMPLE = (
     "adam",
-    "dpsgd",
     "lbfgs",
     "madgrad",
     "noisy_sgd",
@@ -244,7 +244,7 @@ def test_only_the_noisy_take_a_key():
     assert {name for name in optimizers.names() if optimizers.entry(name).random} == set(NOISY)
 
 
-@pytest.mark.parametrize("name", NOISY)
+@first_of("name", NOISY)
 def test_a_noisy_one_needs_no_key(name, standard_promotion):
     """`fit` knows of learning rates alone; its runs repeat."""
     data, _, (start, _) = problem()

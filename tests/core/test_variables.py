@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from audited import first_of
 from flax import linen, nnx
 from runs import close, key_of, same
 
@@ -158,7 +159,6 @@ def pure_model():
 
 
 MODELS = {"linen": linen_model, "nnx": nnx_model, "equinox": equinox_model, "pure": pure_model}
-EACH = pytest.mark.parametrize("name", MODELS)
 made = functools.cache(lambda name: MODELS[name]())
 
 
@@ -189,7 +189,13 @@ def fitted(name, **settings):
     return jaxnet.fit(loss, OPTIMIZER, start, (X, Y), **settings)
 
 
-@EACH
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("nnx", "equinox")))
+        for name in MODELS
+    ],
+)
 def test_fit_and_train_agree_with_the_library_s_own_loop(name):
     loss, start, applied = made(name)
     values, last = own_loop(name)
@@ -205,7 +211,7 @@ def test_fit_and_train_agree_with_the_library_s_own_loop(name):
     np.testing.assert_allclose(fit.history["validation_loss"][-1], evaluated, rtol=1e-5)
 
 
-@EACH
+@first_of("name", ["pure", "linen", "nnx", "equinox"])
 def test_a_run_goes_on_with_its_state(name, tmp_path):
     start, half = made(name)[1], fitted(name, epochs=2)
     with Checkpoints(tmp_path, {"name": name}) as checkpoints:
@@ -222,7 +228,7 @@ def test_the_state_kept_is_that_of_the_best_epoch():
     assert int(fit.params.state[1]) == 3 * (best + 1)
 
 
-@pytest.mark.parametrize("name", ["linen", "pure"])
+@first_of("name", ["linen", "pure"])
 def test_a_comparison_carries_the_state_of_every_run(name):
     loss, start, _ = made(name)
 
