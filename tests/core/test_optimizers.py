@@ -679,7 +679,7 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@first_of("name", [*SCHEDULES])
 def test_a_schedule_joins_as_one_of_peak_one_multiplied(name, x64, standard_promotion):
     """Traced, it is optax's own schedule of that peak; optax's own cannot be traced."""
     data, order, starts = problem()

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import oracles
 import pytest
+from audited import first_of
 
 from jaxnet import batches, fitting, losses, network, optimizers, training
 from jaxnet._guards import sizes
@@ -69,7 +70,7 @@ def counted(loss):
     ("sizes", "rows", "batch_size", "kind"),
     [
         ((3, 4, 4), 2, 2, "softmax"),
-        ((2, 5, 3, 2), 7, 3, "squares"),
+        pytest.param((2, 5, 3, 2), 7, 3, "squares", marks=pytest.mark.slow),
         pytest.param((3, 1), 1, 1, "squares", marks=pytest.mark.slow),
         pytest.param((4, 3, 5, 2, 3), 9, 4, "softmax", marks=pytest.mark.slow),
     ],
@@ -407,7 +408,7 @@ def test_equal_inputs_give_equal_bits():
     ("optimizer", "functions"),
     [
         (optax.sgd(0.1, momentum=0.9), (training.step, training.run)),
-        (optax.lbfgs(), (training.run,)),
+        pytest.param(optax.lbfgs(), (training.run,), marks=pytest.mark.slow),
     ],
 )
 def test_the_rule_of_autodiff_gives_a_loss_to_the_bit(optimizer, functions, standard_promotion):
@@ -488,7 +489,13 @@ def test_two_hyperparameters_compile_nothing(compilations):
 
 @pytest.mark.parametrize(
     "change",
-    ["loss", "optimizer", "record", "rows", "width", "steps", "batch size", "structure"],
+    [
+        *("loss", "record", "steps", "batch size"),
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("optimizer", "rows", "width", "structure")
+        ),
+    ],
 )
 def test_a_retrace_is_seen(change, compilations):
     """The counters above can count: what makes another program is compiled again.
@@ -648,7 +655,7 @@ def forward_in_numpy(params, x):
     return np.tanh(params[0].weight @ x)
 
 
-@pytest.mark.parametrize("trained", ["train", "fit"])
+@first_of("trained", ["fit", "train"])
 @pytest.mark.parametrize(
     ("loss", "named"),
     [

