@@ -89,8 +89,8 @@ def read(loss: Any, params: PyTree, batch: PyTree, claimed: Any) -> Entry:
     """
     params, params_form = forms.arrays("params", params)
     batch, batch_form = forms.arrays("batch", batch)
-    checks.params(params, variables.split(params)[0])
     checks.all_trained(params)
+    checks.params(params, variables.split(params)[0])
     checks.finite("batch", batch)
     reader = _Reader(params_form, batch_form)
     notes = ()

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import jaxnet
+from jaxnet import variables
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
 
@@ -29,7 +30,11 @@ def holed(value, *where, dtype=np.float32):
     return array
 
 
-@pytest.mark.parametrize("check", [checks.params, checks.data])
+def params(tree, name="params"):
+    checks.params(tree, variables.split(tree)[0], name)
+
+
+@pytest.mark.parametrize("check", [params, checks.data])
 @pytest.mark.parametrize(("leaf", "got"), BAD_LEAVES)
 def test_a_leaf_that_is_no_array_of_numbers_is_refused(check, leaf, got):
     with pytest.raises(InputError) as caught:
@@ -61,17 +66,17 @@ def test_a_whole_model_of_equinox_is_told_what_makes_it_train():
 
     cure = r"^params.activation: expected an array of numbers, got .*; keep .* equinox.partition, "
     with pytest.raises(InputError, match=cure):
-        checks.params(model)
-    params, rest = eqx.partition(model, eqx.is_array)
+        params(model)
+    trained, rest = eqx.partition(model, eqx.is_array)
 
     def cured(params, batch):
         return loss(eqx.combine(params, rest), batch)
 
-    fit = jaxnet.fit(cured, optax.sgd(0.1), params, data, epochs=20)
+    fit = jaxnet.fit(cured, optax.sgd(0.1), trained, data, epochs=20)
     assert loss(eqx.combine(fit.params, rest), data) < loss(model, data)
 
 
-@pytest.mark.parametrize("check", [checks.params, checks.data])
+@pytest.mark.parametrize("check", [params, checks.data])
 @pytest.mark.parametrize("tree", [{}, (), [], {"a": ()}])
 def test_a_pytree_without_leaves_is_refused(check, tree):
     with pytest.raises(
@@ -80,13 +85,13 @@ def test_a_pytree_without_leaves_is_refused(check, tree):
         check(tree, "it")
 
 
-@pytest.mark.parametrize("check", [checks.params, checks.data])
+@pytest.mark.parametrize("check", [params, checks.data])
 def test_lists_of_numbers_are_to_be_arrays(check):
     with pytest.raises(InputError, match=r"^it\[0\]\[0\]: .* got float; make .* np.asarray$"):
         check([[1.0, 2.0]], "it")
 
 
-@pytest.mark.parametrize("check", [checks.params, checks.data])
+@pytest.mark.parametrize("check", [params, checks.data])
 @pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
 def test_a_value_that_is_not_finite_is_found(check, array, value, word):
@@ -101,16 +106,16 @@ def test_values_that_are_not_finite_are_counted():
     with pytest.raises(InputError, match=r"got nan at \[0, 2\], 4 of 12 in all; "):
         checks.data(holed(np.nan, slice(None), 2))
     with pytest.raises(InputError, match=r"got nan at \[\], 1 of 1 in all; "):
-        checks.params(np.float32(np.nan))
+        params(np.float32(np.nan))
     with pytest.raises(InputError, match=r"^data: expected finite values, got .*nan.* at \[1, 1\]"):
         checks.data(holed(np.nan, 1, 1, dtype=np.complex64))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ml_dtypes.bfloat16])
 def test_every_real_floating_dtype_is_a_parameter(dtype):
-    checks.params([np.ones((2, 3), dtype), {"scalar": np.ones((), dtype)}])
+    params([np.ones((2, 3), dtype), {"scalar": np.ones((), dtype)}])
     with pytest.raises(InputError, match=r"^params: expected finite values, got nan at \[0, 0\]"):
-        checks.params(holed(np.nan, 0, 0, dtype=dtype))
+        params(holed(np.nan, 0, 0, dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "bool", "complex64"])
@@ -120,7 +125,7 @@ def test_other_dtypes_are_data_and_no_parameters(dtype):
     with pytest.raises(
         InputError, match=rf"^params\[1\]: expected floating-point .*, got {dtype}; "
     ):
-        checks.params((np.ones(2, np.float32), array))
+        checks.all_trained((np.ones(2, np.float32), array))
 
 
 def test_the_path_of_a_leaf_is_named():
@@ -129,7 +134,7 @@ def test_the_path_of_a_leaf_is_named():
     assert checks.path("tree", tree, 1) == "tree['a'][1]['b']"
     assert checks.path("tree", np.ones(2), 0) == "tree"
     with pytest.raises(InputError, match=r"^params\['a'\]\[1\]\['b'\]: "):
-        checks.params(tree)
+        checks.all_trained(tree)
 
 
 def test_leaves_come_in_the_order_of_the_pytree():
