@@ -79,7 +79,8 @@ def trains(leaf: Any) -> bool:
     return getattr(dtype, "kind", None) == "f" or jnp.issubdtype(dtype, jnp.floating)
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Tell a typed key of random numbers, which NumPy has not."""
     return jnp.issubdtype(getattr(leaf, "dtype", object), jax.dtypes.prng_key)
 
 
@@ -92,7 +93,7 @@ def params(tree: PyTree, trained: PyTree, name: str = "params") -> None:
     Raises:
         InputError: no floating-point arrays, complex ones, or a value that is not finite.
     """
-    plain = jax.tree.map(lambda leaf: np.zeros(1, int) if _is_key(leaf) else leaf, tree)
+    plain = jax.tree.map(lambda leaf: np.zeros(1, int) if is_key(leaf) else leaf, tree)
     for index, leaf in enumerate(leaves(name, plain)):
         if leaf.dtype.kind == "c":
             raise InputError(

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnet import fitting
+from jaxnet._guards import checks
 from jaxnet.errors import InputError
 from jaxnet.storage import arrays, files
 
@@ -200,7 +201,7 @@ def _leaves(fit: fitting.Fit) -> dict[str, Any]:
 
 
 def _on_host(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
-    plain = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves.values()]
+    plain = [jax.random.key_data(leaf) if checks.is_key(leaf) else leaf for leaf in leaves.values()]
     # What `device_get` gives of a CPU is no copy.
     copies = [np.array(leaf) for leaf in jax.device_get(plain)]
     return dict(zip(leaves, copies, strict=True))
@@ -208,17 +209,13 @@ def _on_host(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def _placed(like: Any, array: np.ndarray) -> Any:
     """Put an array where another of its kind is."""
-    if _is_key(like):
+    if checks.is_key(like):
         data = _placed(jax.random.key_data(like), array)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like))
     if not isinstance(like, jax.Array):
         return array
     # An array committed to one device would not go with data over several.
     return jax.device_put(array, like.sharding) if like.committed else jnp.asarray(array)
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _kinds(leaves: dict[str, np.ndarray]) -> dict[str, str]:

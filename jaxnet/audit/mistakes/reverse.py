@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnet._guards import jaxprs
+from jaxnet._guards.checks import is_key
 from jaxnet.audit.programs import Program, Step
 from jaxnet.audit.uncompiled import carried_out
 
@@ -73,7 +74,10 @@ class Reverse:
     def __init__(self, program: Program, values: dict[int, Any]) -> None:
         """Take a program and what it computes."""
         self.program = program
-        self.values = {number: np.asarray(value) for number, value in values.items()}
+        keys = {
+            number: jax.random.key_data(each) for number, each in values.items() if is_key(each)
+        }
+        self.values = {number: np.asarray(each) for number, each in (values | keys).items()}
         reach, params = program.reach(), frozenset(program.params)
         self.moving = {
             each
