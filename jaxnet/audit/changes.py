@@ -202,12 +202,17 @@ def _restored(
 
 
 def together(changes: Sequence[Change]) -> Iterator[Change]:
-    """Give what is done at several places in the same way: at all of them, or some in a row."""
+    """Give what is done at several places in the same way: at all of them, or some in a row.
+
+    So is a name given the ending that others of its statement have, as of the same layer or gate.
+    """
     alike: dict[tuple[Any, ...], list[tuple[int, Edit]]] = {}
     for each in changes:
         (edit, *more) = each.edits
         if not more and isinstance(edit.node, ast.expr):
             alike.setdefault(_way(edit), []).append((each.cost, edit))
+            if _is_matched(edit):
+                alike.setdefault((edit.tree.name,), []).append((each.cost, edit))
     order = {line: i for i, line in enumerate(sorted({each.line for each in changes}))}
     for members in alike.values():
         members.sort(key=lambda member: (member[1].statement.lineno, member[1].held.col_offset))
@@ -226,6 +231,24 @@ def _way(edit: Edit) -> tuple[Any, ...]:
     end = min(len(_common(old[::-1], new[::-1])), len(old) - start, len(new) - start)
     left, put = old[start : len(old) - end], new[start : len(new) - end]
     return edit.tree.name, type(edit.parent), edit.field, type(edit.held), left, put
+
+
+def _is_matched(edit: Edit) -> bool:
+    """Whether a name is given another ending, that others of its statement have and it had not."""
+    old, new = _last_word(edit.held), _last_word(edit.node)
+    if not old or not new or old[:-1] != new[:-1] or old == new:
+        return False
+    nodes = (node for node in ast.walk(edit.statement) if node is not edit.held)
+    endings = {word[-1] for word in map(_last_word, nodes) if word}
+    return new[-1] in endings and old[-1] not in endings
+
+
+def _last_word(node: ast.AST) -> str:
+    """Give the name of a variable, an attribute or an entry; nothing where it has none."""
+    match node:
+        case ast.Name(name) | ast.Attribute(_, name) | ast.Subscript(_, ast.Constant(str(name))):
+            return name
+    return ""
 
 
 def _common(one: str, other: str) -> str:

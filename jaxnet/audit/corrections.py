@@ -231,15 +231,23 @@ class _Search:
             if min(scores) == 2:
                 break
             before = len(made)
-            for change in self._candidates(scores):
-                better = self._better(change, scores)
-                if better:
-                    closer = frozenset(i for i, score in enumerate(scores) if score < better[i])
-                    made.append(self._make(change, closer))
-                    scores = better
-            if len(made) == before:
+            for candidates in self._candidates(scores):
+                scores = self._accepted(candidates, scores, made)
+                if len(made) > before:
+                    break
+            else:
                 break
         return self._of_use(made, scores) if self._plain_scores() == scores else []
+
+    def _accepted(self, candidates: Iterable[Change], scores: Scores, made: list[_Made]) -> Scores:
+        """Make the changes that prove to be of use, and give the scores with them."""
+        for change in candidates:
+            better = self._better(change, scores)
+            if better:
+                closer = frozenset(i for i, score in enumerate(scores) if score < better[i])
+                made.append(self._make(change, closer))
+                scores = better
+        return scores
 
     def _of_use(self, made: list[_Made], scores: Scores) -> list[Correction]:
         """Give what is to be said of the changes that the leaves are right with."""
@@ -262,8 +270,12 @@ class _Search:
         with self._changed(undone) as worked:
             return worked and self._scores(self._here) == scores
 
-    def _candidates(self, scores: Scores) -> list[Change]:
-        """Give the changes that make leaves right, those of the most leaves first."""
+    def _candidates(self, scores: Scores) -> Iterator[list[Change]]:
+        """Give the changes that make leaves right here, those of the most leaves first.
+
+        One at a time, in the same way at several places, two at once, and then those of one that
+        make leaves nearly right.
+        """
         every = (
             change
             for each, ingredients in zip(self._written.values(), self._made_of, strict=True)
@@ -274,15 +286,19 @@ class _Search:
         singles.sort(key=lambda change: (change.cost, -change.line))
         effects: list[tuple[Change, list[Gradient]]] = []
         found, nearly = self._tried(singles, scores, effects)
-        if found or 1 in scores:  # of which a factor in two parts would say nothing
-            return found or nearly
-        alike = sorted(changes.together(singles), key=lambda change: change.cost)
-        found, _ = self._tried(alike, scores, effects)
-        if not found:
-            pairs = itertools.islice(self._pairs(effects, scores), _PAIRS)
-            found, _ = self._tried(pairs, scores, effects)
-        # What several changes at once do but nearly is as well done by others.
-        return found or nearly
+        yield found
+        if 1 not in scores:  # of which a factor in two parts would say nothing
+            alike = sorted(changes.together(singles), key=lambda change: change.cost)
+            yield self._tried(alike, scores, effects)[0]
+            # What is right here alone may be so elsewhere together.
+            both = itertools.starmap(_both, itertools.combinations(found, 2))
+            pairs = itertools.chain(
+                itertools.islice(both, _PAIRS),
+                itertools.islice(self._pairs(effects, scores), _PAIRS),
+            )
+            # What several changes at once do but nearly is as well done by others.
+            yield self._tried(pairs, scores, effects)[0]
+        yield nearly
 
     def _tried(
         self,
@@ -328,9 +344,7 @@ class _Search:
             given = [each for each in effects if each[1][leaf].shape == true.shape]
             values = np.reshape([claimed[leaf] for _, claimed in given], (len(given), true.size))
             for one, other in complements.of(now[leaf].ravel(), values, true.ravel()):
-                first, second = given[one][0], given[other][0]
-                cost = first.cost + second.cost
-                found.append(Change(cost, first.edits + second.edits))
+                found.append(_both(given[one][0], given[other][0]))
         return iter(sorted(found, key=lambda change: change.cost))
 
     def _better(self, change: Change, scores: Scores) -> Scores | None:
@@ -398,6 +412,10 @@ class _Search:
             return [np.asarray(leaf, float) for leaf in jax.tree.leaves(claimed)]
         except (Exception, SystemExit, computing.StoppedError):  # code that was changed, or is
             return None  # of the user's, may fail in any way
+
+
+def _both(one: Change, other: Change) -> Change:
+    return Change(one.cost + other.cost, one.edits + other.edits)
 
 
 def _chained(corrections: Sequence[Correction]) -> Iterator[Correction]:

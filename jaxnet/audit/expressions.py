@@ -6,7 +6,7 @@ import ast
 import contextlib
 import inspect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 
 _NUMBERS = (np.ndarray, np.generic, jax.Array, float, int)
 _METHODS = frozenset(
-    ["astype", "copy", "dot", "flatten", "max", "mean", "min", "ravel", "reshape", "sum"]
+    ["astype", "copy", "dot", "flatten", "max", "mean", "min", "norm", "ravel", "reshape", "sum"]
 )
 _EMPTY = frozenset(["empty", "full", "ones", "ones_like", "zeros", "zeros_like"])
 
@@ -33,7 +33,8 @@ class Expressions:
 
     It keeps them as texts, with the shapes of their values where it needs these:
 
-    - `_arrays`: names, attributes and entries that are arrays; `_entries`: entries of these that
+    - `_arrays`: names, attributes and entries that are arrays, and the other entries of a dict of
+      which the function asks some; `_entries`: entries of these that
       the function does not ask; `_slopes`: derivatives;
     - `_scalars`: names, attributes and entries that are a number; `_terms`: other expressions that
       are; `_addends`: what a name may lack or have too much; `_factors`: what a value may be times.
@@ -50,14 +51,27 @@ class Expressions:
         named = (name for module in (np, jnp) for name, each in scope.items() if each is module)
         self._numpy = next(named, None)
         self._known: dict[str, Shape | None] = {}
-        self._arrays = {text: its for text, its in self._shapes(ingredients.atoms).items() if its}
+        texts = [*ingredients.atoms, *self._unread()]
+        self._arrays = {text: its for text, its in self._shapes(texts).items() if its}
         names = [text for text in self._arrays if text.isidentifier()]
         self._entries = self._unasked(names)
         self._slopes = self._shapes([*ingredients.slopes])
         self._scalars, self._terms = map(self._numbers, (ingredients.atoms, ingredients.terms))
         written = [repr(each) for each in ingredients.numbers]
-        self._addends = [*self._scalars, *written]
+        self._addends = [*self._scalars, *written, *map(repr, ingredients.steepness)]
         self._factors = [*self._counts(names), *written]
+
+    def _unread(self) -> Iterator[str]:
+        """Give the entries of a dict that the function has no name for, where it asks others."""
+        atoms = self._ingredients.atoms
+        asked = dict.fromkeys(text.partition("[")[0] for text in atoms if text.endswith("']"))
+        names = (self._scope.get(text) for text in atoms if text.isidentifier())
+        known = set(map(id, names))
+        for name in asked:
+            entries = self._scope.get(name)
+            for key, value in entries.items() if isinstance(entries, dict) else ():
+                if isinstance(key, str) and id(value) not in known:
+                    yield f"{name}[{key!r}]"
 
     def _unasked(self, names: Sequence[str]) -> dict[str, Shape | None]:
         """Give the entries of arrays that the function could ask by what it asks others by."""
@@ -108,6 +122,7 @@ class Expressions:
             return
         yield from self._others(node, shape, 2 if isinstance(node, ATOM) else 4)
         yield from self._powers(node)
+        yield from self._sized(node)
         if isinstance(node, ATOM):
             yield from self._beside(node, shape, parent)
         whole = isinstance(parent, ast.stmt | ast.Dict | ast.Tuple)
@@ -246,6 +261,14 @@ class Expressions:
                     whole: ast.expr = ast.BinOp(a, power, b)
                     whole = ast.BinOp(rest, by, whole) if rest else whole
                     yield 3, ast.BinOp(whole, by, log)
+
+    def _sized(self, node: ast.expr) -> Options:
+        """Give the square of a value, its size and its sign."""
+        if not isinstance(node, ATOM | ast.Call):
+            return
+        yield 5, ast.BinOp(node, ast.Pow(), ast.Constant(2))
+        for name in ("abs", "sign") if self._numpy else ():
+            yield 5, syntax.parsed(f"{self._numpy}.{name}({ast.unparse(node)})")
 
     def _arrays_of(self, node: ast.expr, shape: Shape, parent: Any, whole: bool) -> Options:
         """Give an array turned, negated, summed, times another or a derivative, or made anew."""

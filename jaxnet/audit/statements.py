@@ -36,6 +36,8 @@ def others(statement: ast.stmt, scope: Scope) -> Iterator[tuple[int, ast.stmt]]:
         case ast.Assign([target], value) if isinstance(target, _ATOM):
             every = [(2, ast.AugAssign(target, ast.Add(), value)), (4, ast.Pass())]
             every += _added_up(target, value, scope)
+        case ast.Assign([ast.Tuple()]):
+            every = [(4, ast.Pass())]
         case ast.AugAssign(target, own, value):
             every = [(2, ast.Assign([target], value)), (3, ast.Pass())]
             every += _added_up(target, value, scope)

@@ -69,6 +69,9 @@ def _parts(node: ast.expr) -> Options:
             yield from ((2, left), (2, right), (4, ast.BinOp(left, ast.Mult(), right)))
             for factor, axis in itertools.product((right, transposed(right)), (0, 1)):
                 yield 6, over(product(left, ast.Mult(), factor), "sum", axis)
+        case ast.BinOp(left, ast.Mod() | ast.FloorDiv() as op, right):
+            other = ast.FloorDiv() if isinstance(op, ast.Mod) else ast.Mod()
+            yield from ((2, ast.BinOp(left, other, right)), (3, left))
         case ast.UnaryOp(_, operand):
             yield 1, operand
         case ast.Call():
@@ -153,6 +156,11 @@ def _calls(call: ast.Call) -> Options:
         if name in ("sum", "mean", "max", "min"):
             for words in _axes(args, keywords):
                 yield 3, ast.Call(function, args, words)
+        if name == "where" and len(args) == 3:
+            yield from (
+                (3, ast.Call(function, each, keywords))
+                for each in _two_sided(*args, function.value)
+            )
     for place in range(len(keywords)):
         yield 2, ast.Call(function, args, [*keywords[:place], *keywords[place + 1 :]])
     if args:
@@ -163,6 +171,23 @@ def _calls(call: ast.Call) -> Options:
         swapped = [*args]
         swapped[one], swapped[other] = args[other], args[one]
         yield 2, ast.Call(function, swapped, keywords)
+
+
+def _two_sided(
+    condition: ast.expr, here: ast.expr, beyond: ast.expr, module: ast.expr
+) -> Iterator[list[ast.expr]]:
+    """Give the parts of a choice that is bounded on both sides, where it was on one."""
+    match condition:
+        case ast.Compare(value, [op], [bound]):
+            size, sign = (
+                ast.Call(ast.Attribute(module, name, ast.Load()), [value], [])
+                for name in ("abs", "sign")
+            )
+            within = ast.Compare(size, [op], [bound])
+            yield [within, here, beyond]
+            signed = product(bound, ast.Mult(), sign)
+            yield [within, here, signed]
+            yield [within, signed, beyond]
 
 
 def _axes(args: list[ast.expr], keywords: list[ast.keyword]) -> Iterator[list[ast.keyword]]:
