@@ -290,14 +290,11 @@ class _Search:
         if 1 not in scores:  # of which a factor in two parts would say nothing
             alike = sorted(changes.together(singles), key=lambda change: change.cost)
             yield self._tried(alike, scores, effects)[0]
-            # What is right here alone may be so elsewhere together.
-            both = itertools.starmap(_both, itertools.combinations(found, 2))
-            pairs = itertools.chain(
-                itertools.islice(both, _PAIRS),
-                itertools.islice(self._pairs(effects, scores), _PAIRS),
-            )
+            pairs = itertools.islice(self._pairs(effects, scores), _PAIRS)
+            # What is right here alone may be so elsewhere with another.
+            further = (_both(first, each) for first in found[:1] for each in singles)
             # What several changes at once do but nearly is as well done by others.
-            yield self._tried(pairs, scores, effects)[0]
+            yield self._tried(itertools.chain(pairs, further), scores, effects)[0]
         yield nearly
 
     def _tried(
