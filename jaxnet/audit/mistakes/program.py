@@ -111,6 +111,7 @@ def _candidates(places: Places) -> Iterator[Candidate]:
         paths.of_counts,
         products.of_products,
         windows.of_overlaps,
+        windows.of_running,
         paths.of_draws,
     )
     yield from _everywhere(each for of_kind in wherever for each in of_kind(places))

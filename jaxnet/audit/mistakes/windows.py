@@ -182,16 +182,60 @@ def _window(places: Places, use: Use, largest: bool) -> np.ndarray:
     Args:
         use: the step that cuts it out. largest: whether a maximum is looked for.
     """
-    path, steps = [use], places.program.steps
-    while largest and steps[path[-1][0]].name != "reduce_max":
-        uses = places.uses.get(steps[path[-1][0]].outputs[0], [])
-        largest = len(uses) == 1
-        path += uses if largest else []
-    path = path if largest else [use]
-    sent = np.ones(places.program.shapes[steps[path[-1][0]].outputs[0]])
+    path = (_to_maximum(places, use) if largest else []) or [use]
+    last = places.program.steps[path[-1][0]]
+    sent = np.ones(places.program.shapes[last.outputs[0]])
     for each in reversed(path):
         sent = places.back(each, sent)
     return sent != 0
+
+
+def _to_maximum(places: Places, use: Use) -> list[Use]:
+    """Give the uses from one to the maximum that alone comes of it; none where none does."""
+    path, steps = [use], places.program.steps
+    while steps[path[-1][0]].name != "reduce_max":
+        uses = places.uses.get(steps[path[-1][0]].outputs[0], [])
+        if len(uses) != 1:
+            return []
+        path += uses
+    return path
+
+
+def of_running(places: Places) -> Iterator[Candidate]:
+    """Give maxima of windows of which those alone count that are at an end of their window.
+
+    A running maximum is one of windows that begin at each place and go to the end, or the other
+    way around.
+    """
+    steps = places.program.steps
+    for value, uses in places.uses.items():
+        taken = [use for use in uses if 0 < len(_to_maximum(places, use)) <= 2]
+        cuts = [steps[at] for at, _ in taken if steps[at].name == "slice"]
+        if len(cuts) < 2:
+            continue
+        shape = places.program.shapes[value]
+        bounds = np.array([_bounds(steps[at], shape) for at, _ in taken])
+        axes = np.flatnonzero(np.ptp(bounds, axis=0).any(axis=0))
+        largest = [_window(places, use, largest=True) for use in taken]
+        for side, text in enumerate(("first", "last")):
+            changes: dict[Use, Back] = {}
+            for use, own, ends in zip(taken, largest, bounds[:, side], strict=True):
+                place = [int(ends[k]) if k in axes else slice(None) for k in range(len(shape))]
+                mask = np.zeros(shape, bool)
+                mask[tuple(place)] = own[tuple(place)]
+                changes[use] = _masked(places, use, mask)
+            whole = f"the largest entry of each window counted only where it is the {text}"
+            yield Candidate(Edit(changes, {}), whole, (cuts[0],), value, cuts[0].outputs[0], rank=1)
+
+
+def _bounds(step: Step, shape: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+    """Give the first and the last place that a window has of each axis."""
+    params = step.equation.params
+    starts, limits = (
+        params.get("start_indices", [0] * len(shape)),
+        params.get("limit_indices", shape),
+    )
+    return starts, [limit - 1 for limit in limits]
 
 
 def _masked(places: Places, use: Use, mask: np.ndarray) -> Back:
