@@ -252,10 +252,11 @@ class _Search:
     def _of_use(self, made: list[_Made], scores: Scores) -> list[Correction]:
         """Give what is to be said of the changes that the leaves are right with."""
         right = frozenset(i for i, score in enumerate(scores) if score == 2)
-        found: list[Correction] = []
-        for each in made:
-            if each.leaves & right and not self._is_needless(each, scores):
-                found += (text._replace(leaves=each.leaves & right) for text in each.texts)
+        found = [
+            [text._replace(leaves=each.leaves & right) for text in each.texts]
+            for each in made
+            if each.leaves & right and not self._is_needless(each, scores)
+        ]
         return sorted(_chained(found), key=lambda each: each.line)
 
     def _is_needless(self, made: _Made, scores: Scores) -> bool:
@@ -415,13 +416,16 @@ def _both(one: Change, other: Change) -> Change:
     return Change(one.cost + other.cost, one.edits + other.edits)
 
 
-def _chained(corrections: Sequence[Correction]) -> Iterator[Correction]:
-    """Give one correction of each text, from what it says to what it says after the last."""
+def _chained(changes: Iterable[Sequence[Correction]]) -> Iterator[Correction]:
+    """Give one correction of each text, from what it says to what it says after the last change."""
     found: list[Correction] = []
-    for last in dict.fromkeys(corrections):
-        place = next((i for i, one in enumerate(found) if _leads(one, last)), None)
-        first = last if place is None else found.pop(place)
-        found.append(first._replace(after=last.after, leaves=first.leaves | last.leaves))
+    for texts in changes:
+        earlier = [*found]  # what one change does to two texts is no chain
+        for last in dict.fromkeys(texts):
+            first = next((one for one in earlier if one in found and _leads(one, last)), last)
+            if first in found:
+                found.remove(first)
+            found.append(first._replace(after=last.after, leaves=first.leaves | last.leaves))
     return (each for each in found if each.before != each.after)
 
 

@@ -394,6 +394,64 @@ def test_a_function_of_loss_and_gradient_is_corrected_where_the_loss_stays_as_it
         np.testing.assert_allclose(gradient[name], true[name], rtol=1e-6)
 
 
+def gates(params, batch):
+    za, zb, zc = (batch * params[f"w{gate}"] + params[f"u{gate}"] for gate in "abc")
+    return np.sum(np.sin(za) * np.exp(zb) * np.cos(zc))
+
+
+def by_the_shift_of_another_gate(params, batch):
+    wa, wb, wc = params["wa"], params["wb"], params["wc"]
+    uc = params["uc"]
+    za = batch * wa + uc
+    zb = batch * wb + uc
+    zc = batch * wc + uc
+    da = np.cos(za) * np.exp(zb) * np.cos(zc)
+    db = np.sin(za) * np.exp(zb) * np.cos(zc)
+    dc = -np.sin(za) * np.exp(zb) * np.sin(zc)
+    grads = {"ua": da.sum(0), "ub": db.sum(0), "uc": dc.sum(0)}
+    grads |= {"wa": (batch * da).sum(0), "wb": (batch * db).sum(0), "wc": (batch * dc).sum(0)}
+    return grads
+
+
+def test_a_name_is_given_the_ending_of_those_beside_it_at_all_places():
+    random = np.random.default_rng(0)
+    params = {f"{kind}{gate}": random.normal(size=5) for kind in "wu" for gate in "abc"}
+    batch = random.normal(size=(7, 5))
+    found = audit(gates, params, batch, by_the_shift_of_another_gate).corrections
+    assert [each.after for each in found] == [
+        "za = batch * wa + params['ua']",
+        "zb = batch * wb + params['ub']",
+    ]
+
+
+def bent(z):
+    return np.where(z > 0, z, 0.45 * z)
+
+
+def bent_twice(params, batch):
+    return np.sum(bent(batch * params["a"])) + np.sum(bent(0.4 - bent(batch * params["b"])))
+
+
+def slope_of_bent(z):
+    return np.where(z > 0, 3, 0.7)
+
+
+def by_two_wrong_slopes(params, batch):
+    z = batch * params["b"]
+    da = batch * slope_of_bent(batch * params["a"])
+    db = -batch * slope_of_bent(0.4 - bent(z)) * slope_of_bent(z)
+    return {"a": da.sum(0), "b": db.sum(0)}
+
+
+def test_a_change_that_is_right_here_alone_is_made_with_another():
+    random = np.random.default_rng(0)
+    params = {"a": random.uniform(0.5, 1, 4), "b": np.array([0.9, -0.8, 0.7, -0.6])}
+    batch = random.uniform(0.1, 2, size=(8, 4))
+    (found,) = audit(bent_twice, params, batch, by_two_wrong_slopes).corrections
+    assert found.after == "return np.where(z > 0, 1, 0.45)"
+    assert found.leaves == {0, 1}
+
+
 def test_loops_are_run_in_bounds_and_long_axes_left_alone():
     def claimed(params, batch):
         n = 0
@@ -887,6 +945,72 @@ def by_what_is_updated(params, batch):
     return {"a": da, "b": db}
 
 
+def in_threes(params, batch):
+    return np.sum((np.repeat(batch[:2], 3, axis=0) * params["w"]) ** 2) / 2
+
+
+def by_the_remainder(params, batch):
+    grad = np.zeros_like(params["w"])
+    for row in range(6):
+        group = row % 3
+        grad[row] = batch[group] ** 2 * params["w"][row]
+    return {"w": grad}
+
+
+def kernels(params, batch):
+    return np.sum(np.exp(-((params["w"] - batch) ** 2).sum(axis=1)))
+
+
+def without_the_square(params, batch):
+    apart = params["w"] - batch
+    size = np.linalg.norm(apart, axis=1, keepdims=True)
+    return {"w": -2 * apart * np.exp(-size)}
+
+
+def huber(params, batch):
+    z = params["w"] - batch
+    return np.sum(np.where(np.abs(z) <= 0.7, z**2 / 2, 0.7 * np.abs(z) - 0.7**2 / 2))
+
+
+def on_one_side(params, batch):
+    z = params["w"] - batch
+    return {"w": np.where(z <= 0.7, z, 0.7)}
+
+
+def normed(params, batch):
+    w = params["w"]
+    return np.sum(batch * w / (np.sqrt(np.sum(w**2, axis=1, keepdims=True)) + 0.2))
+
+
+def normed_by_all_of_it(params, batch):
+    w = params["w"]
+    norm = np.sqrt(np.sum(w**2, axis=1, keepdims=True)) + 0.2
+    along = np.sum(batch * w, axis=1, keepdims=True)
+    return {"w": (batch * norm - along * w / norm) / norm**2}
+
+
+def bells(params, batch):
+    return np.sum(np.exp(batch * params["w"]) * np.cos(params["w"]))
+
+
+def doubled_on_the_way(params, batch):
+    w = params["w"]
+    e, c = np.exp(batch * w), np.cos(w)
+    e, c, w = e * 2, c + w, w * c
+    return {"w": e * (batch * c - np.sin(w))}
+
+
+def of_pairs(params, batch):
+    return np.sum(batch @ params["w"] @ batch.T)
+
+
+def turned_once_more(params, batch):
+    one, two = batch, batch.T
+    one, two = one.T, two.T
+    ones = np.ones((len(batch), len(batch)))
+    return {"w": one.T @ ones @ two.T}
+
+
 KINDS = {
     "the exponent": (
         *(cubes, without_exponent),
@@ -961,6 +1085,18 @@ KINDS = {
         ["slopes = np.full(6, float(len(x)))", "for i in range(0, len(x)):"],
     ),
     "out of the loop": (averaged, divided_each_time, ["after the loop, behind line N"]),
+    "a quotient for a remainder": (in_threes, by_the_remainder, ["group = row // 3"]),
+    "a square": (kernels, without_the_square, ["'w': -2 * apart * np.exp(-size ** 2)"]),
+    "a bound on both sides": (
+        *(huber, on_one_side),
+        ["'w': np.where(np.abs(z) <= 0.7, z, 0.7 * np.sign(z))"],
+    ),
+    "a small number less": (
+        *(normed, normed_by_all_of_it),
+        ["'w': (batch * norm - along * w / (norm - 0.2)) / norm ** 2"],
+    ),
+    "several values left out": (bells, doubled_on_the_way, ["pass"]),
+    "two values of a tuple": (of_pairs, turned_once_more, ["two.T", "one.T"]),
     "a sign for a minus": (sizes, with_a_minus, ["'w': batch * slope * sign"]),
 }
 

@@ -77,6 +77,29 @@ def test_a_maximum_of_windows_that_overlap_is_added_up_not_assigned(side, size, 
     must_name(loss, params, (x, np.zeros(1)), by_hand(added=False), by_hand(added=True), words)
 
 
+@first_of(("columns", "backwards"), [(6, False), (4, True)])
+def test_a_running_maximum_is_sent_to_where_it_was_taken(columns, backwards):
+    random = np.random.default_rng(columns)
+    params = {"w": random.normal(size=(3, columns))}
+    x, y = random.normal(size=(4, 3)), random.normal(size=(4, columns))
+    windows = [slice(k + 1) if backwards else slice(k, None) for k in range(columns)]
+
+    def loss(params, x, y):
+        z = x @ params["w"]
+        return np.sum((np.stack([z[:, each].max(1) for each in windows], 1) - y) ** 2) / 2
+
+    z = x @ params["w"]
+    largest = np.array([[each.start or 0 for each in windows]] * len(x))
+    largest += np.stack([z[:, each].argmax(1) for each in windows], 1)
+    error = np.take_along_axis(z, largest, 1) - y
+    true, own = np.zeros_like(z), largest == np.arange(columns)
+    np.add.at(true, (np.arange(len(x))[:, None], largest), error)
+    claim, true = {"w": x.T @ (own * error)}, {"w": x.T @ true}
+    whose = "last" if backwards else "first"
+    words = f"the largest entry of each window counted only where it is the {whose}"
+    must_name(loss, params, (x, y), claim, true, words)
+
+
 def counted(params, x, y):
     return np.sum(x @ params["w"])
 
