@@ -425,7 +425,7 @@ def test_a_name_is_given_the_ending_of_those_beside_it_at_all_places():
 
 
 def bent(z):
-    return np.where(z > 0, z, 0.45 * z)
+    return np.where(z > 0, z + z**2 / 2, 0.45 * z)
 
 
 def bent_twice(params, batch):
@@ -433,7 +433,7 @@ def bent_twice(params, batch):
 
 
 def slope_of_bent(z):
-    return np.where(z > 0, 3, 0.7)
+    return np.where(z > 0, z + 2, 0.7)
 
 
 def by_two_wrong_slopes(params, batch):
@@ -448,7 +448,7 @@ def test_a_change_that_is_right_here_alone_is_made_with_another():
     params = {"a": random.uniform(0.5, 1, 4), "b": np.array([0.9, -0.8, 0.7, -0.6])}
     batch = random.uniform(0.1, 2, size=(8, 4))
     (found,) = audit(bent_twice, params, batch, by_two_wrong_slopes).corrections
-    assert found.after == "return np.where(z > 0, 1, 0.45)"
+    assert found.after == "return np.where(z > 0, z + 1, 0.45)"
     assert found.leaves == {0, 1}
 
 
