@@ -157,10 +157,8 @@ def _calls(call: ast.Call) -> Options:
             for words in _axes(args, keywords):
                 yield 3, ast.Call(function, args, words)
         if name == "where" and len(args) == 3:
-            yield from (
-                (3, ast.Call(function, each, keywords))
-                for each in _two_sided(*args, function.value)
-            )
+            for each in _two_sided(function.value, args[0], args[1:]):
+                yield 3, ast.Call(function, each, keywords)
     for place in range(len(keywords)):
         yield 2, ast.Call(function, args, [*keywords[:place], *keywords[place + 1 :]])
     if args:
@@ -174,7 +172,7 @@ def _calls(call: ast.Call) -> Options:
 
 
 def _two_sided(
-    condition: ast.expr, here: ast.expr, beyond: ast.expr, module: ast.expr
+    module: ast.expr, condition: ast.expr, values: list[ast.expr]
 ) -> Iterator[list[ast.expr]]:
     """Give the parts of a choice that is bounded on both sides, where it was on one."""
     match condition:
@@ -184,10 +182,9 @@ def _two_sided(
                 for name in ("abs", "sign")
             )
             within = ast.Compare(size, [op], [bound])
-            yield [within, here, beyond]
             signed = product(bound, ast.Mult(), sign)
-            yield [within, here, signed]
-            yield [within, signed, beyond]
+            for each in (values, [values[0], signed], [signed, values[1]]):
+                yield [within, *each]
 
 
 def _axes(args: list[ast.expr], keywords: list[ast.keyword]) -> Iterator[list[ast.keyword]]:
