@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int32, Key, PyTree
 from jaxnet import batches, losses, optimizers, streams, training, variables
 from jaxnet._guards import checks, divergence, notebook, verify
 from jaxnet._guards.defaults import SEED
-from jaxnet.losses import BatchLoss, Loss, Rule
+from jaxnet.losses import Loss, Rule
 from jaxnet.optimizers import Optimizer
 from jaxnet.training import Metric, Plan, Run
 
@@ -148,12 +148,12 @@ def fit(
     steps = -(-rows // (batch_size or rows)) if rows else 1
     checks.ends(epochs, patience, validation, metrics, steps=steps)
     if validation is not None:
-        losses.check(loss, params, validation)
+        losses.check(loss, params, validation, whole=True)
     numbers = optimizers.check(optimizer, hyperparameters)
     if resume:
         checks.resumed(jax.eval_shape(_beginning(optimizer), params, numbers), resume.progress)
     now = resume or begin(optimizer, params, hyperparameters)
-    weight = loss.weight if isinstance(loss, BatchLoss) else batches.count
+    weight = variables.weight if losses.weighs(loss) else batches.count
     job = _Job(
         Plan(loss, optimizer, tuple((metrics or {}).items()), weight),
         numbers,

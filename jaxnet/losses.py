@@ -11,7 +11,6 @@ Shapes: N rows of data, B examples of a batch, I inputs, O outputs.
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -31,12 +30,25 @@ ValueAndGrad = Callable[..., tuple[PyTree, PyTree]]
 _Rows = Shaped[Array | np.ndarray, "B ..."]
 
 
-def draws(loss: Callable[..., Any]) -> bool:
+def original(loss: Any) -> Any:
+    """Give the loss that is meant where the rule of its gradient, or jit, stands for it."""
+    if isinstance(loss, Rule) and loss.of is not None:
+        return original(loss.of)
+    return getattr(loss, "__wrapped__", loss) if isinstance(loss, jax.stages.Wrapped) else loss
+
+
+def weighs(loss: Any) -> bool:
+    """Tell whether a loss weighs its rows where they have weights."""
+    return isinstance(original(loss), BatchLoss)
+
+
+def draws(loss: Any) -> bool:
     """Tell whether a loss is to be given a key."""
-    loss = inspect.unwrap(loss)
-    if isinstance(loss, Rule):
-        return draws(loss.value_and_grad)
-    return variables.takes_key(loss.forward if isinstance(loss, BatchLoss) else loss)
+    loss = original(loss)
+    if isinstance(loss, functools.partial):
+        return "key" not in loss.keywords and draws(loss.func)
+    inner = {BatchLoss: "forward", Rule: "value_and_grad"}.get(type(loss))
+    return variables.takes_key(getattr(loss, inner) if inner else loss)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +71,8 @@ class BatchLoss:
 
     def __post_init__(self) -> None:
         """Refuse what are no functions of so many arguments."""
-        checks.function(
-            "forward", self.forward, "params", "x", **variables.named(None, draws(self))
-        )
+        keys = variables.named(None, draws(self))
+        checks.function("forward", self.forward, "params", "x", **keys)
         checks.function("example_loss", self.example_loss, "prediction", "y")
 
     def __call__(
@@ -76,14 +87,10 @@ class BatchLoss:
             InputError: a batch that is not arrays of as many rows, or targets that do not fit the
                 predictions; nothing is broadcast.
         """
-        x, y, *weights = checks.batch(batch)
+        x, y, *weights = variables.present(checks.batch(batch))
         keys = None if key is None else jax.random.split(key, len(x))
         each = jax.vmap(self.example, (None, 0, 0, 0))(params, x, y, keys)
-        if not weights:
-            return jnp.mean(each)
-        counts, least = weights[0].astype(each.dtype), jnp.finfo(each.dtype).tiny
-        sums = jnp.sum(counts * each.reshape(len(x), -1).mean(axis=1))
-        return sums / jnp.maximum(jnp.sum(counts), least)
+        return variables.mean(each, *weights)
 
     def example(
         self, params: PyTree, x: Array, y: Array, key: Key[Array, ""] | None = None
@@ -92,11 +99,6 @@ class BatchLoss:
         prediction = self.forward(params, x, **variables.named(key, draws(self)))
         return labels.loss(self.example_loss, prediction, y)
 
-    def weight(self, batch: tuple[_Rows, ...]) -> Float[Array, ""] | int:
-        """Give what a batch counts among others: its examples, or the sum of their weights."""
-        x, _, *weights = batch
-        return jnp.sum(weights[0]) if weights else len(x)
-
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
@@ -104,10 +106,13 @@ class Rule:
 
     Attributes:
         value_and_grad: `(params, batch) -> (loss, grads)`, with a third argument `key` where it
-            draws; of `Variables`, `((loss, state), grads)`, the gradients those of `params`.
+            draws; of `Variables`, `((loss, state), grads)`, the gradients those of `params`. In
+            the place of what is not trained they have None.
+        of: the loss, where rows are to be weighed and checked as it does.
     """
 
     value_and_grad: ValueAndGrad
+    of: Loss | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no function of so many arguments."""
@@ -135,7 +140,7 @@ def value_and_grad(loss: Loss | Rule) -> ValueAndGrad:
         (result, state), grads = jax.value_and_grad(value, has_aux=True)(trained)
         return (result, state) if carries else result, grads
 
-    return functools.update_wrapper(rule, loss, updated=())
+    return rule
 
 
 def evaluate(
@@ -168,16 +173,16 @@ def run_key(loss: Loss | Rule, seed: Any) -> Key[Array, ""] | None:
     return variables.run_key(seed) if draws(loss) else None
 
 
-def check(loss: Loss | Rule, params: PyTree, data: PyTree) -> None:
-    """Refuse what JAX would not notice in the data of a `BatchLoss`.
+def check(loss: Loss | Rule, params: PyTree, data: PyTree, *, whole: bool = False) -> None:
+    """Refuse what JAX would not notice in the data of a `BatchLoss`; `whole` if all are there.
 
     Raises:
         InputError: weights below 0 or all 0; a class label below 0 or not below O, for a loss that
             picks an output by it.
     """
-    if isinstance(loss, BatchLoss):
-        x, y, *weights = checks.parts(data)
-        checks.weights(*weights)
+    if isinstance(loss := original(loss), BatchLoss):
+        x, y, *weights = checks.batch(data)
+        y = checks.weighed(y, *weights, whole=whole)
         if jnp.issubdtype(y.dtype, jnp.integer) and np.ndim(y) == 1:
             row = jax.ShapeDtypeStruct(np.shape(x)[1:], x.dtype)
             keys = variables.named(None, draws(loss))

@@ -14,10 +14,11 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Float, Int32, Key, PyTree
 
-from jaxnet import spaces, variables
+from jaxnet import losses, spaces, variables
 from jaxnet._guards import checks
 from jaxnet._guards.defaults import MULTIPLIER, Tune, rate_of
 from jaxnet.errors import InputError
+from jaxnet.losses import Loss, Rule
 from jaxnet.spaces import Axis, Space
 
 __all__ = ["Entry", "PerExample", "by_name", "entry", "join", "names"]
@@ -114,54 +115,60 @@ def make(optimizer: Any, hyperparameters: Mapping[str, Any]) -> optax.GradientTr
     return result
 
 
-_Evaluate = Callable[[PyTree, PyTree, Any], tuple[Array, PyTree, PyTree]]
-
-
 def update(
     optimizer: optax.GradientTransformation,
     opt_state: PyTree,
-    evaluate: _Evaluate,
+    loss: Loss | Rule,
     at: tuple[PyTree, PyTree, Any],
     found: tuple[Array, PyTree],
 ) -> tuple[PyTree, PyTree]:
     """Ask an optimizer for its updates, with all that it may want; give them and its new state.
 
     Args:
-        evaluate: `(params, batch, key) -> (value, grads, params)`. at: what it is called with.
+        loss: what is trained by. at: parameters, batch and key that it was evaluated with.
         found: the value and the gradients there.
+
+    Raises:
+        InputError: weights of rows, for an optimizer of each example's gradient.
     """
     trained, rest = variables.split(at[0])
     updates, opt_state = optax.with_extra_args_support(optimizer).update(
-        _each(evaluate, *at) if isinstance(optimizer, PerExample) else found[1],
+        _each(loss, *at) if isinstance(optimizer, PerExample) else found[1],
         opt_state,
         trained,
         value=found[0],
         grad=found[1],
-        value_fn=lambda trained: _value(evaluate, trained, rest, *at[1:]),
+        value_fn=lambda trained: _value(loss, trained, rest, *at[1:]),
     )
     return updates, opt_state
 
 
-def _each(evaluate: _Evaluate, params: PyTree, batch: PyTree, key: Any) -> PyTree:
-    """Give the gradients of each example as a batch of one, axis B first."""
+def _each(loss: Loss | Rule, params: PyTree, batch: PyTree, key: Any) -> PyTree:
+    """Give the gradients of each example as a batch of one, each with a key, axis B first."""
+    if losses.weighs(loss) and len(batch) > 2:
+        raise InputError(
+            "weights: expected none with an optimizer that takes the gradient of each example by "
+            "itself, of which a mean is the example; leave them out"
+        )
     alone = jax.tree.map(lambda leaf: leaf[:, None], batch)
-    return jax.vmap(lambda example: evaluate(params, example, key)[1])(alone)
+    keys = None if key is None else jax.random.split(key, len(jax.tree.leaves(batch)[0]))
+    return jax.vmap(lambda *example: losses.evaluate(loss, params, *example)[1])(alone, keys)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _value(evaluate: _Evaluate, trained: PyTree, rest: PyTree, batch: PyTree, key: Any) -> Array:
+def _value(loss: Loss | Rule, trained: PyTree, rest: PyTree, batch: PyTree, key: Any) -> Array:
     """Give the loss, differentiable by the very rule the steps follow."""
-    return evaluate(variables.join(trained, rest), batch, key)[0]
+    return losses.evaluate(loss, variables.join(trained, rest), batch, key)[0]
 
 
 def _forward(
-    evaluate: _Evaluate, trained: PyTree, rest: PyTree, batch: PyTree, key: Any
+    loss: Loss | Rule, trained: PyTree, rest: PyTree, batch: PyTree, key: Any
 ) -> tuple[Array, PyTree]:
-    return evaluate(variables.join(trained, rest), batch, key)[:2]
+    return losses.evaluate(loss, variables.join(trained, rest), batch, key)[:2]
 
 
 def _backward(
-    evaluate: _Evaluate, grads: PyTree, cotangent: Array
+    loss: Loss | Rule, grads: PyTree, cotangent: Array
 ) -> tuple[PyTree, None, None, None]:
     return jax.tree.map(lambda leaf: cotangent * leaf, grads), None, None, None
 

@@ -100,9 +100,8 @@ def step(
         InputError: a loss that is not a real scalar, gradients that do not match the parameters
             leaf by leaf, or no key for a loss that draws; raised while tracing.
     """
-    evaluate = functools.partial(losses.evaluate, loss)
-    value, grads, params = evaluate(state.params, batch, key)
-    taken = evaluate, (state.params, batch, key), (value, grads)
+    value, grads, params = losses.evaluate(loss, state.params, batch, key)
+    taken = loss, (state.params, batch, key), (value, grads)
     updates, opt_state = optimizers.update(optimizer, state.opt_state, *taken)
     trained, rest = variables.split(params)
     trained = optax.apply_updates(trained, updates)
@@ -201,7 +200,7 @@ class Plan:
 
 @functools.lru_cache(maxsize=64)
 def _traced_once(loss: Loss | Rule) -> Rule:
-    return Rule(jax.jit(losses.value_and_grad(loss), inline=True))
+    return Rule(jax.jit(losses.value_and_grad(loss), inline=True), losses.original(loss))
 
 
 def begin(optimizer: optax.GradientTransformation, params: PyTree) -> Run:
@@ -266,8 +265,8 @@ def lasts(run: Run, total: Any = 0.0, judged: Any = 0.0) -> Bool[Array, ""]:
     finite, but for what its optimizer goes on after; or where its parameters are not, or the loss
     that they are `judged` by.
     """
-    numbers = filter(checks.trains, jax.tree.leaves(run.state.params))
-    finite = [jnp.isfinite(leaf).all() for leaf in numbers]
+    trained = variables.split(run.state.params)[0]
+    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(trained)]
     trained = (run.failed < 0) & jnp.isfinite(total) | divergence.goes_on(run.state.opt_state)
     return jnp.stack(finite).all() & trained & jnp.isfinite(judged)
 
@@ -351,11 +350,13 @@ def attempt(
 
 @functools.lru_cache(maxsize=64)
 def looking(plan: Plan) -> Callable[[Mapping[str, Any], State, PyTree, Array | None], Step]:
-    """Give the program of one step that gives all of it."""
+    """Give the program of one step that gives all of it; after it, of what is trained alone."""
 
     def look(numbers: Mapping[str, Any], state: State, batch: PyTree, key: Array | None) -> Step:
-        optimizer = plan.made(numbers).optimizer
-        return step(plan.loss, optimizer, state, batch, lambda step: step, key=key)[1]
+        made = plan.loss, plan.made(numbers).optimizer
+        seen = step(*made, state, batch, lambda step: step, key=key)[1]
+        trained = variables.split(seen.after.params)[0]
+        return seen._replace(after=seen.after._replace(params=trained))
 
     return jax.jit(look)
 
@@ -432,5 +433,5 @@ def check(
     checks.params(params, variables.split(params)[0])
     rows = None if callable(data) else checks.data(data)
     if rows:
-        losses.check(loss, params, data)
+        losses.check(loss, params, data, whole=True)
     return rows

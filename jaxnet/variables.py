@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from jaxnet._guards import checks
 
@@ -46,12 +47,44 @@ def join(trained: PyTree, rest: PyTree) -> PyTree:
     return each(lambda one, other: other if one is None else one, trained, rest)
 
 
+def mean(
+    each: Float[Array, "B ..."], weights: Shaped[Array | np.ndarray, " B"] | None = None
+) -> Float[Array, ""]:
+    """Give the mean of examples, weighted where they have weights; of absent ones alone, 0."""
+    if weights is None:
+        return jnp.mean(each)
+    # Sums want more digits, and larger numbers, than half precision has.
+    wide = jnp.float32 if jnp.finfo(each.dtype).bits < 32 else each.dtype
+    counts = jnp.asarray(weights, wide)
+    total = jnp.maximum(jnp.sum(counts), jnp.finfo(wide).tiny)
+    rows = each.reshape(len(each), -1).astype(wide).mean(axis=1)
+    return jnp.sum(counts / total * rows).astype(each.dtype)
+
+
+def weight(batch: tuple[Any, ...]) -> Float[Array, ""] | int:
+    """Give what a batch counts among others: its examples, or the sum of their weights."""
+    x, _, *weights = batch
+    return jnp.sum(jnp.asarray(weights[0], float)) if weights else len(x)
+
+
+def present(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Give a batch with another row in the place of each of weight 0, which may be anything."""
+    if len(batch) < 3:
+        return batch
+    x, y, weights = map(jnp.asarray, batch)
+    rows = jnp.where(weights > 0, jnp.arange(len(x)), jnp.argmax(weights))
+    return x[rows], y[rows], weights
+
+
 def takes_key(function: Callable[..., Any]) -> bool:
     """Tell whether a function has an argument named `key` that nothing is bound to."""
-    if isinstance(function, functools.partial) and "key" in function.keywords:
-        return False
+    if isinstance(function, functools.partial):
+        return "key" not in function.keywords and takes_key(function.func)
     try:
-        key = inspect.signature(function).parameters.get("key")
+        own = inspect.signature(function, follow_wrapped=False).parameters.values()
+        # What takes anything, such as what jit makes, takes what it is of does.
+        anything = any(each.kind is each.VAR_KEYWORD for each in own)
+        key = inspect.signature(function, follow_wrapped=anything).parameters.get("key")
     except (TypeError, ValueError):  # a function that does not say what it takes
         return False
     return key is not None and (key.default is key.empty or key.default is None)
@@ -64,7 +97,9 @@ def named(key: Key[Array, ""] | None, taken: bool) -> dict[str, Key[Array, ""] |
 
 def run_key(seed: Any) -> Key[Array, ""]:
     """Give the key that a run of a seed draws from."""
-    return jax.random.fold_in(jax.random.key(seed), _STEPS)
+    if not isinstance(seed, int) or seed < 2**32:
+        return jax.random.fold_in(jax.random.key(seed), _STEPS)
+    return jax.random.fold_in(run_key(seed >> 32), np.uint32(seed % 2**32))
 
 
 def step_key(key: Key[Array, ""] | None, t: Any) -> Key[Array, ""] | None:

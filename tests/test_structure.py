@@ -21,7 +21,7 @@ ARROWS = {
     "batches": _GROUND,
     "devices": _GROUND,
     "spaces": _GROUND,
-    "optimizers": {"spaces", "variables", *_GROUND},
+    "optimizers": {"losses", "spaces", "variables", *_GROUND},
     "streams": {"batches", *_GROUND},
     "training": {"batches", "losses", "optimizers", "variables", *_GROUND},
     "fitting": {"batches", "losses", "optimizers", "streams", "training", "variables", *_GROUND},

@@ -84,6 +84,11 @@ def is_key(leaf: Any) -> bool:
     return jnp.issubdtype(getattr(leaf, "dtype", object), jax.dtypes.prng_key)
 
 
+def as_numbers(tree: PyTree) -> PyTree:
+    """Give a pytree with keys of random numbers as the numbers that they are made of."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
+
+
 def params(tree: PyTree, trained: PyTree, name: str = "params") -> None:
     """Refuse parameters that are not finite arrays, or of which nothing is trained.
 
@@ -91,17 +96,16 @@ def params(tree: PyTree, trained: PyTree, name: str = "params") -> None:
         tree: all of them. trained: those of them that are.
 
     Raises:
-        InputError: no floating-point arrays, complex ones, or a value that is not finite.
+        InputError: no floating-point arrays, complex ones, or a trained value that is not finite.
     """
-    plain = jax.tree.map(lambda leaf: np.zeros(1, int) if is_key(leaf) else leaf, tree)
-    for index, leaf in enumerate(leaves(name, plain)):
+    for index, leaf in enumerate(leaves(name, as_numbers(tree))):
         if leaf.dtype.kind == "c":
             raise InputError(
                 f"{path(name, tree, index)}: expected real parameters, got {leaf.dtype}; give "
                 "their real and imaginary parts"
             )
-        if leaf.dtype.kind not in "biu":
-            _finite(name, plain, index, leaf)
+    for index, leaf in enumerate(jax.tree.leaves(trained)):
+        _finite(name, trained, index, leaf)
     if not jax.tree.leaves(trained):
         raise InputError(
             f"{name}: expected floating-point arrays among them, which alone are trained, got "
@@ -417,19 +421,24 @@ def batch(given: Any) -> tuple[Any, ...]:
     return x, y, *weights
 
 
-def weights(*arrays: Any) -> None:
-    """Refuse weights of rows, where there are any, that count nothing.
+def weighed(y: Any, *weights: Any, whole: bool) -> Any:
+    """Give the targets of the rows that count, where rows have weights.
+
+    Args:
+        whole: whether some row has to count.
 
     Raises:
-        InputError: one below 0, or all of them 0.
+        InputError: a weight below 0, or all of them 0.
     """
-    for array in map(np.asarray, arrays):
-        if array.min() < 0 or not array.any():
+    for array in map(np.asarray, weights):
+        if array.min() < 0 or (whole and not array.any()):
             least = f"{array.min()} in row {array.argmin()}" if array.any() else "all 0"
             raise InputError(
                 f"weights: expected numbers of at least 0, not all of them 0, got {least}; a row "
                 "of weight 0 is left out, of weight 2 counts as two"
             )
+        y = y[array > 0]
+    return y
 
 
 def layers(counts: Any) -> None:

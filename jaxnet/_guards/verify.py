@@ -20,7 +20,7 @@ import jaxlib.version
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet._guards import reference
+from jaxnet._guards import checks, reference
 from jaxnet.errors import InputError
 
 # A difference of so many roundings of the whole is not looked into further.
@@ -105,7 +105,8 @@ def differences(pending: Pending) -> list[Difference]:
 
 
 def _differences(pending: Pending, got: dict[str, PyTree]) -> list[Difference]:
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(pending.arguments)]
+    arguments = jax.tree.leaves(pending.arguments)
+    leaves = [leaf if checks.is_key(leaf) else np.asarray(leaf) for leaf in arguments]
     evaluate = functools.partial(reference.evaluate, pending.operations)
     tree = jax.tree.structure(got)
 

@@ -16,6 +16,7 @@ import jax
 from jaxtyping import PyTree
 
 from jaxnet import losses
+from jaxnet._guards import checks
 from jaxnet.audit import entry, explaining, finite, floats, formulas, inexact, judging, proving
 from jaxnet.audit.case import Case
 from jaxnet.audit.display import Audit
@@ -38,9 +39,12 @@ def plain(
     Raises:
         InputError: a loss that draws other numbers in float64.
     """
+    key = jax.random.key(0) if key is None else key
+    checks.key(key)
+    if isinstance(claimed, losses.Rule) or jax.tree_util.all_leaves([claimed]):
+        claimed = _bound(claimed, key)
     if losses.draws(loss):
-        key = jax.random.key(0) if key is None else key
-        loss, claimed = (_bound(each, key) for each in (loss, claimed))
+        loss = _bound(loss, key)
         _check_draws(loss, params, batch)
     if not isinstance(params, Variables):
         return loss, params, batch, claimed
@@ -48,7 +52,7 @@ def plain(
     whole = loss, claimed
 
     def value(params: PyTree, batch: PyTree) -> Any:
-        return whole[0](Variables(params, state), batch)[0]
+        return checks.carried(whole[0](Variables(params, state), batch))[0]
 
     def gradient(params: PyTree, batch: PyTree) -> Any:
         asked = Variables(params, state), batch
@@ -60,11 +64,14 @@ def plain(
 
 def _check_draws(loss: Any, params: PyTree, batch: PyTree) -> None:
     """Refuse a loss that is another one in float64, which it is audited in."""
-    values = [jax.tree.leaves(loss(params, batch))[0]]
-    with jax.enable_x64(True):
-        values += [jax.tree.leaves(loss(*floats.cast((params, batch))))[0]]
-    narrow, wide = map(float, values)
-    if abs(narrow - wide) > _ALIKE * max(abs(narrow), abs(wide)):
+    try:
+        values = [jax.tree.leaves(loss(params, batch))[0]]
+        with jax.enable_x64(True):
+            values += [jax.tree.leaves(loss(*floats.cast((params, batch))))[0]]
+        narrow, wide = map(float, values)
+    except Exception:  # of the user's code, which is called again, and its error explained
+        return
+    if abs(narrow - wide) > _ALIKE * (max(abs(narrow), abs(wide)) + _ALIKE**2):
         raise InputError(
             f"loss: expected the same draws in float64, which it is audited in, got a loss of "
             f"{narrow:.3g} in its own dtype and of {wide:.3g} there; draw with a dtype that is "

@@ -256,7 +256,7 @@ def _number(function: Function) -> numpy_loss.Numbers:
 
 def dtype_of(loss: Function, params: PyTree, batch: PyTree) -> np.dtype:
     """Give the dtype of a loss, refused where it is no real scalar."""
-    losses.check(loss, params, batch)
+    losses.check(loss, params, batch, whole=True)
     value = jax.eval_shape(loss, params, batch)
     if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise InputError(f"loss: expected a real scalar, got {value}")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, Key, PyTree, Shaped
 
-from jaxnet import batches, losses, training
+from jaxnet import batches, losses, training, variables
 from jaxnet.compare import starts
 from jaxnet.compare.starts import Inputs
 from jaxnet.compare.tiles import Fast, Workload
@@ -149,8 +149,8 @@ def _build(entry: Entry, steps: int, /, **setting: Any) -> Any:
 
 def _weight(loss: Loss | Rule, data: PyTree) -> Callable[[PyTree], Any]:
     """Give what a step counts: all batches have the same rows, if not the same weights."""
-    if isinstance(loss, losses.BatchLoss) and len(data) > 2:
-        return loss.weight
+    if losses.weighs(loss) and len(data) > 2:
+        return variables.weight
     return lambda batch: 1
 
 

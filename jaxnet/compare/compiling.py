@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnet import devices, losses
-from jaxnet._guards import jaxprs, options, verify
+from jaxnet._guards import checks, jaxprs, options, verify
 from jaxnet.compare import batched, starts
 from jaxnet.compare.batched import Functions, Steps
 from jaxnet.compare.fast import products
@@ -140,7 +140,8 @@ def _shaped(
     leaves = [jax.ShapeDtypeStruct(size, taken(dtype)) for size, dtype in data.kinds]
     inputs = Inputs(params, settings, seeds, order, *jax.tree.unflatten(data.structure, leaves))
     leaves, tree = jax.tree.flatten(inputs)
-    kinds = tuple((leaf.shape, taken(leaf.dtype)) for leaf in leaves)
+    dtypes = (leaf.dtype if checks.is_key(leaf) else taken(leaf.dtype) for leaf in leaves)
+    kinds = tuple(zip((leaf.shape for leaf in leaves), dtypes, strict=True))
     return Shapes(tree, kinds, devices.mesh("runs", shape.devices), told_apart)
 
 
@@ -236,7 +237,7 @@ def arranged(functions: Functions) -> Functions:
     if not functions.fast.products:
         return functions
     rule = products.expanded(losses.value_and_grad(functions.loss))
-    return functions._replace(loss=Rule(rule))
+    return functions._replace(loss=Rule(rule, losses.original(functions.loss)))
 
 
 def spread(items: Callable[[Inputs], Any], mesh: jax.sharding.Mesh, chosen: Any) -> Any:

@@ -442,7 +442,8 @@ def _drawn(init: Callable[..., PyTree], *arguments: Any) -> PyTree:
 
 
 def _equal(these: PyTree, those: PyTree) -> bool:
-    pairs = zip(jax.tree.leaves(these), jax.tree.leaves(those), strict=True)
+    leaves = (jax.tree.leaves(checks.as_numbers(tree)) for tree in (these, those))
+    pairs = zip(*leaves, strict=True)
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
@@ -468,7 +469,7 @@ def _described(part: PyTree) -> Any:
 
 def _check_rows(loss: losses.Loss | losses.Rule, params: PyTree, name: str, part: PyTree) -> None:
     try:
-        losses.check(loss, params, part)
+        losses.check(loss, params, part, whole=True)
     except InputError as error:
         raise InputError(f"{name}: {error}; encode all the parts alike") from error
 

@@ -14,9 +14,12 @@ from jaxnet._guards import checks
 def of_data(data: PyTree) -> str:
     """Give the SHA-256 of a pytree of arrays: of its paths, shapes, dtypes and bytes.
 
+    Keys of random numbers count as the numbers that they are made of.
+
     Raises:
         InputError: a leaf that is not an array of numbers; no leaf.
     """
+    data = checks.as_numbers(data)
     checks.leaves("data", data)
     digests = []
     for path, leaf in jax.tree.leaves_with_path(data):

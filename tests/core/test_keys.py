@@ -11,7 +11,7 @@ from audited import first_of
 from runs import close, key_of, same
 
 import jaxnet
-from jaxnet import batches, devices
+from jaxnet import batches, devices, losses
 from jaxnet.compare import Problem, compare
 
 RATE = 0.1
@@ -122,6 +122,59 @@ def test_a_step_of_a_loss_that_draws_needs_a_key():
     state = jaxnet.start(optax.sgd(RATE), INIT(jax.random.key(0)))
     with pytest.raises(jaxnet.InputError, match=r"key: expected a jax.random.key, .* got None"):
         jaxnet.step(noisy, optax.sgd(RATE), state, DATA)
+
+
+def test_each_example_of_an_optimizer_that_takes_them_has_a_key():
+    seen = []
+
+    def update(updates, state, params=None):
+        seen.append(updates)
+        return jax.tree.map(lambda leaf: leaf[0], updates), state
+
+    each = jaxnet.optimizers.PerExample(lambda params: (), update)
+    same_rows = np.ones((3, 1), np.float32), np.ones((3, 1), np.float32)
+    state = jaxnet.start(each, INIT(jax.random.key(0)))
+    jaxnet.step(noisy, each, state, same_rows, key=jax.random.key(1))
+    biases = seen[0][-1].bias[:, 0]
+    assert len({float(value) for value in biases}) == 3
+
+
+@pytest.mark.parametrize("seeds", [(0, 2**32), (2**40, 2**41), (2**70, 2**71)])
+def test_seeds_of_any_size_draw_each_something_else(seeds):
+    order, start = batches.full_batch(12, 1), INIT(jax.random.key(0))
+    one, other = (
+        jaxnet.train(noisy, optax.sgd(RATE), start, DATA, order, seed=seed)[1] for seed in seeds
+    )
+    assert one != other
+
+
+def wrapped(function):
+    @functools.wraps(function)
+    def bound(params, batch):
+        return function(params, batch, jax.random.key(3))
+
+    return bound
+
+
+@pytest.mark.parametrize(
+    ("loss", "drawn"),
+    [
+        (noisy, True),
+        (jax.jit(noisy), True),
+        (jaxnet.Rule(jax.value_and_grad(noisy)), True),
+        (functools.partial(noisy), True),
+        (DROPS, True),
+        (functools.partial(DROPS), True),
+        (lambda params, batch, *, key: noisy(params, batch, key), True),
+        (lambda params, batch, key=None: noisy(params, batch, key), True),
+        (functools.partial(noisy, key=None), False),
+        (wrapped(noisy), False),
+        (jaxnet.BatchLoss(jaxnet.forward, optax.losses.l2_loss), False),
+        (functools.partial(jaxnet.BatchLoss(jaxnet.forward, optax.losses.l2_loss)), False),
+    ],
+)
+def test_a_loss_says_by_its_arguments_whether_it_draws(loss, drawn):
+    assert losses.draws(loss) == drawn
 
 
 def test_a_line_search_draws_once_for_each_step():

@@ -280,6 +280,53 @@ def test_a_loss_of_variables_gives_its_state_back_as_it_was(loss, words):
         jaxnet.step(loss, optax.sgd(0.1), state, np.ones((4, 1), np.float32))
 
 
+def test_a_state_that_is_not_finite_is_no_failure_of_its_own():
+    def loss(variables, batch):
+        return jnp.mean((batch * variables.params - 1) ** 2), jnp.maximum(
+            variables.state, batch.max()
+        )
+
+    start = jaxnet.Variables(jnp.ones(1), jnp.array(-jnp.inf))
+    fit = jaxnet.fit(loss, optax.sgd(0.1), start, np.arange(4, dtype=np.float32)[:, None], epochs=2)
+    assert fit.outcome == "finished"
+    assert fit.params.state == 3
+
+
+def test_what_is_not_finite_is_named_among_what_is_trained():
+    def loss(params, batch):
+        return jnp.mean(batch[:, 0] * params["a"].sum() * jnp.sqrt(params["b"]) * params["w"])
+
+    params = {"a": np.arange(2), "b": np.zeros(1, np.float32), "w": np.ones(1, np.float32)}
+    data = np.ones((4, 1), np.float32)
+    with pytest.warns(RuntimeWarning, match=r"gradient of params\['b'\] was not finite"):
+        jaxnet.fit(loss, optax.sgd(0.1), params, data, epochs=1)
+    start = jaxnet.Variables(params, jnp.zeros(2))
+
+    def of_variables(variables, batch):
+        return loss(variables.params, batch), variables.state
+
+    with pytest.warns(RuntimeWarning, match=r"gradient of params\['b'\] was not finite"):
+        jaxnet.fit(of_variables, optax.sgd(0.1), start, data, epochs=1)
+
+
+def test_a_state_may_hold_keys():
+    """As those of NNX do that draw by themselves; what is compiled is held against NumPy still."""
+
+    def loss(variables, batch):
+        key, own = jax.random.split(variables.state)
+        return jnp.mean((batch * variables.params - jax.random.normal(own)) ** 2), key
+
+    start = jaxnet.Variables(jnp.ones(1), jax.random.key(0))
+    data = np.ones((4, 1), np.float32)
+    fit = jaxnet.fit(loss, optax.sgd(0.1), start, data, epochs=3)
+    assert fit.verified.endswith("agree with NumPy to rounding")
+    problem = Problem(
+        loss, lambda key: jaxnet.Variables(jax.random.normal(key, (1,)), key), data, steps=3
+    )
+    settings = {"sgd": {"learning_rate": 0.1}}
+    assert compare(problem, ["sgd"], tune=settings, replicates=2).answers
+
+
 def test_nothing_to_train_is_refused():
     start = jaxnet.Variables(np.arange(3), np.zeros(2, np.float32))
     with pytest.raises(jaxnet.InputError, match="expected floating-point arrays among them"):

@@ -38,6 +38,36 @@ def test_a_weight_is_how_often_a_row_is_there(loss, y):
     close(of(PARAMS, (X, y, np.ones(8, np.float32))), of(PARAMS, (X, y)))
 
 
+@pytest.mark.parametrize("loss", [ENTROPY, jax.jit(ENTROPY)], ids=["plain", "jit"])
+def test_an_absent_row_may_be_anything(loss):
+    """Also what no loss takes, as where sequences were padded."""
+    x, labels = np.where(COUNTS[:, None], X, 1e38), np.where(COUNTS, LABELS, -1)
+    fit = functools.partial(jaxnet.fit, loss, optax.sgd(0.1), PARAMS, epochs=2, batch_size=3)
+    same(fit((x, labels, WEIGHTS)).params, fit((X, LABELS, WEIGHTS)).params)
+
+
+def test_weights_of_half_precision_s_losses_are_summed_in_more_digits():
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), PARAMS)
+    x, y = X.astype(np.float16), Y.astype(np.float16)
+    value = SQUARES(params, (x, y, 1e5 * WEIGHTS))
+    assert value.dtype == jnp.float16
+    np.testing.assert_allclose(value, SQUARES(params, (x, y, WEIGHTS)), rtol=2e-3)
+
+
+def test_a_stream_may_have_a_batch_of_absent_rows():
+    weights = np.array([0, 0, 0, 1, 1, 1, 1, 1], np.float32)
+    batches_ = [(X[:3], Y[:3], weights[:3]), (X[3:], Y[3:], weights[3:])]
+    fit = jaxnet.fit(SQUARES, optax.sgd(0.0), PARAMS, lambda epoch: batches_, epochs=1)
+    np.testing.assert_allclose(fit.history["loss"], SQUARES(PARAMS, (X[3:], Y[3:])), rtol=1e-5)
+
+
+def test_an_optimizer_of_each_example_takes_no_weights():
+    each = jaxnet.optimizers.PerExample(*optax.sgd(0.1))
+    state = jaxnet.start(each, PARAMS)
+    with pytest.raises(jaxnet.InputError, match="weights: expected none with an optimizer"):
+        jaxnet.step(SQUARES, each, state, (X, Y, WEIGHTS))
+
+
 def test_a_batch_of_absent_rows_teaches_nothing():
     value, grads = jax.value_and_grad(SQUARES)(PARAMS, (X, Y, np.zeros(8, np.float32)))
     assert value == 0
@@ -66,14 +96,13 @@ def test_an_epoch_s_loss_weighs_its_batches():
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_comparison_weighs_its_rows(fast):
-    def compared(data):
-        problem = Problem(SQUARES, INIT, data, steps=5, validation=data)
-        settings = {"sgd": {"learning_rate": 0.1}}
-        answers = compare(problem, ["sgd"], tune=settings, replicates=2, fast=fast).answers
-        return [each.value for each in answers]
-
-    close(compared((X, Y, WEIGHTS)), compared(repeated(X, Y)))
+def test_a_comparison_weighs_its_rows_and_its_batches(fast):
+    """Of a rate of next to 0 an epoch's loss is that of all rows, however these are cut."""
+    weights = np.array([100, 1, 1, 1, 0, 0, 1, 1], np.float32)
+    problem = Problem(SQUARES, lambda key: PARAMS, (X, Y, weights), epochs=2, batch_size=2)
+    settings = {"sgd": {"learning_rate": 1e-9}}
+    (answer,) = compare(problem, ["sgd"], tune=settings, replicates=2, fast=fast).answers
+    np.testing.assert_allclose(answer.value.estimate, SQUARES(PARAMS, (X, Y, weights)), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

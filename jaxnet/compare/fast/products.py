@@ -36,7 +36,6 @@ def expanded(function: Callable[..., Any]) -> Callable[..., Any]:
     `jax.make_jaxpr`.
     """
 
-    @functools.wraps(function)
     def rewritten(*arguments: Any, **named: Any) -> Any:
         # Else JAX would give the jaxpr of an earlier trace, whose closure may have held others.
         def anew(arguments: Any, named: Any) -> Any:
