@@ -34,7 +34,7 @@ def original(loss: Any) -> Any:
     """Give the loss that is meant where the rule of its gradient, or jit, stands for it."""
     if isinstance(loss, Rule) and loss.of is not None:
         return original(loss.of)
-    return getattr(loss, "__wrapped__", loss) if isinstance(loss, jax.stages.Wrapped) else loss
+    return variables.unwrapped(loss)
 
 
 def weighs(loss: Any) -> bool:
@@ -48,7 +48,7 @@ def draws(loss: Any) -> bool:
     if isinstance(loss, functools.partial):
         return "key" not in loss.keywords and draws(loss.func)
     inner = {BatchLoss: "forward", Rule: "value_and_grad"}.get(type(loss))
-    return variables.takes_key(getattr(loss, inner) if inner else loss)
+    return draws(getattr(loss, inner)) if inner else variables.takes_key(loss)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
-from jaxnet._guards import checks
-
 # Of the streams of random numbers that a seed has, that of its steps: no start drawn from
 # `jax.random.key(seed)` is split into so many.
 _STEPS = np.uint32(2**32 - 1)
@@ -31,11 +29,17 @@ class Variables(NamedTuple):
     state: PyTree
 
 
+def trains(leaf: Any) -> bool:
+    """Tell what is trained of parameters: real floating-point numbers."""
+    dtype = getattr(leaf, "dtype", type(leaf))
+    return getattr(dtype, "kind", None) == "f" or jnp.issubdtype(dtype, jnp.floating)
+
+
 def split(params: PyTree) -> tuple[PyTree, PyTree]:
     """Give the parameters that train, and all else, each with None where the other has its own."""
     inner = params.params if isinstance(params, Variables) else params
-    trained = jax.tree.map(lambda leaf: leaf if checks.trains(leaf) else None, inner)
-    rest = jax.tree.map(lambda leaf: None if checks.trains(leaf) else leaf, inner)
+    trained = jax.tree.map(lambda leaf: leaf if trains(leaf) else None, inner)
+    rest = jax.tree.map(lambda leaf: None if trains(leaf) else leaf, inner)
     return trained, params._replace(params=rest) if isinstance(params, Variables) else rest
 
 
@@ -76,17 +80,27 @@ def present(batch: tuple[Any, ...]) -> tuple[Any, ...]:
     return x[rows], y[rows], weights
 
 
+def unwrapped(function: Any) -> Any:
+    """Give what a function that takes anything is of, as what jit makes is; else itself."""
+    while hasattr(function, "__wrapped__") and _takes_anything(function):
+        function = function.__wrapped__
+    return function
+
+
+def _takes_anything(function: Callable[..., Any]) -> bool:
+    own = inspect.signature(function, follow_wrapped=False).parameters.values()
+    return any(each.kind is each.VAR_KEYWORD for each in own)
+
+
 def takes_key(function: Callable[..., Any]) -> bool:
     """Tell whether a function has an argument named `key` that nothing is bound to."""
     if isinstance(function, functools.partial):
         return "key" not in function.keywords and takes_key(function.func)
     try:
-        own = inspect.signature(function, follow_wrapped=False).parameters.values()
-        # What takes anything, such as what jit makes, takes what it is of does.
-        anything = any(each.kind is each.VAR_KEYWORD for each in own)
-        key = inspect.signature(function, follow_wrapped=anything).parameters.get("key")
+        signature = inspect.signature(unwrapped(function), follow_wrapped=False)
     except (TypeError, ValueError):  # a function that does not say what it takes
         return False
+    key = signature.parameters.get("key")
     return key is not None and (key.default is key.empty or key.default is None)
 
 

@@ -16,7 +16,7 @@ ARROWS = {
     "errors": set(),
     "_guards": {"errors"},
     "network": _GROUND,
-    "variables": _GROUND,
+    "variables": set(),
     "losses": {"variables", *_GROUND},
     "batches": _GROUND,
     "devices": _GROUND,

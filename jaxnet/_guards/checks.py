@@ -73,12 +73,6 @@ def path(name: str, tree: PyTree, index: int) -> str:
     return name + jax.tree_util.keystr(jax.tree_util.tree_flatten_with_path(tree)[0][index][0])
 
 
-def trains(leaf: Any) -> bool:
-    """Tell what is trained of parameters: real floating-point numbers."""
-    dtype = getattr(leaf, "dtype", type(leaf))
-    return getattr(dtype, "kind", None) == "f" or jnp.issubdtype(dtype, jnp.floating)
-
-
 def is_key(leaf: Any) -> bool:
     """Tell a typed key of random numbers, which NumPy has not."""
     return jnp.issubdtype(getattr(leaf, "dtype", object), jax.dtypes.prng_key)
@@ -185,20 +179,6 @@ def in_numpy(name: str, error: BaseException) -> None:
         f"{name}: expected a function in jax.numpy, which JAX can trace, got NumPy in {at}; write "
         "it in jax.numpy"
     ) from error
-
-
-def all_trained(tree: PyTree) -> None:
-    """Refuse parameters that are not all trained.
-
-    Raises:
-        InputError: naming the first.
-    """
-    for index, leaf in enumerate(jax.tree.leaves(tree)):
-        if not trains(leaf):
-            raise InputError(
-                f"{path('params', tree, index)}: expected floating-point parameters, got "
-                f"{leaf.dtype}; cast them, or bind what is not trained in the loss"
-            )
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ def read(loss: Any, params: PyTree, batch: PyTree, claimed: Any) -> Entry:
     """
     params, params_form = forms.arrays("params", params)
     batch, batch_form = forms.arrays("batch", batch)
-    checks.all_trained(params)
+    _check_trained(params)
     checks.params(params, variables.split(params)[0])
     checks.finite("batch", batch)
     reader = _Reader(params_form, batch_form)
@@ -117,6 +117,15 @@ def read(loss: Any, params: PyTree, batch: PyTree, claimed: Any) -> Entry:
     written = claimed.value_and_grad if isinstance(claimed, losses.Rule) else claimed
     written = None if remembers else written
     return Entry(loss, params, batch=batch, claimed=claim, ask=ask, written=written, notes=notes)
+
+
+def _check_trained(params: PyTree) -> None:
+    for index, leaf in enumerate(jax.tree.leaves(params)):
+        if not variables.trains(leaf):
+            raise InputError(
+                f"{checks.path('params', params, index)}: expected floating-point parameters, got "
+                f"{leaf.dtype}; cast them, or bind what is not trained in the loss"
+            )
 
 
 def _is_numpy(tree: PyTree) -> bool:
