@@ -192,5 +192,6 @@ def cause(workload: Workload, entry: Entry, seed: int, setting: Mapping[str, flo
         else starts.shuffled(workload.rows, workload.batch_size, workload.steps, seed)
     )
     params = workload.init(jax.random.key(seed))
-    plan, key = training.Plan(workload.loss, make), losses.run_key(workload.loss, seed)
+    weight, key = _weight(workload.loss, workload.data), losses.run_key(workload.loss, seed)
+    plan = training.Plan(workload.loss, make, weight=weight)
     return training.attempt(plan, setting, training.Setup(params, workload.data, order, key))[2]
