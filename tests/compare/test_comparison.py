@@ -994,9 +994,10 @@ def test_programs_that_call_other_functions_of_python_are_others():
 
     def given(number):
         def metric(params, batch):
-            shape = jax.ShapeDtypeStruct((), np.float64)
+            # Of a dtype that is the same in whichever thread Python is called.
+            shape = jax.ShapeDtypeStruct((), np.float32)
             return jax.pure_callback(
-                lambda params: np.full(np.shape(params), number),
+                lambda params: np.full(np.shape(params), number, np.float32),
                 shape,
                 params,
                 vmap_method="expand_dims",
