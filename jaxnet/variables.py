@@ -1,4 +1,7 @@
-"""What a model trains, what it carries beside that, and the keys that it draws from."""
+"""What a model trains, what it carries, what it draws from, and what its rows count.
+
+Shapes: B examples of a batch.
+"""
 
 import functools
 import inspect
@@ -111,7 +114,7 @@ def named(key: Key[Array, ""] | None, taken: bool) -> dict[str, Key[Array, ""] |
 
 def run_key(seed: Any) -> Key[Array, ""]:
     """Give the key that a run of a seed draws from."""
-    if not isinstance(seed, int) or seed < 2**32:
+    if not isinstance(seed, int | np.integer) or seed < 2**32:
         return jax.random.fold_in(jax.random.key(seed), _STEPS)
     return jax.random.fold_in(run_key(seed >> 32), np.uint32(seed % 2**32))
 

@@ -201,7 +201,7 @@ def _leaves(fit: fitting.Fit) -> dict[str, Any]:
 
 
 def _on_host(leaves: dict[str, Any]) -> dict[str, np.ndarray]:
-    plain = [jax.random.key_data(leaf) if checks.is_key(leaf) else leaf for leaf in leaves.values()]
+    plain = checks.as_numbers([*leaves.values()])
     # What `device_get` gives of a CPU is no copy.
     copies = [np.array(leaf) for leaf in jax.device_get(plain)]
     return dict(zip(leaves, copies, strict=True))
