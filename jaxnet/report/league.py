@@ -33,7 +33,7 @@ _NAMED = 6
 # Why the two tests of a league may seem to contradict each other.
 _BOTH = (
     "Ranks say nothing of by how much, depend on who else takes part, and are tested for all pairs "
-    "at once: they tell fewer apart."
+    "at once: they need not tell the same apart."
 )
 
 
