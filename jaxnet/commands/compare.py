@@ -230,7 +230,7 @@ def show(result: comparison.Comparison, folder: Path, rows: int) -> None:
     """Print the answers, and where the report is."""
     print(f"{devices.describe(result.log.provenance)}\n")
     report.show(result, rows)
-    print(f"\nReport: {folder / 'report.html'}; every run beside it, as runs-*.parquet")
+    print(f"\nReport: {folder / 'report.html'}, each run in runs-*.parquet")
     if any(answer.verdict == "not told apart" for answer in result.answers):
         more = 4 * result.protocol.replicates
         print(f"To tell more: the same command with --until {more} goes on from these runs")

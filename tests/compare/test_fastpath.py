@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import jaxnet
-from jaxnet import compare, devices, fitting, losses, optimizers, training
+from jaxnet import compare, devices, fitting, losses, optimizers, streams, training
 from jaxnet._guards import verify
 from jaxnet.compare import sweep, tiles
 from jaxnet.errors import InputError
@@ -222,6 +222,6 @@ def test_functions_of_many_programs_are_let_go():
             training.train(make(), optax.sgd(0.1), np.ones(1, np.float32), data, order)
     for _ in range(70):
         training._program(training.Plan(make(), optax.sgd), training.value)
-        fitting._program(training.Plan(make(), optax.sgd), fitting._Layout(1, False, None))
+        fitting._program(training.Plan(make(), optax.sgd), streams.Layout(1, False, None))
     gc.collect()
     assert [each() for each in held[:2]] == [None] * 2
