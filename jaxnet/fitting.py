@@ -74,7 +74,7 @@ class Fit(NamedTuple):
 
 
 def begin(
-    optimizer: Optimizer, params: PyTree, hyperparameters: Mapping[str, Any] | None = None
+    optimizer: Optimizer, params: PyTree, hyperparameters: Mapping[str, object] | None = None
 ) -> Fit:
     """Give a run of `fit` before its first epoch; also what a checkpoint is restored into."""
     numbers = optimizers.check(optimizer, hyperparameters)
@@ -108,7 +108,7 @@ def fit(
     sharding: jax.sharding.NamedSharding | None = None,
     on_progress: Callable[[Fit], None] | None = None,
     resume: Fit | None = None,
-    hyperparameters: Mapping[str, Any] | None = None,
+    hyperparameters: Mapping[str, object] | None = None,
 ) -> Fit:
     """Train for epochs: shuffled minibatches, validation and early stopping in compiled chunks.
 

@@ -119,7 +119,7 @@ class Rule:
         keys = variables.named(None, draws(self))
         checks.function("value_and_grad", self.value_and_grad, "params", "batch", **keys)
 
-    def __call__(self, params: PyTree, batch: PyTree, key: Key[Array, ""] | None = None) -> Any:
+    def __call__(self, params: PyTree, batch: PyTree, key: Key[Array, ""] | None = None) -> PyTree:
         """Give the loss of a batch, and of `Variables` the state after it."""
         return self.value_and_grad(params, batch, **variables.named(key, draws(self)))[0]
 

@@ -287,7 +287,7 @@ def train(
     order: Int32[Array | np.ndarray, "T B"],
     *,
     record: Recorder = value,
-    hyperparameters: Mapping[str, Any] | None = None,
+    hyperparameters: Mapping[str, object] | None = None,
     seed: int = SEED,
 ) -> tuple[State, PyTree]:
     """Check the input, then train in one compiled program.

@@ -235,9 +235,7 @@ class Planted:
         return cls({}, of)
 
 
-def test_few_public_signatures_take_anything():
-    """An optimizer of one's own and what it takes, a loss of any arguments, JAX's dtypes, JSON."""
-
+def test_public_signatures_say_what_they_take():
     def planted(whole: dict[str, Any], part: Mapping[str, int], loss: Callable[..., Any]) -> Any:
         return whole, part, loss
 
@@ -250,20 +248,10 @@ def test_few_public_signatures_take_anything():
         for name in names(face)
         for each in unsaid(getattr(sys.modules[face], name))
     }
+    # JAX's own hint of a dtype has `type[Any]`, and its devices' class is no hint to a checker.
     assert found == {
-        "jaxnet.audit.audit: loss",
-        "jaxnet.begin: hyperparameters",
-        "jaxnet.compare.along: results",
-        "jaxnet.compare.compare: optimizers",
         "jaxnet.devices.first: return",
         "jaxnet.devices.provenance: dtype",
-        "jaxnet.fit: hyperparameters",
         "jaxnet.init: dtype",
         "jaxnet.init: initializer",
-        "jaxnet.optimizers.join: optimizer",
-        "jaxnet.storage.Checkpoints: __init__.description",
-        "jaxnet.tables.Encoder: decode.return",
-        "jaxnet.tables.Encoder: from_json.value",
-        "jaxnet.tables.Encoder: to_json.return",
-        "jaxnet.train: hyperparameters",
     }

@@ -1,7 +1,6 @@
 """The question that is asked of an audit."""
 
 from collections.abc import Callable
-from typing import Any
 
 from jaxtyping import Array, Key, PyTree
 
@@ -11,7 +10,7 @@ from jaxnet.audit.display import Audit
 
 
 def audit(
-    loss: Callable[..., Any],
+    loss: Callable[..., object],
     params: PyTree,
     batch: PyTree,
     claimed: PyTree | Callable[..., PyTree] | losses.Rule,

@@ -98,7 +98,7 @@ class Design(Procedure):
     """All that `compare` is asked, which says what each is."""
 
     problem: Problem
-    optimizers: Sequence[str] | Mapping[str, Any]
+    optimizers: Sequence[str] | Mapping[str, object]
     _: dataclasses.KW_ONLY
     tune: Tune | Mapping[str, Searched] = "rate"
     maximised: bool | None = None
@@ -190,7 +190,7 @@ def most(replicates: int, until: int | None) -> int:
 
 
 def entries(
-    optimizers_: Sequence[str] | Mapping[str, Any], baseline: str
+    optimizers_: Sequence[str] | Mapping[str, object], baseline: str
 ) -> list[optimizers.Entry]:
     """Give the entries to compare, the baseline first whether it was asked for or not.
 

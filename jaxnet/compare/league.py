@@ -6,8 +6,8 @@ Shapes: N tasks, A optimizers.
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -167,7 +167,7 @@ class League:
         return next(sure, "not told apart")
 
 
-def along(results: Mapping[Any, Comparison | League]) -> list[Along]:
+def along(results: Mapping[Hashable, Comparison | League]) -> list[Along]:
     """Say of each optimizer whether its verdict holds in comparisons that differ in one thing.
 
     Args:

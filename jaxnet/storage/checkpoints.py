@@ -12,6 +12,7 @@ less time.
 import concurrent.futures
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Checkpoints:
     A context manager, which waits on leaving for what is being written.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, description: Mapping[str, object]) -> None:
         """Open the folder of a run, and make it where there is none.
 
         Args:

@@ -6,7 +6,6 @@ Shapes: N rows, B rows of a batch, I inputs, O outputs.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +79,7 @@ class Encoder:
         cells.refuse(places < 0, f"one of the labels {listed(self.target.labels)}")
         return places.astype(np.int32)
 
-    def decode(self, outputs: Float[np.ndarray, "N O"]) -> list[Any] | Float64[np.ndarray, " N"]:
+    def decode(self, outputs: Float[np.ndarray, "N O"]) -> list[object] | Float64[np.ndarray, " N"]:
         """Give the label of each row's largest output, or its value in the target's own units.
 
         Raises:
@@ -112,12 +111,12 @@ class Encoder:
             if column.kind != "categorical":
                 Cells(table, column.name, source).refuse(overflowed, _near(column))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Give the encoder in plain JSON types."""
         return records.plain(self)
 
     @classmethod
-    def from_json(cls, value: Any) -> "Encoder":
+    def from_json(cls, value: object) -> "Encoder":
         """Make the encoder that `to_json` gave.
 
         Raises:
