@@ -3,7 +3,7 @@
 Beside these names: `jaxnet.audit` holds a gradient against autodiff's, `jaxnet.compare` optimizers
 against plain SGD, `jaxnet.optimizers` names those of optax, `jaxnet.spaces` says where they are
 searched, `jaxnet.devices` spreads work over devices, `jaxnet.tables` reads tables, `jaxnet.storage`
-keeps results, `jaxnet.report` shows them.
+keeps results, `jaxnet.report` shows them, `jaxnet.sklearn` has scikit-learn's estimators.
 """
 
 import importlib
@@ -20,7 +20,8 @@ _HOMES = {
     "training": ("State", "Step", "run", "start", "step", "train"),
     "variables": ("Variables",),
 }
-_ROOMS = ("audit", "compare", "devices", "optimizers", "report", "spaces", "storage", "tables")
+_ROOMS = ("audit", "compare", "devices", "optimizers", "report", "sklearn", "spaces", "storage")
+_ROOMS += ("tables",)
 
 if TYPE_CHECKING:
     from jaxnet.batches import full_batch as full_batch

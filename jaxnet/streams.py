@@ -123,7 +123,7 @@ def in_memory(
     rows = batches.count(data)
     size = layout.batch_size or rows
     steps = rows // size if layout.drop_last else -(-rows // size)
-    most = max(1, min(epochs.stop, 2**20 // rows))
+    most = max(1, min(len(epochs), 2**20 // rows))
     together, done, on_device = 1 if watched else most, epochs.start, jax.device_put(data)
     while done < epochs.stop:
         count = min(together, epochs.stop - done)

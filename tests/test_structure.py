@@ -28,6 +28,7 @@ ARROWS = {
     "audit": {"losses", "network", "variables", *_GROUND},
     "tables": _GROUND,
     "storage": _CORE | _GROUND,
+    "sklearn": {*_CORE, *_GROUND, "storage"},
     "compare": {*_CORE, *_GROUND, "storage"},
     "report": {*_GROUND, "compare", "storage"},
     "commands": {*_CORE, *_GROUND, "audit", "compare", "report", "storage", "tables"},

@@ -1,0 +1,111 @@
+"""The networks of an ensemble as one: every array has their axis first, and a program trains all.
+
+Each is trained as it would be alone, on the same batches; what is theirs alone is their start.
+
+Shapes: M members, N rows, B rows of a batch, I inputs, O outputs.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from jaxnet import losses, network, optimizers
+from jaxnet._guards.defaults import Task
+from jaxnet.losses import BatchLoss, Rule
+from jaxnet.optimizers import Optimizer
+from jaxnet.storage import models
+
+# Rows that are predicted together: one program for any number of them, which rounds a row alike
+# wherever it stands.
+_TOGETHER = 256
+
+
+@functools.partial(jax.jit, static_argnames=("sizes", "members"))
+def init(seed: Any, sizes: tuple[int, ...], members: int) -> network.Params:
+    """Draw the parameters of the members, each with axis M first."""
+    keys = jax.random.split(jax.random.key(seed), members)
+    return jax.vmap(functools.partial(network.init, sizes=sizes))(keys)
+
+
+@functools.cache
+def loss(task: Task, activation: str) -> Rule:
+    """Give the mean loss of the members, and of each the gradient of its own loss.
+
+    It is the same function every time, so that what was compiled for it is found.
+
+    Raises:
+        InputError: an activation that there is none of.
+    """
+    alone = models.loss(task, activation)
+    each = jax.vmap(losses.value_and_grad(alone), in_axes=(0, None))
+
+    def mean(params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
+        values, grads = each(params, batch)
+        return jnp.mean(values), grads
+
+    def first(params: PyTree, x: Array) -> Array:
+        return alone.forward(jax.tree.map(lambda leaf: leaf[0], params), x)
+
+    return Rule(mean, of=BatchLoss(first, alone.example_loss))
+
+
+@functools.lru_cache(maxsize=64)
+def optimizer(alone: Optimizer) -> Optimizer:
+    """Give an optimizer that updates each member by itself; of a function that makes one, such."""
+    if not callable(alone):
+        return _each(alone)
+
+    @functools.wraps(alone)
+    def make(**hyperparameters: Any) -> optax.GradientTransformation:
+        return _each(optimizers.make(alone, hyperparameters))
+
+    return make
+
+
+def _each(alone: optax.GradientTransformation) -> optax.GradientTransformation:
+    init = jax.vmap(alone.init)
+    if isinstance(alone, optimizers.PerExample):
+        return optimizers.PerExample(init, jax.vmap(alone.update, in_axes=(1, 0, 0)))
+    if not isinstance(alone, optax.GradientTransformationExtraArgs):
+        return optax.GradientTransformation(init, jax.vmap(alone.update))
+
+    def update(grads: PyTree, state: PyTree, params: PyTree, **more: Any) -> tuple[PyTree, PyTree]:
+        count = len(jax.tree.leaves(params)[0])
+
+        def value_fn(own: PyTree) -> Array:
+            """Give the loss of a member: the mean of as many as there are, all of them it."""
+            copies = jax.tree.map(
+                lambda leaf: jnp.stack([leaf, *[jax.lax.stop_gradient(leaf)] * (count - 1)]), own
+            )
+            return more["value_fn"](copies)
+
+        def one(grads: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+            asked = {"value": value_fn(params), "grad": grads, "value_fn": value_fn}
+            return alone.update(grads, state, params, **asked)
+
+        return jax.vmap(one)(grads, state, params)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def predict(
+    task: Task, activation: str, params: network.Params, x: Float[np.ndarray, "N I"]
+) -> Float[np.ndarray, "N O"]:
+    """Give the mean over the members of their probabilities, or of their outputs."""
+    blocks = [x[first : first + _TOGETHER] for first in range(0, len(x), _TOGETHER)]
+    blocks[-1] = np.pad(blocks[-1], ((0, _TOGETHER - len(blocks[-1])), (0, 0)))
+    means = [_mean(models.forward(activation), task, params, block) for block in blocks]
+    return np.concatenate(jax.device_get(means))[: len(x)]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _mean(
+    forward: losses.Forward, task: Task, params: network.Params, x: Float[Array, "B I"]
+) -> Float[Array, "B O"]:
+    outputs = jax.vmap(jax.vmap(forward, (None, 0)), (0, None))(params, x)
+    return jnp.mean(jax.nn.softmax(outputs) if task == "classification" else outputs, axis=0)
