@@ -5,7 +5,7 @@ Shapes: N rows, I inputs, O outputs, K classes.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +24,8 @@ from jaxnet._guards.defaults import VALIDATION, Task
 from jaxnet.errors import InputError
 from jaxnet.optimizers import Optimizer
 from jaxnet.sklearn import members
+
+_Own = TypeVar("_Own", bound="_Network")
 
 
 class _Network(BaseEstimator, ABC):
@@ -71,7 +73,7 @@ class _Network(BaseEstimator, ABC):
     def _encoded(self, y: Shaped[np.ndarray, "N ..."]) -> tuple[Shaped[np.ndarray, "N ..."], int]:
         """Give targets as the loss takes them, and O."""
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self: _Own, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> _Own:
         """Train for `epochs`, anew or, with `warm_start`, on from where training is.
 
         Args:
@@ -84,11 +86,12 @@ class _Network(BaseEstimator, ABC):
         """
         checks.at_least_one(epochs=self.epochs)
         goes_on = self.warm_start and hasattr(self, "fit_")
-        return self._train(X, y, sample_weight, epochs=self.epochs, goes_on=goes_on)
+        self._train(X, y, sample_weight, epochs=self.epochs, goes_on=goes_on)
+        return self
 
     def _train_once(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, first: Any = None
-    ) -> Self:
+    ) -> None:
         """Train one epoch more, the first with what is to be learned from first."""
         if self.patience is not None:
             raise InputError(
@@ -96,7 +99,7 @@ class _Network(BaseEstimator, ABC):
                 "epoch at a time is not stopped early: call fit"
             )
         goes_on = hasattr(self, "fit_")
-        return self._train(X, y, sample_weight, epochs=1, goes_on=goes_on, first=first)
+        self._train(X, y, sample_weight, epochs=1, goes_on=goes_on, first=first)
 
     def _train(
         self,
@@ -107,7 +110,7 @@ class _Network(BaseEstimator, ABC):
         epochs: int,
         goes_on: bool,
         first: Any = None,
-    ) -> Self:
+    ) -> None:
         sizes = {} if self.batch_size is None else {"batch_size": self.batch_size}
         checks.at_least_one(n_members=self.n_members, **sizes)
         x, targets, *weights = self._checked(X, y, sample_weight, goes_on=goes_on)
@@ -137,7 +140,6 @@ class _Network(BaseEstimator, ABC):
             )
         # NumPy's arrays, which a pickle has of both dtypes and that no device need be there for.
         self.fit_ = fit._replace(progress=jax.device_get(fit.progress))
-        return self
 
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, goes_on: bool
@@ -223,7 +225,7 @@ class NetworkClassifier(ClassifierMixin, _Network):
         y: ArrayLike,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
-    ) -> Self:
+    ) -> "NetworkClassifier":
         """Train one epoch more on these rows; so many calls are `fit` with as many epochs.
 
         Args:
@@ -245,7 +247,8 @@ class NetworkClassifier(ClassifierMixin, _Network):
             raise InputError(
                 f"classes: expected those of the first call, {known}, got {classes}; leave them out"
             )
-        return self._train_once(X, y, sample_weight, classes)
+        self._train_once(X, y, sample_weight, None if classes is None else np.ravel(classes))
+        return self
 
     def predict(self, X: ArrayLike) -> Shaped[np.ndarray, " N"]:
         """Give the most probable class of each row, shape [N]."""
@@ -297,7 +300,7 @@ class NetworkRegressor(RegressorMixin, _Network):
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Self:
+    ) -> "NetworkRegressor":
         """Train one epoch more on these rows; so many calls are `fit` with as many epochs.
 
         Args:
@@ -308,7 +311,8 @@ class NetworkRegressor(RegressorMixin, _Network):
             InputError: as in `fit`.
             ValueError: data that scikit-learn refuses.
         """
-        return self._train_once(X, y, sample_weight)
+        self._train_once(X, y, sample_weight)
+        return self
 
     def predict(self, X: ArrayLike) -> Float[np.ndarray, "N ..."]:
         """Give the outputs, shape [N] or [N, O] as that of the targets."""
