@@ -17,7 +17,9 @@ from jaxnet.commands import _outcomes
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-GUIDES = {name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("gradients", "models")}
+GUIDES = {
+    name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("gradients", "models", "sklearn")
+}
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.S)
 BLOCKS = BLOCK.findall(README)
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")

@@ -31,7 +31,7 @@ ARROWS = {
     "sklearn": {*_CORE, *_GROUND, "storage"},
     "compare": {*_CORE, *_GROUND, "storage"},
     "report": {*_GROUND, "compare", "storage"},
-    "commands": {*_CORE, *_GROUND, "audit", "compare", "report", "storage", "tables"},
+    "commands": {*_CORE, *_GROUND, "audit", "compare", "report", "sklearn", "storage", "tables"},
     "jaxnet": {*_CORE, *_GROUND},
     "__main__": {*_GROUND, "commands"},
 }

@@ -142,11 +142,12 @@ class _Network(BaseEstimator, ABC):
         self.fit_ = fit._replace(progress=jax.device_get(fit.progress))
 
     def _checked(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, goes_on: bool
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, *, goes_on: bool
     ) -> tuple[Shaped[np.ndarray, "N ..."], ...]:
         """Give x, y and, where there are some, the weights of the rows that count."""
         dtypes = self._dtype if goes_on else (np.float64, np.float32)
-        x, y = validate_data(self, X, y, dtype=dtypes, reset=not goes_on, **self._asked)
+        checked: Any = validate_data(self, X, y, dtype=dtypes, reset=not goes_on, **self._asked)
+        x, y = checked
         if sample_weight is None:
             return x, y
         weights = _check_sample_weight(sample_weight, x, dtype=x.dtype)
@@ -162,7 +163,7 @@ class _Network(BaseEstimator, ABC):
             )
         classes = data[1] if self._task == "classification" else None
         asked: dict[str, Any] = {"test_size": self.validation, "random_state": self._seed}
-        parts = train_test_split(*data, stratify=classes, **asked)
+        parts: Any = train_test_split(*data, stratify=classes, **asked)
         return tuple(parts[::2]), tuple(parts[1::2])
 
     def _made(self) -> tuple[Optimizer, dict[str, float]]:
@@ -177,9 +178,9 @@ class _Network(BaseEstimator, ABC):
         numbers = optimizers.check(optimizer, numbers)
         return members.optimizer(optimizer), numbers
 
-    def _predicted(self, X: ArrayLike) -> Float[np.ndarray, "N O"]:
+    def _predicted(self, X: Any) -> Float[np.ndarray, "N O"]:
         check_is_fitted(self)
-        x = validate_data(self, X, dtype=self._dtype, reset=False)
+        x: Any = validate_data(self, X, dtype=self._dtype, reset=False)
         with jax.enable_x64(self._dtype == np.float64):
             return members.predict(self._task, self.activation, self.fit_.params, x)
 
@@ -262,7 +263,7 @@ class NetworkClassifier(ClassifierMixin, _Network):
     def _begin(self, y: Shaped[np.ndarray, "N ..."]) -> None:
         check_classification_targets(y)
         self._encoder = LabelEncoder().fit(y)
-        self.classes_ = self._encoder.classes_
+        self.classes_ = np.asarray(self._encoder.classes_)
 
     def _encoded(self, y: Shaped[np.ndarray, "N ..."]) -> tuple[Shaped[np.ndarray, "N ..."], int]:
         return self._encoder.transform(y).astype(np.int32), len(self.classes_)

@@ -74,7 +74,9 @@ def _each(alone: optax.GradientTransformation) -> optax.GradientTransformation:
     if not isinstance(alone, optax.GradientTransformationExtraArgs):
         return optax.GradientTransformation(init, jax.vmap(alone.update))
 
-    def update(grads: PyTree, state: PyTree, params: PyTree, **more: Any) -> tuple[PyTree, PyTree]:
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None, **more: Any
+    ) -> tuple[PyTree, PyTree]:
         count = len(jax.tree.leaves(params)[0])
 
         def value_fn(own: PyTree) -> Array:
@@ -88,7 +90,7 @@ def _each(alone: optax.GradientTransformation) -> optax.GradientTransformation:
             asked = {"value": value_fn(params), "grad": grads, "value_fn": value_fn}
             return alone.update(grads, state, params, **asked)
 
-        return jax.vmap(one)(grads, state, params)
+        return jax.vmap(one)(updates, state, params)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
