@@ -53,14 +53,25 @@ BENCHMARK_ARROWS = {
     "large": _TOOLS,
     "honesty": {"timing", "work"},
     "scores": {"peers", "timing", "work"},
+    "estimators": {"peers", "scores", "timing", "work"},
     "starting": _TOOLS,
     "scaling": {*_TOOLS, "notebooks"},
     "memory": {*_TOOLS, "digits", "notebooks"},
     "targets": {"timing"},
     "results": {"targets", "timing"},
     "__main__": {
-        *("ablation", "auditing", "digits", "honesty", "large", "machine", "memory"),
-        *("notebooks", "results", "scaling", "scores", "starting", "targets", "timing", "work"),
+        *("ablation", "auditing", "digits", "estimators", "honesty", "large", "machine"),
+        *(
+            "memory",
+            "notebooks",
+            "results",
+            "scaling",
+            "scores",
+            "starting",
+            "targets",
+            "timing",
+            "work",
+        ),
     },
 }
 # What is measured beside networks of its own.

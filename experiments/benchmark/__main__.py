@@ -14,6 +14,7 @@ from experiments.benchmark import (
     ablation,
     auditing,
     digits,
+    estimators,
     honesty,
     large,
     machine,
@@ -48,6 +49,7 @@ Name = Literal[
     "start",
     "everything",
     "scores",
+    "sklearn",
     "honesty",
     "audit",
 ]
@@ -82,6 +84,7 @@ PARTS: Mapping[Name, Part] = {
     "compile": Part(starting.compiling, quick=False),
     "start": Part(starting.cold_start, quick=False),
     "scores": Part(scores.scores, quick=False),
+    "sklearn": Part(estimators.estimators, quick=False),
     "honesty": Part(honesty.honesty, None, quick=False),
     "audit": Part(auditing.auditing, quick=False),
     "everything": Part(starting.everything, quick=False),

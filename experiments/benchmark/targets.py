@@ -111,6 +111,12 @@ TARGETS = (
         Target("scores", f"{name}, standard errors above scikit-learn", "at least", -1)
         for name in _TABLES
     ),
+    *(
+        Target("sklearn", f"{rows} rows, {dtype}, MLPClassifier / jaxnet", "at least", 2)
+        for rows in ("500", "1,400")
+        for dtype in ("float64", "float32")
+    ),
+    Target("sklearn", "standard errors above MLPClassifier", "at least", -2),
 )
 
 

@@ -48,7 +48,7 @@ def alone(member, members_count, *, epochs=3):
     return jaxnet.fit(
         models.loss("regression", "relu"),
         optax.adam,
-        jaxnet.init(key, [3, 4, 2]),
+        jaxnet.init(key, [3, 4, 2], jax.nn.initializers.glorot_uniform()),
         (X, Y),
         epochs=epochs,
         batch_size=16,
