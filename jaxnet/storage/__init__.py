@@ -1,10 +1,11 @@
 """One way to write arrays with a record of what they are: whole or not at all, and sealed.
 
 `Checkpoints` keep a run of `fit` through kills, `models` a network for any program; both
-are `arrays` in sealed `files`. `fingerprints` tell whether data are those they were.
+are `arrays` in sealed `files`. `programs` are forward functions that JAX alone runs.
+`fingerprints` tell whether data are those they were.
 """
 
-from jaxnet.storage import arrays, files, fingerprints, models
+from jaxnet.storage import arrays, files, fingerprints, models, programs
 from jaxnet.storage.checkpoints import Checkpoints
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "files",
     "fingerprints",
     "models",
+    "programs",
 ]
