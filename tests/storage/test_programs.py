@@ -8,11 +8,10 @@ import sys
 import damage
 import equinox
 import jax
-import jax.numpy as jnp
 import numpy as np
+import oracles
 import pytest
 
-import oracles
 from jaxnet import network
 from jaxnet.errors import FunctionError, InputError
 from jaxnet.storage import files, models, programs
