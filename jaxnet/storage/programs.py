@@ -2,6 +2,7 @@
 
 `program.json` says what the program takes and gives and names its file, `program-<hash>.jax`, what
 `jax.export` makes: StableHLO with the parameters in it. The folder holds a whole program or none.
+A newer JAX loads it too, an older one perhaps not.
 
 Shapes: N rows, of any number.
 """
