@@ -1,9 +1,11 @@
-"""The device a run is on, and what a result must say of where it was made."""
+"""The device a run is on, its precision, and what a result must say of where it was made."""
 
 import contextlib
 import dataclasses
+import functools
 import os
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,20 +13,27 @@ import jax.numpy as jnp
 import jaxlib.version
 import numpy as np
 import optax
+from jaxtyping import Array, PyTree
 
-from jaxnet._guards import versions
+from jaxnet import losses, variables
+from jaxnet._guards import checks, versions
 from jaxnet.errors import InputError
+from jaxnet.losses import Loss, Rule, ValueAndGrad
+from jaxnet.variables import Variables
 
 __all__ = [
     "batch_sharding",
     "first",
     "float64_error",
     "float64_is_native",
+    "half",
     "mesh",
     "provenance",
     "use_all_cores",
 ]
 _SWITCH = "JAXNET_FAST"
+# What a loss in float16 is multiplied by first, and what that is divided by where it overflows.
+_SCALE, _BACK = 2.0**15, 2.0**5
 
 
 def is_fast(asked: bool | None) -> bool:
@@ -172,3 +181,83 @@ def float64_error() -> float:
         ours.append(np.asarray(jnp.matmul(np.outer(x, x), x)))
     theirs = [*(getattr(np, name)(x) for name in functions), np.outer(x, x) @ x]
     return float(np.max(np.abs(np.divide(ours, theirs) - 1)))
+
+
+@functools.lru_cache(maxsize=64)
+def half(loss: Loss, dtype: Any = jnp.bfloat16) -> Loss | Rule:
+    """Give a loss that is computed in half precision, of parameters that stay in float32.
+
+    What is trained and the batch are cast, and what comes of them is cast back: the optimizer, its
+    state and all sums are in float32. Of a `BatchLoss` it is the forward function that is computed
+    so, not the example loss. In float16, whose smallest numbers gradients fall below, they are
+    those of 2^15 times the loss, divided by that; where these overflow, of less, down to the loss.
+
+    Args:
+        loss: `(params, batch) -> []`, also one that draws or one of `Variables`, whose state is
+            not cast. dtype: bfloat16 or float16.
+
+    Returns:
+        The same loss every time, for all that takes one.
+
+    Raises:
+        InputError: another dtype; a `Rule`, whose gradient is not autodiff's.
+    """
+    if dtype not in (jnp.bfloat16, jnp.float16):
+        raise InputError(f"dtype: expected bfloat16 or float16, got {dtype}; give one of them")
+    if isinstance(loss, Rule):
+        raise InputError("loss: expected one to differentiate, got a Rule; cast inside of the rule")
+    if isinstance(loss, losses.BatchLoss):
+        narrow = dataclasses.replace(loss, forward=_narrow(loss.forward, dtype))
+    else:
+        narrow = _narrow(loss, dtype)
+    return Rule(_scaled(narrow), narrow) if dtype == jnp.float16 else narrow
+
+
+def _narrow(function: Callable[..., PyTree], dtype: Any) -> Callable[..., PyTree]:
+    """Compute a function of parameters and inputs in a dtype; give what it gives in float32."""
+
+    def narrowed(leaf: Any) -> Any:
+        return jnp.asarray(leaf, dtype) if variables.trains(leaf) else leaf
+
+    def widened(leaf: Any) -> Any:
+        return leaf.astype(jnp.float32) if jnp.result_type(leaf) == dtype else leaf
+
+    @functools.wraps(function)
+    def narrow(params: PyTree, inputs: PyTree, **key: Any) -> PyTree:
+        trained, rest = variables.split(params)
+        params = variables.join(jax.tree.map(narrowed, trained), rest)
+        result = function(params, jax.tree.map(narrowed, inputs), **key)
+        return jax.tree.map(widened, result)
+
+    return narrow
+
+
+def _scaled(loss: Loss) -> ValueAndGrad:
+    """Give autodiff's rule, of as large a multiple of the loss as does not overflow."""
+
+    def rule(params: PyTree, batch: PyTree, **key: Any) -> tuple[Any, PyTree]:
+        trained, rest = variables.split(params)
+        carries = isinstance(params, Variables)
+
+        def value(trained: PyTree) -> tuple[Array, Any]:
+            result = loss(variables.join(trained, rest), batch, **key)
+            return checks.carried(result) if carries else (result, None)
+
+        result, pull, state = jax.vjp(value, trained, has_aux=True)
+
+        def overflows(now: tuple[Array, PyTree]) -> Array:
+            finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(now[1])]
+            return (now[0] >= 1) & ~jnp.array(finite).all()
+
+        def grads(now: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
+            scale, (found,) = now[0], pull(jnp.full_like(result, now[0]))
+            return scale / _BACK, jax.tree.map(lambda leaf: leaf / scale.astype(leaf.dtype), found)
+
+        first = (
+            jnp.float32(_SCALE),
+            jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), trained),
+        )
+        found = jax.lax.while_loop(overflows, grads, first)[1]
+        return (result, state) if carries else result, found
+
+    return rule

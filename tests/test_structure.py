@@ -19,7 +19,7 @@ ARROWS = {
     "variables": set(),
     "losses": {"variables", *_GROUND},
     "batches": _GROUND,
-    "devices": _GROUND,
+    "devices": {"losses", "variables", *_GROUND},
     "spaces": _GROUND,
     "optimizers": {"losses", "spaces", "variables", *_GROUND},
     "streams": {"batches", *_GROUND},
