@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, Key, PyTree
 
 from jaxnet import batches, losses, optimizers, streams, training, variables
-from jaxnet._guards import checks, divergence, notebook, verify
+from jaxnet._guards import checks, divergence, notebook, sizes, verify
 from jaxnet._guards.defaults import SEED
 from jaxnet.losses import Loss, Rule
 from jaxnet.optimizers import Optimizer
@@ -51,15 +51,16 @@ class Fit(NamedTuple):
 
     Attributes:
         progress: where it is; of a run that diverged, before the step that was not finite.
-        history: per epoch done, shape [E]: "loss", the mean over the epoch's examples as they were
-            trained on, and with validation "validation_loss" and "validation_" + each metric.
+        history: per epoch done, shape [E, ...]: "loss", the mean over the epoch's examples as they
+            were trained on, and with validation "validation_loss" and "validation_" + each metric;
+            where training data is judged, "training_loss" and "training_" + each metric.
         outcome: "running", "finished", "stopped early" or "diverged".
         message: where and why it diverged, or why nothing was trained; empty elsewhere.
         verified: how the compiled loss, gradient and metrics were found to compare with NumPy's.
     """
 
     progress: Progress
-    history: dict[str, Float[np.ndarray, " E"]]
+    history: dict[str, Float[np.ndarray, "E ..."]]
     outcome: str
     message: str = ""
     verified: str = ""
@@ -104,9 +105,11 @@ def fit(
     drop_last: bool = False,
     validation: PyTree | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    judge_training: bool = False,
     patience: int | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
     on_progress: Callable[[Fit], None] | None = None,
+    every_epoch: bool = False,
     resume: Fit | None = None,
     hyperparameters: Mapping[str, object] | None = None,
 ) -> Fit:
@@ -130,11 +133,16 @@ def fit(
         seed: of the shuffles and of what a loss draws; epoch e of seed s is the same in every run.
         drop_last: leave out the rows that do not fill a last batch, others in every epoch.
         validation: data as one batch, judged after every epoch.
-        metrics: by name, `(params, batch) -> []`, measured on the validation data.
+        metrics: by name, `(params, batch) -> [...]`, numbers of any shape, measured on the
+            validation data.
+        judge_training: measure the loss and the metrics on `data` as well, after every epoch, as
+            one batch; of a stream, which has no such, it is refused.
         patience: stop after so many epochs without a lower validation loss.
         sharding: of a batch's first axis over devices; one device where None.
         on_progress: called between compiled chunks, about three times a second; what it raises
             ends the run.
+        every_epoch: call `on_progress` after every epoch instead, which then has a chunk of its
+            own, and a stream's at no other time.
         resume: go on from here; the same arguments give the numbers of an uninterrupted run. It is
             of the structure, shapes and dtypes that `begin` gives of `optimizer` and `params`.
         hyperparameters: finite numbers for `optimizer`, by name, traced.
@@ -146,7 +154,8 @@ def fit(
     rows = training.check(loss, params, data, seed)
     checks.batch_size(batch_size, rows)
     steps = -(-rows // (batch_size or rows)) if rows else 1
-    checks.ends(epochs, patience, validation, metrics, steps=steps)
+    judged = checks.judged(data if judge_training else None, validation)
+    checks.ends(epochs, patience, judged, metrics, steps=steps)
     if validation is not None:
         losses.check(loss, params, validation, whole=True)
     numbers = optimizers.check(optimizer, hyperparameters)
@@ -158,7 +167,7 @@ def fit(
         Plan(loss, optimizer, tuple((metrics or {}).items()), weight),
         numbers,
         losses.run_key(loss, seed),
-        jax.device_put(validation),
+        jax.device_put(judged),
         streams.Layout(batch_size or 0, drop_last, sharding),
         epochs=epochs,
         patience=_FOREVER if patience is None else patience,
@@ -168,19 +177,18 @@ def fit(
         stream, check = cast(streams.Stream, data), functools.partial(losses.check, loss, params)
         chunks = streams.streamed(stream, int(now.progress.steps), through, check)
     else:
-        watched = on_progress is not None
-        chunks = streams.in_memory(data, job.layout, seed, through, watched=watched)
+        own, alone = job.judged.get("training", data), every_epoch if on_progress else None
+        chunks = streams.in_memory(own, job.layout, seed, through, alone=alone)
     results = _results(job, now.progress, chunks)
     # A run that ended may go on, for more epochs or with more patience.
     now = now._replace(outcome="running", message="")
     while (now := job.judge(now)).outcome == "running":
         more = next(results)
-        history = {
-            name: np.concatenate([now.history.get(name, np.zeros(0, value.dtype)), value])
-            for name, value in more.history.items()
+        joined = {
+            n: np.concatenate([now.history.get(n, v[:0]), v]) for n, v in more.history.items()
         }
-        now = more._replace(history=history)
-        if on_progress and now.outcome == "running":
+        now = more._replace(history=joined)
+        if on_progress and now.outcome == "running" and not (every_epoch and now.progress.steps):
             on_progress(now)
     if now.outcome == "diverged":
         warnings.warn(now.message, RuntimeWarning, stacklevel=2)
@@ -209,7 +217,7 @@ class _Job:
     plan: Plan
     numbers: dict[str, float]
     key: Key[Array, ""] | None
-    validation: PyTree | None
+    judged: dict[str, PyTree]
     layout: streams.Layout
     epochs: int
     patience: int
@@ -222,12 +230,12 @@ class _Job:
         """Run a chunk."""
         program = _program(self.plan, self.layout)
         own = self.numbers, self.key
-        return program.call(own, progress, self.validation, self.patience, chunk)
+        return program.call(own, progress, self.judged, self.patience, chunk)
 
     def verify(self, progress: Progress, chunk: streams.Chunk) -> str:
         """Hold what the program computes against NumPy, once, while the program is compiled."""
         orders = tuple(part[0] for _, part in self.layout.parts(chunk.orders[0]) if len(part))
-        inputs = verify.Inputs(progress.run.state.params, chunk.data, orders, self.validation)
+        inputs = verify.Inputs(progress.run.state.params, chunk.data, orders, self.judged)
         program, none = _program(self.plan, self.layout), chunk._replace(epochs=0)
         return program.refuse(inputs, (progress, inputs), lambda: self.call(progress, none))
 
@@ -248,21 +256,21 @@ def _program(plan: Plan, layout: streams.Layout) -> verify.Program:
     def epochs_of(
         own: tuple[dict[str, Array], Key[Array, ""] | None],
         progress: Progress,
-        validation: PyTree | None,
+        judged: dict[str, PyTree],
         patience: Array,
         chunk: streams.Chunk,
     ) -> _Result:
         take_steps = functools.partial(_take_steps, once.made(*own), layout, chunk)
-        end = functools.partial(_end_epoch, once, validation)
+        end = functools.partial(_end_epoch, once, judged)
         shapes = jax.eval_shape(end, progress)[1]
-        unmeasured = jax.tree.map(lambda value: jnp.zeros((), value.dtype), shapes)
+        unmeasured = jax.tree.map(lambda value: jnp.zeros(value.shape, value.dtype), shapes)
 
         def epoch(carry: tuple[Array, _Result]) -> tuple[Array, _Result]:
             i, before = carry
             through = take_steps(chunk.orders[i], before.progress)
             after, values = jax.lax.cond(chunk.ends, end, lambda p: (p, unmeasured), through)
-            judged = values.get("validation_loss", 0.0)
-            finite = training.lasts(through.run, through.run.total, judged)
+            measured = values.get("validation_loss", 0.0)
+            finite = training.lasts(through.run, through.run.total, measured)
             history = jax.tree.map(lambda all, one: all.at[i].set(one), before.history, values)
             return i + 1, _Result(_where(finite, after, before.progress), history, finite)
 
@@ -271,7 +279,8 @@ def _program(plan: Plan, layout: streams.Layout) -> verify.Program:
             waited = now.progress.epoch - now.progress.best_epoch
             return (i < chunk.epochs) & now.finite & (waited < patience)
 
-        history = jax.tree.map(lambda value: jnp.zeros(len(chunk.orders), value.dtype), shapes)
+        sizes.check_records(many := len(chunk.orders), [e for e in shapes.values() if e.shape])
+        history = {name: jnp.zeros((many, *one.shape), one.dtype) for name, one in shapes.items()}
         start = jnp.array(0), _Result(progress, history, jnp.array(True))
         return jax.lax.while_loop(goes_on, epoch, start)[1]
 
@@ -297,12 +306,12 @@ def _take_steps(
 
 
 def _end_epoch(
-    plan: Plan, validation: PyTree | None, progress: Progress
+    plan: Plan, judged: dict[str, PyTree], progress: Progress
 ) -> tuple[Progress, dict[str, Array]]:
     """Judge an epoch that is through: its values, and the best so far."""
-    run, values = training.measure(plan, progress.run, validation)
+    run, values = training.measure(plan, progress.run, judged)
     loss = values.get("validation_loss", values["loss"])
-    best = jnp.array(True) if validation is None else loss < progress.best_value
+    best = loss < progress.best_value if "validation" in judged else jnp.array(True)
     now = progress._replace(run=run, epoch=progress.epoch + 1, steps=jnp.zeros((), jnp.int32))
     better = now._replace(best_params=run.state.params, best_value=loss, best_epoch=now.epoch)
     return _where(best, better, now), values
@@ -355,7 +364,7 @@ def _failed(job: _Job, chunk: streams.Chunk, progress: Progress) -> Fit:
     size, low = job.layout.batch_size, int(progress.steps) - int(chunk.offset)
     good, steps = divergence.search(lambda stop: taken(stop).finite, look, low, int(chunk.stop))
     last = taken(good).progress
-    if job.validation is None:
+    if "validation" not in job.judged:
         last = last._replace(best_params=last.run.state.params)
     why = f"the validation loss was not finite after epoch {last.epoch + 1}"
     if steps:

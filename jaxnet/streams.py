@@ -113,18 +113,19 @@ class Chunk(NamedTuple):
 
 
 def in_memory(
-    data: PyTree, layout: Layout, seed: int, epochs: range, *, watched: bool
+    data: PyTree, layout: Layout, seed: int, epochs: range, *, alone: bool | None
 ) -> Iterator[tuple[int, Chunk]]:
     """Give the batch size and chunks of as many epochs as a third of a second holds.
 
     Args:
-        epochs: to go through. watched: whether each is to have a chunk of its own at first.
+        epochs: to go through. alone: whether each is to have a chunk of its own; where False, at
+            first, where None, none.
     """
     rows = batches.count(data)
     size = layout.batch_size or rows
     steps = rows // size if layout.drop_last else -(-rows // size)
-    most = max(1, min(len(epochs), 2**20 // rows))
-    together, done, on_device = 1 if watched else most, epochs.start, jax.device_put(data)
+    most = 1 if alone else max(1, min(len(epochs), 2**20 // rows))
+    together, done, on_device = most if alone is None else 1, epochs.start, jax.device_put(data)
     while done < epochs.stop:
         count = min(together, epochs.stop - done)
         orders = np.zeros((most, rows), np.int32)

@@ -170,7 +170,7 @@ class Plan:
     Attributes:
         loss: as `losses` has it, or a `Rule`.
         optimizer: an optax optimizer, or a function that makes one of hyperparameters.
-        metrics: names and functions `(params, batch) -> []`, measured beside the loss.
+        metrics: names and functions `(params, batch) -> [...]`, measured beside the loss.
         weight: `batch -> []`, what a step counts in the mean loss; its examples unless told
             otherwise.
         judged: `(opt_state, params) -> params`, those to measure, of those that are trained.
@@ -228,13 +228,13 @@ def advance(
     return Run(state, total, run.weight + weight, failed), recorded
 
 
-def measure(plan: Plan, run: Run, validation: PyTree | None) -> tuple[Run, dict[str, Array]]:
-    """Measure a run: its mean loss since the last time, and all that is judged on validation data.
+def measure(plan: Plan, run: Run, sets: Mapping[str, PyTree]) -> tuple[Run, dict[str, Array]]:
+    """Measure a run: its mean loss since the last time, and all that is judged on sets of data.
 
     Gives also the run with its sums at zero, and all values in the dtype of these.
     """
     kind = run.total.dtype
-    values = {"loss": run.total / run.weight, **_judged(plan, judged(plan, run.state), validation)}
+    values = {"loss": run.total / run.weight, **_judged(plan, judged(plan, run.state), sets)}
     none = run._replace(total=jnp.zeros_like(run.total), weight=jnp.zeros_like(run.weight))
     return none, {name: jnp.asarray(value).astype(kind) for name, value in values.items()}
 
@@ -248,14 +248,12 @@ def judged(plan: Plan, state: State) -> PyTree:
 def judge(loss: Loss | Rule, metrics: Metrics, params: PyTree, data: PyTree) -> dict[str, Array]:
     """Give the loss of data as one batch, and each metric."""
     values = {"loss": losses.value(loss, params, data)}
-    return values | {name: checks.scalar(name, metric, params, data) for name, metric in metrics}
+    return values | {name: checks.measured(name, metric, params, data) for name, metric in metrics}
 
 
-def _judged(plan: Plan, params: PyTree, validation: PyTree | None) -> dict[str, Array]:
-    if validation is None:
-        return {}
-    values = judge(plan.loss, plan.metrics, params, validation).items()
-    return {f"validation_{name}": value for name, value in values}
+def _judged(plan: Plan, params: PyTree, sets: Mapping[str, PyTree]) -> dict[str, Array]:
+    found = {name: judge(plan.loss, plan.metrics, params, data) for name, data in sets.items()}
+    return {f"{name}_{what}": value for name, all in found.items() for what, value in all.items()}
 
 
 def lasts(run: Run, total: Any = 0.0, judged: Any = 0.0) -> Bool[Array, ""]:
@@ -322,7 +320,7 @@ def train(
     rows = check(loss, params, data, seed)
     setup = Setup(params, data, checks.order(order, rows), losses.run_key(loss, seed))
     numbers, plan = optimizers.check(optimizer, hyperparameters), Plan(loss, optimizer)
-    program, inputs = _program(plan, record), verify.Inputs(params, data, (setup.order[0],))
+    program, inputs = _program(plan, record), verify.Inputs(params, data, (setup.order[0],), {})
     program.refuse(inputs, setup, lambda: program.call(setup, numbers, 0))
     state, records, why = attempt(plan, numbers, setup, record)
     if why:
@@ -398,14 +396,14 @@ def at_start(plan: Plan, spread: Callable[[PyTree], PyTree] = lambda batch: batc
     """
 
     def measured(
-        params: PyTree, data: PyTree, orders: tuple[Array, ...], validation: PyTree | None
+        params: PyTree, data: PyTree, orders: tuple[Array, ...], sets: dict[str, PyTree]
     ) -> dict[str, PyTree]:
         values, key = {}, losses.run_key(plan.loss, 0)
         for name, rows in zip(("batch", "last batch"), orders, strict=False):
             batch = spread(batches.take(data, rows))
             loss, grads, _ = losses.evaluate(plan.loss, params, batch, key)
             values |= {f"loss of a {name}": loss, f"gradient of a {name}": grads}
-        return values | _judged(plan, params, validation)
+        return values | _judged(plan, params, sets)
 
     return measured
 

@@ -535,13 +535,13 @@ def batch_size(size: int | None, rows: int | None) -> None:
 
 
 def ends(
-    epochs: int, patience: int | None, validation: PyTree, metrics: Any, *, steps: int
+    epochs: int, patience: int | None, judged: Mapping[str, PyTree], metrics: Any, *, steps: int
 ) -> None:
     """Refuse what tells a run when to end where it cannot.
 
     Args:
         epochs: at most. patience: as `fit` has it. steps: of an epoch, where they are known.
-        validation: data. metrics: measured on it.
+        judged: data by name, of validation and of training. metrics: measured on it.
 
     Raises:
         InputError: a count below one; metrics that are no functions by name, or one of the loss's
@@ -561,16 +561,16 @@ def ends(
         )
     for name, metric in (metrics or {}).items():
         function(f"metrics: {name}", metric, "params", "batch")
-    if validation is not None:
-        data(validation, "validation")
-    elif metrics or patience is not None:
+    if "validation" in judged:
+        data(judged["validation"], "validation")
+    elif (metrics and not judged) or patience is not None:
         raise InputError(
             "validation: expected data, to measure metrics and early stopping on, got none; give "
             "some, or neither of them"
         )
     if patience is None:
         sizes.check_steps(epochs, steps)
-        sizes.check_history(epochs, 1 if validation is None else 2 + len(metrics or {}))
+        sizes.check_history(epochs, 1 + len(judged) * (1 + len(metrics or {})))
 
 
 def resumed(expected: PyTree, progress: PyTree) -> None:
@@ -602,21 +602,39 @@ def _another(place: str, expected: Any, got: Any) -> InputError:
     )
 
 
-def scalar(name: str, metric: Callable[[PyTree, PyTree], Any], params: PyTree, data: PyTree) -> Any:
+def judged(training: PyTree | Callable[..., Any], validation: PyTree) -> dict[str, PyTree]:
+    """Give the data that is judged as one batch, by name, of what is not None.
+
+    Raises:
+        InputError: a stream.
+    """
+    if callable(training):
+        raise InputError(
+            "judge_training: expected data in memory, which is judged as one batch, got a stream; "
+            "give some of its rows as validation, or leave it out"
+        )
+    both = {"training": training, "validation": validation}
+    return {name: data for name, data in both.items() if data is not None}
+
+
+def measured(
+    name: str, metric: Callable[[PyTree, PyTree], Any], params: PyTree, data: PyTree
+) -> Any:
     """Give what a metric gives as an array; also while tracing.
 
     Raises:
-        InputError: not one number; a metric in NumPy.
+        InputError: no array of real numbers; a metric in NumPy.
     """
     try:
         value = metric(params, data)
     except TypeError as error:
         in_numpy(f"metrics: {name}", error)
         raise
-    if jnp.shape(value) != ():
+    structure = jax.tree.structure(value)
+    if structure != jax.tree.structure(0) or jnp.iscomplexobj(value):
         raise InputError(
-            f"metrics: {name}: expected one number, of shape [], got {list(jnp.shape(value))}; "
-            "reduce it, as by jnp.mean"
+            f"metrics: {name}: expected one array of real numbers, got {structure}; give others "
+            "by names of their own"
         )
     return jnp.asarray(value)
 

@@ -38,9 +38,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], note: str) -> str
     )
 
 
-def history(values: Mapping[str, Float[np.ndarray, " E"]], note: str) -> str:
-    """Lay out what was measured in E epochs: the first, the last, and all of them drawn."""
-    done = {name: each for name, each in values.items() if len(each)}
+def history(values: Mapping[str, Float[np.ndarray, "E ..."]], note: str) -> str:
+    """Lay out the numbers measured in E epochs: the first, the last, and all of them drawn."""
+    done = {name: each for name, each in values.items() if len(each) and each.ndim == 1}
     rows = [(name, f"{e[0]:.4g}", f"{e[-1]:.4g}", Markup(_curve(e))) for name, e in done.items()]
     return table(("", "first epoch", f"epoch {len(next(iter(done.values()), ()))}", ""), rows, note)
 

@@ -217,13 +217,13 @@ class Inputs(NamedTuple):
     Attributes:
         params: where it starts. data: N rows.
         orders: the rows of its first batch, shape [B], and of a smaller last one where it has one.
-        validation: what it is judged on, or None.
+        judged: data that it is judged on, by name.
     """
 
     params: PyTree
     data: PyTree
     orders: tuple[Any, ...]
-    validation: PyTree | None = None
+    judged: dict[str, PyTree]
 
 
 class Signature(NamedTuple):

@@ -108,7 +108,8 @@ def _measure(
     tile: _Tile, progress: Progress, window: tuple[Array, Array]
 ) -> tuple[Progress, dict[str, Shaped[Array, "K L"]]]:
     """Take all runs from the first step of a window to its end, and measure them there."""
-    advance, judged = functools.partial(_advance_all, tile), tile.inputs.judged
+    advance = functools.partial(_advance_all, tile)
+    judged = {} if tile.inputs.judged is None else {"validation": tile.inputs.judged}
     run, evaluations = jax.lax.fori_loop(*window, advance, progress)
     run, values = nested(lambda run: training.measure(tile.plan, run, judged))(run)
     return Progress(run, evaluations), values

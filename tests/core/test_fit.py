@@ -586,11 +586,72 @@ def test_more_devices_than_there_are_is_refused():
         devices.batch_sharding(5)
 
 
-def test_a_metric_that_is_no_number_is_named(x64):
+def test_a_metric_that_is_no_array_of_real_numbers_is_named(x64):
     params, data = problem()
-    for metric in (lambda p, b: b[1][:, 0], lambda p, b: jnp.ones(1)):
-        with pytest.raises(InputError, match=r"metrics: many: expected one number, of shape"):
+    for metric in (lambda p, b: (b[1], b[1]), lambda p, b: b[1].astype(complex)):
+        with pytest.raises(InputError, match=r"metrics: many: expected one array of real numbers"):
             sgd(params, data, epochs=1, batch_size=5, validation=data, metrics={"many": metric})
+
+
+def signs(params, batch):
+    """How often each output, and each target, is above 0: shape [2, O]."""
+    x, y = batch
+    both = jnp.stack([jax.vmap(network.forward, (None, 0))(params, x), y])
+    return jnp.sum(both > 0, axis=1)
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_training_data_is_judged_too_and_metrics_have_any_shape(x64, validated):
+    """After the last update of each epoch; asking changes no number of the run."""
+    params, data = problem()
+    held_out = problem(9, seed=1)[1]
+    settings = {"epochs": 4, "batch_size": 4} | ({"validation": held_out} if validated else {})
+    run = sgd(params, data, **settings, metrics={"signs": signs}, judge_training=True)
+    sets = {"training": data} | ({"validation": held_out} if validated else {})
+    names = {f"{name}_{what}" for name in sets for what in ("loss", "signs")}
+    assert set(run.history) == {"loss", *names}
+    for epochs in range(1, 5):
+        layers, _ = plain(params, data, epochs, 4, 0.05)
+        for name, (x, y) in sets.items():
+            loss = oracles.loss(layers, x, y, "squares", "relu")
+            assert np.isclose(run.history[f"{name}_loss"][epochs - 1], loss, rtol=1e-11)
+            (w, b), (v, c) = layers
+            outputs = np.maximum(x @ w.T + b, 0) @ v.T + c
+            counts = [(outputs > 0).sum(0), (y > 0).sum(0)]
+            assert np.array_equal(run.history[f"{name}_signs"][epochs - 1], counts)
+    assert run.verified == sgd(params, data, **settings).verified
+    assert equal(run.progress, sgd(params, data, **settings).progress)
+    run._repr_html_()
+
+
+def test_a_stream_is_not_judged_as_one_batch(x64):
+    params, data = problem()
+    with pytest.raises(InputError, match=r"judge_training: expected data in memory, .* a stream"):
+        sgd(params, streams.stream(data, 4, 0), epochs=1, judge_training=True)
+
+
+def test_histories_of_arrays_that_no_memory_holds_are_refused(x64, monkeypatch):
+    (params, data), metric = problem(), {"many": lambda p, b: jnp.zeros((1000, 1000))}
+    monkeypatch.setattr(sizes, "memory", lambda: 10**8)
+    with pytest.raises(InputError, match="the records of 50 steps, which take about"):
+        sgd(params, data, epochs=50, metrics=metric, judge_training=True)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_every_epoch_is_told_of_once(x64, streamed, monkeypatch):
+    """Also where a chunk would hold many, or an epoch of a stream many chunks."""
+    monkeypatch.setattr(streams, "_STACK", 10)
+    params, data = problem()
+    source = streams.stream(data, 4, 0) if streamed else data
+    size = {} if streamed else {"batch_size": 4}
+    told = []
+
+    def note(now):
+        told.append((int(now.progress.epoch), int(now.progress.steps), len(now.history["loss"])))
+
+    run = sgd(params, source, epochs=9, on_progress=note, every_epoch=True, **size)
+    assert told == [(epoch, 0, epoch) for epoch in range(1, 10)]
+    assert equal(run, sgd(params, source, epochs=9, **size))
 
 
 def test_a_run_that_diverged_at_once_has_a_history_of_nothing(x64):

@@ -847,8 +847,8 @@ def test_a_measurement_is_the_mean_of_the_examples_since_the_last(x64):
             grads = oracles.backward(params, x[rows], y[rows], "squares")
             params = oracles.descend(params, grads, 0.1)
         before = run.state
-        assert training.measure(half, run, None)[1].keys() == {"loss"}
-        run, values = training.measure(half, run, jax.tree.map(jnp.asarray, held_out))
+        assert training.measure(half, run, {})[1].keys() == {"loss"}
+        run, values = training.measure(half, run, {"validation": held_out})
         judged = [(weight / 2, bias / 2) for weight, bias in params]
         assert values == pytest.approx(
             {
@@ -873,7 +873,7 @@ def test_a_plan_says_what_a_step_counts():
         run = training.begin(plan.optimizer, np.zeros(2, np.float32))
         for batch in parts:
             run, _ = training.advance(plan, run, batch, t=0)
-        assert training.measure(plan, run, None)[1]["loss"] == np.float32(expected)
+        assert training.measure(plan, run, {})[1]["loss"] == np.float32(expected)
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
@@ -924,7 +924,7 @@ def test_losses_of_a_half_are_summed_and_measured_in_float32(kind):
     plan = training.Plan(one, optax.sgd(1.0), (("one", lambda params, batch: params + 1),))
     run, batch = training.begin(plan.optimizer, np.zeros((), kind)), np.ones(4099, kind)
     run, _ = training.advance(plan, run, batch, t=0)
-    run, values = training.measure(plan, run, batch)
+    run, values = training.measure(plan, run, {"validation": batch})
     assert {name: (value.dtype, float(value)) for name, value in values.items()} == dict.fromkeys(
         ("loss", "validation_loss", "validation_one"), (np.float32, 1.0)
     )
