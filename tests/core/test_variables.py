@@ -331,3 +331,29 @@ def test_nothing_to_train_is_refused():
     start = jaxnet.Variables(np.arange(3), np.zeros(2, np.float32))
     with pytest.raises(jaxnet.InputError, match="expected floating-point arrays among them"):
         jaxnet.fit(lambda v, b: (0.0, v.state), optax.sgd(0.1), start, np.ones(3), epochs=1)
+
+
+def test_an_average_of_parameters_is_judged_beside_the_last():
+    """A loss that pulls one number towards each row, against the loop in plain floats."""
+    rows = np.random.default_rng(0).normal(size=(12, 1)).astype(np.float32)
+
+    def pull(number, batch):
+        return jnp.mean((number - batch) ** 2)
+
+    def averaging(variables, batch, key):
+        number, average = variables
+        return pull(average if key is None else number, batch), 0.75 * average + 0.25 * number
+
+    start = jaxnet.Variables(jnp.float32(2), jnp.float32(2))
+    settings = {"epochs": 5, "batch_size": 4, "validation": rows}
+    metrics = {"last": lambda variables, batch: pull(variables.params, batch)}
+    run = jaxnet.fit(averaging, optax.sgd(0.25), start, rows, **settings, metrics=metrics)
+    number = average = 2.0
+    expected = []
+    for epoch in range(5):
+        for batch in batches.shuffle(12, 0, epoch).reshape(3, 4):
+            average = 0.75 * average + 0.25 * number
+            number -= 0.5 * np.mean(number - rows[batch])
+        expected.append([np.mean((each - rows) ** 2) for each in (average, number)])
+    got = [run.history["validation_loss"], run.history["validation_last"]]
+    assert np.allclose(np.transpose(got), expected, rtol=1e-5)
