@@ -178,16 +178,14 @@ def fit(
         chunks = streams.streamed(stream, int(now.progress.steps), through, check)
     else:
         own, alone = job.judged.get("training", data), every_epoch if on_progress else None
-        chunks = streams.in_memory(own, job.layout, seed, through, alone=alone)
+        chunks = streams.in_memory(own, job.layout, seed, through, alone)
     results = _results(job, now.progress, chunks)
     # A run that ended may go on, for more epochs or with more patience.
     now = now._replace(outcome="running", message="")
     while (now := job.judge(now)).outcome == "running":
         more = next(results)
-        joined = {
-            n: np.concatenate([now.history.get(n, v[:0]), v]) for n, v in more.history.items()
-        }
-        now = more._replace(history=joined)
+        both = {n: np.concatenate([now.history.get(n, v[:0]), v]) for n, v in more.history.items()}
+        now = more._replace(history=both)
         if on_progress and now.outcome == "running" and not (every_epoch and now.progress.steps):
             on_progress(now)
     if now.outcome == "diverged":

@@ -113,7 +113,7 @@ class Chunk(NamedTuple):
 
 
 def in_memory(
-    data: PyTree, layout: Layout, seed: int, epochs: range, *, alone: bool | None
+    data: PyTree, layout: Layout, seed: int, epochs: range, alone: bool | None
 ) -> Iterator[tuple[int, Chunk]]:
     """Give the batch size and chunks of as many epochs as a third of a second holds.
 
