@@ -423,7 +423,7 @@ def by_name(name: str) -> MakeOptimizer:
     return entry(name).make
 
 
-def join(name: str, optimizer: Entry | Optimizer) -> Entry:
+def join(name: str, optimizer: Any) -> Entry:
     """Say how an optimizer of your own is used, to stand beside optax's under its name.
 
     An `Entry` says all of it. A function of `learning_rate`, and of `key` if it draws noise, is

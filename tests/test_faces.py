@@ -251,10 +251,12 @@ def test_public_signatures_say_what_they_take():
         for name in names(face)
         for each in unsaid(getattr(sys.modules[face], name))
     }
-    # JAX's own hint of a dtype has `type[Any]`, and its devices' class is no hint to a checker.
+    # JAX's own hint of a dtype has `type[Any]`, its devices' class is no hint to a checker, and
+    # what is no optimizer is refused in words.
     assert found == {
         "jaxnet.devices.first: return",
         "jaxnet.devices.provenance: dtype",
         "jaxnet.init: dtype",
         "jaxnet.init: initializer",
+        "jaxnet.optimizers.join: optimizer",
     }
