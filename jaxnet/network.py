@@ -5,7 +5,7 @@ Shapes: I inputs and O outputs of a layer.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,15 @@ from jaxnet._guards import checks
 Activation = Callable[[Array], Array]
 Initializer = Callable[[Array, tuple[int, ...], jax.typing.DTypeLike], Array]
 _HE_UNIFORM: Initializer = jax.nn.initializers.he_uniform()
+_ZEROS: Initializer = jax.nn.initializers.zeros
 
 
 class Layer(NamedTuple):
-    """One affine layer, `weight @ x + bias`."""
+    """One affine layer, `weight @ x + bias`, or `weight @ x` where the bias is None."""
 
     weight: Float[Array, "O I"]
-    bias: Float[Array, " O"]
+    # None as well, which whoever drew biases need not rule out.
+    bias: Float[Array, " O"] | Any = None
 
 
 Params = Sequence[Layer]
@@ -33,46 +35,66 @@ def init(
     sizes: Sequence[int],
     initializer: Initializer = _HE_UNIFORM,
     dtype: jax.typing.DTypeLike | None = None,
+    bias: Initializer | None = _ZEROS,
 ) -> tuple[Layer, ...]:
-    """Draw the parameters of a network of the given layer sizes, biases zero.
+    """Draw the parameters of a network of the given layer sizes.
 
     Args:
         key: a `jax.random.key`; each layer draws from a key of its own.
         sizes: inputs, hidden layers, outputs, such as `[3, 4, 4]`.
         initializer: any of `jax.nn.initializers`; it sees the shape `[I, O]` it is written for.
         dtype: of the parameters; JAX's default float where None.
+        bias: such an initializer of the shape `[O]`, or None for layers without biases.
 
     Raises:
-        InputError: no key; fewer than two sizes, or one that is no whole number of at least one.
+        InputError: no key; fewer than two sizes, or one that is no whole number of at least one;
+            no function for an initializer.
     """
     checks.key(key)
-    checks.layers(sizes)
-    return _draw(key, tuple(sizes), initializer, dtype or jnp.result_type(float))
+    checks.layers(sizes, initializer, bias)
+    return _draw(key, tuple(sizes), (initializer, bias), dtype or jnp.result_type(float))
 
 
 # One program: drawn one operation at a time, each shape of layer would compile by itself.
-@functools.partial(jax.jit, static_argnames=("sizes", "initializer", "dtype"))
-def _draw(
-    key: Array, sizes: tuple[int, ...], initializer: Initializer, dtype: jax.typing.DTypeLike
-) -> tuple[Layer, ...]:
+@functools.partial(jax.jit, static_argnames=("sizes", "initializers", "dtype"))
+def _draw(key: Array, sizes: tuple[int, ...], initializers: Any, dtype: Any) -> tuple[Layer, ...]:
+    def layer(key: Array, inputs: int, outputs: int) -> Layer:
+        weight, bias = initializers
+        own = jax.random.fold_in(key, 1)
+        return Layer(weight(key, (inputs, outputs), dtype).T, bias and bias(own, (outputs,), dtype))
+
     keys = jax.random.split(key, len(sizes) - 1)
-    return tuple(
-        Layer(initializer(k, (inputs, outputs), dtype).T, jnp.zeros(outputs, dtype))
-        for k, inputs, outputs in zip(keys, sizes[:-1], sizes[1:], strict=True)
-    )
+    return tuple(map(layer, keys, sizes[:-1], sizes[1:]))
 
 
 def forward(
-    params: Params, x: Float[Array, " I"], activation: Activation = jax.nn.relu
+    params: Params,
+    x: Float[Array, " I"],
+    activation: Activation | Sequence[Activation] = jax.nn.relu,
+    output_activation: Activation | None = None,
+    residual: bool = False,
 ) -> Float[Array, " O"]:
-    """Give the outputs of one example: `activation` after each hidden layer, none after the last.
+    """Give the outputs of one example.
+
+    Args:
+        params: the layers. x: the example.
+        activation: after each hidden layer, or a sequence of one for each of them.
+        output_activation: after the last layer; none unless told otherwise.
+        residual: whether each hidden layer of as many outputs as inputs adds these to its outputs,
+            `x + activation(weight @ x + bias)`.
 
     Raises:
-        InputError: shapes that do not chain from `x` through every layer.
+        InputError: shapes that do not chain from `x` through every layer; activations that are no
+            functions, or not one for each hidden layer.
     """
     checks.chain(params, x)
     *hidden, output = params
-    for weight, bias in hidden:
-        x = activation(weight @ x + bias)
-    weight, bias = output
-    return weight @ x + bias
+    for layer, activate in zip(hidden, checks.each(activation, len(hidden)), strict=True):
+        h = activate(_affine(x, *layer))
+        x = x + h if residual and h.shape == x.shape else h
+    z = _affine(x, *output)
+    return z if output_activation is None else output_activation(z)
+
+
+def _affine(x: Array, weight: Array, bias: Array | None) -> Array:
+    return weight @ x if bias is None else weight @ x + bias

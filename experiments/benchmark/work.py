@@ -90,7 +90,7 @@ class Work(NamedTuple):
     @property
     def sizes(self) -> list[int]:
         """Inputs, hidden layers and outputs."""
-        return [self.params[0].weight.shape[-1], *(leaf.bias.shape[-1] for leaf in self.params)]
+        return [self.params[0].weight.shape[-1], *(leaf.weight.shape[-2] for leaf in self.params)]
 
     @property
     def in_full(self) -> bool:

@@ -22,7 +22,7 @@ def notebook(name: str) -> Problem:
     """Give a notebook's set-up: its data in full batches, judged by the training loss."""
     setting, epochs = {"classifier": (classifier, 100), "regression": (regression, 10)}[name]
     params, data = setting.set_up("float32")
-    layers = [params[0].weight.shape[1], *(len(layer.bias) for layer in params)]
+    layers = [params[0].weight.shape[1], *(len(layer.weight) for layer in params)]
     about = f"the {name} notebook: its network, its data, {epochs} epochs"
     return Problem(
         name=name,

@@ -421,11 +421,11 @@ def weighed(y: Any, *weights: Any, whole: bool) -> Any:
     return y
 
 
-def layers(counts: Any) -> None:
-    """Refuse what are no sizes of layers.
+def layers(counts: Any, initializer: Any, bias: Any) -> None:
+    """Refuse what are no sizes of layers, or no functions that draw their parameters.
 
     Raises:
-        InputError: fewer than two, or one that is not a whole number of at least one.
+        InputError: fewer than two, or one that is not a whole number of at least one; no function.
     """
     whole = isinstance(counts, Sequence) and all(
         isinstance(size, int | np.integer) for size in counts
@@ -436,6 +436,31 @@ def layers(counts: Any) -> None:
             f"got {counts}; give them such as [3, 4, 4]"
         )
     sizes.check_network(counts)
+    function("initializer", initializer, "key", "shape", "dtype")
+    if isinstance(bias, bool):
+        raise InputError(
+            f"bias: expected an initializer or None, got {bias}; None leaves biases out, "
+            "jax.nn.initializers.zeros starts them at 0"
+        )
+    if bias is not None:
+        function("bias", bias, "key", "shape", "dtype")
+
+
+def each(activation: Any, count: int) -> Sequence[Callable[[Any], Any]]:
+    """Give the activation of each hidden layer.
+
+    Raises:
+        InputError: no functions, or not as many as there are hidden layers.
+    """
+    several = isinstance(activation, list | tuple)
+    functions = activation if several else [activation] * count
+    if len(functions) != count or not all(map(callable, functions)):
+        got = f"{len(functions)} of them" if several else f"{activation!r}"
+        raise InputError(
+            f"activation: expected a function, or one for each of the {count} hidden layers, got "
+            f"{got}; that of the outputs is output_activation"
+        )
+    return functions
 
 
 def chain(params: Any, x: Any) -> None:
@@ -454,17 +479,19 @@ def chain(params: Any, x: Any) -> None:
         )
     for index, (weight, bias) in enumerate(params):
         outputs = jnp.shape(weight)[:1]
-        if jnp.shape(weight) != outputs + inputs or jnp.shape(bias) != outputs:
+        biased = bias is not None
+        if jnp.shape(weight) != outputs + inputs or (biased and jnp.shape(bias) != outputs):
             raise InputError(
                 f"params[{index}]: expected weight [O, {inputs[0]}] and bias [O] to follow "
                 f"{inputs[0]} inputs, got weight {list(jnp.shape(weight))} and bias "
-                f"{list(jnp.shape(bias))}; a weight is [outputs, inputs]"
+                f"{list(jnp.shape(bias)) if biased else None}; a weight is [outputs, inputs]"
             )
         for name, leaf in (("weight", weight), ("bias", bias)):
-            if jnp.issubdtype(getattr(leaf, "dtype", float), jnp.integer):
+            dtype = getattr(leaf, "dtype", float)
+            if jnp.issubdtype(dtype, jnp.integer):
                 raise InputError(
                     f"params[{index}].{name}: expected floating-point numbers, which alone are "
-                    f"trained, got {leaf.dtype}; cast them"
+                    f"trained, got {dtype}; cast them"
                 )
         inputs = outputs
 

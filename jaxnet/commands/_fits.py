@@ -39,7 +39,7 @@ def fit(
         return run(on_progress=on_progress), []
     kept = _folders.kept(settings, split)
     _folders.check_table(folder, kept)
-    sizes = [split.encoder.inputs, *(len(layer.bias) for layer in params)]
+    sizes = [split.encoder.inputs, *(len(layer.weight) for layer in params)]
     described = kept | {"epochs": None, "sizes": sizes}
     with checkpoints.Checkpoints(folder / "checkpoints", described) as saved:
         make = optimizers.by_name(settings.optimizer)

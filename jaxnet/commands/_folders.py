@@ -166,7 +166,7 @@ def model(folder: Path) -> tuple[network.Params, str, tables.Encoder]:
     try:
         activation = records.typed(str, known.get("activation"), "activation")
         encoder = tables.Encoder.from_json(known.get("encoder"))
-        sizes = [encoder.inputs, *(len(layer.bias) for layer in params)]
+        sizes = [encoder.inputs, *(len(layer.weight) for layer in params)]
         if not params or sizes[-1] != encoder.outputs or sizes[0] != params[0].weight.shape[-1]:
             ends = f"{encoder.inputs} inputs and {encoder.outputs} outputs"
             raise InputError(f"encoder: expected that of the network, got one of {ends}")

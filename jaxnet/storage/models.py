@@ -99,6 +99,7 @@ def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
         f"{index}.{name}": np.asarray(leaf)
         for index, layer in enumerate(params)
         for name, leaf in layer._asdict().items()
+        if leaf is not None
     }
     files.clear(folder)
     name = files.named(_WEIGHTS, fingerprints.of_data(tensors))
@@ -120,5 +121,6 @@ def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
         raise InputError(f"folder: expected a model in {folder}, got another record of jaxnet's")
     (weights,) = contents.values()
     tensors, _ = arrays.unpack(weights)
-    layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(len(tensors) // 2)]
-    return tuple(network.Layer(*map(jnp.asarray, layer)) for layer in layers), record["about"]
+    layers = [(f"{i}.weight", f"{i}.bias") for i in range(len(tensors)) if f"{i}.weight" in tensors]
+    given = {name: jnp.asarray(tensor) for name, tensor in tensors.items()}
+    return tuple(network.Layer(*map(given.get, each)) for each in layers), record["about"]

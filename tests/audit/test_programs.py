@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 
 import hypothesis
 import hypothesis.strategies as st
@@ -555,6 +556,59 @@ def test_mistakes_in_programs_that_are_no_chain_are_placed(model, place, spoil, 
             assert words in row.diagnosis
             assert "(test_programs.py:" in row.diagnosis
     assert rows[f"['{leaf}']"].verdict == "wrong"
+
+
+BIASED = jax.nn.initializers.normal()
+TWO = {"activation": [jnp.tanh, jax.nn.relu]}
+# Of networks of our own: how they are made, the mistake in them, and what of the layers it is in.
+OUR_OWN = {
+    "residual": (
+        {"bias": BIASED},
+        {"residual": True, **TWO},
+        {"activation": [jnp.tanh, straight(jax.nn.relu)]},
+        r"the derivative of relu left out, before \[2\]\.weight .* in forward \(network\.py:",
+        2,
+    ),
+    "no biases": (
+        {"bias": None},
+        TWO,
+        {"activation": [straight(jnp.tanh), jax.nn.relu]},
+        "error signal of hidden layer 1: activation derivative missing",
+        1,
+    ),
+    "activations": (
+        {"bias": BIASED},
+        {"output_activation": jax.nn.sigmoid, **TWO},
+        {"activation": [jnp.tanh, straight(jax.nn.relu)]},
+        "error signal of hidden layer 2: activation derivative missing",
+        2,
+    ),
+    "output": (
+        {"bias": BIASED},
+        {"output_activation": jax.nn.sigmoid, **TWO},
+        {"output_activation": straight(jax.nn.sigmoid)},
+        "error signal of the output layer: the sigmoid derivative left out",
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OUR_OWN)
+def test_mistakes_in_networks_of_our_own_are_named_by_layer_cause_and_place(name):
+    drawn, options, mistake, words, wrong = OUR_OWN[name]
+
+    def loss(**options):
+        forward = functools.partial(network.forward, **options)
+        return losses.BatchLoss(forward, optax.losses.l2_loss)
+
+    params = network.init(jax.random.key(0), SIZES, **drawn)
+    batch = draw(kind="squares")[1:]
+    claim = gradient_of(loss(**options | mistake), params, batch)
+    rows = gradients.audit(loss(**options), params, batch, claim).rows
+    layers = [row for row in rows if int(row.name[1]) < wrong]
+    assert layers
+    assert all(re.search(words, row.diagnosis) for row in layers)
+    assert {row.verdict for row in rows if row not in layers} <= {"right"}
 
 
 @first_of("model", [recurrent, residual, layer_norm, attention])

@@ -199,3 +199,66 @@ def test_annotations_are_checked_in_the_first_calls_of_a_test():
         network.forward(params, x)
     with pytest.raises(InputError, match="at least one Layer"):
         network.forward(0, x)
+
+
+def numpy_forward(params, x, activations, output=lambda z: z, residual=False):
+    *hidden, (weight, bias) = params
+    for (w, b), activation in zip(hidden, activations, strict=True):
+        h = activation(w @ x + (0 if b is None else b))
+        x = x + h if residual and len(w) == len(x) else h
+    return output(weight @ x + (0 if bias is None else bias))
+
+
+@pytest.mark.parametrize("bias", [None, INITIALIZERS.normal()], ids=["bare", "biased"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_activations_biases_and_residuals_agree_with_numpy(residual, bias):
+    """With what broadcasts or is left out planted: no two of the variants give the same."""
+    params = network.init(KEY, [3, 4, 4, 5, 2], INITIALIZERS.normal(1.0), bias=bias)
+    x = np.random.default_rng(0).normal(size=3).astype(np.float32)
+    ways = [jnp.tanh, jax.nn.relu, jnp.sin]
+    given = functools.partial(network.forward, params, jnp.asarray(x), ways, jnp.exp, residual)
+    expected = numpy_forward(
+        params, x, [np.tanh, lambda z: np.maximum(z, 0), np.sin], np.exp, residual
+    )
+    np.testing.assert_allclose(given(), expected, rtol=1e-5)
+    others = [
+        network.forward(params, jnp.asarray(x), ways, None, residual),
+        network.forward(params, jnp.asarray(x), ways[::-1], jnp.exp, residual),
+        network.forward(params, jnp.asarray(x), ways, jnp.exp, not residual),
+    ]
+    assert not any(np.allclose(given(), other, rtol=1e-3) for other in others)
+
+
+def test_biases_are_drawn_by_their_initializer_or_left_out():
+    """From keys of their own: neither the weights', nor one another's; weights are as ever."""
+    sizes = [64, 64, 64]
+    plain = network.init(KEY, sizes)
+    drawn = network.init(KEY, sizes, bias=INITIALIZERS.normal(1.0))
+    bare = network.init(KEY, sizes, bias=None)
+    for three in zip(plain, drawn, bare, strict=True):
+        np.testing.assert_array_equal(three[0].weight, three[1].weight)
+        np.testing.assert_array_equal(three[0].weight, three[2].weight)
+    assert np.var(np.concatenate([layer.bias for layer in drawn])) == pytest.approx(1, rel=0.4)
+    assert abs(np.corrcoef(drawn[0].bias, drawn[1].bias)[0, 1]) < 0.5
+    assert len(jax.tree.leaves(bare)) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: network.init(KEY, [3, 2], bias=False), "bias: expected an initializer or None"),
+        (lambda: network.init(KEY, [3, 2], bias=lambda key: 0), "bias: expected a function of"),
+        (lambda: network.init(KEY, [3, 2], 0.1), "initializer: expected a function of"),
+        (
+            lambda: network.forward(network.init(KEY, [3, 4, 2]), jnp.ones(3), [jnp.tanh] * 2),
+            "activation: expected a function, or one for each of the 1 hidden layers, got 2 of",
+        ),
+        (
+            lambda: network.forward(network.init(KEY, [3, 4, 2]), jnp.ones(3), "tanh"),
+            "activation: expected a function, .*, got 'tanh'",
+        ),
+    ],
+)
+def test_what_draws_and_activates_is_a_function(call, words, unchecked):
+    with pytest.raises(InputError, match="^" + words):
+        call()

@@ -69,3 +69,11 @@ def test_another_sealed_record_is_no_model(tmp_path):
     files.write_record(tmp_path / "model.json", {"about": {}}, {})
     with pytest.raises(InputError, match=r"folder: expected a model in .*another record"):
         models.read(tmp_path)
+
+
+def test_a_network_without_biases_is_read_back(tmp_path):
+    params = network.init(jax.random.key(0), [2, 3, 1], bias=None)
+    models.write(tmp_path, params, {})
+    again, _ = models.read(tmp_path)
+    assert jax.tree.structure(again) == jax.tree.structure(params)
+    assert all(map(np.array_equal, jax.tree.leaves(again), jax.tree.leaves(params)))
