@@ -16,7 +16,6 @@ from jaxnet._guards import checks
 Activation = Callable[[Array], Array]
 Initializer = Callable[[Array, tuple[int, ...], jax.typing.DTypeLike], Array]
 _HE_UNIFORM: Initializer = jax.nn.initializers.he_uniform()
-_ZEROS: Initializer = jax.nn.initializers.zeros
 
 
 class Layer(NamedTuple):
@@ -35,7 +34,7 @@ def init(
     sizes: Sequence[int],
     initializer: Initializer = _HE_UNIFORM,
     dtype: jax.typing.DTypeLike | None = None,
-    bias: Initializer | None = _ZEROS,
+    bias: Initializer | None = jax.nn.initializers.zeros,
 ) -> tuple[Layer, ...]:
     """Draw the parameters of a network of the given layer sizes.
 
@@ -52,19 +51,17 @@ def init(
     """
     checks.key(key)
     checks.layers(sizes, initializer, bias)
-    return _draw(key, tuple(sizes), (initializer, bias), dtype or jnp.result_type(float))
+    return _draw(key, tuple(sizes), initializer, bias, dtype or jnp.result_type(float))
 
 
 # One program: drawn one operation at a time, each shape of layer would compile by itself.
-@functools.partial(jax.jit, static_argnames=("sizes", "initializers", "dtype"))
-def _draw(key: Array, sizes: tuple[int, ...], initializers: Any, dtype: Any) -> tuple[Layer, ...]:
-    def layer(key: Array, inputs: int, outputs: int) -> Layer:
-        weight, bias = initializers
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _draw(key: Array, sizes: Any, weight: Any, bias: Any, dtype: Any) -> tuple[Layer, ...]:
+    def layer(key: Array, i: int, o: int) -> Layer:
         own = jax.random.fold_in(key, 1)
-        return Layer(weight(key, (inputs, outputs), dtype).T, bias and bias(own, (outputs,), dtype))
+        return Layer(weight(key, (i, o), dtype).T, bias and bias(own, (o,), dtype))
 
-    keys = jax.random.split(key, len(sizes) - 1)
-    return tuple(map(layer, keys, sizes[:-1], sizes[1:]))
+    return tuple(map(layer, jax.random.split(key, len(sizes) - 1), sizes[:-1], sizes[1:]))
 
 
 def forward(
@@ -72,7 +69,6 @@ def forward(
     x: Float[Array, " I"],
     activation: Activation | Sequence[Activation] = jax.nn.relu,
     output_activation: Activation | None = None,
-    residual: bool = False,
 ) -> Float[Array, " O"]:
     """Give the outputs of one example.
 
@@ -80,21 +76,13 @@ def forward(
         params: the layers. x: the example.
         activation: after each hidden layer, or a sequence of one for each of them.
         output_activation: after the last layer; none unless told otherwise.
-        residual: whether each hidden layer of as many outputs as inputs adds these to its outputs,
-            `x + activation(weight @ x + bias)`.
 
     Raises:
         InputError: shapes that do not chain from `x` through every layer; activations that are no
             functions, or not one for each hidden layer.
     """
     checks.chain(params, x)
-    *hidden, output = params
-    for layer, activate in zip(hidden, checks.each(activation, len(hidden)), strict=True):
-        h = activate(_affine(x, *layer))
-        x = x + h if residual and h.shape == x.shape else h
-    z = _affine(x, *output)
-    return z if output_activation is None else output_activation(z)
-
-
-def _affine(x: Array, weight: Array, bias: Array | None) -> Array:
-    return weight @ x if bias is None else weight @ x + bias
+    activations = checks.activations(activation, output_activation, len(params) - 1)
+    for (weight, bias), activate in zip(params, activations, strict=True):
+        x = activate(weight @ x if bias is None else weight @ x + bias)
+    return x

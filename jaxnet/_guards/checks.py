@@ -446,21 +446,28 @@ def layers(counts: Any, initializer: Any, bias: Any) -> None:
         function("bias", bias, "key", "shape", "dtype")
 
 
-def each(activation: Any, count: int) -> Sequence[Callable[[Any], Any]]:
-    """Give the activation of each hidden layer.
+def activations(hidden: Any, output: Any, count: int) -> list[Callable[[Any], Any]]:
+    """Give the activation of each layer.
+
+    Args:
+        hidden: one of `count` hidden layers, or one for each. output: of the last layer, or None.
 
     Raises:
         InputError: no functions, or not as many as there are hidden layers.
     """
-    several = isinstance(activation, list | tuple)
-    functions = activation if several else [activation] * count
+    several = isinstance(hidden, list | tuple)
+    functions = list(hidden) if several else [hidden] * count
     if len(functions) != count or not all(map(callable, functions)):
-        got = f"{len(functions)} of them" if several else f"{activation!r}"
+        got = f"{len(functions)} of them" if several else f"{hidden!r}"
         raise InputError(
             f"activation: expected a function, or one for each of the {count} hidden layers, got "
             f"{got}; that of the outputs is output_activation"
         )
-    return functions
+    if output is not None and not callable(output):
+        raise InputError(
+            f"output_activation: expected a function or None, got {output!r}; give one"
+        )
+    return [*functions, output or (lambda z: z)]
 
 
 def chain(params: Any, x: Any) -> None:
