@@ -121,6 +121,7 @@ def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
         raise InputError(f"folder: expected a model in {folder}, got another record of jaxnet's")
     (weights,) = contents.values()
     tensors, _ = arrays.unpack(weights)
-    layers = [(f"{i}.weight", f"{i}.bias") for i in range(len(tensors)) if f"{i}.weight" in tensors]
     given = {name: jnp.asarray(tensor) for name, tensor in tensors.items()}
-    return tuple(network.Layer(*map(given.get, each)) for each in layers), record["about"]
+    count = sum(name.endswith(".weight") for name in given)
+    layers = [network.Layer(given[f"{i}.weight"], given.get(f"{i}.bias")) for i in range(count)]
+    return tuple(layers), record["about"]
