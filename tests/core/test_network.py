@@ -231,6 +231,8 @@ def test_biases_are_drawn_by_their_initializer_or_left_out():
         np.testing.assert_array_equal(three[0].weight, three[2].weight)
     assert np.var(np.concatenate([layer.bias for layer in drawn])) == pytest.approx(1, rel=0.4)
     assert abs(np.corrcoef(drawn[0].bias, drawn[1].bias)[0, 1]) < 0.5
+    (thin,) = network.init(KEY, [1, 64], INITIALIZERS.normal(1.0), bias=INITIALIZERS.normal(1.0))
+    assert abs(np.corrcoef(thin.weight[:, 0], thin.bias)[0, 1]) < 0.5
     assert len(jax.tree.leaves(bare)) == 2
 
 
