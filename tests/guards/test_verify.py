@@ -176,7 +176,7 @@ def judged(seed):
         loss, params, data, metrics = healthy(seed)
         rows = np.random.default_rng(seed).permutation(len(data[1])).astype(np.int32)
         probe = jax.jit(training.at_start(training.Plan(loss, optax.sgd, metrics)))
-        inputs = params, data, (rows[: 1 + len(rows) // 2],), data
+        inputs = params, data, (rows[: 1 + len(rows) // 2],), {"validation": data}
         return verify.Program(None, probe).verify(inputs, inputs)
 
 
@@ -679,7 +679,8 @@ def test_what_xla_flushes_to_zero_is_no_fault(name):
     loss, params, targets, scale = SUBNORMAL[name]
     x = np.float32(scale) * drawn(4, len(targets), 8)
     probe = jax.jit(training.at_start(training.Plan(loss, optax.sgd, (("loss", loss),))))
-    inputs = params, (x, targets), (np.arange(48, dtype=np.int32) % len(x),), (x, targets)
+    data, rows = (x, targets), np.arange(48, dtype=np.int32) % len(x)
+    inputs = params, data, (rows,), {"validation": data}
     with jax.numpy_dtype_promotion("standard"):
         assert verify.Program(None, probe).verify(inputs, inputs) is None
 
