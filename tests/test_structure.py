@@ -11,12 +11,13 @@ ROOT = Path(__file__).parents[1]
 # What each room may import of the others, ground floor first: whoever adds one finds its place.
 _GROUND = {"errors", "_guards"}
 _CORE = {"network", "losses", "batches", "streams", "training", "fitting", "optimizers", "devices"}
-_CORE |= {"spaces", "variables"}
+_CORE |= {"_models", "spaces", "variables"}
 ARROWS = {
     "errors": set(),
     "_guards": {"errors"},
     "network": _GROUND,
     "variables": set(),
+    "_models": {"variables", *_GROUND},
     "losses": {"variables", *_GROUND},
     "batches": _GROUND,
     "devices": {"losses", "variables", *_GROUND},
