@@ -1,4 +1,4 @@
-"""A forward function as a program that JAX alone loads, on other machines and other platforms.
+"""A forward function as a program that JAX alone loads, on other machines (extra `export`).
 
 `program.json` says what the program takes and gives and names its file, `program-<hash>.jax`, what
 `jax.export` makes: StableHLO with the parameters in it. The folder holds a whole program or none.
@@ -43,7 +43,9 @@ def write(
         InputError: an example that is not of arrays.
         FunctionError: a function that JAX can make no such program of, with the reason.
         OSError: a place that cannot be written to, or is full; an older program stays as it was.
+        ImportError: without the extra `export`.
     """
+    checks.extra("export", "flatbuffers")
     checks.function("forward", forward, "params", "x")
     checks.leaves("example", example)
     example = jax.tree.map(jnp.asarray, example)
@@ -71,7 +73,9 @@ def read(folder: Path) -> export.Exported:
 
     Raises:
         InputError: no program there, or one that is not whole.
+        ImportError: without the extra `export`.
     """
+    checks.extra("export", "flatbuffers")
     try:
         record, contents = files.read_record(folder / _RECORD)
     except InputError as error:

@@ -1,6 +1,7 @@
 """Evidence for programs: what JAX alone loads, of any number of rows, whole or refused."""
 
 import functools
+import importlib.util
 import json
 import subprocess
 import sys
@@ -151,3 +152,12 @@ def test_a_damaged_program_is_refused(tmp_path):
     files.write_record(tmp_path / "copy" / "program.json", {}, {})
     with pytest.raises(InputError, match="got another record"):
         programs.read(tmp_path / "copy")
+
+
+def test_a_missing_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"flatbuffers.*jaxnet-lab\[export\]"):
+        programs.write(tmp_path / "program", network.forward, PARAMS, X[0])
+    with pytest.raises(ImportError, match=r"jaxnet-lab\[export\]"):
+        programs.read(tmp_path)
+    assert not (tmp_path / "program").exists()
