@@ -34,6 +34,7 @@ __all__ = [
 _SWITCH = "JAXNET_FAST"
 # What a loss in float16 is multiplied by first, and what that is divided by where it overflows.
 _SCALE, _BACK = 2.0**15, 2.0**5
+_FLOAT32 = 4  # bytes
 
 
 def is_fast(asked: bool | None) -> bool:
@@ -183,29 +184,40 @@ def float64_error() -> float:
     return float(np.max(np.abs(np.divide(ours, theirs) - 1)))
 
 
-@functools.lru_cache(maxsize=64)
 def half(loss: Loss, dtype: Any = jnp.bfloat16) -> Loss | Rule:
     """Give a loss that is computed in half precision, of parameters that stay in float32.
 
-    What is trained and the batch are cast, and what comes of them is cast back: the optimizer, its
-    state and all sums are in float32. Of a `BatchLoss` it is the forward function that is computed
-    so, not the example loss. In float16, whose smallest numbers gradients fall below, they are
-    those of 2^15 times the loss, divided by that; where these overflow, of less, down to the loss.
+    What is trained and the batch, targets too, are cast, and what comes of them is cast back: the
+    optimizer and its state are in float32. Of a `BatchLoss` it is the forward function that is
+    computed so; targets, example losses and their mean stay in float32. What the function sums
+    itself, and the sums over the rows that its gradient has, are in half precision. In float16,
+    whose smallest numbers gradients fall below, they are those of 2^15 times the loss, divided by
+    that; where these overflow, of less, down to the loss.
 
     Args:
         loss: `(params, batch) -> []`, also one that draws or one of `Variables`, whose state is
-            not cast. dtype: bfloat16 or float16.
+            not cast: what meets it is computed in float32 unless the loss casts it.
+        dtype: bfloat16 or float16.
 
     Returns:
-        The same loss every time, for all that takes one.
+        The same loss every time, for all that takes one. Where it is computed, parameters of less
+        than float32 are refused.
 
     Raises:
-        InputError: another dtype; a `Rule`, whose gradient is not autodiff's.
+        InputError: another dtype; no function; a `Rule`, whose gradient is not autodiff's.
     """
-    if dtype not in (jnp.bfloat16, jnp.float16):
+    kinds = {"bfloat16": jnp.bfloat16, "float16": jnp.float16}
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+    if name not in kinds:
         raise InputError(f"dtype: expected bfloat16 or float16, got {dtype}; give one of them")
     if isinstance(loss, Rule):
         raise InputError("loss: expected one to differentiate, got a Rule; cast inside of the rule")
+    checks.function("loss", loss, "params", "batch", **variables.named(None, losses.draws(loss)))
+    return _half(loss, kinds[name])
+
+
+@functools.lru_cache(maxsize=64)
+def _half(loss: Loss, dtype: Any) -> Loss | Rule:
     if isinstance(loss, losses.BatchLoss):
         narrow = dataclasses.replace(loss, forward=_narrow(loss.forward, dtype))
     else:
@@ -225,6 +237,12 @@ def _narrow(function: Callable[..., PyTree], dtype: Any) -> Callable[..., PyTree
     @functools.wraps(function)
     def narrow(params: PyTree, inputs: PyTree, **key: Any) -> PyTree:
         trained, rest = variables.split(params)
+        for leaf in jax.tree.leaves(trained):
+            if jnp.result_type(leaf).itemsize < _FLOAT32:
+                raise InputError(
+                    f"params: expected float32, which half precision is made of in the loss, got "
+                    f"{jnp.result_type(leaf)}; cast them to float32"
+                )
         params = variables.join(jax.tree.map(narrowed, trained), rest)
         result = function(params, jax.tree.map(narrowed, inputs), **key)
         return jax.tree.map(widened, result)

@@ -122,7 +122,7 @@ def fit(
     Args:
         loss: `(params, batch) -> []`, a mean over the examples of the batch, or a `Rule` of its
             value and gradient. One that takes a third argument `key` is given one of its own in
-            every step, and None on validation data.
+            every step, and None where it is judged.
         optimizer: an optax optimizer, or a function that makes one of the hyperparameters.
         params: where to start, as in `train`; of `Variables` the state is kept with the best.
         data: N rows, a pytree of arrays; or, for data larger than memory, a function of the epoch
@@ -133,10 +133,11 @@ def fit(
         seed: of the shuffles and of what a loss draws; epoch e of seed s is the same in every run.
         drop_last: leave out the rows that do not fill a last batch, others in every epoch.
         validation: data as one batch, judged after every epoch.
-        metrics: by name, `(params, batch) -> [...]`, numbers of any shape, measured on the
-            validation data.
+        metrics: by name, `(params, batch) -> [...]`, numbers of any shape, measured on what
+            is judged: validation data, training data or both.
         judge_training: measure the loss and the metrics on `data` as well, after every epoch, as
-            one batch; of a stream, which has no such, it is refused.
+            one batch; of a stream, which has no such, it is refused. A loss that draws is given
+            None for its key there too.
         patience: stop after so many epochs without a lower validation loss.
         sharding: of a batch's first axis over devices; one device where None.
         on_progress: called between compiled chunks, about three times a second; what it raises
@@ -154,6 +155,7 @@ def fit(
     rows = training.check(loss, params, data, seed)
     checks.batch_size(batch_size, rows)
     steps = -(-rows // (batch_size or rows)) if rows else 1
+    checks.flags(judge_training=judge_training, every_epoch=every_epoch)
     judged = checks.judged(data if judge_training else None, validation)
     checks.ends(epochs, patience, judged, metrics, steps=steps)
     if validation is not None:
@@ -267,7 +269,7 @@ def _program(plan: Plan, layout: streams.Layout) -> verify.Program:
             i, before = carry
             through = take_steps(chunk.orders[i], before.progress)
             after, values = jax.lax.cond(chunk.ends, end, lambda p: (p, unmeasured), through)
-            measured = values.get("validation_loss", 0.0)
+            measured = sum(values[f"{name}_loss"] for name in judged)
             finite = training.lasts(through.run, through.run.total, measured)
             history = jax.tree.map(lambda all, one: all.at[i].set(one), before.history, values)
             return i + 1, _Result(_where(finite, after, before.progress), history, finite)
@@ -364,7 +366,7 @@ def _failed(job: _Job, chunk: streams.Chunk, progress: Progress) -> Fit:
     last = taken(good).progress
     if "validation" not in job.judged:
         last = last._replace(best_params=last.run.state.params)
-    why = f"the validation loss was not finite after epoch {last.epoch + 1}"
+    why = f"the {' or '.join(job.judged)} loss was not finite after epoch {last.epoch + 1}"
     if steps:
         at = f" in epoch {last.epoch + 1}, step {last.steps + 1}"
         why = divergence.explain(steps, job.plan.optimizer, at, int(last.taken))

@@ -457,8 +457,9 @@ def activations(hidden: Any, output: Any, count: int) -> list[Callable[[Any], An
     """
     several = isinstance(hidden, list | tuple)
     functions = list(hidden) if several else [hidden] * count
-    if len(functions) != count or not all(map(callable, functions)):
-        got = f"{len(functions)} of them" if several else f"{hidden!r}"
+    others = [each for each in functions if not callable(each)]
+    if len(functions) != count or others:
+        got = f"{len(functions)} of them" if len(functions) != count else f"{others[0]!r}"
         raise InputError(
             f"activation: expected a function, or one for each of the {count} hidden layers, got "
             f"{got}; that of the outputs is output_activation"
@@ -600,11 +601,22 @@ def ends(
     elif (metrics and not judged) or patience is not None:
         raise InputError(
             "validation: expected data, to measure metrics and early stopping on, got none; give "
-            "some, or neither of them"
+            "some, or neither of them; judge_training=True measures metrics on the training data"
         )
     if patience is None:
         sizes.check_steps(epochs, steps)
         sizes.check_history(epochs, 1 + len(judged) * (1 + len(metrics or {})))
+
+
+def flags(**given: Any) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        InputError: naming it.
+    """
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{name}: expected True or False, got {type(value).__name__}")
 
 
 def resumed(expected: PyTree, progress: PyTree) -> None:
@@ -664,10 +676,11 @@ def measured(
     except TypeError as error:
         in_numpy(f"metrics: {name}", error)
         raise
-    structure = jax.tree.structure(value)
-    if structure != jax.tree.structure(0) or jnp.iscomplexobj(value):
+    complex_ = jnp.iscomplexobj(value)
+    if jax.tree.structure(value) != jax.tree.structure(0) or complex_:
+        got = "complex ones" if complex_ else type(value).__name__
         raise InputError(
-            f"metrics: {name}: expected one array of real numbers, got {structure}; give others "
+            f"metrics: {name}: expected one array of real numbers, got {got}; give others "
             "by names of their own"
         )
     return jnp.asarray(value)

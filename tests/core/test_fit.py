@@ -711,3 +711,24 @@ def test_a_notebook_shows_how_it_went(x64):
     begun = pages.read(fitting.begin(optax.sgd(0.01), params)._repr_html_())
     assert not begun.faults
     assert begun.words[-1][1].startswith("running")
+
+
+@pytest.mark.parametrize("judged", ["training", "validation"])
+def test_a_last_step_that_diverges_is_found_by_what_is_judged(judged):
+    def loss(params, batch):
+        return jnp.mean((params * batch) ** 2)
+
+    data, start = np.ones(3, np.float32), np.float32(1)
+    given = {"judge_training": True} if judged == "training" else {"validation": data}
+    with pytest.warns(RuntimeWarning, match=f"the {judged} loss was not finite after epoch 1"):
+        fit = fitting.fit(loss, optax.sgd(1e30), start, data, epochs=1, **given)
+    assert fit.outcome == "diverged"
+    assert jnp.isfinite(fit.params)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["judge_training", "every_epoch"])
+def test_a_flag_is_true_or_false(name):
+    data = np.ones(3, np.float32)
+    with pytest.raises(InputError, match=f"{name}: expected True or False, got ndarray"):
+        fitting.fit(lambda p, b: p, optax.sgd(1.0), data[0], data, epochs=1, **{name: data})

@@ -200,3 +200,27 @@ def test_what_has_no_gradient_of_autodiff_s_or_no_half_precision_is_refused():
         fitting.fit(
             *(half(lambda p, b: p * b, jnp.float16), optax.sgd(0.1), jnp.float32(1), x), epochs=1
         )
+
+
+@pytest.mark.parametrize(
+    "dtypes",
+    [
+        (jnp.bfloat16, "bfloat16", np.dtype(jnp.bfloat16)),
+        (jnp.float16, np.float16, "float16", np.dtype(np.float16)),
+    ],
+)
+def test_a_dtype_is_the_same_however_it_is_said(dtypes):
+    found = {half(LINE, dtype) for dtype in dtypes}
+    assert len(found) == 1
+    assert (half(LINE) in found) == (dtypes[0] is jnp.bfloat16)
+
+
+def test_parameters_of_half_precision_are_refused():
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float16), {"w": np.ones(1, np.float32)})
+    with pytest.raises(InputError, match=r"params: expected float32, .* got float16; cast"):
+        half(lambda p, b: jnp.mean(p["w"] * b))(params, np.ones(3, np.float32))
+
+
+def test_what_is_no_loss_is_refused_at_once():
+    with pytest.raises(InputError, match="loss: expected a function"):
+        half(lambda params: 0.0)

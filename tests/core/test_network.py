@@ -259,3 +259,10 @@ def test_biases_are_drawn_by_their_initializer_or_left_out():
 def test_what_draws_and_activates_is_a_function(call, words, unchecked):
     with pytest.raises(InputError, match="^" + words):
         call()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_activation_that_is_none_is_named():
+    params = network.init(jax.random.key(0), [2, 3, 3, 1])
+    with pytest.raises(InputError, match="each of the 2 hidden layers, got 'relu'"):
+        network.forward(params, np.ones(2, np.float32), [jnp.tanh, "relu"])
