@@ -184,7 +184,7 @@ def float64_error() -> float:
     return float(np.max(np.abs(np.divide(ours, theirs) - 1)))
 
 
-def half(loss: Loss, dtype: Any = jnp.bfloat16) -> Loss | Rule:
+def half(loss: Loss, dtype: object = jnp.bfloat16) -> Loss | Rule:
     """Give a loss that is computed in half precision, of parameters that stay in float32.
 
     What is trained and the batch, targets too, are cast, and what comes of them is cast back: the

@@ -155,8 +155,7 @@ def fit(
     rows = training.check(loss, params, data, seed)
     checks.batch_size(batch_size, rows)
     steps = -(-rows // (batch_size or rows)) if rows else 1
-    checks.flags(judge_training=judge_training, every_epoch=every_epoch)
-    judged = checks.judged(data if judge_training else None, validation)
+    judged = checks.judged(data, validation, judge_training=judge_training)
     checks.ends(epochs, patience, judged, metrics, steps=steps)
     if validation is not None:
         losses.check(loss, params, validation, whole=True)

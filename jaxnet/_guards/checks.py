@@ -608,17 +608,6 @@ def ends(
         sizes.check_history(epochs, 1 + len(judged) * (1 + len(metrics or {})))
 
 
-def flags(**given: Any) -> None:
-    """Refuse what is neither True nor False.
-
-    Raises:
-        InputError: naming it.
-    """
-    for name, value in given.items():
-        if not isinstance(value, bool):
-            raise InputError(f"{name}: expected True or False, got {type(value).__name__}")
-
-
 def resumed(expected: PyTree, progress: PyTree) -> None:
     """Refuse to go on from what is not as a run of these parameters and this optimizer has it.
 
@@ -648,18 +637,24 @@ def _another(place: str, expected: Any, got: Any) -> InputError:
     )
 
 
-def judged(training: PyTree | Callable[..., Any], validation: PyTree) -> dict[str, PyTree]:
-    """Give the data that is judged as one batch, by name, of what is not None.
+def judged(
+    training: PyTree | Callable[..., Any], validation: PyTree, *, judge_training: bool
+) -> dict[str, PyTree]:
+    """Give the data that is judged as one batch, by name: validation data, and training's if asked.
 
     Raises:
-        InputError: a stream.
+        InputError: a stream to judge, or neither True nor False.
     """
-    if callable(training):
+    if not isinstance(judge_training, bool):
+        raise InputError(
+            f"judge_training: expected True or False, got {type(judge_training).__name__}"
+        )
+    if judge_training and callable(training):
         raise InputError(
             "judge_training: expected data in memory, which is judged as one batch, got a stream; "
             "give some of its rows as validation, or leave it out"
         )
-    both = {"training": training, "validation": validation}
+    both = {"training": training if judge_training else None, "validation": validation}
     return {name: data for name, data in both.items() if data is not None}
 
 

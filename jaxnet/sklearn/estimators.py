@@ -78,7 +78,8 @@ class _Network(BaseEstimator, ABC):
 
         Args:
             X: rows, shape [N, I]. y: their targets, shape [N]; of a regression also [N, O].
-            sample_weight: shape [N]; a row of weight 0 is left out, one of weight 2 counts as two.
+            sample_weight: shape [N]; a row of weight 0 is left out, and its class with it where it
+                has no other; one of weight 2 counts in its batch as two.
 
         Raises:
             InputError: a setting or data that cannot be trained on.
@@ -113,20 +114,25 @@ class _Network(BaseEstimator, ABC):
     ) -> None:
         sizes = {} if self.batch_size is None else {"batch_size": self.batch_size}
         checks.at_least_one(n_members=self.n_members, **sizes)
+        if goes_on and self.activation != self._activation:
+            raise InputError(
+                f"activation: expected {self._activation}, with which training began, got "
+                f"{self.activation}; leave it, or begin anew by warm_start=False"
+            )
+        loss, (optimizer, numbers) = members.loss(self._task, self.activation), self._made()
         x, targets, *weights = self._checked(X, y, sample_weight, goes_on=goes_on)
         if not goes_on:
             self._begin(targets if first is None else first)
             self._seed = check_random_state(self.random_state).randint(2**31)
-            self._dtype = x.dtype
+            self._dtype, self._activation = x.dtype, self.activation
         targets, outputs = self._encoded(targets)
         data, judged = (x, targets, *weights), None
         if self.patience is not None:
             data, judged = self._split(data)
         layers = (x.shape[1], *np.atleast_1d(self.hidden).tolist(), outputs)
-        optimizer, numbers = self._made()
         with jax.enable_x64(self._dtype == np.float64):
             fit = fitting.fit(
-                members.loss(self._task, self.activation),
+                loss,
                 optimizer,
                 members.init(self._seed, layers, self.n_members),
                 data,
@@ -168,7 +174,16 @@ class _Network(BaseEstimator, ABC):
 
     def _made(self) -> tuple[Optimizer, dict[str, float]]:
         """Give the optimizer of the members and its hyperparameters."""
-        optimizer, numbers = self.optimizer, dict(self.hyperparameters or {})
+        given = {} if self.hyperparameters is None else self.hyperparameters
+        if not isinstance(given, Mapping):
+            raise InputError(
+                f"hyperparameters: expected a dict of numbers by name, got {type(given).__name__}"
+            )
+        if self.learning_rate is not None and "learning_rate" in given:
+            raise InputError(
+                "learning_rate: expected it once, got it in hyperparameters too; leave one out"
+            )
+        optimizer, numbers = self.optimizer, dict(given)
         if isinstance(optimizer, str):
             entry = optimizers.entry(optimizer)
             optimizer = entry.make
@@ -182,7 +197,7 @@ class _Network(BaseEstimator, ABC):
         check_is_fitted(self)
         x: Any = validate_data(self, X, dtype=self._dtype, reset=False)
         with jax.enable_x64(self._dtype == np.float64):
-            return members.predict(self._task, self.activation, self.fit_.params, x)
+            return members.predict(self._task, self._activation, self.fit_.params, x)
 
 
 def _waiting(fit: fitting.Fit) -> fitting.Fit:
@@ -206,8 +221,8 @@ class NetworkClassifier(ClassifierMixin, _Network):
         patience: keep a share of the rows for validation, stop after so many epochs without a
             lower loss on them, and predict by the epoch of the lowest; no such share where None.
         validation: that share.
-        n_members: networks of other starts, trained together on the same batches; their
-            probabilities are averaged.
+        n_members: networks of other starts, trained together on the same batches, and stopped
+            together, by their mean loss or where one diverges; their probabilities are averaged.
         warm_start: whether `fit` goes on from where training is.
         random_state: of the starts, the order of the rows and the validation share.
 
@@ -286,8 +301,8 @@ class NetworkRegressor(RegressorMixin, _Network):
         patience: keep a share of the rows for validation, stop after so many epochs without a
             lower loss on them, and predict by the epoch of the lowest; no such share where None.
         validation: that share.
-        n_members: networks of other starts, trained together on the same batches; their outputs
-            are averaged.
+        n_members: networks of other starts, trained together on the same batches, and stopped
+            together, by their mean loss or where one diverges; their outputs are averaged.
         warm_start: whether `fit` goes on from where training is.
         random_state: of the starts, the order of the rows and the validation share.
 

@@ -1,6 +1,7 @@
 """The networks of an ensemble as one: every array has their axis first, and a program trains all.
 
-Each is trained as it would be alone, on the same batches; what is theirs alone is their start.
+Each is trained as it would be alone, on the same batches; what is theirs alone is their start. They
+end together: where one diverges, or by the mean of their losses.
 
 Shapes: M members, N rows, B rows of a batch, I inputs, O outputs.
 """
@@ -23,7 +24,7 @@ from jaxnet.storage import models
 # Rows that are predicted together: one program for any number of them, which rounds a row alike
 # wherever it stands.
 _TOGETHER = 256
-# As scikit-learn's networks start: smaller than ours, which shows in the scores of tables.
+# Weights as scikit-learn draws them: smaller than ours, which shows in the scores of tables.
 _INITIALIZER = jax.nn.initializers.glorot_uniform()
 
 
@@ -56,9 +57,25 @@ def loss(task: Task, activation: str) -> Rule:
     return Rule(mean, of=BatchLoss(first, alone.example_loss))
 
 
-@functools.lru_cache(maxsize=64)
 def optimizer(alone: Optimizer) -> Optimizer:
-    """Give an optimizer that updates each member by itself; of a function that makes one, such."""
+    """Give an optimizer that updates each member by itself; of a function that makes one, such.
+
+    Of equal partial functions it is the same one: scikit-learn's searches copy them.
+    """
+    if isinstance(alone, functools.partial):
+        return _of_partial(alone.func, alone.args, tuple(sorted(alone.keywords.items())))
+    return _of(alone)
+
+
+@functools.lru_cache(maxsize=64)
+def _of_partial(
+    make: optimizers.MakeOptimizer, places: tuple[Any, ...], names: tuple[tuple[str, Any], ...]
+) -> Optimizer:
+    return _of(functools.partial(make, *places, **dict(names)))
+
+
+@functools.lru_cache(maxsize=64)
+def _of(alone: Optimizer) -> Optimizer:
     if not callable(alone):
         return _each(alone)
 

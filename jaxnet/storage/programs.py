@@ -4,7 +4,7 @@
 `jax.export` makes: StableHLO with the parameters in it. The folder holds a whole program or none.
 A newer JAX loads it too, an older one perhaps not.
 
-Shapes: N rows, of any number.
+Shapes: N rows, one or more.
 """
 
 import functools
@@ -30,7 +30,7 @@ _EXPECTED = "forward: expected a function of params and one example that JAX can
 def write(
     folder: Path, forward: Callable[[Any, Any], PyTree[Array]], params: Any, example: PyTree
 ) -> None:
-    """Write a function of one example, with its parameters, as a program of any number of rows.
+    """Write a function of one example, with its parameters, as a program of one or more rows.
 
     It is made for each of CPUs, CUDA and TPUs that JAX can make it for; the record says which.
 
@@ -46,6 +46,7 @@ def write(
         ImportError: without the extra `export`.
     """
     checks.extra("export", "flatbuffers")
+    folder = Path(folder)
     checks.function("forward", forward, "params", "x")
     checks.leaves("example", example)
     example = jax.tree.map(jnp.asarray, example)
@@ -69,10 +70,10 @@ def write(
 
 
 def read(folder: Path) -> export.Exported:
-    """Read a program, to `call` on `[N, ...]`.
+    """Read a program, to `call` on `[N, ...]`; it has no gradient.
 
     Raises:
-        InputError: no program there, or one that is not whole.
+        InputError: no program there, one that is not whole, or one that this JAX cannot load.
         ImportError: without the extra `export`.
     """
     checks.extra("export", "flatbuffers")
@@ -83,7 +84,13 @@ def read(folder: Path) -> export.Exported:
     if "program" not in record or len(contents) != 1:
         raise InputError(f"folder: expected a program in {folder}, got another record of jaxnet's")
     (content,) = contents.values()
-    return export.deserialize(bytearray(content))
+    try:
+        return export.deserialize(bytearray(content))
+    except Exception as error:
+        raise InputError(
+            f"folder: expected a program that JAX {jax.__version__} loads, got one of JAX "
+            f"{record['program'].get('jax')} in {folder}; update jax and jaxlib"
+        ) from error
 
 
 def _check(one: Callable[[PyTree], PyTree], example: PyTree) -> None:

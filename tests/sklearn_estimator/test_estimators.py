@@ -147,6 +147,8 @@ def test_it_is_pickled_and_cloned():
         ({"activation": "tan"}, "activation: expected one of relu"),
         ({"optimizer": optax.adam(0.1), "learning_rate": 0.1}, "already made"),
         ({"hyperparameters": {"beta": 1.0}}, "hyperparameters: expected those of adam"),
+        ({"hyperparameters": ["b1"]}, "hyperparameters: expected a dict"),
+        ({"hyperparameters": {"learning_rate": 1.0}, "learning_rate": 0.1}, "expected it once"),
         ({"hidden": (4, 0)}, "sizes: expected the inputs"),
         ({"n_members": 0}, "n_members: expected at least 1"),
         ({"batch_size": 0}, "batch_size: expected at least 1"),
@@ -169,3 +171,23 @@ def test_partial_fit_names_what_it_lacks():
         net.partial_fit(X, LABELS, classes=["no", "perhaps"])
     with pytest.raises(ValueError, match="previously unseen labels"):
         net.partial_fit(X, np.where(X[:, 0] > 0, "perhaps", "no"))
+
+
+def test_a_copy_of_a_partial_function_compiles_nothing(compilations):
+    make = functools.partial(optax.sgd, momentum=0.5)
+    mine = NetworkRegressor(hidden=3, optimizer=make, learning_rate=0.1, epochs=2, random_state=0)
+    x, y = np.ones((8, 2), np.float32), np.ones(8, np.float32)
+    clone(mine).fit(x, y)
+    compilations.clear()
+    clone(mine).set_params(learning_rate=0.2).fit(x, y)
+    assert not compilations
+
+
+def test_the_activation_is_that_of_the_training():
+    x = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
+    mine = NetworkRegressor(hidden=3, epochs=1, warm_start=True, random_state=0).fit(x, x[:, 0])
+    before = mine.predict(x)
+    assert np.array_equal(mine.set_params(activation="tanh").predict(x), before)
+    with pytest.raises(jaxnet.InputError, match=r"activation: expected relu, .* got tanh"):
+        mine.fit(x, x[:, 0])
+    assert np.array_equal(mine.predict(x), before)
