@@ -129,18 +129,22 @@ def update(
         found: the value and the gradients there.
 
     Raises:
-        InputError: weights of rows, for an optimizer of each example's gradient.
+        InputError: weights of rows, for an optimizer of each example's gradient; an optimizer in
+            NumPy.
     """
     trained, rest = variables.split(at[0])
-    updates, opt_state = optax.with_extra_args_support(optimizer).update(
-        _each(loss, *at) if isinstance(optimizer, PerExample) else found[1],
-        opt_state,
-        trained,
-        value=found[0],
-        grad=found[1],
-        value_fn=lambda trained: _value(loss, trained, rest, *at[1:]),
-    )
-    return updates, opt_state
+    try:
+        return optax.with_extra_args_support(optimizer).update(
+            _each(loss, *at) if isinstance(optimizer, PerExample) else found[1],
+            opt_state,
+            trained,
+            value=found[0],
+            grad=found[1],
+            value_fn=lambda trained: _value(loss, trained, rest, *at[1:]),
+        )
+    except TypeError as error:
+        checks.in_numpy("optimizer", error)
+        raise
 
 
 def _each(loss: Loss | Rule, params: PyTree, batch: PyTree, key: Any) -> PyTree:

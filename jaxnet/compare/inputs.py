@@ -523,6 +523,7 @@ def _program(entry: optimizers.Entry, search: Search, workload: tiles.Workload) 
         calling = jaxprs.holds(traced.jaxpr.jaxpr, jaxprs.CALLBACKS)
         return _Program(traced.lower().as_text(), calling)
     except Exception as error:
+        checks.in_numpy(f"optimizers: {entry.name}", error.__cause__ or error)
         raise FunctionError(
             f"optimizers: expected {entry.name} to be made of traced hyperparameters and to step "
             f"from init(key); it raised {_in_a_line(error)}; a schedule must be one "

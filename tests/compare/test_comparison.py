@@ -1532,6 +1532,12 @@ def branching(learning_rate):
     return optax.sgd(learning_rate if learning_rate > 0.1 else 0.1)
 
 
+def numpy_signs(learning_rate):
+    return optax.stateless(
+        lambda updates, _: jax.tree.map(lambda each: -learning_rate * np.sign(each), updates)
+    )
+
+
 def branching_later(learning_rate):
     def update(updates, state, params=None):
         return (updates if learning_rate > 0.1 else params), state
@@ -1597,6 +1603,10 @@ LABELS_GIVEN = {
         (
             {"own": {"mine": branching_later}},
             "optimizers: expected mine to be made of traced .*; ",
+        ),
+        (
+            {"own": {"mine": numpy_signs}},
+            r"optimizers: mine: expected .* jax.numpy, .* NumPy in <lambda> \(test_comparison.py:",
         ),
         (
             {"own": ["sgd"], "baseline": "adm"},

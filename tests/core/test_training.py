@@ -679,6 +679,13 @@ def test_a_loss_in_numpy_is_named_before_a_run_compiles(loss, named, trained, co
     assert not compilations
 
 
+def test_an_optimizer_in_numpy_is_named():
+    signs = optax.stateless(lambda updates, _: jax.tree.map(np.sign, updates))
+    params, data = problem()
+    with pytest.raises(InputError, match=r"^optimizer: expected .* got NumPy in <lambda> \("):
+        fitting.fit(SQUARES, signs, params, data, epochs=1)
+
+
 def test_a_metric_in_numpy_is_named():
     params, data = problem()
     with pytest.raises(InputError, match=r"^metrics: m: expected .* got NumPy in in_numpy \("):
