@@ -21,7 +21,7 @@ from jaxnet.errors import InputError
 from jaxnet.losses import Loss, Rule
 from jaxnet.spaces import Axis, Space
 
-__all__ = ["Entry", "PerExample", "by_name", "entry", "join", "names"]
+__all__ = ["Entry", "PerExample", "by_name", "by_path", "entry", "join", "names"]
 MakeOptimizer = Callable[..., optax.GradientTransformation]
 Optimizer = optax.GradientTransformation | MakeOptimizer
 
@@ -425,6 +425,44 @@ def by_name(name: str) -> MakeOptimizer:
         InputError: a name optax does not have, with the nearest it has.
     """
     return entry(name).make
+
+
+def by_path(
+    optimizers: Mapping[str, optax.GradientTransformation],
+) -> optax.GradientTransformation:
+    """Give each parameter the optimizer of its path; `optax.set_to_zero()` freezes it.
+
+    Args:
+        optimizers: by a path, or the start of one, as `jax.tree_util.keystr` writes it: `[0]` is a
+            network's first layer, `[0].bias` its biases, `['Dense_0']` a part of Flax's. The
+            longest that a parameter has is its own; "" is that of all else.
+
+    Raises:
+        InputError: at its first use, a path that no parameter has, or a parameter without one.
+    """
+
+    def chosen(params: PyTree) -> PyTree:
+        leaves, tree = jax.tree.flatten_with_path(params)
+        keys = [path for path, _ in leaves]
+        starts = [
+            [jax.tree_util.keystr(path[:end]) for end in range(len(path), -1, -1)] for path in keys
+        ]
+        there = {start for each in starts for start in each}
+        if unknown := optimizers.keys() - there:
+            near = difflib.get_close_matches(min(unknown), sorted(there), cutoff=0)
+            raise InputError(
+                f"optimizers: expected paths of parameters, got {min(unknown)!r}; the nearest are "
+                f"{', '.join(near)}"
+            )
+        own = [next((start for start in each if start in optimizers), None) for each in starts]
+        if None in own:
+            raise InputError(
+                f"optimizers: expected one for each parameter, got none for "
+                f'{starts[own.index(None)][0]}; give one by its path, or by "" for all else'
+            )
+        return tree.unflatten(own)
+
+    return optax.partition({**optimizers}, chosen)
 
 
 def join(name: str, optimizer: Any) -> Entry:

@@ -739,3 +739,62 @@ def test_what_is_no_optimizer_is_refused(name):
 def test_a_name_like_no_other_lists_all():
     with pytest.raises(InputError, match=r"known: .*\badam\b.*\bsgd\b"):
         optimizers.by_name("zzzzqqq")
+
+
+# Each parameter its own, and gradients of several batches.
+
+LAYERS = ({"w": jnp.array([1.0, 2.0]), "b": jnp.array(3.0)}, {"w": jnp.array([4.0])})
+
+
+def test_each_parameter_has_the_optimizer_of_the_longest_path_it_has():
+    paths = {"": optax.sgd(0.1), "[0]": optax.set_to_zero(), "[0]['b']": optax.sgd(1.0)}
+    optimizer = optimizers.by_path(paths)
+    updates, _ = optimizer.update(LAYERS, optimizer.init(LAYERS), LAYERS)
+    expected = {"w": jnp.zeros(2), "b": jnp.array(-3.0)}, {"w": -0.1 * LAYERS[1]["w"]}
+    assert jax.tree.all(jax.tree.map(np.array_equal, updates, expected))
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (["[0]"], r"expected one for each parameter, got none for \[1\]\['w'\]; give one by"),
+        (["", "[2]"], r"expected paths of parameters, got '\[2\]'; the nearest are \["),
+        (["", "[0"], r"expected paths of parameters, got '\[0'; the nearest are \["),
+    ],
+)
+def test_paths_that_parameters_do_not_have_are_refused(paths, words):
+    optimizer = optimizers.by_path(dict.fromkeys(paths, optax.sgd(0.1)))
+    with pytest.raises(InputError, match=f"^optimizers: {words}"):
+        fitting.fit(lambda params, batch: 0.0, optimizer, LAYERS, jnp.ones(3), epochs=1)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_what_is_frozen_by_path_stays_to_the_bit_and_the_others_train_as_alone():
+    """The oracle is a fit of the others alone, of a loss that has the frozen part bound."""
+
+    def whole(params, x):
+        return jnp.mean((x * params[0]["w"].sum() * params[1]["w"] - 1 + params[0]["b"]) ** 2)
+
+    def alone(last, x):
+        return whole((LAYERS[0], last), x)
+
+    optimizer = optimizers.by_path({"[0]": optax.set_to_zero(), "": optax.adam(0.1)})
+    x = jnp.linspace(0, 1, 8)
+    frozen = fitting.fit(whole, optimizer, LAYERS, x, epochs=3, batch_size=4).params
+    trained = fitting.fit(alone, optax.adam(0.1), LAYERS[1], x, epochs=3, batch_size=4).params
+    assert jax.tree.all(jax.tree.map(np.array_equal, frozen[0], LAYERS[0]))
+    np.testing.assert_allclose(frozen[1]["w"], trained["w"], rtol=1e-6)
+    assert not np.array_equal(trained["w"], LAYERS[1]["w"])
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_gradients_of_four_batches_make_the_step_of_one_four_times_as_large():
+    def squares(params, x):
+        return jnp.mean((x * params - 1) ** 2)
+
+    x, start = jnp.linspace(0, 1, 16), jnp.array(0.3)
+    many = optax.MultiSteps(optax.adam(0.1), 4).gradient_transformation()
+    parts = fitting.fit(squares, many, start, x, epochs=3, batch_size=4).params
+    whole = fitting.fit(squares, optax.adam(0.1), start, x, epochs=3).params
+    assert whole != start
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
