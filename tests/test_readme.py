@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -18,7 +19,8 @@ from jaxnet.commands import _outcomes
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 GUIDES = {
-    name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("gradients", "models", "sklearn")
+    name: (ROOT / "docs" / f"{name}.md").read_text()
+    for name in ("gradients", "models", "sklearn", "training")
 }
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.S)
 BLOCKS = BLOCK.findall(README)
@@ -163,3 +165,52 @@ def test_figures_of_speed_are_the_benchmark_s():
 def test_links_lead_somewhere(path):
     links = re.findall(r"\]\(([^)#:]*)\)", (ROOT / path).read_text())
     assert [link for link in links if not (ROOT / path).parent.joinpath(link).is_file()] == []
+
+
+def read_tensorboard(names):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    names["writer"].close()
+    events = EventAccumulator("runs/1").Reload()
+    (tag,) = events.Tags()["tensors"]
+    assert tag == "loss"
+    return [(each.step, float(each.tensor_proto.float_val[0])) for each in events.Tensors(tag)]
+
+
+def read_mlflow(names):
+    client, run = names["mlflow"].MlflowClient(), names["mlflow"].active_run()
+    names["mlflow"].end_run()
+    history = client.get_metric_history(run.info.run_id, "loss")
+    return [(each.step, each.value) for each in history]
+
+
+def read_wandb(names):
+    """What a run says of itself before it is synchronised: its last step, and what it told then."""
+    run = names["run"]
+    run.log({})  # the next step, with which the last is through
+    last = run.step - 1, run.summary["loss"]
+    run.finish()
+    return [(1, 0.0), (2, 1.0), last]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tracker", [read_tensorboard, read_mlflow, read_wandb])
+def test_a_tracker_is_told_of_each_epoch_once(tracker, tmp_path, monkeypatch):
+    """As the guide tells it, of a run seen after one epoch, after three, and at its end."""
+    name = tracker.__name__.removeprefix("read_")
+    pytest.importorskip(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "runs").as_uri())
+    (telling,) = (
+        block
+        for block, _ in BLOCK.findall(GUIDES["training"])
+        if "each_epoch" in block.split("(")[0]
+    )
+    (block,) = re.findall(rf"```py\n(import {name}.*?)```", GUIDES["training"], re.S)
+    names = {}
+    exec(telling + block, names)
+    for epochs in (1, 3, 3):
+        names["log"](types.SimpleNamespace(history={"loss": np.arange(epochs, dtype=np.float32)}))
+    assert tracker(names) == [(1, 0.0), (2, 1.0), (3, 2.0)]

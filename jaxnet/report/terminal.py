@@ -1,6 +1,7 @@
 """Results in the terminal: tables, words and a bar of progress (extra `commands`)."""
 
 import contextlib
+import html
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -179,7 +180,7 @@ def _encodable(console: Any, words: str) -> str:
 
 @contextlib.contextmanager
 def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Draw a bar of epochs or runs on the terminal, quiet where there is none.
+    """Draw a bar of epochs or runs on the terminal or in a notebook, quiet where there is neither.
 
     Gives a function of what is under way, how many are done, and how many there are to be.
     """
@@ -190,6 +191,9 @@ def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
     # A picture comes at the end; what draws it is imported while XLA compiles.
     threading.Thread(target=style.matplotlib, daemon=True).start()
     console = Console(stderr=True)
+    if console.is_jupyter:
+        yield _shown(unit)
+        return
     parts = (
         TextColumn(f"{unit} {{task.completed}} of {{task.total}}"),
         BarColumn(),
@@ -203,3 +207,18 @@ def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
             bar.update(task, description=what, completed=done, total=total)
 
         yield draw
+
+
+def _shown(unit: str) -> Callable[[str, int, int], None]:
+    """Draw a bar as a notebook's own display, which needs no widgets."""
+    from IPython import display
+
+    bar = display.DisplayHandle()
+    bar.display(display.HTML(""))
+
+    def draw(what: str, done: int, total: int) -> None:
+        words = html.escape(f"{unit} {done} of {total}  {what}")
+        text = f'<progress value="{done}" max="{total}"></progress> {words}'
+        bar.update(display.HTML(text))
+
+    return draw
