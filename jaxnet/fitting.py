@@ -145,7 +145,8 @@ def fit(
         every_epoch: call `on_progress` after every epoch instead, which then has a chunk of its
             own, and a stream's at no other time.
         resume: go on from here; the same arguments give the numbers of an uninterrupted run. It is
-            of the structure, shapes and dtypes that `begin` gives of `optimizer` and `params`.
+            of the structure, shapes and dtypes that `begin` gives of `optimizer` and `params`, and
+            of what is judged by the same metrics.
         hyperparameters: finite numbers for `optimizer`, by name, traced.
 
     Raises:
@@ -162,6 +163,7 @@ def fit(
     numbers = optimizers.check(optimizer, hyperparameters)
     if resume:
         checks.resumed(jax.eval_shape(_beginning(optimizer), params, numbers), resume.progress)
+        checks.goes_on(resume.history, judged, metrics or ())
     now = resume or begin(optimizer, params, hyperparameters)
     weight = variables.weight if losses.weighs(loss) else batches.count
     job = _Job(

@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -622,6 +622,25 @@ def resumed(expected: PyTree, progress: PyTree) -> None:
     structures = jax.tree.structure(expected), jax.tree.structure(progress)
     if structures[0] != structures[1]:
         raise _another("", *structures)
+
+
+def goes_on(history: Mapping[str, Any], judged: Iterable[str], metrics: Iterable[str]) -> None:
+    """Refuse to go on from a run of which other values were measured: their histories end unequal.
+
+    Args:
+        history: of the run so far, empty before its first epoch. judged: what is, by name.
+        metrics: their names.
+
+    Raises:
+        InputError: naming the values of one of the two alone.
+    """
+    names = {"loss", *(f"{name}_{each}" for name in judged for each in ("loss", *metrics))}
+    if history and (differ := sorted(names ^ history.keys())):
+        raise InputError(
+            f"resume.history: expected {', '.join(sorted(names))}, as validation, metrics and "
+            f"judge_training give, got {', '.join(sorted(history))}; differing are "
+            f"{', '.join(differ)}; give those that the run began with, or begin anew"
+        )
 
 
 def kinds(tree: PyTree) -> dict[str, str]:

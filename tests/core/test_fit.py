@@ -215,6 +215,33 @@ def test_runs_of_the_same_arrays_and_another_structure_are_told_apart():
             fitting.fit(nothing, optax.adam(0.1), params, data, epochs=2, resume=other)
 
 
+def half_size(params, batch):
+    return jnp.sum(params[0].weight ** 2) / 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "differing"),
+    [
+        ({}, {"validation": True}, "validation_loss"),
+        ({"judge_training": True}, {}, "training_loss"),
+        (
+            {"validation": True},
+            {"validation": True, "metrics": {"size": half_size}},
+            "validation_size",
+        ),
+    ],
+)
+def test_a_run_of_which_other_values_were_measured_is_not_resumed(before, after, differing):
+    params, data = problem(dtype=np.float32)
+    settings = [
+        each | ({"validation": data} if "validation" in each else {}) for each in (before, after)
+    ]
+    began = sgd(params, data, epochs=1, **settings[0])
+    words = rf"^resume.history: expected .*; differing are {differing}; give"
+    with pytest.raises(InputError, match=words):
+        fitting.fit(nothing, optax.sgd(0.05), params, data, epochs=2, resume=began, **settings[1])
+
+
 def test_validation_is_measured_after_each_epoch(x64):
     params, data = problem()
     held_out = problem(seed=1)[1]
