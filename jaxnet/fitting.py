@@ -162,8 +162,7 @@ def fit(
         losses.check(loss, params, validation, whole=True)
     numbers = optimizers.check(optimizer, hyperparameters)
     if resume:
-        checks.resumed(jax.eval_shape(_beginning(optimizer), params, numbers), resume.progress)
-        checks.goes_on(resume.history, judged, metrics or ())
+        checks.resumed(resume, (judged, metrics or ()), _beginning(optimizer), params, numbers)
     now = resume or begin(optimizer, params, hyperparameters)
     weight = variables.weight if losses.weighs(loss) else batches.count
     job = _Job(

@@ -608,13 +608,24 @@ def ends(
         sizes.check_history(epochs, 1 + len(judged) * (1 + len(metrics or {})))
 
 
-def resumed(expected: PyTree, progress: PyTree) -> None:
+def resumed(
+    resume: Any,
+    measured: tuple[Iterable[str], Iterable[str]],
+    begin: Callable[..., PyTree],
+    *given: Any,
+) -> None:
     """Refuse to go on from what is not as a run of these parameters and this optimizer has it.
 
+    Args:
+        resume: the run so far. measured: the names of what is judged, and of metrics.
+        begin: gives of what is `given` where a run begins.
+
     Raises:
-        InputError: naming the first array of another shape or dtype, or of one run alone; or the
-            structures, where these alone differ.
+        InputError: naming the first array of another shape or dtype, or of one run alone; the
+            structures, where these alone differ; or values that were measured in one run alone,
+            whose histories would end unequal.
     """
+    expected, progress = jax.eval_shape(begin, *given), resume.progress
     ours, theirs = kinds(expected), kinds(progress)
     for place in ours | theirs:
         if ours.get(place) != theirs.get(place):
@@ -622,23 +633,12 @@ def resumed(expected: PyTree, progress: PyTree) -> None:
     structures = jax.tree.structure(expected), jax.tree.structure(progress)
     if structures[0] != structures[1]:
         raise _another("", *structures)
-
-
-def goes_on(history: Mapping[str, Any], judged: Iterable[str], metrics: Iterable[str]) -> None:
-    """Refuse to go on from a run of which other values were measured: their histories end unequal.
-
-    Args:
-        history: of the run so far, empty before its first epoch. judged: what is, by name.
-        metrics: their names.
-
-    Raises:
-        InputError: naming the values of one of the two alone.
-    """
+    judged, metrics = measured
     names = {"loss", *(f"{name}_{each}" for name in judged for each in ("loss", *metrics))}
-    if history and (differ := sorted(names ^ history.keys())):
+    if resume.history and (differ := sorted(names ^ resume.history.keys())):
         raise InputError(
             f"resume.history: expected {', '.join(sorted(names))}, as validation, metrics and "
-            f"judge_training give, got {', '.join(sorted(history))}; differing are "
+            f"judge_training give, got {', '.join(sorted(resume.history))}; differing are "
             f"{', '.join(differ)}; give those that the run began with, or begin anew"
         )
 
