@@ -30,9 +30,12 @@ ARROWS = {
     "tables": _GROUND,
     "storage": _CORE | _GROUND,
     "sklearn": {*_CORE, *_GROUND, "storage"},
+    "onnx": {*_CORE, *_GROUND, "storage", "tables"},
     "compare": {*_CORE, *_GROUND, "storage"},
     "report": {*_GROUND, "compare", "storage"},
-    "commands": {*_CORE, *_GROUND, "audit", "compare", "report", "sklearn", "storage", "tables"},
+    "commands": {
+        *(*_CORE, *_GROUND, "audit", "compare", "onnx", "report", "sklearn", "storage", "tables"),
+    },
     "jaxnet": {*_CORE, *_GROUND},
     "__main__": {*_GROUND, "commands"},
 }

@@ -88,6 +88,21 @@ class Predict:
     output: Annotated[Path, _of("FILE.csv")] = Path("predictions.csv")
 
 
+@dataclass(frozen=True)
+class Export:
+    """Write a trained model as an ONNX file, which other programs run.
+
+    It takes the table's columns and gives the predictions, each by its name.
+
+    Args:
+        folder: The folder of a run of `jaxnet train`.
+        output: Where to write it.
+    """
+
+    folder: Annotated[Path, Positional, _of("FOLDER")]
+    output: Annotated[Path, _of("FILE.onnx")] = Path("model.onnx")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contest(Procedure):
     """What is tried in a comparison, of which task whatever, and how.
@@ -164,8 +179,8 @@ class Audit:
     timeout: Seconds = 300.0
 
 
-Settings = Train | Predict | Contest | Audit
-Command = Train | Predict | Compare | Audit
+Settings = Train | Predict | Export | Contest | Audit
+Command = Train | Predict | Export | Compare | Audit
 COMMANDS = {kind.__name__.lower(): kind for kind in get_args(Command)}
 
 
@@ -188,6 +203,7 @@ class Line:
     command: OmitSubcommandPrefixes[
         Annotated[Train, _brief(Train)]
         | Annotated[Predict, _brief(Predict)]
+        | Annotated[Export, _brief(Export)]
         | Annotated[Compare, _brief(Compare)]
         | Annotated[Audit, _brief(Audit)]
     ]

@@ -31,9 +31,8 @@ ACTIVATIONS: dict[str, network.Activation] = {
 }
 
 
-@functools.cache
-def forward(activation: str) -> losses.Forward:
-    """Give `network.forward` with an activation by its name; the same function every time.
+def activation_by_name(activation: str) -> network.Activation:
+    """Give an activation by its name.
 
     Raises:
         InputError: an activation not in `ACTIVATIONS`.
@@ -42,7 +41,17 @@ def forward(activation: str) -> losses.Forward:
         raise InputError(
             f"activation: expected one of {', '.join(ACTIVATIONS)}, got {activation!r}"
         )
-    return functools.partial(network.forward, activation=ACTIVATIONS[activation])
+    return ACTIVATIONS[activation]
+
+
+@functools.cache
+def forward(activation: str) -> losses.Forward:
+    """Give `network.forward` with an activation by its name; the same function every time.
+
+    Raises:
+        InputError: an activation not in `ACTIVATIONS`.
+    """
+    return functools.partial(network.forward, activation=activation_by_name(activation))
 
 
 def loss(task: str, activation: str) -> losses.BatchLoss:
