@@ -29,7 +29,7 @@ NAMES = {
     "experiments.benchmark": "experiments.benchmark.__main__",
 }
 # Every command, with what it takes to start at all.
-STARTS = ["train no.csv", "predict no no.csv", "compare no.csv", "audit no.py"]
+STARTS = ["train no.csv", "predict no no.csv", "export no", "compare no.csv", "audit no.py"]
 # An audit works in a process of its own: see test_audit.
 COMMANDS = [*NAMES, *(f"jaxnet {start}" for start in STARTS if not start.startswith("audit"))]
 pytestmark = pytest.mark.usefixtures("standard_promotion", "unchecked")
@@ -115,6 +115,9 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet predict odd iris", "activation: expected words, got [1]; train anew"),
         ("jaxnet predict torn iris", "expected a model"),
         ("jaxnet predict no/run iris --output p.txt", "output: expected a file ending in .csv"),
+        ("jaxnet export no/run", "got no/run without a model; give another"),
+        ("jaxnet export torn", "expected a model"),
+        ("jaxnet export no/run --output p.txt", "output: expected a file ending in .onnx"),
         ("experiments.benchmark --output file/results", "output: expected a place"),
         ("jaxnet train iris --resume no/run", "expected nothing else"),
         ("jaxnet train iris --validation nan", "validation: expected a finite number, got nan"),
@@ -164,8 +167,8 @@ def test_bad_input_is_one_line(call, tmp_path, command, words):
     [
         ("experiments.benchmark --readme no.md", "Unrecognized options: no.md"),
         ("experiments.classifier --rate 1", "Unrecognized options: --rate, 1"),
-        ("jaxnet", "Expected one of {train, predict, compare, audit}"),
-        ("jaxnet learn", "learn; Available subcommands: train, predict, compare, audit"),
+        ("jaxnet", "Expected one of {train, predict, export, compare, audit}"),
+        ("jaxnet learn", "learn; Available subcommands: train, predict, export, compare, audit"),
         ("jaxnet train iris --epoch-count 3", "Unrecognized options: --epoch-count, 3"),
         ("jaxnet train --learning-rat 1", "Perhaps you meant: --learning-rate RATE"),
         ("jaxnet compare iris --optimizer adam", "Perhaps you meant: --optimizers [NAME ...]"),
