@@ -22,6 +22,7 @@ GUIDES = {
     name: (ROOT / "docs" / f"{name}.md").read_text()
     for name in ("gradients", "models", "sklearn", "training")
 }
+EXPORT = (ROOT / "docs" / "export.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.S)
 BLOCKS = BLOCK.findall(README)
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
@@ -90,6 +91,15 @@ def test_continuous_integration_runs_the_test_command():
     assert sum(bool(re.fullmatch(pattern, line)) for line in README.splitlines()) == 1
 
 
+def houses(folder):
+    """Write a table of 60 houses, some of whose cells are gaps."""
+    rng = np.random.default_rng(0)
+    area = rng.uniform(50, 200, 60)
+    rows = [f"{each:.1f},{rng.choice(['old', 'new'])},{2 * each:.1f}" for each in area]
+    rows[::9] = [f",,{2 * each:.1f}" for each in area[::9]]
+    (folder / "houses.csv").write_text("\n".join(["area,age,price", *rows]))
+
+
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.slow
 def test_commands_do_what_is_shown(tmp_path, monkeypatch, capfd):
@@ -97,10 +107,7 @@ def test_commands_do_what_is_shown(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     # Devices are as many as the other tests have, and compiled programs are not kept.
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
-    rng = np.random.default_rng(0)
-    area = rng.uniform(50, 200, 60)
-    rows = [f"{each:.1f},{rng.choice(['old', 'new'])},{2 * each:.1f}" for each in area]
-    (tmp_path / "houses.csv").write_text("\n".join(["area,age,price", *rows]))
+    houses(tmp_path)
     (tmp_path / "mine.py").write_text(next(block for block, _ in BLOCKS if "audit(" in block))
     fewer = {"compare": shlex.split("--optimizers adam --budget 2 --replicates 6 --tuning-seeds 1")}
     codes, printed = {}, {}
@@ -127,6 +134,24 @@ def test_the_guide_s_command_prints_what_its_block_does(tmp_path, monkeypatch, c
     assert refused == ""
     assert max(map(len, printed.splitlines())) <= 80
     assert same(shown * 2, printed)  # the file prints it itself, and then the command
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.slow
+def test_each_way_out_gives_what_is_shown(tmp_path, monkeypatch, capfd):
+    """The guide's commands in one folder, and then its blocks, each after the last."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    houses(tmp_path)
+    for words in re.findall(r"^jaxnet (.*)", EXPORT, re.M):
+        with jax.numpy_rank_promotion("allow"):
+            assert _outcomes.outcome(functools.partial(__main__.run, shlex.split(words))) == 0
+    capfd.readouterr()
+    names = {}
+    for block, shown in BLOCK.findall(EXPORT):
+        exec(block, names)
+        printed, _ = capfd.readouterr()
+        assert same(shown, printed), f"{block}\nshown:\n{shown}\nprinted:\n{printed}"
 
 
 def test_the_map_is_the_table_of_arrows():
@@ -157,6 +182,7 @@ def test_figures_of_speed_are_the_benchmark_s():
     [
         "README.md",
         "CONTRIBUTING.md",
+        "docs/export.md",
         "docs/gradients.md",
         "docs/league.md",
         "experiments/benchmark/README.md",
