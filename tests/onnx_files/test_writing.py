@@ -215,7 +215,7 @@ def test_a_table_s_columns_go_in_and_predictions_come_out(target, tmp_path):
     params = drawn(random, [encoder.inputs, 5, encoder.outputs])
     jaxnet.onnx.write(tmp_path / "model.onnx", params, jnp.tanh, encoder=encoder)
     assert agrees(tmp_path / "model.onnx", params, encoder, data)
-    unseen = data.slice(0, 1).set_column(3, "x", [["purple"]])
+    unseen = data.slice(0, 1).set_column(3, "x", [["purple"]]).set_column(4, "always", [[7.0]])
     assert agrees(tmp_path / "model.onnx", params, encoder, unseen)
     model = onnx.load(tmp_path / "model.onnx")
     told = {each.key: json.loads(each.value) for each in model.metadata_props}
