@@ -250,7 +250,7 @@ def test_the_library_alone_loads_nothing_of_its_extras():
     """Plots, tables and command lines are for the experiments."""
     packages = {name.partition(".")[0] for name in loaded("from jaxnet import *")}
     assert {"jaxnet", "jax", "optax"} <= packages
-    extras = {"matplotlib", "rich", "tyro", "beartype", "pyarrow", "sklearn", "experiments"}
+    extras = {"matplotlib", "rich", "tyro", "beartype", "onnx", "pyarrow", "sklearn", "experiments"}
     assert not packages & extras
 
 
