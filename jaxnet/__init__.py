@@ -19,12 +19,14 @@ _HOMES = {
     "streams": ("stream",),
     "training": ("State", "Step", "run", "start", "step", "train"),
     "variables": ("Variables",),
+    "_models.predicting": ("predict",),
     "_models.summary": ("summary",),
 }
 _ROOMS = ("audit", "compare", "devices", "optimizers", "report", "sklearn", "spaces", "storage")
 _ROOMS += ("tables",)
 
 if TYPE_CHECKING:
+    from jaxnet._models.predicting import predict as predict
     from jaxnet._models.summary import summary as summary
     from jaxnet.batches import full_batch as full_batch
     from jaxnet.batches import shuffled as shuffled

@@ -17,7 +17,7 @@ ARROWS = {
     "_guards": {"errors"},
     "network": _GROUND,
     "variables": set(),
-    "_models": {"variables", *_GROUND},
+    "_models": {"losses", "optimizers", "variables", *_GROUND},
     "losses": {"variables", *_GROUND},
     "batches": _GROUND,
     "devices": {"losses", "variables", *_GROUND},

@@ -119,17 +119,17 @@ def data(tree: PyTree, name: str = "data") -> int:
     return count
 
 
-def rows(tree: PyTree, name: str = "data") -> int:
+def rows(tree: PyTree, name: str = "data", *, least: int = 1) -> int:
     """Refuse arrays that do not have the same rows, by their shapes alone; give the row count N.
 
     Raises:
-        InputError: no arrays, no rows or unequal rows.
+        InputError: no arrays, fewer rows than the least that will do, or unequal rows.
     """
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
     if not shapes:
         raise InputError(f"{name}: expected at least one array, got an empty pytree; give some")
     for index, shape in enumerate(shapes):
-        if not shape or not shape[0]:
+        if not shape or shape[0] < least:
             raise InputError(
                 f"{path(name, tree, index)}: expected at least one row along the first axis, got "
                 f"shape {list(shape)}; give an axis of rows"
@@ -179,6 +179,11 @@ def in_numpy(name: str, error: BaseException) -> None:
         f"{name}: expected a function in jax.numpy, which JAX can trace, got NumPy in {at}; write "
         "it in jax.numpy"
     ) from error
+
+
+def told(error: BaseException | None) -> str:
+    """Give what a function raised, in a line."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
 
 
 @contextlib.contextmanager

@@ -2,18 +2,18 @@
 
 import functools
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jaxnet import losses, network, tables
+from jaxnet._models.predicting import predict
 from jaxnet.storage import models
 
 
 def of_network(
     params: network.Params, activation: str, split: tables.Split
 ) -> dict[str, dict[str, float]]:
-    """Score every part that has rows, all of them evaluated in one program.
+    """Score every part that has rows.
 
     Returns:
         By part, by name: "loss", and "accuracy" or "rmse" and "r2".
@@ -22,7 +22,7 @@ def of_network(
     parts = [split.train, split.validation, split.test]
     x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     loss = models.loss(split.encoder.target.kind, activation)
-    outputs, values = jax.device_get(_evaluate(loss, params, x, y))
+    outputs, values = predict(_judging(loss), params, (x, y))
     ends = np.cumsum([len(part[0]) for part in parts])[:-1]
     cut = [np.split(array, ends) for array in (outputs, values, y)]
     return {
@@ -41,12 +41,10 @@ def of_baseline(split: tables.Split) -> dict[str, float]:
     return _judge(split.encoder, outputs, y)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _evaluate(
-    loss: losses.BatchLoss, params: network.Params, x: Array, y: Array
-) -> tuple[Array, Array]:
-    outputs = jax.vmap(loss.forward, in_axes=(None, 0))(params, x)
-    return outputs, jax.vmap(loss.example, in_axes=(None, 0, 0))(params, x, y)
+@functools.cache
+def _judging(loss: losses.BatchLoss) -> losses.Forward:
+    """Give the outputs and the loss of one example."""
+    return lambda params, row: (loss.forward(params, row[0]), loss.example(params, *row))
 
 
 def _judge(

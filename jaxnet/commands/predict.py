@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxnet import devices, tables
 from jaxnet._guards import records
+from jaxnet._models.predicting import predict
 from jaxnet.commands import _folders
 from jaxnet.commands.settings import Predict
 from jaxnet.errors import InputError
@@ -26,7 +27,8 @@ def run(settings: Predict) -> dict[str, list[Any]]:
     folder, data = settings.folder, settings.data
     params, activation, encoder = _folders.model(folder)
     table = tables.read(data)
-    outputs = models.predict(params, activation, encoder.features(table, data))
+    x = encoder.features(table, data)
+    outputs = predict(models.forward(activation), params, x)
     encoder.check_outputs(outputs, table, data)
     predicted = {encoder.target.name: list(encoder.decode(outputs))}
     if encoder.target.kind == "classification":

@@ -391,7 +391,7 @@ def programs(
             # Where it is the only one there is nothing to hold against the baseline.
             if entry is entries[0] or len(entries) == 2 + len(unable):
                 raise
-            unable[entry.name] = f"a step from init(key) raised {_in_a_line(error.__cause__)}"
+            unable[entry.name] = f"a step from init(key) raised {checks.told(error.__cause__)}"
     texts = {name: traced[name].text for name in sorted(traced)}
     calling = any(each.calling for each in traced.values())
     return Programs(fingerprints.of_record(texts), unable, calling)
@@ -437,7 +437,7 @@ def _drawn(init: Callable[..., PyTree], *arguments: Any) -> PyTree:
     except Exception as error:
         raise FunctionError(
             f"init: expected a pure function of a jax.random.key that can be traced; it raised "
-            f"{_in_a_line(error)}; draw with jax.random alone"
+            f"{checks.told(error)}; draw with jax.random alone"
         ) from error
 
 
@@ -445,10 +445,6 @@ def _equal(these: PyTree, those: PyTree) -> bool:
     leaves = (jax.tree.leaves(checks.as_numbers(tree)) for tree in (these, those))
     pairs = zip(*leaves, strict=True)
     return all(np.array_equal(a, b) for a, b in pairs)
-
-
-def _in_a_line(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _check_alike(name: str, part: PyTree, data: PyTree) -> None:
@@ -483,7 +479,7 @@ def _check_scalar(
         checks.in_numpy(what, error)
         raise FunctionError(
             f"{what}: expected a function of (params, batch) that takes init(key) and {name}; it "
-            f"raised {_in_a_line(error)}; bind whatever else it needs, as by "
+            f"raised {checks.told(error)}; bind whatever else it needs, as by "
             "functools.partial, and let init give the parameters it takes"
         ) from error
     real = what != "loss" or jnp.issubdtype(getattr(result, "dtype", object), jnp.floating)
@@ -526,6 +522,6 @@ def _program(entry: optimizers.Entry, search: Search, workload: tiles.Workload) 
         checks.in_numpy(f"optimizers: {entry.name}", error.__cause__ or error)
         raise FunctionError(
             f"optimizers: expected {entry.name} to be made of traced hyperparameters and to step "
-            f"from init(key); it raised {_in_a_line(error)}; a schedule must be one "
+            f"from init(key); it raised {checks.told(error)}; a schedule must be one "
             "of peak 1 multiplied by the rate, a choice one of jnp.where"
         ) from error

@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from jaxnet import fitting, optimizers
 from jaxnet._guards import checks
 from jaxnet._guards.defaults import VALIDATION, Task
+from jaxnet._models.predicting import predict
 from jaxnet.errors import InputError
 from jaxnet.optimizers import Optimizer
 from jaxnet.sklearn import members
@@ -197,7 +198,8 @@ class _Network(BaseEstimator, ABC):
         check_is_fitted(self)
         x: Any = validate_data(self, X, dtype=self._dtype, reset=False)
         with jax.enable_x64(self._dtype == np.float64):
-            return members.predict(self._task, self._activation, self.fit_.params, x)
+            forward = members.forward(self._task, self._activation)
+            return predict(forward, self.fit_.params, x)
 
 
 def _waiting(fit: fitting.Fit) -> fitting.Fit:

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
@@ -21,9 +20,6 @@ from jaxnet.losses import BatchLoss, Rule
 from jaxnet.optimizers import Optimizer
 from jaxnet.storage import models
 
-# Rows that are predicted together: one program for any number of them, which rounds a row alike
-# wherever it stands.
-_TOGETHER = 256
 # Weights as scikit-learn draws them: smaller than ours, which shows in the scores of tables.
 _INITIALIZER = jax.nn.initializers.glorot_uniform()
 
@@ -114,19 +110,13 @@ def _each(alone: optax.GradientTransformation) -> optax.GradientTransformation:
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def predict(
-    task: Task, activation: str, params: network.Params, x: Float[np.ndarray, "N I"]
-) -> Float[np.ndarray, "N O"]:
-    """Give the mean over the members of their probabilities, or of their outputs."""
-    blocks = [x[first : first + _TOGETHER] for first in range(0, len(x), _TOGETHER)]
-    blocks[-1] = np.pad(blocks[-1], ((0, _TOGETHER - len(blocks[-1])), (0, 0)))
-    means = [_mean(models.forward(activation), task, params, block) for block in blocks]
-    return np.concatenate(jax.device_get(means))[: len(x)]
+@functools.cache
+def forward(task: Task, activation: str) -> losses.Forward:
+    """Give the mean over the members of their probabilities, or of their outputs, of one row."""
+    alone = jax.vmap(models.forward(activation), (0, None))
 
+    def mean(params: network.Params, x: Float[Array, " I"]) -> Float[Array, " O"]:
+        outputs = alone(params, x)
+        return jnp.mean(jax.nn.softmax(outputs) if task == "classification" else outputs, axis=0)
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _mean(
-    forward: losses.Forward, task: Task, params: network.Params, x: Float[Array, "B I"]
-) -> Float[Array, "B O"]:
-    outputs = jax.vmap(jax.vmap(forward, (None, 0)), (0, None))(params, x)
-    return jnp.mean(jax.nn.softmax(outputs) if task == "classification" else outputs, axis=0)
+    return mean

@@ -85,18 +85,6 @@ def accuracy(forward: losses.Forward) -> losses.Loss:
     return accuracy
 
 
-def predict(
-    params: network.Params, activation: str, x: Float[np.ndarray, "N I"]
-) -> Float[np.ndarray, "N O"]:
-    """Give a network's outputs, row by row."""
-    return np.asarray(_predict(forward(activation), params, x))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _predict(forward: losses.Forward, params: network.Params, x: Array) -> Array:
-    return jax.vmap(forward, in_axes=(None, 0))(params, x)
-
-
 def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
     """Write a network and what is known of it, in plain JSON types; whole or not at all.
 

@@ -67,7 +67,7 @@ def test_an_ensemble_is_its_members_alone():
         close(jax.tree.map(lambda leaf, m=member: leaf[m], net.fit_.params), fit.params)
     losses = np.mean([fit.history["loss"] for fit in fits], axis=0)
     np.testing.assert_allclose(net.fit_.history["loss"], losses, rtol=1e-5)
-    outputs = [models.predict(fit.params, "relu", X) for fit in fits]
+    outputs = [jaxnet.predict(models.forward("relu"), fit.params, X) for fit in fits]
     assert np.ptp(outputs, axis=0).max() > 0.1
     np.testing.assert_allclose(net.predict(X), np.mean(outputs, axis=0), rtol=1e-4, atol=1e-5)
 
