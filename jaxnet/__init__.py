@@ -19,6 +19,7 @@ _HOMES = {
     "streams": ("stream",),
     "training": ("State", "Step", "run", "start", "step", "train"),
     "variables": ("Variables",),
+    "_models.ensembles": ("Ensemble", "ensemble"),
     "_models.predicting": ("predict",),
     "_models.summary": ("summary",),
 }
@@ -26,6 +27,8 @@ _ROOMS = ("audit", "compare", "devices", "optimizers", "report", "sklearn", "spa
 _ROOMS += ("tables",)
 
 if TYPE_CHECKING:
+    from jaxnet._models.ensembles import Ensemble as Ensemble
+    from jaxnet._models.ensembles import ensemble as ensemble
     from jaxnet._models.predicting import predict as predict
     from jaxnet._models.summary import summary as summary
     from jaxnet.batches import full_batch as full_batch

@@ -21,10 +21,12 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from jaxnet import fitting, optimizers
 from jaxnet._guards import checks
 from jaxnet._guards.defaults import VALIDATION, Task
+from jaxnet._models.ensembles import ensemble
 from jaxnet._models.predicting import predict
 from jaxnet.errors import InputError
 from jaxnet.optimizers import Optimizer
 from jaxnet.sklearn import members
+from jaxnet.storage import models
 
 _Own = TypeVar("_Own", bound="_Network")
 
@@ -120,7 +122,8 @@ class _Network(BaseEstimator, ABC):
                 f"activation: expected {self._activation}, with which training began, got "
                 f"{self.activation}; leave it, or begin anew by warm_start=False"
             )
-        loss, (optimizer, numbers) = members.loss(self._task, self.activation), self._made()
+        optimizer, numbers = self._made()
+        together = ensemble(models.loss(self._task, self.activation), optimizer)
         x, targets, *weights = self._checked(X, y, sample_weight, goes_on=goes_on)
         if not goes_on:
             self._begin(targets if first is None else first)
@@ -133,8 +136,8 @@ class _Network(BaseEstimator, ABC):
         layers = (x.shape[1], *np.atleast_1d(self.hidden).tolist(), outputs)
         with jax.enable_x64(self._dtype == np.float64):
             fit = fitting.fit(
-                loss,
-                optimizer,
+                together.loss,
+                together.optimizer,
                 members.init(self._seed, layers, self.n_members),
                 data,
                 epochs=epochs + (int(self.fit_.progress.epoch) if goes_on else 0),
@@ -174,7 +177,7 @@ class _Network(BaseEstimator, ABC):
         return tuple(parts[::2]), tuple(parts[1::2])
 
     def _made(self) -> tuple[Optimizer, dict[str, float]]:
-        """Give the optimizer of the members and its hyperparameters."""
+        """Give the optimizer of each member and its hyperparameters."""
         given = {} if self.hyperparameters is None else self.hyperparameters
         if not isinstance(given, Mapping):
             raise InputError(
@@ -191,8 +194,7 @@ class _Network(BaseEstimator, ABC):
             numbers = {"learning_rate": entry.customary["learning_rate"], **numbers}
         if self.learning_rate is not None:
             numbers["learning_rate"] = self.learning_rate
-        numbers = optimizers.check(optimizer, numbers)
-        return members.optimizer(optimizer), numbers
+        return optimizer, optimizers.check(optimizer, numbers)
 
     def _predicted(self, X: Any) -> Float[np.ndarray, "N O"]:
         check_is_fitted(self)

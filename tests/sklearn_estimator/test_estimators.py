@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import jaxnet
-from jaxnet.sklearn import NetworkClassifier, NetworkRegressor, members
+from jaxnet.sklearn import NetworkClassifier, NetworkRegressor
 from jaxnet.storage import models
 
 # As scikit-learn's and optax's arithmetic has it.
@@ -26,7 +26,6 @@ _random = np.random.default_rng(0)
 X = _random.normal(size=(40, 3)).astype(np.float32)
 LABELS = np.array(["no", "yes"])[(X[:, 0] > 0).astype(int)]
 Y = np.stack([X.sum(axis=1), X[:, 0] - X[:, 1]], axis=1)
-DATA, ORDER = (X, Y.astype(np.float32)), np.arange(6, dtype=np.int32).reshape(2, 3)
 Classifier = functools.partial(NetworkClassifier, hidden=4, epochs=3, batch_size=16, random_state=0)
 Regressor = functools.partial(NetworkRegressor, hidden=4, epochs=3, batch_size=16, random_state=0)
 
@@ -70,20 +69,6 @@ def test_an_ensemble_is_its_members_alone():
     outputs = [jaxnet.predict(models.forward("relu"), fit.params, X) for fit in fits]
     assert np.ptp(outputs, axis=0).max() > 0.1
     np.testing.assert_allclose(net.predict(X), np.mean(outputs, axis=0), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("optimizer", [optax.polyak_sgd, optax.lars])
-def test_a_member_has_its_own_value_and_norms(optimizer):
-    """Of optimizers that look at the loss, or at the norm of a gradient."""
-    made = optimizer(0.1)
-    together, one = members.optimizer(made), jaxnet.init(jax.random.key(1), [3, 4, 2])
-    other = jax.tree.map(lambda leaf: leaf + 1, one)
-    stack = functools.partial(jax.tree.map, lambda *leaves: np.stack(leaves))
-    loss = members.loss("regression", "relu")
-    trained = jaxnet.train(loss, together, stack(one, other), DATA, ORDER)[0]
-    for member, start in enumerate((one, other)):
-        own = jaxnet.train(models.loss("regression", "relu"), made, start, DATA, ORDER)[0]
-        close(jax.tree.map(lambda leaf, m=member: leaf[m], trained.params), own.params)
 
 
 def test_weights_leave_out_and_repeat():
