@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
@@ -27,7 +26,7 @@ from jaxnet.variables import Variables
 Forward = Callable[[PyTree, PyTree], PyTree]
 Loss = Callable[..., PyTree]
 ValueAndGrad = Callable[..., tuple[PyTree, PyTree]]
-_Rows = Shaped[Array | np.ndarray, "B ..."]
+_Rows = PyTree[Shaped[Array | np.ndarray, "B ..."]]
 
 
 def original(loss: Any) -> Any:
@@ -63,7 +62,9 @@ class BatchLoss:
             third argument named `key` is given one for each example, as a loss is for each step.
         example_loss: `(prediction [O], y) -> [] or [O]`, such as those of `optax.losses`; `y` is
             a target of the prediction's shape, or an integer label that the loss picks an output
-            by, encodes (`jax.nn.one_hot`) or counts with, and does not broadcast against them.
+            by, encodes (`jax.nn.one_hot`) or counts with, and does not broadcast against them. Of
+            predictions `[T, O]` there is a label for each of T positions. Where the prediction or
+            `y` is a pytree of several arrays the loss is [], and its shapes are not looked into.
     """
 
     forward: Forward
@@ -80,6 +81,8 @@ class BatchLoss:
     ) -> Float[Array, ""]:
         """Give the loss of one batch `(x [B, I], y [B, ...])`, or `(x, y, weights [B])`.
 
+        Each of x and y may be a pytree of several arrays.
+
         With weights the mean is weighted: an example of weight 0 is as one that is not there, of
         weight 2 as two of them.
 
@@ -88,14 +91,14 @@ class BatchLoss:
                 predictions; nothing is broadcast.
         """
         x, y, *weights = variables.present(checks.batch(batch))
-        keys = None if key is None else jax.random.split(key, len(x))
+        keys = None if key is None else jax.random.split(key, checks.rows(x))
         each = jax.vmap(self.example, (None, 0, 0, 0))(params, x, y, keys)
         return variables.mean(each, *weights)
 
     def example(
-        self, params: PyTree, x: Array, y: Array, key: Key[Array, ""] | None = None
+        self, params: PyTree, x: PyTree, y: PyTree, key: Key[Array, ""] | None = None
     ) -> Float[Array, "..."]:
-        """Give the loss of one example, [] or [O], its shapes checked."""
+        """Give the loss of one example, its shapes checked."""
         prediction = self.forward(params, x, **variables.named(key, draws(self)))
         return labels.loss(self.example_loss, prediction, y)
 
@@ -183,8 +186,5 @@ def check(loss: Loss | Rule, params: PyTree, data: PyTree, *, whole: bool = Fals
     if isinstance(loss := original(loss), BatchLoss):
         x, y, *weights = checks.batch(data)
         y = checks.weighed(y, *weights, whole=whole)
-        if jnp.issubdtype(y.dtype, jnp.integer) and np.ndim(y) == 1:
-            row = jax.ShapeDtypeStruct(np.shape(x)[1:], x.dtype)
-            keys = variables.named(None, draws(loss))
-            prediction = jax.eval_shape(functools.partial(loss.forward, **keys), params, row)
-            labels.check_range(loss.example_loss, prediction, np.asarray(y))
+        forward = functools.partial(loss.forward, **variables.named(None, draws(loss)))
+        labels.check_range(loss.example_loss, forward, params, x, y)

@@ -71,16 +71,16 @@ def mean(
 def weight(batch: tuple[Any, ...]) -> Float[Array, ""] | int:
     """Give what a batch counts among others: its examples, or the sum of their weights."""
     x, _, *weights = batch
-    return jnp.sum(jnp.asarray(weights[0], float)) if weights else len(x)
+    return jnp.sum(jnp.asarray(weights[0], float)) if weights else len(jax.tree.leaves(x)[0])
 
 
 def present(batch: tuple[Any, ...]) -> tuple[Any, ...]:
     """Give a batch with another row in the place of each of weight 0, which may be anything."""
     if len(batch) < 3:
         return batch
-    x, y, weights = map(jnp.asarray, batch)
-    rows = jnp.where(weights > 0, jnp.arange(len(x)), jnp.argmax(weights))
-    return x[rows], y[rows], weights
+    x, y, weights = jax.tree.map(jnp.asarray, tuple(batch))
+    rows = jnp.where(weights > 0, jnp.arange(len(weights)), jnp.argmax(weights))
+    return *jax.tree.map(lambda leaf: leaf[rows], (x, y)), weights
 
 
 def unwrapped(function: Any) -> Any:

@@ -373,7 +373,7 @@ def parts(batch: Any) -> tuple[Any, ...]:
     """Give x, y and, where it has them, the weights of a batch.
 
     Raises:
-        InputError: not two or three arrays.
+        InputError: not two or three; one that is no array, nor, of x and y, several.
     """
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise InputError(
@@ -381,7 +381,8 @@ def parts(batch: Any) -> tuple[Any, ...]:
             "give both"
         )
     for name, part in zip(("x", "y", "weights"), batch, strict=False):
-        if not hasattr(part, "dtype"):
+        arrays = jax.tree.leaves(part) if name != "weights" else [part]
+        if not arrays or not all(hasattr(each, "dtype") for each in arrays):
             raise InputError(f"{name}: expected an array, got {type(part).__name__}; give an array")
     return tuple(batch)
 
@@ -393,17 +394,24 @@ def batch(given: Any) -> tuple[Any, ...]:
         InputError: not arrays of as many rows, at least one, or weights of more axes.
     """
     x, y, *weights = parts(given)
-    if jnp.shape(x)[:1] != jnp.shape(y)[:1] or jnp.shape(x)[:1] in ((), (0,)):
+    counts = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves((x, y))}
+    if len(counts) > 1 or counts & {(), (0,)}:
         raise InputError(
             "batch: expected x [B, ...] and y [B, ...] with the same B, at least 1, got x "
-            f"{list(jnp.shape(x))} and y {list(jnp.shape(y))}; take as many of both"
+            f"{shapes(x)} and y {shapes(y)}; take as many of both"
         )
-    if weights and jnp.shape(weights[0]) != jnp.shape(x)[:1]:
+    if weights and {jnp.shape(weights[0])} != counts:
+        ((rows,),) = counts
         raise InputError(
-            f"weights: expected one for each of the {len(x)} rows, of shape [{len(x)}], got "
+            f"weights: expected one for each of the {rows} rows, of shape [{rows}], got "
             f"{list(jnp.shape(weights[0]))}; give a number for each"
         )
     return x, y, *weights
+
+
+def shapes(tree: PyTree) -> PyTree:
+    """Give the shape of each leaf, for messages."""
+    return jax.tree.map(lambda leaf: list(np.shape(leaf)), tree)
 
 
 def weighed(y: Any, *weights: Any, whole: bool) -> Any:
@@ -422,7 +430,7 @@ def weighed(y: Any, *weights: Any, whole: bool) -> Any:
                 f"weights: expected numbers of at least 0, not all of them 0, got {least}; a row "
                 "of weight 0 is left out, of weight 2 counts as two"
             )
-        y = y[array > 0]
+        y = jax.tree.map(lambda leaf, counts=array > 0: leaf[counts], y)
     return y
 
 

@@ -12,19 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet._guards import options
-from jaxnet.errors import InputError
+from jaxnet._guards import checks, options
+from jaxnet.errors import FunctionError, InputError
 
 ExampleLoss = Callable[[PyTree, PyTree], PyTree]
 
 
 def loss(example_loss: ExampleLoss, prediction: Any, y: Any) -> Any:
-    """Give the loss of one example, [] or [O], without broadcasting; also while tracing.
+    """Give the loss of one example, without broadcasting; also while tracing.
+
+    It is [] or the prediction's [..., O], of labels [] or [...]; [] where there are several
+    predictions or targets.
 
     Raises:
         InputError: a target or a loss that broadcasts, labels for a loss of targets, or targets
             for one of labels, with what to do.
     """
+    if _several(prediction, y):
+        return _of_several(example_loss, prediction, y)
     _check_target(example_loss, prediction, y)
     try:
         value = example_loss(prediction, y)
@@ -32,6 +37,28 @@ def loss(example_loss: ExampleLoss, prediction: Any, y: Any) -> Any:
         _explain(example_loss, prediction, y, error)
         raise
     _check_loss(example_loss, prediction, y, jnp.shape(value))
+    return value
+
+
+def _several(*trees: PyTree) -> bool:
+    return any(jax.tree.structure(tree) != jax.tree.structure(0) for tree in trees)
+
+
+def _of_several(example_loss: ExampleLoss, prediction: PyTree, y: PyTree) -> Any:
+    try:
+        value = example_loss(prediction, y)
+    except Exception as error:  # a user's loss may fail in any way
+        raise FunctionError(
+            f"y: expected targets that the example loss takes, got {checks.shapes(y)} for "
+            f"predictions {checks.shapes(prediction)}; it raised {checks.told(error)}; give it "
+            "both as it takes them"
+        ) from error
+    if _several(value) or jnp.shape(value) != ():
+        raise InputError(
+            "example_loss: expected a loss of shape [] per example, as its predictions or targets "
+            f"are several, got {checks.shapes(value)}; reduce it, as by jnp.mean, of shapes that "
+            "are the same"
+        )
     return value
 
 
@@ -57,7 +84,9 @@ def _kind(example_loss: ExampleLoss, prediction: Any) -> Labels:
     """Say what an example loss does with the labels of such predictions."""
     double = jnp.result_type(prediction) == np.float64
     dtype = np.dtype(np.float64 if double else np.float32)
-    return _of(example_loss, jnp.shape(prediction), dtype)
+    # Of labels for each of many positions one is enough to try.
+    shape = tuple(1 for _ in jnp.shape(prediction)[:-1])
+    return _of(example_loss, (*shape, jnp.shape(prediction)[-1]), dtype)
 
 
 def _check_target(example_loss: ExampleLoss, prediction: Any, y: Any) -> None:
@@ -85,34 +114,51 @@ def _check_loss(example_loss: ExampleLoss, prediction: Any, y: Any, shape: tuple
     expected, label = jnp.shape(prediction), _is_label(prediction, y)
     if label and (shape == expected or (shape == () and _kind(example_loss, prediction).broadcast)):
         raise _refusal(expected)
-    if shape not in ((), () if label else expected):
+    if shape not in ((), jnp.shape(y)):
         raise InputError(
-            f"example_loss: expected a loss of shape [] or {list(expected)} per example, without "
-            f"broadcasting, got {list(shape)} from a prediction {list(expected)} and y "
+            f"example_loss: expected a loss of shape [] or {list(jnp.shape(y))} per example, "
+            f"without broadcasting, got {list(shape)} from a prediction {list(expected)} and y "
             f"{list(jnp.shape(y))}"
         )
 
 
-def check_range(example_loss: ExampleLoss, prediction: Any, labels: np.ndarray) -> None:
+def check_range(
+    example_loss: ExampleLoss, forward: Callable[..., PyTree], params: PyTree, x: PyTree, y: PyTree
+) -> None:
     """Refuse labels outside the outputs, which JAX would not notice.
 
+    Args:
+        forward: `(params, x)`, of one example. x, y: rows; other arrays than labels are let by.
+
     Raises:
-        InputError: a label below 0 or not below O, for a loss that picks an output by it.
+        InputError: a label below 0 or not below O, for a loss that picks an output by it; several
+            targets that it does not take.
     """
-    if not prediction.shape or not _kind(example_loss, prediction).pick:
+    if not _several(y) and not jnp.issubdtype(y.dtype, jnp.integer):
         return
-    classes = prediction.shape[-1]
-    if labels.min() >= 0 and labels.max() < classes:
+    one = functools.partial(
+        jax.tree.map, lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+    )
+    prediction = jax.eval_shape(forward, params, one(x))
+    if _several(prediction, y):
+        jax.eval_shape(functools.partial(loss, example_loss), prediction, one(y))
         return
-    row = int(np.argmax((labels < 0) | (labels >= classes)))
+    if not _is_label(prediction, one(y)):
+        return
+    labels, classes = np.asarray(y), prediction.shape[-1]
+    wrong = np.argwhere((labels < 0) | (labels >= classes))
+    if not len(wrong) or not _kind(example_loss, prediction).pick:
+        return
+    row, *position = map(int, wrong[0])
+    got = f"{labels[tuple(wrong[0])]} in row {row}" + (f" at {position}" if position else "")
     if classes == 1:
         raise InputError(
             "y: expected class labels of a network with an output for each class, got one output, "
-            f"and {labels[row]} in row {row}; give it more, or choose a loss of one output"
+            f"and {got}; give it more, or choose a loss of one output"
         )
     raise InputError(
         f"y: expected class labels 0 to {classes - 1}, one for each of the network's "
-        f"{classes} outputs, got {labels[row]} in row {row}"
+        f"{classes} outputs, got {got}"
     )
 
 
@@ -170,8 +216,9 @@ def _of(example_loss: ExampleLoss, shape: tuple[int, ...], dtype: np.dtype) -> L
             values = np.asarray(options.once(tried).lower(z, y).compile()(z, y))
     except Exception:  # a user's loss may fail in any way
         return unknown
-    if values.shape != (len(z), len(y)):
+    if values.shape not in ((*z.shape[:1], *y.shape[:1]), (*z.shape[:1], *y.shape)):
         return unknown
+    values = values.reshape(len(z), len(y))
     finite = np.abs(values[np.isfinite(values)])
     rounding = 16 * np.finfo(dtype).eps * np.sqrt(outputs) * finite.max(initial=0)
 

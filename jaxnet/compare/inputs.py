@@ -454,13 +454,9 @@ def _check_alike(name: str, part: PyTree, data: PyTree) -> None:
     )
     if jax.tree.structure(part) != jax.tree.structure(data) or got != expected:
         raise InputError(
-            f"{name}: expected rows as those of data, {_described(data)}, got {_described(part)}; "
-            "prepare them alike"
+            f"{name}: expected rows as those of data, {checks.shapes(data)}, got "
+            f"{checks.shapes(part)}; prepare them alike"
         )
-
-
-def _described(part: PyTree) -> Any:
-    return jax.tree.map(lambda leaf: list(np.shape(leaf)), part)
 
 
 def _check_rows(loss: losses.Loss | losses.Rule, params: PyTree, name: str, part: PyTree) -> None:
