@@ -125,8 +125,8 @@ def fit(
             every step, and None where it is judged.
         optimizer: an optax optimizer, or a function that makes one of the hyperparameters.
         params: where to start, as in `train`; of `Variables` the state is kept with the best.
-        data: N rows, a pytree of arrays; or, for data larger than memory, a function of the epoch
-            that gives its batches, such as `stream` makes.
+        data: N rows, a pytree of arrays or frames, as in `train`; or, for data larger than
+            memory, a function of the epoch that gives its batches, such as `stream` makes.
         epochs: at most so many in all, those before `resume` included; without `patience` so few
             that their history fits the memory.
         batch_size: B, all rows where None; a stream brings its own.
@@ -153,13 +153,13 @@ def fit(
         InputError: input that cannot be trained on, named, before anything compiles; a loss or
             metric that this JAX does not compile to what it says, before the first step.
     """
-    rows = training.check(loss, params, data, seed)
+    data, rows = training.check(loss, params, data, seed)
     checks.batch_size(batch_size, rows)
     steps = -(-rows // (batch_size or rows)) if rows else 1
     judged = checks.judged(data, validation, judge_training=judge_training)
     checks.ends(epochs, patience, judged, metrics, steps=steps)
     if validation is not None:
-        losses.check(loss, params, validation, whole=True)
+        losses.check(loss, params, judged["validation"], whole=True)
     numbers = optimizers.check(optimizer, hyperparameters)
     if resume:
         checks.resumed(resume, (judged, metrics or ()), _beginning(optimizer), params, numbers)

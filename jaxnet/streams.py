@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Int32, PyTree, Shaped
 
 from jaxnet import batches
-from jaxnet._guards import checks
+from jaxnet._guards import checks, frames
 from jaxnet.errors import InputError
 
 # Numbers of data that a stack of batches holds.
@@ -24,9 +24,7 @@ Stream = Callable[[int], Iterable[PyTree]]
 """A function of the epoch, from 0, that gives its batches."""
 
 
-def stream(
-    data: PyTree[Shaped[np.ndarray, "N ..."]], batch_size: int, seed: int, drop_last: bool = False
-) -> Stream:
+def stream(data: PyTree, batch_size: int, seed: int, drop_last: bool = False) -> Stream:
     """Make a stream of shuffled batches, gathered as they are asked for, such as of `np.memmap`s.
 
     It gives the batches that `fit` takes of the same data, seed and batch size in memory.
@@ -35,6 +33,7 @@ def stream(
         InputError: a batch size below one or larger than the data, arrays of unequal rows, or a
             seed that is no whole number of at least 0.
     """
+    data = frames.arrays(data)
     rows = checks.rows(data)
     checks.batch_size(batch_size, rows)
     checks.seed(seed)

@@ -25,7 +25,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int32, Key, PyTree, Shaped
 
 from jaxnet import batches, losses, optimizers, variables
-from jaxnet._guards import checks, divergence, sizes, verify, versions
+from jaxnet._guards import checks, divergence, frames, sizes, verify, versions
 from jaxnet._guards.defaults import SEED
 from jaxnet.losses import Loss, Rule
 from jaxnet.optimizers import Optimizer
@@ -281,7 +281,7 @@ def train(
     loss: Loss | Rule,
     optimizer: Optimizer,
     params: PyTree,
-    data: PyTree[Shaped[Array | np.ndarray, "N ..."]],
+    data: PyTree,
     order: Int32[Array | np.ndarray, "T B"],
     *,
     record: Recorder = value,
@@ -301,7 +301,8 @@ def train(
             as `optax.adam` with `{"learning_rate": 1e-3}`.
         params: where to start; any pytree of arrays, of which those of floating-point numbers are
             trained and the others stay as they are; or `Variables`.
-        data: the N rows, a pytree of arrays whose first axis is N.
+        data: the N rows, a pytree of arrays whose first axis is N; frames and series of numbers,
+            such as those of pandas and polars, are taken as arrays.
         order: the rows of each step, from `full_batch` or `shuffled`.
         record: what to keep of each step; its loss unless told otherwise.
         hyperparameters: finite numbers for `optimizer`, by name, traced.
@@ -317,7 +318,7 @@ def train(
         InputError: input that cannot be trained on, named, before anything compiles; records that
             do not fit the memory; a loss that this JAX does not compile to what it says.
     """
-    rows = check(loss, params, data, seed)
+    data, rows = check(loss, params, data, seed)
     setup = Setup(params, data, checks.order(order, rows), losses.run_key(loss, seed))
     numbers, plan = optimizers.check(optimizer, hyperparameters), Plan(loss, optimizer)
     program, inputs = _program(plan, record), verify.Inputs(params, data, (setup.order[0],), {})
@@ -419,8 +420,8 @@ def check_loss(loss: Loss | Rule) -> None:
 
 def check(
     loss: Loss | Rule, params: PyTree, data: PyTree | Callable[..., Any], seed: int
-) -> int | None:
-    """Refuse parameters and data that cannot be trained on; give the rows, of a stream None.
+) -> tuple[PyTree, int | None]:
+    """Refuse parameters and data that cannot be trained on; give arrays and their rows, or None.
 
     Raises:
         InputError: naming them.
@@ -429,7 +430,9 @@ def check(
     checks.seed(seed)
     check_loss(loss)
     checks.params(params, variables.split(params)[0])
-    rows = None if callable(data) else checks.data(data)
-    if rows:
-        losses.check(loss, params, data, whole=True)
-    return rows
+    if callable(data):
+        return data, None
+    data = frames.arrays(data)
+    rows = checks.data(data)
+    losses.check(loss, params, data, whole=True)
+    return data, rows

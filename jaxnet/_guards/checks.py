@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnet._guards import jaxprs, sizes
+from jaxnet._guards import frames, jaxprs, sizes
 from jaxnet.errors import InputError
 
 
@@ -686,6 +686,7 @@ def judged(
             "judge_training: expected data in memory, which is judged as one batch, got a stream; "
             "give some of its rows as validation, or leave it out"
         )
+    validation = frames.arrays(validation, "validation")
     both = {"training": training if judge_training else None, "validation": validation}
     return {name: data for name, data in both.items() if data is not None}
 

@@ -7,10 +7,10 @@ import functools
 
 import jax
 import numpy as np
-from jaxtyping import Array, PyTree, Shaped
+from jaxtyping import PyTree, Shaped
 
 from jaxnet import variables
-from jaxnet._guards import checks
+from jaxnet._guards import checks, frames
 from jaxnet.errors import FunctionError, InputError
 from jaxnet.losses import Forward
 
@@ -18,7 +18,7 @@ from jaxnet.losses import Forward
 def predict(
     forward: Forward,
     params: PyTree,
-    x: PyTree[Shaped[Array | np.ndarray, "N ..."]],
+    x: PyTree,
     *,
     batch_size: int = 256,
 ) -> PyTree[Shaped[np.ndarray, "N ..."]]:
@@ -32,7 +32,7 @@ def predict(
         forward: `(params, x [I]) -> prediction`, of one row, as a `BatchLoss` takes it; one that
             takes a third argument `key` is given None.
         params: any pytree of arrays, or `Variables`, which `forward` is given whole.
-        x: N rows, which may be 0, a pytree of arrays whose first axis is N.
+        x: N rows, which may be 0, a pytree of arrays whose first axis is N; frames as in `train`.
         batch_size: B.
 
     Raises:
@@ -43,6 +43,7 @@ def predict(
     checks.function("forward", forward, "params", "x", **keys)
     checks.at_least_one(batch_size=batch_size)
     checks.leaves("params", checks.as_numbers(params))
+    x = frames.arrays(x, "x")
     checks.leaves("x", x)
     if count := checks.rows(x, "x", least=0):
         checks.finite("x", x)

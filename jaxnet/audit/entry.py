@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet import losses, variables
-from jaxnet._guards import checks
+from jaxnet._guards import checks, frames
 from jaxnet.audit import examples, floats, forms, numpy_loss, purity
 from jaxnet.audit.tracing import traceable
 from jaxnet.audit.uncompiled import carried_out
@@ -88,7 +88,7 @@ def read(loss: Any, params: PyTree, batch: PyTree, claimed: Any) -> Entry:
         InputError: what `jaxnet.audit.audit` refuses of params, batch and the functions.
     """
     params, params_form = forms.arrays("params", params)
-    batch, batch_form = forms.arrays("batch", batch)
+    batch, batch_form = forms.arrays("batch", frames.arrays(batch, "batch"))
     _check_trained(params)
     checks.params(params, variables.split(params)[0])
     checks.finite("batch", batch)

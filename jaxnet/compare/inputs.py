@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses, optimizers, training, variables
-from jaxnet._guards import checks, jaxprs, sizes, versions
+from jaxnet._guards import checks, frames, jaxprs, sizes, versions
 from jaxnet._guards.defaults import BASELINE, LEVEL, Tune
 from jaxnet._guards.procedures import Procedure
 from jaxnet.compare import tiles
@@ -41,8 +41,8 @@ class Problem:
     Attributes:
         loss: `(params, batch) -> []`, pure; a mean over the batch.
         init: `key -> params`, pure: the start of each seed.
-        data: N rows to train on, a pytree of arrays; None for a loss without data, whose batch
-            is None.
+        data: N rows to train on, a pytree of arrays or, as in `train`, of frames; None for a loss
+            without data, whose batch is None.
         epochs: of each run. steps: of each run, in place of epochs.
         batch_size: B, all rows where None; rows that do not fill a last batch sit out their
             epoch, others in the next.
@@ -68,13 +68,15 @@ class Problem:
     about: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what has no name, or one of several lines."""
+        """Refuse what has no name, or one of several lines, and make arrays of frames."""
         if not isinstance(self.metrics, Mapping):
             raise InputError(
                 f"metrics: expected a dict of functions by name, got {self.metrics!r}; name them"
             )
         checks.in_a_line("metrics", *self.metrics)
         checks.in_a_line("name", *[self.name] * bool(self.name))
+        for name, part in self.parts.items():
+            object.__setattr__(self, name, frames.arrays(part, name))
 
     @property
     def parts(self) -> dict[str, PyTree]:

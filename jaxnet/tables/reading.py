@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +18,17 @@ from jaxnet.tables.cells import DELIMITERS, check
 _BUNDLED = ("digits", "wine", "breast_cancer", "iris", "diabetes")
 
 
-def read(source: str | Path) -> pa.Table:
-    """Read a .csv, .tsv, .parquet or .npz file, or one of scikit-learn's sets by its name.
+@runtime_checkable
+class Frame(Protocol):
+    """A data frame of any library that gives its columns to Arrow, such as pandas and polars."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Give the columns."""
+        ...
+
+
+def read(source: str | Path | Frame) -> pa.Table:
+    """Read a .csv, .tsv, .parquet or .npz file, a frame, or one of scikit-learn's sets by its name.
 
     CSV and TSV are UTF-8 with a header, each row on a line of its own but for line breaks within
     quoted values; empty lines at the end do not count. In an NPZ file arrays `[N]` are columns, and
@@ -30,6 +39,10 @@ def read(source: str | Path) -> pa.Table:
         InputError: no such file or set, one that cannot be parsed, no rows, or columns without a
             name of their own.
     """
+    if isinstance(source, Frame):
+        table = pa.table(source)
+        check(table, "the frame")
+        return table
     if str(source) in _BUNDLED:
         return _bundled(str(source))
     path = Path(source)
