@@ -136,9 +136,8 @@ def check_range(
     """
     if not _several(y) and not jnp.issubdtype(y.dtype, jnp.integer):
         return
-    one = functools.partial(
-        jax.tree.map, lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
-    )
+    # As arrays, whose doubles JAX takes as it takes those of the rows.
+    one = functools.partial(jax.tree.map, lambda leaf: np.empty(leaf.shape[1:], leaf.dtype))
     prediction = jax.eval_shape(forward, params, one(x))
     if _several(prediction, y):
         jax.eval_shape(functools.partial(loss, example_loss), prediction, one(y))

@@ -71,7 +71,7 @@ def _together(forward: Forward, params: PyTree, rows: PyTree) -> PyTree:
 
 def _shapes(forward: Forward, params: PyTree, rows: PyTree) -> PyTree:
     """Give what a prediction of one row will be."""
-    row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), rows)
+    row = jax.tree.map(lambda leaf: np.empty(leaf.shape[1:], leaf.dtype), rows)
     try:
         return jax.eval_shape(functools.partial(_one, forward), params, row)
     except InputError:
