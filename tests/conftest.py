@@ -34,7 +34,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 # So many arguments and results of a function in one test; some are called a million times.
-_CHECKED = 10
+_CHECKED = 3
 _checks = collections.Counter()
 # By function, its code with and without the checks. It takes the place of the other, for to call
 # another function on its behalf takes as long as many of them do.

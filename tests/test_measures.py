@@ -6,7 +6,6 @@ import re
 import statistics
 import tokenize
 
-import pytest
 from test_structure import _CORE, _GROUND, EVERYTHING, JAXNET, ROOT, reached, room
 
 CORE = [f"jaxnet.{name}" for name in ("network", "losses", "batches", "training", "fitting")]
@@ -95,26 +94,26 @@ def test_the_core_is_read_in_one_sitting():
     assert statistics.median(sizes) <= 8
 
 
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_no_function_needs_scrolling(name):
-    sizes = functions(EVERYTHING[name].read_text())
-    assert not [(function, size) for function, size in sizes if size > 60]
+def test_no_function_needs_scrolling():
+    for name, path in EVERYTHING.items():
+        sizes = functions(path.read_text())
+        assert not [(function, size) for function, size in sizes if size > 60], name
 
 
-@pytest.mark.parametrize("name", JAXNET)
-def test_no_call_gives_more_than_five_arguments_by_place(name):
-    assert not long_calls(JAXNET[name].read_text())
+def test_no_call_gives_more_than_five_arguments_by_place():
+    for name, path in JAXNET.items():
+        assert not long_calls(path.read_text()), name
 
 
-@pytest.mark.parametrize("path", [*EVERYTHING.values(), *(ROOT / "tests").rglob("*.py")])
-def test_nothing_is_silenced(path):
-    assert suppressions(path.read_text()) == []
+def test_nothing_is_silenced():
+    for path in [*EVERYTHING.values(), *(ROOT / "tests").rglob("*.py")]:
+        assert suppressions(path.read_text()) == [], path
 
 
-@pytest.mark.parametrize("name", JAXNET)
-def test_dicts_of_anything_stay_where_json_is_written_and_read(name):
-    edge = room(name) in ("storage", "tables") or name.endswith(".records")
-    assert edge or not list(dicts_of_any(JAXNET[name].read_text()))
+def test_dicts_of_anything_stay_where_json_is_written_and_read():
+    for name, path in JAXNET.items():
+        edge = room(name) in ("storage", "tables") or name.endswith(".records")
+        assert edge or not list(dicts_of_any(path.read_text())), name
 
 
 def test_the_house_has_few_floors_and_few_doors():

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 # What each room may import of the others, ground floor first: whoever adds one finds its place.
 _GROUND = {"errors", "_guards"}
@@ -153,10 +151,10 @@ def test_every_room_has_its_place():
     assert {*names, "__init__"} == set(BENCHMARK_ARROWS), "mend the benchmark's table above"
 
 
-@pytest.mark.parametrize("arrows", [ARROWS, BENCHMARK_ARROWS], ids=["jaxnet", "benchmark"])
-def test_arrows_point_one_way(arrows):
-    """No room reaches itself along the arrows that the table allows."""
-    assert not circles(arrows)
+def test_arrows_point_one_way():
+    """No room reaches itself along the arrows that the tables allow."""
+    assert not circles(ARROWS)
+    assert not circles(BENCHMARK_ARROWS)
 
 
 def circles(arrows):
@@ -176,40 +174,43 @@ def test_no_module_reaches_itself():
     assert not circles({name: reached(path.read_text()) for name, path in JAXNET.items()})
 
 
-@pytest.mark.parametrize("name", JAXNET)
-def test_a_room_imports_only_what_its_arrows_allow(name):
-    others = {room(other) for other in reached(JAXNET[name].read_text())}
-    assert others <= ARROWS[room(name)] | {room(name)}
+def test_a_room_imports_only_what_its_arrows_allow():
+    for name, path in JAXNET.items():
+        others = {room(other) for other in reached(path.read_text())}
+        assert others <= ARROWS[room(name)] | {room(name)}, name
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if ".benchmark" in name])
-def test_a_room_of_the_benchmark_imports_only_what_its_arrows_allow(name):
-    others = reached(EXPERIMENTS[name].read_text())
-    inside = {each.rpartition(".")[2] for each in others if "experiments.benchmark." in each}
-    own = "__init__" if name == "experiments.benchmark" else name.rpartition(".")[2]
-    assert inside == BENCHMARK_ARROWS[own]
+def test_a_room_of_the_benchmark_imports_only_what_its_arrows_allow():
     shown = {"experiments", *(f"experiments.{name}" for name in SHOWN)}
-    assert {each for each in others if not each.startswith("jaxnet")} <= shown | {
-        each for each in others if each.startswith("experiments.benchmark")
-    }
+    for name in EXPERIMENTS:
+        if ".benchmark" not in name:
+            continue
+        others = reached(EXPERIMENTS[name].read_text())
+        inside = {each.rpartition(".")[2] for each in others if "experiments.benchmark." in each}
+        own = "__init__" if name == "experiments.benchmark" else name.rpartition(".")[2]
+        assert inside == BENCHMARK_ARROWS[own], name
+        assert {each for each in others if not each.startswith("jaxnet")} <= shown | {
+            each for each in others if each.startswith("experiments.benchmark")
+        }, name
 
 
-@pytest.mark.parametrize("name", JAXNET)
-def test_the_library_imports_no_experiment_and_nothing_by_dots(name):
-    assert not packages(JAXNET[name].read_text()) & {"experiments", "tests", ""}
+def test_the_library_imports_no_experiment_and_nothing_by_dots():
+    for name, path in JAXNET.items():
+        assert not packages(path.read_text()) & {"experiments", "tests", ""}, name
 
 
-@pytest.mark.parametrize("name", [name for name in JAXNET if room(name) in BARE])
-def test_what_is_installed_alone_needs_only_its_dependencies(name):
-    outside = packages(JAXNET[name].read_text()) - set(sys.stdlib_module_names) - {"jaxnet"}
-    assert outside <= CORE_PACKAGES
+def test_what_is_installed_alone_needs_only_its_dependencies():
+    for name in JAXNET:
+        if room(name) in BARE:
+            reaches = packages(JAXNET[name].read_text())
+            assert reaches <= CORE_PACKAGES | set(sys.stdlib_module_names) | {"jaxnet"}, name
 
 
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_shape_checking_at_run_time_stays_in_the_tests(name):
-    source = EVERYTHING[name].read_text()
-    assert not packages(source) & {"beartype", "typeguard", "pytest", "hypothesis"}
-    assert not {each for each in imported(source) if "jaxtyped" in each}
+def test_shape_checking_at_run_time_stays_in_the_tests():
+    for name, path in EVERYTHING.items():
+        source = path.read_text()
+        assert not packages(source) & {"beartype", "typeguard", "pytest", "hypothesis"}, name
+        assert not {each for each in imported(source) if "jaxtyped" in each}, name
 
 
 def undocumented(source):
@@ -232,23 +233,22 @@ def test_the_reader_of_docstrings_misses_none():
     assert undocumented(source) == ["the module", "f", "C.m"]
 
 
-@pytest.mark.parametrize("name", JAXNET)
-def test_everything_public_is_documented(name):
-    assert undocumented(JAXNET[name].read_text()) == []
+def test_everything_public_is_documented():
+    for name, path in JAXNET.items():
+        assert undocumented(path.read_text()) == [], name
 
 
-def loaded(imports):
-    """The modules that a process of its own has after it imported these."""
+def test_the_library_alone_loads_nothing_that_can_wait():
+    """Plots, tables and command lines are for the experiments, Pallas for traces carried out."""
+    imports = "from jaxnet import *; import jaxnet.audit.auditing, jaxnet.compare, jaxnet.storage"
     script = f"import sys; {imports}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    return set(done.stdout.split())
-
-
-def test_the_library_alone_loads_nothing_of_its_extras():
-    """Plots, tables and command lines are for the experiments."""
-    packages = {name.partition(".")[0] for name in loaded("from jaxnet import *")}
+    names = set(done.stdout.split())
+    assert {"jaxnet.audit.numpy_loss", "jaxnet.compare.fast.products"} <= names
+    assert not names & {"jax.extend", "jax.experimental.pallas"}
+    packages = {name.partition(".")[0] for name in names}
     assert {"jaxnet", "jax", "optax"} <= packages
     extras = {"matplotlib", "rich", "tyro", "beartype", "onnx", "pyarrow", "sklearn", "experiments"}
     assert not packages & extras
@@ -265,11 +265,3 @@ def test_programs_are_read_where_they_are_checked_explained_or_rewritten():
     )
     assert readers
     assert all(name.startswith(rooms) for name in readers)
-
-
-def test_pallas_waits_until_a_trace_is_carried_out():
-    names = loaded(
-        "from jaxnet import *; import jaxnet.audit.auditing, jaxnet.compare, jaxnet.storage"
-    )
-    assert {"jaxnet.audit.numpy_loss", "jaxnet.compare.fast.products"} <= names
-    assert not names & {"jax.extend", "jax.experimental.pallas"}
