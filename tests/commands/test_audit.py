@@ -13,6 +13,7 @@ import pytest
 from jaxnet import __main__
 from jaxnet.commands import _outcomes, audit
 from jaxnet.commands.settings import Audit
+from jaxnet.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 WHOLE = """
@@ -46,6 +47,21 @@ def call(tmp_path, monkeypatch, capsys):
         return _outcomes.outcome(lambda: audit.main(Audit(Path(name)))), *capsys.readouterr()
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (Audit(Path("no.py")), "no.py: expected a Python file"),
+        (Audit(Path("file")), "file: expected a Python file"),
+        (Audit(Path("file"), params="x,,y"), "file: expected names, with commas"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(asked, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(InputError, match=words):
+        audit.run(asked)
 
 
 def test_a_right_gradient_ends_with_0(call):

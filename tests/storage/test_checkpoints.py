@@ -202,7 +202,10 @@ class StoppedError(Exception):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [*((name, "memory") for name in OPTIMIZERS), ("adam", "stream"), ("chain", "stream")],
+    [
+        *(("adam", "memory"), ("chain", "stream")),
+        *(pytest.param(name, "memory", marks=pytest.mark.slow) for name in ("chain", "lbfgs")),
+    ],
 )
 def test_a_resumed_run_is_the_uninterrupted_run(name, kind, tmp_path, monkeypatch):
     """Stopped after every chunk; those of the stream end within epochs."""
