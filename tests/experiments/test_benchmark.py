@@ -291,8 +291,9 @@ def test_pytorch_makes_the_first_run(optimizer):
     held_against_ours(runs, ways)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_peers_make_the_runs_of_sweep(optimizer):
     packages = ["vmap", *(["torch"] if machine.installed("torch") else [])]
     ways, _ = peers.many_runs(tiny_work(optimizer), packages)

@@ -472,6 +472,7 @@ def test_rows_of_the_forest_that_have_no_figure_or_go_on_say_so():
     assert {("<", "adam"), (">", "lion")} <= arrows
 
 
+@pytest.mark.slow
 def test_the_best_few_and_plain_sgd_stand_out_of_fifty():
     done, (ax,) = drawn("many", "curves")
     assert len(ax.lines) == 50
