@@ -156,8 +156,9 @@ def claim_of(
     tolerance = 4 * max(leaf.resolution, 16 * float(np.finfo(float).eps))
     claim = Claim(forms, min(tolerance, 0.1), chain.rows)
     if free and forms[0].shape == true.shape:
-        terms = np.stack([chain.upright(layer, each.term) for each in free])
-        claim = claim._replace(forms=forms[:1], free=terms)
+        upright = index == layer.weight_leaf
+        terms = [chain.upright(layer, each.term) if upright else each.term for each in free]
+        claim = claim._replace(forms=forms[:1], free=np.reshape(terms, (len(free), *true.shape)))
     sure = claim.proves(claim.numbers(true) - 1, 1)
     scaled = sure and claim.agrees(true[None])[0]
     return claim._replace(scaled=claim.factor(true) if scaled else 0.0)

@@ -162,13 +162,13 @@ def _fit(case: Case, leaf: Leaf, data: Gradient, term: Gradient) -> tuple[str, G
 
 def _shared(case: Case, leaf: Leaf, rest: Gradient) -> Iterator[Mistake]:
     """The terms that the loss has, one of them times something."""
-    both = np.stack([(leaf.true - rest).ravel(), rest.ravel()], 1)
-    (data, penalty), *_ = np.linalg.lstsq(both, leaf.claimed.ravel(), rcond=None)
-    for share, which in ((data, "the data's term"), (penalty, "the regulariser's term")):
-        other = penalty if share is data else data
-        name, named = _share(float(share), case.rows)
-        if not _off(float(other)) and _off(float(share)):
-            wrong = (leaf.true - rest) * data + rest * penalty
+    data = np.asarray(leaf.true - rest)
+    of = (data, rest, "the data's term"), (rest, data, "the regulariser's term")
+    for term, other, which in of:
+        share = multiple(leaf.claimed - other, term)
+        if _off(share):
+            name, named = _share(share, case.rows)
+            wrong = share * term + other
             yield Mistake(f"{which} {name}, the other right", wrong, fitted=not named)
 
 
