@@ -422,7 +422,8 @@ def _chained(changes: Iterable[Sequence[Correction]]) -> Iterator[Correction]:
     for texts in changes:
         earlier = [*found]  # what one change does to two texts is no chain
         for last in dict.fromkeys(texts):
-            first = next((one for one in earlier if one in found and _leads(one, last)), last)
+            kept = (one for one in earlier if one in found)
+            first = next((one for one in kept if _leads(one, last) or _is_same(one, last)), last)
             if first in found:
                 found.remove(first)
             found.append(first._replace(after=last.after, leaves=first.leaves | last.leaves))
@@ -431,6 +432,10 @@ def _chained(changes: Iterable[Sequence[Correction]]) -> Iterator[Correction]:
 
 def _leads(one: Correction, other: Correction) -> bool:
     return one[:2] == other[:2] and one.after == other.before
+
+
+def _is_same(one: Correction, other: Correction) -> bool:
+    return one._replace(leaves=other.leaves) == other
 
 
 def _swapped(edits: Sequence[Edit]) -> list[Any]:
