@@ -79,8 +79,11 @@ def _parts(node: ast.expr) -> Options:
 
 
 def _bracketed(node: ast.expr) -> Iterator[ast.expr]:
-    """Give a product of a sum, and a sum of a product, with other brackets."""
+    """Give a product of a sum, a sum of a product, and a call of a sum, with other brackets."""
     match node:
+        case ast.Call(function, [argument], []):
+            for first, plus, c in _ends(argument):
+                yield ast.BinOp(ast.Call(function, [first], []), plus, c)
         case ast.BinOp(a, ast.Mult() as by, ast.BinOp(b, ast.Add() | ast.Sub() as plus, c)):
             yield ast.BinOp(ast.BinOp(a, by, b), plus, c)
             yield ast.BinOp(b, plus, ast.BinOp(a, by, c))
@@ -91,6 +94,15 @@ def _bracketed(node: ast.expr) -> Iterator[ast.expr]:
             yield ast.BinOp(a, by, ast.BinOp(b, plus, c))
         case ast.BinOp(a, ast.Add() | ast.Sub() as plus, ast.BinOp(b, by, c)) if _scales(by):
             yield ast.BinOp(ast.BinOp(a, plus, b), by, c)
+
+
+def _ends(node: ast.expr) -> Iterator[tuple[ast.expr, ast.operator, ast.expr]]:
+    """Give an expression without the last term of a sum that it ends in, and that term."""
+    match node:
+        case ast.BinOp(a, ast.Add() | ast.Sub() as plus, b):
+            yield a, plus, b
+        case ast.BinOp(a, by, b):
+            yield from ((ast.BinOp(a, by, first), plus, c) for first, plus, c in _ends(b))
 
 
 def _scales(operator: ast.operator) -> bool:
@@ -112,6 +124,8 @@ def _slips(node: ast.expr) -> Options:
             for operator in (ast.Sub(), ast.Add()):
                 other = ast.BinOp(index, operator, ast.Constant(1))
                 yield 3, ast.Subscript(value, other, context)
+        case ast.Compare(ast.Call(ast.Attribute(_, "abs"), [ast.BinOp(a, ast.Sub(), b)]), [_], _):
+            yield 2, ast.Compare(a, [ast.Eq()], [b])
         case ast.Compare(left, [_], right):
             for other in (ast.Gt(), ast.Lt(), ast.GtE(), ast.LtE()):
                 yield 2, ast.Compare(left, [other], right)

@@ -69,6 +69,11 @@ def _outputs(name: str, mixed: str) -> tuple[Rule, ...]:
             lambda last: only_if(name in _AGAIN, _AGAIN.get(name, np.tanh)(last.p)) - last.y,
         ),
         Rule(
+            f"the targets subtracted inside the {name}, not from what it gives",
+            f"{name}(z{{k}} - y)",
+            lambda last: only_if(name in _AGAIN, _AGAIN.get(name, np.tanh)(last.z - last.y)),
+        ),
+        Rule(
             "the outputs rounded to classes before y was subtracted",
             "onehot(argmax(p)) - y",
             lambda last: _decided(last.p) - last.y,

@@ -138,12 +138,14 @@ def _wrong_slopes(span: _Span) -> Iterator[Candidate]:
     values = span.places.values
     for text, slope in _SLOPES.items():
         yield times(text, (slope(values[a], values[b]) for a, b in span.segments))
+    again = [applied(span.function(pair), values[pair[1]]) for pair in span.segments]
     if span.sums:
+        text = "the derivative of {name} taken as q (1 - q), q the {name} of what it gives"
+        yield times(text, (each * (1 - each) for each in again))
         return
     slopes = [span.slope(pair, values[pair[0]]) for pair in span.segments]
     at_outputs = (span.slope(pair, values[pair[1]]) for pair in span.segments)
     yield times("the derivative of {name} taken at its output, not its input", at_outputs)
-    again = (applied(span.function(pair), values[pair[1]]) for pair in span.segments)
     yield times("{name} of what it gives in place of its derivative", again)
     yield times("the derivative of {name} taken twice", (slope**2 for slope in slopes))
     if len(slopes) > 1:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnet._guards import jaxprs
-from jaxnet.audit.mistakes.places import Candidate, Places, Use
+from jaxnet.audit.mistakes.places import Candidate, Places, Use, spoken_axes, subsets
 from jaxnet.audit.mistakes.reverse import Back, Edit, Gradient
 from jaxnet.audit.programs import Step, Values
 
@@ -24,6 +24,8 @@ def of_windows(places: Places) -> Iterator[Candidate]:
         if step.name == "conv_general_dilated":
             yield from _strided(places, at, step)
             yield from _overlapping(places, at, step)
+        if step.name == "pad":
+            yield from _padded(places, at, step)
     yield from _unstrided(places)
 
 
@@ -91,6 +93,23 @@ def _overlapping(places: Places, at: int, step: Step) -> Iterator[Candidate]:
 
         edit = Edit({(at, 0): back}, {})
         whole = f"of windows that overlap the {text} alone counted"
+        yield Candidate(edit, whole, (step,), step.inputs[0], step.outputs[0], rank=1)
+
+
+def _padded(places: Places, at: int, step: Step) -> Iterator[Candidate]:
+    """Give what comes back through a padding that is cut off on one side alone."""
+    config, shape = step.equation.params["padding_config"], places.program.shapes[step.inputs[0]]
+    if step.inputs[0] not in places.way.moving or any(inner or low < 0 for low, _, inner in config):
+        return
+    both = [axis for axis, (low, high, _) in enumerate(config) if low and high]
+    for axes, text in itertools.product(subsets(both), ("end", "start")):
+        starts = [
+            (low + high) * (text == "start") if axis in axes else low
+            for axis, (low, high, _) in enumerate(config)
+        ]
+        cut = tuple(slice(k, k + size) for k, size in zip(starts, shape, strict=True))
+        edit = Edit({(at, 0): lambda sent, cut=cut: sent[cut]}, {})
+        whole = f"the padding cut off at the {text} alone along {spoken_axes(axes)} on the way back"
         yield Candidate(edit, whole, (step,), step.inputs[0], step.outputs[0], rank=1)
 
 
@@ -162,10 +181,14 @@ def of_overlaps(places: Places) -> Iterator[Candidate]:
         step = places.program.steps[uses[0][0]]
         if step.name != "slice" or len(uses) < 2:
             continue
-        for largest in (False, True):
+        maxima = {tuple(_to_maximum(places, use)[-1:]) for use in uses}
+        for largest in (False, True) if () not in maxima else (False,):
             windows = {use: _window(places, use, largest) for use in uses}
             of = "of the largest entries of windows" if largest else "of windows"
-            for text, order in (("last", uses[::-1]), ("first", uses)):
+            # Where one maximum is taken of slices, each is an entry of every window, and those
+            # further on are of windows that come earlier.
+            onward = -1 if largest and len(maxima) == 1 else 1
+            for text, order in (("last", uses[::-onward]), ("first", uses[::onward])):
                 taken = np.zeros(places.program.shapes[step.inputs[0]], bool)
                 changes: dict[Use, Back] = {}
                 for use in order:
