@@ -1011,6 +1011,27 @@ def turned_once_more(params, batch):
     return {"w": one.T @ ones @ two.T}
 
 
+def curved(params, batch):
+    z = params["w"] * batch
+    return np.sum(np.log(np.cosh(z)) - 0.3 * z)
+
+
+def of_the_difference(params, batch):
+    z = params["w"] * batch
+    return {"w": batch * np.tanh(z - 0.3)}
+
+
+def largest(params, batch):
+    return np.sum(np.max(params["w"] * batch, axis=1) ** 2)
+
+
+def within_a_tolerance(params, batch):
+    z = params["w"] * batch
+    top = np.max(z, axis=1, keepdims=True)
+    mask = np.abs(z - top) < 1.1
+    return {"w": 2 * top * mask * batch}
+
+
 KINDS = {
     "the exponent": (
         *(cubes, without_exponent),
@@ -1097,6 +1118,8 @@ KINDS = {
     ),
     "several values left out": (bells, doubled_on_the_way, ["pass"]),
     "two values of a tuple": (of_pairs, turned_once_more, ["two.T", "one.T"]),
+    "a bracket of a call": (curved, of_the_difference, ["'w': batch * (np.tanh(z) - 0.3)"]),
+    "a tolerance": (largest, within_a_tolerance, ["mask = z == top"]),
     "a sign for a minus": (sizes, with_a_minus, ["'w': batch * slope * sign"]),
 }
 

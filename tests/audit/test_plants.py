@@ -77,6 +77,77 @@ def test_a_maximum_of_windows_that_overlap_is_added_up_not_assigned(side, size, 
     must_name(loss, params, (x, np.zeros(1)), by_hand(added=False), by_hand(added=True), words)
 
 
+@pytest.mark.parametrize("counted", ["last", "first"])
+@first_of(("length", "size"), [(7, 3), (6, 2)])
+def test_of_slices_of_which_one_maximum_is_taken_it_is_said_which_window_counts(
+    length, size, counted
+):
+    random = np.random.default_rng(length)
+    params = {"w": random.normal(size=(2, 1))}
+    x, count = random.normal(size=(3, length, 2)), length - size + 1
+    y = random.normal(size=(3, count))
+
+    def loss(params, x, y):
+        h = np.tanh(x @ params["w"])[..., 0]
+        most = np.max(np.stack([h[:, k : k + count] for k in range(size)]), axis=0)
+        return 0.5 * np.sum((most - y) ** 2)
+
+    def by_hand(windows, added):
+        h = np.tanh(x @ params["w"])[..., 0]
+        back = np.zeros_like(h)
+        for row in range(3):
+            for k in windows:
+                place = k + h[row, k : k + size].argmax()
+                back[row, place] = h[row, place] - y[row, k] + (back[row, place] if added else 0.0)
+        return {"w": np.einsum("nt,nti->i", back * (1 - h**2), x)[:, None]}
+
+    words = f"of the largest entries of windows that overlap the {counted} alone counted"
+    order = range(count)[:: 1 if counted == "last" else -1]
+    must_name(loss, params, (x, y), by_hand(order, False), by_hand(range(count), True), words)
+
+
+@first_of(
+    ("rows", "columns", "axis", "end"),
+    [(4, 5, 2, "end"), (4, 5, 2, "start"), (6, 3, 1, "end"), (6, 3, 1, "start")],
+)
+def test_a_padding_that_is_cut_off_at_one_end_is_named(rows, columns, axis, end):
+    random = np.random.default_rng(rows)
+    params = {"a": random.normal(size=(3, 3)), "b": random.normal(size=(3, 3))}
+    x, y = random.normal(size=(2, 2, rows, columns))
+
+    def pad(h):
+        return np.pad(h, ((0, 0), (1, 1), (1, 1)))
+
+    def shifts(padded):
+        for i in range(3):
+            for j in range(3):
+                yield i, j, padded[:, i : i + rows, j : j + columns]
+
+    def conv(h, kernel):
+        return sum(kernel[i, j] * each for i, j, each in shifts(pad(h)))
+
+    def loss(params, x, y):
+        return 0.5 * np.sum((conv(np.tanh(conv(x, params["a"])), params["b"]) - y) ** 2)
+
+    def by_hand(starts):
+        h = np.tanh(conv(x, params["a"]))
+        error = conv(h, params["b"]) - y
+        back, grads = np.zeros_like(pad(h)), {name: np.zeros((3, 3)) for name in "ab"}
+        for i, j, window in shifts(back):
+            np.add(window, params["b"][i, j] * error, out=window)
+        top, left = starts
+        delta = back[:, top : top + rows, left : left + columns] * (1 - h**2)
+        for name, given, sent in (("a", x, delta), ("b", h, error)):
+            for i, j, each in shifts(pad(given)):
+                grads[name][i, j] = np.sum(each * sent)
+        return grads
+
+    starts = [1, 1]
+    starts[axis - 1] = 0 if end == "end" else 2
+    words = f"the padding cut off at the {end} alone along axis {axis} on the way back"
+    must_name(loss, params, (x, y), by_hand(starts), by_hand([1, 1]), words)
+
+
 @first_of(("columns", "backwards"), [(6, False), (4, True)])
 def test_a_running_maximum_is_sent_to_where_it_was_taken(columns, backwards):
     random = np.random.default_rng(columns)
@@ -490,6 +561,83 @@ def test_what_stands_at_the_first_step_in_place_of_a_step_before_is_said(width, 
 
     words = f"of the step before, {said} at the first step"
     must_name(loss, params, batch, by_hand(met=met), by_hand(), words)
+
+
+@first_of("sizes", [(6, 3, 4, 3), (5, 2, 3, 5)])
+def test_a_softmax_of_what_a_softmax_gives_is_named_in_any_program(sizes):
+    rows, i, h, o = sizes
+    random = np.random.default_rng(rows)
+    params = {"A": random.normal(size=(i, h)), "B": random.normal(size=(h + 1, o))}
+    x, y = random.normal(size=(rows, i)), np.eye(o)[random.integers(0, o, rows)]
+
+    def forward(params, row):
+        hidden = np.concatenate([np.ones(1), np.tanh(row @ params["A"])])
+        e = np.exp(hidden @ params["B"])
+        return hidden, e / np.sum(e)
+
+    def loss(params, x, y):
+        both = zip(x, y, strict=True)
+        return 0.5 * sum(np.sum((forward(params, row)[1] - t) ** 2) for row, t in both)
+
+    def by_hand(back):
+        grads = {name: np.zeros_like(each) for name, each in params.items()}
+        for row, t in zip(x, y, strict=True):
+            hidden, p = forward(params, row)
+            delta = back(p, p - t)
+            grads["B"] += np.outer(hidden, delta)
+            grads["A"] += np.outer(row, (params["B"][1:] @ delta) * (1 - hidden[1:] ** 2))
+        return grads
+
+    def once_more(p, error):
+        q = np.exp(p) / np.exp(p).sum()
+        return q * (1 - q) * error
+
+    claim, true = by_hand(once_more), by_hand(lambda p, error: p * (error - p @ error))
+    words = "the derivative of softmax taken as q (1 - q), q the softmax of what it gives"
+    must_name(loss, params, (x, y), claim, true, words)
+
+
+@first_of(("name", "outputs"), [("sigmoid", 1), ("sigmoid", 3), ("tanh", 2), ("softmax", 3)])
+def test_targets_that_are_subtracted_inside_the_activation_are_named(name, outputs):
+    random = np.random.default_rng(outputs)
+    params = {"W": random.normal(size=(4, outputs)), "b": random.normal(size=outputs)}
+    x, y = random.normal(size=(7, 4)), random.uniform(size=(7, outputs))
+    if name == "softmax":
+        y = np.eye(outputs)[random.integers(0, outputs, 7)]
+    of = {"sigmoid": sigmoid, "tanh": np.tanh, "softmax": lambda z: softmax(z, 1)}[name]
+
+    def loss(params, x, y):
+        p = of(x @ params["W"] + params["b"])
+        if name == "tanh":
+            return 0.5 * np.sum((p - y) ** 2)
+        both = -y * np.log(p)
+        return np.sum(both if name == "softmax" else both - (1 - y) * np.log(1 - p))
+
+    def by_hand(error):
+        z = x @ params["W"] + params["b"]
+        delta = error(z) * (1 - np.tanh(z) ** 2 if name == "tanh" else 1)
+        return {"W": x.T @ delta, "b": delta.sum(0)}
+
+    claim, true = by_hand(lambda z: of(z - y)), by_hand(lambda z: of(z) - y)
+    words = f"the targets subtracted inside the {name}, not from what it gives"
+    must_name(loss, params, (x, y), claim, true, words)
+
+
+@first_of("outputs", [1, 2])
+def test_a_penalty_of_all_parameters_that_is_left_out_is_named_in_each(outputs):
+    random = np.random.default_rng(outputs)
+    params = {"W": random.normal(size=(3, outputs)), "b": random.normal(size=outputs)}
+    x, y = random.normal(size=(6, 3)), random.normal(size=(6, outputs))
+
+    def loss(params, x, y):
+        fit = np.mean(np.sum((x @ params["W"] + params["b"] - y) ** 2, axis=1))
+        return fit + 0.1 * sum(np.sum(each**2) for each in params.values())
+
+    error = 2 * (x @ params["W"] + params["b"] - y) / 6
+    claim = {"W": x.T @ error, "b": error.sum(0)}
+    true = {name: each + 0.2 * params[name] for name, each in claim.items()}
+    words = "the regulariser's term left out, the other right"
+    must_name(loss, params, (x, y), claim, true, words)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -174,7 +174,7 @@ def _gradients(way: Reverse, candidates: list[Candidate]) -> list[Gradient]:
 def _made(case: Case, candidates: list[Candidate], grads: list[Gradient]) -> Iterator[_Made]:
     """Hold the gradients of mistakes, [E + 1, ...], against the claim."""
     changed, near = [], []
-    pairs = np.array([each.beside is not None for each in candidates], bool)
+    pairs = np.array([each.beside and each.beside.text == each.text for each in candidates], bool)
     for leaf, whole in zip(case.leaves, grads, strict=True):
         flat = whole[1:].reshape(len(candidates), leaf.true.size)
         apart = np.linalg.norm(flat - leaf.true.ravel(), axis=1)
@@ -187,7 +187,7 @@ def _made(case: Case, candidates: list[Candidate], grads: list[Gradient]) -> Ite
         near.append(np.zeros(len(candidates), bool))
         for form in forms:
             # Of what is the true gradient but for its length, the length is the evidence. A factor
-            # beside two mistakes is a third.
+            # beside one slip in two operations would be another.
             long = parallel(leaf.true.ravel(), flat, most) & changed[-1]
             long |= pairs
             same = np.linalg.norm(flat - form, axis=1) <= most
