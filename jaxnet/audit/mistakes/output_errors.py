@@ -45,11 +45,7 @@ def _outputs(name: str, mixed: str) -> tuple[Rule, ...]:
             "exp(z{k}) - y",
             lambda last: only_if(name == "softmax", np.exp(last.z) - last.y),
         ),
-        Rule(
-            f"the {name} of -z, not of z",
-            f"{name}(-z{{k}}) - y",
-            lambda last: only_if(name in _AGAIN, _AGAIN.get(name, np.tanh)(-last.z)) - last.y,
-        ),
+        *(_of_others(name) if name in _AGAIN else ()),
         *(
             Rule(
                 f"{other} in place of the output layer's {name}",
@@ -64,16 +60,6 @@ def _outputs(name: str, mixed: str) -> tuple[Rule, ...]:
             )
         ),
         Rule(
-            f"the {name} applied twice",
-            f"{name}({name}(z{{k}})) - y",
-            lambda last: only_if(name in _AGAIN, _AGAIN.get(name, np.tanh)(last.p)) - last.y,
-        ),
-        Rule(
-            f"the targets subtracted inside the {name}, not from what it gives",
-            f"{name}(z{{k}} - y)",
-            lambda last: only_if(name in _AGAIN, _AGAIN.get(name, np.tanh)(last.z - last.y)),
-        ),
-        Rule(
             "the outputs rounded to classes before y was subtracted",
             "onehot(argmax(p)) - y",
             lambda last: _decided(last.p) - last.y,
@@ -84,6 +70,28 @@ def _outputs(name: str, mixed: str) -> tuple[Rule, ...]:
             lambda last: last.p.mean(0) - last.y,
         ),
         Rule(f"{mixed}the outputs left out, y alone", "-y", lambda last: -last.y),
+    )
+
+
+def _of_others(name: str) -> tuple[Rule, ...]:
+    """The output activation taken of something else than z."""
+    of = _AGAIN[name]
+    return (
+        Rule(
+            f"the {name} of -z, not of z",
+            f"{name}(-z{{k}}) - y",
+            lambda last: of(-last.z) - last.y,
+        ),
+        Rule(
+            f"the {name} applied twice",
+            f"{name}({name}(z{{k}})) - y",
+            lambda last: of(last.p) - last.y,
+        ),
+        Rule(
+            f"the targets subtracted inside the {name}, not from what it gives",
+            f"{name}(z{{k}} - y)",
+            lambda last: of(last.z - last.y),
+        ),
     )
 
 
