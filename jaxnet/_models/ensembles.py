@@ -3,6 +3,7 @@
 Shapes: M members, B rows of a batch, I inputs, O outputs.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -106,7 +107,10 @@ def _each(alone: Optimizer) -> Optimizer:
     Of equal partial functions it is the same one: what searches settings copies them.
     """
     if isinstance(alone, functools.partial):
-        return _of_partial(alone.func, alone.args, tuple(sorted(alone.keywords.items())))
+        given = alone.func, alone.args, tuple(sorted(alone.keywords.items()))
+        with contextlib.suppress(TypeError):  # of arguments without a hash, such as masks
+            hash(given)
+            return _of_partial(*given)
     return _of(alone)
 
 

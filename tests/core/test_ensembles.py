@@ -105,3 +105,9 @@ def test_labels_are_held_against_the_members_outputs():
     members = jaxnet.ensemble(jaxnet.BatchLoss(jaxnet.forward, picked), optax.sgd(0.1))
     with pytest.raises(InputError, match="class labels 0 to 1"):
         jaxnet.fit(members.loss, members.optimizer, STARTS, (X, np.full(20, 2)), epochs=1)
+
+
+def test_an_optimizer_of_arguments_without_a_hash_is_taken():
+    loss = jaxnet.BatchLoss(jaxnet.forward, optax.losses.l2_loss)
+    masked = functools.partial(optax.adamw, 0.1, mask=[True])
+    assert jaxnet.ensemble(loss, masked).optimizer is jaxnet.ensemble(loss, masked).optimizer
