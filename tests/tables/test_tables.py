@@ -22,6 +22,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from jaxnet import tables
 from jaxnet.errors import InputError
+from jaxnet.tables import reading
 
 PARTS = ("train", "validation", "test")
 HEADER = ["age", "member", "colour", "price", "kind"]
@@ -115,6 +116,12 @@ def test_bundled_sets_are_scikit_learns():
                 names = data.target_names[data.target[rows]].tolist()
                 assert split.encoder.decode(one_hot) == names
         assert sorted(np.concatenate(list(split.rows.values()))) == list(range(len(data.data)))
+
+
+def test_digits_read_from_their_file_are_those_of_the_loader(monkeypatch, tmp_path):
+    read = tables.read("digits")
+    monkeypatch.setattr(reading, "_digits_file", lambda: tmp_path / "moved")
+    assert read.equals(tables.read("digits"))
 
 
 LABELS = {
