@@ -160,6 +160,7 @@ def test_guides_take_what_is_public_alone(path):
     assert hidden(code(path)) == set()
 
 
+@pytest.mark.slow
 def test_the_reference_is_made_by_one_command_and_has_every_name(tmp_path):
     line = re.search(r"^\.venv/bin/python -c .*pdoc.*$", CONTRIBUTING.replace("\\\n", ""), re.M)[0]
     _, *arguments = shlex.split(line)

@@ -41,6 +41,7 @@ def test_one_factor_in_every_leaf_is_one_reason(x64, sizes):
     assert "One reason for all that is wrong: times a constant 0.37." in audit.summary
 
 
+@pytest.mark.slow
 def test_updated_weights_must_explain_every_leaf_they_change(x64):
     """The rate is fitted to the weights; a bias that is something else refutes it."""
     setting = ([3, 4, 2], 6, "tanh", "softmax")
@@ -80,6 +81,7 @@ def test_updated_weights_must_explain_every_leaf_they_change(x64):
         ),
     ],
 )
+@pytest.mark.slow
 def test_numbers_that_coincide_are_all_said_and_a_function_is_asked(
     x64, sizes, rows, number, asked, both
 ):

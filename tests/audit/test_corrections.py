@@ -413,6 +413,7 @@ def by_the_shift_of_another_gate(params, batch):
     return grads
 
 
+@pytest.mark.slow
 def test_a_name_is_given_the_ending_of_those_beside_it_at_all_places():
     random = np.random.default_rng(0)
     params = {f"{kind}{gate}": random.normal(size=5) for kind in "wu" for gate in "abc"}

@@ -168,11 +168,7 @@ SAID = {
     },
 }
 # By the marker all of them; these always.
-QUICK = [
-    ("batch norm", "jax"),
-    ("two convolutions", "numpy"),
-    ("embedding", "numpy"),
-]
+QUICK = [("embedding", "numpy")]
 GRID = [
     pytest.param(name, kind, marks=() if (name, kind) in QUICK else pytest.mark.slow)
     for name in NETWORKS

@@ -172,6 +172,7 @@ def test_a_signal_ends_a_run_where_it_can_go_on_from(number):
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     folder = tmp_path / "my run"
     command = [sys.executable, "-m", "jaxnet", "train"]

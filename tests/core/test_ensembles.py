@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from audited import first_of
 from runs import close
 
 import jaxnet
@@ -53,7 +54,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@first_of("case", ["with a state", "drawn and weighed", "by a rule"])
 def test_members_are_what_they_are_alone(case):
     loss, starts, data = CASES[case]
     validation = tuple(part[:8] for part in data)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from audited import first_of
 
 from jaxnet import batches, fitting, losses, network
 from jaxnet._guards import verify
@@ -143,7 +144,7 @@ def test_what_overflows_all_the_same_ends_the_run():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(3))
+@first_of("seed", range(3))
 def test_a_network_trains_as_in_float32(kind, seed):
     """Labels, weights, Adam; what XLA made of it is held against NumPy."""
     random = np.random.default_rng(seed)

@@ -89,6 +89,7 @@ def test_each_example_draws_from_a_key_of_its_own():
 
 
 @FIRST
+@pytest.mark.slow
 def test_a_run_draws_the_same_resumed_streamed_and_sharded(loss):
     start = INIT(jax.random.key(0))
     fit = functools.partial(jaxnet.fit, loss, optax.sgd(RATE, 0.9), start, seed=3)
@@ -124,6 +125,7 @@ def test_a_step_of_a_loss_that_draws_needs_a_key():
         jaxnet.step(noisy, optax.sgd(RATE), state, DATA)
 
 
+@pytest.mark.slow
 def test_each_example_of_an_optimizer_that_takes_them_has_a_key():
     seen = []
 
@@ -177,6 +179,7 @@ def test_a_loss_says_by_its_arguments_whether_it_draws(loss, drawn):
     assert losses.draws(loss) == drawn
 
 
+@pytest.mark.slow
 def test_a_line_search_draws_once_for_each_step():
     start = INIT(jax.random.key(0))
     _, losses = jaxnet.train(noisy, optax.lbfgs(), start, DATA, batches.full_batch(12, 4))
@@ -184,6 +187,7 @@ def test_a_line_search_draws_once_for_each_step():
 
 
 @first_of(("loss", "fast"), [(DROPS, True), (DROPS, False), (noisy, True), (noisy, False)])
+@pytest.mark.slow
 def test_a_comparison_draws_by_the_seed_of_each_run(loss, fast):
     compared = compare(
         Problem(loss, INIT, DATA, steps=6, batch_size=4),

@@ -305,6 +305,7 @@ def test_peers_make_the_runs_of_sweep(optimizer):
 
 
 @pytest.mark.parametrize("planted", ["rates", "order", "params"])
+@pytest.mark.slow
 def test_a_peer_of_other_runs_is_refused(planted):
     runs = tiny_work()
     others = {

@@ -171,6 +171,7 @@ SMALL = {"budget": 3, "tuning_seeds": 1, "replicates": 2}
 
 
 @pytest.mark.parametrize("name", [pytest.param("classifier", marks=pytest.mark.slow), "regression"])
+@pytest.mark.slow
 def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
     task = dataclasses.replace(tasks.TASKS[name](), epochs=4)
     found = compare.run(Contest(optimizers=("momentum",), **SMALL), task, tmp_path)

@@ -59,6 +59,7 @@ def alone(member, members_count, *, epochs=3):
 SEED = np.random.RandomState(0).randint(2**31)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_its_members_alone():
     net = Regressor(n_members=3, learning_rate=0.01).fit(X, Y)
     fits = [alone(member, 3) for member in range(3)]
@@ -71,6 +72,7 @@ def test_an_ensemble_is_its_members_alone():
     np.testing.assert_allclose(net.predict(X), np.mean(outputs, axis=0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_leave_out_and_repeat():
     counts = _random.integers(0, 3, 40)
     weighed = Classifier(batch_size=None).fit(X, LABELS, sample_weight=counts)
@@ -82,6 +84,7 @@ def test_weights_leave_out_and_repeat():
     assert Classifier().fit(X, LABELS, left_out).classes_.tolist() == ["no"]
 
 
+@pytest.mark.slow
 def test_partial_fit_and_warm_start_are_a_longer_fit():
     whole = Classifier(epochs=4).fit(X, LABELS)
     parts = Classifier()
@@ -114,6 +117,7 @@ def test_it_works_in_scikit_learn_s_tools(compilations):
     np.testing.assert_allclose(calibrated.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_is_pickled_and_cloned():
     for rows in (X, X.astype(np.float64)):
         net = Regressor().fit(rows, Y)

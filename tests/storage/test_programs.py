@@ -45,6 +45,7 @@ def record(folder):
     return json.loads((folder / "program.json").read_text())
 
 
+@pytest.mark.slow
 def test_another_process_runs_it_on_any_number_of_rows(tmp_path):
     programs.write(tmp_path, models.forward("tanh"), PARAMS, X[0])
     expected = oracles.forward(jax.device_get(PARAMS), X, "tanh")[1][-1]
