@@ -281,6 +281,7 @@ def test_a_rounded_gradient_is_right_to_its_decimals(x64, decimals):
 
 @pytest.mark.usefixtures("unchecked")
 @first_of("decimals", [4, 6])
+@pytest.mark.slow
 def test_a_wrong_gradient_written_down_in_few_decimals_has_its_cause(x64, decimals):
     setting = ([3, 4, 3], 8, "tanh", "softmax")
     mistake = {"mistake": "derivative missing", "layers": {0}}

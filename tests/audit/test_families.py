@@ -4,6 +4,7 @@ import collections
 
 import numpy as np
 import pytest
+from audited import first_of
 
 from experiments.benchmark import auditing, plants
 from jaxnet.audit import Audit, Row
@@ -24,7 +25,7 @@ def test_plants_of_every_family_are_named(most):
 
 
 @pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 20), marks=pytest.mark.slow)])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@first_of("dtype", ["float32", "float64"])
 def test_right_gradients_of_plain_losses_raise_no_alarm(dtype, seeds):
     for seed in seeds:
         random = np.random.default_rng(seed)
@@ -76,6 +77,7 @@ def test_counts_are_of_what_audits_say(monkeypatch):
     assert auditing.count("float64", 0, 40).right == {"undecided": 40}
 
 
+@pytest.mark.slow
 def test_a_mistake_shows_in_the_one_number_of_a_bias_in_float32():
     """Where other leaves show it: the digits of one number are too few to show it alone."""
     net = plants.fill(np.random.default_rng(4), [5, 1, 3, 4], "softplus", "mean squares", 10)

@@ -201,6 +201,7 @@ def test_each_mistake_is_named_and_no_right_gradient_is_refused(name, kind):
 
 
 @first_of(("name", "scale"), [("batch norm", 0.3), ("attention", 1e-3)])
+@pytest.mark.slow
 def test_what_is_no_known_mistake_is_given_no_cause(name, scale):
     """Noise on a gradient, however small, is like no mistake of the many that are tried."""
     draw, losses, by_hand = NETWORKS[name]

@@ -89,7 +89,7 @@ ALONG = {"optimizers": ("momentum",), "steps": (2, 8), "replicates": 6, "budget"
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.slow
 def test_several_lengths_say_whether_a_verdict_holds(count, tmp_path, capsys):
     """A table of verdicts by value, of comparisons or of leagues in which a task counts once."""

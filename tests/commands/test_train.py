@@ -110,6 +110,7 @@ def test_the_history_is_a_line_an_epoch(trained):
     assert float(rows[-1]["validation_loss"]) < float(rows[0]["validation_loss"]) / 10
 
 
+@pytest.mark.slow
 def test_classes_of_any_type_come_back_as_they_were(tmp_path):
     result = train.run(Train("iris", hidden=(16,), epochs=60, learning_rate=1e-2))
     assert result.scores["test"]["accuracy"] > 0.85
@@ -169,9 +170,7 @@ def test_a_signal_ends_a_run_where_it_can_go_on_from(number):
     assert signal.getsignal(number) == before
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.slow
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     folder = tmp_path / "my run"
@@ -193,6 +192,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     assert "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_batches_over_devices_give_the_same(tmp_path):
     settings = Train("iris", hidden=(8,), epochs=10)
     one = train.run(settings).scores["test"]["loss"]
@@ -238,6 +238,7 @@ def test_a_folder_of_another_run_is_not_written_over(houses, trained):
         train.main(Train(str(houses), "price", hidden=(17,), epochs=40, output=trained))
 
 
+@pytest.mark.slow
 def test_the_model_of_another_run_is_refused_by_what_differs(tmp_path, monkeypatch):
     """Of another seed, and of another table under the same name; what trains on writes its own."""
     monkeypatch.setattr(jax.config, "update", lambda *_: None)

@@ -293,6 +293,7 @@ def test_a_state_that_is_not_finite_is_no_failure_of_its_own():
     assert fit.params.state == 3
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_is_named_among_what_is_trained():
     def loss(params, batch):
         return jnp.mean(batch[:, 0] * params["a"].sum() * jnp.sqrt(params["b"]) * params["w"])
