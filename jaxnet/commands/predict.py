@@ -3,7 +3,7 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,23 +17,45 @@ from jaxnet.errors import InputError
 from jaxnet.storage import files, models
 
 
-def run(settings: Predict) -> dict[str, list[Any]]:
-    """Predict each row of a table, column by column: the target, and a class's probability.
+class Predictions(NamedTuple):
+    """What was predicted.
+
+    Attributes:
+        columns: by name: those asked for, the target, and of classes the probability of the one
+            predicted and of each; and `unlike`, what of a row is unlike the training rows, where
+            there is such a row.
+        notes: what there is to say of the table.
+    """
+
+    columns: dict[str, list[Any]]
+    notes: list[str]
+
+
+def run(settings: Predict) -> Predictions:
+    """Predict each row of a table.
 
     Raises:
-        InputError: no model there, or a table whose columns are not those it was trained on.
+        InputError: no model there, or a table without columns it was trained on or asked for.
     """
     records.check(settings)
     folder, data = settings.folder, settings.data
     params, activation, encoder = _folders.model(folder)
     table = tables.read(data)
-    x = encoder.features(table, data)
-    outputs = predict(models.forward(activation), params, x)
-    encoder.check_outputs(outputs, table, data)
-    predicted = {encoder.target.name: list(encoder.decode(outputs))}
-    if encoder.target.kind == "classification":
-        predicted["probability"] = np.max(jax.nn.softmax(outputs), axis=-1).tolist()
-    return predicted
+    if missing := [name for name in settings.id if name not in table.column_names]:
+        raise InputError(
+            f"id: expected columns of {data}, got {', '.join(missing)}; give some of "
+            f"{', '.join(table.column_names)}"
+        )
+    outputs = predict(models.forward(activation), params, encoder.features(table, data))
+    target, decoded = encoder.target, list(encoder.decode(outputs))
+    columns = {name: table[name].to_pylist() for name in settings.id} | {target.name: decoded}
+    if target.kind == "classification":
+        shares = np.asarray(jax.nn.softmax(outputs))
+        columns["probability"] = shares.max(axis=-1).tolist()
+        for label, share in zip(target.labels, shares.T, strict=True):
+            columns[f"probability of {label}"] = share.tolist()
+    notes, unlike = encoder.doubts(table, data)
+    return Predictions(columns | ({"unlike": unlike} if any(unlike) else {}), notes)
 
 
 def main(settings: Predict) -> None:
@@ -44,10 +66,12 @@ def main(settings: Predict) -> None:
         raise InputError(f"output: expected a file ending in .csv, got {output}; name one")
     if output.exists() and Path(settings.data).exists() and output.samefile(settings.data):
         raise InputError(f"output: expected another file than the table, got {output}; rename it")
-    predicted = run(settings)
+    predicted, notes = run(settings)
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(predicted)
     writer.writerows(zip(*predicted.values(), strict=True))
     files.write(output, table.getvalue().encode())
+    for note in notes:
+        print(f"note: {note}")
     print(f"{len(next(iter(predicted.values())))} predictions: {output}")

@@ -20,6 +20,7 @@ from jaxnet.errors import InputError
 Rate = Annotated[float, Bounds(0, math.inf), arg(metavar="RATE")]
 # The longest is thirty years: a clock has no more bits for it on some machines.
 Seconds = Annotated[float, Bounds(1, 10**9), arg(metavar="SECONDS")]
+Names = tuple[Name, ...]
 Sizes = tuple[Annotated[int, Bounds(1, math.inf)], ...]
 
 
@@ -50,6 +51,12 @@ class Train:
         validation: Share of the rows that choose the best epoch.
         test: Share of the rows that are scored once, at the end.
         seed: Of the split, the first parameters and the order of the rows.
+        drop: Columns to leave out.
+        category: Columns to take for categories, such as codes.
+        number: Columns to take for numbers, with what is none missing.
+        date: Columns to take for dates.
+        missing: Values that stand for a missing one, beside NA, ? and the like.
+        plan: Print what would be done with every column, and end.
         devices: Spread each batch over so many local devices.
         output: The folder of the run; runs/ and the name of the data where not given.
         resume: The folder of a run to go on with, in place of data: all else is as it was.
@@ -68,6 +75,12 @@ class Train:
     validation: Share = VALIDATION
     test: Share = TEST
     seed: Seed = SEED
+    drop: Names = ()
+    category: Names = ()
+    number: Names = ()
+    date: Names = ()
+    missing: Names = ()
+    plan: FlagCreatePairsOff[bool] = False
     devices: Count = 1
     output: Folder = None
     resume: Folder = None
@@ -81,11 +94,13 @@ class Predict:
         folder: The folder of a run of `jaxnet train`.
         data: A table with the columns it was trained on, the target present or absent.
         output: Where to write the predictions, a CSV file with one line for each row.
+        id: Columns of the table to write beside them.
     """
 
     folder: Annotated[Path, Positional, _of("FOLDER")]
     data: Annotated[Name, Positional, _of("DATA")]
     output: Annotated[Path, _of("FILE.csv")] = Path("predictions.csv")
+    id: Names = ()
 
 
 @dataclass(frozen=True)

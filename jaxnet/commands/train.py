@@ -20,6 +20,9 @@ from jaxnet.commands._fits import OnProgress, StoppedError
 from jaxnet.commands.settings import Train, check
 from jaxnet.errors import InputError
 
+# Of the plan as it is printed before training.
+_LINES = 18
+
 
 class Result(NamedTuple):
     """A run that ended.
@@ -46,6 +49,7 @@ def run(
     folder: Path | None = None,
     on_progress: OnProgress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    on_plan: Callable[[tables.Plan], None] = lambda plan: None,
 ) -> Result:
     """Read the table, train, and score each part; go on from the folder's newest checkpoint.
 
@@ -54,6 +58,7 @@ def run(
         folder: where checkpoints are kept; none are where None.
         on_progress: called with a `fitting.Fit` between compiled chunks.
         stop: asked there whether to stop; the checkpoint is then written first.
+        on_plan: called before training with what is done with the table.
 
     Raises:
         InputError: settings, a table or a checkpoint that cannot be trained on.
@@ -61,6 +66,7 @@ def run(
     """
     check(settings)
     split = _split(settings)
+    on_plan(split.encoder.plan)
     layers = _layers(settings, split)
     sizes.check_network(layers, "hidden")
     rows = len(split.train[0])
@@ -93,6 +99,11 @@ def _split(settings: Train) -> tables.Split:
         test=settings.test,
         seed=settings.seed,
         source=data,
+        drop=settings.drop,
+        category=settings.category,
+        number=settings.number,
+        date=settings.date,
+        missing=settings.missing,
     )
 
 
@@ -142,6 +153,10 @@ def _figures(scores: Mapping[str, float], names: Sequence[str]) -> list[str]:
 
 def main(settings: Train) -> int:
     """Train, keep the model and print the summary; give the exit code."""
+    if settings.plan:
+        check(settings)
+        print("\n".join(_split(settings).encoder.plan.lines()))
+        return 0
     settings, folder = _folders.chosen(settings)
     try:
         return _train(settings, folder)
@@ -168,6 +183,7 @@ def _train(settings: Train, folder: Path) -> int:
                 folder,
                 lambda fit: show_progress(*_progress(fit), settings.epochs),
                 signals.stop,
+                lambda plan: print("\n".join(plan.lines(_LINES)), end="\n\n", flush=True),
             )
         except StoppedError:
             again = f"jaxnet train --resume {shlex.quote(str(folder))}"

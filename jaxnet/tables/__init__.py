@@ -23,9 +23,12 @@ from jaxnet._guards import checks
 if not TYPE_CHECKING:
     checks.extra("tables", "pyarrow")
 
-from jaxnet.tables.columns import Column, Target
+from jaxnet.tables.cells import Format
+from jaxnet.tables.columns import Column, Part, Target
 from jaxnet.tables.encoding import Encoder, read_batches
+from jaxnet.tables.planning import Plan, Planned
 from jaxnet.tables.reading import read
 from jaxnet.tables.splitting import Split, split
 
-__all__ = ["Column", "Encoder", "Split", "Target", "read", "read_batches", "split"]
+__all__ = ["Column", "Encoder", "Format", "Part", "Plan", "Planned", "Split", "Target"]
+__all__ += ["read", "read_batches", "split"]

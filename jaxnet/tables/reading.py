@@ -1,7 +1,9 @@
 """A user's file in: CSV, TSV, Parquet, NPZ, or one of scikit-learn's sets, as a table."""
 
 import contextlib
+import csv as csv_lines
 import importlib.util
+import io
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -96,6 +98,7 @@ def _delimited(path: Path) -> pa.Table:
     data = path.read_bytes().rstrip(b"\r\n") + b"\n"
     delimiter = DELIMITERS[path.suffix.lower()]
     starts = _starts(_lines(data, delimiter))
+    names = next(csv_lines.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter))
     try:
         with _reading():
             table = csv.read_csv(
@@ -105,13 +108,16 @@ def _delimited(path: Path) -> pa.Table:
                 csv.ParseOptions(
                     delimiter=delimiter, ignore_empty_lines=False, newlines_in_values=True
                 ),
-                csv.ConvertOptions(strings_can_be_null=True),
+                # What a cell means is for the plan, which needs it as it is written.
+                csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
             )
     except InputError as error:
         raise InputError(re.sub(r"Row #(\d+)", partial(_line, starts), str(error))) from error
     if table.num_rows != len(starts) - 1:
         raise InputError("a quote within a value; quote that value whole, and double its quotes")
-    return table
+    return table.rename_columns(
+        [name.strip() or f"Unnamed: {place}" for place, name in enumerate(table.column_names)]
+    )
 
 
 def _lines(data: bytes, delimiter: str) -> list[bytes]:

@@ -101,7 +101,9 @@ def test_another_program_reads_the_model(houses, trained):
     x = encoder.features(tables.read(houses), str(houses))
     outputs = oracles.forward(layers, x, "relu")[1][-1]
     expected = encoder.decode(outputs)
-    assert np.allclose(predict.run(Predict(trained, str(houses)))["price"], expected, rtol=1e-4)
+    assert np.allclose(
+        predict.run(Predict(trained, str(houses))).columns["price"], expected, rtol=1e-4
+    )
 
 
 def test_the_history_is_a_line_an_epoch(trained):
@@ -116,7 +118,7 @@ def test_classes_of_any_type_come_back_as_they_were(tmp_path):
     assert result.scores["test"]["accuracy"] > 0.85
     assert result.baseline["accuracy"] < 0.5
     _folders.write(tmp_path, Train("iris"), result.fit, result.split, result.scores)
-    predicted = predict.run(Predict(tmp_path, "iris"))
+    predicted = predict.run(Predict(tmp_path, "iris")).columns
     assert set(predicted["target"]) == {"setosa", "versicolor", "virginica"}
     assert all(1 / 3 < p <= 1 for p in predicted["probability"])
 
@@ -284,7 +286,7 @@ def test_columns_that_differ_are_named(trained, tmp_path, line, words):
     table = tmp_path / "new.csv"
     table.write_text(line + "\n3,Ulm,true\n")
     if words is None:
-        assert 130 < predict.run(Predict(trained, str(table)))["price"][0] < 240
+        assert 130 < predict.run(Predict(trained, str(table))).columns["price"][0] < 240
     else:
         with pytest.raises(InputError, match=words):
             predict.run(Predict(trained, str(table)))

@@ -182,7 +182,7 @@ def cells(data, encoder):
     inputs = {}
     for column in encoder.columns:
         values = data[column.name].to_pylist()
-        if column.kind == "categorical":
+        if column.kind == "category":
             words = [v if isinstance(v, str) else json.dumps(v) for v in values]
             words = ["" if v is None else word for v, word in zip(values, words, strict=True)]
             inputs[column.name] = np.array(words, object)[:, None]
@@ -242,7 +242,7 @@ def test_what_is_wrong_with_an_encoder_is_seen(tmp_path):
         ]
         for place, column in enumerate(encoder.columns):
             fault = {"mean": column.mean + column.deviation / 1e4}
-            if column.kind == "categorical":
+            if column.kind == "category":
                 fault = {"categories": column.categories[::-1]}
             wrong = [*encoder.columns]
             wrong[place] = dataclasses.replace(column, **fault)
@@ -254,8 +254,9 @@ def test_what_is_wrong_with_an_encoder_is_seen(tmp_path):
 
 
 NETWORK = drawn(np.random.default_rng(0), [2, 3, 1])
-COLUMN = tables.Column("a", "numeric", 1.0, 2.0, missing=True)
-ENCODER = tables.Encoder((COLUMN,), tables.Target("y", "regression", mean=1.0, deviation=2.0))
+COLUMN = tables.Column("a", "number", 1.0, 2.0, missing=True)
+PLAN = tables.Plan(tables.Planned("y", "number"), "regression", ())
+ENCODER = tables.Encoder((COLUMN,), tables.Target("y", "regression", mean=1.0, deviation=2.0), PLAN)
 
 
 def renamed(name):
@@ -334,7 +335,7 @@ def test_the_command_s_file_predicts_what_predict_does(folder, capsys, monkeypat
     a = np.array([float(row["a"].replace("NA", "nan")) for row in rows])[:, None]
     b = np.array([row["b"] for row in rows], object)[:, None]
     got = run(folder / "model.onnx", {"a": a, "b": b})["y"]
-    expected = predict.run(Predict(folder, str(folder / "table.csv")))["y"]
+    expected = predict.run(Predict(folder, str(folder / "table.csv"))).columns["y"]
     assert np.allclose(got[:, 0], expected, rtol=1e-9)
 
 
