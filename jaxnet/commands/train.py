@@ -13,12 +13,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxnet import devices, fitting, network, report, tables
+from jaxnet import devices, fitting, network, optimizers, report, tables
 from jaxnet._guards import options, sizes
 from jaxnet.commands import _fits, _folders, _scores, _stopping
 from jaxnet.commands._fits import OnProgress, StoppedError
 from jaxnet.commands.settings import Train, check
 from jaxnet.errors import InputError
+from jaxnet.storage import models
 
 # Of the plan as it is printed before training.
 _LINES = 18
@@ -66,11 +67,14 @@ def run(
     """
     check(settings)
     split = _split(settings)
-    on_plan(split.encoder.plan)
     layers = _layers(settings, split)
     sizes.check_network(layers, "hidden")
     rows = len(split.train[0])
     sizes.check_steps(settings.epochs, -(-rows // min(settings.batch_size, rows)))
+    # What is refused is refused before anything is said.
+    optimizers.by_name(settings.optimizer)
+    models.activation_by_name(settings.activation)
+    on_plan(split.encoder.plan)
     draw = options.once(functools.partial(network.init, sizes=layers))
     params = draw(jax.random.key(settings.seed))
     began = time.monotonic()

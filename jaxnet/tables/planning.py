@@ -43,7 +43,7 @@ MOST = 100
 NUMBERING = "numbers the rows"
 _FEW = 20
 _INDEX = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__|index|level_\d+|column \d+ \(no name\)")
-_ID = re.compile(r"(^|[_\W])(id|uuid|guid|key|nr|no)$|^id[_\W]|[a-z]I[Dd]$", re.IGNORECASE)
+_ID = re.compile(r"(?i:(^|[_\W])(id|uuid|guid|key|nr|no)$|^id[_\W])|[a-z]I[Dd]$")
 _TOTAL = ("total", "totals", "grand total", "sum", "gesamt", "summe", "subtotal")
 
 
@@ -300,7 +300,7 @@ def _text_kind(cells: Cells, asked: Use | None) -> tuple[Kind, Format, tuple[str
     if codes and not asked:
         said = f"codes, {codes} with a leading 0 or 16 digits; else --number"
         return "category", cells.format, (said,)
-    date = None if asked == "number" else date_format(cells)
+    date = None if asked == "number" else date_format(cells, asked == "date")
     if date or asked == "date":
         form = date or cells.format
         return "date", form, (f"read as {form.date or 'year-month-day'}",)
@@ -349,12 +349,16 @@ def _look(
     if kind == "category":
         codes, values = cells.coded
         known = [text(values[code]) for code in np.unique(codes[there])]
-        return _look_at_categories(cells.name, known, int(there.sum()))
+        if len(known) == 1 and there.all() and cells.is_text:
+            return f"constant, {known[0]!r}", ()
+        return _look_at_categories(known, int(there.sum()))
     numbers = cells.numbers if kind == "number" else cells.stamps.astype(float)
     numbers, every = numbers[there], there.all()
     values = np.unique(numbers)
     if every and len(values) == 1:
-        return f"constant, {shown(cells.values[0].as_py())}", ()
+        said = f"constant, {shown(cells.values[0].as_py())}"
+        # Arrays of numbers, such as the pixels of pictures, keep their width.
+        return (said, ()) if cells.is_text else (None, (f"{said}: an input of 0",))
     if kind == "number" and every and len(numbers) > 2:
         rows = np.arange(len(numbers))
         names = _INDEX.fullmatch(cells.name) or _ID.search(cells.name)
@@ -366,14 +370,10 @@ def _look(
     return None, tuple(_outliers(numbers, values)) if kind == "number" else ()
 
 
-def _look_at_categories(
-    name: str, known: Sequence[str], rows: int
-) -> tuple[str | None, tuple[str, ...]]:
+def _look_at_categories(known: Sequence[str], rows: int) -> tuple[str | None, tuple[str, ...]]:
     folded: dict[str, list[str]] = {}
     for value in known:
         folded.setdefault(fold(value), []).append(value)
-    if len(folded) == 1 and rows:
-        return None, ()
     if len(folded) > _FEW and 2 * len(folded) > rows:
         return f"{len(folded)} different in {rows} rows; else --category", ()
     notes = []

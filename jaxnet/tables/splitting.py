@@ -107,7 +107,7 @@ def split(
     x = encoder.features(table, source)
     y = np.zeros((table.num_rows, 1) if not labels else table.num_rows, np.float32)
     y = y.astype(np.int32) if labels else y
-    y[used] = encoder.targets(table.filter(used), source)
+    y[used] = encoder.targets(pa.table({target: cells.values.filter(used)}), source)
     parts = {part: (x[chosen], y[chosen]) for part, chosen in rows.items()}
     said = (*plan.rows, *_of_rows(x, rows, [labels[each] for each in small if labels]))
     encoder = dataclasses.replace(encoder, plan=dataclasses.replace(plan, rows=said))
