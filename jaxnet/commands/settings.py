@@ -38,7 +38,7 @@ class Train:
     The same command goes on where it was stopped.
 
     Args:
-        data: A .csv, .tsv, .parquet or .npz file, or digits, wine, breast_cancer, iris, diabetes.
+        data: A .csv, .parquet, .xlsx or other file, or digits, wine, breast_cancer, iris, diabetes.
         target: The column to predict.
         task: What to do with it; inferred from the column where not given.
         hidden: Sizes of the hidden layers.
@@ -92,7 +92,7 @@ class Predict:
 
     Args:
         folder: The folder of a run of `jaxnet train`.
-        data: A table with the columns it was trained on, the target present or absent.
+        data: A table with the columns it was trained on, in any order, whatever else it has.
         output: Where to write the predictions, a CSV file with one line for each row.
         id: Columns of the table to write beside them.
     """
@@ -155,7 +155,7 @@ class Compare(Contest):
     60% of the rows train, 20% tune, 20% judge. The same command goes on where it was stopped.
 
     Args:
-        data: A .csv, .tsv, .parquet or .npz file, or digits, wine, breast_cancer, iris, diabetes.
+        data: A .csv, .parquet, .xlsx or other file, or digits, wine, breast_cancer, iris, diabetes.
         target: The column to predict.
     """
 

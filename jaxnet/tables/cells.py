@@ -19,7 +19,10 @@ from jaxnet.errors import InputError
 
 Label = str | int | float | bool
 
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
+DELIMITED = (".csv", ".tsv", ".txt")
+ABOVE, SAID = b"jaxnet.above", b"jaxnet.said"
+"""What a table's metadata has of its file: how many lines stand above the header, and what there is
+to say of how it was read."""
 BROKEN = 0.1
 """The share of broken cells beyond which text is not taken for numbers or dates."""
 LARGEST = float(np.finfo(np.float32).max)
@@ -219,14 +222,15 @@ class Cells:
         """Say what the first of some rows holds, and where that is as a person counts rows."""
         row = int(rows.argmax())
         got = shown(self.table[self.name][row].as_py())
-        if Path(self.source.removesuffix(".gz")).suffix.lower() not in DELIMITERS:
+        if not {each.lower() for each in Path(self.source).suffixes} & {*DELIMITED, ".zip"}:
             return f"row {row + 1}, {got}"
         breaks = sum(len(re.findall(_BREAK, name)) for name in self.table.column_names)
         for column in self.table.columns:
             if pa.types.is_string(column.type):
                 found = pc.sum(pc.count_substring_regex(column[:row], _BREAK)).as_py()
                 breaks += found or 0
-        return f"line {row + 2 + breaks}, {got}"
+        above = int((self.table.schema.metadata or {}).get(ABOVE, 0))
+        return f"line {row + 2 + breaks + above}, {got}"
 
 
 def number_format(cells: Cells) -> Format:

@@ -21,6 +21,7 @@ from jaxnet.errors import InputError
 from jaxnet.tables.cells import (
     AS_IS,
     BROKEN,
+    SAID,
     THOUSANDS,
     WORDS,
     Cells,
@@ -162,7 +163,9 @@ def make(
     values = np.where(used, values, np.nan)
     columns = [_telling(table, source, each, values) for each in columns]
     lost = table.num_rows - int(used.sum()) - int(total.any())
-    rows = [f"{lost} rows without a target are left out"] * (lost > 0)
+    said = (table.schema.metadata or {}).get(SAID, b"").decode()
+    rows = [f"the file: {said}"] * bool(said)
+    rows += [f"{lost} rows without a target are left out"] * (lost > 0)
     rows += [f"the last row, a total, is left out: {shown(table[0][-1].as_py())}"] * int(
         total.any()
     )
@@ -378,7 +381,8 @@ def _look_at_categories(known: Sequence[str], rows: int) -> tuple[str | None, tu
         return f"{len(folded)} different in {rows} rows; else --category", ()
     notes = []
     if several := [values for values in folded.values() if len(values) > 1]:
-        notes.append(f"as one: {listed(several[0], 3)}, {len(several)} such that differ by case")
+        more = f", and {len(several) - 1} more such" if len(several) > 1 else ""
+        notes.append(f"as one: {listed(several[0], 3)}{more}")
     if len(folded) > MOST:
         notes.append(f"the {MOST} most frequent of {len(folded)}, and the others as one")
     return None, tuple(notes)

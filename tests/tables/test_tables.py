@@ -353,18 +353,15 @@ def test_all_that_is_wrong_is_refused_at_once():
 
 TEXTS = {
     "ragged": (b"a,b\n1,2\n3\n", "line 3: Expected 2 columns, got 1"),
-    "latin 1": (b"a,b\n1,2\n3,caf\xe9\n", "not UTF-8 in line 3"),
-    "utf 16": ("a,b\n1,2\n".encode("utf-16"), "not UTF-8 in line 1"),
+    "no text": (b"a,b\n1,2\n3,caf\x81\n", "bytes that are no text"),
     "nul": (b"a,b\n1,2\n3,\0\n", "NUL byte in line 3"),
     "open quote": (b'a,b\n1,"x\n2,y\n', "quote that is not closed from line 2 on"),
     "open late": (b'a,b\n1,"x\ny"\n2,"y\n', "quote that is not closed from line 4 on"),
     "stray quote": (b'a,b\n1"2,"x\n2,y\n', "a quote within a value"),
-    "inches": (b"a,b\n1,5'11\"\n2,6'1\"\n", "a quote within a value"),
     "ragged late": (b'a,b\n1,"x\n\ny"\n3\n', "line 5: Expected 2 columns, got 1"),
     "empty line": (b"a,b\n1,2\n\n3,4\n", "empty line 3"),
     "no rows": (b"a,b\n", "at least one row"),
     "nothing": (b"", "an empty file"),
-    "semicolons": (b"a;b\n1,5;2\n", "header with ';'"),
     "same names": (b"a,b,a\n1,2,3\n", "once, got 'a' more often"),
 }
 
@@ -460,7 +457,7 @@ def test_bad_arguments_are_refused():
     with pytest.raises(InputError, match="no such file"):
         tables.read("nowhere.csv")
     with pytest.raises(InputError, match="another name"):
-        tables.read("data.xlsx")
+        tables.read("data.sav")
 
 
 def test_numbers_far_from_training_rows_stay_finite():
