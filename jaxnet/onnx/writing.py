@@ -189,7 +189,7 @@ def _encoded(graph: _Graph, columns: Sequence[tables.Column]) -> str:
             missing = graph.add("Equal", column.name, np.array([[""]], object))
             if column.other:
                 seen = graph.add("Cast", *inputs, to=TensorProto.INT32)
-                seen = graph.add("ReduceMax", seen, np.int64([1]), keepdims=1)
+                seen = graph.add("ReduceMax", seen, np.array([1]), keepdims=1)
                 seen = graph.add("Or", graph.add("Cast", seen, to=TensorProto.BOOL), missing)
                 inputs.append(graph.add("Not", seen))
             inputs += [missing] * column.missing
@@ -198,7 +198,7 @@ def _encoded(graph: _Graph, columns: Sequence[tables.Column]) -> str:
             centred = graph.add("Sub", column.name, np.float64(column.mean))
             # What does not vary is 0.
             scaled = graph.add("Div", centred, np.float64(column.deviation or np.inf))
-            near = graph.add("Clip", scaled, *np.float64([-FARTHEST, FARTHEST]))
+            near = graph.add("Clip", scaled, *(np.float64(each) for each in (-FARTHEST, FARTHEST)))
             inputs = [graph.add("Where", missing, np.float64(0), near)]
             inputs += [missing] * column.missing
         parts += [graph.add("Cast", each, to=TensorProto.FLOAT) for each in inputs]

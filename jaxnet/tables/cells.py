@@ -12,10 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from jaxtyping import Bool, Float64, Int64
 
 from jaxnet.errors import InputError
+
+# Its functions are made as it is imported, where no type checker sees them.
+pc: Any = pyarrow.compute
 
 Label = str | int | float | bool
 

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Bool, Float64
 
 from jaxnet._guards.defaults import Task
@@ -31,6 +30,7 @@ from jaxnet.tables.cells import (
     fold,
     listed,
     number_format,
+    pc,
     shown,
     text,
     unknown,
@@ -407,11 +407,12 @@ def _telling(
     if planned.kind not in ("number", "category"):
         return planned
     cells = Cells(table, planned.name, source, planned.format)
-    own = cells.numbers if planned.kind == "number" else np.float64(cells.coded[0])
+    own = cells.numbers if planned.kind == "number" else cells.coded[0].astype(float)
     both = ~np.isnan(own) & ~np.isnan(target)
     own, target = own[both], target[both]
-    values, pairs = len(np.unique(own)), len(np.unique(np.stack([own, target]), axis=1).T)
-    alone = 1 < values == pairs <= len(own) / 5
+    (values, codes), (_, goals) = (np.unique(each, return_inverse=True) for each in (own, target))
+    pairs = len(np.unique(codes * len(own) + goals))
+    alone = 1 < len(values) == pairs <= len(own) / 5
     if planned.kind == "number" and len(own) > 2 and own.std() and target.std():
         alone = alone or abs(np.corrcoef(own, target)[0, 1]) > 0.99999
     said = ("tells the target alone; a copy? --drop",) if alone else ()

@@ -671,15 +671,10 @@ def malformed(seed: int) -> tuple[str, str, bytes]:
     return name, ".csv", data if isinstance(data, bytes) else data.encode()
 
 
-TREATED = {
-    "all missing",
-    "no names",
-    "constant",
-    "BOM",
-    "old Mac",
-    "mixed line ends",
-    "huge column",
-}  # and so encoded
+TREATED = {  # and so encoded
+    *("all missing", "no names", "constant", "BOM", "old Mac", "mixed line ends", "huge column"),
+    *("utf-16", "latin-1", "semicolons", "tabs", "quote inside"),
+}
 EITHER = {  # by which cell the fault fell on
     *("truncated", "ragged short", "ragged long", "mixed types", "infinite", "huge", "spaces"),
     *("commas", "few rows", "control", "noise", "garbage", "two BOMs"),
