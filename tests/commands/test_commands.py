@@ -210,7 +210,7 @@ def test_a_fault_of_our_own_keeps_its_traceback(call, monkeypatch, command, kind
     ("place", "command", "kind"),
     [
         ("jaxnet.network.Layer.__new__", "jaxnet train iris --epochs 1", TypeError),
-        ("jaxnet.tables.reading._lines", "jaxnet train table.csv", ValueError),
+        ("jaxnet.tables.reading._starts", "jaxnet train table.csv", ValueError),
         ("jaxnet.storage.fingerprints.of_data", "jaxnet train iris --epochs 1", TypeError),
         ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1", ValueError),
         ("jaxnet.losses.BatchLoss.example", "experiments.tasks regression", TypeError),

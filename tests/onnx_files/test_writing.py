@@ -360,3 +360,21 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
     code = _outcomes.outcome(lambda: importlib.import_module("jaxnet.onnx") and None)
     refusal = "got all but onnx; install jaxnet with its extra: pip install 'jaxnet-lab[onnx]'"
     assert (code, capsys.readouterr().err.count(refusal)) == (2, 1)
+
+
+def test_rare_categories_and_far_numbers_go_in_and_dates_are_refused(tmp_path):
+    random = np.random.default_rng(0)
+    words = [f"w{min(row % 997, row % 130)}" for row in range(1300)]
+    dates = [f"20{row % 20:02}-03-04" for row in range(1300)]
+    columns = {"x": words, "n": random.normal(size=1300), "target": random.normal(size=1300)}
+    encoder = tables.split(pa.table(columns), "target").encoder
+    assert encoder.columns[0].other
+    params = drawn(random, [encoder.inputs, 5, 1])
+    jaxnet.onnx.write(tmp_path / "model.onnx", params, jnp.tanh, encoder=encoder)
+    rare = next(word for word in words if word not in encoder.columns[0].categories)
+    new = pa.table({"x": [words[0], rare, "never", None], "n": [1.0, -1e30, 1e6, None]})
+    assert agrees(tmp_path / "model.onnx", params, encoder, new)
+    encoder = tables.split(pa.table(columns | {"d": dates}), "target").encoder
+    params = drawn(random, [encoder.inputs, 5, 1])
+    with pytest.raises(InputError, match="which an ONNX file takes, got dates in 'd'; train anew"):
+        jaxnet.onnx.write(tmp_path / "dated.onnx", params, jnp.tanh, encoder=encoder)
