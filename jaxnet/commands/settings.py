@@ -56,6 +56,8 @@ class Train:
         number: Columns to take for numbers, with what is none missing.
         date: Columns to take for dates.
         missing: Values that stand for a missing one, beside NA, ? and the like.
+        group: A column whose rows of one value are all in one part, such as of a patient.
+        time: A column of dates or numbers: the latest rows test, those before them validate.
         plan: Print what would be done with every column, and end.
         devices: Spread each batch over so many local devices.
         output: The folder of the run; runs/ and the name of the data where not given.
@@ -80,6 +82,8 @@ class Train:
     number: Names = ()
     date: Names = ()
     missing: Names = ()
+    group: Name | None = None
+    time: Name | None = None
     plan: FlagCreatePairsOff[bool] = False
     devices: Count = 1
     output: Folder = None

@@ -108,6 +108,8 @@ def _split(settings: Train) -> tables.Split:
         number=settings.number,
         date=settings.date,
         missing=settings.missing,
+        group=settings.group,
+        time=settings.time,
     )
 
 

@@ -294,6 +294,11 @@ def _kind(cells: Cells, asked: Use | None) -> tuple[Kind, Format, tuple[str, ...
     return "category" if coded else "number", cells.format, ()
 
 
+def read_as(cells: Cells) -> Cells:
+    """Give a column that is read as what its cells are."""
+    return dataclasses.replace(cells, format=_kind(cells, None)[1])
+
+
 def _text_kind(cells: Cells, asked: Use | None) -> tuple[Kind, Format, tuple[str, ...]]:
     words = pc.is_in(pc.utf8_lower(cells.values.drop_null()), pa.array([*WORDS]))
     if pc.all(words).as_py():

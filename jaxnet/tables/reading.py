@@ -112,8 +112,9 @@ def _reading() -> Iterator[None]:
 def _delimited(path: Path) -> pa.Table:
     data, encoding = _decoded(_unpacked(path))
     found = _dialect(data)
-    lines = data.splitlines(keepends=True)
-    data = b"".join(lines[found.above :]).rstrip(b"\r\n") + b"\n"
+    if found.above:
+        data = b"".join(data.splitlines(keepends=True)[found.above :])
+    data = data.rstrip(b"\r\n") + b"\n"
     starts = _starts(data.splitlines(), found)
     names = next(
         csv_lines.reader(io.StringIO(data.decode(), newline=""), delimiter=found.delimiter)

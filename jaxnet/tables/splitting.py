@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from jaxnet._guards import checks
 from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task
@@ -48,6 +48,8 @@ def split(
     number: Sequence[str] = (),
     date: Sequence[str] = (),
     missing: Sequence[str] = (),
+    group: str | None = None,
+    time: str | None = None,
 ) -> Split:
     """Plan what is done with a table, deal its rows to three parts, fit an encoder, and encode.
 
@@ -67,22 +69,16 @@ def split(
         drop: columns to leave out. category, number, date: columns to take for such, whatever
             their cells look like.
         missing: further values that stand for a missing one.
+        group: a column, such as of patients: rows that have one value are all in one part.
+        time: a column of dates or numbers: the latest rows test, those before them validate.
 
     Raises:
         InputError: shares that leave nothing to train on; and in one line, all that is wrong with
             the table and what is asked of its columns.
     """
-    if not (validation >= 0 and test >= 0 and validation + test < 1):
-        raise InputError(
-            "validation, test: expected shares of the rows, at least 0 and together below 1, got "
-            f"{validation} and {test}"
-        )
-    checks.seed(seed)
-    if task not in (None, "classification", "regression"):
-        raise InputError(
-            f"task: expected classification or regression, got {task!r}; None infers it"
-        )
-    asked = planning.Asked(drop, category, number, date, missing)
+    _check(validation, test, seed, task=task, group=group, time=time)
+    dealing = [name for name in (group, time) if name]
+    asked = planning.Asked((*drop, *dealing), category, number, date, missing)
     plan, used = planning.make(table, target, task, asked, source)
     cells = Cells(table, target, source, plan.target.format)
     labels = columns.labels(cells, plan, np.flatnonzero(used))
@@ -90,7 +86,11 @@ def split(
     groups = np.where(used, groups, -1)
     if used.sum() < 2:
         raise InputError(f"{source}: expected at least 2 rows with a target; add rows")
-    rows, small = _deal(groups, validation, test, seed)
+    if dealing:
+        keys = _keys(Cells(table, dealing[0], source), bool(time), seed)
+        rows, small = _deal_whole(keys, used, validation, test), []
+    else:
+        rows, small = _deal(groups, validation, test, seed)
     for part, share in (("validation", validation), ("test", test)):
         if share and not rows[part].size:
             raise InputError(
@@ -112,6 +112,32 @@ def split(
     said = (*plan.rows, *_of_rows(x, rows, [labels[each] for each in small if labels]))
     encoder = dataclasses.replace(encoder, plan=dataclasses.replace(plan, rows=said))
     return Split(**parts, encoder=encoder, rows=rows)
+
+
+def _check(
+    validation: float,
+    test: float,
+    seed: int,
+    *,
+    task: Task | None,
+    group: str | None,
+    time: str | None,
+) -> None:
+    """Refuse arguments that no table makes possible."""
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
+        raise InputError(
+            "validation, test: expected shares of the rows, at least 0 and together below 1, got "
+            f"{validation} and {test}"
+        )
+    checks.seed(seed)
+    if task not in (None, "classification", "regression"):
+        raise InputError(
+            f"task: expected classification or regression, got {task!r}; None infers it"
+        )
+    if group and time:
+        raise InputError(
+            f"group, time: expected one of them, got {group!r} and {time!r}; leave one out"
+        )
 
 
 def _of_rows(
@@ -147,3 +173,36 @@ def _deal(
         dealt.append(np.split(rows, cuts.astype(int)))
     parts = zip(("test", "validation", "train"), zip(*dealt, strict=True), strict=True)
     return {part: np.sort(np.concatenate(pieces)) for part, pieces in parts}, small
+
+
+def _keys(cells: Cells, time: bool, seed: int) -> Int64[np.ndarray, " N"]:
+    """Give each row a number by which it is dealt: of the latest first, or of groups at random."""
+    if not time:
+        codes = cells.coded[0] + 1
+        return np.random.default_rng(seed).permutation(codes.max() + 1)[codes]
+    cells = planning.read_as(cells)
+    stamps = cells.stamps.astype("M8[m]")
+    numbers = np.where(np.isnat(stamps), np.nan, stamps.astype(float))
+    numbers = cells.numbers if np.isnan(numbers).all() else numbers
+    if np.isnan(numbers).all():
+        raise InputError(f"{cells.place}: expected dates or numbers, got none; give another time")
+    # Rows without a time train.
+    return np.unique(np.nan_to_num(-numbers, nan=np.inf), return_inverse=True)[1]
+
+
+def _deal_whole(
+    keys: Int64[np.ndarray, " N"], used: Bool[np.ndarray, " N"], validation: float, test: float
+) -> dict[str, np.ndarray]:
+    """Deal rows by their keys, those of one key to one part, to shares as near as that allows."""
+    counts = np.cumsum(np.bincount(keys[used]))
+    cuts = [
+        int(np.abs(np.append(0, counts) - share * counts[-1]).argmin())
+        for share in (test, test + validation)
+    ]
+    parts = np.array(["test", "validation", "train"])[np.searchsorted(cuts, keys, side="right")]
+    rows = {
+        part: np.flatnonzero(used & (parts == part)) for part in ("test", "validation", "train")
+    }
+    if not rows["train"].size:
+        raise InputError("expected rows to train on, got none; give smaller shares or more groups")
+    return rows

@@ -49,6 +49,8 @@ DAMAGED = {
     "patience": [0, "no"],
     "task": ["ranking", 1],
     **{name: [None, "x", [3], [""]] for name in ("drop", "category", "number", "date", "missing")},
+    "group": ["", 3],
+    "time": ["", 3],
     "activation": ["rely", "", 5],
     "optimizer": ["adm", "adam\0"],
     "target": ["\0", "\ud800", None, "x" * 5000],

@@ -258,3 +258,29 @@ def test_the_plan_is_as_wide_as_a_terminal_and_says_what_it_leaves_out():
     assert few[1].startswith("a name of two lines, ...  left out  constant")
     assert few[6] == "and 26 more columns (26 number); --plan prints all"
     assert len([line for line in every if "column number" in line]) == 30
+
+
+def test_groups_stay_together_and_time_goes_on():
+    random = np.random.default_rng(0)
+    patients, x = random.integers(0, 25, 200), random.normal(size=200)
+    days = np.datetime64("2021-01-01") + random.permutation(200)
+    table = pa.table(
+        {"who": [f"p{each}" for each in patients], "day": days.astype(str), "x": x, "y": x > 0}
+    )
+    split = tables.split(table, "y", group="who", drop=["day"])
+    parts = {name: set(patients[rows]) for name, rows in split.rows.items()}
+    assert not parts["train"] & parts["test"] | parts["train"] & parts["validation"]
+    assert not parts["test"] & parts["validation"]
+    assert all(abs(len(split.rows[name]) - 40) <= 15 for name in ("validation", "test"))
+    assert [column.name for column in split.encoder.columns] == ["x"]
+    other = tables.split(table, "y", group="who", drop=["day"], seed=1)
+    assert not np.array_equal(split.rows["test"], other.rows["test"])
+    split = tables.split(table, "y", time="day", drop=["who"])
+    assert [len(split.rows[name]) for name in ("train", "validation", "test")] == [120, 40, 40]
+    assert days[split.rows["train"]].max() < days[split.rows["validation"]].min()
+    assert days[split.rows["validation"]].max() < days[split.rows["test"]].min()
+    assert [column.name for column in split.encoder.columns] == ["x"]
+    with pytest.raises(InputError, match="group, time: expected one of them, got 'who' and 'day'"):
+        tables.split(table, "y", group="who", time="day")
+    with pytest.raises(InputError, match="column 'who': expected dates or numbers, got none"):
+        tables.split(table, "y", time="who")
