@@ -115,9 +115,12 @@ def _delimited(path: Path) -> pa.Table:
     if found.above:
         data = b"".join(data.splitlines(keepends=True)[found.above :])
     data = data.rstrip(b"\r\n") + b"\n"
-    starts = _starts(data.splitlines(), found)
+    starts = _starts(data, found)
     names = next(
-        csv_lines.reader(io.StringIO(data.decode(), newline=""), delimiter=found.delimiter)
+        csv_lines.reader(
+            io.StringIO(data[:_SAMPLE].decode(errors="ignore"), newline=""),
+            delimiter=found.delimiter,
+        )
     )
     if found.headless:
         names = [f"column {place}" for place in range(1, len(names) + 1)]
@@ -230,17 +233,19 @@ def _dialect(data: bytes) -> _Dialect:
     return _Dialect(delimiter, '"' if quote == '"' else "", above, not named)
 
 
-def _starts(lines: list[bytes], found: _Dialect) -> list[int]:
+def _starts(data: bytes, found: _Dialect) -> list[int]:
     """Give the line, from 1, that each row begins on: a quoted value may go on over several."""
     starts, opened = [], 0
+    # Line by line, for a list of them takes more memory than the file.
+    lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")
     for number, line in enumerate(lines, 1 + found.above):
         if not opened:
-            if not line:
+            if line == "\n":
                 raise InputError(
                     f"an empty line {number}; delete it, or write NA for a missing value"
                 )
             starts.append(number)
-        if found.quote and line.count(b'"') % 2:
+        if found.quote and line.count('"') % 2:
             opened = 0 if opened else number
     if opened:
         raise InputError(
