@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet._guards import checks, notebook, records
-from jaxnet.compare import budgets, inputs, phases, store, tiles, verdicts
+from jaxnet.compare import budgets, inputs, phases, store, tiles, verdicts, workers
 from jaxnet.compare.inputs import Design
 from jaxnet.compare.protocol import Judging, Part, Protocol, Tuning
 from jaxnet.compare.runs import Record
@@ -134,13 +134,17 @@ def compare(design: Design) -> Comparison:
             replicates as it has or more. Another comparison has a folder of its own, as has one of
             more optimizers: its verdicts share one level, which was decided before the first run.
             A function that calls Python (`jax.pure_callback`) goes on nowhere.
+        executor: what hands out tiles of runs to processes, any of `concurrent.futures`: its
+            workers compute as this process does, of the same versions on the same kind of device.
+            What is decided between tiles, and seconds where they count, are found out here.
         on_progress: told after each tile of runs.
         fast: whether many small runs may be computed in the faster ways of a CPU; None takes what
             the environment variable JAXNET_FAST says, 1 or 0, and 1 where it says nothing.
 
     Raises:
         InputError: input that cannot be compared, named, before anything compiles.
-        ImportError: the extra `compare` is not installed.
+        ImportError: the extra `compare` is not installed, or with an executor `cluster`.
+        BrokenExecutor: the executor lost a worker; a folder has what is done.
     """
     entries = inputs.entries(design.optimizers, design.baseline)
     checks.at_least_one(tuning_seeds=design.tuning_seeds, replicates=design.replicates)
@@ -158,14 +162,16 @@ def compare(design: Design) -> Comparison:
     workload = workload._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
     able = {entry.name: searches[entry.name] for entry in entries}
-    shape = phases.tile(workload, able.values(), design.replicates * tuning.seeds)
+    executor = design.executor
+    crew = workers.crew(executor, workload, entries, folder) if executor else None
+    count = 1 if crew else None
+    shape = phases.tile(workload, able.values(), design.replicates * tuning.seeds, count)
     able = budgets.affordable(workload, entries, able, tuning.budget, shape)
     protocol = _protocol(workload, able, tuning, judging, design.seed)
     protocol = store.grown(folder, protocol, most) if folder else protocol
     while True:
-        bench = phases.bench(workload, protocol, folder, design.on_progress)
-        phases.compile_all(bench, entries, protocol)
-        results = [each for entry in entries for each in phases.run(bench, entry, protocol)]
+        bench = phases.bench(workload, protocol, folder, crew, design.on_progress)
+        results = phases.run_all(bench, entries, protocol)
         bench.time(entries, protocol, {r.optimizer: r for r in results if r.phase == "tuned"})
         log = bench.log(heading, programs.unable)
         comparison = of_record(Record(protocol, log, np.array(workload.measured), results))
