@@ -2,20 +2,18 @@
 
 import dataclasses
 import itertools
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from jaxnet import devices, optimizers, report, spaces, tables
 from jaxnet._guards import sizes
 from jaxnet._guards.defaults import LEVEL
 from jaxnet._guards.procedures import Procedure
-from jaxnet.commands import _arguments, _interrupts
+from jaxnet.commands import _arguments, _interrupts, _workers
 from jaxnet.commands.settings import Compare, Contest, check
 from jaxnet.compare import Problem, comparison, league, statistics, verdicts
 from jaxnet.compare.inputs import OnProgress
@@ -58,6 +56,7 @@ def run(
     settings: Contest,
     problem: Problem,
     folder: Path | None = None,
+    executor: futures.Executor | None = None,
     on_progress: OnProgress | None = None,
     command: str = "",
 ) -> comparison.Comparison:
@@ -67,6 +66,7 @@ def run(
         settings: what is tried; `hidden` and `output` are the problem's and the command's.
         problem: from `table`, or another, of the length and the batch size to compare at.
         folder: where what is done is kept; the same call then goes on from there.
+        executor: what hands out tiles of runs; this process makes them where None.
         on_progress: told after each tile of runs. command: what made them, for the report.
 
     Raises:
@@ -87,6 +87,7 @@ def run(
         target=settings.to,
         command=command,
         folder=folder,
+        executor=executor,
         on_progress=on_progress,
         **{each.name: getattr(settings, each.name) for each in dataclasses.fields(Procedure)},
     )
@@ -196,19 +197,29 @@ def compare(
     """
     devices.use_all_cores()
     devices.first()
-    cache()
+    _workers.cache()
     cases = varied(settings, make())
     if note := too_few(settings):
         print(f"note: {note}", file=sys.stderr)
     alone = len(cases) == 1 and len(*cases.values()) == 1
     results = {value: {} for value in cases}
-    try:
-        with report.progress("run") as on_progress:
+
+    def compare_all() -> None:
+        with (
+            report.progress("run") as on_progress,
+            _workers.executor(settings.workers, settings.scheduler) as executor,
+        ):
             for value, problems in cases.items():
                 for name, problem in problems.items():
+                    if name in results[value]:
+                        continue
                     own = folder if alone else folder / _in_a_path(problem.name)
-                    results[value][name] = run(settings, problem, own, on_progress, command)
-                    report.write_page(results[value][name], own / "report.html")
+                    result = run(settings, problem, own, executor, on_progress, command)
+                    report.write_page(result, own / "report.html")
+                    results[value][name] = result
+
+    try:
+        _workers.until_done(compare_all, folder)
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
         return _interrupts.STOPPED
@@ -275,16 +286,3 @@ def show_along(
     report.write_along_page(every, folder / "report.html", title, command)
     report.show_along(every, title, rows)
     print(f"\nReport: {folder / 'report.html'}, and one in the folder of each comparison")
-
-
-def cache() -> None:
-    """Keep compiled programs for the next time, where the environment does not say where.
-
-    JAX before 0.11 prints pages of warnings where it finds one again: there none are kept.
-    """
-    if jax.__version_info__ < (0, 11):
-        return
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "jaxnet"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
