@@ -216,7 +216,8 @@ def _check_worker(worker: str, maker: Mapping[str, str]) -> None:
             'mp_context=multiprocessing.get_context("spawn")'
         )
     own = devices.maker()
-    differ = [f"{name} {maker[name]} here, {own[name]} there" for name in own if own != maker]
+    names = [name for name in own if own[name] != maker[name]]
+    differ = [f"{name} {maker[name] or 'none'} here, {own[name] or 'none'} there" for name in names]
     if differ:
         raise InputError(
             f"executor: expected workers that compute as this process does, got {worker} with "
@@ -276,8 +277,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         code, place = value.__code__, Path(value.__code__.co_filename).name
         used = inspect.getclosurevars(value)
         for name, part in {**used.globals, **used.nonlocals}.items():
-            lines = (each.line_number for each in dis.get_instructions(code) if each.argval == name)
-            line = next(filter(None, lines), code.co_firstlineno)
+            at = (each.positions for each in dis.get_instructions(code) if each.argval == name)
+            line = next((each.lineno for each in at if each), code.co_firstlineno)
             yield f"{name} in line {line} of {place}", part
     elif isinstance(value, Mapping | list | tuple):
         items = value.items() if isinstance(value, Mapping) else enumerate(value)

@@ -1,21 +1,24 @@
 """Evidence for comparisons on executors: whoever makes the tiles, the answer is the same."""
 
-import concurrent.futures as futures
-import functools
+import contextlib
+import itertools
 import multiprocessing
 import os
+import pickle
 import random
 import signal
+import sys
 import threading
-import time
+from concurrent import futures
 
+import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jaxnet import devices
+from jaxnet.commands import _workers
 from jaxnet.compare import Problem, compare, workers
 from jaxnet.errors import InputError
 from jaxnet.storage import arrays
@@ -68,30 +71,34 @@ def tiles_of(folder):
 def undisturbed(tmp_path_factory):
     """The tiles and the answers of this process alone, as one device makes them."""
     folder = tmp_path_factory.mktemp("alone")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "_TASKS", 64)
-        result = compared(folder=folder)
+    result = compared(folder=folder)
     return tiles_of(folder), str(result)
 
 
 class Drawn(futures.Executor):
-    """Runs what was handed out in an order that is drawn, in a thread of its own.
+    """Does what was handed out in an order that is drawn, in a thread of its own.
 
-    Whatever `disturb` gives for a task is what becomes of it, None its own result; one that is
-    lost takes all others with it, as a pool of processes does.
+    Args:
+        disturb: gives what a task becomes, or raises what is lost with it: the pool is then
+            broken, as one of processes is, and all that waits is lost.
+        seed: of the order.
     """
 
-    def __init__(self, disturb=lambda function, task: None, seed=0):
+    def __init__(self, disturb=lambda task: task, seed=0):
         self.disturb, self.random = disturb, random.Random(seed)
-        self.waiting, self.made, self.most = [], 0, 0
+        self.waiting, self.made, self.most, self.broken = [], 0, 0, None
         self.changed, self.ended = threading.Condition(), False
         self.thread = threading.Thread(target=self._work)
         self.thread.start()
 
-    def submit(self, function, *arguments):
+    def submit(self, function, task):
+        # As it travels.
+        sent = pickle.dumps((function, task))
         future = futures.Future()
         with self.changed:
-            self.waiting.append((future, function, arguments))
+            if self.broken:
+                raise self.broken
+            self.waiting.append((future, sent))
             self.most = max(self.most, len(self.waiting))
             self.changed.notify()
         return future
@@ -108,18 +115,20 @@ class Drawn(futures.Executor):
                 self.changed.wait_for(lambda: self.waiting or self.ended)
                 if not self.waiting:
                     return
-                place = self.random.randrange(len(self.waiting))
-                future, function, arguments = self.waiting.pop(place)
+                future, sent = self.waiting.pop(self.random.randrange(len(self.waiting)))
             if not future.set_running_or_notify_cancel():
                 continue
+            function, task = pickle.loads(sent)
             try:
-                future.set_result(self.disturb(function, *arguments) or function(*arguments))
+                future.set_result(function(self.disturb(task)))
                 self.made += 1
             except futures.BrokenExecutor as error:
                 future.set_exception(error)
-                for other, *_ in self.waiting:
-                    other.set_exception(error)
-                self.waiting.clear()
+                with self.changed:
+                    lost, self.waiting, self.broken = self.waiting, [], error
+                for other, _ in lost:
+                    if other.set_running_or_notify_cancel():
+                        other.set_exception(error)
 
 
 def test_tiles_made_in_any_order_are_those_of_this_process(undisturbed, tmp_path):
@@ -134,3 +143,203 @@ def test_tiles_made_in_any_order_are_those_of_this_process(undisturbed, tmp_path
     assert counts == sorted(counts)
     assert told[-1][1] == told[-1][2]
     assert all("; 1 worker, " in what for what, *_ in told[1:])
+
+
+def test_what_a_broken_executor_leaves_the_same_call_goes_on_from(undisturbed, tmp_path):
+    """One that breaks after each few tiles, until all are made."""
+    for seed in itertools.count():
+        count = itertools.count()
+
+        def killed(task, count=count):
+            if next(count) == 2:
+                raise futures.BrokenExecutor("a process died")
+            return task
+
+        before = len(tiles_of(tmp_path))
+        with Drawn(killed, seed) as executor:
+            try:
+                result = compared(executor, folder=tmp_path)
+                break
+            except futures.BrokenExecutor as error:
+                words = str(error)
+        assert "a process died, as where a worker is killed or a connection is lost; " in words
+        assert f"is kept in {tmp_path}: the same call with a new executor" in words
+        # None is lost, and none is made twice.
+        assert executor.made == len(tiles_of(tmp_path)) - before == 2
+    assert seed > 1
+    assert (tiles_of(tmp_path), str(result)) == undisturbed
+
+
+def test_without_a_folder_a_broken_executor_says_that_nothing_is_kept():
+    def killed(task):
+        raise futures.BrokenExecutor("a process died")
+
+    with (
+        Drawn(killed) as executor,
+        pytest.raises(futures.BrokenExecutor, match="nothing is kept: give a folder"),
+    ):
+        compared(executor)
+
+
+@pytest.mark.parametrize("name", ["jax", "device", "XLA_FLAGS"])
+def test_a_worker_that_may_compute_other_numbers_is_refused(name, tmp_path):
+    """No tile of its own is kept."""
+
+    def other(task):
+        return task._replace(maker=task.maker | {name: "another"})
+
+    with (
+        Drawn(other) as executor,
+        pytest.raises(
+            InputError, match=f"compute as this process does, got [^ ]* with {name} another he"
+        ),
+    ):
+        compared(executor, folder=tmp_path)
+    assert tiles_of(tmp_path) == {}
+
+
+def test_a_forked_worker_is_refused_before_it_may_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(workers, "_IMPORTED_BY", -1)
+    with (
+        Drawn() as executor,
+        pytest.raises(InputError, match=r'one forked .*get_context\("spawn"'),
+    ):
+        compared(executor)
+
+
+def test_what_a_worker_cannot_import_is_refused(monkeypatch):
+    def loads(content):
+        raise ModuleNotFoundError("No module named 'mine'")
+
+    workers._unpacked.cache_clear()
+    monkeypatch.setattr(cloudpickle, "loads", loads)
+    with (
+        Drawn() as executor,
+        pytest.raises(InputError, match="got No module named 'mine'; install"),
+    ):
+        compared(executor)
+
+
+def captured():
+    """A loss whose second line takes what cannot travel, and an optimizer that does so within."""
+    lock = threading.Lock()
+
+    def loss(params, batch):
+        with lock:
+            return distance(params, batch)
+
+    def make(learning_rate):
+        return optax.sgd(learning_rate, momentum=0.1 * lock.locked())
+
+    return loss, make
+
+
+@pytest.mark.parametrize("what", ["loss", "optimizers: mine", "size"])
+def test_what_cannot_travel_is_named_with_the_line_that_captures_it(what):
+    loss, make = captured()
+    function = make if what == "optimizers: mine" else loss
+    line = function.__code__.co_firstlineno + 1
+    own = {
+        "loss": {"loss": loss},
+        "optimizers: mine": {"own": {"mine": make}},
+        "size": {"metrics": {"size": loss}},
+    }[what]
+    words = f"{what}: expected .* got lock in line {line} of test_executors.py, .*TypeError: cannot"
+    with Drawn() as executor, pytest.raises(InputError, match=words):
+        compared(executor, **own)
+    assert executor.most == 0
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_threads_and_what_is_no_executor_are_refused():
+    refused = pytest.raises(InputError, match="one of processes, got a ThreadPoolExecutor, whose")
+    with futures.ThreadPoolExecutor(1) as executor, refused:
+        compared(executor)
+    with pytest.raises(InputError, match=r"executor: expected one of concurrent.futures, got 4; g"):
+        compared(4)
+
+
+def test_few_tasks_are_on_the_way_where_each_is_large(undisturbed, monkeypatch, tmp_path):
+    """A scheduler holds them all in memory."""
+    monkeypatch.setattr(workers, "_TASKS", 1)
+    monkeypatch.setattr(workers, "_BYTES", 1)
+    with Drawn() as executor:
+        compared(executor, folder=tmp_path)
+    assert executor.most == 1
+    assert tiles_of(tmp_path) == undisturbed[0]
+
+
+@pytest.fixture
+def travelling():
+    """Have the functions of this module travel by value: no worker can import a test."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@contextlib.contextmanager
+def spawned():
+    with futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
+        yield executor
+
+
+@contextlib.contextmanager
+def dask():
+    """Processes behind a scheduler, all on this machine."""
+    distributed = pytest.importorskip("distributed")
+    settings = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": None}
+    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+        yield client.get_executor()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("workforce", [spawned, dask])
+def test_processes_make_the_tiles_of_this_one(workforce, undisturbed, travelling, tmp_path):
+    """To the byte, at a precision and promotion of dtypes that are not JAX's own."""
+    with workforce() as executor:
+        assert str(compared(executor, folder=tmp_path)) == undisturbed[1]
+        assert tiles_of(tmp_path) == undisturbed[0]
+        with jax.enable_x64(True):
+            wide = compared(executor, folder=tmp_path / "wide")
+    assert wide.log.provenance.dtype == "float64"
+
+
+KILLS = int(os.environ.get("KILLS", "6"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_workers_that_are_killed_change_no_tile(undisturbed, travelling, tmp_path):
+    """Killed at moments that are drawn, until there were so many: KILLS=200 has more of them."""
+    pause, kills, folders = random.Random(0), 0, 0
+    with _workers.Processes(2) as executor:
+        compared(executor)  # workers that have compiled are killed at all moments of a tile
+        while kills < KILLS:
+            folder, ended = tmp_path / str(folders), threading.Event()
+
+            def kill(ended=ended):
+                nonlocal kills
+                while not ended.wait(pause.uniform(0, 2)):
+                    process = pause.choice(executor._workers)._process
+                    os.kill(process.pid, signal.SIGKILL)
+                    kills += 1
+
+            killer = threading.Thread(target=kill)
+            killer.start()
+            try:
+                result = compared(executor, folder=folder)
+            finally:
+                ended.set()
+                killer.join()
+            assert (tiles_of(folder), str(result)) == undisturbed
+            folders += 1
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_of_every_tile_is_given_up(tmp_path):
+    with _workers.Processes(1) as executor:
+        future = executor.submit(signal.raise_signal, signal.SIGKILL)
+        with pytest.raises(futures.BrokenExecutor, match="its worker was killed 3 times"):
+            future.result()
+        assert executor.submit(abs, -1).result() == 1
