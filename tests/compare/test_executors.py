@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from concurrent import futures
 
 import cloudpickle
@@ -42,16 +43,16 @@ def momentum(learning_rate):
     return optax.sgd(learning_rate, momentum=0.5)
 
 
-def compared(executor=None, loss=distance, own=None, metrics=None, **more):
+def compared(executor=None, data=POINTS, loss=distance, own=None, metrics=None, **more):
     """A comparison of a few tiles for each stage."""
     problem = Problem(
         loss,
         init,
-        POINTS,
+        data,
         epochs=4,
         batch_size=2,
-        validation=POINTS[:3] + 0.5,
-        test=POINTS[3:],
+        validation=data[:3] + 0.5,
+        test=data[3:],
         metrics=metrics or {},
     )
     asked = {"budget": 6, "tuning_seeds": 2, "replicates": 8, "executor": executor}
@@ -202,7 +203,7 @@ def test_a_forked_worker_is_refused_before_it_may_wait_for_ever(monkeypatch):
     monkeypatch.setattr(workers, "_IMPORTED_BY", -1)
     with (
         Drawn() as executor,
-        pytest.raises(InputError, match=r'one forked .*get_context\("spawn"'),
+        pytest.raises(InputError, match=r"one forked .*get_context"),
     ):
         compared(executor)
 
@@ -301,7 +302,7 @@ def test_processes_make_the_tiles_of_this_one(workforce, undisturbed, travelling
         assert str(compared(executor, folder=tmp_path)) == undisturbed[1]
         assert tiles_of(tmp_path) == undisturbed[0]
         with jax.enable_x64(True):
-            wide = compared(executor, folder=tmp_path / "wide")
+            wide = compared(executor, data=POINTS.astype(float))
     assert wide.log.provenance.dtype == "float64"
 
 
@@ -311,29 +312,35 @@ KILLS = int(os.environ.get("KILLS", "6"))
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_workers_that_are_killed_change_no_tile(undisturbed, travelling, tmp_path):
-    """Killed at moments that are drawn, until there were so many: KILLS=200 has more of them."""
-    pause, kills, folders = random.Random(0), 0, 0
+    """One at a moment that is drawn, after each tile: KILLS=200 asks for more of them."""
+    drawn, kills, answers, made, ended = random.Random(0), 0, [], threading.Event(), []
+
+    def kill():
+        nonlocal kills
+        while made.wait() and not ended:
+            made.clear()
+            time.sleep(drawn.uniform(0, 3))
+            if process := drawn.choice(executor._workers)._process:
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+
+    killer = threading.Thread(target=kill)
     with _workers.Processes(2) as executor:
-        compared(executor)  # workers that have compiled are killed at all moments of a tile
-        while kills < KILLS:
-            folder, ended = tmp_path / str(folders), threading.Event()
+        killer.start()
+        try:
+            while kills < KILLS:
+                folder = tmp_path / str(len(answers))
 
-            def kill(ended=ended):
-                nonlocal kills
-                while not ended.wait(pause.uniform(0, 2)):
-                    process = pause.choice(executor._workers)._process
-                    os.kill(process.pid, signal.SIGKILL)
-                    kills += 1
+                def work(folder=folder):
+                    result = compared(executor, folder=folder, on_progress=lambda *_: made.set())
+                    answers.append(str(result))
 
-            killer = threading.Thread(target=kill)
-            killer.start()
-            try:
-                result = compared(executor, folder=folder)
-            finally:
-                ended.set()
-                killer.join()
-            assert (tiles_of(folder), str(result)) == undisturbed
-            folders += 1
+                _workers.until_done(work, folder)
+                assert (tiles_of(folder), answers[-1]) == undisturbed
+        finally:
+            ended.append(True)
+            made.set()
+            killer.join()
 
 
 @pytest.mark.slow
