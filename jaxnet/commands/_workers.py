@@ -32,7 +32,7 @@ class Processes(futures.Executor):
     """
 
     def __init__(self, count: int) -> None:
-        """Start the threads that wait for so many processes."""
+        """Start the threads that wait for so many processes, each started for its first task."""
         cores = sorted(os.sched_getaffinity(0))
         shares = [cores[first::count] or [cores[first % len(cores)]] for first in range(count)]
         self._tasks = queue.SimpleQueue[Any]()
@@ -70,18 +70,19 @@ class _Worker:
 
     def serve(self, tasks: queue.SimpleQueue[Any]) -> None:
         """Do tasks, one after the other, until there is one that is None."""
-        connection = self._start()
+        connection: Connection | None = None
         while task := tasks.get():
             future, call = task
             if not future.set_running_or_notify_cancel():
                 continue
             for _ in range(_TRIES):
                 try:
+                    connection = connection or self._start()
                     connection.send(call)
                     future.set_result(connection.recv())
                     break
                 except (EOFError, OSError):  # killed
-                    connection = self._start()
+                    connection = None
             else:
                 words = f"its worker was killed {_TRIES} times, as where memory runs out"
                 future.set_exception(futures.BrokenExecutor(words))
@@ -156,7 +157,7 @@ def until_done(work: Callable[[], None], folder: Path) -> None:
         try:
             return work()
         except futures.BrokenExecutor as error:
-            failures = 1 if _tiles(folder) > before else failures + 1
+            failures = 0 if _tiles(folder) > before else failures + 1
             if failures == _TRIES:
                 raise InputError(f"{error}; {_TRIES} times on end no further tile came") from error
             print(f"note: {error}", file=sys.stderr)

@@ -73,24 +73,31 @@ def run(
         InputError: a name that is not known, more runs than this machine can do, or what
             `comparison.compare` refuses.
     """
+    return comparison.compare(
+        problem,
+        folder=folder,
+        executor=executor,
+        on_progress=on_progress,
+        command=command,
+        **_asked(settings, problem),
+    )
+
+
+def _asked(settings: Contest, problem: Problem) -> Mapping[str, Any]:
+    """Give what the settings ask of a comparison on a problem."""
     check(settings)
     names = _names(settings)
     tune: Any = settings.tune
     if settings.learning_rates:
         axis = spaces.choice(*settings.learning_rates)
         tune = {name: {"learning_rate": axis} for name in (settings.baseline, *names)}
-    return comparison.compare(
-        problem,
-        names,
-        tune=tune,
-        maximised=settings.by == "accuracy" if settings.by in problem.metrics else None,
-        target=settings.to,
-        command=command,
-        folder=folder,
-        executor=executor,
-        on_progress=on_progress,
+    return {
+        "optimizers": names,
+        "tune": tune,
+        "maximised": settings.by == "accuracy" if settings.by in problem.metrics else None,
+        "target": settings.to,
         **{each.name: getattr(settings, each.name) for each in dataclasses.fields(Procedure)},
-    )
+    }
 
 
 def _names(settings: Contest) -> list[str]:
@@ -201,6 +208,10 @@ def compare(
     cases = varied(settings, make())
     if note := too_few(settings):
         print(f"note: {note}", file=sys.stderr)
+    if settings.dry_run:
+        for problem in itertools.chain.from_iterable(each.values() for each in cases.values()):
+            _foresee(settings, problem)
+        return 0
     alone = len(cases) == 1 and len(*cases.values()) == 1
     results = {value: {} for value in cases}
 
@@ -231,6 +242,16 @@ def compare(
     else:
         show_along(results, folder, command, settings.rows)
     return 0
+
+
+def _foresee(settings: Contest, problem: Problem) -> None:
+    """Print what a comparison takes, on the workers that are asked for."""
+    count = settings.workers
+    with _workers.executor(count, settings.scheduler) as executor:
+        foreseen = comparison.foresee(problem, executor=executor, **_asked(settings, problem))
+    print(f"{problem.name}: {foreseen}")
+    if count:
+        print(f"about {foreseen.seconds(count):.2g} s on {count} worker{'s' * (count > 1)}")
 
 
 def _in_a_path(words: str) -> str:

@@ -120,6 +120,7 @@ class Contest(Procedure):
         rows: Optimizers in the table that is printed; the report has all.
         workers: Make the runs in so many processes, each on its share of the cores.
         scheduler: Have the workers of this Dask scheduler make them.
+        dry_run: Say what it takes, by a tile of runs of each optimizer, and make no more.
         output: The folder of results; results/optimizers- and the name of the data where not given.
     """
 
@@ -134,6 +135,7 @@ class Contest(Procedure):
     rows: Count = 20
     workers: Count | None = None
     scheduler: Annotated[Name | None, _of("ADDRESS")] = None
+    dry_run: Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")] = False
     output: Folder = None
 
 

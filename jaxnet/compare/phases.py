@@ -148,8 +148,7 @@ def bench(
         InputError: too little memory; a folder of another comparison; what XLA compiles is wrong.
     """
     searches, seeds = protocol.optimizers.values(), protocol.tuning.seeds
-    # Three judge: at the setting picked, the recommended and the customary one.
-    planned = protocol.replicates * sum(each.trials * seeds + 3 for each in searches)
+    planned = protocol.planned
     shape = tile(workload, searches, protocol.judging.looks[0] * seeds, 1 if crew else None)
     needed = tiles.memory(workload, shape, planned)
     sizes.check_bytes(

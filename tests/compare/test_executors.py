@@ -20,7 +20,7 @@ import optax
 import pytest
 
 from jaxnet.commands import _workers
-from jaxnet.compare import Problem, compare, workers
+from jaxnet.compare import Problem, compare, foresee, workers
 from jaxnet.errors import InputError
 from jaxnet.storage import arrays
 
@@ -43,7 +43,9 @@ def momentum(learning_rate):
     return optax.sgd(learning_rate, momentum=0.5)
 
 
-def compared(executor=None, data=POINTS, loss=distance, own=None, metrics=None, **more):
+def compared(
+    executor=None, data=POINTS, loss=distance, own=None, metrics=None, ask=compare, **more
+):
     """A comparison of a few tiles for each stage."""
     problem = Problem(
         loss,
@@ -56,7 +58,7 @@ def compared(executor=None, data=POINTS, loss=distance, own=None, metrics=None, 
         metrics=metrics or {},
     )
     asked = {"budget": 6, "tuning_seeds": 2, "replicates": 8, "executor": executor}
-    return compare(problem, own or {"momentum": momentum}, **asked | more)
+    return ask(problem, own or {"momentum": momentum}, **asked | more)
 
 
 def tiles_of(folder):
@@ -258,6 +260,18 @@ def test_threads_and_what_is_no_executor_are_refused():
         compared(executor)
     with pytest.raises(InputError, match=r"executor: expected one of concurrent.futures, got 4; g"):
         compared(4)
+
+
+def test_what_is_foreseen_is_what_comes(undisturbed):
+    """Runs and tiles to the last one; the memory is at least that of a process that has JAX."""
+    told = []
+    with Drawn() as executor:
+        seen = compared(executor, ask=foresee)
+        result = compared(executor, on_progress=lambda *each: told.append(each))
+        assert executor.made == seen.tiles == len(undisturbed[0])
+    assert told[-1][1] == seen.runs == sum(len(runs.seed) for runs in result.runs)
+    assert seen.worker > 10**8 > seen.gathered > 0
+    assert seen.seconds(2) == seen.compiling + seen.running / 2 > 0
 
 
 def test_few_tasks_are_on_the_way_where_each_is_large(undisturbed, monkeypatch, tmp_path):
