@@ -56,9 +56,9 @@ def run(
     settings: Contest,
     problem: Problem,
     folder: Path | None = None,
-    executor: futures.Executor | None = None,
     on_progress: OnProgress | None = None,
     command: str = "",
+    executor: futures.Executor | None = None,
 ) -> comparison.Comparison:
     """Compare the optimizers of the settings on a problem.
 
@@ -66,8 +66,8 @@ def run(
         settings: what is tried; `hidden` and `output` are the problem's and the command's.
         problem: from `table`, or another, of the length and the batch size to compare at.
         folder: where what is done is kept; the same call then goes on from there.
-        executor: what hands out tiles of runs; this process makes them where None.
         on_progress: told after each tile of runs. command: what made them, for the report.
+        executor: what hands out tiles of runs; this process makes them where None.
 
     Raises:
         InputError: a name that is not known, more runs than this machine can do, or what
@@ -225,7 +225,7 @@ def compare(
                     if name in results[value]:
                         continue
                     own = folder if alone else folder / _in_a_path(problem.name)
-                    result = run(settings, problem, own, executor, on_progress, command)
+                    result = run(settings, problem, own, on_progress, command, executor=executor)
                     report.write_page(result, own / "report.html")
                     results[value][name] = result
 
