@@ -218,7 +218,16 @@ def _planned(design: Design) -> _Plan:
     able = budgets.affordable(workload, entries, able, tuning.budget, shape)
     protocol = _protocol(workload, able, tuning, judging, design.seed)
     protocol = store.grown(folder, protocol, most) if folder else protocol
-    return _Plan(heading, workload, entries, programs.unable, protocol, most, folder, crew)
+    return _Plan(
+        heading=heading,
+        workload=workload,
+        entries=entries,
+        unable=programs.unable,
+        protocol=protocol,
+        most=most,
+        folder=folder,
+        crew=crew,
+    )
 
 
 def _title(design: Design) -> str:

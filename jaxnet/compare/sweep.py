@@ -146,7 +146,14 @@ def begun(
     whose = entry.name, *names
     paths = [folder and folder / _name(verified, whose, test, each, shape) for each in tiles]
     counts = np.bincount(places // shape.runs).tolist()
-    sweep = Sweep(Job(verified, entry, names, shape, test), tiles, counts, places, paths, tell)
+    sweep = Sweep(
+        job=Job(verified, entry, names, shape, test),
+        items=tiles,
+        counts=counts,
+        places=places,
+        paths=paths,
+        tell=tell,
+    )
     sweep.find()
     return sweep
 
