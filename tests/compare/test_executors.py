@@ -20,7 +20,7 @@ import optax
 import pytest
 
 from jaxnet.commands import _workers
-from jaxnet.compare import Problem, compare, foresee, workers
+from jaxnet.compare import Problem, compare, foresee, tiles, workers
 from jaxnet.errors import InputError
 from jaxnet.storage import arrays
 
@@ -68,6 +68,14 @@ def tiles_of(folder):
         name: {key: value.tobytes() for key, value in tile.items() if key != "seconds"}
         for name, tile in kept.items()
     }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_tiles():
+    """Several of them for each stage, as of larger networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "_TILE_BYTES", {"cpu": 256})
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +147,7 @@ def test_tiles_made_in_any_order_are_those_of_this_process(undisturbed, tmp_path
     with Drawn() as executor:
         result = compared(executor, folder=tmp_path, on_progress=lambda *each: told.append(each))
     assert (tiles_of(tmp_path), str(result)) == undisturbed
-    assert executor.made == len(undisturbed[0]) > 6
+    assert executor.made == len(undisturbed[0]) > 20
     # Both optimizers at once.
     assert executor.most > 1
     counts = [done for _, done, _ in told]
@@ -154,7 +162,7 @@ def test_what_a_broken_executor_leaves_the_same_call_goes_on_from(undisturbed, t
         count = itertools.count()
 
         def killed(task, count=count):
-            if next(count) == 2:
+            if next(count) == 9:
                 raise futures.BrokenExecutor("a process died")
             return task
 
@@ -168,7 +176,7 @@ def test_what_a_broken_executor_leaves_the_same_call_goes_on_from(undisturbed, t
         assert "a process died, as where a worker is killed or a connection is lost; " in words
         assert f"is kept in {tmp_path}: the same call with a new executor" in words
         # None is lost, and none is made twice.
-        assert executor.made == len(tiles_of(tmp_path)) - before == 2
+        assert executor.made == len(tiles_of(tmp_path)) - before == 9
     assert seed > 1
     assert (tiles_of(tmp_path), str(result)) == undisturbed
 
