@@ -109,27 +109,26 @@ class Crew:
             test=job.test,
             items=items,
         )
-        with self._unbroken():
+        try:
             return self.executor.submit(make, task)
+        except Exception as error:  # told after the tiles that were made before
+            failed = futures.Future[Any]()
+            failed.set_exception(error)
+            return failed
 
     def result(self, future: futures.Future[Any]) -> dict[str, np.ndarray]:
         """Give the tile that was asked for, or raise what its worker did."""
-        with self._unbroken():
-            worker, tile = future.result()
-        if isinstance(tile, Exception):
-            raise tile
-        self.tiles[worker] += 1
-        return tile
-
-    @contextlib.contextmanager
-    def _unbroken(self) -> Iterator[None]:
         try:
-            yield
+            worker, tile = future.result()
         except Exception as error:
             raise futures.BrokenExecutor(
                 f"executor: expected it to make every tile, got {checks.told(error)}, as where a "
                 f"worker is killed or a connection is lost; {self.kept}"
             ) from error
+        if isinstance(tile, Exception):
+            raise tile
+        self.tiles[worker] += 1
+        return tile
 
 
 def crew(

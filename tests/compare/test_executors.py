@@ -74,7 +74,7 @@ def tiles_of(folder):
 def _small_tiles():
     """Several of them for each stage, as of larger networks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "_TILE_BYTES", {"cpu": 256})
+        patch.setattr(tiles, "_TILE_BYTES", {"cpu": 64})
         yield
 
 
