@@ -70,6 +70,8 @@ class _Worker:
 
     def serve(self, tasks: queue.SimpleQueue[Any]) -> None:
         """Do tasks, one after the other, until there is one that is None."""
+        # Writing to a process that was killed is an error here, and not the end of the command.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         connection: Connection | None = None
         while task := tasks.get():
             future, call = task

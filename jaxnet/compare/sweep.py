@@ -226,7 +226,7 @@ def _name(workload: Workload, whose: tuple[str, ...], test: bool, items: Items, 
 
 def _maker(workload: Workload, shape: Tile) -> tuple[Any, ...]:
     path = workload.fast or fast()
-    return devices.releases(), path, shape.items, shape.settings, shape.count
+    return devices.releases(), path, shape.items, shape.settings, shape.device_count
 
 
 def _items(trials: Trials, together: int) -> tuple[Int[np.ndarray, " R"], Items]:

@@ -366,9 +366,15 @@ def test_workers_that_are_killed_change_no_tile(undisturbed, travelling, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_of_every_tile_is_given_up(tmp_path):
+def test_a_worker_that_dies_of_every_tile_is_given_up():
+    """Where a pipe whose reader is gone ends a command."""
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     with _workers.Processes(1) as executor:
         future = executor.submit(signal.raise_signal, signal.SIGKILL)
         with pytest.raises(futures.BrokenExecutor, match="its worker was killed 3 times"):
             future.result()
         assert executor.submit(abs, -1).result() == 1
+        executor._workers[0]._process.kill()
+        executor._workers[0]._process.join()
+        assert executor.submit(abs, -2).result() == 2
+    signal.signal(signal.SIGPIPE, before)
