@@ -108,7 +108,7 @@ class Design(Procedure):
     level: float = LEVEL
     title: str = ""
     command: str = ""
-    folder: Path | None = None
+    folder: str | Path | None = None
     on_progress: OnProgress | None = None
     fast: bool | None = None
 

@@ -85,7 +85,7 @@ def accuracy(forward: losses.Forward) -> losses.Loss:
     return accuracy
 
 
-def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
+def write(folder: str | Path, params: network.Params, about: dict[str, Any]) -> None:
     """Write a network and what is known of it, in plain JSON types; whole or not at all.
 
     Raises:
@@ -98,20 +98,21 @@ def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
         for name, leaf in layer._asdict().items()
         if leaf is not None
     }
+    folder = Path(folder)
     files.clear(folder)
     name = files.named(_WEIGHTS, fingerprints.of_data(tensors))
     weights = arrays.pack(name, tensors, None)
     files.write_record(folder / _RECORD, {"about": about}, {name: weights})
 
 
-def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
+def read(folder: str | Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
     """Read a network and what is known of it.
 
     Raises:
         InputError: no model there, or one that is not whole.
     """
     try:
-        record, contents = files.read_record(folder / _RECORD)
+        record, contents = files.read_record(Path(folder) / _RECORD)
     except InputError as error:
         raise InputError(f"folder: expected a model in {folder}; {error}") from error
     if "about" not in record or len(contents) != 1:

@@ -28,7 +28,10 @@ _EXPECTED = "forward: expected a function of params and one example that JAX can
 
 
 def write(
-    folder: Path, forward: Callable[[Any, Any], PyTree[Array]], params: Any, example: PyTree
+    folder: str | Path,
+    forward: Callable[[Any, Any], PyTree[Array]],
+    params: Any,
+    example: PyTree,
 ) -> None:
     """Write a function of one example, with its parameters, as a program of one or more rows.
 
@@ -69,7 +72,7 @@ def write(
     files.write_record(folder / _RECORD, {"program": about}, {name: content})
 
 
-def read(folder: Path) -> export.Exported:
+def read(folder: str | Path) -> export.Exported:
     """Read a program, to `call` on `[N, ...]`; it has no gradient.
 
     Raises:
@@ -78,7 +81,7 @@ def read(folder: Path) -> export.Exported:
     """
     checks.extra("export", "flatbuffers")
     try:
-        record, contents = files.read_record(folder / _RECORD)
+        record, contents = files.read_record(Path(folder) / _RECORD)
     except InputError as error:
         raise InputError(f"folder: expected a program in {folder}; {error}") from error
     if "program" not in record or len(contents) != 1:
