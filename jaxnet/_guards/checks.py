@@ -669,18 +669,30 @@ def _another(place: str, expected: Any, got: Any) -> InputError:
     )
 
 
+def asked(on_progress: Any, every_epoch: Any, drop_last: Any, judge_training: Any) -> None:
+    """Refuse what cannot be called with a run, and switches that are neither True nor False.
+
+    Raises:
+        InputError: naming it.
+    """
+    if on_progress is not None:
+        function("on_progress", on_progress, "fit")
+    switches = {"every_epoch": every_epoch, "drop_last": drop_last}
+    for name, value in (switches | {"judge_training": judge_training}).items():
+        if not isinstance(value, bool):
+            raise InputError(
+                f"{name}: expected True or False, got {type(value).__name__}; give one of them"
+            )
+
+
 def judged(
     training: PyTree | Callable[..., Any], validation: PyTree, *, judge_training: bool
 ) -> dict[str, PyTree]:
     """Give the data that is judged as one batch, by name: validation data, and training's if asked.
 
     Raises:
-        InputError: a stream to judge, or neither True nor False.
+        InputError: a stream to judge.
     """
-    if not isinstance(judge_training, bool):
-        raise InputError(
-            f"judge_training: expected True or False, got {type(judge_training).__name__}"
-        )
     if judge_training and callable(training):
         raise InputError(
             "judge_training: expected data in memory, which is judged as one batch, got a stream; "

@@ -754,7 +754,23 @@ def test_a_last_step_that_diverges_is_found_by_what_is_judged(judged):
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_a_flag_is_true_or_false():
+@pytest.mark.parametrize("name", ["judge_training", "every_epoch", "drop_last", "on_progress"])
+def test_what_is_no_flag_and_cannot_be_called_is_named(name):
     data = np.ones(3, np.float32)
-    with pytest.raises(InputError, match="judge_training: expected True or False, got ndarray"):
-        fitting.fit(lambda p, b: p, optax.sgd(1.0), data[0], data, epochs=1, judge_training=data)
+    expected = {"on_progress": r"a function of \(fit\)"}.get(name, "True or False")
+    with pytest.raises(InputError, match=f"{name}: expected {expected}, got ndarray"):
+        fitting.fit(lambda p, b: p, optax.sgd(1.0), data[0], data, epochs=1, **{name: data})
+
+
+def test_a_run_is_told_in_a_few_lines():
+    history = {"loss": np.array([6.4, 1.0, 0.0044]), "validation_pairs": np.ones((3, 2, 2))}
+    params = (np.ones((500, 500)),)
+    run = fitting.begin(optax.sgd(0.1), params)._replace(outcome="finished", history=history)
+    assert repr(run).splitlines() == [
+        "Fit: finished, 3 epochs.",
+        "  loss: 6.4 to 0.0044",
+        "  validation_pairs: of shape [3, 2, 2]",
+    ]
+    assert repr(fitting.begin(optax.sgd(0.1), params)) == "Fit: running, 0 epochs."
+    # Whatever a pytree of it holds.
+    assert repr(jax.tree.map(np.size, run)).startswith("Fit: ")
