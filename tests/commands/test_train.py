@@ -15,6 +15,7 @@ import numpy as np
 import oracles
 import pytest
 import safetensors.numpy
+from pyarrow import parquet
 
 from jaxnet import tables
 from jaxnet._guards import records
@@ -119,6 +120,15 @@ def test_classes_of_any_type_come_back_as_they_were(tmp_path):
     predicted = predict.run(Predict(tmp_path, "iris"))
     assert set(predicted["target"]) == {"setosa", "versicolor", "virginica"}
     assert all(1 / 3 < p <= 1 for p in predicted["probability"])
+    params, about = models.read(tmp_path / "model")
+    about["encoder"]["target"]["name"] = "probability"
+    models.write(tmp_path / "model", params, about)
+    table = tables.read("iris")
+    names = [name.replace("target", "probability") for name in table.column_names]
+    parquet.write_table(table.rename_columns(names), tmp_path / "iris.parquet")
+    renamed = predict.run(Predict(tmp_path, str(tmp_path / "iris.parquet")))
+    assert renamed["probability"] == predicted["target"]
+    assert renamed["its probability"] == predicted["probability"]
 
 
 def test_scores_are_those_of_the_parts():
