@@ -36,6 +36,9 @@ def extra(name: str, *modules: str) -> None:
         )
 
 
+_ARRAYS = np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct
+
+
 def leaves(name: str, tree: PyTree) -> list[Any]:
     """Give a pytree's leaves, all of them arrays of numbers.
 
@@ -64,6 +67,11 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
             )
             raise InputError(
                 f"{path(name, tree, index)}: expected an array of numbers, got {got}; {cure}"
+            )
+        if isinstance(leaf, np.ma.MaskedArray) or not isinstance(leaf, _ARRAYS):
+            raise InputError(
+                f"{path(name, tree, index)}: expected a plain array, got {type(leaf).__name__}; "
+                "make one, as by its toarray() or filled()"
             )
     return arrays
 
@@ -146,7 +154,8 @@ def finite(name: str, tree: PyTree) -> None:
     """Refuse data whose leaves are not finite arrays of numbers.
 
     Raises:
-        InputError: not numbers; nothing in them, or a value that is not finite.
+        InputError: not numbers; nothing in them, a value that is not finite, or one that JAX
+            would cut to the 32 bits of its arrays.
     """
     for index, leaf in enumerate(leaves(name, tree)):
         if np.size(leaf) == 0:
@@ -156,6 +165,21 @@ def finite(name: str, tree: PyTree) -> None:
             )
         if leaf.dtype.kind not in "biu":
             _finite(name, tree, index, leaf)
+        _fits(name, tree, index, leaf)
+
+
+def _fits(name: str, tree: PyTree, index: int, leaf: Any) -> None:
+    kind = jax.dtypes.canonicalize_dtype(leaf.dtype)
+    if kind == leaf.dtype or kind.kind not in "iuf":
+        return
+    limits = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+    for value in (leaf.min(), leaf.max()):
+        if not limits.min <= value <= limits.max:
+            raise InputError(
+                f"{path(name, tree, index)}: expected numbers that {kind} holds, which JAX makes "
+                f"of {leaf.dtype}, got {value}; scale them, or have 64 bits by "
+                'jax.config.update("jax_enable_x64", True)'
+            )
 
 
 _MOST_EPOCHS = 2**31 - 1
@@ -484,14 +508,31 @@ def activations(hidden: Any, output: Any, count: int) -> list[Callable[[Any], An
     return [*functions, output or (lambda z: z)]
 
 
+def network(params: Any) -> None:
+    """Refuse what are no layers.
+
+    Raises:
+        InputError: naming what came.
+    """
+    layers = params if isinstance(params, Sequence) else [None]
+    pairs = [each for each in layers if isinstance(each, tuple | list) and len(each) == 2]
+    if len(pairs) < len(layers) or any(isinstance(each[0], tuple | list) for each in pairs):
+        raise InputError(
+            f"params: expected a sequence of layers, each of a weight and a bias, got "
+            f"{type(params).__name__}; draw some by jaxnet.init, and of Variables give the params"
+        )
+
+
 def chain(params: Any, x: Any) -> None:
     """Refuse layers that `weight @ x + bias` would broadcast, contract or batch by accident.
 
     Raises:
-        InputError: shapes that do not chain from `x` through every layer, or whole numbers.
+        InputError: no layers, shapes that do not chain from `x` through every layer, or whole
+            numbers.
     """
-    if not params:
+    if isinstance(params, Sequence) and not params:
         raise InputError("params: expected at least one Layer, got none; draw some by jaxnet.init")
+    network(params)
     inputs = jnp.shape(x)
     if len(inputs) != 1:
         raise InputError(

@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxnet import losses, network
+from jaxnet._guards import checks
 from jaxnet.errors import InputError
 from jaxnet.storage import arrays, files, fingerprints
 
@@ -89,13 +90,14 @@ def write(folder: str | Path, params: network.Params, about: dict[str, Any]) -> 
     """Write a network and what is known of it, in plain JSON types; whole or not at all.
 
     Raises:
-        InputError: what JSON cannot hold in `about`.
+        InputError: what are no layers; what JSON cannot hold in `about`.
         OSError: a place that cannot be written to, or is full; an older model stays as it was.
     """
+    checks.network(params)
     tensors = {
         f"{index}.{name}": np.asarray(leaf)
         for index, layer in enumerate(params)
-        for name, leaf in layer._asdict().items()
+        for name, leaf in zip(network.Layer._fields, layer, strict=True)
         if leaf is not None
     }
     folder = Path(folder)
