@@ -52,6 +52,7 @@ BENCHMARK_ARROWS = {
     "plants": set(),
     "auditing": {"machine", "plants", "timing", "work"},
     "digits": {*_TOOLS, "pytorch"},
+    "dropout": {"timing", "work"},
     "large": _TOOLS,
     "honesty": {"timing", "work"},
     "scores": {"peers", "timing", "work"},
@@ -62,7 +63,8 @@ BENCHMARK_ARROWS = {
     "targets": {"timing"},
     "results": {"targets", "timing"},
     "__main__": {
-        *("ablation", "auditing", "digits", "estimators", "honesty", "large", "machine"),
+        *("ablation", "auditing", "digits", "dropout", "estimators", "honesty", "large"),
+        "machine",
         *(
             "memory",
             "notebooks",
