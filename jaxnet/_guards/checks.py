@@ -675,10 +675,15 @@ def resumed(
         begin: gives of what is `given` where a run begins.
 
     Raises:
-        InputError: naming the first array of another shape or dtype, or of one run alone; the
-            structures, where these alone differ; or values that were measured in one run alone,
-            whose histories would end unequal.
+        InputError: no run; naming the first array of another shape or dtype, or of one run
+            alone; the structures, where these alone differ; or values that were measured in one
+            run alone, whose histories would end unequal.
     """
+    if not hasattr(resume, "progress"):
+        raise InputError(
+            f"resume: expected a jaxnet.Fit, got {type(resume).__name__}; give what fit returned, "
+            "or restore a checkpoint; parameters alone go in params"
+        )
     expected, progress = jax.eval_shape(begin, *given), resume.progress
     ours, theirs = kinds(expected), kinds(progress)
     for place in ours | theirs:
@@ -757,9 +762,9 @@ def measured(
     except TypeError as error:
         in_numpy(f"metrics: {name}", error)
         raise
-    complex_ = jnp.iscomplexobj(value)
-    if jax.tree.structure(value) != jax.tree.structure(0) or complex_:
-        got = "complex ones" if complex_ else type(value).__name__
+    one = jax.tree.structure(value) == jax.tree.structure(0) and not isinstance(value, str)
+    if not one or jnp.iscomplexobj(value):
+        got = "complex ones" if one else type(value).__name__
         raise InputError(
             f"metrics: {name}: expected one array of real numbers, got {got}; give others "
             "by names of their own"

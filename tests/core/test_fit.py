@@ -215,6 +215,13 @@ def test_runs_of_the_same_arrays_and_another_structure_are_told_apart():
             fitting.fit(nothing, optax.adam(0.1), params, data, epochs=2, resume=other)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_run_is_not_resumed():
+    params, data = problem(dtype=np.float32)
+    with pytest.raises(InputError, match=r"^resume: expected a jaxnet\.Fit, got tuple; .* params"):
+        fitting.fit(nothing, optax.sgd(0.1), params, data, epochs=1, resume=params)
+
+
 def half_size(params, batch):
     return jnp.sum(params[0].weight ** 2) / 2
 
@@ -615,7 +622,12 @@ def test_more_devices_than_there_are_is_refused():
 
 def test_a_metric_that_is_no_array_of_real_numbers_is_named(x64):
     params, data = problem()
-    for metric in (lambda p, b: (b[1], b[1]), lambda p, b: b[1].astype(complex)):
+    for metric in (
+        lambda p, b: (b[1], b[1]),
+        lambda p, b: {"q": 1.0},
+        lambda p, b: "x",
+        lambda p, b: b[1].astype(complex),
+    ):
         with pytest.raises(InputError, match=r"metrics: many: expected one array of real numbers"):
             sgd(params, data, epochs=1, batch_size=5, validation=data, metrics={"many": metric})
 
