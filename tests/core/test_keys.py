@@ -2,6 +2,7 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -163,6 +164,8 @@ def wrapped(function):
     [
         (noisy, True),
         (jax.jit(noisy), True),
+        (eqx.filter_jit(noisy), True),
+        (eqx.filter_jit(lambda params, batch: noisy(params, batch, None)), False),
         (jaxnet.Rule(jax.value_and_grad(noisy)), True),
         (functools.partial(noisy), True),
         (DROPS, True),
