@@ -159,9 +159,8 @@ def fit(
     checks.asked(on_progress, every_epoch, drop_last, judge_training)
     data, rows = training.check(loss, params, data, seed)
     checks.batch_size(batch_size, rows)
-    steps = -(-rows // (batch_size or rows)) if rows else 1
     judged = checks.judged(data, validation, judge_training=judge_training)
-    checks.ends(epochs, patience, judged, metrics, steps=steps)
+    checks.ends(epochs, patience, judged, metrics, rows=rows, batch_size=batch_size)
     if validation is not None:
         losses.check(loss, params, judged["validation"], whole=True)
     numbers = optimizers.check(optimizer, hyperparameters)

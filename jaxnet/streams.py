@@ -92,7 +92,8 @@ class Layout(NamedTuple):
         if self.sharding is None or batches.count(batch) % self.sharding.num_devices:
             return batch
         # Of a mesh whose axes are explicit, as jax.make_mesh makes it, one of the same devices.
-        mesh = jax.sharding.Mesh(self.sharding.mesh.devices, self.sharding.mesh.axis_names)
+        given = self.sharding.mesh
+        mesh = jax.sharding.Mesh(np.asarray(given.devices), given.axis_names)
         own = jax.sharding.NamedSharding(mesh, self.sharding.spec)
         return jax.lax.with_sharding_constraint(batch, own)
 

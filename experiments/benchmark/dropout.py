@@ -17,7 +17,7 @@ RATE, KERNELS, KEPT = 1e-3, 16, 0.5
 BY_HAND, OURS = "loop by hand, jitted scan", "jaxnet, fit"
 
 
-def forward(params: PyTree, x: Float[Array, "64"], key: Key[Array, ""] | None) -> Array:
+def forward(params: PyTree, x: Float[Array, "64"], key: Key[Array, ""] | None = None) -> Array:
     """Give the outputs of one picture: kernels of 3 by 3, the largest of 2 by 2, and dropout."""
     kernels, layers = params
     picture, axes = x.reshape(1, 8, 8, 1), ("NHWC", "HWIO", "NHWC")
@@ -67,8 +67,8 @@ def by_hand(params: PyTree, data: Any) -> Float[np.ndarray, "1 E"]:
 
 def fitted(loss: Any, optimizer: Any, params: PyTree, data: Any) -> Float[np.ndarray, "1 E"]:
     """Do the same by `fit`."""
-    settings = {"epochs": DIGITS_EPOCHS, "batch_size": BATCH_SIZE}
-    return jaxnet.fit(loss, optimizer, params, data, **settings).history["loss"][None]
+    fit = jaxnet.fit(loss, optimizer, params, data, epochs=DIGITS_EPOCHS, batch_size=BATCH_SIZE)
+    return fit.history["loss"][None]
 
 
 def dropout(size: Size) -> Section:

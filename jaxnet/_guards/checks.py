@@ -624,13 +624,20 @@ def batch_size(size: int | None, rows: int | None) -> None:
 
 
 def ends(
-    epochs: int, patience: int | None, judged: Mapping[str, PyTree], metrics: Any, *, steps: int
+    epochs: int,
+    patience: int | None,
+    judged: Mapping[str, PyTree],
+    metrics: Any,
+    *,
+    rows: int | None,
+    batch_size: int | None,
 ) -> None:
     """Refuse what tells a run when to end where it cannot.
 
     Args:
-        epochs: at most. patience: as `fit` has it. steps: of an epoch, where they are known.
+        epochs: at most. patience: as `fit` has it.
         judged: data by name, of validation and of training. metrics: measured on it.
+        rows: of data in memory. batch_size: of its batches; all rows where None.
 
     Raises:
         InputError: a count below one; metrics that are no functions by name, or one of the loss's
@@ -658,7 +665,7 @@ def ends(
             "some, or neither of them; judge_training=True measures metrics on the training data"
         )
     if patience is None:
-        sizes.check_steps(epochs, steps)
+        sizes.check_steps(epochs, -(-rows // (batch_size or rows)) if rows else 1)
         sizes.check_history(epochs, 1 + len(judged) * (1 + len(metrics or {})))
 
 

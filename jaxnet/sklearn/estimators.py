@@ -119,7 +119,8 @@ class _Network(BaseEstimator, ABC):
         """Train so many epochs; what fails leaves the estimator as it was."""
         new = copy.copy(self)
         new._train_on(new._checked(X, y, sample_weight, goes_on=goes_on), epochs, goes_on, first)
-        self.__dict__ = vars(new)
+        vars(self).clear()
+        vars(self).update(vars(new))
 
     def _train_on(
         self, rows: tuple[Shaped[np.ndarray, "N ..."], ...], epochs: int, goes_on: bool, first: Any
