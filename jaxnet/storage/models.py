@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from jaxnet import losses, network
+from jaxnet import losses, network, variables
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
 from jaxnet.storage import arrays, files, fingerprints
@@ -76,12 +76,13 @@ def starting(*sizes: int) -> Callable[[Key[Array, ""]], network.Params]:
 
 @functools.cache
 def accuracy(forward: losses.Forward) -> losses.Loss:
-    """Give the share of a batch's examples whose largest output is the right one."""
+    """Give the share of a batch's examples, weighed as they are, whose largest output is right."""
     outputs = jax.vmap(forward, in_axes=(None, 0))
 
     def accuracy(params: PyTree, batch: Any) -> Float[Array, ""]:
-        x, y = batch
-        return jnp.mean((jnp.argmax(outputs(params, x), -1) == y).astype(float))
+        x, y, *weights = batch
+        right = jnp.argmax(outputs(params, x), -1) == y
+        return variables.mean(right.astype(float), *weights)
 
     return accuracy
 
