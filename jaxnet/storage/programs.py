@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, PyTree
 
+from jaxnet import variables
 from jaxnet._guards import checks, jaxprs
 from jaxnet.errors import FunctionError, InputError
 from jaxnet.storage import files
@@ -29,7 +30,7 @@ _EXPECTED = "forward: expected a function of params and one example that JAX can
 
 def write(
     folder: str | Path,
-    forward: Callable[[Any, Any], PyTree[Array]],
+    forward: Callable[..., PyTree[Array]],
     params: Any,
     example: PyTree,
 ) -> None:
@@ -38,7 +39,9 @@ def write(
     It is made for each of CPUs, CUDA and TPUs that JAX can make it for; the record says which.
 
     Args:
-        folder: of the program. forward: of `(params, x)`, as `jaxnet.forward` is; whoever's.
+        folder: of the program.
+        forward: of `(params, x)`, as `jaxnet.forward` is; whoever's. One that takes a third
+            argument `key` is given None.
         params: whatever `forward` takes.
         example: an x of one example, for its shapes and dtypes; the program takes `[N, ...]`.
 
@@ -50,10 +53,11 @@ def write(
     """
     checks.extra("export", "flatbuffers")
     folder = Path(folder)
-    checks.function("forward", forward, "params", "x")
+    keys = variables.named(None, variables.takes_key(forward))
+    checks.function("forward", forward, "params", "x", **keys)
     checks.leaves("example", example)
     example = jax.tree.map(jnp.asarray, example)
-    one = functools.partial(forward, params)
+    one = functools.partial(forward, params, **keys)
     _check(one, example)
     (rows,) = export.symbolic_shape("N")
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape), leaf.dtype), example)
