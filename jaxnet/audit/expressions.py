@@ -116,6 +116,7 @@ class Expressions:
             return
         if not shape:
             yield from self._other_numbers(node, parent)
+            yield from self._outer(node)
         if isinstance(parent, ast.Attribute | ast.Subscript):
             if isinstance(node, ast.Name):
                 yield from self._others(node, shape, 2)
@@ -195,6 +196,19 @@ class Expressions:
         if isinstance(node, ast.Name | ast.BinOp):
             yield from ((4, syntax.parsed(each)) for each in self._terms if each != text)
 
+    def _outer(self, node: ast.expr) -> Options:
+        """Give the outer product of two vectors, where their inner one is."""
+        match node:
+            case ast.BinOp(left, ast.MatMult(), right):
+                pass
+            case ast.Call(ast.Attribute(_, "dot" | "matmul"), [left, right]):
+                pass
+            case _:
+                return
+        if self._numpy and len(self._shape(left) or ()) == len(self._shape(right) or ()) == 1:
+            text = f"{self._numpy}.outer({ast.unparse(left)}, {ast.unparse(right)})"
+            yield 2, syntax.parsed(text)
+
     def _others(self, node: ast.expr, shape: Shape, cost: int) -> Options:
         """Give the other arrays of that shape, upright or turned."""
         text = ast.unparse(node)
@@ -221,7 +235,9 @@ class Expressions:
             yield 5, syntax.product(node, ast.Mult(), number)
 
     def _moved(self, node: ast.Name) -> Options:
-        """Give a name less or more a number."""
+        """Give what a name is the sum of, and a name less or more a number."""
+        if summed := self._ingredients.summands.get(node.id):
+            yield 3, syntax.parsed(summed)
         for number in (each for each in self._addends if each != node.id):
             for operator in (ast.Sub(), ast.Add()):
                 yield 5, syntax.product(node, operator, syntax.parsed(number))
