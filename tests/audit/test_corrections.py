@@ -498,6 +498,21 @@ def test_entries_that_are_meant_more_than_once_are_added_up():
     assert found.corrections[0].after == "np.add.at(grad, index, error)"
 
 
+def test_a_length_of_another_array_is_found():
+    def loss(params, x, y):
+        return np.sum((x @ params["w"] - y) ** 2) / (2 * len(x))
+
+    def claimed(params, x, y):
+        w = params["w"]
+        m = w.shape[0]
+        return {"w": x.T @ (x @ w - y) / m}
+
+    random = np.random.default_rng(0)
+    batch = random.normal(size=(7, 3)), random.normal(size=(7, 2))
+    (found,) = audit(loss, {"w": random.normal(size=(3, 2))}, batch, claimed).corrections
+    assert found.after == "m = len(x)"
+
+
 def test_brackets_are_put_where_they_belong():
     params, batch = network()
     source = inspect.getsource(of_the_error).replace("(p - y) / len(x)", "p - y / len(x)")
