@@ -125,13 +125,13 @@ def _placed(case: Case, readings: Readings, constants: Readings, factors: list[F
 
 
 def _supported(case: Case, readings: Readings) -> Readings:
-    """Leave out what is a mistake and a factor of a single number, where no other leaf shows it.
+    """Leave out what is a mistake and a rate of a single number, where no other leaf shows it.
 
     So many of these are compared that some give any number.
     """
 
     def stands(index: int, reading: Reading) -> bool:
-        plain = not reading.mistake.text or not reading.steps
+        plain = not reading.mistake.text or not reading.factor.is_rate
         others = (each for other, each in readings.items() if other != index)
         shared = any(each.reason == reading.reason for fit in others for each in fit)
         return plain or shared or case.leaves[index].claimed.size > 1
