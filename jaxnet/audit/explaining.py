@@ -112,7 +112,8 @@ def _placed(case: Case, readings: Readings, constants: Readings, factors: list[F
     from jaxnet.audit import mistakes
 
     terms = {i for i, fit in readings.items() if all(each.mistake.fitted for each in fit)}
-    numbers = {i for i in constants if readings.get(i) is constants[i]}
+    # Of layers a number tells more than a place.
+    numbers = {i for i in constants if readings.get(i) is constants[i] and case.chain is None}
     tier = mistakes.placed(case) if terms or numbers else {}
     shown = {_reason(each.mistake) for fit in readings.values() for each in fit}
     found: Readings = {}
