@@ -611,17 +611,21 @@ def _is_new(name: str) -> bool:
 @functools.lru_cache(maxsize=64)
 def _multiplied(optimizer: optax.GradientTransformation) -> MakeOptimizer:
     """Give the same maker for the same optimizer, so that its programs are found again."""
+    return functools.partial(multiplied, optimizer)
 
-    def make(multiplier: Any) -> optax.GradientTransformation:
-        def update(
-            updates: PyTree, state: PyTree, params: PyTree = None, **more: Any
-        ) -> tuple[PyTree, PyTree]:
-            updates, state = optimizer.update(updates, state, params, **more)
-            return optax.tree.scale(multiplier, updates), state
 
-        return optimizer._replace(update=update)
+def multiplied(
+    optimizer: optax.GradientTransformation, multiplier: Any
+) -> optax.GradientTransformation:
+    """Give an optimizer with updates so many times as large."""
 
-    return make
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None, **more: Any
+    ) -> tuple[PyTree, PyTree]:
+        updates, state = optimizer.update(updates, state, params, **more)
+        return optax.tree.scale(multiplier, updates), state
+
+    return optimizer._replace(update=update)
 
 
 def _polyak_sgd(learning_rate: Any, scaling: Any = 1.0) -> optax.GradientTransformation:
