@@ -48,11 +48,11 @@ def examine(
 
     A change is named where it takes more than a fifth of what the best constant loses off the loss,
     with each of two seeds: off that of the run's end, and off the mean of trials that lack it. So
-    nothing is tried where the loss is below that fifth. Where the targets are classes and more than
-    a fifth of what the most frequent one gets wrong is wrong, it is judged by the share of wrong
-    ones in the place of the loss. Of any loss the rate, the start and the steps are changed; of a
-    `BatchLoss` of rows of numbers their units too; of one of `jaxnet.Layer`s that computes what
-    `jaxnet.forward` does also first parameters, activations, units and loss.
+    nothing is tried where the loss is below that fifth, and of classes no more than a fifth of what
+    the most frequent one leaves wrong is wrong, by which another loss is judged. Of any loss the
+    rate, the start and the steps are changed; of a `BatchLoss` of rows of numbers their units too;
+    of one of `jaxnet.Layer`s that computes what `jaxnet.forward` does also first parameters,
+    activations, units and loss.
 
     Trials take at most 400 steps, of at most 64 of at most 512 rows. Nothing is tried where all
     trials' parameters take more than 64 MiB, or 40 of their steps more than 2e9 products; or where
@@ -84,9 +84,8 @@ def examine(
         batch_size=min(batch_size or trials.BATCH, trials.BATCH, batches.count(rows)),
         steps=max(steps, _DIVERGED) if fit.outcome == "diverged" else steps,
     )
-    examined = _judged(loss, optimizer, params, fit, some)
-    found = tuple(_findings(examined)) if examined.bad else ()
-    return Diagnosis(found, examined.ended, examined.reference)
+    run = _judged(loss, optimizer, params, fit, some)
+    return Diagnosis(tuple(_findings(run)) if run.bad else (), run.ended[0], run.constant[0])
 
 
 def _some(data: PyTree, seed: int) -> PyTree:
@@ -99,72 +98,75 @@ class _Examined:
     """A run and how good it is.
 
     Attributes:
-        ended: its loss, infinite where it diverged; or its share of wrong classes.
-        reference: the same of the best constant.
+        ended: its loss, infinite where it diverged, and its share of wrong classes.
+        constant: the same of the best constant.
     """
 
     case: Case
     rows: Rows
     params: PyTree
     fit: fitting.Fit
-    ended: float
-    reference: float
+    ended: tuple[float, float]
+    constant: tuple[float, float]
+
+    @property
+    def left(self) -> tuple[float, float]:
+        """Give what is left of what the constant loses, and of what it gets wrong."""
+        return self.ended[0] / self.constant[0], self.ended[1] / self.constant[1]
 
     @property
     def bad(self) -> bool:
         """Tell whether it is to be examined."""
-        return self.reference > 0 and self.ended > MARGIN * self.reference
+        return self.constant[0] > 0 and max(self.left) > MARGIN
 
 
 def _judged(
     loss: Loss | Rule, optimizer: Optimizer, params: PyTree, fit: fitting.Fit, rows: Rows
 ) -> _Examined:
-    own, diverged = losses.original(loss), fit.outcome == "diverged"
-    if not isinstance(own, BatchLoss):
-        ended, first = (
+    own, share, least = losses.original(loss), 0.0, 1.0
+    if isinstance(own, BatchLoss):
+        x, y, *_ = rows.data
+        known = networks.recognise(loss, params)
+        entropy = networks.entropy(known, y)
+        mean = networks.share(own, params, x, y)
+        judge = networks.judge(own, entropy is not None)
+        ended, constant, share = map(float, judge(fit.params, mean, rows.judged))
+        scales_x = np.ndim(x) == 2 and jnp.issubdtype(x.dtype, jnp.floating)
+        scales_y = scales_x and entropy is None and jnp.issubdtype(y.dtype, jnp.floating)
+        case = Case(loss, optimizer, known, entropy, scales_x=scales_x, scales_y=scales_y)
+        least = networks.rarer(y) if entropy else 1.0
+    else:
+        case = Case(loss, optimizer)
+        ended, constant = (
             float(losses.value(own, each, rows.judged)) for each in (fit.params, params)
         )
-        case = Case(loss, optimizer)
-        return _Examined(case, rows, params, fit, np.inf if diverged else ended, first)
-    x, y, *_ = rows.data
-    known = networks.recognise(loss, params)
-    entropy = networks.entropy(known, y)
-    share = networks.share(own, params, x, y)
-    program = networks.judge(own, entropy is not None)
-    ended, constant, wrong = map(float, program(fit.params, share, rows.judged))
-    numbers = np.ndim(x) == 2 and jnp.issubdtype(x.dtype, jnp.floating)
-    scales_y = numbers and entropy is None and jnp.issubdtype(y.dtype, jnp.floating)
-    if entropy and wrong > MARGIN * networks.rarer(y):
-        ended, constant = wrong, networks.rarer(y)
-    else:
-        entropy = None
-    case = Case(loss, optimizer, known, entropy, scales_x=numbers, scales_y=scales_y)
-    ended = np.inf if diverged or not np.isfinite(ended) else ended
-    return _Examined(case, rows, params, fit, ended, constant)
+    if fit.outcome == "diverged" or not np.isfinite(ended):
+        ended = np.inf
+    return _Examined(case, rows, params, fit, (ended, share), (constant, max(least, 1e-6)))
 
 
 def _findings(run: _Examined) -> Iterator[Finding]:
     """Try changes: of the run first, and where none helps, of how many units it has."""
-    scores = _scores(run, [Change("rate"), *_changes(run.case)])
+    scores = _scores(run, [Change("rate"), *_changes(run)])
     best = findings.chosen(tried := list(_tried(run, scores)))
     if scores and not best and run.case.known and len(run.case.known.sizes) > 2:
         scores |= _scores(run, [Change("units", factor, wider=_WIDER) for factor in _FACTORS])
         best = findings.chosen(tried := list(_tried(run, scores)))
+    least = min((each.after for each in tried), default=0.0)
+    if min(least, run.left[0]) > _UNTOLD:
+        statement = (
+            f"the targets cannot be told from these inputs: {len(tried)} changes leave "
+            f"{least:.0%} of the best constant's loss, {run.constant[0]:.3g}"
+        )
+        yield Finding("data", statement, None, run.ended[0], least * run.constant[0])
+        return
     for index, each in enumerate(best):
         yield _finding(run, each, "" if index else _idle(run))
-    least = min((each.after for each in tried), default=0.0)
-    if min(least, run.ended / run.reference) > _UNTOLD:
-        statement = (
-            f"the targets cannot be told from these inputs: of {len(tried)} changes the lowest "
-            f"{_what(run)} is {least * run.reference:.3g}, that of the best constant "
-            f"{run.reference:.3g}"
-        )
-        yield Finding("data", statement, None, run.ended, least * run.reference)
 
 
-def _changes(case: Case) -> Iterator[Change]:
+def _changes(run: _Examined) -> Iterator[Change]:
     """Give the changes that can be tried of a run."""
-    known = case.known
+    case = run.case
     yield from (Change("rate", factor) for factor in _RATES)
     yield Change("steps", start="last")
     for factor in _FACTORS:
@@ -173,8 +175,8 @@ def _changes(case: Case) -> Iterator[Change]:
         if case.scales_y:
             yield Change("targets", factor, targets=True)
             yield Change("targets", factor, inputs=True, targets=True)
-        if known:
-            yield from _of_networks(known, case, factor)
+        if case.known:
+            yield from _of_networks(case.known, case, factor)
 
 
 def _of_networks(known: Network, case: Case, factor: float) -> Iterator[Change]:
@@ -182,7 +184,7 @@ def _of_networks(known: Network, case: Case, factor: float) -> Iterator[Change]:
     plain = known.output == NONE
     if not plain:
         yield Change("outputs", factor, plain=True)
-    if case.entropy:
+    if case.entropy and (case.entropy is not losses.original(case.loss).example_loss):
         yield Change("loss", factor, plain=not plain, entropy=True)
     if len(known.sizes) > 2:
         other = "tanh" if known.activation == "relu" else "relu"
@@ -190,64 +192,70 @@ def _of_networks(known: Network, case: Case, factor: float) -> Iterator[Change]:
         yield Change("model", factor, start="init", inputs=case.scales_x, activation=NONE)
 
 
-def _scores(run: _Examined, changes: Sequence[Change]) -> dict[Change, Float[np.ndarray, " S"]]:
-    """Try changes; give what each scores of what the best constant does, nothing if too large."""
-    made = [_trial(run, each) for each in changes]
-    steps = trials.affordable(run.rows, made)
-    values = trials.score(run.case, run.rows, made, steps) / run.reference if steps else []
-    return dict(zip(changes, values, strict=bool(steps)))
+def _scores(run: _Examined, changes: Sequence[Change]) -> dict[Change, Float[np.ndarray, "2 S"]]:
+    """Try changes; give what each leaves of the constant's loss and wrong classes.
+
+    Nothing where they are too large to be tried.
+    """
+    starts = [_start(run, each) for each in changes]
+    steps = trials.affordable(run.rows, starts)
+    if not steps:
+        return {}
+    every = [_trial(run, *each, steps) for each in zip(changes, starts, strict=True)]
+    values = trials.score(run.case, run.rows, every) / np.reshape(run.constant, (2, 1, 1))
+    return dict(zip(changes, np.moveaxis(values, 0, 1), strict=True))
 
 
-def _tried(run: _Examined, scores: Mapping[Change, Float[np.ndarray, " S"]]) -> Iterator[Tried]:
+def _tried(run: _Examined, scores: Mapping[Change, Float[np.ndarray, "2 S"]]) -> Iterator[Tried]:
     """Hold each change against the run, and against what its rate alone does."""
-    ended = run.ended / run.reference
-    for each, after in scores.items():
-        if each.factor == 1 and each.name == "rate":
-            yield Tried(Change("start"), ended, float(after.max()))
+    for each, values in scores.items():
+        judged = int(each.entropy)
+        after, before = float(values[judged].max()), run.left[judged]
+        if each == Change("rate"):
+            yield Tried(Change("start"), before, after)
             continue
-        lacking = [scores[Change("rate")]]
+        lacking = [Change("rate")]
         if each.name != "rate":
-            lacking.append(scores[Change("rate", each.factor)])
-        before = min(ended, *(float(lacks.mean()) for lacks in lacking))
-        yield Tried(each, before, float(after.max()))
+            lacking.append(Change("rate", each.factor))
+        lacks = min(float(scores[other][judged].mean()) for other in lacking)
+        yield Tried(each, min(before, lacks), after)
 
 
-def _trial(run: _Examined, change: Change) -> Trial:
-    case, known = run.case, run.case.known
+def _start(run: _Examined, change: Change) -> PyTree:
+    known = run.case.known
     if change.start == "last":
-        params = trials.stacked([run.fit.progress.run.state.params] * trials.SEEDS)
-    elif known and (change.start or change.wider):
-        inputs, *hidden, outputs = known.sizes
-        sizes = inputs, *((change.wider or 1) * size for size in hidden), outputs
-        keys = map(jax.random.key, range(trials.SEEDS))
-        params = trials.stacked([network.init(key, sizes) for key in keys])
-    else:
-        params = trials.starts(run.params)
+        return trials.stacked([run.fit.progress.run.state.params] * trials.SEEDS)
+    if not known or not (change.start or change.wider):
+        return trials.starts(run.params)
+    inputs, *hidden, outputs = known.sizes
+    sizes = inputs, *((change.wider or 1) * size for size in hidden), outputs
+    keys = map(jax.random.key, range(trials.SEEDS))
+    return trials.stacked([network.init(key, sizes) for key in keys])
+
+
+def _trial(run: _Examined, change: Change, params: PyTree, steps: int) -> Trial:
     return Trial(
         params,
+        steps if change.start == "last" else min(steps, run.rows.steps),
         change.factor,
-        trials.units(run.rows.data, case, change.inputs, change.targets),
+        trials.units(run.rows.data, run.case, change.inputs, change.targets),
         trials.ACTIVATIONS.index(change.activation),
         int(change.plain),
         int(change.entropy),
     )
 
 
-def _what(run: _Examined) -> str:
-    return "share of wrong classes" if run.case.entropy else "loss"
-
-
 def _finding(run: _Examined, tried: Tried, more: str) -> Finding:
-    known, change = run.case.known, tried.change
+    change, judged = tried.change, int(tried.change.entropy)
     rate = run.rows.numbers.get("learning_rate")
-    after = tried.after * run.reference
+    ended, after = run.ended[judged], tried.after * run.constant[judged]
     words = findings.parts(change, rate, trials.STEPS, getattr(run.case.entropy, "__name__", ""))
-    since = f"from {run.ended:.3g}" if math.isfinite(run.ended) else "where the run diverged"
+    since = f"from {ended:.3g}" if math.isfinite(ended) else "where the run diverged"
     statement = (
-        f"{findings.problem(change, known)}: with {' and '.join(words)} the {_what(run)} falls to "
-        f"{after:.2g}, {since}{more}"
+        f"{findings.problem(change, run.case.known)}: with {' and '.join(words)} the "
+        f"{('loss', 'share of wrong classes')[judged]} falls to {after:.2g}, {since}{more}"
     )
-    return Finding(change.name, statement, change, run.ended, after)
+    return Finding(change.name, statement, change, ended, after)
 
 
 def _idle(run: _Examined) -> str:

@@ -66,8 +66,8 @@ class Diagnosis:
 
     Attributes:
         findings: the change to make first, and others that do as well.
-        ended: the loss of the run, infinite where it diverged; or the share of wrong classes.
-        constant: the same of the best constant, or of the start where the loss is no `BatchLoss`.
+        ended: the loss of the run, infinite where it diverged. constant: that of the best
+            constant, or of the start where the loss is no `BatchLoss`.
     """
 
     findings: tuple[Finding, ...]

@@ -42,13 +42,14 @@ class Trial(NamedTuple):
     """What is changed of a run, all of it traced.
 
     Attributes:
-        params: where it starts, of S seeds with that axis first.
+        params: where it starts, of S seeds with that axis first. steps: how many it takes.
         factor: what its updates are multiplied by. units: of its data, where they have some.
         activation: a place in `ACTIVATIONS`. plain: whether nothing follows the last layer.
         entropy: whether the loss is the cross-entropy.
     """
 
     params: PyTree
+    steps: Any
     factor: Any
     units: Units | None
     activation: Any
@@ -61,7 +62,7 @@ class Case(NamedTuple):
 
     Attributes:
         loss, optimizer: of the run. known: its network, where that is one of layers.
-        entropy: the cross-entropy of its classes, where it is judged by what share is wrong.
+        entropy: the cross-entropy of its classes, where it has some.
         scales_x, scales_y: whether its inputs and targets have units.
     """
 
@@ -83,16 +84,16 @@ class Rows(NamedTuple):
     steps: int
 
 
-def affordable(rows: Rows, trials: Sequence[Trial]) -> int:
-    """Give how many steps trials may take, 0 where they are too large to be tried."""
-    leaves = jax.tree.leaves([each.params for each in trials])
+def affordable(rows: Rows, starts: Sequence[PyTree]) -> int:
+    """Give how many steps trials from there may take, 0 where they are too large to be tried."""
+    leaves = jax.tree.leaves(starts)
     size, nbytes = sum(map(np.size, leaves)), sum(leaf.nbytes for leaf in leaves)
-    steps = min(rows.steps, STEPS, int(_PRODUCTS / (size * rows.batch_size)))
+    steps = min(STEPS, int(_PRODUCTS / (size * rows.batch_size)))
     return 0 if nbytes > _BYTES or steps < min(rows.steps, _LEAST) else steps
 
 
-def score(case: Case, rows: Rows, trials: Sequence[Trial], steps: int) -> Float[np.ndarray, "V S"]:
-    """Train all trials; give the loss of each, or its share of wrong classes.
+def score(case: Case, rows: Rows, trials: Sequence[Trial]) -> Float[np.ndarray, "2 V S"]:
+    """Train all trials; give the loss of each, and its share of wrong classes.
 
     What is not finite is infinite.
     """
@@ -107,15 +108,15 @@ def score(case: Case, rows: Rows, trials: Sequence[Trial], steps: int) -> Float[
         stacked(trials),
         (np.stack(orders), None if keys[0] is None else jnp.stack(keys)),
         (rows.data, rows.judged),
-        steps,
     )
+    values = np.stack(jax.device_get(values))
     return np.where(np.isfinite(values), values, np.inf)
 
 
 @functools.lru_cache(maxsize=16)
 def _program(case: Case) -> Any:
-    def program(numbers: Any, trials: Trial, seeds: Any, data: Any, steps: Any) -> Any:
-        def run(trial: Trial, params: PyTree, seed: Any) -> Array:
+    def program(numbers: Any, trials: Trial, seeds: Any, data: Any) -> Any:
+        def run(trial: Trial, params: PyTree, seed: Any) -> tuple[Array, Array]:
             made = optimizers.make(case.optimizer, numbers)
             made = optimizers.multiplied(made, trial.factor)
             plan = training.Plan(_loss(case, trial), made, key=seed[1])
@@ -124,10 +125,10 @@ def _program(case: Case) -> Any:
                 batch = _scaled(case, trial.units, batches.take(data[0], seed[0][t]))
                 return training.advance(plan, run, batch, t=t)[0]
 
-            last = jax.lax.fori_loop(0, steps, step, training.begin(made, params))
+            last = jax.lax.fori_loop(0, trial.steps, step, training.begin(made, params))
             return _scored(case, trial, last.state.params, data[1])
 
-        def of_seeds(trial: Trial) -> Array:
+        def of_seeds(trial: Trial) -> tuple[Array, Array]:
             return jax.vmap(lambda params, *seed: run(trial, params, seed))(trial.params, *seeds)
 
         return jax.vmap(of_seeds)(trials)
@@ -168,11 +169,11 @@ def _scaled(case: Case, units: Units | None, batch: Any) -> Any:
     return x, (y - units.y_shift[None]) / units.y_scale[None] if case.scales_y else y, *weights
 
 
-def _scored(case: Case, trial: Trial, params: PyTree, judged: PyTree) -> Array:
-    """Judge by the loss of the run, of predictions in the units of the targets; or by classes."""
+def _scored(case: Case, trial: Trial, params: PyTree, judged: PyTree) -> tuple[Array, Array]:
+    """Judge by the loss of the run, of predictions in the units of the targets, and by classes."""
     own, units = losses.original(case.loss), trial.units
     if units is None:
-        return jnp.asarray(losses.value(own, params, judged))
+        return jnp.asarray(losses.value(own, params, judged)), jnp.zeros(())
     forward, draws = _forward(case, trial), losses.draws(own)
 
     def predict(params: PyTree, x: Array) -> Array:
@@ -180,11 +181,11 @@ def _scored(case: Case, trial: Trial, params: PyTree, judged: PyTree) -> Array:
         outputs = forward(params, x, **variables.named(None, draws))
         return outputs * units.y_scale + units.y_shift if case.scales_y else outputs
 
+    loss = BatchLoss(predict, own.example_loss)(params, judged)
     if case.entropy is None:
-        return BatchLoss(predict, own.example_loss)(params, judged)
-    x, y, *_ = judged
-    z = jax.vmap(predict, (None, 0))(params, x)
-    return jnp.where(jnp.isfinite(z).all(), networks.wrong(z, y), jnp.inf)
+        return loss, jnp.zeros(())
+    z = jax.vmap(predict, (None, 0))(params, judged[0])
+    return loss, jnp.where(jnp.isfinite(z).all(), networks.wrong(z, judged[1]), jnp.inf)
 
 
 def starts(params: PyTree) -> PyTree:
