@@ -6,7 +6,6 @@ Shapes: V changes, S seeds.
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +22,8 @@ from jaxnet.errors import InputError
 from jaxnet.losses import BatchLoss, Loss, Rule
 from jaxnet.optimizers import Optimizer
 
-# The share of the constant's loss that nothing gets below where targets cannot be told.
-_UNTOLD = 0.95
+# The shares of the constant's loss between which all changes stay where targets cannot be told.
+_UNTOLD = (0.95, 1.05)
 _RATES = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 3.0, 10.0, 30.0, 100.0)
 # The rates that other changes are tried at.
 _FACTORS = (1 / 10, 1.0, 10.0, 100.0)
@@ -42,7 +41,7 @@ def examine(
     *,
     batch_size: int | None = None,
     validation: PyTree | None = None,
-    hyperparameters: Mapping[str, Any] | None = None,
+    hyperparameters: Mapping[str, object] | None = None,
 ) -> Diagnosis:
     """Say what is visibly wrong with a run of `jaxnet.fit`, by short runs with something changed.
 
@@ -142,7 +141,8 @@ def _judged(
         )
     if fit.outcome == "diverged" or not np.isfinite(ended):
         ended = np.inf
-    return _Examined(case, rows, params, fit, (ended, share), (constant, max(least, 1e-6)))
+    best = constant, max(least, 1e-6)
+    return _Examined(case, rows, params, fit, ended=(ended, share), constant=best)
 
 
 def _findings(run: _Examined) -> Iterator[Finding]:
@@ -153,10 +153,10 @@ def _findings(run: _Examined) -> Iterator[Finding]:
         scores |= _scores(run, [Change("units", factor, wider=_WIDER) for factor in _FACTORS])
         best = findings.chosen(tried := list(_tried(run, scores)))
     least = min((each.after for each in tried), default=0.0)
-    if min(least, run.left[0]) > _UNTOLD:
+    if run.left[0] > _UNTOLD[0] < least < _UNTOLD[1]:
         statement = (
-            f"the targets cannot be told from these inputs: {len(tried)} changes leave "
-            f"{least:.0%} of the best constant's loss, {run.constant[0]:.3g}"
+            f"the targets cannot be told from these inputs: the best of {len(tried)} changes "
+            f"leaves {least:.0%} of the best constant's loss, {run.constant[0]:.3g}"
         )
         yield Finding("data", statement, None, run.ended[0], least * run.constant[0])
         return
@@ -236,12 +236,12 @@ def _start(run: _Examined, change: Change) -> PyTree:
 def _trial(run: _Examined, change: Change, params: PyTree, steps: int) -> Trial:
     return Trial(
         params,
-        steps if change.start == "last" else min(steps, run.rows.steps),
-        change.factor,
-        trials.units(run.rows.data, run.case, change.inputs, change.targets),
-        trials.ACTIVATIONS.index(change.activation),
-        int(change.plain),
-        int(change.entropy),
+        steps=steps if change.start == "last" else min(steps, run.rows.steps),
+        factor=change.factor,
+        units=trials.units(run.rows.data, run.case, change.inputs, change.targets),
+        activation=trials.ACTIVATIONS.index(change.activation),
+        plain=int(change.plain),
+        entropy=int(change.entropy),
     )
 
 

@@ -1,7 +1,6 @@
 """What is changed of a run, and what is found of it."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from jaxnet.doctor.networks import NONE, Network
 MARGIN = 0.2
 # Changes that come so close to the best are as good as it; the first of this order is named first.
 _ALIKE = 0.1
-_ORDER = ("targets", "inputs", "start", "outputs", "loss", "steps", "rate", "activation", "units")
+_ORDER = ("targets", "inputs", "start", "outputs", "loss", "rate", "steps", "activation", "units")
 _ORDER += ("model",)
 
 
@@ -98,15 +97,15 @@ def chosen(tried: list[Tried]) -> list[Tried]:
     """
     clear = [each for each in tried if each.before - each.after > MARGIN]
     best = min((each.after for each in clear), default=0.0) + _ALIKE
-    alike = sorted((each for each in clear if each.after <= best), key=_amount)
+    alike = sorted((each for each in clear if each.after <= best), key=_rank)
     first = {each.change.name: each for each in reversed(alike)}
     return [each for name, each in reversed(first.items()) if name != "model"] or alike[:1]
 
 
-def _amount(tried: Tried) -> tuple[int, int, float]:
+def _rank(tried: Tried) -> tuple[int, int, float]:
+    """Give how much is changed, the place of its name, and what is left."""
     name, factor, *others = tried.change
-    changed = sum(map(bool, others)) + (factor != 1)
-    return changed, _ORDER.index(name), abs(math.log(factor))
+    return sum(map(bool, others)) + (factor != 1), _ORDER.index(name), tried.after
 
 
 def problem(change: Change, known: Network | None) -> str:

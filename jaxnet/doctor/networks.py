@@ -130,9 +130,10 @@ def judge(loss: BatchLoss, classes: bool) -> Any:
         constant = BatchLoss(_itself, loss.example_loss)
         values = [constant(each, rows) for each in (share, logarithm, odds)]
         best = jnp.nanmin(jnp.where(jnp.isinf(values := jnp.stack(values)), jnp.nan, values))
-        x, y, *_ = rows
-        share = wrong(jax.vmap(loss.forward, (None, 0))(params, x), y) if classes else 0.0
-        return losses.value(loss, params, rows), best, share
+        value = losses.value(loss, params, rows)
+        if not classes:
+            return value, best, 0.0
+        return value, best, wrong(jax.vmap(loss.forward, (None, 0))(params, rows[0]), rows[1])
 
     return options.once(judged)
 

@@ -102,7 +102,7 @@ def score(case: Case, rows: Rows, trials: Sequence[Trial]) -> Float[np.ndarray, 
     orders = [
         batches.shuffled(many, rows.batch_size, epochs, seed)[:STEPS] for seed in range(SEEDS)
     ]
-    keys = [losses.run_key(case.loss, seed) for seed in range(SEEDS)]
+    keys: Any = [losses.run_key(case.loss, seed) for seed in range(SEEDS)]
     values = _program(case)(
         dict(rows.numbers),
         stacked(trials),

@@ -85,6 +85,18 @@ def test_a_run_that_diverges_says_so_once(houses, tmp_path, capfd):
     assert "\nnote: the loss" in printed
 
 
+def test_a_run_ends_with_what_helps_it(houses, tmp_path, capfd):
+    """And says nothing where it is as the fixture's, of 100 times the rate."""
+    for rate, named in ((1e-4, True), (1e-2, False)):
+        settings = Train(*(str(houses), "price"), hidden=(16,), epochs=40, learning_rate=rate)
+        assert train.main(dataclasses.replace(settings, output=tmp_path / str(rate))) == 0
+        printed = capfd.readouterr().out
+        assert (
+            "\n- the learning rate is too low: with a learning rate of 0.01" in printed
+        ) == named
+        assert max(map(len, printed.partition("Model,")[2].splitlines()[1:]), default=0) <= 80
+
+
 def test_predictions_do_not_replace_the_table(houses, trained):
     before = houses.read_bytes()
     with pytest.raises(InputError, match="output: expected another file than the table"):
