@@ -197,11 +197,12 @@ def _scores(run: _Examined, changes: Sequence[Change]) -> dict[Change, Float[np.
 
     Nothing where they are too large to be tried.
     """
-    starts = [_start(run, each) for each in changes]
-    steps = trials.affordable(run.rows, starts)
+    # Layers of so many times the units both before and after them are their square as large.
+    runs = trials.SEEDS * sum(max(each.wider, 1) ** 2 for each in changes)
+    steps = trials.affordable(run.rows, run.params, runs)
     if not steps:
         return {}
-    every = [_trial(run, *each, steps) for each in zip(changes, starts, strict=True)]
+    every = [_trial(run, each, steps) for each in changes]
     values = trials.score(run.case, run.rows, every) / np.reshape(run.constant, (2, 1, 1))
     return dict(zip(changes, np.moveaxis(values, 0, 1), strict=True))
 
@@ -233,9 +234,9 @@ def _start(run: _Examined, change: Change) -> PyTree:
     return trials.stacked([network.init(key, sizes) for key in keys])
 
 
-def _trial(run: _Examined, change: Change, params: PyTree, steps: int) -> Trial:
+def _trial(run: _Examined, change: Change, steps: int) -> Trial:
     return Trial(
-        params,
+        _start(run, change),
         steps=steps if change.start == "last" else min(steps, run.rows.steps),
         factor=change.factor,
         units=trials.units(run.rows.data, run.case, change.inputs, change.targets),

@@ -84,10 +84,11 @@ class Rows(NamedTuple):
     steps: int
 
 
-def affordable(rows: Rows, starts: Sequence[PyTree]) -> int:
-    """Give how many steps trials from there may take, 0 where they are too large to be tried."""
-    leaves = jax.tree.leaves(starts)
-    size, nbytes = sum(map(np.size, leaves)), sum(leaf.nbytes for leaf in leaves)
+def affordable(rows: Rows, params: PyTree, runs: int) -> int:
+    """Give how many steps so many runs may take, 0 where they are too large to be tried."""
+    leaves = jax.tree.leaves(params)
+    size = runs * sum(map(np.size, leaves))
+    nbytes = runs * sum(np.size(leaf) * jnp.result_type(leaf).itemsize for leaf in leaves)
     steps = min(STEPS, int(_PRODUCTS / (size * rows.batch_size)))
     return 0 if nbytes > _BYTES or steps < min(rows.steps, _LEAST) else steps
 

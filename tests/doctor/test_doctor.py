@@ -1,6 +1,7 @@
 """What is named of runs with a planted fault, and that nothing is of others."""
 
 import dataclasses
+import types
 
 import faults
 import jax
@@ -12,7 +13,7 @@ from faults import FAULTS, LINEAR, SGD, Fault
 
 import jaxnet
 from jaxnet import doctor
-from jaxnet.doctor import findings, networks, trials
+from jaxnet.doctor import examining, findings, networks, trials
 from jaxnet.doctor.findings import Change, Tried
 from jaxnet.errors import InputError
 
@@ -70,25 +71,18 @@ def test_a_loss_of_anything_is_examined():
     diagnosis = doctor.examine(loss, optimizer, params, data, fit)
     assert [each.name for each in diagnosis.findings][:1] == ["rate"]
     assert diagnosis.findings[0].statement.startswith(
-        "the learning rate is too low: with updates 30 times as large the loss falls to "
+        "the learning rate is too low: with updates 100 times as large the loss falls to "
     )
     assert np.isclose(diagnosis.constant, 9.0)
 
 
 def test_what_is_too_large_or_of_a_negative_loss_is_left_alone():
     run = faults.run(GOOD, rate=3e-4)
-    wide = run._replace(
-        params=jaxnet.init(jax.random.key(0), [2, 200_000, 1]),
-        fit=run.fit._replace(progress=run.fit.progress._replace(best_params=run.params)),
-    )
-    assert trials.affordable(_rows(run), [trials.starts(wide.params)] * 40) == 0
-    assert trials.affordable(_rows(run), [trials.starts(run.params)] * 40) == trials.STEPS
+    rows = trials.Rows({}, run.data, run.data, run.batch_size, steps=80)
+    large = jax.eval_shape(lambda: jaxnet.init(jax.random.key(0), [2, 200_000, 1]))
+    assert [trials.affordable(rows, each, 80) for each in (run.params, large)] == [400, 0]
     below = dataclasses.replace(run.loss, example_loss=lambda z, y: optax.l2_loss(z, y) - 100)
     assert examined(run._replace(loss=below)).findings == ()
-
-
-def _rows(run):
-    return trials.Rows({}, run.data, run.data, run.batch_size, steps=80)
 
 
 def test_a_change_is_named_by_every_seed_and_the_least_change_first():
@@ -97,6 +91,16 @@ def test_a_change_is_named_by_every_seed_and_the_least_change_first():
     assert [each.change for each in findings.chosen(clear)] == [rate, both]
     assert findings.chosen([Tried(rate, 1.0, 0.81)]) == []
     assert findings.chosen([*clear, Tried(Change("start"), 1.0, 0.3)]) == findings.chosen(clear)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_one_seed_does_better_alone_is_not_better():
+    run = types.SimpleNamespace(left=(1.0, 0.0))
+    losses = {Change("rate"): [1.0, 0.8], Change("rate", 3.0): [0.1, 0.9]}
+    losses[Change("inputs", 3.0, inputs=True)] = [0.2, 0.3]
+    scores = {change: np.array([each, [0, 0]]) for change, each in losses.items()}
+    expected = [(1.0, 1.0), (0.9, 0.9), (0.5, 0.3)]
+    assert np.allclose([each[1:] for each in examining._tried(run, scores)], expected)
 
 
 @pytest.mark.parametrize(
