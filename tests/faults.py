@@ -393,6 +393,9 @@ def starting(fault):
         "zeros": jax.nn.initializers.zeros,
         "normal": jax.nn.initializers.normal(0.05),
         "large": jax.nn.initializers.normal(5.0),
+        "unit": jax.nn.initializers.normal(1.0),
+        "thousandths": jax.nn.initializers.normal(1e-3),
+        "positive": lambda key, shape, dtype: jax.random.uniform(key, shape, dtype),
     }
     return jaxnet.init(key, fault.sizes, kinds[fault.start])
 
