@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 import jaxnet
-from jaxnet.doctor import networks
+from jaxnet.doctor import judging, networks, trials
 
 STACK, SE = "https://stackoverflow.com/questions/", "https://stats.stackexchange.com/"
 DEEPLOCALIZE, DEEPFD = "https://arxiv.org/abs/2103.03376", "https://arxiv.org/abs/2205.01938"
@@ -29,7 +29,7 @@ def on(rule, low, high, rows):
 
 def standardised(x, y):
     """Give inputs and targets in their own units of deviation."""
-    return tuple((each - each.mean(0)) / each.std(0) for each in (x, y))
+    return tuple((each - each.mean(0)) / np.maximum(each.std(0), 1e-9) for each in (x, y))
 
 
 def drawn(rows, inputs, rule, scale=1.0, seed=0):
@@ -395,7 +395,7 @@ def starting(fault):
         "large": jax.nn.initializers.normal(5.0),
         "unit": jax.nn.initializers.normal(1.0),
         "thousandths": jax.nn.initializers.normal(1e-3),
-        "positive": lambda key, shape, dtype: jax.random.uniform(key, shape, dtype),
+        "positive": jax.random.uniform,
     }
     return jaxnet.init(key, fault.sizes, kinds[fault.start])
 
@@ -415,21 +415,28 @@ def run(fault, **changed):
 
 
 def repaired(fault, change):
-    """Train as a fault says, with the change made that a finding names."""
+    """Train as a fault says, with a change made of it."""
     x, y = fault.data
-    inputs, *hidden, outputs = fault.sizes
-    entropy = networks.entropy(networks.Network(fault.sizes, "", ""), y)
+    outputs, other = fault.sizes[-1], "tanh" if fault.activation == "relu" else "relu"
     return run(
         fault,
-        sizes=(inputs, *((change.wider or 1) * size for size in hidden), outputs),
         data=(
             standardised(x, x)[0] if change.inputs else x,
             standardised(y, y)[0] if change.targets else y,
         ),
-        loss=entropy if change.entropy else fault.loss,
-        activation=change.activation or fault.activation,
-        output=LINEAR if change.plain else fault.output,
-        start="init" if change.start == "init" else fault.start,
+        loss=networks.entropy(y, outputs) if change.loss else fault.loss,
+        activation=other if change.activation else fault.activation,
+        output=LINEAR if change.outputs else fault.output,
+        start="init" if change.start else fault.start,
         rate=fault.rate * change.factor,
-        epochs=(3 if change.start == "last" else 1) * fault.epochs,
+        epochs=(3 if change.steps else 1) * fault.epochs,
     )
+
+
+def left(run):
+    """Give what is left, at the end of a run, of what the best constant loses on its data."""
+    if run.fit.outcome == "diverged":
+        return np.inf
+    rows = trials.Rows({}, run.data, run.data, 1, 1)
+    outputs = judging.outputs(run.loss, run.params, run.data)
+    return judging.judge(run.loss, outputs, run.fit.params, run.params, rows).left[0]

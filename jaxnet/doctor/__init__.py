@@ -1,5 +1,6 @@
-"""What is visibly wrong with a run: its rate, data, start or network, told by trying changes."""
+"""What helps a run that learned little: its rate, data, start or network, told by short runs."""
 
-from jaxnet.doctor.examining import Change, Diagnosis, Finding, examine
+from jaxnet.doctor.changes import Change, Diagnosis
+from jaxnet.doctor.examining import examine
 
-__all__ = ["Change", "Diagnosis", "Finding", "examine"]
+__all__ = ["Change", "Diagnosis", "examine"]

@@ -14,47 +14,15 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxnet import batches, losses, network, optimizers, training, variables
 from jaxnet._guards import options
-from jaxnet.doctor import networks
+from jaxnet.doctor import changes, networks
+from jaxnet.doctor.changes import Change
 from jaxnet.doctor.networks import NONE, Network
 from jaxnet.losses import BatchLoss, Loss, Rule
 
-SEEDS = 2
-# What follows hidden layers in the place of what does: as it is, and each of these.
-ACTIVATIONS = ("", "relu", "tanh", NONE)
-ROWS, BATCH, STEPS = 512, 64, 400
-# What all steps of all runs may cost, in products of a number with a parameter; and how few steps
-# tell nothing.
-_PRODUCTS, _LEAST = 2e9, 40
-# How many bytes all runs' parameters may take.
-_BYTES = 2**26
-
-
-class Units(NamedTuple):
-    """Other units of inputs [I] and targets [O]: less a shift, by a scale."""
-
-    x_shift: Any
-    x_scale: Any
-    y_shift: Any
-    y_scale: Any
-
-
-class Trial(NamedTuple):
-    """What is changed of a run, all of it traced.
-
-    Attributes:
-        params: where it starts, of S seeds with that axis first. steps: how many it takes.
-        factor: what its updates are multiplied by. units: of its data, where they have some.
-        activation: a place in `ACTIVATIONS`. plain: whether nothing follows the last layer.
-        entropy: whether the loss is the cross-entropy.
-    """
-
-    params: PyTree
-    steps: Any
-    factor: Any
-    units: Units | None
-    activation: Any
-    plain: Any
-    entropy: Any
+SEEDS, BATCH, STEPS = 2, 64, 400
+# What all trials may cost: operations, bytes in one step, bytes of parameters. Fewer steps than
+# the last tell nothing.
+_OPERATIONS, _MOVED, _KEPT, _LEAST = 2e10, 4e9, 2e8, 40
 
 
 class Case(NamedTuple):
@@ -62,16 +30,16 @@ class Case(NamedTuple):
 
     Attributes:
         loss, optimizer: of the run. known: its network, where that is one of layers.
-        entropy: the cross-entropy of its classes, where it has some.
-        scales_x, scales_y: whether its inputs and targets have units.
+        entropy: the cross-entropy of its classes, where it has some and another loss.
+        units: whether its inputs are rows of numbers. targets: whether its targets are.
     """
 
     loss: Loss | Rule
     optimizer: Any
     known: Network | None = None
     entropy: Any = None
-    scales_x: bool = False
-    scales_y: bool = False
+    units: bool = False
+    targets: bool = False
 
 
 class Rows(NamedTuple):
@@ -84,20 +52,47 @@ class Rows(NamedTuple):
     steps: int
 
 
-def affordable(rows: Rows, params: PyTree, runs: int) -> int:
-    """Give how many steps so many runs may take, 0 where they are too large to be tried."""
-    leaves = jax.tree.leaves(params)
-    size = runs * sum(map(np.size, leaves))
-    nbytes = runs * sum(np.size(leaf) * jnp.result_type(leaf).itemsize for leaf in leaves)
-    steps = min(STEPS, int(_PRODUCTS / (size * rows.batch_size)))
-    return 0 if nbytes > _BYTES or steps < min(rows.steps, _LEAST) else steps
+class Trial(NamedTuple):
+    """What is changed of a run, all of it traced.
+
+    Attributes:
+        params: where it starts, of S seeds with that axis first. steps: how many it takes.
+        change: of the run. x, y: the shift and the scale of inputs [I] and targets [O].
+    """
+
+    params: PyTree
+    steps: Any
+    change: Change
+    x: tuple[Any, Any]
+    y: tuple[Any, Any]
 
 
-def score(case: Case, rows: Rows, trials: Sequence[Trial]) -> Float[np.ndarray, "2 V S"]:
-    """Train all trials; give the loss of each, and its share of wrong classes.
+def affordable(case: Case, rows: Rows, params: PyTree, changes: int) -> int:
+    """Give how many steps so many changes may take, 0 where they are too large to be tried."""
+    batch = jax.tree.map(lambda leaf: leaf[: rows.batch_size], rows.data)
+    key = losses.run_key(case.loss, 0)
+    cost = jax.jit(losses.evaluate, static_argnums=0).lower(case.loss, params, batch, key)
+    each, runs = cost.cost_analysis(), changes * SEEDS
+    kept = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    steps = min(STEPS, int(_OPERATIONS / (runs * max(each.get("flops", 0), 1))))
+    small = runs * each.get("bytes accessed", 0) < _MOVED and runs * kept < _KEPT
+    return steps if small and steps >= _LEAST else 0
+
+
+def score(
+    case: Case, rows: Rows, tried: Mapping[Change, tuple[PyTree, int]]
+) -> Float[np.ndarray, "2 V S"]:
+    """Train with each change; give the loss of each, and its share of wrong classes.
 
     What is not finite is infinite.
+
+    Args:
+        tried: each change with the parameters it starts from, of S seeds, and its steps.
     """
+    trials = [
+        Trial(start, steps, change, *_units(rows.data, case, change))
+        for change, (start, steps) in tried.items()
+    ]
     many = batches.count(rows.data)
     epochs = -(-STEPS // (many // rows.batch_size))
     orders = [
@@ -117,92 +112,99 @@ def score(case: Case, rows: Rows, trials: Sequence[Trial]) -> Float[np.ndarray, 
 @functools.lru_cache(maxsize=16)
 def _program(case: Case) -> Any:
     def program(numbers: Any, trials: Trial, seeds: Any, data: Any) -> Any:
-        def run(trial: Trial, params: PyTree, seed: Any) -> tuple[Array, Array]:
+        def run(trial: Trial, params: PyTree, seed: Any) -> PyTree:
             made = optimizers.make(case.optimizer, numbers)
-            made = optimizers.multiplied(made, trial.factor)
-            plan = training.Plan(_loss(case, trial), made, key=seed[1])
+            made = optimizers.multiplied(made, trial.change.factor)
+            plan = training.Plan(_loss(case, trial.change), made, key=seed[1])
 
             def step(t: Array, run: training.Run) -> training.Run:
-                batch = _scaled(case, trial.units, batches.take(data[0], seed[0][t]))
+                batch = _scaled(case, trial, batches.take(data[0], seed[0][t]))
                 return training.advance(plan, run, batch, t=t)[0]
 
-            last = jax.lax.fori_loop(0, trial.steps, step, training.begin(made, params))
-            return _scored(case, trial, last.state.params, data[1])
+            return jax.lax.fori_loop(0, trial.steps, step, training.begin(made, params)).state
 
-        def of_seeds(trial: Trial) -> tuple[Array, Array]:
+        def of_seeds(trial: Trial) -> PyTree:
             return jax.vmap(lambda params, *seed: run(trial, params, seed))(trial.params, *seeds)
 
-        return jax.vmap(of_seeds)(trials)
+        def judged(ended: tuple[Trial, PyTree]) -> tuple[Array, Array]:
+            return jax.vmap(lambda params: _scored(case, ended[0], params, data[1]))(ended[1])
+
+        # One after another: the units of all of them at all rows may not fit the memory.
+        return jax.lax.map(judged, (trials, jax.vmap(of_seeds)(trials).params))
 
     return options.program(program)
 
 
-def _forward(case: Case, trial: Trial) -> losses.Forward:
+def _forward(case: Case, change: Change) -> losses.Forward:
     if (known := case.known) is None:
         return losses.original(case.loss).forward
-    hidden = [networks.HIDDEN[name or known.activation] for name in ACTIVATIONS]
+    hidden = [networks.HIDDEN[name] for name in (known.activation, changes.other(known.activation))]
     outputs = [networks.OUTPUTS[name] for name in (known.output, NONE)]
 
+    def activation(z: Array) -> Array:
+        return jax.lax.switch(jnp.asarray(change.activation, int), hidden, z)
+
     def forward(params: network.Params, x: Array) -> Array:
-        z = network.forward(params, x, lambda z: jax.lax.switch(trial.activation, hidden, z))
-        return jax.lax.switch(trial.plain, outputs, z)
+        z = network.forward(params, x, activation)
+        return jax.lax.switch(jnp.asarray(change.outputs, int), outputs, z)
 
     return forward
 
 
-def _loss(case: Case, trial: Trial) -> Loss | Rule:
+def _loss(case: Case, change: Change) -> Loss | Rule:
     if case.known is None:
         return case.loss
-    forward, kinds = _forward(case, trial), [losses.original(case.loss).example_loss, case.entropy]
-    every = [BatchLoss(forward, kind) for kind in kinds if kind]
+    kinds = [losses.original(case.loss).example_loss, case.entropy]
+    means = [lambda z, y, kind=kind: jnp.mean(kind(z, y)) for kind in kinds if kind]
 
-    def loss(params: PyTree, batch: PyTree) -> Array:
-        return jax.lax.switch(trial.entropy, every, params, batch)
+    def example_loss(z: Array, y: Array) -> Array:
+        return jax.lax.switch(jnp.asarray(change.loss, int), means, z, y)
 
-    return loss
+    return BatchLoss(_forward(case, change), example_loss)
 
 
-def _scaled(case: Case, units: Units | None, batch: Any) -> Any:
-    if units is None:
+def _scaled(case: Case, trial: Trial, batch: Any) -> Any:
+    if not case.units:
         return batch
     x, y, *weights = batch
-    x = (x - units.x_shift[None]) / units.x_scale[None]
-    return x, (y - units.y_shift[None]) / units.y_scale[None] if case.scales_y else y, *weights
+    x = (x - trial.x[0][None]) / trial.x[1][None]
+    return x, (y - trial.y[0][None]) / trial.y[1][None] if case.targets else y, *weights
 
 
 def _scored(case: Case, trial: Trial, params: PyTree, judged: PyTree) -> tuple[Array, Array]:
     """Judge by the loss of the run, of predictions in the units of the targets, and by classes."""
-    own, units = losses.original(case.loss), trial.units
-    if units is None:
+    own = losses.original(case.loss)
+    if not case.units:
         return jnp.asarray(losses.value(own, params, judged)), jnp.zeros(())
-    forward, draws = _forward(case, trial), losses.draws(own)
+    forward, draws = _forward(case, trial.change), losses.draws(own)
 
-    def predict(params: PyTree, x: Array) -> Array:
-        x = (x - units.x_shift) / units.x_scale
+    def predict(x: Array) -> Array:
+        x = (x - trial.x[0]) / trial.x[1]
         outputs = forward(params, x, **variables.named(None, draws))
-        return outputs * units.y_scale + units.y_shift if case.scales_y else outputs
+        return outputs * trial.y[1] + trial.y[0] if case.targets else outputs
 
-    loss = BatchLoss(predict, own.example_loss)(params, judged)
-    if case.entropy is None:
-        return loss, jnp.zeros(())
-    z = jax.vmap(predict, (None, 0))(params, judged[0])
-    return loss, jnp.where(jnp.isfinite(z).all(), networks.wrong(z, judged[1]), jnp.inf)
+    z = jax.vmap(predict)(judged[0])
+    loss = BatchLoss(lambda params, z: z, own.example_loss)((), (z, *judged[1:]))
+    wrong = networks.wrong(z, judged[1]) if case.entropy else jnp.zeros(())
+    return loss, jnp.where(jnp.isfinite(z).all(), wrong, jnp.inf)
 
 
-def starts(params: PyTree) -> PyTree:
-    """Give S starts of the same numbers, those of each weight in other places."""
+def starts(params: PyTree, *, drawn: bool) -> PyTree:
+    """Give S starts: as `jaxnet.init` draws them, or the same numbers in other places."""
     trained, rest = variables.split(params)
-
-    def drawn(seed: int) -> PyTree:
+    every = []
+    for seed in range(SEEDS):
         random = np.random.default_rng(seed)
 
-        def shuffled(leaf: Any) -> np.ndarray:
+        def other(leaf: Any, random: Any = random) -> np.ndarray:
             leaf = np.asarray(leaf)
+            if drawn:
+                limit = (6 / leaf.shape[-1]) ** 0.5 * (leaf.ndim > 1)
+                return random.uniform(-limit, limit, leaf.shape).astype(leaf.dtype)
             return random.permutation(leaf.ravel()).reshape(leaf.shape) if leaf.ndim > 1 else leaf
 
-        return variables.join(jax.tree.map(shuffled, trained), rest)
-
-    return stacked([drawn(seed) for seed in range(SEEDS)])
+        every.append(variables.join(jax.tree.map(other, trained), rest))
+    return stacked(every)
 
 
 def stacked(every: Sequence[PyTree]) -> PyTree:
@@ -210,19 +212,22 @@ def stacked(every: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(lambda *each: np.stack(each), *every)
 
 
-def units(data: Any, case: Case, inputs: bool, targets: bool) -> Units | None:
-    """Give units in which what is told of the data has mean 0 and deviation 1."""
-    if not case.scales_x:
-        return None
+def _units(data: Any, case: Case, change: Change) -> tuple[Any, Any]:
+    if not case.units:
+        return ((), ()), ((), ())
     x, y, *_ = data
-    y = np.asarray(y) if case.scales_y else np.zeros((1, 1), x.dtype)
-    return Units(*_moments(x, inputs), *_moments(y, targets))
+    y = np.asarray(y) if case.targets else np.zeros((1, 1), x.dtype)
+    return _moments(x, change.inputs), _moments(y, change.targets)
 
 
 def _moments(rows: np.ndarray, change: bool) -> tuple[np.ndarray, np.ndarray]:
-    wide = rows.astype(np.float64)
-    mean, deviation = wide.mean(axis=0), wide.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1.0)
+    mean, deviation = moments(rows)
     if not change:
         mean, deviation = np.zeros_like(mean), np.ones_like(deviation)
-    return mean.astype(rows.dtype), deviation.astype(rows.dtype)
+    return mean.astype(rows.dtype), np.where(deviation > 0, deviation, 1.0).astype(rows.dtype)
+
+
+def moments(rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Give the mean and the deviation of each column."""
+    wide = np.asarray(rows, np.float64)
+    return wide.mean(axis=0), wide.std(axis=0)
