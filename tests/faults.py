@@ -439,4 +439,5 @@ def left(run):
         return np.inf
     rows = trials.Rows({}, run.data, run.data, 1, 1)
     outputs = judging.outputs(run.loss, run.params, run.data)
-    return judging.judge(run.loss, outputs, run.fit.params, run.params, rows).left[0]
+    ended, constant = judging.judge(run.loss, outputs, run.fit.params, run.params, rows)[0]
+    return ended / constant

@@ -180,8 +180,8 @@ def _train(settings: Train, folder: Path) -> int:
     _folders.write(folder, settings, result.fit, result.split, result.scores)
     show(settings, result)
     print(f"\nModel, history and curves: {folder}")
-    for finding in _fits.examine(settings, result.split, result.began, result.fit).findings:
-        print(textwrap.fill(finding.statement, 80, initial_indent="- ", subsequent_indent="  "))
+    if said := str(_fits.examine(settings, result.split, result.began, result.fit)):
+        print(textwrap.fill(said, 80))
     return int(result.fit.outcome == "diverged")
 
 

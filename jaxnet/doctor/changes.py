@@ -80,7 +80,7 @@ def statement(
         "steps": ("the run is too short", "400 steps"),
         "inputs": (f"the inputs are unscaled ({facts['inputs']})", "standardised inputs"),
         "targets": (f"the targets are unscaled ({facts['targets']})", "standardised targets"),
-        "start": ("other first parameters do better", "those of jaxnet.init"),
+        "start": ("other first parameters do better", "others, of jaxnet.init"),
         "outputs": (f"{output} follows the last layer", "nothing after the last layer"),
         "loss": ("the loss is not one of classes", f"{facts['loss']} of the last layer"),
         "activation": (
@@ -90,7 +90,7 @@ def statement(
     }
     problems, remedies = zip(*(words[name] for name in change.names), strict=True)
     if change.factor != 1:
-        rates = "updates {:.3g} times as large" if rate is None else "a learning rate of {:.3g}"
+        rates = "updates {:.4g} times as large" if rate is None else "a learning rate of {:.3g}"
         remedies = *remedies, rates.format((rate or 1) * change.factor)
     return f"{', '.join(problems)}: with {' and '.join(filter(None, remedies))}"
 

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree
 
 from jaxnet import batches, fitting, losses, optimizers, training
 from jaxnet._guards.defaults import SEED
 from jaxnet.doctor import changes, judging, networks, trials
 from jaxnet.doctor.changes import Change, Diagnosis
-from jaxnet.doctor.judging import Judgement
 from jaxnet.doctor.networks import NONE
 from jaxnet.doctor.trials import Case, Rows
 from jaxnet.errors import InputError
@@ -81,8 +80,8 @@ def examine(
             f"params: expected where the run began, {jax.tree.structure(fit.params)}, got "
             f"{jax.tree.structure(params)}; give what fit was given"
         )
-    checked = [training.check(loss, params, data, SEED)[0]]
-    checked += [] if validation is None else [training.check(loss, params, validation, SEED)[0]]
+    given = [data] if validation is None else [data, validation]
+    checked = [training.check(loss, params, each, SEED)[0] for each in given]
     trained, judged = _parts(*map(_some, checked))
     steps = int(fit.progress.taken)
     rows = Rows(
@@ -90,7 +89,13 @@ def examine(
         batch_size=min(batch_size or trials.BATCH, trials.BATCH, batches.count(trained)),
         steps=max(steps, _DIVERGED) if fit.outcome == "diverged" else steps,
     )
-    return _diagnosis(loss, optimizer, params, fit, rows)
+    outputs = judging.outputs(loss, params, rows.data)
+    ended, constant = judging.judge(loss, outputs, fit.params, params, rows).T
+    ended[0] = np.inf if fit.outcome == "diverged" else ended[0]
+    if not 0 < constant[0] < np.inf or max(ended / constant) <= _MARGIN:
+        return Diagnosis("", None, *map(float, (ended[0], ended[0], constant[0])))
+    case = _case(loss, optimizer, params, outputs, rows.data)
+    return _diagnosis(_Run(case, rows, params, fit.params, ended, constant))
 
 
 def _some(data: PyTree) -> PyTree:
@@ -108,39 +113,36 @@ def _parts(rows: PyTree, validation: PyTree | None = None) -> tuple[PyTree, PyTr
 
 
 class _Run(NamedTuple):
-    """A run, how good it is, and what its "inputs", "targets" and "loss" of classes are."""
+    """A run from its first parameters to its last, with its losses and wrong classes as judged."""
 
     case: Case
     rows: Rows
     params: PyTree
-    ended: PyTree
-    judgement: Judgement
-    facts: dict[str, str]
+    last: PyTree
+    ended: Float[np.ndarray, "2"]
+    constant: Float[np.ndarray, "2"]
 
 
-def _diagnosis(
-    loss: Loss | Rule, optimizer: Any, params: PyTree, fit: fitting.Fit, rows: Rows
-) -> Diagnosis:
-    outputs = judging.outputs(loss, params, rows.data)
-    judgement = judging.judge(loss, outputs, fit.params, params, rows)
-    if fit.outcome == "diverged":
-        judgement = judgement._replace(ended=(np.inf, judgement.ended[1]))
-    ended, constant = judgement.ended[0], judgement.constant[0]
-    nothing = Diagnosis("", None, ended, ended, constant)
-    if constant <= 0 or max(judgement.left) <= _MARGIN:
-        return nothing
-    case = _case(loss, optimizer, params, outputs, rows.data)
-    facts = {"loss": getattr(case.entropy, "__name__", "")}
-    facts["inputs"] = _far(rows.data[0]) if case.units else ""
-    facts["targets"] = _far(rows.data[1]) if case.targets else ""
-    run = _Run(case, rows, params, fit.progress.run.state.params, judgement, facts)
-    tried = list(_tried(run))
-    best = _best(tried)
-    if best:
-        return _found(run, *best)
+def _diagnosis(run: _Run) -> Diagnosis:
+    case, data, known = run.case, run.rows.data, run.case.known
+    facts = {
+        "inputs": _far(data[0]) if case.units else "",
+        "targets": _far(data[1]) if case.targets else "",
+        "loss": getattr(case.entropy, "__name__", ""),
+    }
+    tried = list(_tried(run, list(_changes(run, facts))))
+    ended, constant = float(run.ended[0]), float(run.constant[0])
+    if best := _best(tried):
+        change, after = best
+        judged = int(change.loss)
+        before, after = float(run.ended[judged]), float(after * run.constant[judged])
+        problem = changes.statement(change, known, facts, run.rows.numbers.get("learning_rate"))
+        fall = changes.fall(("the loss", "the share of wrong classes")[judged], before, after)
+        idle = networks.idle(known, run.last, run.rows.judged[0]) if known else ""
+        return Diagnosis(f"{problem} {fall}{idle}", change, before, after, constant)
     least = min((after for _, _, after in tried), default=0.0)
-    if not judgement.left[0] > _UNTOLD[0] < least < _UNTOLD[1]:
-        return nothing
+    if not ended / constant > _UNTOLD[0] < least < _UNTOLD[1]:
+        return Diagnosis("", None, ended, ended, constant)
     statement = (
         f"nothing tried tells the targets from the inputs: the best of {len(tried)} changes "
         f"leaves {least:.0%} of the best constant's loss, {constant:.3g}"
@@ -172,10 +174,10 @@ def _far(rows: np.ndarray) -> str:
     return f"mean {mean[size.argmax()]:.3g}, deviation {deviation[size.argmax()]:.3g}"
 
 
-def _changes(run: _Run) -> Iterator[Change]:
+def _changes(run: _Run, facts: dict[str, str]) -> Iterator[Change]:
     """Give what can be changed of a run: one thing, all that is told to be in the way, the rate."""
     known, ones = run.case.known, []
-    wrong = Change(inputs=bool(run.facts["inputs"]), targets=bool(run.facts["targets"]))
+    wrong = Change(inputs=bool(facts["inputs"]), targets=bool(facts["targets"]))
     yield from (Change(), *(Change(factor) for factor in _RATES))
     if run.rows.steps <= trials.STEPS / 2:
         ones.append(Change(steps=True))
@@ -191,13 +193,12 @@ def _changes(run: _Run) -> Iterator[Change]:
     yield from (each._replace(factor=factor) for each in ones for factor in _FACTORS)
 
 
-def _tried(run: _Run) -> Iterator[tuple[Change, float, float]]:
+def _tried(run: _Run, changed: list[Change]) -> Iterator[tuple[Change, float, float]]:
     """Try changes; give what is left of the constant's loss, or wrong classes, without and with.
 
     Without a change are the run and the trials that lack a part of it. Nothing where they are too
     large to be tried.
     """
-    changed = list(_changes(run))
     steps = trials.affordable(run.case, run.rows, run.params, len(changed))
     if not steps:
         return
@@ -210,7 +211,7 @@ def _tried(run: _Run) -> Iterator[tuple[Change, float, float]]:
     scores = dict(zip(changed, np.moveaxis(values, 1, 0), strict=True))
     for each in changed[1:]:
         judged = int(each.loss)
-        constant, ended = run.judgement.constant[judged], run.judgement.left[judged]
+        constant, ended = run.constant[judged], run.ended[judged] / run.constant[judged]
         lacking = [scores[other][judged].mean() for other in changed if other.within(each)]
         after = scores[each][judged].max() / constant
         yield each, min(ended, min(lacking) / constant), float(after)
@@ -233,14 +234,3 @@ def _rank(each: tuple[Change, float]) -> tuple[int, int, float]:
     change, after = each
     rate = change.factor != 1 and change.names != ("rate",)
     return len(change.names) + rate, _ORDER.index(change.names[0]), after
-
-
-def _found(run: _Run, change: Change, after: float) -> Diagnosis:
-    rate, judged = run.rows.numbers.get("learning_rate"), int(change.loss)
-    ended, constant = run.judgement.ended[judged], run.judgement.constant[judged]
-    what, after = ("the loss", "the share of wrong classes")[judged], after * constant
-    statement = changes.statement(change, run.case.known, run.facts, rate)
-    statement = f"{statement} {changes.fall(what, ended, after)}"
-    if run.case.known:
-        statement += networks.idle(run.case.known, run.ended, run.rows.judged[0])
-    return Diagnosis(statement, change, ended, after, run.judgement.constant[0])

@@ -1,37 +1,18 @@
 """How good a run is: its loss beside that of the best constant, and what it gets wrong."""
 
 import functools
-import math
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jaxnet import losses, variables
 from jaxnet._guards import options
 from jaxnet.doctor import networks
 from jaxnet.doctor.trials import Rows
 from jaxnet.losses import BatchLoss, Loss, Rule
-
-
-class Judgement(NamedTuple):
-    """How good a run is.
-
-    Attributes:
-        ended: its loss, infinite where it is not finite, and its share of wrong classes.
-        constant: the same of the best constant; of the start, where no constant is known.
-    """
-
-    ended: tuple[float, float]
-    constant: tuple[float, float]
-
-    @property
-    def left(self) -> tuple[float, float]:
-        """Give what is left of what the constant loses, and of what it gets wrong."""
-        return self.ended[0] / self.constant[0], self.ended[1] / self.constant[1]
 
 
 def outputs(loss: Loss | Rule, params: PyTree, data: PyTree) -> int:
@@ -41,31 +22,36 @@ def outputs(loss: Loss | Rule, params: PyTree, data: PyTree) -> int:
         return 0
     x, y, *_ = data
     row = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-    forward = functools.partial(own.forward, **variables.named(None, losses.draws(own)))
-    shape = getattr(jax.eval_shape(forward, params, row), "shape", ())
-    fits = y.shape[1:] == shape or networks.entropy(y, shape[-1]) if len(shape) == 1 else False
+    shape = getattr(jax.eval_shape(_predict(own), params, row), "shape", ())
+    fits = len(shape) == 1 and (y.shape[1:] == shape or networks.entropy(y, *shape))
     return shape[0] if fits else 0
 
 
-def judge(loss: Loss | Rule, outputs: int, ended: PyTree, start: PyTree, rows: Rows) -> Judgement:
-    """Judge where a run ended; the best constant is of the rows trained on."""
+def judge(
+    loss: Loss | Rule, outputs: int, ended: PyTree, start: PyTree, rows: Rows
+) -> Float[np.ndarray, "2 2"]:
+    """Give the loss and the share of wrong classes, of where a run ended and of the best constant.
+
+    The start stands for the constant where none is known; the share is 0 and 1 where there are no
+    classes. What is not finite is infinite.
+    """
     own = losses.original(loss)
-    if not outputs:
-        values = (float(losses.value(own, params, rows.judged)) for params in (ended, start))
-        return _judgement(values, (0.0, 1.0))
-    x, y, *_ = rows.data
-    share = np.eye(outputs)[y] if y.shape[1:] != (outputs,) else y
-    classes = networks.entropy(y, outputs) is not None
-    share = share.astype(np.float64).mean(axis=0)
-    values = _program(own, classes)(ended, share.astype(x.dtype), rows.judged)
-    *values, wrong = map(float, values)
-    rarest = 1 - max(share.max(), 1 - share.max() if outputs == 1 else 0.0)
-    return _judgement(values, (wrong, max(rarest, 1e-6) if classes else 1.0))
+    if outputs:
+        x, y, *_ = rows.data
+        classes = networks.entropy(y, outputs) is not None
+        hot = np.eye(outputs)[y] if y.shape[1:] != (outputs,) else y
+        share = hot.astype(np.float64).mean(axis=0)
+        rarest = 1 - max(share.max(), 1 - share.max() if outputs == 1 else 0.0)
+        least = max(rarest, 1e-6) if classes else 1.0
+        values = *_program(own, classes)(ended, share.astype(x.dtype), rows.judged), least
+    else:
+        values = *(losses.value(own, each, rows.judged) for each in (ended, start)), 0.0, 1.0
+    values = np.array([float(value) for value in values]).reshape(2, 2)
+    return np.where(np.isfinite(values), values, np.inf)
 
 
-def _judgement(values: Iterable[float], wrong: tuple[float, float]) -> Judgement:
-    ended, constant = values
-    return Judgement((ended if math.isfinite(ended) else math.inf, wrong[0]), (constant, wrong[1]))
+def _predict(loss: BatchLoss) -> losses.Forward:
+    return functools.partial(loss.forward, **variables.named(None, losses.draws(loss)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -79,11 +65,11 @@ def _program(loss: BatchLoss, classes: bool) -> Any:
         logarithm = jnp.log(jnp.clip(share, 1e-6, 1 - 1e-6))
         odds = logarithm - jnp.log(1 - jnp.clip(share, 1e-6, 1 - 1e-6))
         constant = BatchLoss(lambda params, x: params, loss.example_loss)
-        shares = jnp.stack([share, logarithm, odds])
-        values = jax.vmap(constant, (0, None))(shares, rows)
+        values = jax.vmap(constant, (0, None))(jnp.stack([share, logarithm, odds]), rows)
         best = jnp.min(jnp.where(jnp.isfinite(values), values, jnp.inf))
-        z = jax.vmap(loss.forward, (None, 0))(params, rows[0]) if classes else None
-        wrong = 0.0 if z is None else networks.wrong(z, rows[1])
+        wrong = jnp.zeros(())
+        if classes:
+            wrong = networks.wrong(jax.vmap(_predict(loss), (None, 0))(params, rows[0]), rows[1])
         return losses.value(loss, params, rows), best, wrong
 
     return options.once(judged)

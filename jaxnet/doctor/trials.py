@@ -53,18 +53,11 @@ class Rows(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What is changed of a run, all of it traced.
+    """A change, where it starts, of S seeds with that axis first, and how many steps it takes."""
 
-    Attributes:
-        params: where it starts, of S seeds with that axis first. steps: how many it takes.
-        change: of the run. x, y: the shift and the scale of inputs [I] and targets [O].
-    """
-
+    change: Change
     params: PyTree
     steps: Any
-    change: Change
-    x: tuple[Any, Any]
-    y: tuple[Any, Any]
 
 
 def affordable(case: Case, rows: Rows, params: PyTree, changes: int) -> int:
@@ -73,7 +66,8 @@ def affordable(case: Case, rows: Rows, params: PyTree, changes: int) -> int:
     key = losses.run_key(case.loss, 0)
     cost = jax.jit(losses.evaluate, static_argnums=0).lower(case.loss, params, batch, key)
     each, runs = cost.cost_analysis(), changes * SEEDS
-    kept = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    leaves = jax.tree.leaves(params)
+    kept = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     steps = min(STEPS, int(_OPERATIONS / (runs * max(each.get("flops", 0), 1))))
     small = runs * each.get("bytes accessed", 0) < _MOVED and runs * kept < _KEPT
     return steps if small and steps >= _LEAST else 0
@@ -89,10 +83,9 @@ def score(
     Args:
         tried: each change with the parameters it starts from, of S seeds, and its steps.
     """
-    trials = [
-        Trial(start, steps, change, *_units(rows.data, case, change))
-        for change, (start, steps) in tried.items()
-    ]
+    trials = [Trial(change, *begun) for change, begun in tried.items()]
+    parts = rows.data[:2] if case.units else ()
+    scales = [tuple(each.astype(part.dtype) for each in moments(part)) for part in parts]
     many = batches.count(rows.data)
     epochs = -(-STEPS // (many // rows.batch_size))
     orders = [
@@ -103,7 +96,7 @@ def score(
         dict(rows.numbers),
         stacked(trials),
         (np.stack(orders), None if keys[0] is None else jnp.stack(keys)),
-        (rows.data, rows.judged),
+        (rows.data, rows.judged, scales),
     )
     values = np.stack(jax.device_get(values))
     return np.where(np.isfinite(values), values, np.inf)
@@ -118,7 +111,7 @@ def _program(case: Case) -> Any:
             plan = training.Plan(_loss(case, trial.change), made, key=seed[1])
 
             def step(t: Array, run: training.Run) -> training.Run:
-                batch = _scaled(case, trial, batches.take(data[0], seed[0][t]))
+                batch = _scaled(case, trial.change, batches.take(data[0], seed[0][t]), data[2])
                 return training.advance(plan, run, batch, t=t)[0]
 
             return jax.lax.fori_loop(0, trial.steps, step, training.begin(made, params)).state
@@ -127,7 +120,9 @@ def _program(case: Case) -> Any:
             return jax.vmap(lambda params, *seed: run(trial, params, seed))(trial.params, *seeds)
 
         def judged(ended: tuple[Trial, PyTree]) -> tuple[Array, Array]:
-            return jax.vmap(lambda params: _scored(case, ended[0], params, data[1]))(ended[1])
+            return jax.vmap(lambda params: _scored(case, ended[0].change, params, data[1:]))(
+                ended[1]
+            )
 
         # One after another: the units of all of them at all rows may not fit the memory.
         return jax.lax.map(judged, (trials, jax.vmap(of_seeds)(trials).params))
@@ -163,45 +158,57 @@ def _loss(case: Case, change: Change) -> Loss | Rule:
     return BatchLoss(_forward(case, change), example_loss)
 
 
-def _scaled(case: Case, trial: Trial, batch: Any) -> Any:
+def _unit(changed: Any, scale: tuple[Array, ...]) -> tuple[Array, Array]:
+    """Give what rows are shifted and divided by."""
+    mean, deviation = scale
+    one = jnp.ones_like(deviation)
+    return jnp.where(changed, mean, jnp.zeros_like(mean)), jnp.where(
+        changed & (deviation > 0), deviation, one
+    )
+
+
+def _scaled(case: Case, change: Change, batch: Any, scales: Any) -> Any:
     if not case.units:
         return batch
     x, y, *weights = batch
-    x = (x - trial.x[0][None]) / trial.x[1][None]
-    return x, (y - trial.y[0][None]) / trial.y[1][None] if case.targets else y, *weights
+    shift, scale = _unit(change.inputs, scales[0])
+    x = (x - shift[None]) / scale[None]
+    if case.targets:
+        shift, scale = _unit(change.targets, scales[1])
+        y = (y - shift[None]) / scale[None]
+    return x, y, *weights
 
 
-def _scored(case: Case, trial: Trial, params: PyTree, judged: PyTree) -> tuple[Array, Array]:
+def _scored(case: Case, change: Change, params: PyTree, data: Any) -> tuple[Array, Array]:
     """Judge by the loss of the run, of predictions in the units of the targets, and by classes."""
-    own = losses.original(case.loss)
+    own, (judged, scales) = losses.original(case.loss), data
     if not case.units:
         return jnp.asarray(losses.value(own, params, judged)), jnp.zeros(())
-    forward, draws = _forward(case, trial.change), losses.draws(own)
-
-    def predict(x: Array) -> Array:
-        x = (x - trial.x[0]) / trial.x[1]
-        outputs = forward(params, x, **variables.named(None, draws))
-        return outputs * trial.y[1] + trial.y[0] if case.targets else outputs
-
-    z = jax.vmap(predict)(judged[0])
+    forward, named = _forward(case, change), variables.named(None, losses.draws(own))
+    x, y, *_ = _scaled(case, change, judged, scales)
+    z = jax.vmap(lambda row: forward(params, row, **named))(x)
+    if case.targets:
+        shift, scale = _unit(change.targets, scales[1])
+        z = z * scale[None] + shift[None]
     loss = BatchLoss(lambda params, z: z, own.example_loss)((), (z, *judged[1:]))
-    wrong = networks.wrong(z, judged[1]) if case.entropy else jnp.zeros(())
+    wrong = networks.wrong(z, y) if case.entropy else jnp.zeros(())
     return loss, jnp.where(jnp.isfinite(z).all(), wrong, jnp.inf)
 
 
 def starts(params: PyTree, *, drawn: bool) -> PyTree:
-    """Give S starts: as `jaxnet.init` draws them, or the same numbers in other places."""
+    """Give S starts: as `jaxnet.init` draws them, or the own and the same in other places."""
     trained, rest = variables.split(params)
     every = []
     for seed in range(SEEDS):
         random = np.random.default_rng(seed)
 
-        def other(leaf: Any, random: Any = random) -> np.ndarray:
+        def other(leaf: Any, random: Any = random, moved: bool = seed > 0) -> np.ndarray:
             leaf = np.asarray(leaf)
             if drawn:
                 limit = (6 / leaf.shape[-1]) ** 0.5 * (leaf.ndim > 1)
                 return random.uniform(-limit, limit, leaf.shape).astype(leaf.dtype)
-            return random.permutation(leaf.ravel()).reshape(leaf.shape) if leaf.ndim > 1 else leaf
+            moved = moved and leaf.ndim > 1
+            return random.permutation(leaf.ravel()).reshape(leaf.shape) if moved else leaf
 
         every.append(variables.join(jax.tree.map(other, trained), rest))
     return stacked(every)
@@ -210,21 +217,6 @@ def starts(params: PyTree, *, drawn: bool) -> PyTree:
 def stacked(every: Sequence[PyTree]) -> PyTree:
     """Give trees as one, with their axis first."""
     return jax.tree.map(lambda *each: np.stack(each), *every)
-
-
-def _units(data: Any, case: Case, change: Change) -> tuple[Any, Any]:
-    if not case.units:
-        return ((), ()), ((), ())
-    x, y, *_ = data
-    y = np.asarray(y) if case.targets else np.zeros((1, 1), x.dtype)
-    return _moments(x, change.inputs), _moments(y, change.targets)
-
-
-def _moments(rows: np.ndarray, change: bool) -> tuple[np.ndarray, np.ndarray]:
-    mean, deviation = moments(rows)
-    if not change:
-        mean, deviation = np.zeros_like(mean), np.ones_like(deviation)
-    return mean.astype(rows.dtype), np.where(deviation > 0, deviation, 1.0).astype(rows.dtype)
 
 
 def moments(rows: Any) -> tuple[np.ndarray, np.ndarray]:

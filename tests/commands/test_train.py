@@ -91,9 +91,7 @@ def test_a_run_ends_with_what_helps_it(houses, tmp_path, capfd):
         settings = Train(*(str(houses), "price"), hidden=(16,), epochs=40, learning_rate=rate)
         assert train.main(dataclasses.replace(settings, output=tmp_path / str(rate))) == 0
         printed = capfd.readouterr().out
-        assert (
-            "\n- the learning rate is too low: with a learning rate of 0.01" in printed
-        ) == named
+        assert ("\nthe learning rate is too low: with a learning rate of 0.0" in printed) == named
         assert max(map(len, printed.partition("Model,")[2].splitlines()[1:]), default=0) <= 80
 
 
