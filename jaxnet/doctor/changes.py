@@ -12,7 +12,7 @@ class Change(NamedTuple):
 
     Attributes:
         factor: what the updates, and so the learning rate, are multiplied by.
-        steps: whether it takes 400, more than it took.
+        steps: whether it takes more than it took.
         inputs, targets: whether they are standardised, as the training rows are.
         start: whether `jaxnet.init` draws the first parameters.
         outputs: whether nothing follows the last layer.
@@ -71,13 +71,14 @@ def statement(
     """Say what is not well, and what is changed.
 
     Args:
-        facts: what the "inputs" and "targets" are like, and the name of the "loss" of classes.
+        facts: what the "inputs" and "targets" are like, the name of the "loss" of classes, and
+            how many "steps" are tried.
         rate: that of the run, if it has one.
     """
     _, activation, output = network or ("", "", "")
     words = {
         "rate": (f"the learning rate is too {'low' if change.factor > 1 else 'high'}", ""),
-        "steps": ("the run is too short", "400 steps"),
+        "steps": ("the run is too short", facts["steps"]),
         "inputs": (f"the inputs are unscaled ({facts['inputs']})", "standardised inputs"),
         "targets": (f"the targets are unscaled ({facts['targets']})", "standardised targets"),
         "start": ("other first parameters do better", "others, of jaxnet.init"),

@@ -58,10 +58,10 @@ def examine(
     that are far from mean 0 and deviation 1; of one of `jaxnet.Layer`s that computes what
     `jaxnet.forward` does also first parameters, activations and loss.
 
-    Trials take at most 400 steps of at most 64 rows. Of 64 rows and more a quarter judges them
-    where there are no validation data. Nothing is tried where trials would take more than 2e10
-    operations, 4 GB moved in a step or 200 MB of parameters; or where a constant's loss is not
-    above 0.
+    Trials take at most 400 steps of at most 64 rows, or 2000 of fewer than 16. Of 64 rows and more
+    a quarter judges them where there are no validation data. Nothing is tried where they would take
+    more than 2e10 operations, 4 GB moved in a step or 200 MB of parameters; or where a constant's
+    loss is not above 0.
 
     Args:
         loss, optimizer, params, data: what `fit` was given; `params` is where it began.
@@ -129,6 +129,7 @@ def _diagnosis(run: _Run) -> Diagnosis:
         "inputs": _far(data[0]) if case.units else "",
         "targets": _far(data[1]) if case.targets else "",
         "loss": getattr(case.entropy, "__name__", ""),
+        "steps": f"{run.rows.most} steps",
     }
     tried = list(_tried(run, list(_changes(run, facts))))
     ended, constant = float(run.ended[0]), float(run.constant[0])
@@ -155,7 +156,8 @@ def _case(loss: Loss | Rule, optimizer: Any, params: PyTree, outputs: int, data:
         return Case(loss, optimizer)
     (x, y, *_), own = data, losses.original(loss)
     units = x.ndim == 2 and jnp.issubdtype(x.dtype, jnp.floating)
-    known = networks.recognise(own, params) if units else None
+    # The rule of a gradient is for that network alone.
+    known = None if isinstance(loss, Rule) or not units else networks.recognise(own, params)
     entropy = networks.entropy(y, outputs)
     return Case(
         *(loss, optimizer, known),
@@ -179,7 +181,7 @@ def _changes(run: _Run, facts: dict[str, str]) -> Iterator[Change]:
     known, ones = run.case.known, []
     wrong = Change(inputs=bool(facts["inputs"]), targets=bool(facts["targets"]))
     yield from (Change(), *(Change(factor) for factor in _RATES))
-    if run.rows.steps <= trials.STEPS / 2:
+    if run.rows.steps <= run.rows.most / 2:
         ones.append(Change(steps=True))
     if known:
         hidden, plain = len(known.sizes) > 2, known.output != NONE

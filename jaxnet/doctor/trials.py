@@ -19,7 +19,9 @@ from jaxnet.doctor.changes import Change
 from jaxnet.doctor.networks import NONE, Network
 from jaxnet.losses import BatchLoss, Loss, Rule
 
-SEEDS, BATCH, STEPS = 2, 64, 400
+SEEDS, BATCH = 2, 64
+# How many steps trials take at most, and of batches that are small.
+_STEPS, _MORE, _SMALL = 400, 2000, 16
 # What all trials may cost: operations, bytes in one step, bytes of parameters. Fewer steps than
 # the last tell nothing.
 _OPERATIONS, _MOVED, _KEPT, _LEAST = 2e10, 4e9, 2e8, 40
@@ -51,6 +53,11 @@ class Rows(NamedTuple):
     batch_size: int
     steps: int
 
+    @property
+    def most(self) -> int:
+        """Give how many steps trials take at most."""
+        return _STEPS if self.batch_size >= _SMALL else _MORE
+
 
 class Trial(NamedTuple):
     """A change, where it starts, of S seeds with that axis first, and how many steps it takes."""
@@ -68,7 +75,7 @@ def affordable(case: Case, rows: Rows, params: PyTree, changes: int) -> int:
     each, runs = cost.cost_analysis(), changes * SEEDS
     leaves = jax.tree.leaves(params)
     kept = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    steps = min(STEPS, int(_OPERATIONS / (runs * max(each.get("flops", 0), 1))))
+    steps = min(rows.most, int(_OPERATIONS / (runs * max(each.get("flops", 0), 1))))
     small = runs * each.get("bytes accessed", 0) < _MOVED and runs * kept < _KEPT
     return steps if small and steps >= _LEAST else 0
 
@@ -87,9 +94,9 @@ def score(
     parts = rows.data[:2] if case.units else ()
     scales = [tuple(each.astype(part.dtype) for each in moments(part)) for part in parts]
     many = batches.count(rows.data)
-    epochs = -(-STEPS // (many // rows.batch_size))
+    epochs = -(-rows.most // (many // rows.batch_size))
     orders = [
-        batches.shuffled(many, rows.batch_size, epochs, seed)[:STEPS] for seed in range(SEEDS)
+        batches.shuffled(many, rows.batch_size, epochs, seed)[: rows.most] for seed in range(SEEDS)
     ]
     keys: Any = [losses.run_key(case.loss, seed) for seed in range(SEEDS)]
     values = _program(case)(
