@@ -222,17 +222,22 @@ def _tried(run: _Run, changed: list[Change]) -> Iterator[tuple[Change, float, fl
 def _best(tried: list[tuple[Change, float, float]]) -> tuple[Change, float] | None:
     """Give what changes least of what takes enough off and is about as good as the best.
 
-    That is off the run, and off the best constant.
+    That is off the run, and off the best constant. Of several rates, one in the middle: the best
+    of short runs is next to those that diverge.
     """
     clear = [
         (change, after) for change, before, after in tried if min(before, 1.0) - after > _MARGIN
     ]
-    alike = min((after for _, after in clear), default=0.0) + _ALIKE
-    return min((each for each in clear if each[1] <= alike), key=_rank, default=None)
+    if not clear:
+        return None
+    alike = [each for each in clear if each[1] <= min(after for _, after in clear) + _ALIKE]
+    least = min(map(_rank, alike))
+    rates = sorted(each for each in alike if _rank(each) == least)
+    return rates[(len(rates) - 1) // 2]
 
 
-def _rank(each: tuple[Change, float]) -> tuple[int, int, float]:
-    """Give how much is changed, the place of its name, and what is left."""
-    change, after = each
+def _rank(each: tuple[Change, float]) -> tuple[int, int]:
+    """Give how much is changed, and the place of its name."""
+    change, _ = each
     rate = change.factor != 1 and change.names != ("rate",)
-    return len(change.names) + rate, _ORDER.index(change.names[0]), after
+    return len(change.names) + rate, _ORDER.index(change.names[0])

@@ -92,6 +92,10 @@ def test_the_least_change_is_named_of_those_that_do_as_well():
     assert examining._best(clear) == (rate, 0.15)
     assert examining._best([(both, 1.0, 0.1), (rate, 1.0, 0.25)]) == (both, 0.1)
     assert examining._best([(rate, 1.0, 0.81)]) is None
+    rates = [
+        (Change(factor), 1.0, after) for factor, after in ((9.0, 0.0), (3.0, 0.05), (2.0, 0.1))
+    ]
+    assert examining._best(rates) == (rate, 0.05)
 
 
 def test_a_change_is_held_against_its_parts_with_every_seed(monkeypatch):
