@@ -95,7 +95,7 @@ def examine(
     if not 0 < constant[0] < np.inf or max(ended / constant) <= _MARGIN:
         return Diagnosis("", None, *map(float, (ended[0], ended[0], constant[0])))
     case = _case(loss, optimizer, params, outputs, rows.data)
-    return _diagnosis(_Run(case, rows, params, fit.params, ended, constant))
+    return _diagnosis(_Run(case, rows, params, fit.params, ended=ended, constant=constant))
 
 
 def _some(data: PyTree) -> PyTree:
@@ -214,7 +214,9 @@ def _tried(run: _Run, changed: list[Change]) -> Iterator[tuple[Change, float, fl
     for each in changed[1:]:
         judged = int(each.loss)
         constant, ended = run.constant[judged], run.ended[judged] / run.constant[judged]
-        lacking = [scores[other][judged].mean() for other in changed if other.within(each)]
+        # Another loss may need other outputs: the two are one change.
+        parts = [part for part in changed if part.within(each) and part.outputs <= (not each.loss)]
+        lacking = [scores[part][judged].mean() for part in parts]
         after = scores[each][judged].max() / constant
         yield each, min(ended, min(lacking) / constant), float(after)
 

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import scores
+from fault_scores import examined, outcome
 from faults import FAULTS, LINEAR, SGD, Fault
 from held_out_faults import HELD_OUT
-from scores import examined
 
 import jaxnet
 from jaxnet import doctor
@@ -70,7 +69,7 @@ def test_a_loss_of_anything_is_examined():
     diagnosis = doctor.examine(loss, optimizer, params, data, fit)
     assert diagnosis.change.names == ("rate",)
     assert str(diagnosis).startswith(
-        "the learning rate is too low: with updates 1000 times as large the loss falls to "
+        "the learning rate is too low: with updates 100 times as large the loss falls to "
     )
     assert np.isclose(diagnosis.constant, 9.0)
 
@@ -135,7 +134,7 @@ def test_bad_input_is_refused():
         examined(run._replace(params=[*run.params]))
 
 
-# Of all that is published a sample, each of another kind; `scores.py` has the others.
+# Of all that is published a sample, each of another kind; `fault_scores` has the others.
 SAMPLE = [
     *("fourth power", "negative curve", "relu after one unit", "zeros at the start"),
     *("a rate of one", "softmax twice", "a few steps", "five rows diverge"),
@@ -146,5 +145,5 @@ SAMPLE = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_published_fault_is_named_and_mended_and_its_repair_is_silent(name):
-    outcome = scores.outcome((FAULTS | HELD_OUT)[name])
-    assert outcome[:3] == (True, True, True), outcome.said
+    result = outcome((FAULTS | HELD_OUT)[name])
+    assert result[:3] == (True, True, True), result.said

@@ -1,4 +1,4 @@
-"""Print what is said of every published fault: `PYTHONPATH=.:tests python tests/doctor/scores.py`.
+"""Print what is said of every published fault: `PYTHONPATH=.:tests python tests/fault_scores.py`.
 
 With words, of those whose names have one of them.
 """
