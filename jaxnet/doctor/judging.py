@@ -22,9 +22,10 @@ def outputs(loss: Loss | Rule, params: PyTree, data: PyTree) -> int:
         return 0
     x, y, *_ = data
     row = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-    shape = getattr(jax.eval_shape(_predict(own), params, row), "shape", ())
-    fits = len(shape) == 1 and (y.shape[1:] == shape or networks.entropy(y, *shape))
-    return shape[0] if fits else 0
+    shape: Any = getattr(jax.eval_shape(_predict(own), params, row), "shape", None)
+    if shape is None or len(shape) != 1:
+        return 0
+    return shape[0] if y.shape[1:] == shape or networks.entropy(y, *shape) else 0
 
 
 def judge(

@@ -72,7 +72,7 @@ def affordable(case: Case, rows: Rows, params: PyTree, changes: int) -> int:
     batch = jax.tree.map(lambda leaf: leaf[: rows.batch_size], rows.data)
     key = losses.run_key(case.loss, 0)
     cost = jax.jit(losses.evaluate, static_argnums=0).lower(case.loss, params, batch, key)
-    each, runs = cost.cost_analysis(), changes * SEEDS
+    each, runs = cost.cost_analysis() or {}, changes * SEEDS
     leaves = jax.tree.leaves(params)
     kept = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     steps = min(rows.most, int(_OPERATIONS / (runs * max(each.get("flops", 0), 1))))
