@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 GUIDES = {
     name: (ROOT / "docs" / f"{name}.md").read_text()
-    for name in ("cluster", "gradients", "models", "sklearn", "training")
+    for name in ("cluster", "doctor", "gradients", "models", "sklearn", "training")
 }
 EXPORT = (ROOT / "docs" / "export.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.S)

@@ -45,6 +45,7 @@ def test_the_wheel_holds_the_library_alone_and_all_of_it(wheel):
     assert {*pages, "jaxnet/py.typed"} <= files
 
 
+@pytest.mark.slow
 def test_the_first_block_of_the_readme_runs_from_the_wheel(wheel, tmp_path):
     """In an environment that has everything else from this one, but not this checkout."""
     venv.create(tmp_path / "venv", symlinks=True)

@@ -30,9 +30,11 @@ def run(settings: Predict) -> dict[str, list[Any]]:
     x = encoder.features(table, data)
     outputs = predict(models.forward(activation), params, x)
     encoder.check_outputs(outputs, table, data)
-    predicted = {encoder.target.name: list(encoder.decode(outputs))}
-    if encoder.target.kind == "classification":
-        predicted["probability"] = np.max(jax.nn.softmax(outputs), axis=-1).tolist()
+    target = encoder.target
+    predicted = {target.name: list(encoder.decode(outputs))}
+    if target.kind == "classification":
+        share = "probability" if target.name != "probability" else "its probability"
+        predicted[share] = np.max(jax.nn.softmax(outputs), axis=-1).tolist()
     return predicted
 
 

@@ -202,7 +202,7 @@ def _planned(design: Design) -> _Plan:
     workload = inputs.workload(design.problem, design.fast)
     heading = inputs.Heading(design.title or _title(design), design.command)
     checks.extra("compare", "scipy")
-    folder = design.folder and Path(design.folder)
+    folder = None if design.folder is None else Path(design.folder)
     most = inputs.most(design.replicates, design.until)
     inputs.check_size(searches, tuning.seeds, most, workload.steps)
     programs = inputs.programs(workload, entries, searches)
@@ -289,7 +289,7 @@ def of_record(record: Record) -> Comparison:
     )
 
 
-def save(comparison: Comparison, folder: Path) -> None:
+def save(comparison: Comparison, folder: str | Path) -> None:
     """Write a comparison: `protocol.json`, `comparison.json`, and the tables that this one names.
 
     The tables, `runs-*.parquet` and `curves-*.parquet`, are tidy: one row for each run, and for
@@ -303,7 +303,7 @@ def save(comparison: Comparison, folder: Path) -> None:
     store.write(Path(folder), comparison)
 
 
-def load(folder: Path) -> Comparison:
+def load(folder: str | Path) -> Comparison:
     """Read a comparison that `save` wrote.
 
     Raises:

@@ -109,7 +109,7 @@ class Design(Procedure):
     level: float = LEVEL
     title: str = ""
     command: str = ""
-    folder: Path | None = None
+    folder: str | Path | None = None
     executor: futures.Executor | None = None
     on_progress: OnProgress | None = None
     fast: bool | None = None

@@ -41,6 +41,7 @@ def test_one_factor_in_every_leaf_is_one_reason(x64, sizes):
     assert "One reason for all that is wrong: times a constant 0.37." in audit.summary
 
 
+@pytest.mark.slow
 def test_updated_weights_must_explain_every_leaf_they_change(x64):
     """The rate is fitted to the weights; a bias that is something else refutes it."""
     setting = ([3, 4, 2], 6, "tanh", "softmax")
@@ -80,6 +81,7 @@ def test_updated_weights_must_explain_every_leaf_they_change(x64):
         ),
     ],
 )
+@pytest.mark.slow
 def test_numbers_that_coincide_are_all_said_and_a_function_is_asked(
     x64, sizes, rows, number, asked, both
 ):
@@ -279,6 +281,7 @@ def test_a_rounded_gradient_is_right_to_its_decimals(x64, decimals):
 
 @pytest.mark.usefixtures("unchecked")
 @first_of("decimals", [4, 6])
+@pytest.mark.slow
 def test_a_wrong_gradient_written_down_in_few_decimals_has_its_cause(x64, decimals):
     setting = ([3, 4, 3], 8, "tanh", "softmax")
     mistake = {"mistake": "derivative missing", "layers": {0}}

@@ -33,6 +33,7 @@ def wrong_in_several_ways():
     return gradients.audit(loss, params, batch, layers_of(grads))
 
 
+@pytest.mark.slow
 def test_causes_and_formulas_stand_under_each_wrong_parameter(audit):
     lines = str(audit).splitlines()
     assert max(map(len, lines)) <= 80

@@ -1,14 +1,19 @@
 """Evidence for the families of mistakes: random plants of each are named, on random networks."""
 
 import collections
+import os
 
 import numpy as np
 import pytest
+from audited import first_of
 
 from experiments.benchmark import auditing, plants
 from jaxnet.audit import Audit, Row
 
 pytestmark = pytest.mark.usefixtures("unchecked")
+
+# Of each precision; 20 of a network's shapes.
+RIGHT = int(os.environ.get("RIGHT_GRADIENTS", "100"))
 
 
 @pytest.mark.parametrize("most", [16, pytest.param(None, marks=pytest.mark.slow)])
@@ -24,7 +29,7 @@ def test_plants_of_every_family_are_named(most):
 
 
 @pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 20), marks=pytest.mark.slow)])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@first_of("dtype", ["float32", "float64"])
 def test_right_gradients_of_plain_losses_raise_no_alarm(dtype, seeds):
     for seed in seeds:
         random = np.random.default_rng(seed)
@@ -32,6 +37,13 @@ def test_right_gradients_of_plain_losses_raise_no_alarm(dtype, seeds):
         net = net._replace(penalty=0.05)
         right = plants.backward(auditing.cast(net, dtype))
         assert auditing.audited(net, right, "dict", dtype).right
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_right_gradients_of_random_networks_are_right(dtype):
+    counts = auditing.count(dtype, planted=0, unplanted=RIGHT)
+    assert counts.right == {"right": RIGHT}, counts.missed
 
 
 def test_every_plant_has_its_family_in_the_table():
@@ -76,6 +88,7 @@ def test_counts_are_of_what_audits_say(monkeypatch):
     assert auditing.count("float64", 0, 40).right == {"undecided": 40}
 
 
+@pytest.mark.slow
 def test_a_mistake_shows_in_the_one_number_of_a_bias_in_float32():
     """Where other leaves show it: the digits of one number are too few to show it alone."""
     net = plants.fill(np.random.default_rng(4), [5, 1, 3, 4], "softplus", "mean squares", 10)

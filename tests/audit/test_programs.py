@@ -671,12 +671,10 @@ def equinox_gru(spoil):
 
 @pytest.mark.parametrize(
     ("model", "place", "spoil"),
-    [
-        (flax_convolution, "gelu", straight),
-        pytest.param(equinox_gru, "carry", cut, marks=pytest.mark.slow),
-    ],
+    [(flax_convolution, "gelu", straight), (equinox_gru, "carry", cut)],
     ids=lambda each: getattr(each, "__name__", None),
 )
+@pytest.mark.slow
 def test_mistakes_in_models_of_libraries_are_placed(model, place, spoil):
     _, _, y = draw()
 

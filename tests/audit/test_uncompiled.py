@@ -78,6 +78,7 @@ def right_where_traced(weight, batch):
     return x.T @ error
 
 
+@pytest.mark.slow
 def test_lines_are_right_where_the_user_runs_them():
     params, batch = jax.tree.map(jnp.asarray, (WEIGHT, BATCH))
     (found,) = audit(loss, params, batch, without_slope).corrections

@@ -16,6 +16,7 @@ from jaxnet.errors import InputError
 
 
 @pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.slow
 def test_of_accuracy_more_is_better():
     tried = settings.Contest(
         optimizers=("sgd", "adam"), by="accuracy", replicates=6, budget=2, tuning_seeds=1
@@ -90,7 +91,8 @@ ALONG = {"optimizers": ("momentum",), "steps": (2, 8), "replicates": 6, "budget"
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.slow
 def test_several_lengths_say_whether_a_verdict_holds(count, tmp_path, capsys):
     """A table of verdicts by value, of comparisons or of leagues in which a task counts once."""
     problems = {each.name: each for each in (bowl(1.0), bowl(2.0))[:count]}

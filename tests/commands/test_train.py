@@ -15,6 +15,7 @@ import numpy as np
 import oracles
 import pytest
 import safetensors.numpy
+from pyarrow import parquet
 
 from jaxnet import tables
 from jaxnet._guards import records
@@ -84,6 +85,16 @@ def test_a_run_that_diverges_says_so_once(houses, tmp_path, capfd):
     assert "\nnote: the loss" in printed
 
 
+def test_a_run_ends_with_what_helps_it(houses, tmp_path, capfd):
+    """And says nothing where it is as the fixture's, of 100 times the rate."""
+    for rate, named in ((1e-4, True), (1e-2, False)):
+        settings = Train(*(str(houses), "price"), hidden=(16,), epochs=40, learning_rate=rate)
+        assert train.main(dataclasses.replace(settings, output=tmp_path / str(rate))) == 0
+        printed = capfd.readouterr().out
+        assert ("\nthe learning rate is too low: with a learning rate of 0.0" in printed) == named
+        assert max(map(len, printed.partition("Model,")[2].splitlines()[1:]), default=0) <= 80
+
+
 def test_predictions_do_not_replace_the_table(houses, trained):
     before = houses.read_bytes()
     with pytest.raises(InputError, match="output: expected another file than the table"):
@@ -110,6 +121,7 @@ def test_the_history_is_a_line_an_epoch(trained):
     assert float(rows[-1]["validation_loss"]) < float(rows[0]["validation_loss"]) / 10
 
 
+@pytest.mark.slow
 def test_classes_of_any_type_come_back_as_they_were(tmp_path):
     result = train.run(Train("iris", hidden=(16,), epochs=60, learning_rate=1e-2))
     assert result.scores["test"]["accuracy"] > 0.85
@@ -118,6 +130,15 @@ def test_classes_of_any_type_come_back_as_they_were(tmp_path):
     predicted = predict.run(Predict(tmp_path, "iris"))
     assert set(predicted["target"]) == {"setosa", "versicolor", "virginica"}
     assert all(1 / 3 < p <= 1 for p in predicted["probability"])
+    params, about = models.read(tmp_path / "model")
+    about["encoder"]["target"]["name"] = "probability"
+    models.write(tmp_path / "model", params, about)
+    table = tables.read("iris")
+    names = [name.replace("target", "probability") for name in table.column_names]
+    parquet.write_table(table.rename_columns(names), tmp_path / "iris.parquet")
+    renamed = predict.run(Predict(tmp_path, str(tmp_path / "iris.parquet")))
+    assert renamed["probability"] == predicted["target"]
+    assert renamed["its probability"] == predicted["probability"]
 
 
 def test_scores_are_those_of_the_parts():
@@ -169,9 +190,8 @@ def test_a_signal_ends_a_run_where_it_can_go_on_from(number):
     assert signal.getsignal(number) == before
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     folder = tmp_path / "my run"
     command = [sys.executable, "-m", "jaxnet", "train"]
@@ -192,6 +212,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     assert "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_batches_over_devices_give_the_same(tmp_path):
     settings = Train("iris", hidden=(8,), epochs=10)
     one = train.run(settings).scores["test"]["loss"]
@@ -237,6 +258,7 @@ def test_a_folder_of_another_run_is_not_written_over(houses, trained):
         train.main(Train(str(houses), "price", hidden=(17,), epochs=40, output=trained))
 
 
+@pytest.mark.slow
 def test_the_model_of_another_run_is_refused_by_what_differs(tmp_path, monkeypatch):
     """Of another seed, and of another table under the same name; what trains on writes its own."""
     monkeypatch.setattr(jax.config, "update", lambda *_: None)

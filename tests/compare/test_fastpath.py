@@ -180,15 +180,15 @@ def compared(folder=None):
     return compare.compare(problem, ["sgd"], tune=tune, folder=folder, **counts)
 
 
+@pytest.mark.slow
 def test_a_comparison_says_how_it_was_made():
     log = compared().log
     assert log.verified.endswith(verify.AGREES)
     assert devices.releases().items() <= dataclasses.asdict(log.provenance).items()
 
 
-@pytest.mark.parametrize(
-    "of", ["jaxnet", *(pytest.param(each, marks=pytest.mark.slow) for each in ("jax", "jaxlib"))]
-)
+@pytest.mark.parametrize("of", ["jaxnet", "jax", "jaxlib"])
+@pytest.mark.slow
 def test_tiles_of_other_releases_are_not_found_again(of, tmp_path, monkeypatch):
     def tiles():
         compared(tmp_path)

@@ -87,6 +87,7 @@ def steep():
     return compare(Problem(loss, point, steps=STEPS), ["momentum"], replicates=20, budget=20)
 
 
+@pytest.mark.slow
 def test_sgd_tuned_is_near_the_best_of_all_fixed_rates(steep):
     least = least_of_fixed_rates(1e3, steep.protocol.seeds()[:, 0])
     sgd = answer_of(steep, "sgd")
@@ -101,6 +102,7 @@ def test_momentum_accelerates_where_the_condition_is_bad(steep):
     assert momentum.pair.difference.high < 0.1
 
 
+@pytest.mark.slow
 def test_what_a_hyperparameter_explains_is_what_it_does():
     """One that does nothing explains nothing; beside a rate that does all, little is left over."""
 
@@ -164,6 +166,7 @@ def slope(params, batch):
     return jnp.mean(batch) * params
 
 
+@pytest.mark.slow
 def test_adam_goes_to_the_worst_point_and_amsgrad_to_the_best():
     """Reddi, Kale & Kumar (2018), theorem 1: one large gradient, and two small ones against it."""
     large = 3.0

@@ -614,6 +614,7 @@ def test_the_results_foreseen_are_held_twice(x64):
     assert held <= foreseen < 4 * held
 
 
+@pytest.mark.slow
 def test_data_of_wider_numbers_is_that_of_jax():
     """float64 and int64, as NumPy gives them, where JAX computes in half of that."""
     wide = classifier()._replace(steps=2, measured=(2,), metrics=())

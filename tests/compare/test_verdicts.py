@@ -145,6 +145,7 @@ def test_a_target_is_that_of_the_look():
     assert whole.pairs == first.pairs
 
 
+@pytest.mark.slow
 def test_five_looks_at_one_comparison_keep_its_level():
     """Of an optimizer and itself; what any look tells is counted, as it stays told."""
     random, alarms, last = np.random.default_rng(5), 0, 0

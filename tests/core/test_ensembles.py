@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from audited import first_of
 from runs import close
 
 import jaxnet
@@ -53,7 +54,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@first_of("case", ["with a state", "drawn and weighed", "by a rule"])
 def test_members_are_what_they_are_alone(case):
     loss, starts, data = CASES[case]
     validation = tuple(part[:8] for part in data)
@@ -98,6 +99,13 @@ def test_what_has_no_axis_of_members_is_refused():
     for params in (INIT(KEYS[0]), Variables(STARTS, jnp.float32(1))):
         with pytest.raises(InputError, match="params: expected the members' axis first"):
             jaxnet.fit(members.loss, members.optimizer, params, (X, Y), epochs=1)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_loss_or_optimizer_is_refused():
+    for loss, optimizer in ((3, optax.sgd(0.1)), (SQUARES, "adam")):
+        with pytest.raises(InputError, match="expected"):
+            jaxnet.ensemble(loss, optimizer)
 
 
 def test_labels_are_held_against_the_members_outputs():

@@ -6,6 +6,7 @@ import optax
 import pandas
 import polars
 import pytest
+from audited import first_of
 from runs import same
 
 import jaxnet
@@ -28,7 +29,7 @@ LOSS = jaxnet.BatchLoss(jaxnet.forward, optax.losses.softmax_cross_entropy_with_
 PARAMS = jaxnet.init(jax.random.key(0), [3, 3])
 
 
-@LIBRARIES
+@first_of("library", [polars, pandas])
 def test_frames_are_trained_judged_and_predicted_on(library):
     x, y = library.DataFrame(COLUMNS), library.Series(Y)
     if library is pandas:
@@ -43,6 +44,11 @@ def test_frames_are_trained_judged_and_predicted_on(library):
     order = np.arange(12, dtype=np.int32).reshape(3, 4)
     trained = [jaxnet.train(LOSS, optimizer, PARAMS, data, order) for data in ((x, y), (X, Y))]
     same(*trained)
+    chunks = [
+        jaxnet.fit(LOSS, optimizer, PARAMS, lambda _, data=data: [data], epochs=1)
+        for data in ((x, y), (X, Y))
+    ]
+    same(*(each.params for each in chunks))
     data = {"x": x, "y": y}
     same(
         next(iter(jaxnet.stream(data, 12, 0)(0))),

@@ -4,12 +4,14 @@ The oracles are NumPy loops that round where half precision is to, and derivativ
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from audited import first_of
 
 from jaxnet import batches, fitting, losses, network
 from jaxnet._guards import verify
@@ -142,8 +144,7 @@ def test_what_overflows_all_the_same_ends_the_run():
     assert run.params == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(3))
+@first_of(("kind", "seed"), itertools.product(KINDS, range(3)))
 def test_a_network_trains_as_in_float32(kind, seed):
     """Labels, weights, Adam; what XLA made of it is held against NumPy."""
     random = np.random.default_rng(seed)

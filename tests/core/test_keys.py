@@ -2,6 +2,7 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from audited import first_of
 from runs import close, key_of, same
 
 import jaxnet
-from jaxnet import batches, devices, losses
+from jaxnet import batches, losses
 from jaxnet.compare import Problem, compare
 
 RATE = 0.1
@@ -89,6 +90,7 @@ def test_each_example_draws_from_a_key_of_its_own():
 
 
 @FIRST
+@pytest.mark.slow
 def test_a_run_draws_the_same_resumed_streamed_and_sharded(loss):
     start = INIT(jax.random.key(0))
     fit = functools.partial(jaxnet.fit, loss, optax.sgd(RATE, 0.9), start, seed=3)
@@ -96,7 +98,7 @@ def test_a_run_draws_the_same_resumed_streamed_and_sharded(loss):
     half = fit(DATA, epochs=2, batch_size=5)
     same(fit(DATA, epochs=4, batch_size=5, resume=half).params, whole.params)
     same(fit(jaxnet.stream(DATA, 5, seed=3), epochs=4).params, whole.params)
-    mesh = devices.mesh("rows", 2)
+    mesh = jax.make_mesh((2,), ("rows",), devices=jax.local_devices()[:2])
     parts = jax.sharding.NamedSharding(mesh, jax.P("rows"))
     spread = fit(DATA, epochs=3, batch_size=4, sharding=parts)
     close(spread.params, fit(DATA, epochs=3, batch_size=4).params)
@@ -124,6 +126,7 @@ def test_a_step_of_a_loss_that_draws_needs_a_key():
         jaxnet.step(noisy, optax.sgd(RATE), state, DATA)
 
 
+@pytest.mark.slow
 def test_each_example_of_an_optimizer_that_takes_them_has_a_key():
     seen = []
 
@@ -161,6 +164,8 @@ def wrapped(function):
     [
         (noisy, True),
         (jax.jit(noisy), True),
+        (eqx.filter_jit(noisy), True),
+        (eqx.filter_jit(lambda params, batch: noisy(params, batch, None)), False),
         (jaxnet.Rule(jax.value_and_grad(noisy)), True),
         (functools.partial(noisy), True),
         (DROPS, True),
@@ -177,6 +182,7 @@ def test_a_loss_says_by_its_arguments_whether_it_draws(loss, drawn):
     assert losses.draws(loss) == drawn
 
 
+@pytest.mark.slow
 def test_a_line_search_draws_once_for_each_step():
     start = INIT(jax.random.key(0))
     _, losses = jaxnet.train(noisy, optax.lbfgs(), start, DATA, batches.full_batch(12, 4))
@@ -184,6 +190,7 @@ def test_a_line_search_draws_once_for_each_step():
 
 
 @first_of(("loss", "fast"), [(DROPS, True), (DROPS, False), (noisy, True), (noisy, False)])
+@pytest.mark.slow
 def test_a_comparison_draws_by_the_seed_of_each_run(loss, fast):
     compared = compare(
         Problem(loss, INIT, DATA, steps=6, batch_size=4),

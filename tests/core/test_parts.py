@@ -96,6 +96,7 @@ def by_hand(params, weights):
     return np.average(each, weights=weights)
 
 
+@pytest.mark.slow
 def test_rows_of_several_parts_are_trained_and_judged_on():
     loss = jaxnet.BatchLoss(heads, of_heads)
     assert loss(TWO, (X, Y)) == pytest.approx(by_hand(TWO, np.ones(12)), rel=1e-5)

@@ -192,7 +192,7 @@ def fitted(name, **settings):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("nnx", "equinox")))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("nnx", "linen", "equinox")))
         for name in MODELS
     ],
 )
@@ -229,6 +229,7 @@ def test_the_state_kept_is_that_of_the_best_epoch():
 
 
 @first_of("name", ["linen", "pure"])
+@pytest.mark.slow
 def test_a_comparison_carries_the_state_of_every_run(name):
     loss, start, _ = made(name)
 
@@ -292,6 +293,7 @@ def test_a_state_that_is_not_finite_is_no_failure_of_its_own():
     assert fit.params.state == 3
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_is_named_among_what_is_trained():
     def loss(params, batch):
         return jnp.mean(batch[:, 0] * params["a"].sum() * jnp.sqrt(params["b"]) * params["w"])
@@ -309,6 +311,7 @@ def test_what_is_not_finite_is_named_among_what_is_trained():
         jaxnet.fit(of_variables, optax.sgd(0.1), start, data, epochs=1)
 
 
+@pytest.mark.slow
 def test_a_state_may_hold_keys():
     """As those of NNX do that draw by themselves; what is compiled is held against NumPy still."""
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from audited import first_of
 from runs import close, same
 
 import jaxnet
@@ -54,6 +55,7 @@ def test_weights_of_half_precision_s_losses_are_summed_in_more_digits():
     np.testing.assert_allclose(value, SQUARES(params, (x, y, WEIGHTS)), rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_stream_may_have_a_batch_of_absent_rows():
     weights = np.array([0, 0, 0, 1, 1, 1, 1, 1], np.float32)
     batches_ = [(X[:3], Y[:3], weights[:3]), (X[3:], Y[3:], weights[3:])]
@@ -61,6 +63,7 @@ def test_a_stream_may_have_a_batch_of_absent_rows():
     np.testing.assert_allclose(fit.history["loss"], SQUARES(PARAMS, (X[3:], Y[3:])), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_each_example_takes_no_weights():
     each = jaxnet.optimizers.PerExample(*optax.sgd(0.1))
     state = jaxnet.start(each, PARAMS)
@@ -74,7 +77,7 @@ def test_a_batch_of_absent_rows_teaches_nothing():
     same(grads, jax.tree.map(np.zeros_like, PARAMS))
 
 
-@pytest.mark.parametrize("way", ["memory", "stream"])
+@first_of("way", ["memory", "stream"])
 def test_fit_weighs_its_rows_and_those_it_is_judged_on(way):
     accuracy = {"accuracy": HITS}
     fit = functools.partial(
@@ -95,7 +98,7 @@ def test_an_epoch_s_loss_weighs_its_batches():
     np.testing.assert_allclose(fit.history["loss"], SQUARES(PARAMS, (X, Y, WEIGHTS)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@first_of("fast", [True, False])
 def test_a_comparison_weighs_its_rows_and_its_batches(fast):
     """Of a rate of next to 0 an epoch's loss is that of all rows, however these are cut."""
     weights = np.array([100, 1, 1, 1, 0, 0, 1, 1], np.float32)

@@ -170,7 +170,8 @@ def test_a_missing_extra_is_named(module):
 SMALL = {"budget": 3, "tuning_seeds": 1, "replicates": 2}
 
 
-@pytest.mark.parametrize("name", [pytest.param("classifier", marks=pytest.mark.slow), "regression"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["classifier", "regression"])
 def test_a_notebook_is_a_task_judged_by_its_training_loss(name, tmp_path):
     task = dataclasses.replace(tasks.TASKS[name](), epochs=4)
     found = compare.run(Contest(optimizers=("momentum",), **SMALL), task, tmp_path)

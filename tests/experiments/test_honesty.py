@@ -95,6 +95,7 @@ def test_what_a_comparison_judged_is_kept_and_another_is_made_anew(monkeypatch, 
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2
 
 
+@pytest.mark.slow
 def test_the_whole_says_what_targets_are_set_for(monkeypatch):
     def values(name, optimizers, seed, size, *, replicates, **how):
         judged = drawn(["sgd", *optimizers], replicates, seed)

@@ -45,6 +45,7 @@ def record(folder):
     return json.loads((folder / "program.json").read_text())
 
 
+@pytest.mark.slow
 def test_another_process_runs_it_on_any_number_of_rows(tmp_path):
     programs.write(tmp_path, models.forward("tanh"), PARAMS, X[0])
     expected = oracles.forward(jax.device_get(PARAMS), X, "tanh")[1][-1]
@@ -70,6 +71,15 @@ def test_a_model_of_equinox_is_one_too(tmp_path):
     weights = [(np.asarray(each.weight), np.asarray(each.bias)) for each in model.layers]
     expected = oracles.forward(weights, X, "relu")[1][-1]
     assert np.allclose(programs.read(tmp_path).call(X), expected, atol=1e-6, rtol=0)
+
+
+def test_a_function_that_draws_while_it_is_trained_draws_nothing(tmp_path):
+    def forward(params, x, key):
+        assert key is None
+        return params * x
+
+    programs.write(tmp_path, forward, 2.0, X[0])
+    assert np.array_equal(programs.read(tmp_path).call(X), 2 * X)
 
 
 def test_examples_may_be_trees(tmp_path):
