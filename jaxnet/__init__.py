@@ -1,9 +1,10 @@
 """Small functional networks in JAX: compiled gradient steps, and honest answers about them.
 
 Beside these names: `jaxnet.audit` holds a gradient against autodiff's, `jaxnet.compare` optimizers
-against plain SGD, `jaxnet.optimizers` names those of optax, `jaxnet.spaces` says where they are
-searched, `jaxnet.devices` spreads work over devices, `jaxnet.tables` reads tables, `jaxnet.storage`
-keeps results, `jaxnet.report` shows them, `jaxnet.sklearn` has scikit-learn's estimators.
+against plain SGD, `jaxnet.doctor` says what helps a run, `jaxnet.optimizers` names those of optax,
+`jaxnet.spaces` says where they are searched, `jaxnet.devices` spreads work over devices,
+`jaxnet.tables` reads tables, `jaxnet.storage` keeps results, `jaxnet.report` shows them,
+`jaxnet.sklearn` has scikit-learn's estimators.
 """
 
 import importlib
@@ -23,8 +24,8 @@ _HOMES = {
     "_models.predicting": ("predict",),
     "_models.summary": ("summary",),
 }
-_ROOMS = ("audit", "compare", "devices", "optimizers", "report", "sklearn", "spaces", "storage")
-_ROOMS += ("tables",)
+_ROOMS = ("audit", "compare", "devices", "doctor", "optimizers", "report", "sklearn", "spaces")
+_ROOMS += ("storage", "tables")
 
 if TYPE_CHECKING:
     from jaxnet._models.ensembles import Ensemble as Ensemble

@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -166,6 +167,30 @@ def releases() -> dict[str, str]:
         "jax": jax.__version__,
         "jaxlib": jaxlib.version.__version__,
     }
+
+
+@functools.cache
+def maker() -> dict[str, str]:
+    """Give all that two processes must have alike to compute the same numbers."""
+    device = first()
+    kind = _processor() if device.platform == "cpu" else device.device_kind
+    return {
+        "device": kind,
+        **releases(),
+        "numpy": np.__version__,
+        "optax": optax.__version__,
+        "python": platform.python_version(),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def _processor() -> str:
+    """Give the processor's model, by which XLA chooses instructions."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        named = dict(line.split(":", 1) for line in lines if ":" in line)
+        return next((v.strip() for k, v in named.items() if k.strip() == "model name"), "cpu")
+    return platform.processor()
 
 
 def float64_is_native() -> bool:

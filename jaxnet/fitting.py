@@ -70,8 +70,11 @@ class Fit(NamedTuple):
         """The best parameters: of the lowest validation loss, or the last without validation."""
         return self.progress.best_params
 
-    def _repr_html_(self) -> str:
-        return notebook.history(self.history, f"{self.outcome}. {self.message}")
+    def __repr__(self) -> str:
+        """Say in a few lines how it ended, and what was first and last measured."""
+        return notebook.words(self)
+
+    _repr_html_ = notebook.curves
 
 
 def begin(
@@ -153,11 +156,11 @@ def fit(
         InputError: input that cannot be trained on, named, before anything compiles; a loss or
             metric that this JAX does not compile to what it says, before the first step.
     """
+    checks.asked(on_progress, every_epoch, drop_last, judge_training)
     data, rows = training.check(loss, params, data, seed)
     checks.batch_size(batch_size, rows)
-    steps = -(-rows // (batch_size or rows)) if rows else 1
     judged = checks.judged(data, validation, judge_training=judge_training)
-    checks.ends(epochs, patience, judged, metrics, steps=steps)
+    checks.ends(epochs, patience, judged, metrics, rows=rows, batch_size=batch_size)
     if validation is not None:
         losses.check(loss, params, judged["validation"], whole=True)
     numbers = optimizers.check(optimizer, hyperparameters)

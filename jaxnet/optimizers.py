@@ -64,14 +64,23 @@ def check(optimizer: Any, hyperparameters: Mapping[str, Any] | None) -> dict[str
                 f"optimizer: expected a function of {', '.join(hyperparameters)}, such as "
                 "optax.sgd, got an optimizer already made; give the function, or no hyperparameters"
             )
-    elif not callable(optimizer):
+    else:
+        check_kind(optimizer)
+        _check_arguments(optimizer, hyperparameters or {})
+    return {name: checks.number(name, value) for name, value in (hyperparameters or {}).items()}
+
+
+def check_kind(optimizer: Any) -> None:
+    """Refuse what is no optimizer and no function.
+
+    Raises:
+        InputError: naming it.
+    """
+    if not (_is_made(optimizer) or callable(optimizer)):
         raise InputError(
             "optimizer: expected an optimizer of optax, or a function that makes one, such as "
             f"optax.sgd, got {optimizer!r}; jaxnet.optimizers.by_name takes names"
         )
-    else:
-        _check_arguments(optimizer, hyperparameters or {})
-    return {name: checks.number(name, value) for name, value in (hyperparameters or {}).items()}
 
 
 def _check_arguments(make: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> None:
@@ -438,8 +447,16 @@ def by_path(
             longest that a parameter has is its own; "" is that of all else.
 
     Raises:
-        InputError: at its first use, a path that no parameter has, or a parameter without one.
+        InputError: no dict of paths and optimizers; at its first use, a path that no parameter
+            has, or a parameter without one.
     """
+    each = optimizers.items() if isinstance(optimizers, Mapping) else [(None, None)]
+    for path, optimizer in each:
+        if not isinstance(path, str) or not _is_made(optimizer):
+            raise InputError(
+                "optimizers: expected a dict of optimizers already made by paths, such as "
+                f'{{"": optax.adam(0.01)}}, got {path or optimizers!r}: {optimizer!r}; make them'
+            )
 
     def chosen(params: PyTree) -> PyTree:
         leaves, tree = jax.tree.flatten_with_path(params)
@@ -594,17 +611,21 @@ def _is_new(name: str) -> bool:
 @functools.lru_cache(maxsize=64)
 def _multiplied(optimizer: optax.GradientTransformation) -> MakeOptimizer:
     """Give the same maker for the same optimizer, so that its programs are found again."""
+    return functools.partial(multiplied, optimizer)
 
-    def make(multiplier: Any) -> optax.GradientTransformation:
-        def update(
-            updates: PyTree, state: PyTree, params: PyTree = None, **more: Any
-        ) -> tuple[PyTree, PyTree]:
-            updates, state = optimizer.update(updates, state, params, **more)
-            return optax.tree.scale(multiplier, updates), state
 
-        return optimizer._replace(update=update)
+def multiplied(
+    optimizer: optax.GradientTransformation, multiplier: Any
+) -> optax.GradientTransformation:
+    """Give an optimizer with updates so many times as large."""
 
-    return make
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None, **more: Any
+    ) -> tuple[PyTree, PyTree]:
+        updates, state = optimizer.update(updates, state, params, **more)
+        return optax.tree.scale(multiplier, updates), state
+
+    return optimizer._replace(update=update)
 
 
 def _polyak_sgd(learning_rate: Any, scaling: Any = 1.0) -> optax.GradientTransformation:

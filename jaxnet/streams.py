@@ -60,7 +60,7 @@ def stacked(
         rows = checks.data(batch, "data")
         return rows, jax.tree.structure(batch), [np.shape(x) for x in jax.tree.leaves(batch)]
 
-    for (size, _, shapes), group in itertools.groupby(stream, kind):
+    for (size, _, shapes), group in itertools.groupby(map(frames.arrays, stream), kind):
         most, together = max(1, _STACK // sum(map(math.prod, shapes))), 0
         while stack := list(itertools.islice(group, most)):
             count = len(stack)
@@ -91,7 +91,11 @@ class Layout(NamedTuple):
         """Spread a batch over devices, where these divide it."""
         if self.sharding is None or batches.count(batch) % self.sharding.num_devices:
             return batch
-        return jax.lax.with_sharding_constraint(batch, self.sharding)
+        # Of a mesh whose axes are explicit, as jax.make_mesh makes it, one of the same devices.
+        given = self.sharding.mesh
+        mesh = jax.sharding.Mesh(np.asarray(given.devices), given.axis_names)
+        own = jax.sharding.NamedSharding(mesh, self.sharding.spec)
+        return jax.lax.with_sharding_constraint(batch, own)
 
 
 class Chunk(NamedTuple):

@@ -91,7 +91,10 @@ def unwrapped(function: Any) -> Any:
 
 
 def _takes_anything(function: Callable[..., Any]) -> bool:
-    own = inspect.signature(function, follow_wrapped=False).parameters.values()
+    try:
+        own = inspect.signature(function, follow_wrapped=False).parameters.values()
+    except (TypeError, ValueError):  # what wraps it does not say, as Equinox's jit does not
+        return True
     return any(each.kind is each.VAR_KEYWORD for each in own)
 
 

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import importlib
 import inspect
+import pathlib
 import pkgutil
 import re
 import shlex
@@ -263,3 +264,29 @@ def test_public_signatures_say_what_they_take():
         "jaxnet.init: initializer",
         "jaxnet.optimizers.join: optimizer",
     }
+
+
+def narrow(public):
+    """What of a public function, or of a class's or a module's, takes a path but no text."""
+    if inspect.ismodule(public):
+        own = [each for each in vars(public).values() if inspect.isfunction(each)]
+        own = [e for e in own if e.__module__ == public.__name__ and e.__name__[0] != "_"]
+        return [f"{each.__name__}.{what}" for each in own for what in narrow(each)]
+    return [
+        what
+        for what, hint in hints(public)
+        if "Path" in str(hint) and not re.search(r"\bstr\b", str(hint)) and "return" not in what
+    ]
+
+
+def test_paths_are_taken_as_text_too():
+    def planted(one: pathlib.Path | None, other: str | pathlib.Path) -> pathlib.Path:
+        return one or pathlib.Path(other)
+
+    assert narrow(planted) == ["one"]
+    assert [
+        f"{face}.{name}: {each}"
+        for face in FACES
+        for name in names(face)
+        for each in narrow(getattr(sys.modules[face], name))
+    ] == []

@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 GUIDES = {
     name: (ROOT / "docs" / f"{name}.md").read_text()
-    for name in ("gradients", "models", "sklearn", "tables", "training")
+    for name in ("cluster", "doctor", "gradients", "models", "sklearn", "tables", "training")
 }
 EXPORT = (ROOT / "docs" / "export.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.S)
@@ -182,6 +182,7 @@ def test_figures_of_speed_are_the_benchmark_s():
     [
         "README.md",
         "CONTRIBUTING.md",
+        "docs/cluster.md",
         "docs/export.md",
         "docs/gradients.md",
         "docs/league.md",

@@ -27,12 +27,14 @@ ARROWS = {
     "audit": {"losses", "network", "variables", *_GROUND},
     "tables": _GROUND,
     "storage": _CORE | _GROUND,
+    "doctor": {*_CORE, *_GROUND, "storage"},
     "sklearn": {*_CORE, *_GROUND, "storage"},
     "onnx": {*_CORE, *_GROUND, "storage", "tables"},
     "compare": {*_CORE, *_GROUND, "storage"},
     "report": {*_GROUND, "compare", "storage"},
     "commands": {
-        *(*_CORE, *_GROUND, "audit", "compare", "onnx", "report", "sklearn", "storage", "tables"),
+        *(*_CORE, *_GROUND, "audit", "compare", "doctor", "onnx"),
+        *("report", "sklearn", "storage", "tables"),
     },
     "jaxnet": {*_CORE, *_GROUND},
     "__main__": {*_GROUND, "commands"},
@@ -52,6 +54,7 @@ BENCHMARK_ARROWS = {
     "plants": set(),
     "auditing": {"machine", "plants", "timing", "work"},
     "digits": {*_TOOLS, "pytorch"},
+    "dropout": {"timing", "work"},
     "large": _TOOLS,
     "honesty": {"timing", "work"},
     "scores": {"peers", "timing", "work"},
@@ -62,7 +65,8 @@ BENCHMARK_ARROWS = {
     "targets": {"timing"},
     "results": {"targets", "timing"},
     "__main__": {
-        *("ablation", "auditing", "digits", "estimators", "honesty", "large", "machine"),
+        *("ablation", "auditing", "digits", "dropout", "estimators", "honesty", "large"),
+        "machine",
         *(
             "memory",
             "notebooks",
@@ -80,7 +84,7 @@ BENCHMARK_ARROWS = {
 SHOWN = ("classifier", "regression", "tasks")
 CORE_PACKAGES = {"jax", "jaxlib", "numpy", "optax", "jaxtyping"}
 # These need no extra: what anyone may import who installed the package alone.
-BARE = {"errors", "_guards", "audit", "jaxnet", "storage", *_CORE}
+BARE = {"errors", "_guards", "audit", "doctor", "jaxnet", "storage", *_CORE}
 
 
 def modules(package):

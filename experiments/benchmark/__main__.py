@@ -14,6 +14,7 @@ from experiments.benchmark import (
     ablation,
     auditing,
     digits,
+    dropout,
     estimators,
     honesty,
     large,
@@ -38,6 +39,7 @@ Name = Literal[
     "notebook",
     "notebooks",
     "digits",
+    "dropout",
     "sweep",
     "ablation",
     "wide",
@@ -74,6 +76,7 @@ PARTS: Mapping[Name, Part] = {
     "notebook": Part(notebooks.one_run),
     "notebooks": Part(notebooks.many_runs, None),
     "digits": Part(digits.one_run),
+    "dropout": Part(dropout.dropout, quick=False),
     "sweep": Part(digits.many_runs, None),
     "ablation": Part(ablation.ablation, None, quick=False),
     "wide": Part(large.wide),
@@ -160,7 +163,8 @@ def main(
 
 def _places(parts: Iterable[str]) -> list[tuple[Path, str, str]]:
     """Give the pages that show these parts, the place in each, and the part that has it alone."""
-    alone = {"audit": (GUIDE, results.PLACE, "audit"), "honesty": (README, "honesty", "honesty")}
+    alone = {name: (README, name, name) for name in ("dropout", "honesty", "sklearn")}
+    alone["audit"] = GUIDE, results.PLACE, "audit"
     rest = [(README, results.PLACE, "")] if set(parts) - alone.keys() else []
     return [*(alone[name] for name in alone if name in parts), *rest]
 

@@ -181,6 +181,7 @@ def of_part(findings: Findings, name: str, place: str = PLACE) -> str:
     missed = targets.shortfalls(targets.verdicts({name: section.claims}))
     paragraphs = (
         _wrapped(f"By `{findings.command}` on {findings.where}."),
+        *(_markdown(each.table()) for each in section.groups),
         *(_markdown(table) for table in section.tables),
         *map(_wrapped, section.notes),
         "\n".join(_wrapped(f"- Not met: {each}") for each in missed),

@@ -59,6 +59,7 @@ TARGETS = (
     Target("notebooks", f"{_AUTODIFF}: us a run", "at most", 6),
     Target("digits", "scikit-learn / jaxnet", "at least", 7),
     Target("digits", "PyTorch eager / jaxnet", "at least", 12),
+    Target("dropout", "fit / loop by hand", "at most", 1.1),
     *(
         Target("sweep", f"{optimizer}, {peer} / jaxnet", "at least", bound)
         for optimizer, eager in (("sgd", 50), ("adam", 55))

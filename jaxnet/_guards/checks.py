@@ -36,6 +36,9 @@ def extra(name: str, *modules: str) -> None:
         )
 
 
+_ARRAYS = np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct
+
+
 def leaves(name: str, tree: PyTree) -> list[Any]:
     """Give a pytree's leaves, all of them arrays of numbers.
 
@@ -64,6 +67,11 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
             )
             raise InputError(
                 f"{path(name, tree, index)}: expected an array of numbers, got {got}; {cure}"
+            )
+        if isinstance(leaf, np.ma.MaskedArray) or not isinstance(leaf, _ARRAYS):
+            raise InputError(
+                f"{path(name, tree, index)}: expected a plain array, got {type(leaf).__name__}; "
+                "make one, as by its toarray() or filled()"
             )
     return arrays
 
@@ -146,7 +154,8 @@ def finite(name: str, tree: PyTree) -> None:
     """Refuse data whose leaves are not finite arrays of numbers.
 
     Raises:
-        InputError: not numbers; nothing in them, or a value that is not finite.
+        InputError: not numbers; nothing in them, a value that is not finite, or one that JAX
+            would cut to the 32 bits of its arrays.
     """
     for index, leaf in enumerate(leaves(name, tree)):
         if np.size(leaf) == 0:
@@ -156,6 +165,21 @@ def finite(name: str, tree: PyTree) -> None:
             )
         if leaf.dtype.kind not in "biu":
             _finite(name, tree, index, leaf)
+        _fits(name, tree, index, leaf)
+
+
+def _fits(name: str, tree: PyTree, index: int, leaf: Any) -> None:
+    kind = jax.dtypes.canonicalize_dtype(leaf.dtype)
+    if kind == leaf.dtype or kind.kind not in "iuf":
+        return
+    limits = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+    for value in (leaf.min(), leaf.max()):
+        if not limits.min <= value <= limits.max:
+            raise InputError(
+                f"{path(name, tree, index)}: expected numbers that {kind} holds, which JAX makes "
+                f"of {leaf.dtype}, got {value}; scale them, or have 64 bits by "
+                'jax.config.update("jax_enable_x64", True)'
+            )
 
 
 _MOST_EPOCHS = 2**31 - 1
@@ -484,14 +508,31 @@ def activations(hidden: Any, output: Any, count: int) -> list[Callable[[Any], An
     return [*functions, output or (lambda z: z)]
 
 
+def network(params: Any) -> None:
+    """Refuse what are no layers.
+
+    Raises:
+        InputError: naming what came.
+    """
+    layers = params if isinstance(params, Sequence) else [None]
+    pairs = [each for each in layers if isinstance(each, tuple | list) and len(each) == 2]
+    if len(pairs) < len(layers) or any(isinstance(each[0], tuple | list) for each in pairs):
+        raise InputError(
+            f"params: expected a sequence of layers, each of a weight and a bias, got "
+            f"{type(params).__name__}; draw some by jaxnet.init, and of Variables give the params"
+        )
+
+
 def chain(params: Any, x: Any) -> None:
     """Refuse layers that `weight @ x + bias` would broadcast, contract or batch by accident.
 
     Raises:
-        InputError: shapes that do not chain from `x` through every layer, or whole numbers.
+        InputError: no layers, shapes that do not chain from `x` through every layer, or whole
+            numbers.
     """
-    if not params:
+    if isinstance(params, Sequence) and not params:
         raise InputError("params: expected at least one Layer, got none; draw some by jaxnet.init")
+    network(params)
     inputs = jnp.shape(x)
     if len(inputs) != 1:
         raise InputError(
@@ -583,13 +624,20 @@ def batch_size(size: int | None, rows: int | None) -> None:
 
 
 def ends(
-    epochs: int, patience: int | None, judged: Mapping[str, PyTree], metrics: Any, *, steps: int
+    epochs: int,
+    patience: int | None,
+    judged: Mapping[str, PyTree],
+    metrics: Any,
+    *,
+    rows: int | None,
+    batch_size: int | None,
 ) -> None:
     """Refuse what tells a run when to end where it cannot.
 
     Args:
-        epochs: at most. patience: as `fit` has it. steps: of an epoch, where they are known.
+        epochs: at most. patience: as `fit` has it.
         judged: data by name, of validation and of training. metrics: measured on it.
+        rows: of data in memory. batch_size: of its batches; all rows where None.
 
     Raises:
         InputError: a count below one; metrics that are no functions by name, or one of the loss's
@@ -617,7 +665,7 @@ def ends(
             "some, or neither of them; judge_training=True measures metrics on the training data"
         )
     if patience is None:
-        sizes.check_steps(epochs, steps)
+        sizes.check_steps(epochs, -(-rows // (batch_size or rows)) if rows else 1)
         sizes.check_history(epochs, 1 + len(judged) * (1 + len(metrics or {})))
 
 
@@ -634,10 +682,15 @@ def resumed(
         begin: gives of what is `given` where a run begins.
 
     Raises:
-        InputError: naming the first array of another shape or dtype, or of one run alone; the
-            structures, where these alone differ; or values that were measured in one run alone,
-            whose histories would end unequal.
+        InputError: no run; naming the first array of another shape or dtype, or of one run
+            alone; the structures, where these alone differ; or values that were measured in one
+            run alone, whose histories would end unequal.
     """
+    if not hasattr(resume, "progress"):
+        raise InputError(
+            f"resume: expected a jaxnet.Fit, got {type(resume).__name__}; give what fit returned, "
+            "or restore a checkpoint; parameters alone go in params"
+        )
     expected, progress = jax.eval_shape(begin, *given), resume.progress
     ours, theirs = kinds(expected), kinds(progress)
     for place in ours | theirs:
@@ -669,18 +722,30 @@ def _another(place: str, expected: Any, got: Any) -> InputError:
     )
 
 
+def asked(on_progress: Any, every_epoch: Any, drop_last: Any, judge_training: Any) -> None:
+    """Refuse what cannot be called with a run, and switches that are neither True nor False.
+
+    Raises:
+        InputError: naming it.
+    """
+    if on_progress is not None:
+        function("on_progress", on_progress, "fit")
+    switches = {"every_epoch": every_epoch, "drop_last": drop_last}
+    for name, value in (switches | {"judge_training": judge_training}).items():
+        if not isinstance(value, bool):
+            raise InputError(
+                f"{name}: expected True or False, got {type(value).__name__}; give one of them"
+            )
+
+
 def judged(
     training: PyTree | Callable[..., Any], validation: PyTree, *, judge_training: bool
 ) -> dict[str, PyTree]:
     """Give the data that is judged as one batch, by name: validation data, and training's if asked.
 
     Raises:
-        InputError: a stream to judge, or neither True nor False.
+        InputError: a stream to judge.
     """
-    if not isinstance(judge_training, bool):
-        raise InputError(
-            f"judge_training: expected True or False, got {type(judge_training).__name__}"
-        )
     if judge_training and callable(training):
         raise InputError(
             "judge_training: expected data in memory, which is judged as one batch, got a stream; "
@@ -704,9 +769,9 @@ def measured(
     except TypeError as error:
         in_numpy(f"metrics: {name}", error)
         raise
-    complex_ = jnp.iscomplexobj(value)
-    if jax.tree.structure(value) != jax.tree.structure(0) or complex_:
-        got = "complex ones" if complex_ else type(value).__name__
+    one = jax.tree.structure(value) == jax.tree.structure(0) and not isinstance(value, str)
+    if not one or jnp.iscomplexobj(value):
+        got = "complex ones" if one else type(value).__name__
         raise InputError(
             f"metrics: {name}: expected one array of real numbers, got {got}; give others "
             "by names of their own"

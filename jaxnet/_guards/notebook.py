@@ -1,10 +1,11 @@
-"""Tables as notebooks show them, in the colours of their page.
+"""Results as notebooks show them, in the colours of their page, and as a terminal does.
 
 Shapes: E epochs.
 """
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -38,9 +39,22 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], note: str) -> str
     )
 
 
-def history(values: Mapping[str, Float[np.ndarray, "E ..."]], note: str) -> str:
-    """Lay out the numbers measured in E epochs: the first, the last, and all of them drawn."""
-    done = {name: each for name, each in values.items() if len(each) and each.ndim == 1}
+def words(run: Any) -> str:
+    """Say in a few lines what a `jaxnet.Fit` holds: how it ended, the first and last numbers."""
+    values = {name: np.asarray(each) for name, each in run.history.items()}
+    epochs = max((len(each) for each in values.values() if each.ndim), default=0)
+    lines = [f"Fit: {run.outcome}, {epochs} epochs. {run.message}".rstrip()]
+    for name, each in values.items():
+        one = each.ndim == 1 and epochs
+        said = f"{each[0]:.4g} to {each[-1]:.4g}" if one else f"of shape {list(each.shape)}"
+        lines.append(f"  {name}: {said}")
+    return "\n".join(lines)
+
+
+def curves(run: Any) -> str:
+    """Lay out the numbers of a `jaxnet.Fit`: the first, the last, and all of them drawn."""
+    note = f"{run.outcome}. {run.message}"
+    done = {name: each for name, each in run.history.items() if len(each) and each.ndim == 1}
     rows = [(name, f"{e[0]:.4g}", f"{e[-1]:.4g}", Markup(_curve(e))) for name, e in done.items()]
     return table(("", "first epoch", f"epoch {len(next(iter(done.values()), ()))}", ""), rows, note)
 

@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxnet import losses, optimizers, variables
+from jaxnet._guards import checks
 from jaxnet.errors import InputError
 from jaxnet.losses import BatchLoss, Loss, Rule
 from jaxnet.optimizers import Optimizer
@@ -48,8 +49,11 @@ def ensemble(loss: Loss | Rule, optimizer: Optimizer) -> Ensemble:
             is of `Variables` shown its mean over the states of all members.
 
     Raises:
-        InputError: while tracing, parameters without the members' axis.
+        InputError: no loss or no optimizer; while tracing, parameters without the members' axis.
     """
+    keys = variables.named(None, losses.draws(loss))
+    checks.function("loss", loss, "params", "batch", **keys)
+    optimizers.check_kind(optimizer)
     return Ensemble(_together(loss), _each(optimizer), _apart(loss))
 
 

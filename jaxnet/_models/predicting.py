@@ -73,7 +73,7 @@ def _shapes(forward: Forward, params: PyTree, rows: PyTree) -> PyTree:
     """Give what a prediction of one row will be."""
     row = jax.tree.map(lambda leaf: np.empty(leaf.shape[1:], leaf.dtype), rows)
     try:
-        return jax.eval_shape(functools.partial(_one, forward), params, row)
+        shapes = jax.eval_shape(functools.partial(_one, forward), params, row)
     except InputError:
         raise
     except Exception as error:  # a user's function may fail in any way
@@ -83,3 +83,5 @@ def _shapes(forward: Forward, params: PyTree, rows: PyTree) -> PyTree:
             f"forward: expected a function of (params, x) that takes one row, {kinds}; it raised "
             f"{checks.told(error)}; give rows of the shape that the parameters are for"
         ) from error
+    checks.leaves("forward: its prediction", shapes)
+    return shapes

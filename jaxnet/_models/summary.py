@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet import variables
@@ -21,7 +22,7 @@ class Leaf:
     """One array of a model.
 
     Attributes:
-        name: its path, such as `[0].weight`.
+        name: its path, such as `[0].weight`; of a state with `.state` before it.
         shape: of it. dtype: its name.
         count: how many numbers it has. nbytes: bytes they take.
         trains: whether training changes it.
@@ -35,7 +36,7 @@ class Leaf:
     trains: bool
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Summary:
     """The arrays of a model in their order; printed, or shown by a notebook, as a table."""
 
@@ -51,7 +52,8 @@ class Summary:
         """Give the bytes of all arrays."""
         return sum(leaf.nbytes for leaf in self.leaves)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        """Lay it out as a table."""
         rows = [_HEADS, *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
@@ -88,22 +90,29 @@ def summary(params: PyTree) -> Summary:
     Raises:
         InputError: a leaf that is no array, with its path.
     """
-    checks.leaves("params", checks.as_numbers(params))
-    paths, _ = jax.tree_util.tree_flatten_with_path(params)
-    named = [(jax.tree_util.keystr(path), leaf) for path, leaf in paths]
-    state = ".state" if isinstance(params, variables.Variables) else None
-    return Summary(tuple(_leaf(name, leaf, state) for name, leaf in named))
+    checks.leaves("params", jax.tree.map(_told, params))
+    state = None
+    if isinstance(params, variables.Variables):
+        params, state = params
+    both = [("", *each) for each in jax.tree.leaves_with_path(params)]
+    both += [(".state", *each) for each in jax.tree.leaves_with_path(state)]
+    return Summary(tuple(_leaf(of, jax.tree_util.keystr(path), leaf) for of, path, leaf in both))
 
 
-def _leaf(name: str, leaf: Any, state: str | None) -> Leaf:
+def _told(leaf: Any) -> Any:
+    """Give an array of numbers in the place of keys, which may be shapes alone."""
+    return jax.ShapeDtypeStruct(leaf.shape, np.uint32) if checks.is_key(leaf) else leaf
+
+
+def _leaf(of: str, name: str, leaf: Any) -> Leaf:
     count = math.prod(leaf.shape)
     return Leaf(
-        name or "(the array)",
+        of + name or "(the array)",
         tuple(leaf.shape),
         str(leaf.dtype),
         count=count,
         nbytes=count * leaf.dtype.itemsize,
-        trains=variables.trains(leaf) and not (state and name.startswith(state)),
+        trains=variables.trains(leaf) and not of,
     )
 
 

@@ -151,6 +151,7 @@ class Factor(NamedTuple):
         formula: what it makes of the formula of a gradient; empty where there is none.
         steps: how many things must have gone wrong for it.
         of_rows: whether it hangs on N.
+        is_rate: whether it is one of many numbers, as of a learning rate.
     """
 
     number: float
@@ -158,6 +159,7 @@ class Factor(NamedTuple):
     formula: str
     steps: int = 1
     of_rows: bool = False
+    is_rate: bool = False
 
 
 def reduction(case: Case) -> Reduction:

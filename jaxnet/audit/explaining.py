@@ -99,13 +99,46 @@ def explain(case: Case, wrong: Iterable[int]) -> Readings:
             left = [index for index in left if index not in readings]
             if not left:
                 break
-        unplaced = [index for index in constants if readings.get(index) is constants[index]]
-        if unplaced and case.chain is None:
-            tier = mistakes.placed(case)
-            for index in unplaced:
-                fits = _fits(case.leaves[index], tier.get(index, []), factors)
-                readings[index] = [each for each in fits if not each.steps] or readings[index]
-    return _shared(_shown_by_layers(case, constants | readings, left))
+        if case.chain is None or case.chain.output is None:
+            readings |= _placed(case, readings, constants, factors)
+    return _shared(_supported(case, _shown_by_layers(case, constants | readings, left)))
+
+
+def _placed(case: Case, readings: Readings, constants: Readings, factors: list[Factor]) -> Readings:
+    """Give the places in a program for what was fitted to a gradient alone: a number, a term.
+
+    A term only where other gradients show the same place.
+    """
+    from jaxnet.audit import mistakes
+
+    terms = {i for i, fit in readings.items() if all(each.mistake.fitted for each in fit)}
+    # Of layers a number tells more than a place.
+    numbers = {i for i in constants if readings.get(i) is constants[i] and case.chain is None}
+    tier = mistakes.placed(case) if terms or numbers else {}
+    shown = {_reason(each.mistake) for fit in readings.values() for each in fit}
+    found: Readings = {}
+    for index in terms | numbers:
+        fits = _fits(case.leaves[index], tier.get(index, []), factors)
+        found[index] = [
+            each for each in fits if not each.steps and (index in numbers or each.reason in shown)
+        ]
+    return {index: fit for index, fit in found.items() if fit}
+
+
+def _supported(case: Case, readings: Readings) -> Readings:
+    """Leave out what is a mistake and a rate of a single number, where no other leaf shows it.
+
+    So many of these are compared that some give any number.
+    """
+
+    def stands(index: int, reading: Reading) -> bool:
+        plain = not reading.mistake.text or not reading.factor.is_rate
+        others = (each for other, each in readings.items() if other != index)
+        shared = any(each.reason == reading.reason for fit in others for each in fit)
+        return plain or shared or case.leaves[index].claimed.size > 1
+
+    kept = {index: [each for each in fit if stands(index, each)] for index, fit in readings.items()}
+    return {index: fit for index, fit in kept.items() if fit}
 
 
 def _shown_by_layers(case: Case, readings: Readings, left: list[int]) -> Readings:

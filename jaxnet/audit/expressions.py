@@ -37,7 +37,8 @@ class Expressions:
       which the function asks some; `_entries`: entries of these that
       the function does not ask; `_slopes`: derivatives;
     - `_scalars`: names, attributes and entries that are a number; `_terms`: other expressions that
-      are; `_addends`: what a name may lack or have too much; `_factors`: what a value may be times.
+      are; `_addends`: what a name may lack or have too much; `_factors`: what a value may be times;
+      `_lengths`: those of arrays.
     """
 
     def __init__(self, scope: Scope, ingredients: Ingredients) -> None:
@@ -59,7 +60,8 @@ class Expressions:
         self._scalars, self._terms = map(self._numbers, (ingredients.atoms, ingredients.terms))
         written = [repr(each) for each in ingredients.numbers]
         self._addends = [*self._scalars, *written, *map(repr, ingredients.steepness)]
-        self._factors = [*self._counts(names), *written]
+        self._lengths = self._measured(names)
+        self._factors = [*self._counts(), *written]
 
     def _unread(self) -> Iterator[str]:
         """Give the entries of a dict that the function has no name for, where it asks others."""
@@ -86,12 +88,17 @@ class Expressions:
         scalars = (text for text, shape in self._shapes(texts).items() if shape == ())
         return list(filter(self._is_small, scalars))
 
-    def _counts(self, names: Sequence[str]) -> list[str]:
-        """Give what may count something: numbers, two, and the lengths of arrays."""
+    def _measured(self, names: Sequence[str]) -> dict[int, str]:
+        """Give the lengths of arrays, and how each is asked for."""
         lengths: dict[int, str] = {}
         for text in names:
             for axis, size in enumerate(self._arrays[text]):
                 lengths.setdefault(size, f"{text}.shape[{axis}]" if axis else f"len({text})")
+        return lengths
+
+    def _counts(self) -> list[str]:
+        """Give what may count something: numbers, two, and the lengths of arrays."""
+        lengths = dict(self._lengths)
         for size in self._ingredients.sizes:
             lengths.setdefault(size, str(size))
         # A number may be a length by chance, and a two is tried before it is taken for one.
@@ -116,6 +123,7 @@ class Expressions:
             return
         if not shape:
             yield from self._other_numbers(node, parent)
+            yield from self._outer(node)
         if isinstance(parent, ast.Attribute | ast.Subscript):
             if isinstance(node, ast.Name):
                 yield from self._others(node, shape, 2)
@@ -187,6 +195,9 @@ class Expressions:
     def _other_numbers(self, node: ast.expr, parent: Any) -> Options:
         """Give another number, where one is, and an index that counts in steps."""
         text = ast.unparse(node)
+        match node:
+            case ast.Subscript(ast.Attribute(_, "shape")) | ast.Call(ast.Name("len")):
+                yield from ((2, syntax.parsed(each)) for each in self._lengths.values())
         if isinstance(node, ast.Name):
             yield from ((2, syntax.parsed(each)) for each in self._scalars if each != text)
             if isinstance(parent, ast.Subscript | ast.Slice):
@@ -194,6 +205,19 @@ class Expressions:
                     yield 4, syntax.product(node, ast.Mult(), syntax.parsed(each))
         if isinstance(node, ast.Name | ast.BinOp):
             yield from ((4, syntax.parsed(each)) for each in self._terms if each != text)
+
+    def _outer(self, node: ast.expr) -> Options:
+        """Give the outer product of two vectors, where their inner one is."""
+        match node:
+            case ast.BinOp(left, ast.MatMult(), right):
+                pass
+            case ast.Call(ast.Attribute(_, "dot" | "matmul"), [left, right]):
+                pass
+            case _:
+                return
+        if self._numpy and len(self._shape(left) or ()) == len(self._shape(right) or ()) == 1:
+            text = f"{self._numpy}.outer({ast.unparse(left)}, {ast.unparse(right)})"
+            yield 2, syntax.parsed(text)
 
     def _others(self, node: ast.expr, shape: Shape, cost: int) -> Options:
         """Give the other arrays of that shape, upright or turned."""
@@ -221,7 +245,9 @@ class Expressions:
             yield 5, syntax.product(node, ast.Mult(), number)
 
     def _moved(self, node: ast.Name) -> Options:
-        """Give a name less or more a number."""
+        """Give what a name is the sum of, and a name less or more a number."""
+        if summed := self._ingredients.summands.get(node.id):
+            yield 3, syntax.parsed(summed)
         for number in (each for each in self._addends if each != node.id):
             for operator in (ast.Sub(), ast.Add()):
                 yield 5, syntax.product(node, operator, syntax.parsed(number))

@@ -105,6 +105,7 @@ def _rate(number: float) -> Factor:
         number,
         f"multiplied by {number:.3g}, as by a learning rate or by 1 - beta",
         f"{number:.3g} * {{}}",
+        is_rate=True,
     )
 
 
@@ -115,6 +116,7 @@ def _product(one: Factor, other: Factor) -> Factor:
         other.formula.format(one.formula),
         steps=one.steps + other.steps,
         of_rows=one.of_rows,
+        is_rate=one.is_rate or other.is_rate,
     )
 
 

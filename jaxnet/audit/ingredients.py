@@ -16,13 +16,13 @@ class Ingredients(NamedTuple):
 
     Attributes:
         atoms: the names, attributes and entries that it reads or writes.
-        terms: its other expressions.
+        terms: its other expressions, and the lengths of what it cuts out.
         indices: what it asks entries by.
         iterables: what its loops go over.
         steepness: its numbers between 0 and 1.
         slopes: the derivatives of what it gives to functions, and of what it computes of one name,
             and how unlikely they are.
-        divisors: what the values of names were divided by.
+        divisors: what the values of names were divided by. summands: what they are the sums of.
         numbers: of the loss.
         sizes: of the batch.
         known: the functions that may be called, since they have been.
@@ -35,6 +35,7 @@ class Ingredients(NamedTuple):
     steepness: Sequence[float]
     slopes: Mapping[str, int]
     divisors: Mapping[str, str]
+    summands: Mapping[str, str]
     numbers: Sequence[float]
     sizes: Sequence[int]
     known: Container[CodeType]
@@ -53,7 +54,11 @@ class Ingredients(NamedTuple):
         own = {each.value for each in nodes if isinstance(each, ast.Constant)}
         return cls(
             atoms=_texts(each for each in nodes if isinstance(each, ATOM)),
-            terms=_texts(each for each in nodes if isinstance(each, ast.BinOp)),
+            terms=_texts(
+                itertools.chain(
+                    (each for each in nodes if isinstance(each, ast.BinOp)), _cut(nodes)
+                )
+            ),
             indices=_texts(index for each in nodes for index in _index(each)),
             iterables=_texts(each.iter for each in ast.walk(tree) if isinstance(each, ast.For)),
             steepness=sorted(each for each in own if isinstance(each, float) and 0 < each < 1),
@@ -62,6 +67,11 @@ class Ingredients(NamedTuple):
                 target.id: ast.unparse(value.right)
                 for target, value in _assigned(tree)
                 if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div)
+            },
+            summands={
+                target.id: ast.unparse(summed)
+                for target, value in _assigned(tree)
+                if (summed := _summed(value))
             },
             numbers=[each for each in numbers if each not in own],
             sizes=sizes,
@@ -78,6 +88,23 @@ def _assigned(tree: ast.FunctionDef) -> Iterator[tuple[ast.Name, ast.expr]]:
         match each:
             case ast.Assign([ast.Name() as target], value):
                 yield target, value
+
+
+def _cut(nodes: Sequence[ast.expr]) -> Iterator[ast.expr]:
+    """Give the lengths of the parts that are cut out of arrays."""
+    for each in nodes:
+        match each:
+            case ast.Slice(ast.expr() as lower, ast.expr() as upper):
+                yield ast.BinOp(upper, ast.Sub(), lower)
+
+
+def _summed(value: ast.expr) -> ast.expr | None:
+    """Give what a value is the sum or the mean of; None where it is none."""
+    match value:
+        case ast.Call(ast.Attribute(owner, "sum" | "mean"), args):
+            axis = not args or isinstance(args[0], ast.Constant | ast.Tuple | ast.UnaryOp)
+            return owner if axis else args[0]
+    return None
 
 
 def _derivatives(tree: ast.FunctionDef) -> Iterator[tuple[ast.expr, int]]:

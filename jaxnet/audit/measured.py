@@ -23,6 +23,9 @@ from jaxnet.errors import InputError
 # Draws of rounding noise, and how many times their largest effect is still called rounding.
 _DRAWS = 4
 _MARGIN = 16
+# Relative: so far apart that what is rounded on the way is rounded anew, and so close together that
+# a gradient is straight in between.
+_APART = 1e-9
 
 
 def measure(loss: losses.Loss, params: PyTree, batch: PyTree, claimed: PyTree) -> Case:
@@ -67,15 +70,21 @@ def _claims(claimed: PyTree, tree: Any) -> list[Any]:
 
 
 def _drawn(loss: losses.Loss, params: PyTree, batch: PyTree, rounding: float) -> list[Gradient]:
-    """Give each leaf's gradients: the first as it is, the others under rounding of the inputs."""
+    """Give each leaf's gradients: the first as it is, the others under rounding of the inputs.
+
+    The last ones are off by what is rounded on the way, as in 1 - p where p is close to 1: by how
+    far gradients along a line are from straight.
+    """
     random = np.random.default_rng(0)
+    sizes = np.array([rounding] * _DRAWS + [_APART * step for step in range(1, _DRAWS + 2)])
 
     def draws(leaf: np.ndarray) -> np.ndarray:
-        stacked = np.repeat(leaf[None], _DRAWS + 1, 0)
+        stacked = np.repeat(leaf[None], len(sizes) + 1, 0)
         if np.issubdtype(leaf.dtype, np.floating):
             # Whole numbers have no rounding, and may be labels or rows of a table.
             moves = random.uniform(-1, 1, stacked[1:].shape) * (leaf != np.round(leaf))
-            stacked[1:] *= 1 + rounding * moves
+            moves[_DRAWS:] = moves[-1]
+            stacked[1:] *= 1 + sizes.reshape(-1, *[1] * leaf.ndim) * moves
         return stacked
 
     values, grads = _draw(loss, *jax.tree.map(draws, (params, batch)))
@@ -85,7 +94,8 @@ def _drawn(loss: losses.Loss, params: PyTree, batch: PyTree, rounding: float) ->
             f"loss: expected a loss and a gradient that are finite at params, got {values[0]}, "
             "or a gradient that is not; audit where the loss is finite and smooth"
         )
-    return grads
+    first, line = 1 + _DRAWS, [0, *range(1 + _DRAWS, 1 + len(sizes))]
+    return [np.concatenate([leaf[:first], leaf[0] + np.diff(leaf[line], 2, 0)]) for leaf in grads]
 
 
 def _own_gradients(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from jaxnet import devices, fitting, network, optimizers, tables
+from jaxnet import devices, doctor, fitting, network, optimizers, tables
 from jaxnet.commands import _folders
 from jaxnet.commands.settings import Train
 from jaxnet.storage import checkpoints, models
@@ -51,6 +51,22 @@ def fit(
         if _place(ended) != _place(resume):
             saved.save(ended)
     return ended, skipped
+
+
+def examine(
+    settings: Train, split: tables.Split, params: network.Params, ended: fitting.Fit
+) -> doctor.Diagnosis:
+    """Say what is visibly wrong with a run that began with these parameters."""
+    return doctor.examine(
+        models.loss(split.encoder.target.kind, settings.activation),
+        optimizers.by_name(settings.optimizer),
+        params,
+        split.train,
+        ended,
+        batch_size=settings.batch_size,
+        validation=split.validation if len(split.validation[0]) else None,
+        hyperparameters={"learning_rate": settings.learning_rate},
+    )
 
 
 def _fitter(

@@ -2,20 +2,18 @@
 
 import dataclasses
 import itertools
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from jaxnet import devices, optimizers, report, spaces, tables
 from jaxnet._guards import sizes
 from jaxnet._guards.defaults import LEVEL
 from jaxnet._guards.procedures import Procedure
-from jaxnet.commands import _arguments, _interrupts
+from jaxnet.commands import _arguments, _interrupts, _workers
 from jaxnet.commands.settings import Compare, Contest, check
 from jaxnet.compare import Problem, comparison, league, statistics, verdicts
 from jaxnet.compare.inputs import OnProgress
@@ -60,6 +58,7 @@ def run(
     folder: Path | None = None,
     on_progress: OnProgress | None = None,
     command: str = "",
+    executor: futures.Executor | None = None,
 ) -> comparison.Comparison:
     """Compare the optimizers of the settings on a problem.
 
@@ -68,28 +67,37 @@ def run(
         problem: from `table`, or another, of the length and the batch size to compare at.
         folder: where what is done is kept; the same call then goes on from there.
         on_progress: told after each tile of runs. command: what made them, for the report.
+        executor: what hands out tiles of runs; this process makes them where None.
 
     Raises:
         InputError: a name that is not known, more runs than this machine can do, or what
             `comparison.compare` refuses.
     """
+    return comparison.compare(
+        problem,
+        folder=folder,
+        executor=executor,
+        on_progress=on_progress,
+        command=command,
+        **_asked(settings, problem),
+    )
+
+
+def _asked(settings: Contest, problem: Problem) -> Mapping[str, Any]:
+    """Give what the settings ask of a comparison on a problem."""
     check(settings)
     names = _names(settings)
     tune: Any = settings.tune
     if settings.learning_rates:
         axis = spaces.choice(*settings.learning_rates)
         tune = {name: {"learning_rate": axis} for name in (settings.baseline, *names)}
-    return comparison.compare(
-        problem,
-        names,
-        tune=tune,
-        maximised=settings.by == "accuracy" if settings.by in problem.metrics else None,
-        target=settings.to,
-        command=command,
-        folder=folder,
-        on_progress=on_progress,
+    return {
+        "optimizers": names,
+        "tune": tune,
+        "maximised": settings.by == "accuracy" if settings.by in problem.metrics else None,
+        "target": settings.to,
         **{each.name: getattr(settings, each.name) for each in dataclasses.fields(Procedure)},
-    )
+    }
 
 
 def _names(settings: Contest) -> list[str]:
@@ -196,19 +204,33 @@ def compare(
     """
     devices.use_all_cores()
     devices.first()
-    cache()
+    _workers.cache()
     cases = varied(settings, make())
     if note := too_few(settings):
         print(f"note: {note}", file=sys.stderr)
+    if settings.dry_run:
+        for problem in itertools.chain.from_iterable(each.values() for each in cases.values()):
+            _foresee(settings, problem)
+        return 0
     alone = len(cases) == 1 and len(*cases.values()) == 1
     results = {value: {} for value in cases}
-    try:
-        with report.progress("run") as on_progress:
+
+    def compare_all() -> None:
+        with (
+            report.progress("run") as on_progress,
+            _workers.executor(settings.workers, settings.scheduler) as executor,
+        ):
             for value, problems in cases.items():
                 for name, problem in problems.items():
+                    if name in results[value]:
+                        continue
                     own = folder if alone else folder / _in_a_path(problem.name)
-                    results[value][name] = run(settings, problem, own, on_progress, command)
-                    report.write_page(results[value][name], own / "report.html")
+                    result = run(settings, problem, own, on_progress, command, executor=executor)
+                    report.write_page(result, own / "report.html")
+                    results[value][name] = result
+
+    try:
+        _workers.until_done(compare_all, folder)
     except KeyboardInterrupt:
         print(f"stopped; what is done is kept in {folder}; the same command goes on from there")
         return _interrupts.STOPPED
@@ -220,6 +242,16 @@ def compare(
     else:
         show_along(results, folder, command, settings.rows)
     return 0
+
+
+def _foresee(settings: Contest, problem: Problem) -> None:
+    """Print what a comparison takes, on the workers that are asked for."""
+    count = settings.workers
+    with _workers.executor(count, settings.scheduler) as executor:
+        foreseen = comparison.foresee(problem, executor=executor, **_asked(settings, problem))
+    print(f"{problem.name}: {foreseen}")
+    if count:
+        print(f"about {foreseen.seconds(count):.2g} s on {count} worker{'s' * (count > 1)}")
 
 
 def _in_a_path(words: str) -> str:
@@ -275,16 +307,3 @@ def show_along(
     report.write_along_page(every, folder / "report.html", title, command)
     report.show_along(every, title, rows)
     print(f"\nReport: {folder / 'report.html'}, and one in the folder of each comparison")
-
-
-def cache() -> None:
-    """Keep compiled programs for the next time, where the environment does not say where.
-
-    JAX before 0.11 prints pages of warnings where it finds one again: there none are kept.
-    """
-    if jax.__version_info__ < (0, 11):
-        return
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "jaxnet"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -41,21 +41,32 @@ def run(settings: Predict) -> Predictions:
     folder, data = settings.folder, settings.data
     params, activation, encoder = _folders.model(folder)
     table = tables.read(data)
-    if missing := [name for name in settings.id if name not in table.column_names]:
+    target = encoder.target
+    others = [name for name in table.column_names if name != target.name]
+    if missing := [name for name in settings.id if name not in others]:
         raise InputError(
-            f"id: expected columns of {data}, got {', '.join(missing)}; give some of "
-            f"{', '.join(table.column_names)}"
+            f"id: expected columns of {data} beside the target, got {', '.join(missing)}; give "
+            f"some of {', '.join(others)}"
         )
     outputs = predict(models.forward(activation), params, encoder.features(table, data))
-    target, decoded = encoder.target, list(encoder.decode(outputs))
-    columns = {name: table[name].to_pylist() for name in settings.id} | {target.name: decoded}
+    columns = {name: table[name].to_pylist() for name in settings.id}
+    columns[target.name] = list(encoder.decode(outputs))
+    notes, unlike = encoder.doubts(table, data)
     if target.kind == "classification":
         shares = np.asarray(jax.nn.softmax(outputs))
-        columns["probability"] = shares.max(axis=-1).tolist()
+        _add(columns, "probability", shares.max(axis=-1))
         for label, share in zip(target.labels, shares.T, strict=True):
-            columns[f"probability of {label}"] = share.tolist()
-    notes, unlike = encoder.doubts(table, data)
-    return Predictions(columns | ({"unlike": unlike} if any(unlike) else {}), notes)
+            _add(columns, f"probability of {label}", share)
+    if any(unlike):
+        _add(columns, "unlike", np.array(unlike))
+    return Predictions(columns, notes)
+
+
+def _add(columns: dict[str, list[Any]], name: str, values: np.ndarray) -> None:
+    """Add a column under a name of its own: what was asked for, or the target, may have it."""
+    while name in columns:
+        name = f"its {name}"
+    columns[name] = values.tolist()
 
 
 def main(settings: Predict) -> None:

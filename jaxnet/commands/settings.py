@@ -137,6 +137,9 @@ class Contest(Procedure):
         batch_size: Rows of a step; the task's own where not given.
         hidden: Sizes of the hidden layers.
         rows: Optimizers in the table that is printed; the report has all.
+        workers: Make the runs in so many processes, each on its share of the cores.
+        scheduler: Have the workers of this Dask scheduler make them.
+        dry_run: Say what it takes, by a tile of runs of each optimizer, and make no more.
         output: The folder of results; results/optimizers- and the name of the data where not given.
     """
 
@@ -149,6 +152,9 @@ class Contest(Procedure):
     batch_size: tuple[Count, ...] = ()
     hidden: Sizes = (64,)
     rows: Count = 20
+    workers: Count | None = None
+    scheduler: Annotated[Name | None, _of("ADDRESS")] = None
+    dry_run: Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")] = False
     output: Folder = None
 
 
@@ -250,6 +256,11 @@ def check(settings: Settings) -> None:
         if settings.epochs and settings.steps:
             raise InputError(
                 f"steps: expected none beside epochs, got {settings.steps[0]}; give steps or epochs"
+            )
+        if settings.workers and settings.scheduler:
+            raise InputError(
+                f"workers: expected none beside a scheduler, got {settings.workers}; give one of "
+                "them"
             )
         for name in ("optimizers", "epochs", "steps", "batch_size"):
             values = getattr(settings, name)

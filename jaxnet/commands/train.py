@@ -4,6 +4,7 @@ import functools
 import os
 import shlex
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ class Result(NamedTuple):
         baseline: the same of the most frequent class, or of the mean, of the training rows.
         seconds: from the first step to the last.
         skipped: checkpoints that were not whole.
+        began: where it began.
     """
 
     fit: fitting.Fit
@@ -43,6 +45,7 @@ class Result(NamedTuple):
     baseline: dict[str, float]
     seconds: float
     skipped: list[str]
+    began: network.Params
 
 
 def run(
@@ -90,6 +93,7 @@ def run(
         baseline=_scores.of_baseline(split),
         seconds=seconds,
         skipped=skipped,
+        began=params,
     )
 
 
@@ -198,6 +202,8 @@ def _train(settings: Train, folder: Path) -> int:
     _folders.write(folder, settings, result.fit, result.split, result.scores)
     show(settings, result)
     print(f"\nModel, history and curves: {folder}")
+    if said := str(_fits.examine(settings, result.split, result.began, result.fit)):
+        print(textwrap.fill(said, 80))
     return int(result.fit.outcome == "diverged")
 
 

@@ -1,6 +1,7 @@
 """Does an optimizer beat plain SGD? A fair protocol, thousands of runs, an honest answer."""
 
-from jaxnet.compare.comparison import Comparison, compare, load, save
+from jaxnet.compare.budgets import Foreseen
+from jaxnet.compare.comparison import Comparison, compare, foresee, load, save
 from jaxnet.compare.inputs import Problem
 from jaxnet.compare.league import Along, along
 from jaxnet.compare.protocol import Judging, Protocol, Tuning
@@ -13,6 +14,7 @@ __all__ = [
     "Along",
     "Answer",
     "Comparison",
+    "Foreseen",
     "Interval",
     "Judging",
     "Log",
@@ -27,6 +29,7 @@ __all__ = [
     "Tuning",
     "along",
     "compare",
+    "foresee",
     "load",
     "paired",
     "save",

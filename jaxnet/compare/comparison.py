@@ -10,22 +10,25 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ParamSpec, get_type_hints
+from typing import NamedTuple, ParamSpec, TypeVar, get_type_hints
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from jaxnet._guards import checks, notebook, records
-from jaxnet.compare import budgets, inputs, phases, store, tiles, verdicts
+from jaxnet.compare import budgets, inputs, phases, store, tiles, verdicts, workers
+from jaxnet.compare.budgets import Foreseen
 from jaxnet.compare.inputs import Design
 from jaxnet.compare.protocol import Judging, Part, Protocol, Tuning
 from jaxnet.compare.runs import Record
 from jaxnet.compare.search import Search
 from jaxnet.compare.verdicts import Answer, Pair
+from jaxnet.optimizers import Entry
 from jaxnet.storage import fingerprints
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 # A look at more replicates is at so many times as many: fewer would tell little more.
 _GROWTH = 4
@@ -72,12 +75,12 @@ class Comparison(Record):
 
 def _asked(
     make: Callable[P, Design],
-) -> Callable[[Callable[[Design], Comparison]], Callable[P, Comparison]]:
+) -> Callable[[Callable[[Design], R]], Callable[P, R]]:
     """Let a function of a design be called with what makes one."""
 
-    def of_design(function: Callable[[Design], Comparison]) -> Callable[P, Comparison]:
+    def of_design(function: Callable[[Design], R]) -> Callable[P, R]:
         @functools.wraps(function)
-        def of_arguments(*arguments: P.args, **named: P.kwargs) -> Comparison:
+        def of_arguments(*arguments: P.args, **named: P.kwargs) -> R:
             return function(make(*arguments, **named))
 
         # Bounds are for the commands.
@@ -85,7 +88,7 @@ def _asked(
         taken = inspect.signature(make).parameters.values()
         vars(of_arguments)["__signature__"] = inspect.Signature(
             [each.replace(annotation=hints[each.name]) for each in taken],
-            return_annotation=Comparison,
+            return_annotation=get_type_hints(function)["return"],
         )
         return of_arguments
 
@@ -134,14 +137,64 @@ def compare(design: Design) -> Comparison:
             replicates as it has or more. Another comparison has a folder of its own, as has one of
             more optimizers: its verdicts share one level, which was decided before the first run.
             A function that calls Python (`jax.pure_callback`) goes on nowhere.
+        executor: what hands out tiles of runs to processes, any of `concurrent.futures`: its
+            workers compute as this process does, of the same versions on the same kind of device.
+            What is decided between tiles, and seconds where they count, are found out here.
         on_progress: told after each tile of runs.
         fast: whether many small runs may be computed in the faster ways of a CPU; None takes what
             the environment variable JAXNET_FAST says, 1 or 0, and 1 where it says nothing.
 
     Raises:
         InputError: input that cannot be compared, named, before anything compiles.
-        ImportError: the extra `compare` is not installed.
+        ImportError: the extra `compare` is not installed, or with an executor `cluster`.
+        BrokenExecutor: the executor lost a worker; a folder has what is done.
     """
+    plan = _planned(design)
+    protocol, folder = plan.protocol, plan.folder
+    while True:
+        bench = phases.bench(plan.workload, protocol, folder, plan.crew, design.on_progress)
+        results = phases.run_all(bench, plan.entries, protocol)
+        bench.time(plan.entries, protocol, {r.optimizer: r for r in results if r.phase == "tuned"})
+        log = bench.log(plan.heading, plan.unable)
+        comparison = of_record(Record(protocol, log, np.array(plan.workload.measured), results))
+        if folder:
+            save(comparison, folder)
+        told = all(pair.verdict != "not told apart" for pair in comparison.pairs)
+        if told or protocol.replicates == plan.most:
+            return comparison
+        protocol = protocol.at(_next(protocol.replicates, plan.most))
+
+
+@_asked(Design)
+def foresee(design: Design) -> Foreseen:
+    """Say what `compare` takes with the same arguments, before it: a tile is measured of each.
+
+    With an executor it is that of its workers. What a folder has already is not left out.
+
+    Raises:
+        InputError: input that cannot be compared, named, before anything compiles.
+        ImportError: the extra `compare` is not installed, or with an executor `cluster`.
+    """
+    plan = _planned(design)
+    bench = phases.bench(plan.workload, plan.protocol, None, plan.crew, design.on_progress)
+    return budgets.foreseen(bench.workload, plan.entries, plan.protocol, bench.shape)
+
+
+class _Plan(NamedTuple):
+    """What is known before the first run."""
+
+    heading: inputs.Heading
+    workload: tiles.Workload
+    entries: list[Entry]
+    unable: dict[str, str]
+    protocol: Protocol
+    most: int
+    folder: Path | None
+    crew: workers.Crew | None
+
+
+def _planned(design: Design) -> _Plan:
+    """Refuse what cannot be compared, and decide all that is decided beforehand."""
     entries = inputs.entries(design.optimizers, design.baseline)
     checks.at_least_one(tuning_seeds=design.tuning_seeds, replicates=design.replicates)
     searches = inputs.searches(entries, design.tune, design.budget)
@@ -149,7 +202,7 @@ def compare(design: Design) -> Comparison:
     workload = inputs.workload(design.problem, design.fast)
     heading = inputs.Heading(design.title or _title(design), design.command)
     checks.extra("compare", "scipy")
-    folder = design.folder and Path(design.folder)
+    folder = None if design.folder is None else Path(design.folder)
     most = inputs.most(design.replicates, design.until)
     inputs.check_size(searches, tuning.seeds, most, workload.steps)
     programs = inputs.programs(workload, entries, searches)
@@ -158,23 +211,23 @@ def compare(design: Design) -> Comparison:
     workload = workload._replace(fingerprint=programs.fingerprint)
     entries = [entry for entry in entries if entry.name not in programs.unable]
     able = {entry.name: searches[entry.name] for entry in entries}
-    shape = phases.tile(workload, able.values(), design.replicates * tuning.seeds)
+    executor = design.executor
+    crew = workers.crew(executor, workload, entries, folder) if executor else None
+    count = 1 if crew else None
+    shape = phases.tile(workload, able.values(), design.replicates * tuning.seeds, count)
     able = budgets.affordable(workload, entries, able, tuning.budget, shape)
     protocol = _protocol(workload, able, tuning, judging, design.seed)
     protocol = store.grown(folder, protocol, most) if folder else protocol
-    while True:
-        bench = phases.bench(workload, protocol, folder, design.on_progress)
-        phases.compile_all(bench, entries, protocol)
-        results = [each for entry in entries for each in phases.run(bench, entry, protocol)]
-        bench.time(entries, protocol, {r.optimizer: r for r in results if r.phase == "tuned"})
-        log = bench.log(heading, programs.unable)
-        comparison = of_record(Record(protocol, log, np.array(workload.measured), results))
-        if folder:
-            save(comparison, folder)
-        told = all(pair.verdict != "not told apart" for pair in comparison.pairs)
-        if told or protocol.replicates == most:
-            return comparison
-        protocol = protocol.at(_next(protocol.replicates, most))
+    return _Plan(
+        heading=heading,
+        workload=workload,
+        entries=entries,
+        unable=programs.unable,
+        protocol=protocol,
+        most=most,
+        folder=folder,
+        crew=crew,
+    )
 
 
 def _title(design: Design) -> str:
@@ -236,7 +289,7 @@ def of_record(record: Record) -> Comparison:
     )
 
 
-def save(comparison: Comparison, folder: Path) -> None:
+def save(comparison: Comparison, folder: str | Path) -> None:
     """Write a comparison: `protocol.json`, `comparison.json`, and the tables that this one names.
 
     The tables, `runs-*.parquet` and `curves-*.parquet`, are tidy: one row for each run, and for
@@ -250,7 +303,7 @@ def save(comparison: Comparison, folder: Path) -> None:
     store.write(Path(folder), comparison)
 
 
-def load(folder: Path) -> Comparison:
+def load(folder: str | Path) -> Comparison:
     """Read a comparison that `save` wrote.
 
     Raises:

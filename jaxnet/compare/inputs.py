@@ -5,6 +5,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -108,7 +109,8 @@ class Design(Procedure):
     level: float = LEVEL
     title: str = ""
     command: str = ""
-    folder: Path | None = None
+    folder: str | Path | None = None
+    executor: futures.Executor | None = None
     on_progress: OnProgress | None = None
     fast: bool | None = None
 
@@ -121,6 +123,17 @@ class Design(Procedure):
             )
         if self.folder is not None and not isinstance(self.folder, str | Path):
             raise InputError(f"folder: expected a path, got {self.folder!r}; give one, or none")
+        if isinstance(self.executor, futures.ThreadPoolExecutor):
+            raise InputError(
+                f"executor: expected one of processes, got a {type(self.executor).__name__}, whose "
+                "threads would wait for one another; give "
+                'ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))'
+            )
+        if not isinstance(self.executor, futures.Executor | None):
+            raise InputError(
+                f"executor: expected one of concurrent.futures, got {self.executor!r}; give such "
+                "as ProcessPoolExecutor, or Client.get_executor() of Dask"
+            )
         if self.on_progress is not None:
             checks.function("on_progress", self.on_progress, "what", "done", "planned")
 

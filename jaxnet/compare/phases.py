@@ -5,7 +5,7 @@ Shapes: R replicates, K trials of each, S tuning seeds, H hyperparameters, N run
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from jaxnet import devices, optimizers
 from jaxnet._guards import sizes
-from jaxnet.compare import batched, compiling, store, sweep, tiles, verifying
+from jaxnet.compare import batched, compiling, store, sweep, tiles, verifying, workers
 from jaxnet.compare.inputs import Heading, OnProgress
 from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Log, Runs, Seconds
@@ -27,6 +27,7 @@ class Bench:
     Attributes:
         workload: what is trained. shape: of a tile of runs.
         folder: where finished tiles are kept; nowhere where None.
+        crew: the workers that make the tiles; this process where None.
         on_progress: told after each tile. planned: how many runs there are to be.
         verified: what was held against NumPy, in words.
         dtype: of the losses. done: how many there are.
@@ -36,6 +37,7 @@ class Bench:
     workload: tiles.Workload
     shape: tiles.Tile
     folder: Path | None
+    crew: workers.Crew | None
     on_progress: OnProgress | None
     planned: int
     verified: str
@@ -44,23 +46,28 @@ class Bench:
     seconds: dict[str, Seconds] = dataclasses.field(default_factory=dict)
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def train(self, entry: optimizers.Entry, phase: str, trials: tiles.Trials) -> tiles.Swept:
-        """Train an optimizer from seeds at settings."""
+    def train(
+        self, entry: optimizers.Entry, phase: str, trials: tiles.Trials
+    ) -> Generator[sweep.Sweep, None, tiles.Swept]:
+        """Train an optimizer from seeds at settings: give the sweep, to go on when it is done."""
 
         def tell(count: int) -> None:
+            self.done += count
             if self.on_progress:
-                self.on_progress(f"{entry.name}, {phase}", self.done + count, self.planned)
+                who = f"; {self.crew}" if self.crew else ""
+                self.on_progress(f"{entry.name}, {phase}{who}", self.done, self.planned)
 
-        swept, seconds = sweep.run(
+        asked = sweep.begun(
             self.workload,
             entry,
             trials,
             self.shape,
             test=phase != "tuning" and self._scores,
             folder=self.folder,
-            on_progress=tell,
+            tell=tell,
         )
-        self.done += len(trials.seeds)
+        yield asked
+        swept, seconds = asked.joined()
         self.dtype = str(swept.loss.dtype)
         self._time(entry.name, seconds)
         return swept
@@ -117,19 +124,22 @@ class Bench:
         self.seconds[name] = Seconds(compile, run, min(before.step, step))
 
 
-def tile(workload: tiles.Workload, searches: Iterable[Search], seeds: int) -> tiles.Tile:
+def tile(
+    workload: tiles.Workload, searches: Iterable[Search], seeds: int, count: int | None
+) -> tiles.Tile:
     """Choose the tile for all stages: that of a first stage on the seeds of the first look.
 
     A seed's batch is shared by the trials of a stage, or by the two settings that it judges.
     """
     stage = seeds * max(each.stages[0] for each in searches)
-    return tiles.tile(workload, stage, settings=TOGETHER)
+    return tiles.tile(workload, stage, settings=TOGETHER, count=count)
 
 
 def bench(
     workload: tiles.Workload,
     protocol: Protocol,
     folder: Path | None,
+    crew: workers.Crew | None,
     on_progress: OnProgress | None,
 ) -> Bench:
     """Make ready for the runs of a protocol: their memory, their folder, and what they compute.
@@ -138,9 +148,8 @@ def bench(
         InputError: too little memory; a folder of another comparison; what XLA compiles is wrong.
     """
     searches, seeds = protocol.optimizers.values(), protocol.tuning.seeds
-    # Three judge: at the setting picked, the recommended and the customary one.
-    planned = protocol.replicates * sum(each.trials * seeds + 3 for each in searches)
-    shape = tile(workload, searches, protocol.judging.looks[0] * seeds)
+    planned = protocol.planned
+    shape = tile(workload, searches, protocol.judging.looks[0] * seeds, 1 if crew else None)
     needed = tiles.memory(workload, shape, planned)
     sizes.check_bytes(
         "memory", needed, "runs", "compare fewer replicates, trials or optimizers at once"
@@ -153,10 +162,24 @@ def bench(
         workload=workload,
         shape=shape,
         folder=kept,
+        crew=crew,
         on_progress=on_progress,
         planned=planned,
         verified=verified,
     )
+
+
+def run_all(bench: Bench, entries: Sequence[optimizers.Entry], protocol: Protocol) -> list[Runs]:
+    """Put all optimizers through all phases, one after the other or, by workers, side by side."""
+    if not bench.crew:
+        compile_all(bench, entries, protocol)
+    results: dict[str, list[Runs]] = {}
+
+    def through(entry: optimizers.Entry) -> Iterator[sweep.Sweep]:
+        results[entry.name] = yield from run(bench, entry, protocol)
+
+    workers.gather([through(entry) for entry in entries], bench.crew)
+    return [runs for entry in entries for runs in results[entry.name]]
 
 
 def compile_all(bench: Bench, entries: Sequence[optimizers.Entry], protocol: Protocol) -> None:
@@ -173,15 +196,17 @@ def compile_all(bench: Bench, entries: Sequence[optimizers.Entry], protocol: Pro
     compiling.compile_all(workload, named, shape)
 
 
-def run(bench: Bench, entry: optimizers.Entry, protocol: Protocol) -> list[Runs]:
+def run(
+    bench: Bench, entry: optimizers.Entry, protocol: Protocol
+) -> Generator[sweep.Sweep, None, list[Runs]]:
     """Put one optimizer through all phases, the replicates of one look after those before it."""
     search, looks = protocol.optimizers[entry.name], (0, *protocol.judging.looks)
     judges, tuning, tuned, picks = protocol.seeds()[:, :1], [], [], []
     for first, end in itertools.pairwise(looks):
-        runs, picked = tune(bench, entry, protocol, range(first, end))
+        runs, picked = yield from tune(bench, entry, protocol, range(first, end))
         tuning.append(runs)
         picks.append(picked)
-        at_picks = _trained(
+        at_picks = yield from _trained(
             bench, entry, search, "tuned", seeds=judges[first:end], points=picked[:, None]
         )
         tuned.append(at_picks._replace(replicate=at_picks.replicate + first))
@@ -189,7 +214,7 @@ def run(bench: Bench, entry: optimizers.Entry, protocol: Protocol) -> list[Runs]
     bench.explain(entry, at_picks)
     points = np.stack([search.recommended(np.concatenate(picks)), search.customary_point])
     both = np.broadcast_to(points, (looks[-1], *points.shape))
-    at_both = _trained(bench, entry, search, "recommended", seeds=judges, points=both)
+    at_both = yield from _trained(bench, entry, search, "recommended", seeds=judges, points=both)
     ends = [
         at_both.mapped(lambda values, at=at: values[at::2])._replace(
             phase=phase, trial=np.zeros(len(judges), int)
@@ -201,23 +226,23 @@ def run(bench: Bench, entry: optimizers.Entry, protocol: Protocol) -> list[Runs]
 
 def tune(
     bench: Bench, entry: optimizers.Entry, protocol: Protocol, replicates: range
-) -> tuple[Runs, Float[np.ndarray, "R H"]]:
+) -> Generator[sweep.Sweep, None, tuple[Runs, Float[np.ndarray, "R H"]]]:
     """Let each replicate search on its own; give all trials, and the points picked."""
     search, seeds = protocol.optimizers[entry.name], protocol.seeds()[replicates, 1:]
 
-    def tried(drawn: Float[np.ndarray, "R K H"], before: int) -> Runs:
-        runs = _trained(bench, entry, search, "tuning", seeds=seeds, points=drawn)
+    def tried(drawn: Float[np.ndarray, "R K H"], before: int) -> Generator[sweep.Sweep, None, Runs]:
+        runs = yield from _trained(bench, entry, search, "tuning", seeds=seeds, points=drawn)
         runs = runs._replace(replicate=runs.replicate + replicates.start, trial=runs.trial + before)
         # Their ends alone decide.
         ends = {name: values[:, -1:] for name, values in runs.validation.items()}
         return runs._replace(loss=runs.loss[:, -1:], validation=ends)
 
     points = search.first(protocol.seed, replicates)
-    parts = [tried(points, 0)]
+    parts = [(yield from tried(points, 0))]
     losses = parts[0].finals()
     for stage in range(1, len(search.stages)):
         drawn = search.further(protocol.seed, replicates, points, ranked(losses), stage)
-        parts.append(tried(drawn, points.shape[1]))
+        parts.append((yield from tried(drawn, points.shape[1])))
         points = np.concatenate([points, drawn], axis=1)
         losses = np.concatenate([losses, parts[-1].finals()], axis=1)
     return parts[0].joined(*parts[1:]), search.best(points, ranked(losses))
@@ -249,10 +274,10 @@ def _trained(
     *,
     seeds: Int[np.ndarray, "R S"],
     points: Float[np.ndarray, "R K H"],
-) -> Runs:
+) -> Generator[sweep.Sweep, None, Runs]:
     """Run each seed of a replicate at each of its points, both counted from 0."""
     trials = _trials(search, seeds, points)
-    swept = bench.train(entry, phase, trials)
+    swept = yield from bench.train(entry, phase, trials)
     replicate, _, trial = np.indices((*seeds.shape, points.shape[1])).reshape(3, -1)
     return Runs(
         optimizer=entry.name,

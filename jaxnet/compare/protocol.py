@@ -144,6 +144,13 @@ class Protocol:
         return self.judging.looks[-1]
 
     @property
+    def planned(self) -> int:
+        """How many runs there are to be."""
+        # Three judge: at the setting picked, the recommended and the customary one.
+        trials = sum(each.trials * self.tuning.seeds + 3 for each in self.optimizers.values())
+        return self.replicates * trials
+
+    @property
     def comparisons(self) -> list[tuple[str, str]]:
         """The pairs of optimizers that are tested, the one held against the other second."""
         names = list(self.optimizers)

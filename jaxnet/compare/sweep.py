@@ -6,7 +6,7 @@ disk.
 Shapes: K items of a tile, L settings of an item, H hyperparameters of a setting, R runs.
 """
 
-import functools
+import dataclasses
 import hashlib
 import json
 import time
@@ -30,7 +30,96 @@ from jaxnet.storage import arrays
 _TURNS = 3
 
 
-def run(
+class Items(NamedTuple):
+    """Seeds and the settings of each, the hyperparameters in the order of their names."""
+
+    seeds: Int[np.ndarray, " K"]
+    settings: Float[np.ndarray, "K L H"]
+
+
+class Job(NamedTuple):
+    """What all tiles of a sweep have in common.
+
+    Attributes:
+        workload: what is trained. entry: the optimizer. names: of its hyperparameters, sorted.
+        shape: from `tile`; every call of it is the same program.
+        test: whether the test data are scored at the end of each run.
+    """
+
+    workload: Workload
+    entry: Entry
+    names: tuple[str, ...]
+    shape: Tile
+    test: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Runs cut into tiles, of which some are done, whoever makes them and in whatever order.
+
+    Attributes:
+        job: what the tiles have in common. items: of each tile. counts: the runs of each.
+        places: shape [R], of each run among all settings of all items.
+        paths: where each tile is kept; nowhere where None.
+        tell: called with the number of runs of each tile that is done.
+        done: the tiles that are, by their number.
+    """
+
+    job: Job
+    items: list[Items]
+    counts: list[int]
+    places: Int[np.ndarray, " R"]
+    paths: list[Path | None]
+    tell: Callable[[int], None] | None
+    done: dict[int, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[int]:
+        """The numbers of the tiles that are not done."""
+        return [number for number in range(len(self.items)) if number not in self.done]
+
+    def make(self) -> None:
+        """Make what is missing, tile by tile."""
+        for number in self.missing:
+            self.keep(number, made(self.job, self.items[number]))
+
+    def keep(self, number: int, tile: dict[str, np.ndarray]) -> None:
+        """Take a tile that was made, and write it."""
+        if path := self.paths[number]:
+            _write(path, tile)
+        self._take(number, tile)
+
+    def find(self) -> None:
+        """Take the tiles that are kept already."""
+        for number, path in enumerate(self.paths):
+            if path and (tile := _read(path)):
+                self._take(number, tile)
+
+    def _take(self, number: int, tile: dict[str, np.ndarray]) -> None:
+        self.done[number] = tile
+        if self.tell:
+            self.tell(self.counts[number])
+
+    def joined(self) -> tuple[Swept, Timing]:
+        """Give what became of the runs, in their order, and what they took."""
+        tiles = [self.done[number] for number in range(len(self.items))]
+        compilations, running = np.transpose([tile["seconds"] for tile in tiles])
+        joined = {
+            name: np.concatenate([tile[name] for tile in tiles]).take(self.places, axis=0)
+            for name in tiles[0]
+            if name != "seconds"
+        }
+        swept = Swept(
+            loss=joined["loss"],
+            validation=under("validation_", joined),
+            test=under("test_", joined),
+            diverged=joined["diverged"],
+            evaluations=joined["evaluations"],
+        )
+        return swept, Timing(float(compilations.max()), running)
+
+
+def begun(
     workload: Workload,
     entry: Entry,
     trials: Trials,
@@ -38,9 +127,9 @@ def run(
     *,
     test: bool = False,
     folder: Path | None = None,
-    on_progress: Callable[[int], None] | None = None,
-) -> tuple[Swept, Timing]:
-    """Train the runs tile by tile; give what became of them, in their order, and what it took.
+    tell: Callable[[int], None] | None = None,
+) -> Sweep:
+    """Cut runs into tiles, and find those that are done.
 
     Args:
         workload: what is trained.
@@ -49,36 +138,39 @@ def run(
         shape: from `tile`; every call of it is the same program.
         test: whether to score the test data at the end of each run.
         folder: where finished tiles are kept and found again; nowhere where None.
-        on_progress: called with the number of runs done after each tile.
+        tell: called with the number of runs of each tile that is done.
     """
     places, items = _items(trials, shape.settings)
-    workload, names = verifying.verified(workload, shape)[0], tuple(sorted(trials.settings))
-    program = functools.cache(lambda: compiling.compiled(workload, entry, names, shape))
-    tiles, end = [], 0
-    for chosen in _cut(items, shape):
-        end += chosen.settings.shape[0] * chosen.settings.shape[1]
-        path = folder and folder / _name(workload, (entry.name, *names), test, chosen, shape)
-        done = path and _read(path)
-        if not done:
-            done = _call(workload, program(), shape, chosen, test)
-            if path:
-                _write(path, done)
-        tiles.append(done)
-        if on_progress:
-            on_progress(int(np.sum(places < end)))
-    compilations, running = np.transpose([tile.pop("seconds") for tile in tiles])
-    joined = {
-        name: np.concatenate([tile[name] for tile in tiles]).take(places, axis=0)
-        for name in tiles[0]
-    }
-    swept = Swept(
-        loss=joined["loss"],
-        validation=under("validation_", joined),
-        test=under("test_", joined),
-        diverged=joined["diverged"],
-        evaluations=joined["evaluations"],
+    verified, names = verifying.verified(workload, shape)[0], tuple(sorted(trials.settings))
+    tiles = list(_cut(items, shape))
+    whose = entry.name, *names
+    paths = [folder and folder / _name(verified, whose, test, each, shape) for each in tiles]
+    counts = np.bincount(places // shape.runs).tolist()
+    sweep = Sweep(
+        job=Job(verified, entry, names, shape, test),
+        items=tiles,
+        counts=counts,
+        places=places,
+        paths=paths,
+        tell=tell,
     )
-    return swept, Timing(float(compilations.max()), running)
+    sweep.find()
+    return sweep
+
+
+def run(
+    workload: Workload, entry: Entry, trials: Trials, shape: Tile, **more: Any
+) -> tuple[Swept, Timing]:
+    """Make all tiles of what `begun` cuts; give what became of the runs, and what they took."""
+    sweep = begun(workload, entry, trials, shape, **more)
+    sweep.make()
+    return sweep.joined()
+
+
+def made(job: Job, items: Items) -> dict[str, np.ndarray]:
+    """Make a tile; give each measurement with its runs along the first axis, and the seconds."""
+    program = compiling.compiled(job.workload, job.entry, job.names, job.shape)
+    return _call(job.workload, program, job.shape, items, job.test)
 
 
 def is_kept(workload: Workload, entry: Entry, trials: Trials, shape: Tile, folder: Path) -> bool:
@@ -104,7 +196,7 @@ def rounds(
         workload: what is trained. entrants: K optimizers, R runs of each. shape: from `tile`.
         seed: of the orders. folder: where they are kept, as tiles are, and found again.
     """
-    digest = hashlib.sha256(json.dumps([*seed, *_maker(workload)]).encode()).hexdigest()[:24]
+    digest = hashlib.sha256(json.dumps([*seed, *_maker(workload, shape)]).encode()).hexdigest()[:24]
     path = folder and folder / f"rounds-{digest}.safetensors"
     if path and (kept := _read(path)):
         return kept["seconds"]
@@ -124,27 +216,20 @@ def rounds(
     return seconds
 
 
-class _Items(NamedTuple):
-    """Seeds and the settings of each, the hyperparameters in the order of their names."""
-
-    seeds: Int[np.ndarray, " K"]
-    settings: Float[np.ndarray, "K L H"]
-
-
-def _name(
-    workload: Workload, whose: tuple[str, ...], test: bool, items: _Items, shape: Tile
-) -> str:
+def _name(workload: Workload, whose: tuple[str, ...], test: bool, items: Items, shape: Tile) -> str:
     """Name a tile by all that its numbers depend on beside the protocol: also by what made it."""
-    record = json.dumps([whose, test, items.settings.shape, shape, _maker(workload)]).encode()
+    made_by = _maker(workload, shape)
+    record = json.dumps([whose, test, items.settings.shape, made_by]).encode()
     digest = hashlib.sha256(record + items.seeds.tobytes() + items.settings.tobytes())
     return f"{digest.hexdigest()[:24]}.safetensors"
 
 
-def _maker(workload: Workload) -> tuple[Any, ...]:
-    return devices.releases(), workload.fast or fast(), jax.local_device_count()
+def _maker(workload: Workload, shape: Tile) -> tuple[Any, ...]:
+    path = workload.fast or fast()
+    return devices.releases(), path, shape.items, shape.settings, shape.device_count
 
 
-def _items(trials: Trials, together: int) -> tuple[Int[np.ndarray, " R"], _Items]:
+def _items(trials: Trials, together: int) -> tuple[Int[np.ndarray, " R"], Items]:
     """Group runs of one seed into items of so many settings, the last of a seed filled up.
 
     Gives also the place of each run among all the settings of all items.
@@ -159,18 +244,18 @@ def _items(trials: Trials, together: int) -> tuple[Int[np.ndarray, " R"], _Items
     filled = np.minimum(firsts[:, None] + np.arange(together), lasts[:, None])
     places = np.empty(len(seeds), int)
     places[by_seed] = (np.cumsum(offset == 0) - 1) * together + offset
-    return places, _Items(seeds[firsts], settings[filled])
+    return places, Items(seeds[firsts], settings[filled])
 
 
-def _cut(items: _Items, shape: Tile) -> Iterator[_Items]:
+def _cut(items: Items, shape: Tile) -> Iterator[Items]:
     """Cut items into those of each tile."""
     count = shape.runs // shape.settings
     for first in range(0, len(items.seeds), count):
-        yield _Items(*(each[first : first + count] for each in items))
+        yield Items(*(each[first : first + count] for each in items))
 
 
 def _call(
-    workload: Workload, program: compiling.Compiled, shape: Tile, items: _Items, test: bool
+    workload: Workload, program: compiling.Compiled, shape: Tile, items: Items, test: bool
 ) -> dict[str, np.ndarray]:
     """Run one tile; give each measurement with the tile's runs along the first axis."""
     filled = np.minimum(np.arange(shape.runs // shape.settings), len(items.seeds) - 1)

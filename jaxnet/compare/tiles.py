@@ -153,9 +153,14 @@ class Tile(NamedTuple):
     devices: int | None = None
 
     @property
+    def device_count(self) -> int:
+        """How many devices take part."""
+        return _count(self.devices)
+
+    @property
     def runs(self) -> int:
         """Runs of one call of the program, on all devices."""
-        return self.items * self.settings * _count(self.devices)
+        return self.items * self.settings * self.device_count
 
 
 def _count(asked: int | None) -> int:
@@ -200,7 +205,7 @@ def memory(workload: Workload, shape: Tile, runs: int) -> int:
         for leaf in jax.tree.leaves((workload.data, workload.validation, workload.test))
     )
     under_way = shape.runs * (run + _widest(workload, params))
-    return results + under_way + gathered + data * (1 + _count(shape.devices))
+    return results + under_way + gathered + data * (1 + shape.device_count)
 
 
 def _widest(workload: Workload, params: PyTree) -> int:

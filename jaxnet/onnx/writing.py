@@ -81,7 +81,7 @@ _ACTIVATIONS: dict[str, _Activation] = {
 
 
 def write(
-    path: Path,
+    path: str | Path,
     params: network.Params,
     activation: network.Activation | Sequence[network.Activation] = jax.nn.relu,
     output_activation: network.Activation | None = None,
@@ -126,7 +126,7 @@ def write(
         ends = [("x", params[0].weight.shape[1]), ("outputs", params[-1].weight.shape[0])]
         taken, given = (_array(name, TensorProto.FLOAT, width) for name, width in ends)
         model = _model(graph, [taken], [given])
-    files.write(Path(path), model.SerializeToString())
+    files.write(path, model.SerializeToString())
 
 
 def _check(params: network.Params) -> None:

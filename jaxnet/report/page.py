@@ -22,7 +22,7 @@ _WORD = ' class="word"'
 _ROLES = {paint.light: role for role, paint in style.PAINTS.items()}
 
 
-def write_page(comparison: Comparison, path: Path) -> None:
+def write_page(comparison: Comparison, path: str | Path) -> None:
     """Write a comparison as one page: whole, or not at all.
 
     Raises:
@@ -70,7 +70,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
     _write(page, path)
 
 
-def write_league_page(each: League, path: Path, title: str, command: str = "") -> None:
+def write_league_page(each: League, path: str | Path, title: str, command: str = "") -> None:
     """Write what many tasks say as one page: whole, or not at all.
 
     Args:
@@ -94,7 +94,9 @@ def write_league_page(each: League, path: Path, title: str, command: str = "") -
     _write(page, path)
 
 
-def write_along_page(every: Sequence[Along], path: Path, title: str, command: str = "") -> None:
+def write_along_page(
+    every: Sequence[Along], path: str | Path, title: str, command: str = ""
+) -> None:
     """Write whether verdicts hold as one page: whole, or not at all.
 
     Args:
@@ -136,7 +138,7 @@ class _Page(NamedTuple):
     sections: list[str]
 
 
-def _write(page: _Page, path: Path) -> None:
+def _write(page: _Page, path: str | Path) -> None:
     filled = _filled(
         "page.html",
         title=html.escape(page.title),
@@ -146,7 +148,7 @@ def _write(page: _Page, path: Path) -> None:
         style=_filled("page.css", light=_paints(light=True), dark=_paints(light=False)),
         script=_text("page.js"),
     )
-    files.write(Path(path), filled.encode())
+    files.write(path, filled.encode())
 
 
 def _filled(template: str, **parts: str) -> str:

@@ -46,12 +46,13 @@ class Panel(NamedTuple):
     log: str = ""
 
 
-def check_picture(path: Path) -> None:
+def check_picture(path: str | Path) -> None:
     """Refuse a path that no picture can be saved at, and make the folder it goes to.
 
     Raises:
         InputError: a folder, a suffix other than .png, .svg or .pdf, or a place not writable.
     """
+    path = Path(path)
     if path.suffix not in (".png", ".svg", ".pdf") or path.is_dir():
         raise InputError(
             f"output: expected a file ending in .png, .svg or .pdf, got {path}; name one"
@@ -69,7 +70,7 @@ def check_picture(path: Path) -> None:
 
 
 def loss_curves(
-    path: Path,
+    path: str | Path,
     title: str,
     losses: Mapping[str, Float[np.ndarray, " T"]],
     y_label: str = "loss before the update",
@@ -80,9 +81,9 @@ def loss_curves(
     picture(path, title, [[Panel("", "epoch", y_label, curves, log)]])
 
 
-def picture(path: Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
+def picture(path: str | Path, title: str, panels: Sequence[Sequence[Panel]]) -> None:
     """Save rows of panels as one picture: whole, or not at all."""
-    kind, drawn = path.suffix[1:], io.BytesIO()
+    kind, drawn = Path(path).suffix[1:], io.BytesIO()
     with style.drawing(style.STYLE) as mpl:
         size = (6.4 * len(panels[0]), 3.8 * len(panels) + 0.4)
         figure = mpl.figure.Figure(figsize=size, layout="constrained")

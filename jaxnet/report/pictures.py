@@ -98,9 +98,9 @@ def plots(comparison: Comparison) -> list[Plot]:
         return [plot for draw in drawn for plot in draw(comparison)]
 
 
-def save_plot(plot: Plot, path: Path) -> None:
+def save_plot(plot: Plot, path: str | Path) -> None:
     """Save one picture of a comparison, .png, .svg or .pdf, with its title: whole or not at all."""
-    files.write(path, _drawn(plot, path.suffix[1:], plot.title))
+    files.write(path, _drawn(plot, Path(path).suffix[1:], plot.title))
 
 
 def svg(plot: Plot) -> str:

@@ -3,6 +3,7 @@
 Shapes: N rows, I inputs, O outputs, K classes.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -115,25 +116,40 @@ class _Network(BaseEstimator, ABC):
         goes_on: bool,
         first: Any = None,
     ) -> None:
+        """Train so many epochs; what fails leaves the estimator as it was."""
+        new = copy.copy(self)
+        new._train_on(new._checked(X, y, sample_weight, goes_on=goes_on), epochs, goes_on, first)
+        vars(self).clear()
+        vars(self).update(vars(new))
+
+    def _train_on(
+        self, rows: tuple[Shaped[np.ndarray, "N ..."], ...], epochs: int, goes_on: bool, first: Any
+    ) -> None:
         sizes = {} if self.batch_size is None else {"batch_size": self.batch_size}
         checks.at_least_one(n_members=self.n_members, **sizes)
-        if goes_on and self.activation != self._activation:
-            raise InputError(
-                f"activation: expected {self._activation}, with which training began, got "
-                f"{self.activation}; leave it, or begin anew by warm_start=False"
-            )
+        hidden = self.hidden if isinstance(self.hidden, Sequence | np.ndarray) else (self.hidden,)
+        for each in hidden:
+            checks.at_least_one(hidden=each)
+        stays = {"activation": self.activation, "hidden": (*hidden,), "n_members": self.n_members}
+        began = self._stays if goes_on else stays
+        for name, value in stays.items():
+            if value != began[name]:
+                raise InputError(
+                    f"{name}: expected {began[name]}, with which training began, got {value}; "
+                    "leave it, or begin with a new estimator"
+                )
         optimizer, numbers = self._made()
         together = ensemble(models.loss(self._task, self.activation), optimizer)
-        x, targets, *weights = self._checked(X, y, sample_weight, goes_on=goes_on)
+        x, targets, *weights = rows
         if not goes_on:
             self._begin(targets if first is None else first)
             self._seed = check_random_state(self.random_state).randint(2**31)
-            self._dtype, self._activation = x.dtype, self.activation
+            self._dtype, self._stays = x.dtype, stays
         targets, outputs = self._encoded(targets)
         data, judged = (x, targets, *weights), None
         if self.patience is not None:
             data, judged = self._split(data)
-        layers = (x.shape[1], *np.atleast_1d(self.hidden).tolist(), outputs)
+        layers = (x.shape[1], *map(int, hidden), outputs)
         with jax.enable_x64(self._dtype == np.float64):
             fit = fitting.fit(
                 together.loss,
@@ -160,7 +176,7 @@ class _Network(BaseEstimator, ABC):
         x, y = checked
         if sample_weight is None:
             return x, y
-        weights = _check_sample_weight(sample_weight, x, dtype=x.dtype)
+        weights = _check_sample_weight(sample_weight, x, dtype=x.dtype, ensure_non_negative=True)
         counts = weights != 0 if weights.any() else slice(None)
         return x[counts], y[counts], weights[counts]
 
@@ -200,7 +216,7 @@ class _Network(BaseEstimator, ABC):
         check_is_fitted(self)
         x: Any = validate_data(self, X, dtype=self._dtype, reset=False)
         with jax.enable_x64(self._dtype == np.float64):
-            forward = members.forward(self._task, self._activation)
+            forward = members.forward(self._task, self._stays["activation"])
             return predict(forward, self.fit_.params, x)
 
 

@@ -27,17 +27,17 @@ _NAMES = {
 }
 
 
-def write(path: Path, arrays: Mapping[str, np.ndarray], record: Any) -> None:
+def write(path: str | Path, arrays: Mapping[str, np.ndarray], record: Any) -> None:
     """Write arrays of any dtype that JAX has, and a record of them; whole or not at all.
 
     Raises:
         InputError: an array that is not of numbers; a record that is not plain JSON.
         OSError: a place that cannot be written to, or is full; an older file stays as it was.
     """
-    files.write(path, pack(path.name, arrays, record))
+    files.write(path, pack(Path(path).name, arrays, record))
 
 
-def read(path: Path) -> tuple[dict[str, np.ndarray], Any]:
+def read(path: str | Path) -> tuple[dict[str, np.ndarray], Any]:
     """Read what `write` wrote, to the last bit and in its order: the arrays, and the record.
 
     Raises:

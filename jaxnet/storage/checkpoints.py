@@ -38,7 +38,7 @@ class Checkpoints:
     A context manager, which waits on leaving for what is being written.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, object]) -> None:
+    def __init__(self, folder: str | Path, description: Mapping[str, object]) -> None:
         """Open the folder of a run, and make it where there is none.
 
         Args:
@@ -52,7 +52,7 @@ class Checkpoints:
                 older version of jaxnet.
         """
         self._description = json.loads(files.to_json(description, "description"))
-        self._folder = folder.absolute()
+        self._folder = Path(folder).absolute()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._halves = files.clear(self._folder)

@@ -25,7 +25,7 @@ _HALF = ".half"
 _AGAIN = "make it again"
 
 
-def write(path: Path, content: Content) -> None:
+def write(path: str | Path, content: Content) -> None:
     """Write a file, in the place of an older one only once it is on the disk.
 
     Folders on the way to it are made.
@@ -33,23 +33,24 @@ def write(path: Path, content: Content) -> None:
     Raises:
         OSError: a place that cannot be written to, or is full; an older file stays as it was.
     """
-    write_all({path: content})
+    write_all({Path(path): content})
 
 
-def write_all(contents: Mapping[Path, Content]) -> None:
+def write_all(contents: Mapping[Path, Content] | Mapping[str, Content]) -> None:
     """Write files as `write` does, and put the first in its place once all are on the disk.
 
     Each is whole or as it was; a process killed in between leaves the first of them new and the
     others old. What is there already is not written: what is done is shown again where nobody may
     write.
     """
-    contents = {path: content for path, content in contents.items() if not _holds(path, content)}
+    places = {Path(path): content for path, content in contents.items()}
+    places = {path: content for path, content in places.items() if not _holds(path, content)}
     # Named after the thread, so that two that write the same file do not mix.
     mark = f"{os.getpid()}.{threading.get_ident()}{_HALF}"
-    halves = {path: path.with_name(f".{path.name}.{mark}") for path in contents}
+    halves = {path: path.with_name(f".{path.name}.{mark}") for path in places}
     path = Path()
     try:
-        for path, content in contents.items():
+        for path, content in places.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with halves[path].open("wb") as file:
                 file.write(content)
@@ -75,9 +76,9 @@ def _holds(path: Path, content: Content) -> bool:
     return False
 
 
-def clear(folder: Path) -> list[str]:
+def clear(folder: str | Path) -> list[str]:
     """Remove what killed processes left half written in a folder; give the names of it."""
-    halves = sorted(folder.glob(f".*{_HALF}"))
+    halves = sorted(Path(folder).glob(f".*{_HALF}"))
     for half in halves:
         half.unlink(missing_ok=True)
     return [half.name for half in halves]
@@ -90,7 +91,7 @@ def seal(name: str, content: bytearray) -> bytearray:
     return content
 
 
-def read(path: Path, cure: str = _AGAIN) -> bytes:
+def read(path: str | Path, cure: str = _AGAIN) -> bytes:
     """Read a sealed file.
 
     Args:
@@ -99,6 +100,7 @@ def read(path: Path, cure: str = _AGAIN) -> bytes:
     Raises:
         InputError: no file, or one that is not, to the last bit, what was written there.
     """
+    path = Path(path)
     content = _content(path, cure)
     start = content.find(_MARK, 0, _WITHIN) + len(_MARK)
     if start < len(_MARK):
@@ -119,7 +121,9 @@ def kind(name: str) -> str:
     return re.sub(r"-[0-9a-f]{16}(?=\.)", "", name)
 
 
-def write_record(path: Path, record: Mapping[str, Any], contents: Mapping[str, Content]) -> None:
+def write_record(
+    path: str | Path, record: Mapping[str, Any], contents: Mapping[str, Content]
+) -> None:
     """Write files side by side and, after them, a JSON record sealed over itself and all of them.
 
     Where the files are `named` by what they hold, a process may be killed at any moment: those of
@@ -134,6 +138,7 @@ def write_record(path: Path, record: Mapping[str, Any], contents: Mapping[str, C
         InputError: a record that is not plain JSON, nan and infinity among it.
         OSError: as `write`.
     """
+    path = Path(path)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     text = to_json({"sha256": BLANK, "files": digests, **record}, indent=1)
     beside = {path.with_name(name): content for name, content in contents.items()}
@@ -144,7 +149,7 @@ def write_record(path: Path, record: Mapping[str, Any], contents: Mapping[str, C
             other.unlink()
 
 
-def read_record(path: Path, cure: str = _AGAIN) -> tuple[dict[str, Any], dict[str, bytes]]:
+def read_record(path: str | Path, cure: str = _AGAIN) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Read what `write_record` wrote: the record, and the contents of its files.
 
     Args:
@@ -153,6 +158,7 @@ def read_record(path: Path, cure: str = _AGAIN) -> tuple[dict[str, Any], dict[st
     Raises:
         InputError: naming the file that is missing, or is not what was written.
     """
+    path = Path(path)
     record = json.loads(read(path, cure))
     digests = record.pop("files")
     del record["sha256"]

@@ -15,7 +15,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from jaxnet import losses, network
+from jaxnet import losses, network, variables
+from jaxnet._guards import checks
 from jaxnet.errors import InputError
 from jaxnet.storage import arrays, files, fingerprints
 
@@ -75,43 +76,46 @@ def starting(*sizes: int) -> Callable[[Key[Array, ""]], network.Params]:
 
 @functools.cache
 def accuracy(forward: losses.Forward) -> losses.Loss:
-    """Give the share of a batch's examples whose largest output is the right one."""
+    """Give the share of a batch's examples, weighed as they are, whose largest output is right."""
     outputs = jax.vmap(forward, in_axes=(None, 0))
 
     def accuracy(params: PyTree, batch: Any) -> Float[Array, ""]:
-        x, y = batch
-        return jnp.mean((jnp.argmax(outputs(params, x), -1) == y).astype(float))
+        x, y, *weights = batch
+        right = jnp.argmax(outputs(params, x), -1) == y
+        return variables.mean(right.astype(float), *weights)
 
     return accuracy
 
 
-def write(folder: Path, params: network.Params, about: dict[str, Any]) -> None:
+def write(folder: str | Path, params: network.Params, about: dict[str, Any]) -> None:
     """Write a network and what is known of it, in plain JSON types; whole or not at all.
 
     Raises:
-        InputError: what JSON cannot hold in `about`.
+        InputError: what are no layers; what JSON cannot hold in `about`.
         OSError: a place that cannot be written to, or is full; an older model stays as it was.
     """
+    checks.network(params)
     tensors = {
         f"{index}.{name}": np.asarray(leaf)
         for index, layer in enumerate(params)
-        for name, leaf in layer._asdict().items()
+        for name, leaf in zip(network.Layer._fields, layer, strict=True)
         if leaf is not None
     }
+    folder = Path(folder)
     files.clear(folder)
     name = files.named(_WEIGHTS, fingerprints.of_data(tensors))
     weights = arrays.pack(name, tensors, None)
     files.write_record(folder / _RECORD, {"about": about}, {name: weights})
 
 
-def read(folder: Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
+def read(folder: str | Path) -> tuple[tuple[network.Layer, ...], dict[str, Any]]:
     """Read a network and what is known of it.
 
     Raises:
         InputError: no model there, or one that is not whole.
     """
     try:
-        record, contents = files.read_record(folder / _RECORD)
+        record, contents = files.read_record(Path(folder) / _RECORD)
     except InputError as error:
         raise InputError(f"folder: expected a model in {folder}; {error}") from error
     if "about" not in record or len(contents) != 1:

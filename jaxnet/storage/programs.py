@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, PyTree
 
+from jaxnet import variables
 from jaxnet._guards import checks, jaxprs
 from jaxnet.errors import FunctionError, InputError
 from jaxnet.storage import files
@@ -28,14 +29,19 @@ _EXPECTED = "forward: expected a function of params and one example that JAX can
 
 
 def write(
-    folder: Path, forward: Callable[[Any, Any], PyTree[Array]], params: Any, example: PyTree
+    folder: str | Path,
+    forward: Callable[..., PyTree[Array]],
+    params: Any,
+    example: PyTree,
 ) -> None:
     """Write a function of one example, with its parameters, as a program of one or more rows.
 
     It is made for each of CPUs, CUDA and TPUs that JAX can make it for; the record says which.
 
     Args:
-        folder: of the program. forward: of `(params, x)`, as `jaxnet.forward` is; whoever's.
+        folder: of the program.
+        forward: of `(params, x)`, as `jaxnet.forward` is; whoever's. One that takes a third
+            argument `key` is given None.
         params: whatever `forward` takes.
         example: an x of one example, for its shapes and dtypes; the program takes `[N, ...]`.
 
@@ -47,10 +53,11 @@ def write(
     """
     checks.extra("export", "flatbuffers")
     folder = Path(folder)
-    checks.function("forward", forward, "params", "x")
+    keys = variables.named(None, variables.takes_key(forward))
+    checks.function("forward", forward, "params", "x", **keys)
     checks.leaves("example", example)
     example = jax.tree.map(jnp.asarray, example)
-    one = functools.partial(forward, params)
+    one = functools.partial(forward, params, **keys)
     _check(one, example)
     (rows,) = export.symbolic_shape("N")
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape), leaf.dtype), example)
@@ -69,7 +76,7 @@ def write(
     files.write_record(folder / _RECORD, {"program": about}, {name: content})
 
 
-def read(folder: Path) -> export.Exported:
+def read(folder: str | Path) -> export.Exported:
     """Read a program, to `call` on `[N, ...]`; it has no gradient.
 
     Raises:
@@ -78,7 +85,7 @@ def read(folder: Path) -> export.Exported:
     """
     checks.extra("export", "flatbuffers")
     try:
-        record, contents = files.read_record(folder / _RECORD)
+        record, contents = files.read_record(Path(folder) / _RECORD)
     except InputError as error:
         raise InputError(f"folder: expected a program in {folder}; {error}") from error
     if "program" not in record or len(contents) != 1:

@@ -498,6 +498,21 @@ def test_entries_that_are_meant_more_than_once_are_added_up():
     assert found.corrections[0].after == "np.add.at(grad, index, error)"
 
 
+def test_a_length_of_another_array_is_found():
+    def loss(params, x, y):
+        return np.sum((x @ params["w"] - y) ** 2) / (2 * len(x))
+
+    def claimed(params, x, y):
+        w = params["w"]
+        m = w.shape[0]
+        return {"w": x.T @ (x @ w - y) / m}
+
+    random = np.random.default_rng(0)
+    batch = random.normal(size=(7, 3)), random.normal(size=(7, 2))
+    (found,) = audit(loss, {"w": random.normal(size=(3, 2))}, batch, claimed).corrections
+    assert found.after == "m = len(x)"
+
+
 def test_brackets_are_put_where_they_belong():
     params, batch = network()
     source = inspect.getsource(of_the_error).replace("(p - y) / len(x)", "p - y / len(x)")
@@ -1033,6 +1048,44 @@ def within_a_tolerance(params, batch):
     return {"w": 2 * top * mask * batch}
 
 
+def linear(params, batch):
+    return 0.5 * ((batch @ params["w"].T) ** 2).sum()
+
+
+def by_inner_products(params, batch):
+    grad = np.zeros_like(params["w"])
+    for row in batch:
+        grad += np.matmul(params["w"] @ row, row)
+    return {"w": grad}
+
+
+def in_parts(params, batch):
+    z = params["w"] * batch
+    return sum((z[:, start : start + 4].mean(axis=1) ** 2).sum() for start in (0, 4))
+
+
+def as_if_of_one_length(params, batch):
+    z, size = params["w"] * batch, 4
+    grad = np.zeros_like(z)
+    for start in (0, 4):
+        end = min(start + size, z.shape[1])
+        mean = z[:, start:end].mean(axis=1, keepdims=True)
+        grad[:, start:end] += 2 * mean * batch[:, start:end] / size
+    return {"w": grad}
+
+
+def centred(params, batch):
+    z = params["w"] * batch
+    return 0.5 * (np.arange(1, 7)[:, None] * (z - z.mean(axis=0)) ** 2).sum()
+
+
+def of_the_sum(params, batch):
+    z, k = params["w"] * batch, np.arange(1, 7)[:, None]
+    apart = z - z.mean(axis=0)
+    total = (k * apart).sum(axis=0)
+    return {"w": batch * (total - total / 6)}
+
+
 KINDS = {
     "the exponent": (
         *(cubes, without_exponent),
@@ -1121,6 +1174,15 @@ KINDS = {
     "two values of a tuple": (of_pairs, turned_once_more, ["two.T", "one.T"]),
     "a bracket of a call": (curved, of_the_difference, ["'w': batch * (np.tanh(z) - 0.3)"]),
     "a tolerance": (largest, within_a_tolerance, ["mask = z == top"]),
+    "an outer product": (
+        *(linear, by_inner_products),
+        ["grad += np.outer(params['w'] @ row, row)"],
+    ),
+    "the length of a part": (
+        *(in_parts, as_if_of_one_length),
+        ["grad[:, start:end] += 2 * mean * batch[:, start:end] / (end - start)"],
+    ),
+    "what was summed": (centred, of_the_sum, ["'w': batch * (k * apart - total / 6)"]),
     "a sign for a minus": (sizes, with_a_minus, ["'w': batch * slope * sign"]),
 }
 

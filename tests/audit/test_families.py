@@ -1,6 +1,7 @@
 """Evidence for the families of mistakes: random plants of each are named, on random networks."""
 
 import collections
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from experiments.benchmark import auditing, plants
 from jaxnet.audit import Audit, Row
 
 pytestmark = pytest.mark.usefixtures("unchecked")
+
+# Of each precision; 20 of a network's shapes.
+RIGHT = int(os.environ.get("RIGHT_GRADIENTS", "100"))
 
 
 @pytest.mark.parametrize("most", [16, pytest.param(None, marks=pytest.mark.slow)])
@@ -33,6 +37,13 @@ def test_right_gradients_of_plain_losses_raise_no_alarm(dtype, seeds):
         net = net._replace(penalty=0.05)
         right = plants.backward(auditing.cast(net, dtype))
         assert auditing.audited(net, right, "dict", dtype).right
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_right_gradients_of_random_networks_are_right(dtype):
+    counts = auditing.count(dtype, planted=0, unplanted=RIGHT)
+    assert counts.right == {"right": RIGHT}, counts.missed
 
 
 def test_every_plant_has_its_family_in_the_table():

@@ -822,3 +822,123 @@ def test_axes_in_the_wrong_order_are_named_and_entries_in_none_are_not(seed, ord
         must_say(loss, params, batch, by_hand(formed=wrong), by_hand(), words)
     must_say(loss, params, batch, by_hand(through=shuffled), by_hand(), UNKNOWN)
     must_say(loss, params, batch, by_hand(formed=shuffled), by_hand(), UNKNOWN)
+
+
+@first_of(("rows", "over"), [(5, [1, 3]), (7, [0, 2, 6]), (4, [3])])
+def test_a_gradient_of_what_was_written_over_is_named(rows, over):
+    random = np.random.default_rng(rows)
+    params = {"table": random.normal(size=(rows, 3)), "W": random.normal(size=(2, 3))}
+    batch = random.normal(size=(len(over), 2)), random.normal(size=(rows, 3))
+
+    def written(params, x):
+        new = iter(x @ params["W"])
+        return np.stack([next(new) if k in over else params["table"][k] for k in range(rows)])
+
+    def loss(params, x, y):
+        return 0.5 * np.sum((np.tanh(written(params, x)) - y) ** 2)
+
+    out = np.tanh(written(params, batch[0]))
+    sent = (out - batch[1]) * (1 - out**2)
+    kept = sent * ~np.isin(np.arange(rows), over)[:, None]
+    true = {"table": kept, "W": batch[0].T @ sent[over]}
+    words = f"row{'s' * (len(over) > 1)} {', '.join(map(str, over))}, which the loss does not hang"
+    must_name(loss, params, batch, true | {"table": sent}, true, words)
+    must_say(loss, params, batch, true | {"table": sent + 0.1 * kept}, true, UNKNOWN)
+
+
+@first_of(("shape", "own"), [((3, 4), (1, 4)), ((4, 3), (4, 1)), ((2, 3, 5), (5,))])
+def test_a_gradient_as_large_as_what_a_parameter_was_broadcast_to_is_named(shape, own):
+    random = np.random.default_rng(len(shape))
+    params = {"a": random.normal(size=shape), "b": random.normal(size=own)}
+    batch = random.normal(size=shape), random.normal(size=shape)
+
+    def loss(params, x, y):
+        return np.sum((params["a"] * x + params["b"] - y) ** 2)
+
+    sent = 2 * (params["a"] * batch[0] + params["b"] - batch[1])
+    axes = tuple(k for k, n in enumerate((1,) * (len(shape) - len(own)) + own) if n == 1)
+    true = {"a": sent * batch[0], "b": sent.sum(axes).reshape(own)}
+    rows = rows_of(loss, params, batch, true | {"b": sent})
+    assert "along which the parameter was broadcast" in rows["b"].diagnosis
+    rows = rows_of(loss, params, batch, true | {"b": sent + 0.1})
+    assert UNKNOWN in rows["b"].diagnosis
+
+
+@first_of(("side", "size", "stride"), [(5, 3, 2), (7, 3, 2), (7, 4, 3)])
+def test_means_of_windows_that_overlap_sent_back_over_their_strides_are_named(side, size, stride):
+    random = np.random.default_rng(side)
+    count = (side - size) // stride + 1
+    params = {"K": random.normal(size=(side, side)), "V": random.normal(size=(count, count))}
+    batch = random.normal(size=(4, side, side)), random.normal(size=4)
+    places = [(i, j) for i in range(count) for j in range(count)]
+
+    def cut(i, j, size):
+        return (
+            slice(None),
+            slice(stride * i, stride * i + size),
+            slice(stride * j, stride * j + size),
+        )
+
+    def forward(params, x):
+        h = np.tanh(x * params["K"])
+        means = np.stack([h[cut(i, j, size)].mean(axis=(1, 2)) for i, j in places], axis=1)
+        return h, means.reshape(len(x), count, count)
+
+    def loss(params, x, y):
+        return 0.5 * np.sum((np.sum(forward(params, x)[1] * params["V"], axis=(1, 2)) - y) ** 2)
+
+    def by_hand(size):
+        h, means = forward(params, batch[0])
+        error = np.sum(means * params["V"], axis=(1, 2)) - batch[1]
+        back = np.zeros_like(h)
+        for i, j in places:
+            back[cut(i, j, size)] += (error * params["V"][i, j] / size**2)[:, None, None]
+        grads = (
+            np.sum(back * (1 - h**2) * batch[0], axis=0),
+            np.sum(error[:, None, None] * means, 0),
+        )
+        return dict(zip(("K", "V"), grads, strict=True))
+
+    words = "sent back to as if they were as large as their stride"
+    must_name(loss, params, batch, by_hand(stride), by_hand(size), words)
+    must_say(loss, params, batch, by_hand(1), by_hand(size), UNKNOWN)
+
+
+@first_of(("rows", "factor"), [(6, 0.025), (9, 0.07), (5, 1 / 37)])
+def test_a_mistake_and_a_factor_of_a_single_number_are_no_cause(rows, factor):
+    """Slopes of 0 and 1 have sums that many mistakes give, but for a factor."""
+    random = np.random.default_rng(rows)
+    params = {"w": random.normal(size=3), "b": np.array(0.2)}
+    batch = random.normal(size=(rows, 3)), np.where(random.normal(size=rows) > 0, 1.0, -1.0)
+
+    def loss(params, x, y):
+        return np.mean(np.maximum(0, 1 - y * (x @ params["w"] + params["b"])))
+
+    x, y = batch
+    signal = -y * (y * (x @ params["w"] + params["b"]) < 1) / rows
+    true = {"w": x.T @ signal, "b": np.sum(signal)}
+    must_say(loss, params, batch, true | {"b": factor * true["b"]}, true, UNKNOWN)
+
+
+@first_of(("width", "seed"), [(6, 0), (5, 1), (8, 2)])
+def test_a_place_that_one_gradient_shows_is_no_constant_in_another(width, seed):
+    """A mean subtracted twice adds the same to every entry of a bias."""
+    random = np.random.default_rng(seed)
+    params = {"W": random.normal(size=(3, width)), "b": random.normal(size=width)}
+    batch = random.normal(size=(5, 3)), random.normal(size=(5, width))
+
+    def centred(params, x):
+        z = x @ params["W"] + params["b"]
+        return z - z.mean(axis=1, keepdims=True)
+
+    def loss(params, x, y):
+        return 0.5 * np.sum((np.tanh(centred(params, x)) - y) ** 2)
+
+    out = np.tanh(centred(params, batch[0]))
+    sent = (out - batch[1]) * (1 - out**2)
+
+    def by_hand(times):
+        dz = sent - times * sent.mean(axis=1, keepdims=True)
+        return {"W": batch[0].T @ dz, "b": dz.sum(axis=0)}
+
+    must_name(loss, params, batch, by_hand(2), by_hand(1), "counted twice")

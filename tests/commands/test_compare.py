@@ -1,14 +1,16 @@
 """Evidence for `jaxnet compare`: what its settings ask for is what is compared."""
 
+import dataclasses
 import functools
 import itertools
+from concurrent import futures
 
 import jax
 import numpy as np
 import planted
 import pytest
 
-from jaxnet.commands import compare, settings
+from jaxnet.commands import _workers, compare, settings
 from jaxnet.compare import Problem, along, comparison, load
 from jaxnet.errors import InputError
 
@@ -149,3 +151,46 @@ def test_what_one_of_many_tasks_cannot_do_is_refused_before_any_is_compared(
     monkeypatch.setattr(compare, "run", None)
     with pytest.raises(InputError, match=words):
         compare.compare(settings.Contest(**asked), lambda: problems, tmp_path, "")
+
+
+def test_a_dry_run_makes_nothing_and_says_what_it_would_take(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    tried = settings.Contest(optimizers=("sgd",), replicates=6, budget=2, tuning_seeds=1)
+    tried = dataclasses.replace(tried, dry_run=True, workers=2)
+    problem = compare.table("iris", "target", (4,))
+    with jax.numpy_dtype_promotion("standard"):
+        assert compare.compare(tried, lambda: {"iris": problem}, tmp_path / "none", "") == 0
+    foreseen, workers = capsys.readouterr().out.splitlines()
+    assert foreseen.startswith("iris: 30 runs in ")
+    assert workers.endswith(" s on 2 workers")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_work_is_done_again_while_tiles_come_of_it(tmp_path, capsys):
+    made = [1, 1, 0, 0, 0]
+
+    def work():
+        count = len(list(tmp_path.iterdir()))
+        if made and made.pop(0):
+            (tmp_path / f"{count}.safetensors").touch()
+        raise futures.BrokenExecutor("lost")
+
+    with pytest.raises(InputError, match="lost; 3 times on end no further tile came"):
+        _workers.until_done(work, tmp_path)
+    # Two that made one each, and the three that did not.
+    assert made == []
+    assert capsys.readouterr().err == "note: lost\n" * 4
+
+
+def test_workers_are_of_one_kind_and_a_scheduler_answers():
+    with pytest.raises(InputError, match="workers: expected none beside a scheduler, got 2"):
+        settings.check(settings.Contest(workers=2, scheduler="tcp://localhost:1"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_an_address_that_nobody_answers_at_is_refused():
+    pytest.importorskip("distributed")
+    words = "scheduler: expected one of Dask that answers at tcp://127.0.0.1:9 within 10 seconds"
+    with pytest.raises(InputError, match=words), _workers.executor(None, "tcp://127.0.0.1:9"):
+        pass

@@ -15,6 +15,7 @@ import numpy as np
 import oracles
 import pytest
 import safetensors.numpy
+from pyarrow import parquet
 
 from jaxnet import tables
 from jaxnet._guards import records
@@ -83,6 +84,16 @@ def test_a_run_that_diverges_says_so_once(houses, tmp_path, capfd):
     assert "\nnote: the loss" in printed
 
 
+def test_a_run_ends_with_what_helps_it(houses, tmp_path, capfd):
+    """And says nothing where it is as the fixture's, of 100 times the rate."""
+    for rate, named in ((1e-4, True), (1e-2, False)):
+        settings = Train(*(str(houses), "price"), hidden=(16,), epochs=40, learning_rate=rate)
+        assert train.main(dataclasses.replace(settings, output=tmp_path / str(rate))) == 0
+        printed = capfd.readouterr().out
+        assert ("\nthe learning rate is too low: with a learning rate of 0.0" in printed) == named
+        assert max(map(len, printed.partition("Model,")[2].splitlines()[1:]), default=0) <= 80
+
+
 def test_predictions_do_not_replace_the_table(houses, trained):
     before = houses.read_bytes()
     with pytest.raises(InputError, match="output: expected another file than the table"):
@@ -120,6 +131,15 @@ def test_classes_of_any_type_come_back_as_they_were(tmp_path):
     predicted = predict.run(Predict(tmp_path, "iris")).columns
     assert set(predicted["target"]) == {"setosa", "versicolor", "virginica"}
     assert all(1 / 3 < p <= 1 for p in predicted["probability"])
+    params, about = models.read(tmp_path / "model")
+    about["encoder"]["target"]["name"] = "probability"
+    models.write(tmp_path / "model", params, about)
+    table = tables.read("iris")
+    names = [name.replace("target", "probability") for name in table.column_names]
+    parquet.write_table(table.rename_columns(names), tmp_path / "iris.parquet")
+    renamed = predict.run(Predict(tmp_path, str(tmp_path / "iris.parquet")))
+    assert renamed["probability"] == predicted["target"]
+    assert renamed["its probability"] == predicted["probability"]
 
 
 def test_scores_are_those_of_the_parts():

@@ -1404,15 +1404,16 @@ def test_the_time_of_a_step_is_of_the_fastest_tile():
     ticks = iter([9.0, 3.0])
     task = tiles.Workload(None, None, (np.zeros(8),), 4, 10, (2, 4, 6, 8, 10))
     shape = tiles.Tile(2, 2)
-    bench = phases.Bench(task, shape, None, None, planned=0, verified="")
+    bench = phases.Bench(task, shape, None, None, None, planned=0, verified="")
     empty = np.zeros((1, 5))
     swept = tiles.Swept(empty, {}, {}, np.array([-1]), np.array([10]))
     taken = [tiles.Timing(0.5, np.array([next(ticks)])) for _ in range(2)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "run", lambda *a, **k: (swept, taken.pop(0)))
+        done = types.SimpleNamespace(joined=lambda: (swept, taken.pop(0)))
+        patch.setattr(sweep, "begun", lambda *a, **k: done)
         for phase in ("tuning", "judging"):
             trials = tiles.Trials(np.zeros(1, np.int32), {"learning_rate": np.ones(1)})
-            bench.train(optimizers.entry("sgd"), phase, trials)
+            list(bench.train(optimizers.entry("sgd"), phase, trials))
     assert bench.seconds["sgd"] == Seconds(0.5, 12.0, 3 / (shape.runs * 10))
 
 

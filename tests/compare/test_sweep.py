@@ -319,13 +319,13 @@ def test_any_runs_in_any_order_fill_any_tiles(runs, shape):
     """What fills a tile up, and where a run comes to lie, is not seen in any result."""
     with jax.enable_x64(True):
         done = []
-        found = fitted(runs, shape, on_progress=done.append)
+        found = fitted(runs, shape, tell=done.append)
         expected = [by_hand(*run) for run in runs]
     np.testing.assert_allclose(found.validation["loss"], expected, rtol=1e-9)
     for part in jax.tree.leaves(found):
         assert len(part) == len(runs)
-    assert done == sorted(done)
-    assert done[-1] == len(runs)
+    assert min(done) > 0
+    assert sum(done) == len(runs)
 
 
 @pytest.mark.slow
@@ -436,12 +436,15 @@ def test_an_interrupted_sweep_goes_on_where_it_was(x64, tmp_path):
     runs = [(seed, 0.1) for seed in range(19)]
     whole = fitted(runs)
 
-    def interrupt(done):
-        if done >= 8:
+    done = []
+
+    def interrupt(count):
+        done.append(count)
+        if sum(done) >= 8:
             raise StopError
 
     with pytest.raises(StopError):
-        fitted(runs, folder=tmp_path, on_progress=interrupt)
+        fitted(runs, folder=tmp_path, tell=interrupt)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert len(written) == 2
     assert equal(fitted(runs, folder=tmp_path), whole)

@@ -101,6 +101,13 @@ def test_what_has_no_axis_of_members_is_refused():
             jaxnet.fit(members.loss, members.optimizer, params, (X, Y), epochs=1)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_loss_or_optimizer_is_refused():
+    for loss, optimizer in ((3, optax.sgd(0.1)), (SQUARES, "adam")):
+        with pytest.raises(InputError, match="expected"):
+            jaxnet.ensemble(loss, optimizer)
+
+
 def test_labels_are_held_against_the_members_outputs():
     picked = optax.losses.softmax_cross_entropy_with_integer_labels
     members = jaxnet.ensemble(jaxnet.BatchLoss(jaxnet.forward, picked), optax.sgd(0.1))

@@ -215,6 +215,13 @@ def test_runs_of_the_same_arrays_and_another_structure_are_told_apart():
             fitting.fit(nothing, optax.adam(0.1), params, data, epochs=2, resume=other)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_run_is_not_resumed():
+    params, data = problem(dtype=np.float32)
+    with pytest.raises(InputError, match=r"^resume: expected a jaxnet\.Fit, got tuple; .* params"):
+        fitting.fit(nothing, optax.sgd(0.1), params, data, epochs=1, resume=params)
+
+
 def half_size(params, batch):
     return jnp.sum(params[0].weight ** 2) / 2
 
@@ -615,7 +622,12 @@ def test_more_devices_than_there_are_is_refused():
 
 def test_a_metric_that_is_no_array_of_real_numbers_is_named(x64):
     params, data = problem()
-    for metric in (lambda p, b: (b[1], b[1]), lambda p, b: b[1].astype(complex)):
+    for metric in (
+        lambda p, b: (b[1], b[1]),
+        lambda p, b: {"q": 1.0},
+        lambda p, b: "x",
+        lambda p, b: b[1].astype(complex),
+    ):
         with pytest.raises(InputError, match=r"metrics: many: expected one array of real numbers"):
             sgd(params, data, epochs=1, batch_size=5, validation=data, metrics={"many": metric})
 
@@ -754,7 +766,23 @@ def test_a_last_step_that_diverges_is_found_by_what_is_judged(judged):
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_a_flag_is_true_or_false():
+@pytest.mark.parametrize("name", ["judge_training", "every_epoch", "drop_last", "on_progress"])
+def test_what_is_no_flag_and_cannot_be_called_is_named(name):
     data = np.ones(3, np.float32)
-    with pytest.raises(InputError, match="judge_training: expected True or False, got ndarray"):
-        fitting.fit(lambda p, b: p, optax.sgd(1.0), data[0], data, epochs=1, judge_training=data)
+    expected = {"on_progress": r"a function of \(fit\)"}.get(name, "True or False")
+    with pytest.raises(InputError, match=f"{name}: expected {expected}, got ndarray"):
+        fitting.fit(lambda p, b: p, optax.sgd(1.0), data[0], data, epochs=1, **{name: data})
+
+
+def test_a_run_is_told_in_a_few_lines():
+    history = {"loss": np.array([6.4, 1.0, 0.0044]), "validation_pairs": np.ones((3, 2, 2))}
+    params = (np.ones((500, 500)),)
+    run = fitting.begin(optax.sgd(0.1), params)._replace(outcome="finished", history=history)
+    assert repr(run).splitlines() == [
+        "Fit: finished, 3 epochs.",
+        "  loss: 6.4 to 0.0044",
+        "  validation_pairs: of shape [3, 2, 2]",
+    ]
+    assert repr(fitting.begin(optax.sgd(0.1), params)) == "Fit: running, 0 epochs."
+    # Whatever a pytree of it holds.
+    assert repr(jax.tree.map(np.size, run)).startswith("Fit: ")

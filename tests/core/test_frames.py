@@ -44,6 +44,11 @@ def test_frames_are_trained_judged_and_predicted_on(library):
     order = np.arange(12, dtype=np.int32).reshape(3, 4)
     trained = [jaxnet.train(LOSS, optimizer, PARAMS, data, order) for data in ((x, y), (X, Y))]
     same(*trained)
+    chunks = [
+        jaxnet.fit(LOSS, optimizer, PARAMS, lambda _, data=data: [data], epochs=1)
+        for data in ((x, y), (X, Y))
+    ]
+    same(*(each.params for each in chunks))
     data = {"x": x, "y": y}
     same(
         next(iter(jaxnet.stream(data, 12, 0)(0))),

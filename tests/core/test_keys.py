@@ -2,6 +2,7 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from audited import first_of
 from runs import close, key_of, same
 
 import jaxnet
-from jaxnet import batches, devices, losses
+from jaxnet import batches, losses
 from jaxnet.compare import Problem, compare
 
 RATE = 0.1
@@ -97,7 +98,7 @@ def test_a_run_draws_the_same_resumed_streamed_and_sharded(loss):
     half = fit(DATA, epochs=2, batch_size=5)
     same(fit(DATA, epochs=4, batch_size=5, resume=half).params, whole.params)
     same(fit(jaxnet.stream(DATA, 5, seed=3), epochs=4).params, whole.params)
-    mesh = devices.mesh("rows", 2)
+    mesh = jax.make_mesh((2,), ("rows",), devices=jax.local_devices()[:2])
     parts = jax.sharding.NamedSharding(mesh, jax.P("rows"))
     spread = fit(DATA, epochs=3, batch_size=4, sharding=parts)
     close(spread.params, fit(DATA, epochs=3, batch_size=4).params)
@@ -163,6 +164,8 @@ def wrapped(function):
     [
         (noisy, True),
         (jax.jit(noisy), True),
+        (eqx.filter_jit(noisy), True),
+        (eqx.filter_jit(lambda params, batch: noisy(params, batch, None)), False),
         (jaxnet.Rule(jax.value_and_grad(noisy)), True),
         (functools.partial(noisy), True),
         (DROPS, True),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jaxnet import network
 from jaxnet.errors import InputError
+from jaxnet.variables import Variables
 
 INITIALIZERS = jax.nn.initializers
 ACTIVATIONS = {
@@ -148,6 +149,14 @@ def test_relu_is_the_default_and_the_output_stays_linear():
     ("params", "x", "words"),
     [
         ((), jnp.zeros(3), "params: expected at least one Layer, got none"),
+        ({"w": jnp.zeros(3)}, jnp.zeros(3), "params: expected a sequence of layers.* got dict"),
+        (linear((2, 3)), jnp.zeros(3), "params: expected a sequence of layers.* got Layer"),
+        (jnp.zeros((2, 3)), jnp.zeros(3), "params: expected a sequence of layers"),
+        (
+            Variables((linear((2, 3)), linear((2, 2))), ()),
+            jnp.zeros(3),
+            "params: expected a sequence of layers.* got Variables; .* give the params",
+        ),
         (
             [linear((2, 3))],
             jnp.zeros(()),
@@ -197,7 +206,7 @@ def test_annotations_are_checked_in_the_first_calls_of_a_test():
         network.forward(params, jnp.ones((1, 2)))
     for _ in range(100):
         network.forward(params, x)
-    with pytest.raises(InputError, match="at least one Layer"):
+    with pytest.raises(InputError, match="a sequence of layers"):
         network.forward(0, x)
 
 

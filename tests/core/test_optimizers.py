@@ -768,6 +768,13 @@ def test_paths_that_parameters_do_not_have_are_refused(paths, words):
         fitting.fit(lambda params, batch: 0.0, optimizer, LAYERS, jnp.ones(3), epochs=1)
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("given", [optax.sgd(0.1), {"": optax.sgd}, {0: optax.sgd(0.1)}, {"": 1}])
+def test_what_is_no_dict_of_optimizers_by_path_is_refused(given):
+    with pytest.raises(InputError, match=r"^optimizers: expected a dict of optimizers"):
+        optimizers.by_path(given)
+
+
 @pytest.mark.usefixtures("standard_promotion")
 def test_what_is_frozen_by_path_stays_to_the_bit_and_the_others_train_as_alone():
     """The oracle is a fit of the others alone, of a loss that has the frozen part bound."""

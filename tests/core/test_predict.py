@@ -75,6 +75,8 @@ def test_rows_that_do_not_fit_are_refused(x, words):
     [
         (lambda w, x: w @ x, r"one row, x float32\[5\]; it raised TypeError: dot_general"),
         (lambda w, x: np.tanh(x), r"jax.numpy, which JAX can trace, got NumPy in <lambda>"),
+        (lambda w, x: None, "forward: its prediction: expected at least one array"),
+        (lambda w, x: jax.random.key(0), "its prediction: expected an array of numbers, got key"),
         (lambda w: w, r"forward: expected a function of \(params, x\)"),
     ],
 )

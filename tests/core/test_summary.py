@@ -14,6 +14,7 @@ NETWORK = jaxnet.init(jax.random.key(0), [64, 32, 10])
 
 
 def test_a_network_is_told_array_by_array():
+    assert repr(jaxnet.summary(NETWORK)) == str(jaxnet.summary(NETWORK))
     assert str(jaxnet.summary(NETWORK)).splitlines() == [
         "parameter   shape    dtype    numbers    bytes",
         "[0].weight  32 x 64  float32    2,048  8.19 kB",
@@ -44,8 +45,8 @@ def test_what_does_not_train_is_told_apart():
     params = {"weight": np.ones((2, 3), np.float16), "count": np.int32(3)}
     got = jaxnet.summary(jaxnet.Variables(params, state))
     assert {leaf.name: leaf.trains for leaf in got.leaves} == {
-        ".params['count']": False,
-        ".params['weight']": True,
+        "['count']": False,
+        "['weight']": True,
         ".state['drawn']": False,
         ".state['mean']": False,
     }
@@ -53,6 +54,8 @@ def test_what_does_not_train_is_told_apart():
 
 
 def test_shapes_are_enough_and_a_page_shows_what_is_printed():
+    drawn = {"key": jax.random.key(0)}
+    assert jaxnet.summary(jax.eval_shape(lambda: drawn)) == jaxnet.summary(drawn)
     shapes = jax.eval_shape(lambda: NETWORK)
     assert jaxnet.summary(shapes) == jaxnet.summary(NETWORK)
     page = jaxnet.summary(shapes)._repr_html_()

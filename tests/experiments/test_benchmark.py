@@ -835,6 +835,17 @@ def test_honesty_has_a_place_of_its_own_and_says_what_it_misses(readme):
     assert "- Not met: honesty, alarms, mean: 0.09 (at most 0.05 expected)." in page
 
 
+def test_what_is_timed_in_a_part_with_a_place_of_its_own_is_shown_there(readme):
+    readme.write_text("<!-- dropout -->\nold\n<!-- /dropout -->\n")
+    timings = {"by hand": timing.Timing((2.0, 2.0)), "jaxnet, fit": timing.Timing((1.0, 1.0))}
+    section = timing.Section([timing.Group("A run", "jaxnet, fit", timings)])
+    benchmark.publish(made_up()._replace(sections={"dropout": section}, only=("dropout",)))
+    page = readme.read_text()
+    assert "old" not in page
+    assert "| **A run** | median | quartiles | / jaxnet | first call adds |" in page
+    assert "| by hand | 2 s | 2 - 2 | 2 | 0 s |" in page
+
+
 def test_plants_are_counted_in_each_precision_and_alarms_are_claimed(monkeypatch):
     families = {name: Counter(named=3) for name in auditing.FAMILIES}
     families["bias"] = Counter({"named": 1, "unexplained": 1, "wrong cause": 1, "false alarm": 1})

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import optax
 import pytest
+from scipy import sparse
 
 import jaxnet
 from jaxnet import variables
@@ -100,6 +101,24 @@ def test_a_value_that_is_not_finite_is_found(check, array, value, word):
         InputError, match=rf"^t\['w'\]: expected finite values, got {word} at \[2, 1\]"
     ):
         check(tree, "t")
+
+
+@pytest.mark.parametrize("value", [2**40, -(2**40), 1e300, np.uint64(2**33)])
+def test_numbers_beyond_32_bits_are_refused_where_jax_would_cut_them(value):
+    checks.data(np.array([2**30, 7]))
+    checks.data(np.array([1.0, 1e30]))
+    with pytest.raises(InputError, match=r"^x: expected numbers that u?(int|float)32 holds"):
+        checks.data(np.array([value, value]), "x")
+    with jax.enable_x64(True):
+        checks.data(np.array([value, value]), "x")
+
+
+@pytest.mark.parametrize(
+    "rows", [np.ma.masked_less(np.arange(3.0), 1), sparse.csr_array(np.eye(3))]
+)
+def test_what_is_no_plain_array_is_refused(rows):
+    with pytest.raises(InputError, match=r"^x: expected a plain array, got \w+; make one"):
+        checks.data(rows, "x")
 
 
 def test_values_that_are_not_finite_are_counted():

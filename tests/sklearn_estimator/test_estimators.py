@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import re
 
 import jax
 import numpy as np
@@ -138,7 +139,9 @@ def test_it_is_pickled_and_cloned():
         ({"hyperparameters": {"beta": 1.0}}, "hyperparameters: expected those of adam"),
         ({"hyperparameters": ["b1"]}, "hyperparameters: expected a dict"),
         ({"hyperparameters": {"learning_rate": 1.0}, "learning_rate": 0.1}, "expected it once"),
-        ({"hidden": (4, 0)}, "sizes: expected the inputs"),
+        ({"hidden": (4, 0)}, "hidden: expected at least 1, got 0"),
+        ({"hidden": (4.0,)}, "hidden: expected a whole number, got 4.0"),
+        ({"hidden": "44"}, "hidden: expected a whole number, got '4'"),
         ({"n_members": 0}, "n_members: expected at least 1"),
         ({"batch_size": 0}, "batch_size: expected at least 1"),
         ({"epochs": 0}, "epochs: expected at least 1"),
@@ -170,6 +173,42 @@ def test_a_copy_of_a_partial_function_compiles_nothing(compilations):
     compilations.clear()
     clone(mine).set_params(learning_rate=0.2).fit(x, y)
     assert not compilations
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_what_fails_changes_nothing(goes_on):
+    net = Classifier(warm_start=goes_on).fit(X, LABELS)
+    before, probabilities = net.fit_, net.predict_proba(X)
+    wide, others = np.c_[X, X], np.where(X[:, 1] > 0, "perhaps", "no")
+    for settings, rows, labels in (
+        ({"hidden": "a"}, wide, others),
+        ({"learning_rate": "a"}, wide, others),
+        ({}, wide, np.full(len(X), np.nan)),
+        ({}, wide, LABELS[:3]),
+    ):
+        with pytest.raises(ValueError, match=r"expected|NaN|inconsistent|features"):
+            net.set_params(**settings).fit(rows, labels)
+        net.set_params(hidden=4, learning_rate=None)
+        assert net.fit_ is before
+        assert np.array_equal(net.predict_proba(X), probabilities)
+        assert net.classes_.tolist() == ["no", "yes"]
+
+
+@pytest.mark.parametrize("settings", [{"hidden": (4, 4)}, {"n_members": 2}])
+def test_a_run_goes_on_with_the_layers_that_it_began_with(settings):
+    net = Classifier(warm_start=True).fit(X, LABELS).set_params(**settings)
+    ((name, value),) = settings.items()
+    words = rf"{name}: expected .*, with which training began, got {re.escape(str(value))}"
+    with pytest.raises(jaxnet.InputError, match=words):
+        net.fit(X, LABELS)
+
+
+def test_weights_below_zero_are_refused():
+    weights = np.ones(len(X))
+    weights[1] = -1
+    with pytest.raises(ValueError, match=r"[Nn]egative.*sample_weight"):
+        Classifier().fit(X, LABELS, sample_weight=weights)
 
 
 def test_the_activation_is_that_of_the_training():

@@ -7,10 +7,13 @@ import subprocess
 from concurrent import futures
 
 import numpy as np
+import optax
 import pytest
 
+import jaxnet
+from jaxnet import report, storage
 from jaxnet.errors import InputError
-from jaxnet.storage import files
+from jaxnet.storage import arrays, files, models, programs
 
 
 def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path):
@@ -165,3 +168,29 @@ def test_what_is_there_already_is_not_written(tmp_path):
     after = [path.stat().st_ino for path in (same, other)]
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
     assert other.read_bytes() == b"ac"
+
+
+def test_what_takes_a_path_takes_its_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = {"rows": np.arange(3)}
+    layer = jaxnet.Layer(np.ones((1, 2), np.float32))
+    files.write("a/file", b"1")
+    files.write_all({"b/file": b"2"})
+    files.write_record("c/record.json", {}, {"d": b"3"})
+    assert files.read_record("c/record.json")[1] == {"d": b"3"}
+    assert files.read("c/record.json")
+    assert files.clear("c") == []
+    arrays.write("e/rows.safetensors", rows, None)
+    assert arrays.read("e/rows.safetensors")[0]["rows"].tolist() == [0, 1, 2]
+    models.write("model", (layer,), {})
+    assert models.read("model")[1] == {}
+    programs.write("program", lambda params, x: params * x, 2.0, np.ones(2))
+    assert programs.read("program").call(np.ones((3, 2), np.float32)).shape == (3, 2)
+    with storage.Checkpoints("run", {}) as checkpoints:
+        begun = jaxnet.begin(optax.sgd(0.1), (layer,))
+        checkpoints.save(begun)
+        assert checkpoints.restore(begun)
+    report.check_picture("pictures/losses.png")
+    report.loss_curves("pictures/losses.png", "losses", {"one": np.arange(3.0)})
+    written = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")}
+    assert written == {"a", "b", "c", "e", "model", "pictures", "program", "run"}

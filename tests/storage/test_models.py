@@ -1,6 +1,7 @@
 """Evidence for models: whole or none, at every moment."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -56,6 +57,16 @@ def test_a_broken_model_is_refused(tmp_path):
         models.read(tmp_path)
     with pytest.raises(InputError, match=r"expected a model in .*nothing.*, got No such file"):
         models.read(tmp_path / "nothing")
+
+
+def test_accuracy_is_weighed_as_rows_are():
+    """A row of weight 0 is as none, of weight 2 as two."""
+    accuracy = models.accuracy(lambda params, x: params * x)
+    x, y = jnp.eye(3), jnp.array([0, 1, 0])
+    weights = jnp.array([2.0, 0.0, 1.0])
+    repeated = x[jnp.array([0, 0, 2])], y[jnp.array([0, 0, 2])]
+    assert accuracy(jnp.ones(3), (x, y, weights)) == accuracy(jnp.ones(3), repeated)
+    assert np.isclose(accuracy(jnp.ones(3), (x, y, weights)), 2 / 3)
 
 
 def test_a_model_of_an_older_version_is_refused(tmp_path):

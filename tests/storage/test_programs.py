@@ -73,6 +73,15 @@ def test_a_model_of_equinox_is_one_too(tmp_path):
     assert np.allclose(programs.read(tmp_path).call(X), expected, atol=1e-6, rtol=0)
 
 
+def test_a_function_that_draws_while_it_is_trained_draws_nothing(tmp_path):
+    def forward(params, x, key):
+        assert key is None
+        return params * x
+
+    programs.write(tmp_path, forward, 2.0, X[0])
+    assert np.array_equal(programs.read(tmp_path).call(X), 2 * X)
+
+
 def test_examples_may_be_trees(tmp_path):
     def forward(params, x):
         return {"sum": x["a"].sum() + params * x["b"].astype(float)}

@@ -15,7 +15,15 @@ from collections.abc import Iterator, Sequence
 
 from jaxnet.audit.case import Case, Factor, Mistake, Tier
 from jaxnet.audit.mistakes.elsewhere import elsewhere
-from jaxnet.audit.mistakes.leaves import MOST, counted, misplaced, unscaled, unsummed
+from jaxnet.audit.mistakes.leaves import (
+    MOST,
+    counted,
+    misplaced,
+    unreached,
+    unscaled,
+    unspread,
+    unsummed,
+)
 from jaxnet.audit.mistakes.program import in_program
 from jaxnet.audit.mistakes.signals import penalised, signals
 from jaxnet.audit.mistakes.steps import clips, steps
@@ -50,6 +58,7 @@ def tiers(case: Case, factors: Sequence[Factor]) -> Iterator[Tier]:
         yield from signals(case, layers, factors)
         yield from penalised(case, layers, factors)
     yield placed(case)
+    yield unreached(case) | unspread(case)
     # What is not compiled takes its time.
     if not measured and not (isinstance(case.loss, NumPyLoss) and case.loss.is_long):
         yield elsewhere(case)

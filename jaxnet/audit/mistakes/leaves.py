@@ -11,12 +11,15 @@ from jaxtyping import Array, PyTree
 from jaxnet import losses
 from jaxnet.audit.case import Case, Mistake, Tier, close, reduction
 from jaxnet.audit.floats import Gradient
+from jaxnet.audit.mistakes.places import spoken_axes
 from jaxnet.audit.uncompiled import uncompiled
 
 # Per-example gradients of more numbers than this are not formed.
 MOST = 2**24
 # Counts of rows that are told.
 _SHOWN = 6
+# So many entries that are right show that those beside them are meant to be.
+_TELLING = 4
 
 
 def unsummed(case: Case) -> Tier:
@@ -113,3 +116,36 @@ def misplaced(case: Case) -> Tier:
         ]
         for index, leaf in enumerate(case.leaves)
     }
+
+
+def unreached(case: Case) -> Tier:
+    """Entries that the loss does not hang on, which have a gradient all the same."""
+    tier: Tier = {}
+    for index, leaf in enumerate(case.leaves):
+        used = leaf.true != 0
+        if leaf.claimed.shape != used.shape or used.all() or used.sum() < _TELLING:
+            continue
+        rows = np.flatnonzero(~used.reshape(len(used), -1).any(1)) if used.ndim > 1 else []
+        whole = used.ndim > 1 and used[np.setdiff1d(np.arange(len(used)), rows)].all()
+        shown = ", ".join(map(str, rows[:_SHOWN]))
+        which = f"row{'s' if len(rows) > 1 else ''} {shown}" if whole else "entries"
+        text = f"a gradient given to {which}, which the loss does not hang on"
+        tier[index] = [Mistake(text, np.where(used, leaf.true, leaf.claimed))]
+    return tier
+
+
+def unspread(case: Case) -> Tier:
+    """Gradients of the shape that a parameter was broadcast to."""
+    tier: Tier = {}
+    for index, leaf in enumerate(case.leaves):
+        more = leaf.claimed.ndim - leaf.true.ndim
+        own = (1,) * more + leaf.true.shape
+        axes = [k for k, size in enumerate(own) if size == 1 and leaf.claimed.shape[k] > 1]
+        if more < 0 or not axes or leaf.true.size < _TELLING:
+            continue
+        summed = leaf.claimed.sum(tuple(axes), keepdims=True)
+        if summed.shape == own and close([summed.reshape(leaf.true.shape)], [leaf.true]):
+            which = spoken_axes(tuple(axes))
+            text = f"not summed over {which}, along which the parameter was broadcast"
+            tier[index] = [Mistake(text, leaf.claimed)]
+    return tier

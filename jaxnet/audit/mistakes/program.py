@@ -112,6 +112,7 @@ def _candidates(places: Places) -> Iterator[Candidate]:
         products.of_products,
         windows.of_overlaps,
         windows.of_running,
+        windows.of_strides,
         paths.of_draws,
     )
     yield from _everywhere(each for of_kind in wherever for each in of_kind(places))

@@ -199,6 +199,29 @@ def of_overlaps(places: Places) -> Iterator[Candidate]:
                 yield Candidate(Edit(changes, {}), whole, (step,), *ends, rank=1)
 
 
+def of_strides(places: Places) -> Iterator[Candidate]:
+    """Give windows that overlap, sent back to as if they were as large as their stride."""
+    for uses in itertools.chain.from_iterable(map(places.repeated, places.uses.values())):
+        step = places.program.steps[uses[0][0]]
+        if step.name != "slice" or len(uses) < 2:
+            continue
+        shape = places.program.shapes[step.inputs[0]]
+        bounds = np.array([_bounds(places.program.steps[at], shape) for at, _ in uses])
+        sizes = np.ptp(bounds[0], axis=0) + 1
+        strides = np.gcd.reduce(bounds[:, 0] - bounds[0, 0], axis=0)
+        small = np.where(strides > 0, np.minimum(strides, sizes), sizes)
+        if (small == sizes).all():
+            continue
+        changes: dict[Use, Back] = {}
+        for use, (starts, _) in zip(uses, bounds, strict=True):
+            share = np.zeros(shape)
+            cut = tuple(slice(a, a + size) for a, size in zip(starts, small, strict=True))
+            share[cut] = np.prod(sizes / small)
+            changes[use] = _masked(places, use, share)
+        text = "windows that overlap sent back to as if they were as large as their stride"
+        yield Candidate(Edit(changes, {}), text, (step,), step.inputs[0], step.outputs[0], rank=1)
+
+
 def _window(places: Places, use: Use, largest: bool) -> np.ndarray:
     """Tell which entries a window is of, or those that the maximum taken of it sends back to.
 

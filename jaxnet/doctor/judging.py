@@ -1,0 +1,76 @@
+"""How good a run is: its loss beside that of the best constant, and what it gets wrong."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from jaxnet import losses, variables
+from jaxnet._guards import options
+from jaxnet.doctor import networks
+from jaxnet.doctor.trials import Rows
+from jaxnet.losses import BatchLoss, Loss, Rule
+
+
+def outputs(loss: Loss | Rule, params: PyTree, data: PyTree) -> int:
+    """Give how many outputs O a `BatchLoss` has of rows of numbers x and y, 0 where it has none."""
+    own = losses.original(loss)
+    if not isinstance(own, BatchLoss) or not all(isinstance(leaf, np.ndarray) for leaf in data):
+        return 0
+    x, y, *_ = data
+    row = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    shape: Any = getattr(jax.eval_shape(_predict(own), params, row), "shape", None)
+    if shape is None or len(shape) != 1:
+        return 0
+    return shape[0] if y.shape[1:] == shape or networks.entropy(y, *shape) else 0
+
+
+def judge(
+    loss: Loss | Rule, outputs: int, ended: PyTree, start: PyTree, rows: Rows
+) -> Float[np.ndarray, "2 2"]:
+    """Give the loss and the share of wrong classes, of where a run ended and of the best constant.
+
+    The start stands for the constant where none is known; the share is 0 and 1 where there are no
+    classes. What is not finite is infinite.
+    """
+    own = losses.original(loss)
+    if outputs:
+        x, y, *_ = rows.data
+        classes = networks.entropy(y, outputs) is not None
+        hot = np.eye(outputs)[y] if y.shape[1:] != (outputs,) else y
+        share = hot.astype(np.float64).mean(axis=0)
+        rarest = 1 - max(share.max(), 1 - share.max() if outputs == 1 else 0.0)
+        least = max(rarest, 1e-6) if classes else 1.0
+        values = *_program(own, classes)(ended, share.astype(x.dtype), rows.judged), least
+    else:
+        values = *(losses.value(own, each, rows.judged) for each in (ended, start)), 0.0, 1.0
+    values = np.array([float(value) for value in values]).reshape(2, 2)
+    return np.where(np.isfinite(values), values, np.inf)
+
+
+def _predict(loss: BatchLoss) -> losses.Forward:
+    return functools.partial(loss.forward, **variables.named(None, losses.draws(loss)))
+
+
+@functools.lru_cache(maxsize=64)
+def _program(loss: BatchLoss, classes: bool) -> Any:
+    """Give what tells the loss of parameters, that of the best constant, and what share is wrong.
+
+    Constants are made of the targets' mean, or the classes' shares: it, its logarithm, its odds'.
+    """
+
+    def judged(params: PyTree, share: Array, rows: Any) -> tuple[Any, Any, Any]:
+        logarithm = jnp.log(jnp.clip(share, 1e-6, 1 - 1e-6))
+        odds = logarithm - jnp.log(1 - jnp.clip(share, 1e-6, 1 - 1e-6))
+        constant = BatchLoss(lambda params, x: params, loss.example_loss)
+        values = jax.vmap(constant, (0, None))(jnp.stack([share, logarithm, odds]), rows)
+        best = jnp.min(jnp.where(jnp.isfinite(values), values, jnp.inf))
+        wrong = jnp.zeros(())
+        if classes:
+            wrong = networks.wrong(jax.vmap(_predict(loss), (None, 0))(params, rows[0]), rows[1])
+        return losses.value(loss, params, rows), best, wrong
+
+    return options.once(judged)
