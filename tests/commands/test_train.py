@@ -22,6 +22,7 @@ from jaxnet._guards import records
 from jaxnet.commands import _folders, _stopping, predict, train
 from jaxnet.commands.settings import Predict, Train
 from jaxnet.errors import InputError
+from jaxnet.storage import models
 
 ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -137,7 +138,7 @@ def test_classes_of_any_type_come_back_as_they_were(tmp_path):
     table = tables.read("iris")
     names = [name.replace("target", "probability") for name in table.column_names]
     parquet.write_table(table.rename_columns(names), tmp_path / "iris.parquet")
-    renamed = predict.run(Predict(tmp_path, str(tmp_path / "iris.parquet")))
+    renamed = predict.run(Predict(tmp_path, str(tmp_path / "iris.parquet"))).columns
     assert renamed["probability"] == predicted["target"]
     assert renamed["its probability"] == predicted["probability"]
 
