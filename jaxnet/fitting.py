@@ -194,7 +194,8 @@ def fit(
         both = {n: np.concatenate([now.history.get(n, v[:0]), v]) for n, v in more.history.items()}
         now = more._replace(history=both)
         if on_progress and now.outcome == "running" and not (every_epoch and now.progress.steps):
-            on_progress(now)
+            with hosts.agreed(layout.hosts):
+                on_progress(now)
     if now.outcome == "diverged":
         warnings.warn(now.message, RuntimeWarning, stacklevel=2)
     idle = divergence.untrained(params, now.progress.run.state) if now.progress.epoch else ""

@@ -49,10 +49,18 @@ def _gathered(data: PyTree, layout: "Layout", seed: int) -> Stream:
 
     def batches_of(epoch: int) -> Iterator[PyTree]:
         for _, part in layout._replace(batch_size=size).parts(_order(rows, size, seed, epoch)):
-            for chosen in np.split(part, parts, axis=1)[own]:
-                yield jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], data)
+            divided = layout.divide(part.shape[1])
+            for chosen in np.split(part, parts, axis=1)[own] if divided else part:
+                batch = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], data)
+                yield batch if divided else _Whole(batch)
 
     return batches_of
+
+
+class _Whole(NamedTuple):
+    """A batch that every host has whole: a last one that their devices do not divide."""
+
+    rows: PyTree
 
 
 def _order(rows: int, batch_size: int, seed: int, epoch: int) -> Int32[np.ndarray, " N"]:
@@ -86,9 +94,11 @@ def stacked(
             together = together or count
             stack += stack[:1] * (together - count)
             rows = jax.tree.map(lambda *leaves: np.concatenate(leaves), *stack)
+            divided = not isinstance(rows, _Whole)
+            rows = rows if divided else rows.rows
             check(rows)
-            rows = layout.placed(rows, together)
-            whole = size * jax.process_count() if layout.hosts else size
+            rows = layout.placed(rows, together, divided=divided)
+            whole = size * jax.process_count() if layout.hosts and divided else size
             order = np.arange(together * whole, dtype=np.int32).reshape(together, whole)
             del stack  # Else the batches of this chunk would be kept while the next are read.
             yield rows, order, count
@@ -124,37 +134,42 @@ class Layout(NamedTuple):
         Raises:
             InputError: naming them.
         """
-        if not (rows and self.hosts and self.sharding):
-            return
-        devices, size = self.sharding.num_devices, self.batch_size or rows
-        last = 0 if self.drop_last else rows % size
-        if size % devices or last % devices:
+        size = self.batch_size or rows or 0
+        if self.sharding and self.hosts and not self.divide(size):
             raise InputError(
-                f"batch_size: expected batches that the {devices} devices of all hosts divide, got "
-                f"{size} rows{f' and a last one of {last}' * bool(last)}; give another, or "
-                "drop_last=True where it is the last"
+                "batch_size: expected one that the devices of all hosts divide, "
+                f"{self.sharding.num_devices}, got {size}; give another"
             )
+
+    def divide(self, rows: int) -> bool:
+        """Tell whether the devices, one where there is no sharding, divide the rows of a batch."""
+        return self.sharding is None or rows % self.sharding.num_devices == 0
 
     def spread(self, batch: PyTree) -> PyTree:
         """Spread a batch over devices, where these divide it."""
-        if self.sharding is None or batches.count(batch) % self.sharding.num_devices:
+        if self.sharding is None or not self.divide(batches.count(batch)):
             return batch
         return jax.lax.with_sharding_constraint(batch, self._over(*self.sharding.spec))
 
-    def placed(self, rows: PyTree, steps: int) -> PyTree:
+    def placed(self, rows: PyTree, steps: int, *, divided: bool) -> PyTree:
         """Put the rows of so many steps on the device, or with other hosts' on the devices of all.
+
+        Args:
+            rows: of this host. steps: how many batches they are.
+            divided: whether each host has others, or all have the same.
 
         Raises:
             InputError: rows that this host's devices do not divide.
         """
         if not (self.hosts and self.sharding):
             return jax.device_put(rows)
-        if (size := batches.count(rows) // steps) % (own := jax.local_device_count()):
+        size, own = batches.count(rows) // steps, jax.local_device_count()
+        if divided and size % own:
             raise InputError(
                 f"data: expected batches that the {own} devices of this host divide, got {size} "
                 "rows; leave out what is over"
             )
-        sharding = self._over(None, *self.sharding.spec)
+        sharding = self._over(None, *self.sharding.spec) if divided else self._over()
 
         def place(leaf: Any) -> Array:
             leaf = np.reshape(leaf, (steps, size, *np.shape(leaf)[1:]))
