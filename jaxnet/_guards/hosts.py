@@ -57,6 +57,15 @@ def agreed(many: bool) -> Iterator[dict[str, object]]:
                 )
 
 
+def largest(number: int) -> int:
+    """Give the largest of the numbers of all hosts, which all have to ask for."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    return int(np.max(multihost_utils.process_allgather(np.int32(number))))
+
+
 def local(tree: PyTree) -> PyTree:
     """Give arrays that are whole on every host as arrays of this one alone."""
 

@@ -6,6 +6,8 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+from jaxnet._guards import hosts
+
 
 @dataclasses.dataclass
 class Signals:
@@ -15,8 +17,12 @@ class Signals:
     under_way: bool = False
 
     def stop(self) -> bool:
-        """Tell whether it was asked to stop; that this is asked shows that it is under way."""
+        """Tell whether it was asked to stop, on any of its hosts.
+
+        That this is asked shows that it is under way.
+        """
         self.under_way = True
+        self.number = hosts.largest(self.number)
         return bool(self.number)
 
     def receive(self, number: int, _: Any) -> None:

@@ -51,6 +51,8 @@ class Train:
         test: Share of the rows that are scored once, at the end.
         seed: Of the split, the first parameters and the order of the rows.
         devices: Spread each batch over so many local devices.
+        hosts: And over processes: job, of SLURM or Open MPI; local:N, on this machine; or
+            HOST:PORT,N,I for process I of N, of which 0 is there.
         output: The folder of the run; runs/ and the name of the data where not given.
         resume: The folder of a run to go on with, in place of data: all else is as it was.
     """
@@ -69,6 +71,7 @@ class Train:
     test: Share = TEST
     seed: Seed = SEED
     devices: Count = 1
+    hosts: Annotated[Name | None, _of("HOSTS")] = None
     output: Folder = None
     resume: Folder = None
 

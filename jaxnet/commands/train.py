@@ -1,5 +1,6 @@
 """Train a network on a table: progress, checkpoints, and a model that other programs can read."""
 
+import contextlib
 import functools
 import os
 import shlex
@@ -15,8 +16,8 @@ import jax
 import numpy as np
 
 from jaxnet import devices, fitting, network, report, tables
-from jaxnet._guards import options, sizes
-from jaxnet.commands import _fits, _folders, _scores, _stopping
+from jaxnet._guards import hosts, options, sizes
+from jaxnet.commands import _fits, _folders, _hosts, _scores, _stopping
 from jaxnet.commands._fits import OnProgress, StoppedError
 from jaxnet.commands.settings import Train, check
 from jaxnet.errors import InputError
@@ -63,7 +64,9 @@ def run(
         StoppedError: `stop` said so.
     """
     check(settings)
-    split = _split(settings)
+    with hosts.agreed(jax.process_count() > 1) as facts:
+        split = _split(settings)
+        facts.update(_folders.kept(settings, split))
     layers = _layers(settings, split)
     sizes.check_network(layers, "hidden")
     rows = len(split.train[0])
@@ -146,6 +149,8 @@ def _figures(scores: Mapping[str, float], names: Sequence[str]) -> list[str]:
 
 def main(settings: Train) -> int:
     """Train, keep the model and print the summary; give the exit code."""
+    if settings.hosts:
+        _hosts.check(settings.hosts)
     settings, folder = _folders.chosen(settings)
     try:
         return _train(settings, folder)
@@ -157,11 +162,13 @@ def main(settings: Train) -> int:
 
 
 def _train(settings: Train, folder: Path) -> int:
-    _start(settings.devices)
+    if (code := _hosts.launched(settings)) is not None:
+        return code
+    _start(settings)
     with (
         _folders.leaving_nothing(folder / "checkpoints"),
         _stopping.signals() as signals,
-        report.progress("epoch") as show_progress,
+        _told() as show_progress,
         warnings.catch_warnings(),
     ):
         # The summary says so.
@@ -174,9 +181,13 @@ def _train(settings: Train, folder: Path) -> int:
                 signals.stop,
             )
         except StoppedError:
+            if jax.process_index():
+                return 128 + signals.number
             again = f"jaxnet train --resume {shlex.quote(str(folder))}"
             print(f"stopped; the checkpoint is written; go on with: {again}", file=sys.stderr)
             return 128 + signals.number
+    if jax.process_index():
+        return int(result.fit.outcome == "diverged")
     _folders.write(folder, settings, result.fit, result.split, result.scores)
     show(settings, result)
     print(f"\nModel, history and curves: {folder}")
@@ -185,19 +196,30 @@ def _train(settings: Train, folder: Path) -> int:
     return int(result.fit.outcome == "diverged")
 
 
+def _told() -> contextlib.AbstractContextManager[Callable[[str, int, int], None]]:
+    """Show progress, of many hosts on the first."""
+    return contextlib.nullcontext(_quiet) if jax.process_index() else report.progress("epoch")
+
+
+def _quiet(what: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
 def _progress(fit: fitting.Fit) -> tuple[str, int]:
     last = {name: values[-1] for name, values in fit.history.items() if len(values)}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
     return losses, int(fit.progress.epoch)
 
 
-def _start(count: int) -> None:
-    """Make CPU cores devices, before JAX is first used, and see that there is a device."""
-    cores = len(os.sched_getaffinity(0))
+def _start(settings: Train) -> None:
+    """Make CPU cores devices and join other hosts, before JAX is first used; see to a device."""
+    count, cores = settings.devices, len(os.sched_getaffinity(0))
     if count > cores:
         raise InputError(
             f"devices: expected 1 to the {cores} cores of this machine, got {count}; give fewer"
         )
     if count > 1:
         jax.config.update("jax_num_cpu_devices", count)
+    if settings.hosts:
+        _hosts.join(settings.hosts)
     devices.first()
