@@ -39,9 +39,10 @@ def join(hosts: str) -> None:
     """
     from jaxnet import devices
 
-    address = re.fullmatch(_ADDRESS, hosts)
-    given = (address[1], int(address[2]), int(address[3])) if address else ()
-    devices.connect(*given)
+    if address := re.fullmatch(_ADDRESS, hosts):
+        devices.connect(address[1], int(address[2]), int(address[3]))
+    else:
+        devices.connect()
 
 
 def launched(settings: Train) -> int | None:

@@ -22,8 +22,11 @@ class Signals:
         That this is asked shows that it is under way.
         """
         self.under_way = True
-        self.number = hosts.largest(self.number)
-        return bool(self.number)
+        # What arrives meanwhile is asked for the next time.
+        asked = hosts.largest(self.number)
+        if asked:
+            self.number = asked
+        return bool(asked)
 
     def receive(self, number: int, _: Any) -> None:
         """Take a signal."""

@@ -3,6 +3,9 @@
 import contextlib
 import functools
 import json
+import os
+import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -168,6 +171,73 @@ def test_where_one_is_killed_the_others_end_and_the_job_goes_on(folder):
     (undisturbed / "x.npy").write_bytes((folder / "x.npy").read_bytes())
     (two, _), _ = together(2, undisturbed, epochs=4)
     assert two[0][1:] == one[0][1:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "job",
+    [
+        {
+            **{"SLURM_JOB_ID": "{job}", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"},
+            **{"SLURM_PROCID": "{index}", "SLURM_LOCALID": "{index}", "SLURM_STEP_NUM_NODES": "1"},
+        },
+        {
+            "OMPI_MCA_orte_hnp_uri": "{job}0000.0;tcp://127.0.0.1:34911",
+            **{"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "{index}"},
+            "OMPI_COMM_WORLD_LOCAL_RANK": "{index}",
+        },
+    ],
+    ids=["SLURM", "Open MPI"],
+)
+def test_a_job_is_found(job):
+    """By the variables that its processes are given, which stand for it here."""
+    script = """
+import jax
+from jaxnet import devices
+devices.connect()
+print("joined", jax.process_index(), devices.batch_sharding().num_devices)
+"""
+    own = {"job": os.getpid()}
+    ended = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=os.environ
+            | {name: value.format(index=index, **own) for name, value in job.items()},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    printed = [process.communicate(timeout=100)[0] for process in ended]
+    assert ["joined 0 2" in printed[0], "joined 1 2" in printed[1]] == [True, True]
+
+
+@pytest.mark.slow
+def test_the_guide_s_script_trains_and_goes_on(tmp_path):
+    """Of two processes, and then by itself from where they ended."""
+    guide = (pathlib.Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+    (script,) = re.findall(r"```py\n(import sys.*?)```", guide, re.S)
+    random = np.random.default_rng(0)
+    x = random.normal(size=(51, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", x[:, :1])
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    for count, epochs in ((2, 20), (1, 21)):
+        code = script.replace('"epochs": 20', f'"epochs": {epochs}')
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, address, str(count), str(index)],
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=tmp_path,
+            )
+            for index in range(count)
+        ]
+        printed = [process.communicate(timeout=100)[0] for process in processes]
+        assert f"{epochs} epochs, loss" in printed[0]
+        assert all("epochs" not in other for other in printed[1:])
 
 
 @pytest.mark.slow
