@@ -20,7 +20,7 @@ from jaxnet.errors import InputError
 from jaxnet.storage import files, models
 
 pytestmark = pytest.mark.usefixtures("standard_promotion", "unchecked")
-KEPT = records.plain(_folders.Run("iris", epochs=1, table="0"), ("output", "resume"))
+KEPT = records.plain(_folders.Run("iris", epochs=1, table="0"), _folders._PLACES)
 
 
 @pytest.fixture(autouse=True)
@@ -159,8 +159,8 @@ def test_settings_come_back_as_they_were(folder):
     begun = Train(
         "x.csv", "price", "regression", (3, 4), learning_rate=1, patience=7, seed=2**32 - 1
     )
-    (folder / "run.json").write_text(json.dumps(records.plain(begun, ("output", "resume"))))
-    back = records.read(Train, folder / "run.json", ("output", "resume"))
+    (folder / "run.json").write_text(json.dumps(records.plain(begun, _folders._PLACES)))
+    back = records.read(Train, folder / "run.json", _folders._PLACES)
     assert back == begun
     assert (type(back.hidden), type(back.learning_rate)) == (tuple, float)
 
