@@ -1,6 +1,5 @@
 """The hosts of a run of `jaxnet train`: how this process joins them, or starts them here."""
 
-import functools
 import json
 import re
 import signal
@@ -11,7 +10,6 @@ from dataclasses import replace
 from types import FrameType
 
 from jaxnet._guards import records
-from jaxnet.commands import _run
 from jaxnet.commands.settings import Train
 from jaxnet.errors import InputError
 
@@ -68,8 +66,8 @@ def launched(settings: Train) -> int | None:
         for index in range(count := int(local[1])):
             one = replace(settings, hosts=f"localhost:{port},{count},{index}")
             code = (
-                f"import sys; sys.path[:] = {sys.path!r}; from jaxnet.commands import _hosts; "
-                f"_hosts.enter({json.dumps(records.plain(one))!r})"
+                f"import sys; sys.path[:] = {sys.path!r}; from jaxnet.commands import train; "
+                f"train.enter({json.dumps(records.plain(one))!r})"
             )
             processes.append(subprocess.Popen([sys.executable, "-c", code]))
         codes = [process.wait() for process in processes]
@@ -77,11 +75,3 @@ def launched(settings: Train) -> int | None:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
     return next((code if code > 0 else 128 - code for code in codes if code), 0)
-
-
-def enter(text: str) -> None:
-    """Be one of the processes, by settings in JSON."""
-    settings = records.typed(Train, json.loads(text))
-    from jaxnet.commands import train
-
-    _run.enter(functools.partial(train.main, settings))

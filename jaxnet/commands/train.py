@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import os
 import shlex
 import sys
@@ -10,14 +11,14 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jax
 import numpy as np
 
 from jaxnet import devices, fitting, network, report, tables
-from jaxnet._guards import hosts, options, sizes
-from jaxnet.commands import _fits, _folders, _hosts, _scores, _stopping
+from jaxnet._guards import hosts, options, records, sizes
+from jaxnet.commands import _fits, _folders, _hosts, _run, _scores, _stopping
 from jaxnet.commands._fits import OnProgress, StoppedError
 from jaxnet.commands.settings import Train, check
 from jaxnet.errors import InputError
@@ -159,6 +160,12 @@ def main(settings: Train) -> int:
             raise
         # Whatever is wrong with a run that goes on, its settings are where it is mended.
         raise InputError(f"{folder / _folders.RECORD}: {error}") from error
+
+
+def enter(text: str) -> NoReturn:
+    """Be one of the processes that another started, by settings in JSON."""
+    settings = records.typed(Train, json.loads(text))
+    _run.enter(functools.partial(main, settings))
 
 
 def _train(settings: Train, folder: Path) -> int:
