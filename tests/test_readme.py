@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 GUIDES = {
     name: (ROOT / "docs" / f"{name}.md").read_text()
-    for name in ("cluster", "doctor", "gradients", "models", "sklearn", "training")
+    for name in ("cluster", "doctor", "gradients", "models", "sklearn", "tables", "training")
 }
 EXPORT = (ROOT / "docs" / "export.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.S)
@@ -186,6 +186,7 @@ def test_figures_of_speed_are_the_benchmark_s():
         "docs/export.md",
         "docs/gradients.md",
         "docs/league.md",
+        "docs/tables.md",
         "experiments/benchmark/README.md",
     ],
 )

@@ -255,6 +255,7 @@ def test_the_library_alone_loads_nothing_that_can_wait():
     packages = {name.partition(".")[0] for name in names}
     assert {"jaxnet", "jax", "optax"} <= packages
     extras = {"matplotlib", "rich", "tyro", "beartype", "onnx", "pyarrow", "sklearn", "experiments"}
+    extras |= {"duckdb", "pandas", "openpyxl"}
     assert not packages & extras
 
 

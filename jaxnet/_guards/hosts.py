@@ -16,8 +16,8 @@ from jaxtyping import PyTree
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
 
-# Bytes that a host says at a time.
-_MOST = 4096
+# Bytes that a host says at a time, and characters of one thing that it says in full.
+_MOST, _LONG = 2**14, 200
 _ERROR = "error"
 
 
@@ -39,7 +39,7 @@ def agreed(many: bool) -> Iterator[dict[str, object]]:
         yield facts
     except Exception as error:
         if many:
-            _everyone({_ERROR: str(error)[: _MOST // 4]})
+            _everyone({_ERROR: str(error)[: _MOST // 16]})
         raise
     if not many:
         return
@@ -92,7 +92,9 @@ def _brief(value: object) -> str:
     """Give a fact in few words that tell it from others."""
     leaves = jax.tree.leaves(checks.as_numbers(value))
     if not any(isinstance(leaf, np.ndarray | jax.Array) for leaf in leaves):
-        return str(value)
+        words = str(value)
+        whole = f"{words[:_LONG]}... of SHA-256 {hashlib.sha256(words.encode()).hexdigest()[:8]}"
+        return words if len(words) <= _LONG else whole
     digest = hashlib.sha256()
     for leaf in map(np.asarray, leaves):
         digest.update(f"{leaf.dtype}{leaf.shape}".encode() + np.ascontiguousarray(leaf).tobytes())

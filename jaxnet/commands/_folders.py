@@ -22,9 +22,9 @@ RECORD = "run.json"
 
 History = Mapping[str, Float[np.ndarray, " E"]]
 
-# Settings of where a run is and not of what it is: with the others, the table and the device the
-# same it gives the same numbers.
-_PLACES = ("output", "resume", "hosts")
+# Settings of where a run is, or whether, and not of what it is: with the others, the table and the
+# device the same it gives the same numbers.
+_PLACES = ("output", "resume", "plan", "hosts")
 
 
 @dataclasses.dataclass(frozen=True)

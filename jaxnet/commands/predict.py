@@ -3,7 +3,7 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,25 +17,56 @@ from jaxnet.errors import InputError
 from jaxnet.storage import files, models
 
 
-def run(settings: Predict) -> dict[str, list[Any]]:
-    """Predict each row of a table, column by column: the target, and a class's probability.
+class Predictions(NamedTuple):
+    """What was predicted.
+
+    Attributes:
+        columns: by name: those asked for, the target, and of classes the probability of the one
+            predicted and of each; and `unlike`, what of a row is unlike the training rows, where
+            there is such a row.
+        notes: what there is to say of the table.
+    """
+
+    columns: dict[str, list[Any]]
+    notes: list[str]
+
+
+def run(settings: Predict) -> Predictions:
+    """Predict each row of a table.
 
     Raises:
-        InputError: no model there, or a table whose columns are not those it was trained on.
+        InputError: no model there, or a table without columns it was trained on or asked for.
     """
     records.check(settings)
     folder, data = settings.folder, settings.data
     params, activation, encoder = _folders.model(folder)
     table = tables.read(data)
-    x = encoder.features(table, data)
-    outputs = predict(models.forward(activation), params, x)
-    encoder.check_outputs(outputs, table, data)
     target = encoder.target
-    predicted = {target.name: list(encoder.decode(outputs))}
+    others = [name for name in table.column_names if name != target.name]
+    if missing := [name for name in settings.id if name not in others]:
+        raise InputError(
+            f"id: expected columns of {data} beside the target, got {', '.join(missing)}; give "
+            f"some of {', '.join(others)}"
+        )
+    outputs = predict(models.forward(activation), params, encoder.features(table, data))
+    columns = {name: table[name].to_pylist() for name in settings.id}
+    columns[target.name] = list(encoder.decode(outputs))
+    notes, unlike = encoder.doubts(table, data)
     if target.kind == "classification":
-        share = "probability" if target.name != "probability" else "its probability"
-        predicted[share] = np.max(jax.nn.softmax(outputs), axis=-1).tolist()
-    return predicted
+        shares = np.asarray(jax.nn.softmax(outputs))
+        _add(columns, "probability", shares.max(axis=-1))
+        for label, share in zip(target.labels, shares.T, strict=True):
+            _add(columns, f"probability of {label}", share)
+    if any(unlike):
+        _add(columns, "unlike", np.array(unlike))
+    return Predictions(columns, notes)
+
+
+def _add(columns: dict[str, list[Any]], name: str, values: np.ndarray) -> None:
+    """Add a column under a name of its own: what was asked for, or the target, may have it."""
+    while name in columns:
+        name = f"its {name}"
+    columns[name] = values.tolist()
 
 
 def main(settings: Predict) -> None:
@@ -46,10 +77,12 @@ def main(settings: Predict) -> None:
         raise InputError(f"output: expected a file ending in .csv, got {output}; name one")
     if output.exists() and Path(settings.data).exists() and output.samefile(settings.data):
         raise InputError(f"output: expected another file than the table, got {output}; rename it")
-    predicted = run(settings)
+    predicted, notes = run(settings)
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(predicted)
     writer.writerows(zip(*predicted.values(), strict=True))
     files.write(output, table.getvalue().encode())
+    for note in notes:
+        print(f"note: {note}")
     print(f"{len(next(iter(predicted.values())))} predictions: {output}")

@@ -20,6 +20,7 @@ from jaxnet.errors import InputError
 Rate = Annotated[float, Bounds(0, math.inf), arg(metavar="RATE")]
 # The longest is thirty years: a clock has no more bits for it on some machines.
 Seconds = Annotated[float, Bounds(1, 10**9), arg(metavar="SECONDS")]
+Names = tuple[Name, ...]
 Sizes = tuple[Annotated[int, Bounds(1, math.inf)], ...]
 
 
@@ -37,7 +38,7 @@ class Train:
     The same command goes on where it was stopped.
 
     Args:
-        data: A .csv, .tsv, .parquet or .npz file, or digits, wine, breast_cancer, iris, diabetes.
+        data: A .csv, .parquet, .xlsx or other file, or digits, wine, breast_cancer, iris, diabetes.
         target: The column to predict.
         task: What to do with it; inferred from the column where not given.
         hidden: Sizes of the hidden layers.
@@ -50,6 +51,14 @@ class Train:
         validation: Share of the rows that choose the best epoch.
         test: Share of the rows that are scored once, at the end.
         seed: Of the split, the first parameters and the order of the rows.
+        drop: Columns to leave out.
+        category: Columns to take for categories, such as codes.
+        number: Columns to take for numbers, with what is none missing.
+        date: Columns to take for dates.
+        missing: Values that stand for a missing one, beside NA, ? and the like.
+        group: A column whose rows of one value are all in one part, such as of a patient.
+        time: A column of dates or numbers: the latest rows test, those before them validate.
+        plan: Print what would be done with every column, and end.
         devices: Spread each batch over so many local devices.
         hosts: And over processes: job, of SLURM or Open MPI; local:N, on this machine; or
             HOST:PORT,N,I for process I of N, of which 0 is there.
@@ -70,6 +79,14 @@ class Train:
     validation: Share = VALIDATION
     test: Share = TEST
     seed: Seed = SEED
+    drop: Names = ()
+    category: Names = ()
+    number: Names = ()
+    date: Names = ()
+    missing: Names = ()
+    group: Name | None = None
+    time: Name | None = None
+    plan: FlagCreatePairsOff[bool] = False
     devices: Count = 1
     hosts: Annotated[Name | None, _of("HOSTS")] = None
     output: Folder = None
@@ -82,13 +99,15 @@ class Predict:
 
     Args:
         folder: The folder of a run of `jaxnet train`.
-        data: A table with the columns it was trained on, the target present or absent.
+        data: A table with the columns it was trained on, in any order, whatever else it has.
         output: Where to write the predictions, a CSV file with one line for each row.
+        id: Columns of the table to write beside them.
     """
 
     folder: Annotated[Path, Positional, _of("FOLDER")]
     data: Annotated[Name, Positional, _of("DATA")]
     output: Annotated[Path, _of("FILE.csv")] = Path("predictions.csv")
+    id: Names = ()
 
 
 @dataclass(frozen=True)
@@ -149,7 +168,7 @@ class Compare(Contest):
     60% of the rows train, 20% tune, 20% judge. The same command goes on where it was stopped.
 
     Args:
-        data: A .csv, .tsv, .parquet or .npz file, or digits, wine, breast_cancer, iris, diabetes.
+        data: A .csv, .parquet, .xlsx or other file, or digits, wine, breast_cancer, iris, diabetes.
         target: The column to predict.
     """
 

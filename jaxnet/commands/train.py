@@ -16,12 +16,16 @@ from typing import NamedTuple, NoReturn
 import jax
 import numpy as np
 
-from jaxnet import devices, fitting, network, report, tables
+from jaxnet import devices, fitting, network, optimizers, report, tables
 from jaxnet._guards import hosts, options, records, sizes
 from jaxnet.commands import _fits, _folders, _hosts, _run, _scores, _stopping
 from jaxnet.commands._fits import OnProgress, StoppedError
 from jaxnet.commands.settings import Train, check
 from jaxnet.errors import InputError
+from jaxnet.storage import models
+
+# Of the plan as it is printed before training.
+_LINES = 18
 
 
 class Result(NamedTuple):
@@ -51,6 +55,7 @@ def run(
     folder: Path | None = None,
     on_progress: OnProgress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    on_plan: Callable[[tables.Plan], None] = lambda plan: None,
 ) -> Result:
     """Read the table, train, and score each part; go on from the folder's newest checkpoint.
 
@@ -59,6 +64,7 @@ def run(
         folder: where checkpoints are kept; none are where None.
         on_progress: called with a `fitting.Fit` between compiled chunks.
         stop: asked there whether to stop; the checkpoint is then written first.
+        on_plan: called before training with what is done with the table.
 
     Raises:
         InputError: settings, a table or a checkpoint that cannot be trained on.
@@ -72,6 +78,10 @@ def run(
     sizes.check_network(layers, "hidden")
     rows = len(split.train[0])
     sizes.check_steps(settings.epochs, -(-rows // min(settings.batch_size, rows)))
+    # What is refused is refused before anything is said.
+    optimizers.by_name(settings.optimizer)
+    models.activation_by_name(settings.activation)
+    on_plan(split.encoder.plan)
     draw = options.once(functools.partial(network.init, sizes=layers))
     params = draw(jax.random.key(settings.seed))
     began = time.monotonic()
@@ -101,6 +111,13 @@ def _split(settings: Train) -> tables.Split:
         test=settings.test,
         seed=settings.seed,
         source=data,
+        drop=settings.drop,
+        category=settings.category,
+        number=settings.number,
+        date=settings.date,
+        missing=settings.missing,
+        group=settings.group,
+        time=settings.time,
     )
 
 
@@ -152,6 +169,10 @@ def main(settings: Train) -> int:
     """Train, keep the model and print the summary; give the exit code."""
     if settings.hosts:
         _hosts.check(settings.hosts)
+    if settings.plan:
+        check(settings)
+        print("\n".join(_split(settings).encoder.plan.lines()))
+        return 0
     settings, folder = _folders.chosen(settings)
     try:
         return _train(settings, folder)
@@ -186,6 +207,7 @@ def _train(settings: Train, folder: Path) -> int:
                 folder,
                 lambda fit: show_progress(*_progress(fit), settings.epochs),
                 signals.stop,
+                _show_plan,
             )
         except StoppedError:
             if jax.process_index():
@@ -201,6 +223,11 @@ def _train(settings: Train, folder: Path) -> int:
     if said := str(_fits.examine(settings, result.split, result.began, result.fit)):
         print(textwrap.fill(said, 80))
     return int(result.fit.outcome == "diverged")
+
+
+def _show_plan(plan: tables.Plan) -> None:
+    if jax.process_index() == 0:
+        print("\n".join(plan.lines(_LINES)), end="\n\n", flush=True)
 
 
 def _told() -> contextlib.AbstractContextManager[Callable[[str, int, int], None]]:

@@ -17,6 +17,7 @@ from jaxnet import network, tables
 from jaxnet._guards import checks, versions
 from jaxnet.errors import InputError
 from jaxnet.storage import files
+from jaxnet.tables.encoding import FARTHEST
 
 # The first in which text is compared.
 _OPSET = 19
@@ -154,6 +155,11 @@ def _check_encoder(encoder: tables.Encoder, params: network.Params) -> None:
             f"encoder: expected one of {inputs} inputs and {outputs} outputs, got "
             f"{encoder.inputs} and {encoder.outputs}; give that of the table trained on"
         )
+    if dates := [each.name for each in encoder.columns if each.kind == "date"]:
+        raise InputError(
+            f"encoder: expected numbers and categories, which an ONNX file takes, got dates in "
+            f"{', '.join(map(repr, dates))}; train anew with --drop, or predict by jaxnet"
+        )
     for name in (encoder.target.name, *(column.name for column in encoder.columns)):
         if name == _PROBABILITIES or name.startswith(_OWN):
             raise InputError(
@@ -177,15 +183,23 @@ def _encoded(graph: _Graph, columns: Sequence[tables.Column]) -> str:
     """Encode a table's columns as `Encoder.features` does: in float64, and then float32."""
     parts = []
     for column in columns:
-        if column.kind == "categorical":
-            known = np.array([[*column.categories, *[""] * column.missing]], object)
-            inputs = [graph.add("Equal", column.name, known)]
+        if column.kind == "category":
+            known = np.array([[*column.categories]], object)
+            inputs = [graph.add("Equal", column.name, known)] if column.categories else []
+            missing = graph.add("Equal", column.name, np.array([[""]], object))
+            if column.other:
+                seen = graph.add("Cast", *inputs, to=TensorProto.INT32)
+                seen = graph.add("ReduceMax", seen, np.array([1]), keepdims=1)
+                seen = graph.add("Or", graph.add("Cast", seen, to=TensorProto.BOOL), missing)
+                inputs.append(graph.add("Not", seen))
+            inputs += [missing] * column.missing
         else:
             missing = graph.add("IsNaN", column.name)
             centred = graph.add("Sub", column.name, np.float64(column.mean))
             # What does not vary is 0.
             scaled = graph.add("Div", centred, np.float64(column.deviation or np.inf))
-            inputs = [graph.add("Where", missing, np.float64(0), scaled)]
+            near = graph.add("Clip", scaled, *(np.float64(each) for each in (-FARTHEST, FARTHEST)))
+            inputs = [graph.add("Where", missing, np.float64(0), near)]
             inputs += [missing] * column.missing
         parts += [graph.add("Cast", each, to=TensorProto.FLOAT) for each in inputs]
     return graph.add("Concat", *parts, axis=1)
@@ -195,7 +209,7 @@ def _predicting(graph: _Graph, outputs: str, encoder: tables.Encoder) -> ModelPr
     """Turn outputs into predictions, as `Encoder.decode` does, and give the model."""
     target = encoder.target
     columns = [
-        _array(each.name, TensorProto.STRING if each.kind == "categorical" else TensorProto.DOUBLE)
+        _array(each.name, TensorProto.STRING if each.kind == "category" else TensorProto.DOUBLE)
         for each in encoder.columns
     ]
     if target.kind == "regression":

@@ -1,45 +1,213 @@
-"""One column of a user's table: what its cells hold, and where one is that cannot be used."""
+"""One column of a user's table: what its cells hold, read as its format says."""
 
+import dataclasses
 import difflib
+import functools
 import json
-import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from jaxtyping import Bool, Float64, Int64
 
 from jaxnet.errors import InputError
 
-Kind = Literal["numeric", "boolean", "categorical"]
+# Its functions are made as it is imported, where no type checker sees them.
+pc: Any = pyarrow.compute
+
 Label = str | int | float | bool
 
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
+DELIMITED = (".csv", ".tsv", ".txt")
+ABOVE, SAID = b"jaxnet.above", b"jaxnet.said"
+"""What a table's metadata has of its file: how many lines stand above the header, and what there is
+to say of how it was read."""
+BROKEN = 0.1
+"""The share of broken cells beyond which text is not taken for numbers or dates."""
 LARGEST = float(np.finfo(np.float32).max)
-NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", re.IGNORECASE | re.ASCII)
-_BREAK = re.compile(r"\r\n|\r|\n")
+MISSING = ("", "?", ".", "-", "--", "#N/A", "#NA", "N/A", "NA", "n/a", "na", "<NA>", "NaN", "nan")
+MISSING += (
+    "NULL",
+    "Null",
+    "null",
+    "None",
+    "none",
+    "#DIV/0!",
+    "#VALUE!",
+    "#REF!",
+    "#NAME?",
+    "#NUM!",
+)
+WORDS = {"true": 1.0, "false": 0.0}
+_ANSWERS = WORDS | {"t": 1.0, "yes": 1.0, "y": 1.0, "1": 1.0, "f": 0.0, "no": 0.0, "n": 0.0}
+_ANSWERS |= {"0": 0.0, "1.0": 1.0, "0.0": 0.0}
+_BREAK = r"\r\n|\r|\n"
+_PLAIN = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
+_CURRENCY = "[$€£¥₹]"
+# By the mark of decimals, what may stand between thousands.
+THOUSANDS = {".": r"[,'\x{2019}_ \x{a0}\x{202f}]", ",": r"[.'\x{2019}_ \x{a0}\x{202f}]"}
 
 
-class Cells(NamedTuple):
-    """One column of a user's table, and what errors call the table."""
+@dataclass(frozen=True)
+class Format:
+    """How the cells of a column are written.
+
+    Attributes:
+        decimal: the mark of decimals.
+        unit: what stands with the numbers, such as % or kg.
+        limits: whether there are limits, such as <0.01, which are read as the number.
+        words: whether they are true and false.
+        date: of dates as text, what `strptime` takes, without the time of day.
+        na: whether NA is a value.
+        missing: further values that stand for a missing one.
+    """
+
+    decimal: Literal[".", ","] = "."
+    unit: str = ""
+    limits: bool = False
+    words: bool = False
+    date: str = ""
+    na: bool = False
+    missing: tuple[str, ...] = ()
+
+
+AS_IS = Format()
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One column of a user's table, its format, and what errors call the table."""
 
     table: pa.Table
     name: str
     source: str
-
-    @property
-    def values(self) -> pa.ChunkedArray:
-        """Give the column, decimal numbers as floating-point ones."""
-        values = self.table[self.name]
-        return values.cast(pa.float64()) if pa.types.is_decimal(values.type) else values
+    format: Format = AS_IS
 
     @property
     def place(self) -> str:
         """Say which column it is, for errors."""
         return f"{self.source}, column {self.name!r}"
+
+    @functools.cached_property
+    def values(self) -> pa.ChunkedArray:
+        """Give the column: text without outer spaces, and null where that stands for nothing."""
+        values, types = self.table[self.name], pa.types
+        if types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        if types.is_decimal(values.type):
+            return values.cast(pa.float64())
+        if types.is_large_string(values.type) or types.is_string_view(values.type):
+            values = values.cast(pa.string())
+        if types.is_string(values.type):
+            missing = {*MISSING, *self.format.missing} - ({"NA"} if self.format.na else set())
+            values = pc.utf8_trim_whitespace(values)
+            nothing = pc.is_in(values, pa.array(sorted(missing)))
+            values = pc.if_else(nothing, pa.scalar(None, pa.string()), values)
+        return values
+
+    @property
+    def is_text(self) -> bool:
+        """Say whether the cells are text, whatever it reads as."""
+        return pa.types.is_string(self.values.type)
+
+    @functools.cached_property
+    def present(self) -> Bool[np.ndarray, " N"]:
+        """Say of each cell whether there is something, readable or not."""
+        present = self.values.is_valid().to_numpy()
+        if pa.types.is_floating(self.values.type):
+            present = present & ~np.isnan(self.values.to_numpy())
+        for word in self.format.missing if not self.is_text else ():
+            if re.fullmatch(r"-?\d+(\.\d+)?", word) and pa.types.is_primitive(self.values.type):
+                present = present & (self.values.cast(pa.float64()).to_numpy() != float(word))
+        return present
+
+    @functools.cached_property
+    def numbers(self) -> Float64[np.ndarray, " N"]:
+        """Give numbers, true and false as 1 and 0; NaN for what is missing or no finite float32."""
+        values = self.values
+        if self.is_text:
+            values = self._words() if self.format.words else _numbers(values, self.format)
+        elif not _is_number(values.type):
+            return np.full(len(values), np.nan)
+        # Not safe, for integers beyond 2**53 may lose digits that float32 has no room for.
+        numbers = values.cast(pa.float64(), safe=False).to_numpy()
+        return np.where(self.present & (np.abs(numbers) <= LARGEST), numbers, np.nan)
+
+    def _words(self) -> pa.ChunkedArray:
+        words = pc.utf8_lower(self.values)
+        place = pc.index_in(words, pa.array([*_ANSWERS]))
+        return pc.take(pa.array([*_ANSWERS.values()]), place)
+
+    @property
+    def decimals(self) -> bool:
+        """Say whether numbers are written with decimals, be they 0."""
+        if not self.is_text:
+            return pa.types.is_floating(self.values.type)
+        mark = re.escape(self.format.decimal)
+        return bool(pc.any(pc.match_substring_regex(self.values, rf"{mark}\d|[eE]-?\d")).as_py())
+
+    @functools.cached_property
+    def stamps(self) -> np.ndarray:
+        """Give dates and times of day, in minutes, as the table's own zone has them; or NaT."""
+        values, types = self.values, pa.types
+        if self.is_text:
+            return _stamps(values, self.format.date)
+        if not (types.is_date(values.type) or types.is_timestamp(values.type)):
+            return np.full(len(values), "NaT", "M8[m]")
+        if types.is_timestamp(values.type) and values.type.tz:
+            values = pc.local_timestamp(values)
+        return values.cast(pa.timestamp("s"), safe=False).to_numpy().astype("M8[m]")
+
+    def part(self, part: str) -> Float64[np.ndarray, " N"]:
+        """Give year, month, weekday, hour or days of each date, NaN where there is none."""
+        days = self.stamps.astype("M8[D]")
+        whole = days.astype(int)
+        number = {
+            "year": days.astype("M8[Y]").astype(int) + 1970,
+            "month": days.astype("M8[M]").astype(int) % 12 + 1,
+            "weekday": (whole + 3) % 7,
+            "hour": (self.stamps - days).astype(int) / 60,
+            "days": whole,
+        }[part]
+        return np.where(np.isnat(days), np.nan, number)
+
+    @functools.cached_property
+    def coded(self) -> tuple[Int64[np.ndarray, " N"], list[Any]]:
+        """Give each row's place in a list of values, -1 where it is missing."""
+        column = self.values.combine_chunks().dictionary_encode()
+        codes = column.indices.cast(pa.int64()).fill_null(-1).to_numpy()
+        return np.where(self.present, codes, -1), column.dictionary.to_pylist()
+
+    def places(self, known: Sequence[Label]) -> Int64[np.ndarray, " N"]:
+        """Give each row's place among the known values, -1 where it is none of them.
+
+        Text is known as it is, or else whatever its case and spaces.
+        """
+        if not known:
+            return np.full(len(self.values), -1)
+        if not isinstance(known[0], str):
+            order = np.argsort(known)
+            ordered = np.array(known, float)[order]
+            at = np.searchsorted(ordered, self.numbers).clip(max=len(known) - 1)
+            return np.where(ordered[at] == self.numbers, order[at], -1)
+        codes, values = self.coded
+        folded = {fold(str(value)): place for place, value in enumerate(known)}
+        exact = {value: place for place, value in enumerate(known)}
+        found = [exact.get(v, folded.get(fold(v), -1)) for v in map(text, values)]
+        return np.array([*found, -1])[codes]
+
+    def respelled(self, known: Sequence[str]) -> str:
+        """Say which values are taken for known ones that are spelled otherwise."""
+        spelled = {fold(value): value for value in known}
+        others = [value for value in map(text, self.coded[1]) if value not in known]
+        taken = [
+            f"{value!r} for {spelled[fold(value)]!r}" for value in others if fold(value) in spelled
+        ]
+        return f"taken are {', '.join(taken[:5])}" if taken else ""
 
     def refuse(self, wrong: Bool[np.ndarray, " N"], expected: str) -> None:
         """Refuse the first row that is wrong.
@@ -48,84 +216,115 @@ class Cells(NamedTuple):
             InputError: naming file, column and row.
         """
         if wrong.any():
-            row = int(wrong.argmax())
             raise InputError(
-                f"{self.place}, {self._row(row)}: expected {expected}, got "
-                f"{shown(self.values[row].as_py())}, the first of {wrong.sum()} such rows; correct "
-                "it, or drop the row or the column"
+                f"{self.place}, {self.first(wrong)}: expected {expected}, the first of "
+                f"{wrong.sum()} such rows; correct it, or drop the row"
             )
 
-    def _row(self, row: int) -> str:
-        """Name a row, counted from 0, as a person counts it."""
-        if Path(self.source).suffix.lower() not in DELIMITERS:
-            return f"row {row + 1}"
-        above = [*self.table.column_names]
+    def first(self, rows: Bool[np.ndarray, " N"]) -> str:
+        """Say what the first of some rows holds, and where that is as a person counts rows."""
+        row = int(rows.argmax())
+        got = shown(self.table[self.name][row].as_py())
+        if not {each.lower() for each in Path(self.source).suffixes} & {*DELIMITED, ".zip"}:
+            return f"row {row + 1}, {got}"
+        breaks = sum(len(re.findall(_BREAK, name)) for name in self.table.column_names)
         for column in self.table.columns:
-            above += column[:row].to_pylist() if pa.types.is_string(column.type) else []
-        breaks = sum(len(_BREAK.findall(value)) for value in above if value)
-        return f"line {row + 2 + breaks}"
+            if pa.types.is_string(column.type):
+                found = pc.sum(pc.count_substring_regex(column[:row], _BREAK)).as_py()
+                breaks += found or 0
+        above = int((self.table.schema.metadata or {}).get(ABOVE, 0))
+        return f"line {row + 2 + breaks + above}, {got}"
 
-    def kind(self) -> Kind | None:
-        """Give the kind of a column, None where it has no values to tell.
 
-        Raises:
-            InputError: neither numbers, true and false, nor text.
-        """
-        own, types = self.values.type, pa.types
-        category = types.is_dictionary(own)
-        value = own.value_type if category else own
-        if types.is_null(value):
-            return None
-        if types.is_string(value) or types.is_large_string(value) or types.is_string_view(value):
-            return "categorical"
-        if types.is_boolean(value):
-            return "categorical" if category else "boolean"
-        if types.is_integer(value) or types.is_floating(value):
-            return "categorical" if category else "numeric"
-        raise InputError(
-            f"{self.place}: expected numbers, true and false, or text, got {own}; turn it into "
-            "numbers, such as days, or drop the column"
-        )
+def number_format(cells: Cells) -> Format:
+    """Give the format by which most of a text's cells are numbers."""
+    values = cells.values
+    if pc.all(pc.match_substring_regex(values, _PLAIN)).as_py():
+        return cells.format
+    found = {decimal: _matched(values, decimal) for decimal in THOUSANDS}
+    # Where both will do, such as 1,234, the point is the mark of decimals.
+    decimal = max(found, key=lambda decimal: found[decimal].null_count * -1)
+    matched = found[decimal].drop_null()
+    counts = pc.value_counts(_unit(matched)).to_pylist()
+    # Of 1, 2 and 2b the b is no unit.
+    half = sum(each["counts"] for each in counts) / 2
+    unit = next((each["values"] for each in counts if each["counts"] >= half), "")
+    # Of <=50K and >50K alone nothing is a number.
+    bare = pc.sum(pc.equal(pc.struct_field(matched, "limit"), "")).as_py() or 0
+    limits = BROKEN * len(matched) <= bare < len(matched)
+    return dataclasses.replace(cells.format, decimal=decimal, unit=unit, limits=limits)
 
-    def numbers(self) -> Float64[np.ndarray, " N"]:
-        """Give numbers, or booleans as 0 and 1, with NaN for missing ones.
 
-        Raises:
-            InputError: text, or a number that is infinite or too large for float32.
-        """
-        if self.kind() == "categorical":
-            codes, values = self.coded()
-            words = np.array([not NUMBER.fullmatch(str(v)) for v in values] + [False])[codes]
-            self.refuse(words, "a plain number")
-            self.refuse(codes >= 0, "numbers, and not text that reads as numbers")
-            return np.full(len(codes), np.nan)
-        # Not safe, for integers beyond 2**53 may lose digits that float32 has no room for.
-        numbers = self.values.cast(pa.float64(), safe=False).to_numpy()
-        self.refuse(np.abs(numbers) > LARGEST, f"a finite number of at most {LARGEST:.3g}")
-        return numbers
+def date_format(cells: Cells, asked: bool) -> Format | None:
+    """Give the format by which nine in ten of a text's cells are dates; where two do, day first."""
+    values = cells.values.drop_null()
+    looks = pc.mean(pc.match_substring_regex(values[:1000], _DATE).cast(pa.float64())).as_py()
+    if not asked and (looks or 0) < 1 - BROKEN:
+        return None
+    dates = {date: np.isnat(_stamps(values, date)).mean() for date in _DATES}
+    date = min(dates, key=lambda date: dates[date])
+    if dates[date] > BROKEN:
+        return None
+    return dataclasses.replace(cells.format, date=date)
 
-    def coded(self) -> tuple[Int64[np.ndarray, " N"], list[Any]]:
-        """Give each row's place in a list of values, -1 where it is missing."""
-        self.kind()
-        column = self.values.unify_dictionaries().combine_chunks()
-        if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode()
-        values = column.dictionary.to_pylist()
-        missing = [place for place, v in enumerate(values) if v in ("", None) or _is_nan(v)]
-        codes = column.indices.cast(pa.int64()).fill_null(-1).to_numpy()
-        return np.where(np.isin(codes, missing), -1, codes), values
 
-    def places(self, known: Sequence[Label]) -> Int64[np.ndarray, " N"]:
-        """Give each row's place among the known values, -1 where it is none of them."""
-        codes, values = self.coded()
-        if known and isinstance(known[0], str):
-            values = [text(value) for value in values]
-        places = {value: place for place, value in enumerate(known)}
-        return np.array([places.get(value, -1) for value in values] + [-1])[codes]
+_DATES = ("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y")
+_DATES += ("%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%Y%m%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y")
+_DATE = r"^(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ]\pL{3,9}[- ]\d{4}|\pL{3,9} \d{1,2}, \d{4})"
+_TIME = r"[T ]+(?P<hour>\d{1,2}):(?P<minute>\d\d)[:.\d]* ?(?P<half>[aApP][mM])?.*$"
+
+
+def _stamps(values: pa.ChunkedArray, date: str) -> np.ndarray:
+    """Read dates, and the times of day after some of them: a zone is passed over."""
+    days = pc.replace_substring_regex(values, _TIME, "")
+    if "%Y" in date:
+        days = pc.if_else(pc.match_substring_regex(days, r"\d{4}"), days, "")
+    read = pc.strptime(days, date or _DATES[0], "s", error_is_null=True)
+    time = pc.extract_regex(values, _TIME)
+    hour, minute = (
+        pc.fill_null(pc.struct_field(time, name).cast(pa.int64()), 0).to_numpy()
+        for name in ("hour", "minute")
+    )
+    half = pc.fill_null(pc.utf8_lower(pc.struct_field(time, "half")), "").to_numpy(False)
+    hour = np.where(half != "", hour % 12 + 12 * (half == "pm"), hour)
+    return read.to_numpy().astype("M8[m]") + (60 * hour + minute)
+
+
+def _matched(values: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
+    """Take numbers and what stands around them apart; null where there is no number."""
+    point = re.escape(decimal)
+    whole = rf"(?:\d{{1,3}}(?:{THOUSANDS[decimal]}\d{{3}})+|\d+)"
+    return pc.extract_regex(
+        values,
+        rf"^(?P<limit>[<>≤≥~]=?)? ?(?P<sign>[-+\x{{2212}}])?(?P<before>{_CURRENCY})? ?"
+        rf"(?P<number>(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?)"
+        rf" ?(?P<after>%|{_CURRENCY}|[\pL°/²³]{{1,8}})?$",
+    )
+
+
+def _unit(matched: pa.ChunkedArray) -> pa.ChunkedArray:
+    fields = (pc.fill_null(pc.struct_field(matched, name), "") for name in ("before", "after"))
+    return pc.binary_join_element_wise(*fields, "")
+
+
+def _numbers(values: pa.ChunkedArray, written: Format) -> pa.ChunkedArray:
+    """Read numbers, of the format's unit or none."""
+    if pc.all(pc.match_substring_regex(values, _PLAIN)).as_py() is not False:
+        return values.cast(pa.float64())
+    matched = _matched(values, written.decimal)
+    number = pc.struct_field(matched, "number")
+    number = pc.replace_substring_regex(number, THOUSANDS[written.decimal], "")
+    number = pc.replace_substring(number, written.decimal, ".").cast(pa.float64())
+    negative = pc.match_substring_regex(pc.struct_field(matched, "sign"), r"[-\x{2212}]")
+    number = pc.if_else(pc.fill_null(negative, False), pc.negate(number), number)
+    ours = pc.is_in(_unit(matched), pa.array(["", written.unit]))
+    if not written.limits:
+        ours = pc.and_(ours, pc.equal(pc.struct_field(matched, "limit"), ""))
+    return pc.if_else(ours, number, pa.scalar(None, pa.float64()))
 
 
 def check(table: pa.Table, source: str, *expected: str) -> None:
-    """Refuse no rows, columns without a name of their own, and none of an expected name.
+    """Refuse no rows, a name that columns share, and none of an expected name.
 
     Raises:
         InputError: any of these.
@@ -133,27 +332,31 @@ def check(table: pa.Table, source: str, *expected: str) -> None:
     names = table.column_names
     if not table.num_rows:
         raise InputError(f"{source}: expected at least one row, got none; add rows")
-    nameless = [place for place, name in enumerate(names, 1) if not name.strip()]
-    if nameless:
-        raise InputError(
-            f"{source}: expected a name for each column, got none for column {nameless[0]}; name "
-            "it, or drop it if it only numbers the rows"
-        )
     if len(set(names)) < len(names):
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         raise InputError(
             f"{source}: expected each column's name once, got {listed(twice)} more often; rename "
             "or drop columns"
         )
-    for name in set(expected) - set(names):
-        near = difflib.get_close_matches(name, names, 3, 0.5)
-        others = f"the nearest, {listed(near)}" if near else f"one of {listed(names)}"
-        raise InputError(f"{source}: expected the column {name!r}, got none; give {others}")
+    if words := "; ".join(unknown(name, names) for name in expected if name not in names):
+        raise InputError(f"{source}: {words}")
+
+
+def unknown(name: str, names: Sequence[str]) -> str:
+    """Say that there is no such column, and which are near."""
+    near = difflib.get_close_matches(name, names, 3, 0.5)
+    others = f"the nearest, {listed(near)}" if near else f"one of {listed(names)}"
+    return f"expected the column {name!r}, got none; give {others}"
+
+
+def fold(value: str) -> str:
+    """Give what values have in common that differ by case and spaces alone."""
+    return " ".join(value.split()).casefold()
 
 
 def text(value: Any) -> str:
     """Give a category as text."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def shown(value: Any) -> str:
@@ -167,5 +370,6 @@ def listed(names: Sequence[Label], most: int = 10) -> str:
     return (", ".join(map(shown, names[:most])) or "none") + more
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)

@@ -1,40 +1,59 @@
 """What is known of each column: its kind and, fitted on the training rows, how it is encoded."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Float64, Int64
 
 from jaxnet._guards.defaults import Task
 from jaxnet.errors import InputError
-from jaxnet.tables.cells import NUMBER, Cells, Kind, Label, shown, text
+from jaxnet.tables.cells import AS_IS, Cells, Format, Label, fold, text
+from jaxnet.tables.planning import MOST, Kind, Plan
 
 Rows = Int64[np.ndarray, " train"]
+PartName = Literal["year", "month", "weekday", "hour", "days"]
 
-_ADORNMENTS = re.compile(r"[,%$€£\s]")
-_MOST_CATEGORIES = 256
-_FEW_VALUES = 20
+
+@dataclass(frozen=True)
+class Part:
+    """A number that a date gives: hours of the day, days since 1970, Monday as weekday 0."""
+
+    name: PartName
+    mean: float = 0.0
+    deviation: float = 0.0
 
 
 @dataclass(frozen=True)
 class Column:
-    """How one column becomes inputs: by `mean` and `deviation`, or by `categories`."""
+    """How one column becomes inputs: by `mean` and `deviation`, by `categories`, or by `parts`.
+
+    Attributes:
+        name, kind: of the column.
+        mean, deviation: of a number.
+        categories: each with an input of its own.
+        other: whether all other categories share one more.
+        parts: of a date.
+        missing: whether a missing value has an input of its own.
+        format: how its cells are read.
+    """
 
     name: str
     kind: Kind
     mean: float = 0.0
     deviation: float = 0.0
     categories: tuple[str, ...] = ()
+    other: bool = False
+    parts: tuple[Part, ...] = ()
     missing: bool = False
+    format: Format = AS_IS
 
     @property
     def inputs(self) -> int:
         """Count the inputs of this column."""
-        return (len(self.categories) if self.kind == "categorical" else 1) + self.missing
+        own = {"number": 1, "category": len(self.categories) + self.other, "date": len(self.parts)}
+        return own[self.kind] + self.missing
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,7 @@ class Target:
     labels: tuple[Label, ...] = ()
     mean: float = 0.0
     deviation: float = 0.0
+    format: Format = AS_IS
 
     def __post_init__(self) -> None:
         """Refuse classes without labels, and labels without classes."""
@@ -56,72 +76,55 @@ class Target:
             )
 
 
-def fit(cells: Cells, train: Rows) -> Column:
-    """Fit one column's encoding on the training rows.
+def fit(cells: Cells, kind: Kind, train: Rows) -> Column:
+    """Fit one column's encoding on the training rows."""
+    name, form = cells.name, cells.format
+    if kind == "category":
+        codes = cells.coded[0][train]
+        known, other = _categories(cells, codes)
+        missing = bool((codes < 0).any())
+        return Column(name, kind, categories=known, other=other, missing=missing, format=form)
+    if kind == "date":
+        parts = tuple(
+            Part(part, *moments)
+            for part in get_args(PartName)
+            if (moments := _moments(cells.part(part)[train]))[1]
+        )
+        missing = bool(np.isnat(cells.stamps[train]).any())
+        return Column(name, kind, parts=parts, missing=missing, format=form)
+    numbers = cells.numbers[train]
+    missing = bool(np.isnan(numbers).any())
+    return Column(name, kind, *_moments(numbers), missing=missing, format=form)
 
-    Raises:
-        InputError: a row of any part that cannot be encoded; a column without values.
-    """
-    name, kind = cells.name, cells.kind()
-    if kind == "categorical":
-        codes, values = cells.coded()
-        _check_text(cells, codes, values)
-        missing = codes < 0
-        used = {text(values[code]) for code in np.unique(codes[train]) if code >= 0}
-        gaps = bool(missing[train].any())
-        column = Column(name, kind, categories=tuple(sorted(used)), missing=gaps)
-    else:
-        numbers = cells.numbers()
-        missing = np.isnan(numbers)
-        gaps = bool(missing[train].any())
-        column = Column(name, kind or "numeric", *_moments(numbers[train]), missing=gaps)
-    if missing.all():
-        raise InputError(f"{cells.place}: expected values, got none; drop it")
-    return column
+
+def _categories(cells: Cells, codes: Int64[np.ndarray, " train"]) -> tuple[tuple[str, ...], bool]:
+    """Give the categories that have inputs, each as most rows spell it, and whether others do."""
+    counts: dict[str, dict[str, int]] = {}
+    for code, count in zip(*np.unique(codes[codes >= 0], return_counts=True), strict=True):
+        value = text(cells.coded[1][code])
+        counts.setdefault(fold(value), {})[value] = int(count)
+    frequent = sorted(counts.values(), key=lambda each: -sum(each.values()))[:MOST]
+    spelled = (max(sorted(each), key=lambda value: each[value]) for each in frequent)
+    return tuple(sorted(spelled)), len(counts) > MOST
 
 
 def fit_target(cells: Cells, labels: Sequence[Label], train: Rows) -> Target:
     """Fit the target's encoding on the training rows: of its labels, of numbers where none."""
+    name, form = cells.name, cells.format
     if labels:
-        return Target(cells.name, "classification", tuple(labels))
-    return Target(cells.name, "regression", (), *_moments(cells.numbers()[train]))
+        return Target(name, "classification", tuple(labels), format=form)
+    return Target(name, "regression", (), *_moments(cells.numbers[train]), format=form)
 
 
-def labels(cells: Cells, task: Task | None) -> tuple[Label, ...]:
-    """Give the sorted class labels of a target, none of them for regression.
-
-    Raises:
-        InputError: a target that is missing in a row, has one value, or suits no task.
-    """
-    codes, values = cells.coded()
-    cells.refuse(codes < 0, "a value to predict in every row")
-    kind, used = cells.kind(), sorted({values[code] for code in np.unique(codes)})
-    if kind != "categorical" or task == "regression":
-        cells.numbers()
-    elif task is None:
-        _check_text(cells, codes, values)
-    if len(used) < 2:
-        raise InputError(
-            f"{cells.place}: expected at least two values to tell apart, got {shown(used[0])} "
-            "in every row"
-        )
-    few = pa.types.is_integer(cells.values.type) and len(used) <= min(_FEW_VALUES, len(codes) / 5)
-    number = task is None and kind == "numeric" and not few
-    return () if number or task == "regression" else tuple(used)
-
-
-def _check_text(cells: Cells, codes: Int64[np.ndarray, " N"], values: list[Any]) -> None:
-    """Refuse text that is mostly numbers, or that tells most rows apart."""
-    rows, different = (codes >= 0).sum(), len(np.unique(codes[codes >= 0]))
-    if not pa.types.is_dictionary(cells.values.type):
-        bare = [NUMBER.fullmatch(_ADORNMENTS.sub("", value or "")) for value in values]
-        if 2 * np.array([*map(bool, bare), False])[codes].sum() > rows:
-            cells.numbers()
-    if different > _MOST_CATEGORIES or (different > _FEW_VALUES and 2 * different > rows):
-        raise InputError(
-            f"{cells.place}: expected at most {_MOST_CATEGORIES} categories, each in several rows, "
-            f"got {different} in {rows} rows; group them, or drop the column if it names the rows"
-        )
+def labels(cells: Cells, plan: Plan, used: Rows) -> tuple[Label, ...]:
+    """Give the sorted class labels of a target, none of them for regression."""
+    if plan.task == "regression":
+        return ()
+    if plan.target.kind == "number":
+        numbers = np.unique(cells.numbers[used])
+        return tuple((numbers if cells.decimals else numbers.astype(int)).tolist())
+    codes, values = cells.coded
+    return tuple(sorted({values[code] for code in np.unique(codes[used])}))
 
 
 def _moments(numbers: Float64[np.ndarray, " N"]) -> tuple[float, float]:

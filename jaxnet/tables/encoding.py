@@ -9,24 +9,36 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Float32, Float64, Int32
+from jaxtyping import Bool, Float, Float32, Float64, Int32
 from pyarrow import parquet
 
 from jaxnet._guards import checks, records
 from jaxnet._guards.defaults import SEED
 from jaxnet.errors import InputError
-from jaxnet.tables.cells import LARGEST, Cells, check, listed
-from jaxnet.tables.columns import Column, Target
+from jaxnet.tables.cells import Cells, check, fold, listed
+from jaxnet.tables.columns import Column, Part, Target
+from jaxnet.tables.planning import Plan
+
+FARTHEST = 1e4
+"""So many deviations from the mean a number counts at most, lest outputs overflow."""
+_FAR = 10
 
 Targets = Int32[np.ndarray, " N"] | Float32[np.ndarray, "N 1"]
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """What encodes a table as the training rows were, and decodes outputs into predictions."""
+    """What encodes a table as the training rows were, and decodes outputs into predictions.
+
+    Attributes:
+        columns: those used, in the training table's order.
+        target: what is predicted.
+        plan: what was done with the training table.
+    """
 
     columns: tuple[Column, ...]
     target: Target
+    plan: Plan
 
     @property
     def inputs(self) -> int:
@@ -39,29 +51,54 @@ class Encoder:
         return len(self.target.labels) or 1
 
     def features(self, table: pa.Table, source: str) -> Float32[np.ndarray, "N I"]:
-        """Encode all columns but the target, which may be absent, in the training table's order.
+        """Encode the columns that are used, whatever else there is and in whatever order.
+
+        Names are matched without regard to case and outer spaces where they do not match as they
+        are. A category that no training row had is 0 in all inputs, or the others'; what cannot be
+        read is missing; a number counts as at most 1e4 deviations from the mean. `doubts` says
+        where that is so.
 
         Raises:
-            InputError: columns missing, unknown or of another kind, or a number that is infinite
-                or too large for float32.
+            InputError: columns that are missing.
         """
-        check(table, source)
-        names, got = [column.name for column in self.columns], table.column_names
-        missing = sorted(set(names) - set(got))
-        unknown = sorted(set(got) - {*names, self.target.name})
-        if missing or unknown:
-            differ = {"no": missing, "beside them": unknown}
-            words = " and ".join(f"{how} {listed(names)}" for how, names in differ.items() if names)
-            raise InputError(
-                f"{source}: expected the columns of the training table, got {words}; rename, add "
-                "or drop columns"
-            )
         x = np.zeros((self.inputs, table.num_rows), np.float32)
         start = 0
-        for column in self.columns:
-            _encode(column, Cells(table, column.name, source), x[start : start + column.inputs])
+        for column, cells in self._cells(table, source):
+            _encode(column, cells, x[start : start + column.inputs])
             start += column.inputs
         return np.ascontiguousarray(x.T)
+
+    def doubts(self, table: pa.Table, source: str) -> tuple[list[str], list[str]]:
+        """Say what of a table is unlike the training rows.
+
+        Returns:
+            What there is to say of the table, and of each row: categories that no training row
+            had, numbers far from all of them, what cannot be read, and rows without any value.
+        """
+        rows: list[list[str]] = [[] for _ in range(table.num_rows)]
+        empty, used, said = np.ones(table.num_rows, bool), {self.target.name}, []
+        for column, cells in self._cells(table, source):
+            used.add(cells.name)
+            empty &= ~cells.present
+            if cells.name != column.name:
+                said.append(f"column {cells.name!r} is taken for {column.name!r}")
+            if column.kind == "category" and (taken := cells.respelled(column.categories)):
+                said.append(f"column {cells.name!r}: {taken}")
+            for what, wrong in _odd(column, cells).items():
+                if wrong.any():
+                    where = f"{wrong.sum()} of {len(wrong)} rows, {cells.first(wrong)}"
+                    said.append(f"column {cells.name!r}: {what} in {where}")
+                for row in np.flatnonzero(wrong):
+                    rows[row].append(f"{column.name}: {what}")
+        if empty.any():
+            said.append(f"no value in any column used in {empty.sum()} of {len(empty)} rows")
+        for row in np.flatnonzero(empty):
+            rows[row].append("no values")
+        left = {each.name for each in self.plan.columns}
+        extra = [name for name in table.column_names if name not in used | left]
+        if extra := [name for name in extra if fold(name) != fold(self.target.name)]:
+            said.append(f"columns that are not used: {listed(extra)}")
+        return said, ["; ".join(each) for each in rows]
 
     def targets(self, table: pa.Table, source: str) -> Targets:
         """Encode the target: labels as their places, numbers standardised.
@@ -69,15 +106,32 @@ class Encoder:
         Raises:
             InputError: no such column, or a value missing, infinite, too large or not a label.
         """
-        check(table, source, self.target.name)
-        cells = Cells(table, self.target.name, source)
+        name = self.target.name
+        check(table, source, name)
+        cells = Cells(table, name, source, self.target.format)
         if self.target.kind == "regression":
-            numbers = cells.numbers()
-            cells.refuse(np.isnan(numbers), "a number")
-            return _standardise(self.target, cells, numbers)[:, None]
+            cells.refuse(np.isnan(cells.numbers), "a finite number")
+            scale = self.target.deviation or np.inf
+            return ((cells.numbers - self.target.mean) / scale).astype(np.float32)[:, None]
         places = cells.places(self.target.labels)
         cells.refuse(places < 0, f"one of the labels {listed(self.target.labels)}")
         return places.astype(np.int32)
+
+    def _cells(self, table: pa.Table, source: str) -> Iterator[tuple[Column, Cells]]:
+        """Give each column that is used with its cells, whatever the case of its name."""
+        check(table, source)
+        folded = {fold(name): name for name in reversed(table.column_names)}
+        own = {name: name for name in table.column_names}
+        names = {
+            each.name: own.get(each.name, folded.get(fold(each.name))) for each in self.columns
+        }
+        if missing := [name for name, found in names.items() if found is None]:
+            raise InputError(
+                f"{source}: expected the columns that the training table had, got none named "
+                f"{listed(missing)}, but {listed(table.column_names)}; add or rename columns"
+            )
+        for column in self.columns:
+            yield column, Cells(table, names[column.name] or "", source, column.format)
 
     def decode(self, outputs: Float[np.ndarray, "N O"]) -> list[object] | Float64[np.ndarray, " N"]:
         """Give the label of each row's largest output, or its value in the target's own units.
@@ -93,23 +147,6 @@ class Encoder:
         if self.target.kind == "classification":
             return [self.target.labels[place] for place in outputs.argmax(axis=1)]
         return outputs[:, 0].astype(np.float64) * self.target.deviation + self.target.mean
-
-    def check_outputs(
-        self, outputs: Float[np.ndarray, "N O"], table: pa.Table, source: str
-    ) -> None:
-        """Refuse a table for outputs that overflowed, which far numbers in its rows lead to.
-
-        Raises:
-            InputError: naming the number of the first such row that is farthest from the training
-                rows'.
-        """
-        overflowed = np.asarray(~np.isfinite(outputs).all(axis=1))
-        if overflowed.any():
-            far = np.abs(self.features(table.slice(int(overflowed.argmax()), 1), source)[0])
-            inputs = [column for column in self.columns for _ in range(column.inputs)]
-            column = inputs[int(far.argmax())]
-            if column.kind != "categorical":
-                Cells(table, column.name, source).refuse(overflowed, _near(column))
 
     def to_json(self) -> dict[str, object]:
         """Give the encoder in plain JSON types."""
@@ -169,38 +206,43 @@ def read_batches(
 
 def _encode(column: Column, cells: Cells, x: Float32[np.ndarray, "inputs N"]) -> None:
     """Write one column's inputs over zeros."""
-    kind = cells.kind()
-    if column.kind == "categorical":
-        places, missing = cells.places(column.categories), cells.coded()[0] < 0
-        if kind not in ("categorical", None):
-            # Categories 1, 2 and 2b come as numbers from a table without a 2b.
-            known = f"one of {listed(column.categories)}"
-            cells.refuse((places < 0) & ~missing, known)
+    missing = ~cells.present
+    if column.kind == "category":
+        places = cells.places(column.categories)
         x[: len(column.categories)] = places == np.arange(len(column.categories))[:, None]
+        if column.other:
+            x[len(column.categories)] = (places < 0) & ~missing
+    elif column.kind == "date":
+        missing = np.isnat(cells.stamps)
+        for row, part in zip(x, column.parts, strict=False):
+            row[:] = _standardise(part, cells.part(part.name))
     else:
-        numbers = cells.numbers()
-        if kind not in (column.kind, "categorical", None):
-            raise InputError(
-                f"{cells.place}: expected {column.kind} values, as the training table has, got "
-                f"{kind} ones; write them the same way"
-            )
-        missing = np.isnan(numbers)
-        x[0] = np.where(missing, 0, _standardise(column, cells, numbers))
+        missing = np.isnan(cells.numbers)
+        x[0] = _standardise(column, cells.numbers)
     if column.missing:
         x[-1] = missing
 
 
+def _odd(column: Column, cells: Cells) -> dict[str, Bool[np.ndarray, " N"]]:
+    """Say which rows hold what no training row did, by what that is."""
+    odd = {} if column.missing else {"nothing, as in no training row": ~cells.present}
+    if column.kind == "category":
+        unseen = (cells.places(column.categories) < 0) & cells.present
+        return odd if column.other else odd | {"a value that no training row had": unseen}
+    if column.kind == "date":
+        return odd | {"no date that can be read": cells.present & np.isnat(cells.stamps)}
+    with np.errstate(invalid="ignore"):
+        far = np.abs(cells.numbers - column.mean) > _FAR * column.deviation
+    if not column.deviation:
+        far = ~np.isnan(cells.numbers) & (cells.numbers != column.mean)
+    near = f"a number far from {column.mean:.3g} ± {column.deviation:.3g}"
+    return odd | {near: far, "no number": cells.present & np.isnan(cells.numbers)}
+
+
 def _standardise(
-    fitted: Column | Target, cells: Cells, numbers: Float64[np.ndarray, " N"]
+    fitted: Column | Part, numbers: Float64[np.ndarray, " N"]
 ) -> Float32[np.ndarray, " N"]:
-    """Subtract the mean and divide by the deviation; all 0 where there is none."""
-    if not fitted.deviation:
-        return np.zeros(len(numbers), np.float32)
+    """Subtract the mean and divide by the deviation; 0 where there is none, or no number."""
     with np.errstate(over="ignore"):
-        scaled = (numbers - fitted.mean) / fitted.deviation
-    cells.refuse(np.abs(scaled) > LARGEST, _near(fitted))
-    return scaled.astype(np.float32)
-
-
-def _near(fitted: Column | Target) -> str:
-    return f"a number nearer to the training rows' {fitted.mean:.3g} ± {fitted.deviation:.3g}"
+        scaled = (numbers - fitted.mean) / (fitted.deviation or np.inf)
+    return np.nan_to_num(scaled.clip(-FARTHEST, FARTHEST)).astype(np.float32)

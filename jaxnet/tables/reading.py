@@ -1,21 +1,27 @@
 """A user's file in: CSV, TSV, Parquet, NPZ, or one of scikit-learn's sets, as a table."""
 
 import contextlib
+import csv as csv_lines
 import importlib.util
+import io
 import re
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import csv, parquet
+from pyarrow import csv, feather, json, parquet
 
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
-from jaxnet.tables.cells import DELIMITERS, check
+from jaxnet.tables.cells import ABOVE, DELIMITED, SAID, check
 
+_PACKED = (".gz", ".bz2", ".zst", ".zip")
+_SAMPLE = 2**18
 _BUNDLED = ("digits", "wine", "breast_cancer", "iris", "diabetes")
 
 
@@ -29,12 +35,15 @@ class Frame(Protocol):
 
 
 def read(source: str | Path | Frame) -> pa.Table:
-    """Read a .csv, .tsv, .parquet or .npz file, a frame, or one of scikit-learn's sets by its name.
+    """Read a file, a frame, or one of scikit-learn's sets by its name.
 
-    CSV and TSV are UTF-8 with a header, each row on a line of its own but for line breaks within
-    quoted values; empty lines at the end do not count. In an NPZ file arrays `[N]` are columns, and
-    an array `x [N, K]` is the columns x0, x1, ... The sets are digits, wine, breast_cancer, iris
-    and diabetes; their column to predict is called target.
+    Text, which may be packed, ends in .csv, .tsv or .txt: its delimiter, quotes, header and the
+    lines above it are those that DuckDB finds in its first lines; it is UTF-8, UTF-16 or of
+    Windows. Each row is on a line of its own but for line breaks within quoted values, and all
+    cells stay text as it is written. Other files end in .parquet, .npz, .feather, .arrow, .jsonl,
+    .ndjson and .xlsx (extra `workbooks`), of which the first sheet is read. In an NPZ file arrays
+    `[N]` are columns, and an array `x [N, K]` is the columns x0, x1, ... The sets are digits, wine,
+    breast_cancer, iris and diabetes; their column to predict is called target.
 
     Raises:
         InputError: no such file or set, one that cannot be parsed, no rows, or columns without a
@@ -48,7 +57,15 @@ def read(source: str | Path | Frame) -> pa.Table:
         return _bundled(str(source))
     path = Path(source)
     suffix = path.suffix.lower()
-    parse = {".csv": _delimited, ".tsv": _delimited, ".parquet": _parquet, ".npz": _npz}
+    if suffix in _PACKED:
+        suffix = Path(path.stem).suffix.lower() or suffix
+    parse = dict.fromkeys((*DELIMITED, ".zip"), _delimited) | {
+        ".parquet": _parquet,
+        ".npz": _npz,
+        ".xlsx": _workbook,
+        **dict.fromkeys((".jsonl", ".ndjson"), _json),
+        **dict.fromkeys((".feather", ".arrow"), _feather),
+    }
     if suffix not in parse or not path.is_file():
         got = "no such file" if suffix in parse else "another name"
         raise InputError(
@@ -93,57 +110,142 @@ def _reading() -> Iterator[None]:
 
 
 def _delimited(path: Path) -> pa.Table:
-    data = path.read_bytes().rstrip(b"\r\n") + b"\n"
-    delimiter = DELIMITERS[path.suffix.lower()]
-    starts = _starts(_lines(data, delimiter))
+    data, encoding = _decoded(_unpacked(path))
+    found = _dialect(data)
+    if found.above:
+        data = b"".join(data.splitlines(keepends=True)[found.above :])
+    data = data.rstrip(b"\r\n") + b"\n"
+    starts = _starts(data, found)
+    names = next(
+        csv_lines.reader(
+            io.StringIO(data[:_SAMPLE].decode(errors="ignore"), newline=""),
+            delimiter=found.delimiter,
+        )
+    )
+    if found.headless:
+        names = [f"column {place}" for place in range(1, len(names) + 1)]
     try:
         with _reading():
             table = csv.read_csv(
                 pa.BufferReader(data),
                 # One thread, for then pyarrow knows the row of an error.
-                csv.ReadOptions(use_threads=False, block_size=2**22),
-                csv.ParseOptions(
-                    delimiter=delimiter, ignore_empty_lines=False, newlines_in_values=True
+                csv.ReadOptions(
+                    use_threads=False,
+                    block_size=2**22,
+                    column_names=names if found.headless else None,
                 ),
-                csv.ConvertOptions(strings_can_be_null=True),
+                csv.ParseOptions(
+                    delimiter=found.delimiter,
+                    quote_char=found.quote or False,
+                    ignore_empty_lines=False,
+                    newlines_in_values=True,
+                ),
+                # What a cell means is for the plan, which needs it as it is written.
+                csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
             )
     except InputError as error:
         raise InputError(re.sub(r"Row #(\d+)", partial(_line, starts), str(error))) from error
-    if table.num_rows != len(starts) - 1:
+    if table.num_rows != len(starts) - (not found.headless):
         raise InputError("a quote within a value; quote that value whole, and double its quotes")
-    return table
+    said = [encoding] * (encoding != "UTF-8") + found.said()
+    about = {ABOVE: str(found.above - found.headless), SAID: "; ".join(said)}
+    names = [name.strip() or f"Unnamed: {place}" for place, name in enumerate(table.column_names)]
+    return table.rename_columns(names).replace_schema_metadata(about)
 
 
-def _lines(data: bytes, delimiter: str) -> list[bytes]:
-    """Give the lines of a file; refuse what pyarrow would read otherwise than it was meant."""
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        line = len(data[: error.start + 1].splitlines())
-        raise InputError(f"bytes that are not UTF-8 in line {line}; save it as UTF-8") from error
-    if data == b"\n":
-        raise InputError("an empty file")
-    lines = data.splitlines()
-    for number, line in enumerate(lines, 1):
-        if b"\0" in line:
-            raise InputError(f"a NUL byte in line {number}; save the file as UTF-8 text")
-    others = [other for other in ",;\t|" if other in lines[0].decode()]
-    if others and delimiter not in others:
-        raise InputError(f"a header with {others[0]!r} between names; expected {delimiter!r}")
-    return lines
+def _unpacked(path: Path) -> bytes:
+    """Read a file, unpacked where its name says how it is packed."""
+    packed = path.suffix.lower()
+    with _reading():
+        if packed == ".zip":
+            with zipfile.ZipFile(path) as file:
+                (name,) = (each for each in file.namelist() if not each.startswith("__MACOSX"))
+                return file.read(name)
+        kind = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}.get(packed)
+        with pa.input_stream(str(path), compression=kind) as stream:
+            return stream.read()
 
 
-def _starts(lines: list[bytes]) -> list[int]:
+def _decoded(data: bytes) -> tuple[bytes, str]:
+    """Give text as UTF-8 that was so, of UTF-16 with its mark, or of Windows; and say which."""
+    marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    for encoding, name in (
+        (("utf-16", "UTF-16"),) if marked else (("utf-8", "UTF-8"), ("cp1252", "Windows-1252"))
+    ):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            line = text[: text.index("\0")].count("\n") + 1
+            raise InputError(f"a NUL byte in line {line}; save the file as UTF-8 text")
+        if not text.strip("\r\n\ufeff"):
+            raise InputError("an empty file")
+        return (data if name == "UTF-8" else text.encode()), name
+    raise InputError("bytes that are no text; save it as UTF-8")
+
+
+class _Dialect(NamedTuple):
+    """How text is laid out: what is between cells and around them, where rows begin."""
+
+    delimiter: str = ","
+    quote: str = '"'
+    above: int = 0
+    headless: bool = False
+
+    def said(self) -> list[str]:
+        """Say what is not as in most files."""
+        return [
+            *[f"{self.delimiter!r} between cells"] * (self.delimiter != ","),
+            *[f"{self.above} lines above the header passed over"] * (self.above > 0),
+            *["no header: columns are called by their place"] * self.headless,
+        ]
+
+
+def _dialect(data: bytes) -> _Dialect:
+    """Let DuckDB look at the first lines; where it finds nothing, what is wrong is told later."""
+    checks.extra("tables", "duckdb")
+    import duckdb
+
+    sample = data if len(data) < _SAMPLE else data[: data.rindex(b"\n", 0, _SAMPLE)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "sample.csv")
+        path.write_bytes(sample)
+        try:
+            found = duckdb.execute(
+                "select Delimiter, Quote, SkipRows, HasHeader from sniff_csv(?)", [str(path)]
+            ).fetchone()
+        except (duckdb.Error, UnicodeDecodeError):
+            found = None
+    delimiter, quote, above, header = found or (",", '"', 0, True)
+    lines = sample.decode().splitlines()
+    titles = [line for line in lines[:above] if delimiter not in line or line.startswith("#")]
+    # A broken row, or a quote left open, is not what a file is like: it is told by its line.
+    above = above if len(titles) == above < len(lines) else 0
+    if delimiter not in tuple(",;\t|") or delimiter not in lines[above]:
+        delimiter = max(",;\t|", key=lines[above].count)
+    if re.search(rf'(^|{re.escape(delimiter)}) *"', sample.decode(), re.MULTILINE):
+        quote = '"'
+    first = lines[above].split(delimiter)
+    numbers = [float(cell) for cell in first if re.fullmatch(r"\s*-?\d+\.?\d*\s*", cell)]
+    # Years and places in order are names.
+    named = header or 2 * len(numbers) < len(first) or set(np.diff(numbers)) <= {1.0}
+    return _Dialect(delimiter, '"' if quote == '"' else "", above, not named)
+
+
+def _starts(data: bytes, found: _Dialect) -> list[int]:
     """Give the line, from 1, that each row begins on: a quoted value may go on over several."""
     starts, opened = [], 0
-    for number, line in enumerate(lines, 1):
+    # Line by line, for a list of them takes more memory than the file.
+    lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")
+    for number, line in enumerate(lines, 1 + found.above):
         if not opened:
-            if not line:
+            if line == "\n":
                 raise InputError(
                     f"an empty line {number}; delete it, or write NA for a missing value"
                 )
             starts.append(number)
-        if line.count(b'"') % 2:
+        if found.quote and line.count('"') % 2:
             opened = 0 if opened else number
     if opened:
         raise InputError(
@@ -156,6 +258,33 @@ def _starts(lines: list[bytes]) -> list[int]:
 def _line(starts: list[int], row: re.Match[str]) -> str:
     """Name the line of a row that pyarrow counts; a stray quote may make it see more of them."""
     return f"line {starts[min(int(row[1]), len(starts)) - 1]}"
+
+
+def _json(path: Path) -> pa.Table:
+    with _reading():
+        return json.read_json(pa.BufferReader(_unpacked(path)))
+
+
+def _feather(path: Path) -> pa.Table:
+    with _reading():
+        return feather.read_table(path)
+
+
+def _workbook(path: Path) -> pa.Table:
+    checks.extra("workbooks", "pandas", "openpyxl")
+    import pandas as pd
+
+    with _reading():
+        sheets = pd.read_excel(path, sheet_name=None)
+        sheet, frame = next(iter(sheets.items()))
+        frame.columns = [str(name) for name in frame.columns]
+        for name in [
+            name for name, dtype in frame.dtypes.items() if pd.api.types.is_object_dtype(dtype)
+        ]:
+            frame[name] = frame[name].map(str, na_action="ignore")
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    said = f"the first of {len(sheets)} sheets, {sheet!r}" if len(sheets) > 1 else ""
+    return table.replace_schema_metadata({SAID: said})
 
 
 def _parquet(path: Path) -> pa.Table:

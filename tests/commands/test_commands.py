@@ -143,8 +143,9 @@ def test_bad_input_is_one_line(call, tmp_path, command, words):
         (tmp_path / name).write_bytes(b"PK")
     (tmp_path / "broken.csv").write_text('a,b\n1,"2\n')
     models.write(tmp_path / "bare" / "model", network.init(jax.random.key(0), [2, 1]), {})
+    plan = tables.Plan(tables.Planned("b", "number"), "regression", ())
     encoder = tables.Encoder(
-        (tables.Column("a", "numeric"),), tables.Target("b", "regression")
+        (tables.Column("a", "number"),), tables.Target("b", "regression"), plan
     ).to_json()
     for name, about in {
         "coded": {"activation": "relu", "encoder": encoder | {"columns": 3}},
@@ -213,7 +214,7 @@ def test_a_fault_of_our_own_keeps_its_traceback(call, monkeypatch, command, kind
     ("place", "command", "kind"),
     [
         ("jaxnet.network.Layer.__new__", "jaxnet train iris --epochs 1", TypeError),
-        ("jaxnet.tables.reading._lines", "jaxnet train table.csv", ValueError),
+        ("jaxnet.tables.reading._starts", "jaxnet train table.csv", ValueError),
         ("jaxnet.storage.fingerprints.of_data", "jaxnet train iris --epochs 1", TypeError),
         ("jaxnet.losses.BatchLoss.example", "jaxnet train iris --epochs 1", ValueError),
         ("jaxnet.losses.BatchLoss.example", "experiments.tasks regression", TypeError),

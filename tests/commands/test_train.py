@@ -22,7 +22,6 @@ from jaxnet._guards import records
 from jaxnet.commands import _folders, _stopping, predict, train
 from jaxnet.commands.settings import Predict, Train
 from jaxnet.errors import InputError
-from jaxnet.storage import models
 
 ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -112,7 +111,9 @@ def test_another_program_reads_the_model(houses, trained):
     x = encoder.features(tables.read(houses), str(houses))
     outputs = oracles.forward(layers, x, "relu")[1][-1]
     expected = encoder.decode(outputs)
-    assert np.allclose(predict.run(Predict(trained, str(houses)))["price"], expected, rtol=1e-4)
+    assert np.allclose(
+        predict.run(Predict(trained, str(houses))).columns["price"], expected, rtol=1e-4
+    )
 
 
 def test_the_history_is_a_line_an_epoch(trained):
@@ -127,7 +128,7 @@ def test_classes_of_any_type_come_back_as_they_were(tmp_path):
     assert result.scores["test"]["accuracy"] > 0.85
     assert result.baseline["accuracy"] < 0.5
     _folders.write(tmp_path, Train("iris"), result.fit, result.split, result.scores)
-    predicted = predict.run(Predict(tmp_path, "iris"))
+    predicted = predict.run(Predict(tmp_path, "iris")).columns
     assert set(predicted["target"]) == {"setosa", "versicolor", "virginica"}
     assert all(1 / 3 < p <= 1 for p in predicted["probability"])
     params, about = models.read(tmp_path / "model")
@@ -329,26 +330,41 @@ def test_a_changed_table_is_not_resumed(houses, trained, tmp_path):
         train.run(dataclasses.replace(settings, data=str(changed)), trained)
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [("rooms,city,garden", None), ("rooms,town,garden", "town"), ("city,garden,rooms", "rooms")],
-)
-def test_columns_that_differ_are_named(trained, tmp_path, line, words):
-    table = tmp_path / "new.csv"
-    table.write_text(line + "\n3,Ulm,true\n")
-    if words is None:
-        assert 130 < predict.run(Predict(trained, str(table)))["price"][0] < 240
-    else:
-        with pytest.raises(InputError, match=words):
-            predict.run(Predict(trained, str(table)))
+def test_a_new_table_is_predicted_whatever_its_order_case_and_extras(trained, tmp_path, capsys):
+    table, out = tmp_path / "new.csv", tmp_path / "p.csv"
+    table.write_text(
+        "id,City , ROOMS,garden,price,more\n"
+        "a,Ulm,3,TRUE,,1\nb,Rom,3,no,,2\nc,,,,,3\nd,ULM,-3e38,1,,4\n"
+    )
+    predict.main(Predict(trained, str(table), out, id=("id",)))
+    rows = rows_of(out)
+    assert [row["id"] for row in rows] == list("abcd")
+    assert 130 < float(rows[0]["price"]) < 240
+    assert all(np.isfinite(float(row["price"])) for row in rows)
+    unlike = [row["unlike"] for row in rows]
+    assert unlike[0] == ""
+    assert unlike[1] == "city: a value that no training row had"
+    assert unlike[2].endswith("no values")
+    assert unlike[3].startswith("rooms: a number far from 4")
+    printed = capsys.readouterr().out
+    assert "note: column 'City' is taken for 'city'\n" in printed
+    assert "note: column 'City': taken are 'ULM' for 'Ulm'\n" in printed
+    assert "note: columns that are not used: 'id', 'more'\n4 predictions: " in printed
+    table.write_text("rooms,town\n3,Ulm\n")
+    with pytest.raises(InputError, match="none named 'city', 'garden', but 'rooms', 'town'; add"):
+        predict.run(Predict(trained, str(table)))
+    with pytest.raises(InputError, match=r"id: expected columns of .*, got nr; give some of rooms"):
+        predict.run(Predict(trained, str(table), id=("nr",)))
 
 
-def test_a_number_that_overflows_is_named(trained, tmp_path):
-    table = tmp_path / "new.csv"
-    table.write_text("rooms,city,garden\n3,Ulm,true\n-3e38,Ulm,true\n4,Ulm,true\n")
-    params, about = models.read(trained / "model")
-    models.write(tmp_path / "model", jax.tree.map(lambda leaf: leaf * 1e6, params), about)
-    with pytest.raises(
-        InputError, match=r"new.csv, column 'rooms', line 3: .*nearer.* got -3e\+38"
-    ):
-        predict.run(Predict(tmp_path, str(table)))
+def test_a_plan_is_printed_without_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{row},{row % 7}.5,{'uv'[row % 2]}" for row in range(1, 31)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,a,y", *rows]) + "\n")
+    assert train.main(Train("t.csv", "y", plan=True)) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "y   target    2 classes",
+        "id  left out  numbers the rows",
+        "a   number",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]

@@ -194,9 +194,9 @@ def test_momentum_is_the_sgd_of_that_momentum():
 @pytest.mark.usefixtures("unchecked")
 def test_every_optimizer_goes_by_all(monkeypatch):
     asked = {}
-    monkeypatch.setattr(comparison, "compare", lambda *given, **more: asked.update(given=given[1]))
+    monkeypatch.setattr(comparison, "compare", lambda problem, **more: asked.update(more))
     compare.run(Contest(optimizers=("all",)), tasks.TASKS["regression"]())
-    assert set(asked["given"]) == set(library.names())
+    assert set(asked["optimizers"]) == set(library.names())
 
 
 def test_mnist1d_is_learnt_from_its_signals_and_not_from_chance():

@@ -486,7 +486,7 @@ def test_a_plain_path_that_is_wrong_is_refused(counted):
     counted.wrong[3] = np.float32(1.01)
     done = []
     with pytest.raises(InputError, match=r"^loss of a batch: .*install another release of jax"):
-        sweep.run(task(), SGD, RUNS, TILE, on_progress=done.append)
+        sweep.run(task(), SGD, RUNS, TILE, tell=done.append)
     assert not done
 
 

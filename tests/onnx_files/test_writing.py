@@ -182,7 +182,7 @@ def cells(data, encoder):
     inputs = {}
     for column in encoder.columns:
         values = data[column.name].to_pylist()
-        if column.kind == "categorical":
+        if column.kind == "category":
             words = [v if isinstance(v, str) else json.dumps(v) for v in values]
             words = ["" if v is None else word for v, word in zip(values, words, strict=True)]
             inputs[column.name] = np.array(words, object)[:, None]
@@ -242,7 +242,7 @@ def test_what_is_wrong_with_an_encoder_is_seen(tmp_path):
         ]
         for place, column in enumerate(encoder.columns):
             fault = {"mean": column.mean + column.deviation / 1e4}
-            if column.kind == "categorical":
+            if column.kind == "category":
                 fault = {"categories": column.categories[::-1]}
             wrong = [*encoder.columns]
             wrong[place] = dataclasses.replace(column, **fault)
@@ -254,8 +254,9 @@ def test_what_is_wrong_with_an_encoder_is_seen(tmp_path):
 
 
 NETWORK = drawn(np.random.default_rng(0), [2, 3, 1])
-COLUMN = tables.Column("a", "numeric", 1.0, 2.0, missing=True)
-ENCODER = tables.Encoder((COLUMN,), tables.Target("y", "regression", mean=1.0, deviation=2.0))
+COLUMN = tables.Column("a", "number", 1.0, 2.0, missing=True)
+PLAN = tables.Plan(tables.Planned("y", "number"), "regression", ())
+ENCODER = tables.Encoder((COLUMN,), tables.Target("y", "regression", mean=1.0, deviation=2.0), PLAN)
 
 
 def renamed(name):
@@ -334,7 +335,7 @@ def test_the_command_s_file_predicts_what_predict_does(folder, capsys, monkeypat
     a = np.array([float(row["a"].replace("NA", "nan")) for row in rows])[:, None]
     b = np.array([row["b"] for row in rows], object)[:, None]
     got = run(folder / "model.onnx", {"a": a, "b": b})["y"]
-    expected = predict.run(Predict(folder, str(folder / "table.csv")))["y"]
+    expected = predict.run(Predict(folder, str(folder / "table.csv"))).columns["y"]
     assert np.allclose(got[:, 0], expected, rtol=1e-9)
 
 
@@ -359,3 +360,21 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
     code = _outcomes.outcome(lambda: importlib.import_module("jaxnet.onnx") and None)
     refusal = "got all but onnx; install jaxnet with its extra: pip install 'jaxnet-lab[onnx]'"
     assert (code, capsys.readouterr().err.count(refusal)) == (2, 1)
+
+
+def test_rare_categories_and_far_numbers_go_in_and_dates_are_refused(tmp_path):
+    random = np.random.default_rng(0)
+    words = [f"w{min(row % 997, row % 130)}" for row in range(1300)]
+    dates = [f"20{row % 20:02}-03-04" for row in range(1300)]
+    columns = {"x": words, "n": random.normal(size=1300), "target": random.normal(size=1300)}
+    encoder = tables.split(pa.table(columns), "target").encoder
+    assert encoder.columns[0].other
+    params = drawn(random, [encoder.inputs, 5, 1])
+    jaxnet.onnx.write(tmp_path / "model.onnx", params, jnp.tanh, encoder=encoder)
+    rare = next(word for word in words if word not in encoder.columns[0].categories)
+    new = pa.table({"x": [words[0], rare, "never", None], "n": [1.0, -1e30, 1e6, None]})
+    assert agrees(tmp_path / "model.onnx", params, encoder, new)
+    encoder = tables.split(pa.table(columns | {"d": dates}), "target").encoder
+    params = drawn(random, [encoder.inputs, 5, 1])
+    with pytest.raises(InputError, match="which an ONNX file takes, got dates in 'd'; train anew"):
+        jaxnet.onnx.write(tmp_path / "dated.onnx", params, jnp.tanh, encoder=encoder)

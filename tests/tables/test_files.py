@@ -1,0 +1,94 @@
+"""Files as people have them, held against the cells they were written from."""
+
+import gzip
+import io
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pytest
+
+from jaxnet import tables
+from jaxnet.errors import InputError
+from jaxnet.tables import cells
+
+ROWS = [[f"{k},5", f"0{k % 9}", ["ü", "it's", 'a "b"'][k % 3], "uv"[k % 2]] for k in range(30)]
+NAMES = ["size", "code", "text", "y"]
+
+
+def text(delimiter=",", above="", rows=ROWS, names=NAMES):
+    stream = io.StringIO()
+    frame = pd.DataFrame(rows, columns=names)
+    frame.to_csv(stream, sep=delimiter, index=False, lineterminator="\n")
+    return above + stream.getvalue()
+
+
+TEXTS = {
+    "semicolons": (text(";").encode(), ".csv", "';' between cells"),
+    "tabs": (text("\t").encode(), ".tsv", "'\\t' between cells"),
+    "bars": (text("|").encode(), ".txt", "'|' between cells"),
+    "commas": (text().encode(), ".txt", ""),
+    "UTF-16": (text("\t").encode("utf-16"), ".txt", "UTF-16; '\\t' between cells"),
+    "BOM": (text().encode("utf-8-sig"), ".csv", ""),
+    "Windows": (text(";").encode("cp1252"), ".csv", "Windows-1252; ';' between cells"),
+    "title": (text(above="Sales of 2021\n").encode(), ".csv", "1 lines above the header"),
+    "comments": (text(above="# by\n# hand\n").encode(), ".csv", "2 lines above the header"),
+    "gzip": (gzip.compress(text().encode()), ".csv.gz", ""),
+    "zstd": (pa.compress(text().encode(), "zstd", asbytes=True), ".csv.zst", ""),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_of_any_layout_is_the_cells_it_was_written_from(name, tmp_path):
+    data, suffix, said = TEXTS[name]
+    path = tmp_path / f"t{suffix}"
+    path.write_bytes(data)
+    table = tables.read(path)
+    assert table.column_names == NAMES
+    assert [list(row.values()) for row in table.to_pylist()] == ROWS
+    assert table.schema.metadata[cells.SAID].decode().startswith(said)
+    plan = tables.split(table, "y", source=str(path)).encoder.plan
+    assert [each.kind for each in plan.columns] == ["number", "category", "category"]
+    assert any(said in line for line in plan.rows) or not said
+
+
+def test_a_packed_folder_of_one_file_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as file:
+        file.writestr("t.csv", text())
+    assert [list(row.values()) for row in tables.read(tmp_path / "t.zip").to_pylist()] == ROWS
+
+
+def test_no_header_is_said_and_years_are_one(tmp_path):
+    path = tmp_path / "iris.csv"
+    path.write_text("".join(f"{5 + k / 10},3.1,0.2,{'uv'[k % 2]}\n" for k in range(30)))
+    table = tables.read(path)
+    assert table.column_names == [f"column {k}" for k in range(1, 5)]
+    assert table.num_rows == 30
+    with pytest.raises(InputError, match=r"the column 'kind', got none; .*'column 1', 'column 2'"):
+        tables.split(table, "kind", source=str(path))
+    path.write_text("land,1990,1991\n" + "".join(f"l{k},{k},{k}\n" for k in range(30)))
+    assert tables.read(path).column_names == ["land", "1990", "1991"]
+
+
+def test_inches_are_read_and_lines_are_counted_below_a_title(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "1,5'11\"\n2,6'1\"\n" * 10)
+    assert tables.read(path)["b"].to_pylist() == ["5'11\"", "6'1\""] * 10
+    path.write_text("The title\na,y\n" + "1,2\n2,5\n" * 20 + "oops,2\n3,4\n")
+    plan = tables.split(tables.read(path), "y", source=str(path)).encoder.plan
+    assert plan.columns[0].notes[0] == "1 unreadable, line 43, 'oops'"
+
+
+def test_other_files_are_the_frame_they_were_written_from(tmp_path):
+    frame = pd.DataFrame({"a": np.arange(30) / 7, "b": ["x", "y", None] * 10, "y": [1, 2] * 15})
+    frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True, double_precision=15)
+    pa.feather.write_feather(pa.Table.from_pandas(frame), tmp_path / "t.feather")
+    frame.to_excel(tmp_path / "t.xlsx", index=False)
+    expected = tables.split(pa.Table.from_pandas(frame, preserve_index=False), "y")
+    for suffix in ("jsonl", "feather", "xlsx"):
+        got = tables.split(tables.read(tmp_path / f"t.{suffix}"), "y")
+        for one, other in zip(got[:3], expected[:3], strict=True):
+            assert np.allclose(one[0], other[0], atol=1e-6)
+            assert np.array_equal(one[1], other[1])
