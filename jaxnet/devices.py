@@ -5,7 +5,8 @@ import dataclasses
 import functools
 import os
 import platform
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import optax
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses, variables
-from jaxnet._guards import checks, versions
+from jaxnet._guards import checks, hosts, versions
 from jaxnet.errors import InputError
 from jaxnet.losses import Loss, Rule, ValueAndGrad
 from jaxnet.variables import Variables
 
 __all__ = [
     "batch_sharding",
+    "connect",
     "first",
     "float64_error",
     "float64_is_native",
@@ -36,6 +38,8 @@ _SWITCH = "JAXNET_FAST"
 # What a loss in float16 is multiplied by first, and what that is divided by where it overflows.
 _SCALE, _BACK = 2.0**15, 2.0**5
 _FLOAT32 = 4  # bytes
+# Seconds: to wait for other hosts, past all limits, and without a sign of a host that is lost.
+_NEVER, _LOST = 10**6, 20
 
 
 def is_fast(asked: bool | None) -> bool:
@@ -94,13 +98,79 @@ def first() -> Any:
 
 def mesh(axis: str, count: int | None = None) -> jax.sharding.Mesh:
     """Line up `count` local devices, all of them where None, along one axis of that name."""
-    chosen = jax.local_devices()[:count]
+    return _line(axis, jax.local_devices()[:count])
+
+
+def _line(axis: str, chosen: Sequence[Any]) -> jax.sharding.Mesh:
     auto = (jax.sharding.AxisType.Auto,)
     return jax.make_mesh((len(chosen),), (axis,), axis_types=auto, devices=chosen)
 
 
+def connect(
+    address: str | None = None,
+    count: int | None = None,
+    index: int | None = None,
+    *,
+    seconds: float = 60,
+) -> None:
+    """Join the processes of one run on many hosts, of which `batch_sharding` has all devices.
+
+    Each process calls it before JAX is first used. Under SLURM and Open MPI, and on TPUs, nothing
+    is to be given. Where a process is lost, JAX ends the others: they begin anew together.
+
+    Args:
+        address: HOST:PORT of process 0, which every process reaches; any free port.
+        count: of processes. index: of this one, from 0.
+        seconds: to wait for the others.
+
+    Raises:
+        InputError: not all three or none of them; no such job; JAX in use; nobody who answers in
+            time; processes on other kinds of devices or processors, or of other releases.
+    """
+    given = (address, count, index)
+    if None in given and given != (None,) * len(given):
+        raise InputError(
+            f"address: expected an address, a count and an index, or none of them, got {address}, "
+            f"{count} and {index}; give all, or none under SLURM or Open MPI"
+        )
+    if address is not None and not address.rpartition(":")[2].isdecimal():
+        raise InputError(f"address: expected HOST:PORT of process 0, got {address!r}; give one")
+    if count is not None and not (index is not None and 0 <= index < count):
+        raise InputError(
+            f"index: expected 0 to {count - 1}, of {count} processes, got {index}; give each one"
+        )
+    failures: list[Exception] = []
+
+    def join() -> None:
+        try:
+            # Past its own limit JAX would end the process.
+            jax.distributed.initialize(
+                *given, initialization_timeout=_NEVER, heartbeat_timeout_seconds=_LOST
+            )
+        except (RuntimeError, ValueError) as error:
+            failures.append(error)
+
+    joining = threading.Thread(target=join, daemon=True)
+    joining.start()
+    joining.join(seconds)
+    if joining.is_alive():
+        others = f"all {count} processes" if index == 0 else "process 0"
+        raise InputError(
+            f"address: expected {others} to answer at {address or 'that of the job'} within "
+            f"{seconds:g} seconds, got no answer; start all, see that they reach it, or wait for "
+            "more seconds"
+        )
+    if failures:
+        raise InputError(
+            "address: expected to join a job of SLURM or Open MPI, or one by address, count and "
+            f"index, before JAX is used, got: {failures[0]}; give all three, and call it first"
+        )
+    with hosts.agreed(jax.process_count() > 1) as facts:
+        facts.update(maker())
+
+
 def batch_sharding(count: int | None = None) -> jax.sharding.NamedSharding:
-    """Spread a batch's first axis over `count` local devices, all of them where None.
+    """Spread a batch's first axis over `count` local devices; where None over all, of all hosts.
 
     On CPU devices a loss with a matrix decomposition may wait for ever, unless the environment
     variable NPROC gave XLA more threads than devices before JAX was first used.
@@ -115,7 +185,8 @@ def batch_sharding(count: int | None = None) -> jax.sharding.NamedSharding:
             "devices by jax.config.update('jax_num_cpu_devices', ...) before JAX is first used"
         )
     spec = jax.sharding.PartitionSpec("batch")
-    return jax.sharding.NamedSharding(mesh("batch", count), spec)
+    chosen = jax.devices() if count is None else local[:count]
+    return jax.sharding.NamedSharding(_line("batch", chosen), spec)
 
 
 @dataclasses.dataclass(frozen=True)

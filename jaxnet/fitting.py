@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, Key, PyTree
 
 from jaxnet import batches, losses, optimizers, streams, training, variables
-from jaxnet._guards import checks, divergence, notebook, sizes, verify
+from jaxnet._guards import checks, divergence, hosts, notebook, sizes, verify
 from jaxnet._guards.defaults import SEED
 from jaxnet.losses import Loss, Rule
 from jaxnet.optimizers import Optimizer
@@ -129,7 +129,9 @@ def fit(
         optimizer: an optax optimizer, or a function that makes one of the hyperparameters.
         params: where to start, as in `train`; of `Variables` the state is kept with the best.
         data: N rows, a pytree of arrays or frames, as in `train`; or, for data larger than
-            memory, a function of the epoch that gives its batches, such as `stream` makes.
+            memory, a function of the epoch that gives its batches, such as `stream` makes. On many
+            hosts arrays are the same on all, of which each reads its part of each batch, such as
+            of `np.memmap`s; a stream gives its own host's rows of each batch.
         epochs: at most so many in all, those before `resume` included; without `patience` so few
             that their history fits the memory.
         batch_size: B, all rows where None; a stream brings its own.
@@ -142,7 +144,8 @@ def fit(
             one batch; of a stream, which has no such, it is refused. A loss that draws is given
             None for its key there too.
         patience: stop after so many epochs without a lower validation loss.
-        sharding: of a batch's first axis over devices; one device where None.
+        sharding: of a batch's first axis over devices, after `devices.connect` those of many hosts,
+            all of which call this alike; one device where None.
         on_progress: called between compiled chunks, about three times a second; what it raises
             ends the run.
         every_epoch: call `on_progress` after every epoch instead, which then has a chunk of its
@@ -154,36 +157,35 @@ def fit(
 
     Raises:
         InputError: input that cannot be trained on, named, before anything compiles; a loss or
-            metric that this JAX does not compile to what it says, before the first step.
+            metric that this JAX does not compile to what it says, before the first step; of many
+            hosts what another one raised or has otherwise, and batches that they do not divide.
     """
-    checks.asked(on_progress, every_epoch, drop_last, judge_training)
-    data, rows = training.check(loss, params, data, seed)
-    checks.batch_size(batch_size, rows)
-    judged = checks.judged(data, validation, judge_training=judge_training)
-    checks.ends(epochs, patience, judged, metrics, rows=rows, batch_size=batch_size)
-    if validation is not None:
-        losses.check(loss, params, judged["validation"], whole=True)
-    numbers = optimizers.check(optimizer, hyperparameters)
-    if resume:
-        checks.resumed(resume, (judged, metrics or ()), _beginning(optimizer), params, numbers)
-    now = resume or begin(optimizer, params, hyperparameters)
+    layout = streams.Layout(batch_size or 0, drop_last, sharding)
+    with hosts.agreed(layout.hosts) as facts:
+        checks.asked(on_progress, every_epoch, drop_last, judge_training)
+        data, rows = training.check(loss, params, data, seed)
+        checks.batch_size(batch_size, rows)
+        layout.check(rows)
+        judged = checks.judged(data, validation, judge_training=judge_training)
+        checks.ends(epochs, patience, judged, metrics, rows=rows, batch_size=batch_size)
+        if validation is not None:
+            losses.check(loss, params, judged["validation"], whole=True)
+        numbers = optimizers.check(optimizer, hyperparameters)
+        if resume:
+            checks.resumed(resume, (judged, metrics or ()), _beginning(optimizer), params, numbers)
+        now = resume or begin(optimizer, params, hyperparameters)
+        facts |= {"rows": rows, "batch_size": batch_size, "drop_last": drop_last, "seed": seed}
+        facts |= {"epochs": epochs, "patience": patience, "hyperparameters": numbers}
+        facts |= {"judged data": judged, "params and progress": now.progress}
     weight = variables.weight if losses.weighs(loss) else batches.count
-    job = _Job(
-        Plan(loss, optimizer, tuple((metrics or {}).items()), weight),
-        numbers,
-        losses.run_key(loss, seed),
-        jax.device_put(judged),
-        streams.Layout(batch_size or 0, drop_last, sharding),
-        epochs=epochs,
-        patience=_FOREVER if patience is None else patience,
-    )
-    through = range(int(now.progress.epoch), epochs)
-    if callable(data):
-        stream, check = cast(streams.Stream, data), functools.partial(losses.check, loss, params)
-        chunks = streams.streamed(stream, int(now.progress.steps), through, check)
-    else:
-        own, alone = job.judged.get("training", data), every_epoch if on_progress else None
-        chunks = streams.in_memory(own, job.layout, seed, through, alone)
+    plan = Plan(loss, optimizer, tuple((metrics or {}).items()), weight)
+    key, judged = losses.run_key(loss, seed), jax.device_put(judged)
+    waits = _FOREVER if patience is None else patience
+    job = _Job(plan, numbers, key, judged, layout, epochs=epochs, patience=waits)
+    own, check = judged.get("training", data), functools.partial(losses.check, loss, params)
+    alone, steps = every_epoch if on_progress else None, int(now.progress.steps)
+    left = range(int(now.progress.epoch), epochs)
+    chunks = streams.chunks(own, layout, left, seed=seed, steps=steps, alone=alone, check=check)
     results = _results(job, now.progress, chunks)
     # A run that ended may go on, for more epochs or with more patience.
     now = now._replace(outcome="running", message="")
@@ -192,7 +194,8 @@ def fit(
         both = {n: np.concatenate([now.history.get(n, v[:0]), v]) for n, v in more.history.items()}
         now = more._replace(history=both)
         if on_progress and now.outcome == "running" and not (every_epoch and now.progress.steps):
-            on_progress(now)
+            with hosts.agreed(layout.hosts):
+                on_progress(now)
     if now.outcome == "diverged":
         warnings.warn(now.message, RuntimeWarning, stacklevel=2)
     idle = divergence.untrained(params, now.progress.run.state) if now.progress.epoch else ""
@@ -233,12 +236,11 @@ class _Job:
         """Run a chunk."""
         program = _program(self.plan, self.layout)
         own = self.numbers, self.key
-        return program.call(own, progress, self.judged, self.patience, chunk)
+        return self.layout.local(program.call(own, progress, self.judged, self.patience, chunk))
 
     def verify(self, progress: Progress, chunk: streams.Chunk) -> str:
         """Hold what the program computes against NumPy, once, while the program is compiled."""
-        orders = tuple(part[0] for _, part in self.layout.parts(chunk.orders[0]) if len(part))
-        inputs = verify.Inputs(progress.run.state.params, chunk.data, orders, self.judged)
+        inputs = verify.Inputs(progress.run.state.params, *self.layout.first(chunk), self.judged)
         program, none = _program(self.plan, self.layout), chunk._replace(epochs=0)
         return program.refuse(inputs, (progress, inputs), lambda: self.call(progress, none))
 
@@ -287,7 +289,8 @@ def _program(plan: Plan, layout: streams.Layout) -> verify.Program:
         start = jnp.array(0), _Result(progress, history, jnp.array(True))
         return jax.lax.while_loop(goes_on, epoch, start)[1]
 
-    return verify.Program(jax.jit(epochs_of), jax.jit(training.at_start(once, layout.spread)))
+    probe = layout.jit(training.at_start(once, layout.spread))
+    return verify.Program(layout.jit(epochs_of), probe)
 
 
 def _take_steps(
@@ -298,7 +301,7 @@ def _take_steps(
     for first, order in layout.parts(rows):
 
         def body(t: Array, run: Run, first: int = first, order: Array = order) -> Run:
-            batch = layout.spread(batches.take(chunk.data, order[t - first]))
+            batch = layout.take(chunk.data, order[t - first])
             return training.advance(plan, run, batch, t=chunk.offset + before + t)[0]
 
         low = jnp.maximum(steps - chunk.offset, first)
@@ -359,7 +362,7 @@ def _failed(job: _Job, chunk: streams.Chunk, progress: Progress) -> Fit:
         return job.call(progress, chunk._replace(stop=stop))
 
     def look(t: int) -> training.Step:
-        batch = batches.take(chunk.data, chunk.orders[0][t * size : (t + 1) * size])
+        batch = job.layout.whole(chunk.data, chunk.orders[0][t * size : (t + 1) * size])
         now = taken(t).progress
         own = now.run.state, batch, variables.step_key(job.key, now.taken)
         return training.looking(job.plan)(job.numbers, *own)

@@ -76,7 +76,8 @@ def _fitter(
     task = split.encoder.target.kind
     judged = bool(len(split.validation[0]))
     metric = {"accuracy": models.accuracy(models.forward(settings.activation))}
-    spread = settings.devices != 1
+    spread = settings.hosts is not None or settings.devices != 1
+    local = None if settings.hosts else settings.devices
     return functools.partial(
         fitting.fit,
         models.loss(task, settings.activation),
@@ -89,7 +90,7 @@ def _fitter(
         patience=settings.patience,
         validation=split.validation if judged else None,
         metrics=metric if judged and task == "classification" else None,
-        sharding=devices.batch_sharding(settings.devices) if spread else None,
+        sharding=devices.batch_sharding(local) if spread else None,
         hyperparameters={"learning_rate": settings.learning_rate},
     )
 

@@ -24,7 +24,7 @@ History = Mapping[str, Float[np.ndarray, " E"]]
 
 # Settings of where a run is, or whether, and not of what it is: with the others, the table and the
 # device the same it gives the same numbers.
-_PLACES = ("output", "resume", "plan")
+_PLACES = ("output", "resume", "plan", "hosts")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,8 @@ def chosen(settings: Train) -> tuple[Train, Path]:
         InputError: settings beside a folder to go on in; a folder of another run, or of none.
     """
     if settings.resume is not None:
-        given, default = vars(dataclasses.replace(settings, resume=None)), vars(Train())
+        own = dataclasses.replace(settings, resume=None, hosts=None)
+        given, default = vars(own), vars(Train())
         others = [name for name, value in given.items() if value != default[name]]
         if others:
             raise InputError(
@@ -53,7 +54,8 @@ def chosen(settings: Train) -> tuple[Train, Path]:
                 f"{', '.join(others)}; leave that out, or --resume"
             )
         begun = _read(settings.resume / RECORD)
-        return dataclasses.replace(begun, resume=settings.resume), settings.resume
+        where = {"resume": settings.resume, "hosts": settings.hosts}
+        return dataclasses.replace(begun, **where), settings.resume
     folder = settings.output or Path("runs") / Path(data(settings)).stem
     path = folder / RECORD
     if path.exists() and _settings(_read(path)) != _settings(settings):
@@ -105,8 +107,8 @@ def check_table(folder: Path, kept: Mapping[str, object]) -> None:
 
 
 def record(kept: Mapping[str, object], folder: Path) -> None:
-    """Write what the run is, once it was accepted."""
-    if not (folder / RECORD).exists():
+    """Write what the run is, once it was accepted; of many hosts the first."""
+    if jax.process_index() == 0 and not (folder / RECORD).exists():
         files.write_record(folder / RECORD, kept, {})
 
 

@@ -6,6 +6,8 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+from jaxnet._guards import hosts
+
 
 @dataclasses.dataclass
 class Signals:
@@ -15,9 +17,16 @@ class Signals:
     under_way: bool = False
 
     def stop(self) -> bool:
-        """Tell whether it was asked to stop; that this is asked shows that it is under way."""
+        """Tell whether it was asked to stop, on any of its hosts.
+
+        That this is asked shows that it is under way.
+        """
         self.under_way = True
-        return bool(self.number)
+        # What arrives meanwhile is asked for the next time.
+        asked = hosts.largest(self.number)
+        if asked:
+            self.number = asked
+        return bool(asked)
 
     def receive(self, number: int, _: Any) -> None:
         """Take a signal."""

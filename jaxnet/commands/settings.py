@@ -60,6 +60,8 @@ class Train:
         time: A column of dates or numbers: the latest rows test, those before them validate.
         plan: Print what would be done with every column, and end.
         devices: Spread each batch over so many local devices.
+        hosts: And over processes: job, of SLURM or Open MPI; local:N, on this machine; or
+            HOST:PORT,N,I for process I of N, of which 0 is there.
         output: The folder of the run; runs/ and the name of the data where not given.
         resume: The folder of a run to go on with, in place of data: all else is as it was.
     """
@@ -86,6 +88,7 @@ class Train:
     time: Name | None = None
     plan: FlagCreatePairsOff[bool] = False
     devices: Count = 1
+    hosts: Annotated[Name | None, _of("HOSTS")] = None
     output: Folder = None
     resume: Folder = None
 

@@ -1,6 +1,8 @@
 """Train a network on a table: progress, checkpoints, and a model that other programs can read."""
 
+import contextlib
 import functools
+import json
 import os
 import shlex
 import sys
@@ -9,14 +11,14 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jax
 import numpy as np
 
 from jaxnet import devices, fitting, network, optimizers, report, tables
-from jaxnet._guards import options, sizes
-from jaxnet.commands import _fits, _folders, _scores, _stopping
+from jaxnet._guards import hosts, options, records, sizes
+from jaxnet.commands import _fits, _folders, _hosts, _run, _scores, _stopping
 from jaxnet.commands._fits import OnProgress, StoppedError
 from jaxnet.commands.settings import Train, check
 from jaxnet.errors import InputError
@@ -69,7 +71,9 @@ def run(
         StoppedError: `stop` said so.
     """
     check(settings)
-    split = _split(settings)
+    with hosts.agreed(jax.process_count() > 1) as facts:
+        split = _split(settings)
+        facts.update(_folders.kept(settings, split))
     layers = _layers(settings, split)
     sizes.check_network(layers, "hidden")
     rows = len(split.train[0])
@@ -163,6 +167,8 @@ def _figures(scores: Mapping[str, float], names: Sequence[str]) -> list[str]:
 
 def main(settings: Train) -> int:
     """Train, keep the model and print the summary; give the exit code."""
+    if settings.hosts:
+        _hosts.check(settings.hosts)
     if settings.plan:
         check(settings)
         print("\n".join(_split(settings).encoder.plan.lines()))
@@ -177,12 +183,20 @@ def main(settings: Train) -> int:
         raise InputError(f"{folder / _folders.RECORD}: {error}") from error
 
 
+def enter(text: str) -> NoReturn:
+    """Be one of the processes that another started, by settings in JSON."""
+    settings = records.typed(Train, json.loads(text))
+    _run.enter(functools.partial(main, settings))
+
+
 def _train(settings: Train, folder: Path) -> int:
-    _start(settings.devices)
+    if (code := _hosts.launched(settings)) is not None:
+        return code
+    _start(settings)
     with (
         _folders.leaving_nothing(folder / "checkpoints"),
         _stopping.signals() as signals,
-        report.progress("epoch") as show_progress,
+        _told() as show_progress,
         warnings.catch_warnings(),
     ):
         # The summary says so.
@@ -193,12 +207,16 @@ def _train(settings: Train, folder: Path) -> int:
                 folder,
                 lambda fit: show_progress(*_progress(fit), settings.epochs),
                 signals.stop,
-                lambda plan: print("\n".join(plan.lines(_LINES)), end="\n\n", flush=True),
+                _show_plan,
             )
         except StoppedError:
+            if jax.process_index():
+                return 128 + signals.number
             again = f"jaxnet train --resume {shlex.quote(str(folder))}"
             print(f"stopped; the checkpoint is written; go on with: {again}", file=sys.stderr)
             return 128 + signals.number
+    if jax.process_index():
+        return int(result.fit.outcome == "diverged")
     _folders.write(folder, settings, result.fit, result.split, result.scores)
     show(settings, result)
     print(f"\nModel, history and curves: {folder}")
@@ -207,19 +225,35 @@ def _train(settings: Train, folder: Path) -> int:
     return int(result.fit.outcome == "diverged")
 
 
+def _show_plan(plan: tables.Plan) -> None:
+    if jax.process_index() == 0:
+        print("\n".join(plan.lines(_LINES)), end="\n\n", flush=True)
+
+
+def _told() -> contextlib.AbstractContextManager[Callable[[str, int, int], None]]:
+    """Show progress, of many hosts on the first."""
+    return contextlib.nullcontext(_quiet) if jax.process_index() else report.progress("epoch")
+
+
+def _quiet(what: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
 def _progress(fit: fitting.Fit) -> tuple[str, int]:
     last = {name: values[-1] for name, values in fit.history.items() if len(values)}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
     return losses, int(fit.progress.epoch)
 
 
-def _start(count: int) -> None:
-    """Make CPU cores devices, before JAX is first used, and see that there is a device."""
-    cores = len(os.sched_getaffinity(0))
+def _start(settings: Train) -> None:
+    """Make CPU cores devices and join other hosts, before JAX is first used; see to a device."""
+    count, cores = settings.devices, len(os.sched_getaffinity(0))
     if count > cores:
         raise InputError(
             f"devices: expected 1 to the {cores} cores of this machine, got {count}; give fewer"
         )
     if count > 1:
         jax.config.update("jax_num_cpu_devices", count)
+    if settings.hosts:
+        _hosts.join(settings.hosts)
     devices.first()

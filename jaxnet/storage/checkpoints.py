@@ -35,6 +35,9 @@ _Whole = tuple[Path, dict[str, np.ndarray], Any]
 class Checkpoints:
     """The newest three checkpoints of one run, in a folder that one process at a time writes.
 
+    Of a run on many hosts process 0 writes and all read, in a folder that they share; any other
+    number of hosts may go on from there.
+
     A context manager, which waits on leaving for what is being written.
     """
 
@@ -55,7 +58,7 @@ class Checkpoints:
         self._folder = Path(folder).absolute()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._halves = files.clear(self._folder)
+            self._halves = files.clear(self._folder) if _writes() else []
         except OSError as error:
             raise InputError(
                 f"folder: expected a folder to write in, got {folder}: {error.strerror}; give "
@@ -88,13 +91,15 @@ class Checkpoints:
             self._writer.shutdown()
 
     def save(self, fit: fitting.Fit) -> None:
-        """Copy a run to the host, and leave it to another thread to write.
+        """Copy a run to the host, and leave it to another thread to write; of many hosts the first.
 
         A checkpoint that still waits for another to be written gives way to this one.
 
         Raises:
             OSError: one before could not be written.
         """
+        if not _writes():
+            return
         leaves = _on_host(_leaves(fit))
         for write in [write for write in self._writes if write.done()]:
             self._writes.remove(write)
@@ -166,6 +171,10 @@ class Checkpoints:
         arrays.write(self._folder / f"{number}{_SUFFIX}", leaves, record)
         for old in filter(Path.is_file, paths[: 1 - _KEPT]):
             old.unlink(missing_ok=True)
+
+
+def _writes() -> bool:
+    return jax.process_index() == 0
 
 
 def _number(path: Path) -> int:

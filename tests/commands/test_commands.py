@@ -102,6 +102,10 @@ def python(*arguments, cwd=ROOT, **environment):
         ("jaxnet train iris --target no", "expected the column"),
         ("jaxnet train iris --activation rely", "activation: expected one of"),
         ("jaxnet train iris --devices 99", "devices: expected 1 to"),
+        (
+            "jaxnet train iris --hosts local:0",
+            "hosts: expected job, under SLURM or Open MPI, local",
+        ),
         ("jaxnet train iris --devices 0", "devices: expected at least 1"),
         ("jaxnet train iris --batch-size 0", "batch_size: expected at least 1"),
         ("jaxnet train iris --seed -1", "seed: expected"),

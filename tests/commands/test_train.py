@@ -223,6 +223,33 @@ def test_batches_over_devices_give_the_same(tmp_path):
     assert len(four.fit.progress.run.state.params[0].weight.sharding.device_set) == 4
 
 
+@pytest.mark.slow
+def test_processes_here_train_what_one_does_and_stop_together(tmp_path):
+    """They end by a signal to the command with a checkpoint, from which other numbers go on."""
+    command = [sys.executable, "-m", "jaxnet", "train"]
+    own = ["iris", "--hidden=8", "--epochs=4", f"--output={tmp_path / 'two'}", "--hosts=local:2"]
+    done = subprocess.run(
+        [*command, *own], capture_output=True, text=True, check=False, timeout=150, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished after 4 epochs") == 1
+    one = train.run(Train("iris", hidden=(8,), epochs=4)).fit.history
+    two = np.genfromtxt(tmp_path / "two" / "history.csv", delimiter=",", names=True)
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-6)
+    folder = tmp_path / "stopped"
+    own = ["iris", "--hidden=8", "--epochs=1000000", f"--output={folder}", "--hosts=local:2"]
+    run = subprocess.Popen([*command, *own], stderr=subprocess.PIPE, cwd=ROOT, text=True)
+    waited = time.monotonic() + 90
+    while not (folder / "run.json").exists() and time.monotonic() < waited:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    printed = run.communicate(timeout=60)[1]
+    assert run.returncode == 128 + signal.SIGTERM
+    assert printed.count("jaxnet train --resume") == 1
+    assert list(folder.glob("checkpoints/*.safetensors"))
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -253,6 +280,12 @@ def test_bad_input_is_refused(tmp_path, monkeypatch, arguments, words):
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
     with pytest.raises(InputError, match=words):
         train.main(Train(**arguments))
+
+
+def test_a_run_goes_on_over_other_hosts(trained):
+    settings, folder = _folders.chosen(Train(resume=trained, hosts="local:2"))
+    assert (settings.hosts, settings.resume, folder) == ("local:2", trained, trained)
+    assert "hosts" not in json.loads((trained / "run.json").read_text())
 
 
 def test_a_folder_of_another_run_is_not_written_over(houses, trained):

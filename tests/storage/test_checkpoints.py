@@ -675,5 +675,16 @@ def test_a_run_survives_being_killed(tmp_path):
     assert all("half written" in told for told in passed_over)
 
 
+def test_of_many_hosts_the_first_writes(tmp_path, monkeypatch):
+    half = tmp_path / ".0.safetensors.half"
+    half.touch()
+    for index in (1, 0):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        with checkpoints.Checkpoints(tmp_path, DESCRIPTION) as saved:
+            saved.save(begun(OPTIMIZERS["sgd"], problem()[0]))
+        assert len([*tmp_path.glob(f"*{SUFFIX}")]) == 1 - index
+        assert half.exists() == bool(index)
+
+
 if __name__ == "__main__":
     run_and_save(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
