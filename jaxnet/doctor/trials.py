@@ -229,4 +229,4 @@ def stacked(every: Sequence[PyTree]) -> PyTree:
 def moments(rows: Any) -> tuple[np.ndarray, np.ndarray]:
     """Give the mean and the deviation of each column."""
     wide = np.asarray(rows, np.float64)
-    return wide.mean(axis=0), wide.std(axis=0)
+    return np.asarray(wide.mean(axis=0)), np.asarray(wide.std(axis=0))

@@ -104,7 +104,7 @@ COMPARE = "compare iris --output run --optimizers adam --budget 2 --replicates 6
                 (TRAIN, "tyro", ""),
                 (TRAIN, "jaxnet.commands.train", ""),
                 (TRAIN, "jaxnet.tables:read", ""),
-                (TRAIN, "jaxnet.commands._folders:write", ""),
+                (TRAIN, "jaxnet.commands._folders:write", "target             target"),
                 (COMPARE, "jaxnet.commands.compare", ""),
                 (COMPARE, "jax.stages:Lowered.compile", "stopped; what is done is kept in run"),
                 (COMPARE, "jaxnet.report:write_page", "stopped; what is done is kept in run"),
