@@ -1,4 +1,4 @@
-"""A user's file in: CSV, TSV, Parquet, NPZ, or one of scikit-learn's sets, as a table."""
+"""A user's file in: text, Parquet, NPZ and others, or one of scikit-learn's sets, as a table."""
 
 import contextlib
 import csv as csv_lines
