@@ -49,10 +49,6 @@ _AROUND = (
     "groups the runs, looks their program up and lays out what became of them"
 )
 _TRACING = "three quarters of it is tracing, without which JAX cannot look for a program"
-_ALIKE = (
-    "twins pick nearly the same in most replicates and something else in a few, and how far so "
-    "heavy tails spread few replicates do not tell"
-)
 TARGETS = (
     Target("notebook", f"{_RULE}: NumPy loop / jaxnet", "at least", 12),
     Target("notebooks", f"{_RULE}: us a run", "at most", 6),
@@ -96,7 +92,7 @@ TARGETS = (
     Target("honesty", "alarms, most in a cell", "at most", 0.08),
     Target("honesty", "coverage, its mean from 95%", "at most", 0.02),
     Target("honesty", "power, its mean from 80%", "at most", 0.02),
-    Target("honesty", "power of twins, its mean from 80%", "at most", 0.02, _ALIKE),
+    Target("honesty", "power of twins, its mean from 80%", "at most", 0.02),
     Target("honesty", "a more general optimizer is worse", "at most", 0),
     *(
         target

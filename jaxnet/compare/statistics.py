@@ -43,6 +43,12 @@ _MOST_LISTED = 20_000
 # Of alpha: one failure more than could ever be told is told, and losses keep a quarter.
 _MOST_OF_FAILURES = 0.75
 _LARGEST = np.finfo(np.float64).max
+# Of samples that a power is counted in, and at most so many pairs in each: a comparison of hundreds
+# of optimizers, or of thousands of replicates, has its answer in a second.
+_DRAWS = 200
+# Found by simulation, over normal differences and heavy tails: of 20 pairs it is 6% more.
+_FEW = 25
+_MOST_DRAWN = 40
 
 
 class Interval(NamedTuple):
@@ -215,70 +221,7 @@ def fewest(alpha: float) -> int:
     return 2 - math.frexp(alpha)[1]
 
 
-def power_of(effect: float, pairs: int, alpha: float) -> float:
-    """Give the chance that the signed-rank test tells a shift of normal differences.
-
-    The statistic has its exact mean and variance under the shift, and its exact chance of being
-    the highest; the rest is taken for a beta distribution.
-
-    Args:
-        effect: the shift, in standard deviations of the paired differences.
-        pairs: how many there are.
-        alpha: of the two-sided test.
-
-    Reference: Lehmann (1975), Nonparametrics: Statistical Methods Based on Ranks, 4.2.
-    """
-    checks.at_least_one(pairs=pairs)
-    between_0_and_1("alpha", alpha)
-    rejecting, sums = _rejecting(pairs, alpha), pairs * (pairs + 1) / 2
-    if not rejecting:
-        return 0.0
-    special, shift = scipy().special, math.sqrt(2) * abs(effect)
-    # That a difference is above zero, that the sum of two is, that both sums of one with two are.
-    one, two = special.ndtr(abs(effect)), special.ndtr(shift)
-    both = two - 2 * special.owens_t(shift, math.sqrt(1 / 3))
-    mean = pairs * one + pairs * (pairs - 1) / 2 * two
-    variance = (
-        pairs * (pairs - 1) * (pairs - 2) * (both - two**2)
-        + pairs * (pairs - 1) / 2 * (2 * (one - two) ** 2 + 3 * two * (1 - two))
-        + pairs * one * (1 - one)
-    )
-    highest = one**pairs
-    if rejecting == 1 or highest > 0.9999:
-        return float(highest)
-    # Of the statistic below its highest value.
-    below = (sums - mean) / (1 - highest)
-    variance = variance / (1 - highest) - highest * below**2
-    share = 1 - (below - 0.5) / sums
-    counts = share * (1 - share) * sums**2 / variance - 1
-    tail = special.betaincc(share * counts, (1 - share) * counts, 1 - (rejecting - 1) / sums)
-    return float(highest + (1 - highest) * tail)
-
-
-@functools.lru_cache(64)
-def detectable(pairs: int, alpha: float, power: float = 0.8, error: float = 0.0) -> float:
-    """Give the shift that the signed-rank test tells with a power, as `power_of` has it.
-
-    It is in standard deviations of the paired differences, inf where so few pairs never tell.
-
-    Args:
-        pairs, alpha: as of `power_of`. power: of the test.
-        error: the relative standard error that the deviation is known with; the power is the mean
-            of where it is as much less and more.
-    """
-    between_0_and_1("power", power)
-    if power <= alpha:
-        raise InputError(f"power: expected more than alpha, {alpha}, got {power}; give more")
-    if pairs < fewest(alpha):
-        return math.inf
-
-    def lacking(effect: float) -> float:
-        shifts = effect * (1 - error), effect * (1 + error)
-        return sum(power_of(shift, pairs, alpha) for shift in shifts) / 2 - power
-
-    return scipy().optimize.brentq(lacking, 0, 8)
-
-
+@np.errstate(over="ignore")
 def smallest_told(
     values: Float[np.ndarray, " R"],
     baseline: Float[np.ndarray, " R"],
@@ -288,9 +231,9 @@ def smallest_told(
 ) -> float:
     """Give the smallest difference that pairs like these would have told, with a power.
 
-    The half width of the interval is a difference that is told every other time. It is scaled as
-    `detectable` is from there to the power, with the error that so many pairs tell their standard
-    deviation with where they are normal.
+    Pairs are drawn from these, moved so that they have no difference: a shift is told where the
+    interval of what is drawn, shifted, is clear of zero. Of few pairs the shift is larger, as they
+    do not know how far others spread.
 
     Args:
         values, baseline, alpha, scale: as of `paired`.
@@ -298,17 +241,25 @@ def smallest_told(
 
     Returns:
         A ratio above 1, or a difference above 0; inf where so few pairs never tell.
+
+    Reference: Collings and Hamilton (1988), Estimating the power of the two-sample Wilcoxon test
+    for location shift.
     """
     between_0_and_1("power", power)
     differences, only = _pairs(values, baseline, scale)
     alpha_losses, _ = _shares(len(differences), sum(only), alpha)
-    low, high = _bounds(differences, alpha_losses)
-    if math.isnan(low):
+    pairs = min(len(differences), _MOST_DRAWN)
+    if not (rejecting := _rejecting(pairs, alpha_losses)):
         return math.inf
-    pairs = len(differences)
-    as_often_as_not = detectable(pairs, alpha_losses, 0.5)
-    often = detectable(pairs, alpha_losses, power, 1 / math.sqrt(2 * pairs))
-    smallest = (high - low) / 2 * often / as_often_as_not
+    halves = differences / 2 - _pseudo_median(differences, alpha_losses).estimate / 2
+    drawn = np.random.default_rng(0).integers(len(halves), size=(_DRAWS, pairs))
+    # Both ways round: to exchange the two optimizers changes nothing.
+    samples = np.concatenate([halves[drawn], -halves[::-1][drawn]])
+    first, second = np.triu_indices(pairs)
+    means = np.sort(np.take(samples, first, 1) + np.take(samples, second, 1))
+    needed = np.concatenate([-means[:, rejecting - 1], means[:, -rejecting]])
+    spread = math.sqrt(pairs / len(differences)) * (1 + _FEW / len(differences) ** 2)
+    smallest = max(0.0, float(np.quantile(needed, power))) * spread
     return _ratio(smallest) if scale == "ratio" else smallest
 
 

@@ -375,9 +375,8 @@ def plants():
 @pytest.mark.slow
 def test_five_percent_is_told(plants, kind):
     """The spread of differences is such that 20 replicates tell four in five and more."""
-    apart = np.log(plants[kind] / plants["sgd"])
-    middle = np.quantile(apart, [0.1, 0.9])
-    assert np.diff(middle) / 2.56 * statistics.detectable(20, ALPHA) < np.log(1.05)
+    least = statistics.smallest_told(plants[kind][:20], plants["sgd"][:20], ALPHA, "ratio")
+    assert least < 1.05
     verdicts_ = told(plants[kind], plants["sgd"], PIECES)
     assert verdicts_.count(kind) >= 0.9 * PIECES
     assert set(told(plants[kind][:360], plants["sgd"][:360], 6)) == {kind}
