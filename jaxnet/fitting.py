@@ -230,7 +230,7 @@ class _Job:
 
     def sized(self, batch_size: int) -> "_Job":
         """Give the job of batches of that size."""
-        return dataclasses.replace(self, layout=self.layout._replace(batch_size=batch_size))
+        return dataclasses.replace(self, layout=self.layout.sized(batch_size))
 
     def call(self, progress: Progress, chunk: streams.Chunk) -> _Result:
         """Run a chunk."""

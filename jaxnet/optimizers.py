@@ -53,7 +53,7 @@ class PerExample(optax.GradientTransformation):
 
 
 def check(optimizer: Any, hyperparameters: Mapping[str, Any] | None) -> dict[str, float]:
-    """Refuse what is no optimizer or no number, before either is traced.
+    """Refuse what is no optimizer, no number or a learning rate below 0, before they are traced.
 
     Raises:
         InputError: naming it.
@@ -67,7 +67,13 @@ def check(optimizer: Any, hyperparameters: Mapping[str, Any] | None) -> dict[str
     else:
         check_kind(optimizer)
         _check_arguments(optimizer, hyperparameters or {})
-    return {name: checks.number(name, value) for name, value in (hyperparameters or {}).items()}
+    numbers = {name: checks.number(name, value) for name, value in (hyperparameters or {}).items()}
+    if (rate := numbers.get("learning_rate", 0.0)) < 0:
+        raise InputError(
+            f"learning_rate: expected at least 0, got {rate:g}; optimizers go down the gradient as "
+            "it is, give it without the sign"
+        )
+    return numbers
 
 
 def check_kind(optimizer: Any) -> None:

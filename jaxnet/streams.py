@@ -3,6 +3,7 @@
 Shapes: N rows of data, B rows of a batch, T steps, E epochs.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -48,7 +49,7 @@ def _gathered(data: PyTree, layout: "Layout", seed: int) -> Stream:
     parts, own = (jax.process_count(), jax.process_index()) if layout.hosts else (1, 0)
 
     def batches_of(epoch: int) -> Iterator[PyTree]:
-        for _, part in layout._replace(batch_size=size).parts(_order(rows, size, seed, epoch)):
+        for _, part in layout.sized(size).parts(_order(rows, size, seed, epoch)):
             divided = layout.divide(part.shape[1])
             for chosen in np.split(part, parts, axis=1)[own] if divided else part:
                 batch = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], data)
@@ -104,7 +105,8 @@ def stacked(
             yield rows, order, count
 
 
-class Layout(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Layout:
     """How the rows of an epoch become batches: of B rows, and a smaller last one or none.
 
     Over the devices of many hosts each has its part of the rows of each batch; chunks of these
@@ -114,6 +116,18 @@ class Layout(NamedTuple):
     batch_size: int
     drop_last: bool
     sharding: jax.sharding.NamedSharding | None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not say how axes are spread over devices."""
+        if not isinstance(self.sharding, jax.sharding.NamedSharding | None):
+            raise InputError(
+                "sharding: expected a jax.sharding.NamedSharding, such as "
+                f"jaxnet.devices.batch_sharding() gives, or None, got {self.sharding!r}; give one"
+            )
+
+    def sized(self, batch_size: int) -> "Layout":
+        """Give the same of another batch size."""
+        return dataclasses.replace(self, batch_size=batch_size)
 
     def parts(self, rows: Any) -> list[tuple[int, Any]]:
         """Cut rows into parts of equal batches, each after its first step: shape [T, B]."""

@@ -445,14 +445,23 @@ def weighed(y: Any, *weights: Any, whole: bool) -> Any:
         whole: whether some row has to count.
 
     Raises:
-        InputError: a weight below 0, or all of them 0.
+        InputError: a weight below 0, all of them 0, or numbers that sums of float32 lose.
     """
+    float32 = np.finfo(np.float32)
     for array in map(np.asarray, weights):
         if array.min() < 0 or (whole and not array.any()):
             least = f"{array.min()} in row {array.argmin()}" if array.any() else "all 0"
             raise InputError(
                 f"weights: expected numbers of at least 0, not all of them 0, got {least}; a row "
                 "of weight 0 is left out, of weight 2 counts as two"
+            )
+        most, total = array.max(), array.sum(dtype=np.float64)
+        # What is below the least is 0 to XLA.
+        if whole and not (most >= float32.tiny and total <= float32.max):
+            raise InputError(
+                f"weights: expected some of at least {float32.tiny:.2g}, and a sum of at most "
+                f"{float32.max:.2g}, as float32 holds, got numbers of at most {most:.2g} and a sum "
+                f"of {total:.2g}; multiply all of them by one number"
             )
         y = jax.tree.map(lambda leaf, counts=array > 0: leaf[counts], y)
     return y

@@ -576,6 +576,10 @@ def test_labels_outside_the_outputs_are_refused_wherever_they_are(where, label):
             {"metrics": {"zero": lambda params: 0.0}},
             "metrics: zero: expected a function of .params, batch., got one of .params., too many",
         ),
+        *(
+            ({"sharding": given}, f"sharding: expected a jax.sharding.NamedSharding, .* got {got}")
+            for given, got in (("text", "'text'"), (jax.devices()[0], "CpuDevice"))
+        ),
         ({"patience": 3}, "validation: expected data, to measure"),
         ({"metrics": {"zero": lambda p, b: 0.0}}, "validation: expected data, to measure"),
         ({"metrics": LOSS}, "metrics: expected a dict of functions .*, got BatchLoss"),

@@ -617,6 +617,11 @@ def rates(change):
             (rates({"learning_rate": rate}), InputError, "learning_rate: ")
             for rate in ("0.1", "fast", None, 0.1j)
         ),
+        (
+            rates({"learning_rate": -0.1}),
+            InputError,
+            "learning_rate: expected at least 0, got -0.1; .*without the sign",
+        ),
         (rates({"learning_rate": 10**400}), InputError, "learning_rate: expected a finite number"),
         ({"optimizer": "sgd"}, InputError, "optimizer: expected .*, got 'sgd'"),
         ({"loss": 3.0}, InputError, r"loss: expected a function of \(params, batch\), got float;"),

@@ -113,6 +113,8 @@ def test_a_comparison_weighs_its_rows_and_its_batches(fast):
     [
         (-WEIGHTS, r"numbers of at least 0, not all of them 0, got -3.0 in row 3"),
         (0 * WEIGHTS, "got all 0"),
+        (WEIGHTS * np.float32(1e-39), r"some of at least 1.2e-38, .* got numbers of at most 3e-39"),
+        (WEIGHTS.astype(float) * 1e38, "a sum of at most 3.4e.38, .* and a sum of .*; multiply"),
         (WEIGHTS[:, None], r"one for each of the 8 rows, of shape \[8\], got \[8, 1\]"),
     ],
 )
@@ -120,3 +122,12 @@ def test_weights_that_count_nothing_are_refused(weights, words):
     fit = functools.partial(jaxnet.fit, SQUARES, optax.sgd(0.1), PARAMS, epochs=1)
     with pytest.raises(jaxnet.InputError, match=words):
         fit((X, Y, weights))
+
+
+@pytest.mark.parametrize("least", [2e-38, 1e-30])
+def test_weights_that_are_hardly_any_weigh_as_others_do(least):
+    """Those that float32 holds, and no others beside them."""
+    fit = functools.partial(jaxnet.fit, SQUARES, optax.sgd(0.0), PARAMS, epochs=1)
+    weights = np.float32(least) * np.array([1, 2, 0, 1, 0, 1, 3, 0], np.float32)
+    expected = np.average([SQUARES(PARAMS, (X[i:][:1], Y[i:][:1])) for i in range(8)], 0, weights)
+    np.testing.assert_allclose(fit((X, Y, weights)).history["loss"], expected, rtol=1e-5)

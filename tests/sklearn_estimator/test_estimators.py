@@ -139,6 +139,7 @@ def test_it_is_pickled_and_cloned():
         ({"hyperparameters": {"beta": 1.0}}, "hyperparameters: expected those of adam"),
         ({"hyperparameters": ["b1"]}, "hyperparameters: expected a dict"),
         ({"hyperparameters": {"learning_rate": 1.0}, "learning_rate": 0.1}, "expected it once"),
+        ({"learning_rate": -0.1}, "learning_rate: expected at least 0, got -0.1"),
         ({"hidden": (4, 0)}, "hidden: expected at least 1, got 0"),
         ({"hidden": (4.0,)}, "hidden: expected a whole number, got 4.0"),
         ({"hidden": "44"}, "hidden: expected a whole number, got '4'"),
