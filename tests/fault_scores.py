@@ -10,6 +10,7 @@ from typing import NamedTuple
 import faults
 from faults import FAULTS
 from held_out_faults import HELD_OUT
+from later_faults import LATER
 
 from jaxnet import doctor
 
@@ -50,7 +51,8 @@ def outcome(fault):
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    for title, every in (("known when it was made", FAULTS), ("held out", HELD_OUT)):
+    kinds = {"known when it was made": FAULTS, "held out": HELD_OUT, "later": LATER}
+    for title, every in kinds.items():
         chosen = [name for name in every if any(word in name for word in sys.argv[1:] or [""])]
         totals = [0, 0, 0]
         for name in chosen:

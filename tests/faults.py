@@ -394,6 +394,7 @@ def starting(fault):
         "normal": jax.nn.initializers.normal(0.05),
         "large": jax.nn.initializers.normal(5.0),
         "unit": jax.nn.initializers.normal(1.0),
+        "hundredths": jax.nn.initializers.normal(1e-2),
         "thousandths": jax.nn.initializers.normal(1e-3),
         "positive": jax.random.uniform,
     }
