@@ -425,7 +425,7 @@ def repaired(fault, change):
             standardised(x, x)[0] if change.inputs else x,
             standardised(y, y)[0] if change.targets else y,
         ),
-        loss=networks.entropy(y, outputs) if change.loss else fault.loss,
+        loss=(networks.entropy(y, outputs) or MSE) if change.loss else fault.loss,
         activation=other if change.activation else fault.activation,
         output=LINEAR if change.outputs else fault.output,
         start="init" if change.start else fault.start,

@@ -16,7 +16,8 @@ class Change(NamedTuple):
         inputs, targets: whether they are standardised, as the training rows are.
         start: whether `jaxnet.init` draws the first parameters.
         outputs: whether nothing follows the last layer.
-        loss: whether it is the cross-entropy of classes, of what the last layer gives.
+        loss: whether it is the cross-entropy of classes, of what the last layer gives, or the
+            squared error of numbers that the run's does not tell apart.
         activation: whether that of the hidden layers is another, relu unless they have relu.
     """
 
@@ -71,11 +72,13 @@ def statement(
     """Say what is not well, and what is changed.
 
     Args:
-        facts: what the "inputs" and "targets" are like, the name of the "loss" of classes, and
-            how many "steps" are tried.
+        facts: what the "inputs" and "targets" are like, the name of the "loss" of classes or of
+            numbers, and how many "steps" are tried.
         rate: that of the run, if it has one.
     """
     _, activation, output = network or ("", "", "")
+    squared = facts["loss"] == "squared_error"
+    loss = "does not tell the targets apart" if squared else "is not one of classes"
     words = {
         "rate": (f"the learning rate is too {'low' if change.factor > 1 else 'high'}", ""),
         "steps": ("the run is too short", facts["steps"]),
@@ -83,7 +86,7 @@ def statement(
         "targets": (f"the targets are unscaled ({facts['targets']})", "standardised targets"),
         "start": ("other first parameters do better", "others, of jaxnet.init"),
         "outputs": (f"{output} follows the last layer", "nothing after the last layer"),
-        "loss": ("the loss is not one of classes", f"{facts['loss']} of the last layer"),
+        "loss": (f"the loss {loss}", f"{facts['loss']} of the last layer"),
         "activation": (
             f"{activation} follows the hidden layers",
             f"{other(activation)} after the hidden layers",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Float, PyTree
 
 from jaxnet import batches, fitting, losses, optimizers, training
@@ -18,12 +19,12 @@ from jaxnet.doctor.changes import Change, Diagnosis
 from jaxnet.doctor.networks import NONE
 from jaxnet.doctor.trials import Case, Rows
 from jaxnet.errors import InputError
-from jaxnet.losses import Loss, Rule
+from jaxnet.losses import BatchLoss, Loss, Rule
 from jaxnet.optimizers import Optimizer
 
 # What a change must take off, and how close to the best another is as good: shares of what the
-# best constant loses. Between the last two all changes stay where targets cannot be told.
-_MARGIN, _ALIKE, _UNTOLD = 0.2, 0.1, (0.95, 1.05)
+# best constant loses. Above the last all changes stay where targets cannot be told.
+_MARGIN, _ALIKE, _UNTOLD = 0.2, 0.1, 0.95
 # The rates tried alone, and those that other changes are tried at.
 _RATES = tuple(10 ** (power / 2) for power in range(-6, 7) if power)
 _FACTORS = (1 / 10, 1.0, 10.0, 100.0)
@@ -89,12 +90,15 @@ def examine(
         batch_size=min(batch_size or trials.BATCH, trials.BATCH, batches.count(trained)),
         steps=max(steps, _DIVERGED) if fit.outcome == "diverged" else steps,
     )
-    outputs = judging.outputs(loss, params, rows.data)
-    ended, constant = judging.judge(loss, outputs, fit.params, params, rows).T
+    outputs, judged = judging.outputs(loss, params, rows.data), losses.original(loss)
+    ended, constant = judging.judge(judged, outputs, fit.params, params, rows).T
+    if outputs == 1 and constant[0] <= 0 and not networks.tells(judged.example_loss, rows.data[1]):
+        judged = BatchLoss(judged.forward, optax.losses.squared_error)
+        ended, constant = judging.judge(judged, outputs, fit.params, params, rows).T
     ended[0] = np.inf if fit.outcome == "diverged" else ended[0]
     if not 0 < constant[0] < np.inf or max(ended / constant) <= _MARGIN:
         return Diagnosis("", None, *map(float, (ended[0], ended[0], constant[0])))
-    case = _case(loss, optimizer, params, outputs, rows.data)
+    case = _case(Case(loss, optimizer, judged), params, outputs, rows.data)
     return _diagnosis(_Run(case, rows, params, fit.params, ended=ended, constant=constant))
 
 
@@ -128,7 +132,7 @@ def _diagnosis(run: _Run) -> Diagnosis:
     facts = {
         "inputs": _far(data[0]) if case.units else "",
         "targets": _far(data[1]) if case.targets else "",
-        "loss": getattr(case.entropy, "__name__", ""),
+        "loss": getattr(case.kind, "__name__", ""),
         "steps": f"{run.rows.most} steps",
     }
     tried = list(_tried(run, list(_changes(run, facts))))
@@ -138,11 +142,14 @@ def _diagnosis(run: _Run) -> Diagnosis:
         judged = int(change.loss)
         before, after = float(run.ended[judged]), float(after * run.constant[judged])
         problem = changes.statement(change, known, facts, run.rows.numbers.get("learning_rate"))
-        fall = changes.fall(("the loss", "the share of wrong classes")[judged], before, after)
+        words = ("the loss", "the share of wrong classes")
+        if case.judged is not losses.original(case.loss):
+            words = ("the squared error",) * 2
+        fall = changes.fall(words[judged], before, after)
         idle = networks.idle(known, run.last, run.rows.judged[0]) if known else ""
         return Diagnosis(f"{problem} {fall}{idle}", change, before, after, constant)
     least = min((after for _, _, after in tried), default=0.0)
-    if not ended / constant > _UNTOLD[0] < least < _UNTOLD[1]:
+    if min(ended / constant, least) <= _UNTOLD:
         return Diagnosis("", None, ended, ended, constant)
     statement = (
         f"nothing tried tells the targets from the inputs: the best of {len(tried)} changes "
@@ -151,17 +158,19 @@ def _diagnosis(run: _Run) -> Diagnosis:
     return Diagnosis(statement, None, ended, least * constant, constant)
 
 
-def _case(loss: Loss | Rule, optimizer: Any, params: PyTree, outputs: int, data: Any) -> Case:
+def _case(case: Case, params: PyTree, outputs: int, data: Any) -> Case:
+    """Give what all trials of a run share, of one of whose network nothing is known yet."""
     if not outputs:
-        return Case(loss, optimizer)
-    (x, y, *_), own = data, losses.original(loss)
+        return case
+    (x, y, *_), own = data, losses.original(case.loss)
     units = x.ndim == 2 and jnp.issubdtype(x.dtype, jnp.floating)
     # The rule of a gradient is for that network alone.
-    known = None if isinstance(loss, Rule) or not units else networks.recognise(own, params)
+    known = None if isinstance(case.loss, Rule) or not units else networks.recognise(own, params)
     entropy = networks.entropy(y, outputs)
-    return Case(
-        *(loss, optimizer, known),
-        entropy if known and entropy is not own.example_loss else None,
+    kind = entropy or case.judged.example_loss
+    return case._replace(
+        known=known,
+        kind=kind if known and kind is not own.example_loss else None,
         units=units,
         targets=units and entropy is None and jnp.issubdtype(y.dtype, jnp.floating),
     )
@@ -187,9 +196,9 @@ def _changes(run: _Run, facts: dict[str, str]) -> Iterator[Change]:
         hidden, plain = len(known.sizes) > 2, known.output != NONE
         ones += [Change(start=True), *[Change(activation=True)] * hidden]
         odd = hidden and known.activation not in ("relu", "tanh")
-        entropy = bool(run.case.entropy)
-        ones += [Change(outputs=plain, loss=True)] * entropy
-        wrong = wrong._replace(outputs=plain, loss=entropy, activation=odd)
+        kind = bool(run.case.kind)
+        ones += [Change(outputs=plain, loss=True)] * kind
+        wrong = wrong._replace(outputs=plain, loss=kind, activation=odd)
     ones += [Change(**{name: True}) for name in wrong.names if name != "loss"]
     ones = dict.fromkeys([*ones, wrong] if wrong.names else ones)
     yield from (each._replace(factor=factor) for each in ones for factor in _FACTORS)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxnet import losses, variables
@@ -33,20 +34,22 @@ def judge(
 ) -> Float[np.ndarray, "2 2"]:
     """Give the loss and the share of wrong classes, of where a run ended and of the best constant.
 
-    The start stands for the constant where none is known; the share is 0 and 1 where there are no
-    classes. What is not finite is infinite.
+    The start stands for the constant where none is known, and the loss for the share where there
+    are no classes. What is not finite is infinite.
     """
     own = losses.original(loss)
     if outputs:
         x, y, *_ = rows.data
-        classes = networks.entropy(y, outputs) is not None
+        kind = networks.entropy(y, outputs)
         hot = np.eye(outputs)[y] if y.shape[1:] != (outputs,) else y
         share = hot.astype(np.float64).mean(axis=0)
-        rarest = 1 - max(share.max(), 1 - share.max() if outputs == 1 else 0.0)
-        least = max(rarest, 1e-6) if classes else 1.0
-        values = *_program(own, classes)(ended, share.astype(x.dtype), rows.judged), least
+        own_loss, constant, wrong = _program(own, kind)(ended, share.astype(x.dtype), rows.judged)
+        together = kind is not optax.losses.sigmoid_binary_cross_entropy
+        rarest = 1 - share.max() if together else np.minimum(share, 1 - share).mean()
+        values = own_loss, constant, *((wrong, max(rarest, 1e-6)) if kind else ())
     else:
-        values = *(losses.value(own, each, rows.judged) for each in (ended, start)), 0.0, 1.0
+        values = (*(losses.value(own, each, rows.judged) for each in (ended, start)),)
+    values = values if len(values) == 4 else values * 2
     values = np.array([float(value) for value in values]).reshape(2, 2)
     return np.where(np.isfinite(values), values, np.inf)
 
@@ -56,7 +59,7 @@ def _predict(loss: BatchLoss) -> losses.Forward:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(loss: BatchLoss, classes: bool) -> Any:
+def _program(loss: BatchLoss, kind: networks.Kind | None) -> Any:
     """Give what tells the loss of parameters, that of the best constant, and what share is wrong.
 
     Constants are made of the targets' mean, or the classes' shares: it, its logarithm, its odds'.
@@ -69,8 +72,10 @@ def _program(loss: BatchLoss, classes: bool) -> Any:
         values = jax.vmap(constant, (0, None))(jnp.stack([share, logarithm, odds]), rows)
         best = jnp.min(jnp.where(jnp.isfinite(values), values, jnp.inf))
         wrong = jnp.zeros(())
-        if classes:
-            wrong = networks.wrong(jax.vmap(_predict(loss), (None, 0))(params, rows[0]), rows[1])
+        if kind:
+            wrong = networks.wrong(
+                kind, jax.vmap(_predict(loss), (None, 0))(params, rows[0]), rows[1]
+            )
         return losses.value(loss, params, rows), best, wrong
 
     return options.once(judged)

@@ -4,7 +4,7 @@ Shapes: N rows of data, I inputs, O outputs.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -35,6 +35,8 @@ OUTPUTS: dict[str, network.Activation] = {
 }
 # So many networks are drawn to tell what one computes: of some, one output is never above 0.
 _DRAWS = 8
+Kind = Callable[[Any, Any], Any]
+"""A loss of an example, of optax."""
 
 
 class Network(NamedTuple):
@@ -56,12 +58,14 @@ def recognise(loss: BatchLoss, params: PyTree) -> Network | None:
     if not layers or losses.draws(loss):
         return None
     random = np.random.default_rng(0)
+    # Of one output some activations give always the same, which would hide the hidden layers'.
+    last = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf]), params[-1])
     drawn = jax.tree.map(
         lambda leaf: (
             random.normal(size=(_DRAWS, *leaf.shape)).astype(leaf.dtype)
             / np.sqrt(leaf.shape[-1], dtype=leaf.dtype)
         ),
-        tuple(params),
+        (*params[:-1], last),
     )
     inputs = params[0].weight.shape[1]
     x = random.normal(size=(_DRAWS, 8, inputs)).astype(params[0].weight.dtype)
@@ -88,25 +92,42 @@ def _known(activation: str) -> Any:
     return _of_rows(outputs)
 
 
-def entropy(y: Any, outputs: int) -> Any:
-    """Give the cross-entropy of targets that say classes; None where they do not."""
+def entropy(y: Any, outputs: int) -> Kind | None:
+    """Give the cross-entropy of targets that say classes, or sets of them; None of others."""
     y = np.asarray(y)
     if jnp.issubdtype(y.dtype, jnp.integer) and y.ndim == 1:
         labels = outputs > 1 and y.min() >= 0 and y.max() < outputs
         return optax.losses.softmax_cross_entropy_with_integer_labels if labels else None
     if y.shape[1:] != (outputs,) or not np.isin(y, (0, 1)).all():
         return None
-    if outputs == 1:
-        return optax.losses.sigmoid_binary_cross_entropy
-    return optax.losses.softmax_cross_entropy if (y.sum(axis=1) == 1).all() else None
+    if outputs > 1 and (y.sum(axis=1) == 1).all():
+        return optax.losses.softmax_cross_entropy
+    return optax.losses.sigmoid_binary_cross_entropy
 
 
-def wrong(z: Float[Array, "N O"], y: Any) -> Float[Array, ""]:
-    """Give the share of rows given the wrong class: by the largest output, or the side of one.
+def tells(kind: Kind, y: Float[np.ndarray, "N 1"]) -> bool:
+    """Tell whether what a loss is least at differs with the targets.
 
-    One output is a probability or the logarithm of odds; it is taken for what suits it better.
+    It does not where more than half of their variance is among those with the same best output,
+    of many in their units, in those of their logarithms, and about 0.
     """
-    if z.shape[-1] == 1:
+    values = np.quantile(y, np.linspace(0, 1, 21))
+    tried = np.concatenate([values, np.log(np.abs(values) + 1e-6), np.linspace(-5, 5, 41)])
+    each = jax.vmap(jax.vmap(kind, (0, None)), (None, 0))(tried.astype(y.dtype)[:, None], y)
+    best = np.asarray(each).reshape(len(y), -1).argmin(axis=1)
+    apart = np.stack([y[best == output].mean() for output in best])
+    return float(np.var(y[:, 0] - apart)) <= float(np.var(y)) / 2
+
+
+def wrong(kind: Kind, z: Float[Array, "N O"], y: Any) -> Float[Array, ""]:
+    """Give the share of classes that are wrong: by the largest output, or the side of each.
+
+    The side is that of a probability or of the logarithm of odds, which suits better.
+
+    Args:
+        kind: the cross-entropy of the classes.
+    """
+    if kind is optax.losses.sigmoid_binary_cross_entropy:
         return jnp.minimum(*(jnp.mean((z > cut) != (y > 0.5)) for cut in (0.0, 0.5)))
     label = y if y.ndim == 1 else jnp.argmax(y, axis=-1)
     return jnp.mean(jnp.argmax(z, axis=-1) != label)

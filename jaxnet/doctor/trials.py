@@ -32,14 +32,17 @@ class Case(NamedTuple):
 
     Attributes:
         loss, optimizer: of the run. known: its network, where that is one of layers.
-        entropy: the cross-entropy of its classes, where it has some and another loss.
+        judged: the loss that it is judged by, where that is another.
+        kind: the cross-entropy of its classes, where it has some and another loss; of numbers
+            that its loss does not tell apart the squared error.
         units: whether its inputs are rows of numbers. targets: whether its targets are.
     """
 
     loss: Loss | Rule
     optimizer: Any
+    judged: Any = None
     known: Network | None = None
-    entropy: Any = None
+    kind: Any = None
     units: bool = False
     targets: bool = False
 
@@ -156,7 +159,7 @@ def _forward(case: Case, change: Change) -> losses.Forward:
 def _loss(case: Case, change: Change) -> Loss | Rule:
     if case.known is None:
         return case.loss
-    kinds = [losses.original(case.loss).example_loss, case.entropy]
+    kinds = [losses.original(case.loss).example_loss, case.kind]
     means = [lambda z, y, kind=kind: jnp.mean(kind(z, y)) for kind in kinds if kind]
 
     def example_loss(z: Array, y: Array) -> Array:
@@ -188,9 +191,10 @@ def _scaled(case: Case, change: Change, batch: Any, scales: Any) -> Any:
 
 def _scored(case: Case, change: Change, params: PyTree, data: Any) -> tuple[Array, Array]:
     """Judge by the loss of the run, of predictions in the units of the targets, and by classes."""
-    own, (judged, scales) = losses.original(case.loss), data
+    own, (judged, scales) = losses.original(case.judged or case.loss), data
     if not case.units:
-        return jnp.asarray(losses.value(own, params, judged)), jnp.zeros(())
+        loss = jnp.asarray(losses.value(own, params, judged))
+        return loss, loss
     forward, named = _forward(case, change), variables.named(None, losses.draws(own))
     x, y, *_ = _scaled(case, change, judged, scales)
     z = jax.vmap(lambda row: forward(params, row, **named))(x)
@@ -198,7 +202,9 @@ def _scored(case: Case, change: Change, params: PyTree, data: Any) -> tuple[Arra
         shift, scale = _unit(change.targets, scales[1])
         z = z * scale[None] + shift[None]
     loss = BatchLoss(lambda params, z: z, own.example_loss)((), (z, *judged[1:]))
-    wrong = networks.wrong(z, y) if case.entropy else jnp.zeros(())
+    if case.targets or not case.kind:
+        return loss, loss
+    wrong = networks.wrong(case.kind, z, y)
     return loss, jnp.where(jnp.isfinite(z).all(), wrong, jnp.inf)
 
 
