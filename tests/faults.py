@@ -438,7 +438,7 @@ def left(run):
     """Give what is left, at the end of a run, of what the best constant loses on its data."""
     if run.fit.outcome == "diverged":
         return np.inf
-    rows = trials.Rows({}, run.data, run.data, 1, 1)
+    rows = trials.Rows({}, run.data, np.zeros((2, 1), int), trials.stacked([run.data] * 2), 1, 1)
     outputs = judging.outputs(run.loss, run.params, run.data)
-    ended, constant = judging.judge(run.loss, outputs, run.fit.params, run.params, rows)[0]
+    ended, constant = judging.judge(run.loss, outputs, run.fit.params, run.params, rows)[0, 0]
     return ended / constant

@@ -83,21 +83,27 @@ def examine(
         )
     given = [data] if validation is None else [data, validation]
     checked = [training.check(loss, params, each, SEED)[0] for each in given]
-    trained, judged = _parts(*map(_some, checked))
+    trained, own, judged = _parts(*map(_some, checked))
     steps = int(fit.progress.taken)
     rows = Rows(
-        *(numbers, trained, judged),
-        batch_size=min(batch_size or trials.BATCH, trials.BATCH, batches.count(trained)),
+        *(numbers, trained, own, judged),
+        batch_size=min(batch_size or trials.BATCH, trials.BATCH, own.shape[1]),
         steps=max(steps, _DIVERGED) if fit.outcome == "diverged" else steps,
     )
     outputs, judged = judging.outputs(loss, params, rows.data), losses.original(loss)
     ended, constant = judging.judge(judged, outputs, fit.params, params, rows).T
-    if outputs == 1 and constant[0] <= 0 and not networks.tells(judged.example_loss, rows.data[1]):
+    if (
+        outputs == 1
+        and constant[0].max() <= 0
+        and not networks.tells(judged.example_loss, rows.data[1])
+    ):
         judged = BatchLoss(judged.forward, optax.losses.squared_error)
         ended, constant = judging.judge(judged, outputs, fit.params, params, rows).T
     ended[0] = np.inf if fit.outcome == "diverged" else ended[0]
-    if not 0 < constant[0] < np.inf or max(ended / constant) <= _MARGIN:
-        return Diagnosis("", None, *map(float, (ended[0], ended[0], constant[0])))
+    known = constant[0].min() > 0 and np.isfinite(constant[0]).all()
+    if not known or (ended / constant).mean(axis=1).max() <= _MARGIN:
+        loss_left, constant_left = float(ended[0].mean()), float(constant[0].mean())
+        return Diagnosis("", None, loss_left, loss_left, constant_left)
     case = _case(Case(loss, optimizer, judged), params, outputs, rows.data)
     return _diagnosis(_Run(case, rows, params, fit.params, ended=ended, constant=constant))
 
@@ -107,24 +113,28 @@ def _some(data: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], data)
 
 
-def _parts(rows: PyTree, validation: PyTree | None = None) -> tuple[PyTree, PyTree]:
-    """Give rows to train on and rows to judge by."""
-    count = batches.count(rows)
-    if validation is not None or count < _FEW:
-        return rows, rows if validation is None else validation
-    judged, trained = slice(count // 4), slice(count // 4, None)
-    return tuple(jax.tree.map(lambda leaf, at=at: leaf[at], rows) for at in (trained, judged))
+def _parts(rows: PyTree, validation: PyTree | None = None) -> tuple[PyTree, np.ndarray, PyTree]:
+    """Give rows, those of them that each seed trains on, and the rows that judge it."""
+    every = np.arange(batches.count(rows))
+    own = np.stack([every] * trials.SEEDS)
+    if validation is not None or len(every) < _FEW:
+        judged = rows if validation is None else validation
+        return rows, own, trials.stacked([judged] * trials.SEEDS)
+    # Other rows for each seed: what one part takes for a change by chance another does not.
+    parts = own[:, : len(every) // 4] + len(every) // 4 * np.arange(trials.SEEDS)[:, None]
+    trained = np.stack([np.setdiff1d(every, part) for part in parts])
+    return rows, trained, jax.tree.map(lambda leaf: leaf[parts], rows)
 
 
 class _Run(NamedTuple):
-    """A run from its first parameters to its last, with its losses and wrong classes as judged."""
+    """A run from its first parameters to its last, with losses and wrong classes by each seed."""
 
     case: Case
     rows: Rows
     params: PyTree
     last: PyTree
-    ended: Float[np.ndarray, "2"]
-    constant: Float[np.ndarray, "2"]
+    ended: Float[np.ndarray, "2 S"]
+    constant: Float[np.ndarray, "2 S"]
 
 
 def _diagnosis(run: _Run) -> Diagnosis:
@@ -136,17 +146,18 @@ def _diagnosis(run: _Run) -> Diagnosis:
         "steps": f"{run.rows.most} steps",
     }
     tried = list(_tried(run, list(_changes(run, facts))))
-    ended, constant = float(run.ended[0]), float(run.constant[0])
+    ended, constant = float(run.ended[0].mean()), float(run.constant[0].mean())
     if best := _best(tried):
         change, after = best
         judged = int(change.loss)
-        before, after = float(run.ended[judged]), float(after * run.constant[judged])
+        before = float(run.ended[judged].mean())
+        after = float(after * run.constant[judged].mean())
         problem = changes.statement(change, known, facts, run.rows.numbers.get("learning_rate"))
         words = ("the loss", "the share of wrong classes")
         if case.judged is not losses.original(case.loss):
             words = ("the squared error",) * 2
         fall = changes.fall(words[judged], before, after)
-        idle = networks.idle(known, run.last, run.rows.judged[0]) if known else ""
+        idle = networks.idle(known, run.last, data[0]) if known else ""
         return Diagnosis(f"{problem} {fall}{idle}", change, before, after, constant)
     least = min((after for _, _, after in tried), default=0.0)
     if min(ended / constant, least) <= _UNTOLD:
@@ -222,12 +233,12 @@ def _tried(run: _Run, changed: list[Change]) -> Iterator[tuple[Change, float, fl
     scores = dict(zip(changed, np.moveaxis(values, 1, 0), strict=True))
     for each in changed[1:]:
         judged = int(each.loss)
-        constant, ended = run.constant[judged], run.ended[judged] / run.constant[judged]
+        constant = run.constant[judged]
+        ended = float((run.ended[judged] / constant).mean())
         # Another loss may need other outputs: the two are one change.
         parts = [part for part in changed if part.within(each) and part.outputs <= (not each.loss)]
-        lacking = [scores[part][judged].mean() for part in parts]
-        after = scores[each][judged].max() / constant
-        yield each, min(ended, min(lacking) / constant), float(after)
+        lacking = [float((scores[part][judged] / constant).mean()) for part in parts]
+        yield each, min(ended, *lacking), float((scores[each][judged] / constant).max())
 
 
 def _best(tried: list[tuple[Change, float, float]]) -> tuple[Change, float] | None:

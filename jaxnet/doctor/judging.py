@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxnet import losses, variables
 from jaxnet._guards import options
-from jaxnet.doctor import networks
+from jaxnet.doctor import networks, trials
 from jaxnet.doctor.trials import Rows
 from jaxnet.losses import BatchLoss, Loss, Rule
 
@@ -31,26 +31,30 @@ def outputs(loss: Loss | Rule, params: PyTree, data: PyTree) -> int:
 
 def judge(
     loss: Loss | Rule, outputs: int, ended: PyTree, start: PyTree, rows: Rows
-) -> Float[np.ndarray, "2 2"]:
+) -> Float[np.ndarray, "S 2 2"]:
     """Give the loss and the share of wrong classes, of where a run ended and of the best constant.
 
-    The start stands for the constant where none is known, and the loss for the share where there
-    are no classes. What is not finite is infinite.
+    By the rows of each of S seeds. The start stands for the constant where none is known, and the
+    loss for the share where there are no classes. What is not finite is infinite.
     """
-    own = losses.original(loss)
+    own, kind, constants, least = losses.original(loss), None, None, 1.0
     if outputs:
         x, y, *_ = rows.data
         kind = networks.entropy(y, outputs)
         hot = np.eye(outputs)[y] if y.shape[1:] != (outputs,) else y
         share = hot.astype(np.float64).mean(axis=0)
-        own_loss, constant, wrong = _program(own, kind)(ended, share.astype(x.dtype), rows.judged)
         together = kind is not optax.losses.sigmoid_binary_cross_entropy
         rarest = 1 - share.max() if together else np.minimum(share, 1 - share).mean()
-        values = own_loss, constant, *((wrong, max(rarest, 1e-6)) if kind else ())
-    else:
-        values = (*(losses.value(own, each, rows.judged) for each in (ended, start)),)
-    values = values if len(values) == 4 else values * 2
-    values = np.array([float(value) for value in values]).reshape(2, 2)
+        constants, least = share.astype(x.dtype), max(rarest, 1e-6)
+
+    def measured(judged: PyTree) -> list[tuple[Any, Any]]:
+        if not outputs:
+            return [tuple(losses.value(own, each, judged) for each in (ended, start))] * 2
+        value, constant, wrong = _program(own, kind)(ended, constants, judged)
+        return [(value, constant), (wrong, least) if kind else (value, constant)]
+
+    parts = [jax.tree.map(lambda leaf, at=at: leaf[at], rows.judged) for at in range(trials.SEEDS)]
+    values = np.array([measured(each) for each in parts], np.float64)
     return np.where(np.isfinite(values), values, np.inf)
 
 

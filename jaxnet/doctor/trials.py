@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnet import batches, losses, network, optimizers, training, variables
 from jaxnet._guards import options
@@ -48,10 +48,17 @@ class Case(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The hyperparameters, the data that trials train on, those they are judged by, their steps."""
+    """What trials train on and are judged by, each seed by other rows.
+
+    Attributes:
+        numbers: the hyperparameters. data: N rows. trained: which of them each seed trains on.
+        judged: the rows that judge each, the axis of seeds first.
+        batch_size: B. steps: of the run.
+    """
 
     numbers: Mapping[str, float]
     data: PyTree
+    trained: Int[np.ndarray, "S M"]
     judged: PyTree
     batch_size: int
     steps: int
@@ -96,10 +103,11 @@ def score(
     trials = [Trial(change, *begun) for change, begun in tried.items()]
     parts = rows.data[:2] if case.units else ()
     scales = [tuple(each.astype(part.dtype) for each in moments(part)) for part in parts]
-    many = batches.count(rows.data)
+    many = rows.trained.shape[1]
     epochs = -(-rows.most // (many // rows.batch_size))
     orders = [
-        batches.shuffled(many, rows.batch_size, epochs, seed)[: rows.most] for seed in range(SEEDS)
+        own[batches.shuffled(many, rows.batch_size, epochs, seed)[: rows.most]]
+        for seed, own in enumerate(rows.trained)
     ]
     keys: Any = [losses.run_key(case.loss, seed) for seed in range(SEEDS)]
     values = _program(case)(
@@ -130,9 +138,8 @@ def _program(case: Case) -> Any:
             return jax.vmap(lambda params, *seed: run(trial, params, seed))(trial.params, *seeds)
 
         def judged(ended: tuple[Trial, PyTree]) -> tuple[Array, Array]:
-            return jax.vmap(lambda params: _scored(case, ended[0].change, params, data[1:]))(
-                ended[1]
-            )
+            scored = functools.partial(_scored, case, ended[0].change, data[2])
+            return jax.vmap(scored)(ended[1], data[1])
 
         # One after another: the units of all of them at all rows may not fit the memory.
         return jax.lax.map(judged, (trials, jax.vmap(of_seeds)(trials).params))
@@ -189,9 +196,11 @@ def _scaled(case: Case, change: Change, batch: Any, scales: Any) -> Any:
     return x, y, *weights
 
 
-def _scored(case: Case, change: Change, params: PyTree, data: Any) -> tuple[Array, Array]:
+def _scored(
+    case: Case, change: Change, scales: Any, params: PyTree, judged: Any
+) -> tuple[Array, Array]:
     """Judge by the loss of the run, of predictions in the units of the targets, and by classes."""
-    own, (judged, scales) = losses.original(case.judged or case.loss), data
+    own = losses.original(case.judged or case.loss)
     if not case.units:
         loss = jnp.asarray(losses.value(own, params, judged))
         return loss, loss

@@ -74,10 +74,45 @@ def test_a_loss_of_anything_is_examined():
     assert np.isclose(diagnosis.constant, 9.0)
 
 
+def _twice(data):
+    """All rows, to train on and to judge, for each of two seeds."""
+    return np.stack([np.arange(len(data[0]))] * 2), trials.stacked([data] * 2)
+
+
+def test_each_seed_is_judged_by_rows_that_it_does_not_train_on():
+    rows = np.arange(90.0)[:, None]
+    data, trained, judged = examining._parts((rows, -rows))
+    assert data[0] is rows
+    for own, (x, y) in zip(trained, zip(*judged, strict=True), strict=True):
+        assert sorted([*own, *x[:, 0]]) == [*range(90)]
+        assert (y == -x).all()
+        assert len(x) == 22
+    assert not set(judged[0][0].ravel()) & set(judged[0][1].ravel())
+    _, trained, judged = examining._parts((rows[:63],), (rows[63:],))
+    assert (trained == np.arange(63)).all()
+    assert (judged[0] == rows[63:]).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (optax.losses.squared_error, True),
+        (optax.losses.huber_loss, True),
+        (lambda z, y: jnp.exp(z) - y * z, True),
+        (lambda z, y: (50 * z - y) ** 2, True),
+        (faults.probable, False),
+        (lambda z, y: 0 * y + z**2, False),
+    ],
+)
+def test_a_loss_that_is_least_at_one_output_tells_no_targets(kind, told):
+    y = np.random.default_rng(0).gamma(2.0, 20.0, (200, 1)).astype(np.float32) + 1
+    assert networks.tells(kind, y) == told
+
+
 def test_what_is_too_large_or_of_a_negative_loss_is_left_alone():
     run = faults.run(GOOD, rate=3e-4)
     case = trials.Case(run.loss, run.optimizer)
-    rows = trials.Rows({}, run.data, run.data, run.batch_size, steps=80)
+    rows = trials.Rows({}, run.data, *_twice(run.data), run.batch_size, steps=80)
     large = jax.eval_shape(lambda: jaxnet.init(jax.random.key(0), [2, 200_000, 1]))
     steps = [trials.affordable(case, rows, each, 40) for each in (run.params, large)]
     assert steps == [400, 0]
@@ -104,8 +139,8 @@ def test_a_change_is_held_against_its_parts_with_every_seed(monkeypatch):
     run = faults.run(GOOD, rate=3e-4)
     scores = np.array([list(losses.values()), np.zeros((4, 2))])
     monkeypatch.setattr(trials, "score", lambda *_: scores)
-    rows = trials.Rows({}, run.data, run.data, run.batch_size, steps=80)
-    judged = np.array([2.0, 0.0]), np.array([2.0, 1.0])
+    rows = trials.Rows({}, run.data, *_twice(run.data), run.batch_size, steps=80)
+    judged = np.array([[2.0, 2.0], [0.0, 0.0]]), np.array([[2.0, 2.0], [1.0, 1.0]])
     case = trials.Case(run.loss, run.optimizer)
     tried = examining._tried(
         examining._Run(case, rows, run.params, run.params, *judged), list(losses)
@@ -118,9 +153,9 @@ def test_a_change_is_held_against_its_parts_with_every_seed(monkeypatch):
     ("activation", "output"), [("relu", LINEAR), ("tanh", "softmax"), (LINEAR, "sigmoid")]
 )
 def test_a_network_is_recognised_by_its_numbers(activation, output):
-    params = jaxnet.init(jax.random.key(0), [2, 3, 2])
+    params = jaxnet.init(jax.random.key(0), [2, 3, 1])
     loss = jaxnet.BatchLoss(faults.forward(activation, output), optax.losses.l2_loss)
-    assert networks.recognise(loss, params) == ((2, 3, 2), activation, output)
+    assert networks.recognise(loss, params) == ((2, 3, 1), activation, output)
     other = jaxnet.BatchLoss(lambda params, x: x + params[0].bias[:2], optax.losses.l2_loss)
     assert networks.recognise(other, params) is None
 
