@@ -59,14 +59,8 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
             )
         if dtype is None or not (known or jnp.issubdtype(dtype, jnp.number)):
             got = type(leaf).__name__ if dtype is None else dtype
-            cure = (
-                "make arrays of lists and numbers, as by np.asarray"
-                if isinstance(leaf, int | float)
-                else "keep what is none out of the pytree, as by equinox.partition, and put it "
-                "back in the loss"
-            )
             raise InputError(
-                f"{path(name, tree, index)}: expected an array of numbers, got {got}; {cure}"
+                f"{path(name, tree, index)}: expected an array of numbers, got {got}; {_cure(leaf)}"
             )
         if isinstance(leaf, np.ma.MaskedArray) or not isinstance(leaf, _ARRAYS):
             raise InputError(
@@ -74,6 +68,17 @@ def leaves(name: str, tree: PyTree) -> list[Any]:
                 "make one, as by its toarray() or filled()"
             )
     return arrays
+
+
+def _cure(leaf: Any) -> str:
+    """Say what to do with what is no array of numbers."""
+    if isinstance(leaf, int | float):
+        return "make arrays of lists and numbers, as by np.asarray"
+    if isinstance(leaf, np.ndarray):
+        return "encode it as numbers, as jaxnet.tables does"
+    return (
+        "keep what is none out of the pytree, as by equinox.partition, and put it back in the loss"
+    )
 
 
 def path(name: str, tree: PyTree, index: int) -> str:

@@ -603,6 +603,8 @@ def test_bad_input_is_refused(x64, settings, words):
 
 def test_bad_streams_are_refused(x64, unchecked):
     params, data = problem()
+    with pytest.raises(InputError, match=r"data\[1\]: .* got <U32; encode it as numbers"):
+        sgd(params, (data[0], data[1].astype(str)), epochs=1)
     with pytest.raises(InputError, match="batch_size: expected none"):
         sgd(params, streams.stream(data, 4, 0), epochs=1, batch_size=4)
     with pytest.raises(InputError, match="data: expected batches in epoch 0, got none"):
