@@ -60,9 +60,10 @@ def examine(
     `jaxnet.forward` does also first parameters, activations and loss.
 
     Trials take at most 400 steps of at most 64 rows, or 2000 of fewer than 16. Of 64 rows and more
-    a quarter judges them where there are no validation data. Nothing is tried where they would take
-    more than 2e10 operations, 4 GB moved in a step or 200 MB of parameters; or where a constant's
-    loss is not above 0.
+    a quarter judges them where there are no validation data, another for each seed. Nothing is
+    tried where they would take more than 2e10 operations, 4 GB moved in a step or 200 MB of
+    parameters; or where a constant's loss is not above 0, but for a loss of one output that tells
+    no targets apart, in the place of which the squared error is tried and judges.
 
     Args:
         loss, optimizer, params, data: what `fit` was given; `params` is where it began.

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from jaxnet import losses, network
 from jaxnet._guards import options
@@ -105,18 +105,21 @@ def entropy(y: Any, outputs: int) -> Kind | None:
     return optax.losses.sigmoid_binary_cross_entropy
 
 
-def tells(kind: Kind, y: Float[np.ndarray, "N 1"]) -> bool:
-    """Tell whether what a loss is least at differs with the targets.
+def tells(kind: Kind, y: Shaped[np.ndarray, "N 1"]) -> bool:
+    """Tell whether what a loss is least at differs with the targets; True of whole numbers.
 
     It does not where more than half of their variance is among those with the same best output,
     of many in their units, in those of their logarithms, and about 0.
     """
-    values = np.quantile(y, np.linspace(0, 1, 21))
+    if not jnp.issubdtype(y.dtype, jnp.floating):
+        return True
+    wide = y[:, 0].astype(np.float64)
+    values = np.quantile(wide, np.linspace(0, 1, 21))
     tried = np.concatenate([values, np.log(np.abs(values) + 1e-6), np.linspace(-5, 5, 41)])
     each = jax.vmap(jax.vmap(kind, (0, None)), (None, 0))(tried.astype(y.dtype)[:, None], y)
     best = np.asarray(each).reshape(len(y), -1).argmin(axis=1)
-    apart = np.stack([y[best == output].mean() for output in best])
-    return float(np.var(y[:, 0] - apart)) <= float(np.var(y)) / 2
+    apart = np.stack([wide[best == output].mean() for output in best])
+    return bool(np.var(wide - apart) <= np.var(wide) / 2)
 
 
 def wrong(kind: Kind, z: Float[Array, "N O"], y: Any) -> Float[Array, ""]:

@@ -182,6 +182,22 @@ def test_a_loss_says_by_its_arguments_whether_it_draws(loss, drawn):
     assert losses.draws(loss) == drawn
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_a_rule_of_equinox_is_to_be_called_by_a_function():
+    """What it makes has a dict in it, by which no program can be kept."""
+    rule = eqx.filter_value_and_grad(noisy)
+    with pytest.raises(jaxnet.InputError, match=r"cannot be hashed, .*; wrap it in a plain f"):
+        jaxnet.Rule(rule)
+    key, start = jax.random.key(1), INIT(jax.random.key(0))
+
+    def plain(params, batch, key):
+        return rule(params, batch, key)
+
+    called = jaxnet.Rule(plain)
+    got, expected = (losses.evaluate(each, start, DATA, key)[1] for each in (called, noisy))
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
 @pytest.mark.slow
 def test_a_line_search_draws_once_for_each_step():
     start = INIT(jax.random.key(0))
