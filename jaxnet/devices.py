@@ -135,6 +135,10 @@ def connect(
         )
     if address is not None and not address.rpartition(":")[2].isdecimal():
         raise InputError(f"address: expected HOST:PORT of process 0, got {address!r}; give one")
+    if count is not None and count < 1:
+        raise InputError(
+            f"count: expected at least 1 process, got {count}; give how many there are"
+        )
     if count is not None and not (index is not None and 0 <= index < count):
         raise InputError(
             f"index: expected 0 to {count - 1}, of {count} processes, got {index}; give each one"

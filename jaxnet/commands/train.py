@@ -173,7 +173,11 @@ def main(settings: Train) -> int:
         check(settings)
         print("\n".join(_split(settings).encoder.plan.lines()))
         return 0
-    settings, folder = _folders.chosen(settings)
+    asked = settings
+    settings, folder = _folders.chosen(asked)
+    # As they were asked, for each of them finds by itself what it goes on with.
+    if (code := _hosts.launched(asked)) is not None:
+        return code
     try:
         return _train(settings, folder)
     except InputError as error:
@@ -190,8 +194,6 @@ def enter(text: str) -> NoReturn:
 
 
 def _train(settings: Train, folder: Path) -> int:
-    if (code := _hosts.launched(settings)) is not None:
-        return code
     _start(settings)
     with (
         _folders.leaving_nothing(folder / "checkpoints"),

@@ -1,9 +1,11 @@
 """From a table to a model and its predictions, through stops, resumption and bad input."""
 
+import ast
 import csv
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +21,7 @@ from pyarrow import parquet
 
 from jaxnet import tables
 from jaxnet._guards import records
-from jaxnet.commands import _folders, _stopping, predict, train
+from jaxnet.commands import _folders, _hosts, _stopping, predict, train
 from jaxnet.commands.settings import Predict, Train
 from jaxnet.errors import InputError
 from jaxnet.storage import models
@@ -286,6 +288,26 @@ def test_a_run_goes_on_over_other_hosts(trained):
     settings, folder = _folders.chosen(Train(resume=trained, hosts="local:2"))
     assert (settings.hosts, settings.resume, folder) == ("local:2", trained, trained)
     assert "hosts" not in json.loads((trained / "run.json").read_text())
+
+
+def test_processes_here_are_asked_what_the_command_was(trained, monkeypatch):
+    """Each by its own address; what is gone on with they find as the command does."""
+    asked = []
+
+    class Process:
+        def __init__(self, command):
+            (line,) = re.findall(r"train\.enter\((.*)\)$", command[-1])
+            asked.append(records.typed(Train, json.loads(ast.literal_eval(line))))
+
+        def wait(self):
+            return -signal.SIGKILL if len(asked) == 2 else 0
+
+    monkeypatch.setattr(_hosts.subprocess, "Popen", Process)
+    assert train.main(Train(resume=trained, hosts="local:2")) == 128 + signal.SIGKILL
+    assert [each.hosts.split(",", 1)[1] for each in asked] == ["2,0", "2,1"]
+    for each in asked:
+        settings, folder = _folders.chosen(each)
+        assert (settings.epochs, folder) == (40, trained)
 
 
 def test_a_folder_of_another_run_is_not_written_over(houses, trained):

@@ -261,6 +261,8 @@ def test_what_is_no_address_is_refused():
         devices.connect("localhost:1234", 2)
     with pytest.raises(InputError, match="address: expected HOST:PORT of process 0, got 'head'"):
         devices.connect("head", 2, 0)
+    with pytest.raises(InputError, match="count: expected at least 1 process, got 0"):
+        devices.connect("localhost:1234", 0, 0)
     with pytest.raises(InputError, match="index: expected 0 to 1, of 2 processes, got 2;"):
         devices.connect("localhost:1234", 2, 2)
     jax.devices()
