@@ -4,10 +4,11 @@ import contextlib
 import csv as csv_lines
 import importlib.util
 import io
+import itertools
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -21,7 +22,8 @@ from jaxnet.errors import InputError
 from jaxnet.tables.cells import ABOVE, DELIMITED, SAID, check
 
 _PACKED = (".gz", ".bz2", ".zst", ".zip")
-_SAMPLE = 2**18
+# So many bytes of text, or so many lines where that is more, tell how it is laid out.
+_SAMPLE, _LINES = 2**18, 20
 _BUNDLED = ("digits", "wine", "breast_cancer", "iris", "diabetes")
 
 
@@ -118,7 +120,7 @@ def _delimited(path: Path) -> pa.Table:
     starts = _starts(data, found)
     names = next(
         csv_lines.reader(
-            io.StringIO(data[:_SAMPLE].decode(errors="ignore"), newline=""),
+            io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline=""),
             delimiter=found.delimiter,
         )
     )
@@ -181,7 +183,9 @@ def _decoded(data: bytes) -> tuple[bytes, str]:
             raise InputError(f"a NUL byte in line {line}; save the file as UTF-8 text")
         if not text.strip("\r\n\ufeff"):
             raise InputError("an empty file")
-        return (data if name == "UTF-8" else text.encode()), name
+        # A mark at its start would be part of the first column's name.
+        plain = name == "UTF-8" and text[0] != "\ufeff"
+        return (data if plain else text.lstrip("\ufeff").encode()), name
     raise InputError("bytes that are no text; save it as UTF-8")
 
 
@@ -207,18 +211,22 @@ def _dialect(data: bytes) -> _Dialect:
     checks.extra("tables", "duckdb")
     import duckdb
 
-    sample = data if len(data) < _SAMPLE else data[: data.rindex(b"\n", 0, _SAMPLE)]
+    first = sum(map(len, itertools.islice(io.BytesIO(data), _LINES)))
+    sample = data if len(data) < _SAMPLE else data[: max(first, data.rfind(b"\n", 0, _SAMPLE))]
+    lines = sample.decode().splitlines()
+    mark = _separator(lines)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sample.csv")
         path.write_bytes(sample)
         try:
             found = duckdb.execute(
-                "select Delimiter, Quote, SkipRows, HasHeader from sniff_csv(?)", [str(path)]
+                "select Delimiter, Quote, SkipRows, HasHeader from "
+                f"sniff_csv(?{', delim = ?' * len(mark)})",
+                [str(path), *mark],
             ).fetchone()
         except (duckdb.Error, UnicodeDecodeError):
             found = None
     delimiter, quote, above, header = found or (",", '"', 0, True)
-    lines = sample.decode().splitlines()
     titles = [line for line in lines[:above] if delimiter not in line or line.startswith("#")]
     # A broken row, or a quote left open, is not what a file is like: it is told by its line.
     above = above if len(titles) == above < len(lines) else 0
@@ -231,6 +239,16 @@ def _dialect(data: bytes) -> _Dialect:
     # Years and places in order are names.
     named = header or 2 * len(numbers) < len(first) or set(np.diff(numbers)) <= {1.0}
     return _Dialect(delimiter, '"' if quote == '"' else "", above, not named)
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """Give what all lines have as often from the header on, if any: commas mark decimals too."""
+    for mark in ";\t|":
+        first = next((place for place, line in enumerate(lines) if mark in line), len(lines))
+        alike = len({line.count(mark) for line in lines[first:]}) == 1
+        if alike and not any("," in line for line in lines[:first]):
+            return mark
+    return ""
 
 
 def _starts(data: bytes, found: _Dialect) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 
 from jaxnet import tables
 from jaxnet.errors import InputError
-from jaxnet.tables import cells
+from jaxnet.tables import cells, reading
 
 ROWS = [[f"{k},5", f"0{k % 9}", ["ü", "it's", 'a "b"'][k % 3], "uv"[k % 2]] for k in range(30)]
 NAMES = ["size", "code", "text", "y"]
@@ -79,6 +79,37 @@ def test_inches_are_read_and_lines_are_counted_below_a_title(tmp_path):
     path.write_text("The title\na,y\n" + "1,2\n2,5\n" * 20 + "oops,2\n3,4\n")
     plan = tables.split(tables.read(path), "y", source=str(path)).encoder.plan
     assert plan.columns[0].notes[0] == "1 unreadable, line 43, 'oops'"
+
+
+def test_a_mark_is_no_part_of_the_first_name(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("zip,y\n" + "02134,1\n10001,2\n" * 10, "utf-8-sig")
+    table = tables.read(path)
+    assert table["zip"].to_pylist() == ["02134", "10001"] * 10
+
+
+def test_commas_in_all_cells_mark_decimals_below_a_header_of_semicolons(tmp_path):
+    path, rows = tmp_path / "t.csv", [[f"{k},5", f"{k},25", f"{k},75"] for k in range(1, 30)]
+    lines = "".join(";".join(row) + "\n" for row in rows)
+    for above in ("", "Messwerte\n"):
+        path.write_text(f"{above}a;b;y\n{lines}")
+        table = tables.read(path)
+        assert table.column_names == ["a", "b", "y"]
+        assert [list(row.values()) for row in table.to_pylist()] == rows
+    places = "".join(f"{k},{k};{k + 1},a\n" for k in range(30))
+    path.write_text(f"n,place,b\n{places}")
+    assert tables.read(path).column_names == ["n", "place", "b"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_a_header_longer_than_what_is_looked_at_is_read(tmp_path, monkeypatch, end):
+    monkeypatch.setattr(reading, "_SAMPLE", 32)
+    names = [f"a column of some length {k}" for k in range(9)]
+    path = tmp_path / "t.csv"
+    path.write_text(end.join([",".join(names), *[",".join(["07"] * 9)] * 30, ""]))
+    table = tables.read(path)
+    assert table.column_names == names
+    assert all(column.to_pylist() == ["07"] * 30 for column in table.columns)
 
 
 def test_other_files_are_the_frame_they_were_written_from(tmp_path):
