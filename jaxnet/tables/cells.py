@@ -47,6 +47,8 @@ _ANSWERS = WORDS | {"t": 1.0, "yes": 1.0, "y": 1.0, "1": 1.0, "f": 0.0, "no": 0.
 _ANSWERS |= {"0": 0.0, "1.0": 1.0, "0.0": 0.0}
 _BREAK = r"\r\n|\r|\n"
 _PLAIN = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
+# What a whole number may end in: -999.0 is missing where -999 is.
+_WHOLE = r"(\d)\.0+$"
 _CURRENCY = "[$€£¥₹]"
 # By the mark of decimals, what may stand between thousands.
 THOUSANDS = {".": r"[,'\x{2019}_ \x{a0}\x{202f}]", ",": r"[.'\x{2019}_ \x{a0}\x{202f}]"}
@@ -106,6 +108,9 @@ class Cells:
             missing = {*MISSING, *self.format.missing} - ({"NA"} if self.format.na else set())
             values = pc.utf8_trim_whitespace(values)
             nothing = pc.is_in(values, pa.array(sorted(missing)))
+            if own := [re.sub(_WHOLE, r"\1", word) for word in self.format.missing]:
+                whole = pc.replace_substring_regex(values, _WHOLE, r"\1")
+                nothing = pc.or_(nothing, pc.is_in(whole, pa.array(own)))
             values = pc.if_else(nothing, pa.scalar(None, pa.string()), values)
         return values
 
@@ -121,7 +126,7 @@ class Cells:
         if pa.types.is_floating(self.values.type):
             present = present & ~np.isnan(self.values.to_numpy())
         for word in self.format.missing if not self.is_text else ():
-            if re.fullmatch(r"-?\d+(\.\d+)?", word) and pa.types.is_primitive(self.values.type):
+            if re.match(_PLAIN, word) and pa.types.is_primitive(self.values.type):
                 present = present & (self.values.cast(pa.float64()).to_numpy() != float(word))
         return present
 
@@ -131,7 +136,7 @@ class Cells:
         values = self.values
         if self.is_text:
             values = self._words() if self.format.words else _numbers(values, self.format)
-        elif not _is_number(values.type):
+        elif not is_number(values.type):
             return np.full(len(values), np.nan)
         # Not safe, for integers beyond 2**53 may lose digits that float32 has no room for.
         numbers = values.cast(pa.float64(), safe=False).to_numpy()
@@ -152,15 +157,15 @@ class Cells:
 
     @functools.cached_property
     def stamps(self) -> np.ndarray:
-        """Give dates and times of day, in minutes, as the table's own zone has them; or NaT."""
+        """Give dates and times of day, in seconds, as the table's own zone has them; or NaT."""
         values, types = self.values, pa.types
         if self.is_text:
             return _stamps(values, self.format.date)
         if not (types.is_date(values.type) or types.is_timestamp(values.type)):
-            return np.full(len(values), "NaT", "M8[m]")
+            return np.full(len(values), "NaT", "M8[s]")
         if types.is_timestamp(values.type) and values.type.tz:
             values = pc.local_timestamp(values)
-        return values.cast(pa.timestamp("s"), safe=False).to_numpy().astype("M8[m]")
+        return values.cast(pa.timestamp("s"), safe=False).to_numpy()
 
     def part(self, part: str) -> Float64[np.ndarray, " N"]:
         """Give year, month, weekday, hour or days of each date, NaN where there is none."""
@@ -170,7 +175,7 @@ class Cells:
             "year": days.astype("M8[Y]").astype(int) + 1970,
             "month": days.astype("M8[M]").astype(int) % 12 + 1,
             "weekday": (whole + 3) % 7,
-            "hour": (self.stamps - days).astype(int) / 60,
+            "hour": (self.stamps - days).astype(int) / 3600,
             "days": whole,
         }[part]
         return np.where(np.isnat(days), np.nan, number)
@@ -270,8 +275,11 @@ def date_format(cells: Cells, asked: bool) -> Format | None:
 
 _DATES = ("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y")
 _DATES += ("%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%Y%m%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y")
-_DATE = r"^(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ]\pL{3,9}[- ]\d{4}|\pL{3,9} \d{1,2}, \d{4})"
-_TIME = r"[T ]+(?P<hour>\d{1,2}):(?P<minute>\d\d)[:.\d]* ?(?P<half>[aApP][mM])?.*$"
+_DATES += ("%Y-%m",)
+_DATE = r"^(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ]\pL{3,9}[- ]\d{4}|\pL{3,9} \d{1,2}, \d{4}"
+_DATE += r"|\d{4}-\d\d$)"
+_TIME = r"[T ]+(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d))?[:.\d]*"
+_TIME += r" ?(?P<half>[aApP][mM])?.*$"
 
 
 def _stamps(values: pa.ChunkedArray, date: str) -> np.ndarray:
@@ -279,15 +287,20 @@ def _stamps(values: pa.ChunkedArray, date: str) -> np.ndarray:
     days = pc.replace_substring_regex(values, _TIME, "")
     if "%Y" in date:
         days = pc.if_else(pc.match_substring_regex(days, r"\d{4}"), days, "")
+    if "%d" not in (date or _DATES[0]):
+        days, date = pc.binary_join_element_wise(days, "01", "-"), f"{date}-%d"
     read = pc.strptime(days, date or _DATES[0], "s", error_is_null=True)
     time = pc.extract_regex(values, _TIME)
-    hour, minute = (
-        pc.fill_null(pc.struct_field(time, name).cast(pa.int64()), 0).to_numpy()
-        for name in ("hour", "minute")
+    hour, minute, second = (
+        # Seconds may be none, and so is the time.
+        pc.binary_join_element_wise("0", pc.fill_null(pc.struct_field(time, name), ""), "")
+        .cast(pa.int64())
+        .to_numpy()
+        for name in ("hour", "minute", "second")
     )
     half = pc.fill_null(pc.utf8_lower(pc.struct_field(time, "half")), "").to_numpy(False)
     hour = np.where(half != "", hour % 12 + 12 * (half == "pm"), hour)
-    return read.to_numpy().astype("M8[m]") + (60 * hour + minute)
+    return read.to_numpy() + (3600 * hour + 60 * minute + second)
 
 
 def _matched(values: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
@@ -309,7 +322,9 @@ def _unit(matched: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _numbers(values: pa.ChunkedArray, written: Format) -> pa.ChunkedArray:
     """Read numbers, of the format's unit or none."""
-    if pc.all(pc.match_substring_regex(values, _PLAIN)).as_py() is not False:
+    plain = pc.all(pc.match_substring_regex(values, _PLAIN)).as_py() is not False
+    # Where the comma marks decimals 1.234 is a thousand, be it the one cell there is.
+    if plain and written.decimal == ".":
         return values.cast(pa.float64())
     matched = _matched(values, written.decimal)
     number = pc.struct_field(matched, "number")
@@ -370,6 +385,7 @@ def listed(names: Sequence[Label], most: int = 10) -> str:
     return (", ".join(map(shown, names[:most])) or "none") + more
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Say whether a column's type is of numbers, or true and false."""
     types = pa.types
     return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)

@@ -6,6 +6,7 @@ Shapes: N rows.
 import dataclasses
 import functools
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from jaxnet.tables.cells import (
     check,
     date_format,
     fold,
+    is_number,
     listed,
     number_format,
     pc,
@@ -189,7 +191,13 @@ def _wrong(asked: Asked, target: str, names: Sequence[str]) -> list[str]:
 def _total(table: pa.Table) -> Bool[np.ndarray, " N"]:
     """Find the line below a table that sums it up."""
     last = [column[-1].as_py() for column in table.columns]
-    total = any(isinstance(cell, str) and fold(cell).strip(": ") in _TOTAL for cell in last[:2])
+    total = any(
+        isinstance(cell, str)
+        and fold(cell).strip(": ") in _TOTAL
+        # Elsewhere too it is a category.
+        and pc.sum(pc.equal(table[place], cell)).as_py() == 1
+        for place, cell in enumerate(last[:2])
+    )
     return (
         np.arange(table.num_rows) == table.num_rows - 1 if total else np.zeros(table.num_rows, bool)
     )
@@ -219,6 +227,10 @@ def _target(
     if kind == "number" and task is None and len(values) <= _FEW:
         other = "regression" if few else "classification"
         said += f", of {len(values)} {'whole ' * bool(few)}numbers; else --task {other}"
+    if kind == "category":
+        codes, labels = reader.coded
+        known = [text(labels[code]) for code in np.unique(codes[used])]
+        notes = (*notes, *(f"apart: {each}" for each in _spellings(known)))
     task, notes = found, (said, *notes)
     wrong += _wrong_target(reader, kind, task, used, len(values))
     return Planned(cells.name, kind, int((~there & ~total).sum()), notes, form), task, used
@@ -255,7 +267,7 @@ def _column(cells: Cells, asked: Use | None, wrong: list[str]) -> Planned:
         return left(("as asked",))
     if not cells.present.any():
         return left(("empty",))
-    if types.is_nested(own) or types.is_duration(own) or types.is_binary(own):
+    if not (cells.is_text or is_number(own) or types.is_date(own) or types.is_timestamp(own)):
         return left((f"holds {own}; turn it into numbers",))
     kind, form, notes = _kind(cells, asked)
     reader = dataclasses.replace(cells, format=form)
@@ -375,34 +387,42 @@ def _look(
             names and alone
         ):
             return NUMBERING, ()
-    return None, tuple(_outliers(numbers, values)) if kind == "number" else ()
+    if kind == "date":
+        return None, ()
+    return None, tuple(_outliers(cells.values.filter(pa.array(there)), numbers, values))
 
 
 def _look_at_categories(known: Sequence[str], rows: int) -> tuple[str | None, tuple[str, ...]]:
-    folded: dict[str, list[str]] = {}
-    for value in known:
-        folded.setdefault(fold(value), []).append(value)
-    if len(folded) > _FEW and 2 * len(folded) > rows:
-        return f"{len(folded)} different in {rows} rows; else --category", ()
-    notes = []
-    if several := [values for values in folded.values() if len(values) > 1]:
-        more = f", and {len(several) - 1} more such" if len(several) > 1 else ""
-        notes.append(f"as one: {listed(several[0], 3)}{more}")
-    if len(folded) > MOST:
-        notes.append(f"the {MOST} most frequent of {len(folded)}, and the others as one")
+    count = len({fold(value) for value in known})
+    if count > _FEW and 2 * count > rows:
+        return f"{count} different in {rows} rows; else --category", ()
+    notes = [f"as one: {each}" for each in _spellings(known)]
+    if count > MOST:
+        notes.append(f"the {MOST} most frequent of {count}, and the others as one")
     return None, tuple(notes)
 
 
+def _spellings(known: Sequence[str]) -> Iterator[str]:
+    """Name values that differ by case and spaces alone, the first such."""
+    folded: dict[str, list[str]] = {}
+    for value in known:
+        folded.setdefault(fold(value), []).append(value)
+    if several := [values for values in folded.values() if len(values) > 1]:
+        more = f", and {len(several) - 1} more such" if len(several) > 1 else ""
+        yield f"{listed(several[0], 3)}{more}"
+
+
 def _outliers(
-    numbers: Float64[np.ndarray, " n"], values: Float64[np.ndarray, " v"]
+    cells: pa.ChunkedArray, numbers: Float64[np.ndarray, " n"], values: Float64[np.ndarray, " v"]
 ) -> Iterator[str]:
     """Say what stands far from all other numbers, as -999 does that stands for a missing one."""
     if len(values) < 3:
         return
     for far, rest in ((values[0], values[1:]), (values[-1], values[:-1])):
         if np.abs(rest - far).min() > 3 * (rest[-1] - rest[0]):
-            count = int((numbers == far).sum())
-            yield f"{far:g} in {count} rows, far off; none: --missing {far:g}"
+            same = numbers == far
+            written = shlex.quote(text(cells[int(same.argmax())].as_py()))
+            yield f"{written} in {same.sum()} rows, far off; none: --missing {written}"
 
 
 def _telling(

@@ -15,7 +15,7 @@ from jaxnet._guards import checks
 from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task
 from jaxnet.errors import InputError
 from jaxnet.tables import columns, planning
-from jaxnet.tables.cells import Cells, Label, listed
+from jaxnet.tables.cells import Cells, Format, Label, fold, listed, text
 from jaxnet.tables.encoding import Encoder
 
 
@@ -87,7 +87,8 @@ def split(
     if used.sum() < 2:
         raise InputError(f"{source}: expected at least 2 rows with a target; add rows")
     if dealing:
-        keys = _keys(Cells(table, dealing[0], source), bool(time), seed)
+        form = Format(missing=tuple(missing))
+        keys = _keys(Cells(table, dealing[0], source, form), bool(time), seed)
         rows, small = _deal_whole(keys, used, validation, test), []
     else:
         rows, small = _deal(groups, validation, test, seed)
@@ -178,11 +179,12 @@ def _deal(
 def _keys(cells: Cells, time: bool, seed: int) -> Int64[np.ndarray, " N"]:
     """Give each row a number by which it is dealt: of the latest first, or of groups at random."""
     if not time:
-        codes = cells.coded[0] + 1
-        return np.random.default_rng(seed).permutation(codes.max() + 1)[codes]
+        codes, values = cells.coded
+        # Rows without a group are one.
+        _, places = np.unique([*(fold(text(value)) for value in values), ""], return_inverse=True)
+        return np.random.default_rng(seed).permutation(len(values) + 1)[places[codes]]
     cells = planning.read_as(cells)
-    stamps = cells.stamps.astype("M8[m]")
-    numbers = np.where(np.isnat(stamps), np.nan, stamps.astype(float))
+    numbers = np.where(np.isnat(cells.stamps), np.nan, cells.stamps.astype(float))
     numbers = cells.numbers if np.isnan(numbers).all() else numbers
     if np.isnan(numbers).all():
         raise InputError(f"{cells.place}: expected dates or numbers, got none; give another time")

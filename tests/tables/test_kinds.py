@@ -1,5 +1,8 @@
 """Columns as people have them: what they are taken for, the numbers they become, what is said."""
 
+import datetime
+import shlex
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -43,6 +46,7 @@ NUMBERS = {
     "decimal comma": (["13,2", "7,85", "4"], [13.2, 7.85, 4], "the comma marks decimals"),
     "percent": (["7.8%", "12 %"], [7.8, 12], "% taken off"),
     "dollars": (["$12", "-$1,300.5", "$3"], [12, -1300.5, 3], "$ taken off"),
+    "thousands alone": (["1.234", "2.500", "0,5"], [1234, 2500, 0.5], "the comma marks decimals"),
     "euros": (["12,50 €", "1.300,00 €"], [12.5, 1300], "€ taken off"),
     "unit": (["72 kg", "80kg"], [72, 80], "kg taken off"),
     "limits": (["0.5", "<0.01", "2"], [0.5, 0.01, 2], "limits, such as <0.01, as the number"),
@@ -71,6 +75,27 @@ def test_a_few_broken_cells_are_missing_and_counted(gap):
 def test_values_asked_for_are_missing():
     assert decoded(["1", "2", "-999"], missing=["-999"]) == [1, 2, None]
     assert decoded([1, 2, -999], missing=["-999"]) == [1, 2, None]
+    assert decoded(["1.5", "2", "-999.0"], missing=["-999"]) == [1.5, 2, None]
+    assert decoded(["1", "2", "-999"], missing=["-999.0"]) == [1, 2, None]
+
+
+@pytest.mark.parametrize("far", ["-999.0", "9999999", "9,999 kg", 9999999.0, 1e20])
+def test_what_is_said_to_make_far_values_missing_does(far):
+    cells = [1.0, 2.0, far] if isinstance(far, float) else ["1 kg", "2 kg", far]
+    cells = ["1", "2", far] if far in ("-999.0", "9999999") else cells
+    (said,) = [note for note in planned(cells)[0].notes if "--missing" in note]
+    (word,) = shlex.split(said.partition("--missing ")[2])
+    assert decoded(cells, missing=[word])[2] is None
+    assert planned(cells, missing=[word])[0].missing == 13
+
+
+def test_a_comma_that_marks_decimals_does_so_in_new_tables():
+    *_, split, _ = planned(["1.234,5", "2,5"])
+    new = pa.table({"x": ["2.500", "1.250"], "z": [0.0, 0.0]})
+    encoder = split.encoder
+    column = next(each for each in encoder.columns if each.name == "x")
+    x = encoder.features(new, "t.csv")[:, 0].astype(float) * column.deviation + column.mean
+    assert x == pytest.approx([2500, 1250], rel=1e-4)
 
 
 CATEGORIES = {
@@ -102,6 +127,8 @@ LEFT = {
     "constant": (["same"], "constant"),
     "one number": (["3.0"], "constant, '3.0'"),
     "empty": (["", "NA"], "empty"),
+    "times": ([datetime.time(9), datetime.time(10)], "holds time64"),
+    "bytes": ([b"a", b"b"], "holds binary"),
     "lists": ([[1, 2]], "holds list"),
 }
 
@@ -133,6 +160,7 @@ DATES = {
     "2021-03-01T12:30:00+02:00": (2021, 3, 0, 12.5),
     "2021-03-01 1:30 PM": (2021, 3, 0, 13.5),
     "Mar 1, 2021": (2021, 3, 0, 0),
+    "2021-03": (2021, 3, 0, 0),
 }
 
 
@@ -207,6 +235,11 @@ def test_the_task_is_told_with_the_option_for_the_other():
         assert plan.target.notes[0].startswith(said)
 
 
+def test_classes_that_differ_by_case_are_said():
+    plan = of_target(["Yes", "yes", "No"] * 20).encoder.plan
+    assert plan.target.notes == ("3 classes", "apart: 'Yes', 'yes'")
+
+
 def test_labels_are_spelled_as_the_table_does():
     for labels in (["true", "false"], ["TRUE", "FALSE"], ["<=50K", ">50K"], ["01", "02"]):
         encoder = of_target([f" {label}" for label in labels] * 20).encoder
@@ -227,6 +260,9 @@ def test_rows_without_a_target_and_a_total_are_left_out_and_counted():
     assert split.encoder.plan.rows == ("6 rows without a target are left out",)
     used = sorted(np.concatenate([*split.rows.values()]).tolist())
     assert used == [row for row in range(53) if row > 11 or row % 4 < 2]
+    names = ["Total", "Part"] * 20 + ["Total"]
+    used = tables.split(pa.table({"row": names, "y": np.arange(41.0)}), "y").rows
+    assert 40 in np.concatenate([*used.values()])
     names = ["Bonn", "Kiel"] * 20 + ["Total"]
     table = pa.table({"city": names, "y": ["2.5", "3.5"] * 20 + ["120"]})
     split = tables.split(table, "y")
@@ -275,11 +311,21 @@ def test_groups_stay_together_and_time_goes_on():
     assert [column.name for column in split.encoder.columns] == ["x"]
     other = tables.split(table, "y", group="who", drop=["day"], seed=1)
     assert not np.array_equal(split.rows["test"], other.rows["test"])
+    spelled = [f"{' Pp'[k % 2 + 1]}{each} " for k, each in enumerate(patients)]
+    again = tables.split(
+        table.set_column(0, "who", pa.array(spelled)), "y", group="who", drop=["day"]
+    )
+    parts = [set(patients[rows]) for rows in again.rows.values()]
+    assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
     split = tables.split(table, "y", time="day", drop=["who"])
     assert [len(split.rows[name]) for name in ("train", "validation", "test")] == [120, 40, 40]
     assert days[split.rows["train"]].max() < days[split.rows["validation"]].min()
     assert days[split.rows["validation"]].max() < days[split.rows["test"]].min()
     assert [column.name for column in split.encoder.columns] == ["x"]
+    seconds = [f"2021-01-01 10:{k // 60:02}:{k % 60:02}" for k in range(200)]
+    timed = table.set_column(1, "day", pa.array([*seconds[:190], *["2099-01-01"] * 10]))
+    split = tables.split(timed, "y", time="day", drop=["who"], missing=["2099-01-01"])
+    assert split.rows["test"].tolist() == [*range(150, 190)]
     with pytest.raises(InputError, match="group, time: expected one of them, got 'who' and 'day'"):
         tables.split(table, "y", group="who", time="day")
     with pytest.raises(InputError, match="column 'who': expected dates or numbers, got none"):
