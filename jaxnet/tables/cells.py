@@ -268,15 +268,16 @@ def date_format(cells: Cells, asked: bool) -> Format | None:
         return None
     dates = {date: np.isnat(_stamps(values, date)).mean() for date in _DATES}
     date = min(dates, key=lambda date: dates[date])
-    if dates[date] > BROKEN:
+    # 2011-12 is no month where there is 2012-13.
+    if dates[date] > (BROKEN if "%d" in date else 0):
         return None
     return dataclasses.replace(cells.format, date=date)
 
 
 _DATES = ("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y")
 _DATES += ("%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%Y%m%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y")
-_DATES += ("%Y-%m",)
-_DATE = r"^(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ]\pL{3,9}[- ]\d{4}|\pL{3,9} \d{1,2}, \d{4}"
+_DATES += ("%d-%b-%y", "%Y-%m")
+_DATE = r"^(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ]\pL{3,9}[- ]\d{2,4}|\pL{3,9} \d{1,2}, \d{4}"
 _DATE += r"|\d{4}-\d\d$)"
 _TIME = r"[T ]+(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d))?[:.\d]*"
 _TIME += r" ?(?P<half>[aApP][mM])?.*$"

@@ -19,7 +19,7 @@ from pyarrow import csv, feather, json, parquet
 
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
-from jaxnet.tables.cells import ABOVE, DELIMITED, SAID, check
+from jaxnet.tables.cells import ABOVE, DELIMITED, SAID, check, listed
 
 _PACKED = (".gz", ".bz2", ".zst", ".zip")
 # So many bytes of text, or so many lines where that is more, tell how it is laid out.
@@ -161,8 +161,10 @@ def _unpacked(path: Path) -> bytes:
     with _reading():
         if packed == ".zip":
             with zipfile.ZipFile(path) as file:
-                (name,) = (each for each in file.namelist() if not each.startswith("__MACOSX"))
-                return file.read(name)
+                names = [each for each in file.namelist() if not each.startswith("__MACOSX")]
+                if len(names) != 1:
+                    raise InputError(f"{len(names)} files; pack one alone: {listed(names)}")
+                return file.read(names[0])
         kind = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}.get(packed)
         with pa.input_stream(str(path), compression=kind) as stream:
             return stream.read()
@@ -246,7 +248,9 @@ def _separator(lines: Sequence[str]) -> str:
     for mark in ";\t|":
         first = next((place for place, line in enumerate(lines) if mark in line), len(lines))
         alike = len({line.count(mark) for line in lines[first:]}) == 1
-        if alike and not any("," in line for line in lines[:first]):
+        # Where commas are as regular, more than that has to be looked at.
+        commas = {line.count(",") for line in lines[first:]}
+        if alike and len(commas) > 1 and not any("," in line for line in lines[:first]):
             return mark
     return ""
 

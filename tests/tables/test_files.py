@@ -58,6 +58,10 @@ def test_a_packed_folder_of_one_file_is_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "t.zip", "w") as file:
         file.writestr("t.csv", text())
     assert [list(row.values()) for row in tables.read(tmp_path / "t.zip").to_pylist()] == ROWS
+    with zipfile.ZipFile(tmp_path / "t.zip", "a") as file:
+        file.writestr("u.csv", text())
+    with pytest.raises(InputError, match=r"2 files; pack one alone: 't.csv', 'u.csv'"):
+        tables.read(tmp_path / "t.zip")
 
 
 def test_no_header_is_said_and_years_are_one(tmp_path):
@@ -97,8 +101,9 @@ def test_commas_in_all_cells_mark_decimals_below_a_header_of_semicolons(tmp_path
         assert table.column_names == ["a", "b", "y"]
         assert [list(row.values()) for row in table.to_pylist()] == rows
     places = "".join(f"{k},{k};{k + 1},a\n" for k in range(30))
-    path.write_text(f"n,place,b\n{places}")
-    assert tables.read(path).column_names == ["n", "place", "b"]
+    for name in ("place", "x;y"):
+        path.write_text(f"n,{name},b\n{places}")
+        assert tables.read(path).column_names == ["n", name, "b"]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r"])

@@ -105,6 +105,7 @@ CATEGORIES = {
     "bounds alone": (["<=50K", ">50K"], ("<=50K", ">50K"), ""),
     "sizes": (["1", "2", "2b"], ("1", "2", "2b"), "13 cells are no number; else --number"),
     "two units": (["72 kg", "150 lb", "3 st"], ("150 lb", "3 st", "72 kg"), ""),
+    "seasons": (["2011-12", *["2001-02"] * 18, "2012-13"], ("2001-02", "2011-12", "2012-13"), ""),
     "continents": (["NA", "EU", "AS", ""], ("AS", "EU", "NA"), "NA is a value"),
     "gaps": (["red", "NA", "blue"], ("blue", "red"), ""),
     "copy": (["a", "a", "b"], ("a", "b"), "tells the target alone"),
@@ -161,12 +162,13 @@ DATES = {
     "2021-03-01 1:30 PM": (2021, 3, 0, 13.5),
     "Mar 1, 2021": (2021, 3, 0, 0),
     "2021-03": (2021, 3, 0, 0),
+    "1-Mar-21": (2021, 3, 0, 0),
 }
 
 
 @pytest.mark.parametrize("date", DATES)
 def test_dates_become_year_month_weekday_hour_and_days(date):
-    later = date.replace("2021", "2024").replace("12:30", "18:00").replace("1:30 PM", "9:30 AM")
+    later = date.replace("21", "24").replace("12:30", "18:00").replace("1:30 PM", "9:30 AM")
     first = date.replace("01/03", "31/12")
     column, fitted, split, table = planned([first, later, date])
     assert column.kind == "date"
