@@ -240,6 +240,21 @@ def test_the_guide_s_script_trains_and_goes_on(tmp_path):
         assert all("epochs" not in other for other in printed[1:])
 
 
+def test_the_guide_s_job_begins_again_where_one_was_lost_alone(tmp_path):
+    guide = (pathlib.Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+    (job,) = re.findall(r"```sh\n(#!/bin/sh.*?)```", guide, re.S)
+    stand_in = 'srun() { return $CODE; }\nscontrol() { echo "$@"; }\n'
+    for code, said in ((0, ""), (1, ""), (2, ""), (137, "requeue 7\n"), (134, "requeue 7\n")):
+        done = subprocess.run(
+            ["/bin/sh", "-c", stand_in + job],
+            env={"CODE": str(code), "SLURM_JOB_ID": "7"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout == said, code
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
 def test_an_address_nobody_answers_at_is_said_in_time(index):
