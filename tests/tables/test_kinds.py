@@ -72,6 +72,14 @@ def test_a_few_broken_cells_are_missing_and_counted(gap):
         assert column.notes == (f"1 unreadable, line 40, '{gap}'",)
 
 
+def test_a_tenth_of_the_cells_may_be_broken():
+    assert planned(["1", "2"], ["x"] * 4)[0].kind == "number"
+    assert planned(["1", "2"], ["x"] * 5)[0].kind == "category"
+    dates = ["2021-03-01", "2021-03-02"]
+    assert planned(dates, ["x"] * 4)[0].kind == "date"
+    assert planned(dates, ["x"] * 5)[0].kind == "category"
+
+
 def test_values_asked_for_are_missing():
     assert decoded(["1", "2", "-999"], missing=["-999"]) == [1, 2, None]
     assert decoded([1, 2, -999], missing=["-999"]) == [1, 2, None]
@@ -240,6 +248,11 @@ def test_the_task_is_told_with_the_option_for_the_other():
 def test_classes_that_differ_by_case_are_said():
     plan = of_target(["Yes", "yes", "No"] * 20).encoder.plan
     assert plan.target.notes == ("3 classes", "apart: 'Yes', 'yes'")
+
+
+def test_whole_numbers_are_classes_where_each_is_met_five_times():
+    assert of_target(["1", "2", "3", "4"] * 5).encoder.plan.task == "classification"
+    assert of_target(["1", "2", "3", "4", "5"] * 4).encoder.plan.task == "regression"
 
 
 def test_labels_are_spelled_as_the_table_does():

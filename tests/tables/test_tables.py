@@ -174,6 +174,15 @@ def test_missing_and_unseen_values_are_zeros_and_said_so():
     np.testing.assert_array_equal(encoder.decode(np.array([[0.0], [2.0]])), [1, 5])
 
 
+def test_numbers_ten_deviations_from_the_mean_are_far():
+    column = tables.Column("n", "number", 2.0, 4.0, missing=True)
+    encoder = tables.Encoder((column,), tables.Target("y", "regression", (), 1.0, 2.0), PLAN)
+    _, unlike = encoder.doubts(pa.table({"n": [41.9, 42.1, -37.9, -38.1, None]}), "t")
+    assert [each.partition(" far")[0] for each in unlike] == [
+        *("", "n: a number", "", "n: a number", "no values")
+    ]
+
+
 def test_constant_columns_are_left_out_or_zeros():
     # 0.1 thrice has a standard deviation by rounding, which must not be divided by.
     columns = {"z": np.arange(33.0) % 7, "y": [1.0, 2.0, 3.0] * 11}
