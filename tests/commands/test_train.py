@@ -19,7 +19,7 @@ import pytest
 import safetensors.numpy
 from pyarrow import parquet
 
-from jaxnet import tables
+from jaxnet import network, tables
 from jaxnet._guards import records
 from jaxnet.commands import _folders, _hosts, _stopping, predict, train
 from jaxnet.commands.settings import Predict, Train
@@ -378,6 +378,21 @@ def test_a_new_table_is_predicted_whatever_its_order_case_and_extras(trained, tm
         predict.run(Predict(trained, str(table)))
     with pytest.raises(InputError, match=r"id: expected columns of .*, got nr; give some of rooms"):
         predict.run(Predict(trained, str(table), id=("nr",)))
+
+
+def test_each_class_has_its_own_probability(tmp_path, monkeypatch):
+    column, labels = tables.Column("x", "number", 0.0, 1.0), ("no", "yes")
+    plan = tables.Plan(tables.Planned("y", "category"), "classification", ())
+    encoder = tables.Encoder((column,), tables.Target("y", "classification", labels), plan)
+    params = (network.Layer(np.float32([[0], [1]]), np.zeros(2, np.float32)),)
+    monkeypatch.setattr(_folders, "model", lambda _: (params, "relu", encoder))
+    (tmp_path / "t.csv").write_text("probability,x\na,2\nb,-1\n")
+    columns, _ = predict.run(Predict(tmp_path, str(tmp_path / "t.csv"), id=("probability",)))
+    yes = 1 / (1 + np.exp([-2, 1]))
+    assert (columns["probability"], columns["y"]) == (["a", "b"], ["yes", "no"])
+    np.testing.assert_allclose(columns["its probability"], np.maximum(yes, 1 - yes), rtol=1e-5)
+    np.testing.assert_allclose(columns["probability of yes"], yes, rtol=1e-5)
+    np.testing.assert_allclose(columns["probability of no"], 1 - yes, rtol=1e-5)
 
 
 def test_a_plan_is_printed_without_training(tmp_path, monkeypatch, capsys):

@@ -128,6 +128,20 @@ def test_what_is_no_number_is_a_category(name):
     assert said in "; ".join(column.notes)
 
 
+def test_what_tells_the_target_alone_is_said_of_no_other():
+    def notes(cells):
+        return "; ".join(planned(cells)[0].notes)
+
+    assert "tells the target alone" in notes(list("abcdef"))
+    # As many values as that tell a target by chance.
+    assert "tells" not in notes(list("abcdefghi"))
+    y, noise = np.arange(ROWS) ** 2.0, np.random.default_rng(0).normal(size=ROWS)
+    table = pa.table({"copy": 9 * y / 5 + 32, "near": y + 20 * noise, "y": y})
+    copy, near = tables.split(table, "y").encoder.plan.columns
+    assert copy.notes == ("tells the target alone; a copy? --drop",)
+    assert near.notes == ()
+
+
 LEFT = {
     "numbers the rows": ([str(row) for row in range(ROWS)], "numbers the rows"),
     "counted from 1": (list(range(1, ROWS + 1)), "numbers the rows"),
