@@ -97,6 +97,11 @@ def test_what_is_said_to_make_far_values_missing_does(far):
     assert planned(cells, missing=[word])[0].missing == 13
 
 
+def test_far_off_is_three_times_the_spread_of_the_others():
+    assert "far off" in "; ".join(planned(["0", "5", "10", "41"])[0].notes)
+    assert planned(["0", "5", "10", "39"])[0].notes == ()
+
+
 def test_a_comma_that_marks_decimals_does_so_in_new_tables():
     *_, split, _ = planned(["1.234,5", "2,5"])
     new = pa.table({"x": ["2.500", "1.250"], "z": [0.0, 0.0]})
@@ -171,6 +176,8 @@ def test_a_saved_index_and_ids_are_left_out_in_whatever_order():
         columns = {name: numbers, "a": random.normal(size=60), "y": np.arange(60) % 2}
         plan = tables.split(pa.table(columns), "y").encoder.plan
         assert [each.kind for each in plan.columns] == ["left out", "number"], name
+    encoder, new = tables.split(pa.table(columns), "y").encoder, columns | {"more": numbers}
+    assert encoder.doubts(pa.table(new), "t")[0] == ["columns that are not used: 'more'"]
     columns["paid"] = columns.pop("id")
     kept = tables.split(pa.table(columns), "y").encoder.plan
     assert {each.kind for each in kept.columns} == {"number"}
@@ -182,6 +189,7 @@ DATES = {
     "1.3.2021": (2021, 3, 0, 0),
     "2021-03-01T12:30:00+02:00": (2021, 3, 0, 12.5),
     "2021-03-01 1:30 PM": (2021, 3, 0, 13.5),
+    "2021-03-01 12:30 AM": (2021, 3, 0, 0.5),
     "Mar 1, 2021": (2021, 3, 0, 0),
     "2021-03": (2021, 3, 0, 0),
     "1-Mar-21": (2021, 3, 0, 0),
