@@ -178,6 +178,8 @@ def test_a_saved_index_and_ids_are_left_out_in_whatever_order():
         assert [each.kind for each in plan.columns] == ["left out", "number"], name
     encoder, new = tables.split(pa.table(columns), "y").encoder, columns | {"more": numbers}
     assert encoder.doubts(pa.table(new), "t")[0] == ["columns that are not used: 'more'"]
+    visits = tables.split(pa.table(columns | {"id": np.arange(60) // 2}), "y").encoder.plan
+    assert [each.kind for each in visits.columns] == ["number", "number"]
     columns["paid"] = columns.pop("id")
     kept = tables.split(pa.table(columns), "y").encoder.plan
     assert {each.kind for each in kept.columns} == {"number"}
@@ -220,6 +222,10 @@ def test_typed_dates_are_dates_and_what_is_asked_for_is_done():
     stamps = np.datetime64("2021-03-01T06") + 30 * np.arange(ROWS).astype("m8[h]")
     column, fitted, *_ = planned(stamps.tolist())
     assert (column.kind, "hour" in {part.name for part in fitted.parts}) == ("date", True)
+    zone = datetime.timezone(datetime.timedelta(hours=3))
+    local = [datetime.datetime(2021, 3, 1, hour, tzinfo=zone) for hour in (6, 7)]
+    (hour,) = [part for part in planned(local)[1].parts if part.name == "hour"]
+    assert 6 < hour.mean < 7
     assert planned(["1", "2"], category=["x"])[1].categories == ("1", "2")
     assert planned([f"name {row}" for row in range(ROWS)], category=["x"])[0].kind == "category"
     assert decoded(["02134", "10001"], number=["x"]) == [2134, 10001]
