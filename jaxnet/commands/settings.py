@@ -7,7 +7,7 @@ keeps them as `run.json`.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
 
@@ -58,6 +58,8 @@ class Train:
         missing: Values that stand for a missing one, beside NA, ? and the like.
         group: A column whose rows of one value are all in one part, such as of a patient.
         time: A column of dates or numbers: the latest rows test, those before them validate.
+        weight: A column of what each row counts, in losses and scores.
+        class_weight: Have all classes count the same, in losses and scores.
         plan: Print what would be done with every column, and end.
         devices: Spread each batch over so many local devices.
         hosts: And over processes: job, of SLURM or Open MPI; local:N, on this machine; or
@@ -86,6 +88,8 @@ class Train:
     missing: Names = ()
     group: Name | None = None
     time: Name | None = None
+    weight: Name | None = None
+    class_weight: Annotated[Literal["balanced"] | None, _of("{balanced}")] = None
     plan: FlagCreatePairsOff[bool] = False
     devices: Count = 1
     hosts: Annotated[Name | None, _of("HOSTS")] = None

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import json
 import os
 import shlex
@@ -103,22 +104,9 @@ def run(
 
 def _split(settings: Train) -> tables.Split:
     data = _folders.data(settings)
-    return tables.split(
-        tables.read(data),
-        settings.target,
-        task=settings.task,
-        validation=settings.validation,
-        test=settings.test,
-        seed=settings.seed,
-        source=data,
-        drop=settings.drop,
-        category=settings.category,
-        number=settings.number,
-        date=settings.date,
-        missing=settings.missing,
-        group=settings.group,
-        time=settings.time,
-    )
+    names = inspect.signature(tables.split).parameters.keys() & vars(Train()).keys()
+    asked = {name: getattr(settings, name) for name in names}
+    return tables.split(tables.read(data), source=data, **asked)
 
 
 def _layers(settings: Train, split: tables.Split) -> list[int]:

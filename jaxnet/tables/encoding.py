@@ -106,16 +106,21 @@ class Encoder:
         Raises:
             InputError: no such column, or a value missing, infinite, too large or not a label.
         """
-        name = self.target.name
-        check(table, source, name)
-        cells = Cells(table, name, source, self.target.format)
+        check(table, source, self.target.name)
+        y, there = self.known_targets(table, source)
+        cells = Cells(table, self.target.name, source, self.target.format)
+        labels = f"one of the labels {listed(self.target.labels)}"
+        cells.refuse(~there, labels if self.target.labels else "a finite number")
+        return y
+
+    def known_targets(self, table: pa.Table, source: str) -> tuple[Targets, Bool[np.ndarray, " N"]]:
+        """Encode the target of the rows that have one, and say which do."""
+        cells = Cells(table, self.target.name, source, self.target.format)
         if self.target.kind == "regression":
-            cells.refuse(np.isnan(cells.numbers), "a finite number")
-            scale = self.target.deviation or np.inf
-            return ((cells.numbers - self.target.mean) / scale).astype(np.float32)[:, None]
+            y = (cells.numbers - self.target.mean) / (self.target.deviation or np.inf)
+            return y.astype(np.float32)[:, None], ~np.isnan(y)
         places = cells.places(self.target.labels)
-        cells.refuse(places < 0, f"one of the labels {listed(self.target.labels)}")
-        return places.astype(np.int32)
+        return places.astype(np.int32), places >= 0
 
     def _cells(self, table: pa.Table, source: str) -> Iterator[tuple[Column, Cells]]:
         """Give each column that is used with its cells, whatever the case of its name."""

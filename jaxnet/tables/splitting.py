@@ -5,11 +5,12 @@ Shapes: N rows, I inputs.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from jaxnet._guards import checks
 from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task
@@ -18,18 +19,22 @@ from jaxnet.tables import columns, planning
 from jaxnet.tables.cells import Cells, Label, listed
 from jaxnet.tables.encoding import Encoder
 
+Arrays = tuple[np.ndarray, ...]
+
 
 class Split(NamedTuple):
-    """A table in three parts, each `(x [N, I], y)`, encoded by what the training part holds.
+    """A table in three parts, encoded by what the training part holds.
+
+    Each is `(x [N, I], y)`, or where rows or classes have weights `(x, y, weights [N])`.
 
     Attributes:
         encoder: fitted on the training rows.
         rows: the table's rows of each part, by its name, counted from 0.
     """
 
-    train: tuple[np.ndarray, np.ndarray]
-    validation: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
+    train: Arrays
+    validation: Arrays
+    test: Arrays
     encoder: Encoder
     rows: dict[str, np.ndarray]
 
@@ -50,6 +55,8 @@ def split(
     missing: Sequence[str] = (),
     group: str | None = None,
     time: str | None = None,
+    weight: str | None = None,
+    class_weight: Literal["balanced"] | None = None,
 ) -> Split:
     """Plan what is done with a table, deal its rows to three parts, fit an encoder, and encode.
 
@@ -71,32 +78,32 @@ def split(
         missing: further values that stand for a missing one.
         group: a column, such as of patients: rows that have one value are all in one part.
         time: a column of dates or numbers: the latest rows test, those before them validate.
+        weight: a column of numbers of at least 0: what each row counts in losses and metrics.
+        class_weight: balanced has all classes count the same, by the training rows, which keep
+            the sum of their weights.
 
     Raises:
         InputError: shares that leave nothing to train on; and in one line, all that is wrong with
             the table and what is asked of its columns.
     """
-    _check(validation, test, seed, task=task, group=group, time=time)
-    dealing = [name for name in (group, time) if name]
-    asked = planning.Asked((*drop, *dealing), category, number, date, missing)
+    deal = _Deal(validation, test, seed, group=group, time=time)
+    deal.check()
+    if task not in (None, "classification", "regression"):
+        raise InputError(
+            f"task: expected classification or regression, got {task!r}; None infers it"
+        )
+    apart = [name for name in (group, time, weight) if name]
+    asked = planning.Asked((*drop, *apart), category, number, date, missing)
     plan, used = planning.make(table, target, task, asked, source)
+    if class_weight and plan.task == "regression":
+        raise InputError(
+            f"class_weight: expected classes to balance, got regression of {target!r}; leave it "
+            "out, or give task classification"
+        )
     cells = Cells(table, target, source, plan.target.format)
     labels = columns.labels(cells, plan, np.flatnonzero(used))
     groups = cells.places(labels) if labels else np.zeros(table.num_rows, np.int64)
-    groups = np.where(used, groups, -1)
-    if used.sum() < 2:
-        raise InputError(f"{source}: expected at least 2 rows with a target; add rows")
-    if dealing:
-        keys = _keys(Cells(table, dealing[0], source), bool(time), seed)
-        rows, small = _deal_whole(keys, used, validation, test), []
-    else:
-        rows, small = _deal(groups, validation, test, seed)
-    for part, share in (("validation", validation), ("test", test)):
-        if share and not rows[part].size:
-            raise InputError(
-                f"{source}: expected rows for {part}, got none, {share} of {used.sum()}; give "
-                "more rows, a larger share, or 0"
-            )
+    rows, small = deal.rows(table, np.where(used, groups, -1), source)
     train = rows["train"]
     fitted = tuple(
         columns.fit(Cells(table, each.name, source, each.format), each.kind, train)
@@ -104,52 +111,103 @@ def split(
         if each.kind != "left out"
     )
     encoder = Encoder(fitted, columns.fit_target(cells, labels, train), plan)
-    x = encoder.features(table, source)
-    y = np.zeros((table.num_rows, 1) if not labels else table.num_rows, np.float32)
-    y = y.astype(np.int32) if labels else y
-    y[used] = encoder.targets(pa.table({target: cells.values.filter(used)}), source)
-    parts = {part: (x[chosen], y[chosen]) for part, chosen in rows.items()}
-    said = (*plan.rows, *_of_rows(x, rows, [labels[each] for each in small if labels]))
-    encoder = dataclasses.replace(encoder, plan=dataclasses.replace(plan, rows=said))
+    arrays = [encoder.features(table, source), encoder.known_targets(table, source)[0]]
+    if weight:
+        arrays.append(_weights(Cells(table, weight, source), rows))
+    parts = {part: tuple(each[chosen] for each in arrays) for part, chosen in rows.items()}
+    said = [*plan.rows, *_of_rows(parts, [labels[each] for each in small if labels])]
+    if class_weight:
+        parts, factors = _balanced(parts, len(labels))
+        each = zip(labels, factors, strict=True)
+        said.append(f"rows of {', '.join(f'{label!r} count {by:.3g}' for label, by in each)}")
+    encoder = dataclasses.replace(encoder, plan=dataclasses.replace(plan, rows=tuple(said)))
     return Split(**parts, encoder=encoder, rows=rows)
 
 
-def _check(
-    validation: float,
-    test: float,
-    seed: int,
-    *,
-    task: Task | None,
-    group: str | None,
-    time: str | None,
-) -> None:
-    """Refuse arguments that no table makes possible."""
-    if not (validation >= 0 and test >= 0 and validation + test < 1):
-        raise InputError(
-            "validation, test: expected shares of the rows, at least 0 and together below 1, got "
-            f"{validation} and {test}"
-        )
-    checks.seed(seed)
-    if task not in (None, "classification", "regression"):
-        raise InputError(
-            f"task: expected classification or regression, got {task!r}; None infers it"
-        )
-    if group and time:
-        raise InputError(
-            f"group, time: expected one of them, got {group!r} and {time!r}; leave one out"
-        )
+@dataclass(frozen=True)
+class _Deal:
+    """How rows are dealt to the three parts."""
+
+    validation: float
+    test: float
+    seed: int
+    group: str | None
+    time: str | None
+
+    def check(self) -> None:
+        """Refuse what no table makes possible."""
+        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
+            raise InputError(
+                "validation, test: expected shares of the rows, at least 0 and together below 1, "
+                f"got {self.validation} and {self.test}"
+            )
+        checks.seed(self.seed)
+        if self.group and self.time:
+            raise InputError(
+                f"group, time: expected one of them, got {self.group!r} and {self.time!r}; leave "
+                "one out"
+            )
+
+    def rows(
+        self, table: pa.Table, groups: Int64[np.ndarray, " N"], source: str
+    ) -> tuple[dict[str, np.ndarray], list[int]]:
+        """Give the rows of each part, of those that are of a group; and the groups too small."""
+        used, shares = groups >= 0, (self.validation, self.test)
+        if used.sum() < 2:
+            raise InputError(f"{source}: expected at least 2 rows with a target; add rows")
+        if name := self.group or self.time:
+            keys = _keys(Cells(table, name, source), bool(self.time), self.seed)
+            rows, small = _deal_whole(keys, used, *shares), []
+        else:
+            rows, small = _deal(groups, *shares, self.seed)
+        for part, share in zip(("validation", "test"), shares, strict=True):
+            if share and not rows[part].size:
+                raise InputError(
+                    f"{source}: expected rows for {part}, got none, {share} of {used.sum()}; give "
+                    "more rows, a larger share, or 0"
+                )
+        return rows, small
 
 
-def _of_rows(
-    x: Float32[np.ndarray, "N I"], rows: dict[str, np.ndarray], small: Sequence[Label]
-) -> Iterator[str]:
+def _weights(cells: Cells, rows: dict[str, np.ndarray]) -> Float32[np.ndarray, " N"]:
+    """Give what each row counts."""
+    weights = planning.read_as(cells).numbers.astype(np.float32)
+    used = np.isin(np.arange(len(weights)), np.concatenate([*rows.values()]))
+    cells.refuse(used & ~(weights >= 0), "a weight of at least 0")
+    for part, chosen in rows.items():
+        if chosen.size and not weights[chosen].any():
+            raise InputError(
+                f"{cells.place}: expected a weight above 0 among the rows for {part}, got none in "
+                f"{chosen.size}; give another weight"
+            )
+    return weights
+
+
+def _of_rows(parts: dict[str, Arrays], small: Sequence[Label]) -> Iterator[str]:
     """Say which classes all train, and how many rows are judged at what they were trained on."""
     if small:
         yield f"too small to be split, and so all for training: {listed(small)}"
-    whole = np.ascontiguousarray(x).view(np.dtype((np.void, x.shape[1] * 4)))[:, 0]
-    again = int(np.isin(whole[rows["test"]], whole[rows["train"]]).sum())
-    if again:
-        yield f"{again} of {len(rows['test'])} test rows equal a training row in all columns used"
+    train, test = (
+        np.ascontiguousarray(x).view(np.dtype((np.void, x.shape[1] * 4)))[:, 0]
+        for x in (parts["train"][0], parts["test"][0])
+    )
+    if again := int(np.isin(test, train).sum()):
+        yield f"{again} of {len(test)} test rows equal a training row in all columns used"
+
+
+def _balanced(
+    parts: dict[str, Arrays], classes: int
+) -> tuple[dict[str, Arrays], Float64[np.ndarray, " classes"]]:
+    """Weigh rows so that all classes count the same in training; and give what each counts."""
+    _, y, *weights = parts["train"]
+    totals = np.bincount(y, *weights, minlength=classes)
+    # A class without training rows counts as it is.
+    even = totals.sum() / np.count_nonzero(totals)
+    factors = even / np.where(totals, totals, even)
+    return {
+        part: (x, y, np.prod([*weights, factors[y]], axis=0).astype(np.float32))
+        for part, (x, y, *weights) in parts.items()
+    }, factors
 
 
 def _deal(
