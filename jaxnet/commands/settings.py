@@ -58,6 +58,8 @@ class Train:
         missing: Values that stand for a missing one, beside NA, ? and the like.
         group: A column whose rows of one value are all in one part, such as of a patient.
         time: A column of dates or numbers: the latest rows test, those before them validate.
+        split: A column that names each row's part: train, validation or test.
+        test_file: Another table, to test on.
         weight: A column of what each row counts, in losses and scores.
         class_weight: Have all classes count the same, in losses and scores.
         plan: Print what would be done with every column, and end.
@@ -88,6 +90,8 @@ class Train:
     missing: Names = ()
     group: Name | None = None
     time: Name | None = None
+    split: Name | None = None
+    test_file: Annotated[Name | None, _of("FILE")] = None
     weight: Name | None = None
     class_weight: Annotated[Literal["balanced"] | None, _of("{balanced}")] = None
     plan: FlagCreatePairsOff[bool] = False

@@ -162,6 +162,12 @@ class Cells:
             values = pc.local_timestamp(values)
         return values.cast(pa.timestamp("s"), safe=False).to_numpy().astype("M8[m]")
 
+    def there(self, kind: str) -> Bool[np.ndarray, " N"]:
+        """Say of each cell whether it holds a number, a date or a category."""
+        if kind == "category":
+            return self.present
+        return ~(np.isnan(self.numbers) if kind == "number" else np.isnat(self.stamps))
+
     def part(self, part: str) -> Float64[np.ndarray, " N"]:
         """Give year, month, weekday, hour or days of each date, NaN where there is none."""
         days = self.stamps.astype("M8[D]")

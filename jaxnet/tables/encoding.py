@@ -100,27 +100,29 @@ class Encoder:
             said.append(f"columns that are not used: {listed(extra)}")
         return said, ["; ".join(each) for each in rows]
 
-    def targets(self, table: pa.Table, source: str) -> Targets:
+    def targets(
+        self, table: pa.Table, source: str, rows: Bool[np.ndarray, " N"] | None = None
+    ) -> Targets:
         """Encode the target: labels as their places, numbers standardised.
+
+        Args:
+            table, source: as for `features`.
+            rows: those that have one; all where None. What others get means nothing.
 
         Raises:
             InputError: no such column, or a value missing, infinite, too large or not a label.
         """
-        check(table, source, self.target.name)
-        y, there = self.known_targets(table, source)
-        cells = Cells(table, self.target.name, source, self.target.format)
-        labels = f"one of the labels {listed(self.target.labels)}"
-        cells.refuse(~there, labels if self.target.labels else "a finite number")
-        return y
-
-    def known_targets(self, table: pa.Table, source: str) -> tuple[Targets, Bool[np.ndarray, " N"]]:
-        """Encode the target of the rows that have one, and say which do."""
-        cells = Cells(table, self.target.name, source, self.target.format)
+        name = self.target.name
+        check(table, source, name)
+        cells = Cells(table, name, source, self.target.format)
+        rows = np.ones(table.num_rows, bool) if rows is None else rows
         if self.target.kind == "regression":
-            y = (cells.numbers - self.target.mean) / (self.target.deviation or np.inf)
-            return y.astype(np.float32)[:, None], ~np.isnan(y)
+            cells.refuse(np.isnan(cells.numbers) & rows, "a finite number")
+            scale = self.target.deviation or np.inf
+            return ((cells.numbers - self.target.mean) / scale).astype(np.float32)[:, None]
         places = cells.places(self.target.labels)
-        return places.astype(np.int32), places >= 0
+        cells.refuse((places < 0) & rows, f"one of the labels {listed(self.target.labels)}")
+        return places.astype(np.int32)
 
     def _cells(self, table: pa.Table, source: str) -> Iterator[tuple[Column, Cells]]:
         """Give each column that is used with its cells, whatever the case of its name."""
@@ -211,18 +213,16 @@ def read_batches(
 
 def _encode(column: Column, cells: Cells, x: Float32[np.ndarray, "inputs N"]) -> None:
     """Write one column's inputs over zeros."""
-    missing = ~cells.present
+    missing = ~cells.there(column.kind)
     if column.kind == "category":
         places = cells.places(column.categories)
         x[: len(column.categories)] = places == np.arange(len(column.categories))[:, None]
         if column.other:
             x[len(column.categories)] = (places < 0) & ~missing
     elif column.kind == "date":
-        missing = np.isnat(cells.stamps)
         for row, part in zip(x, column.parts, strict=False):
             row[:] = _standardise(part, cells.part(part.name))
     else:
-        missing = np.isnan(cells.numbers)
         x[0] = _standardise(column, cells.numbers)
     if column.missing:
         x[-1] = missing

@@ -138,9 +138,9 @@ def make(
     names = [name for name in table.column_names if name != target]
     wrong = _wrong(asked, target, table.column_names)
     uses, form = dict(asked.uses()), Format(missing=tuple(asked.missing))
-    total = _total(table)
+    last = total(table)
     cells = Cells(table, target, source, form)
-    goal, task, used = _target(cells, task, uses.get(target), total, wrong)
+    goal, task, used = _target(cells, task, uses.get(target), last, wrong)
     columns = [_column(Cells(table, name, source, form), uses.get(name), wrong) for name in names]
     if all(each.kind == "left out" for each in columns):
         # What numbers the rows may be all there is to learn from.
@@ -162,13 +162,11 @@ def make(
     values = cells.numbers if goal.kind == "number" else cells.coded[0]
     values = np.where(used, values, np.nan)
     columns = [_telling(table, source, each, values) for each in columns]
-    lost = table.num_rows - int(used.sum()) - int(total.any())
+    lost = table.num_rows - int(used.sum()) - int(last.any())
     said = (table.schema.metadata or {}).get(SAID, b"").decode()
     rows = [f"the file: {said}"] * bool(said)
     rows += [f"{lost} rows without a target are left out"] * (lost > 0)
-    rows += [f"the last row, a total, is left out: {shown(table[0][-1].as_py())}"] * int(
-        total.any()
-    )
+    rows += [f"the last row, a total, is left out: {shown(table[0][-1].as_py())}"] * int(last.any())
     return Plan(goal, task, tuple(columns), tuple(rows)), used
 
 
@@ -186,12 +184,12 @@ def _wrong(asked: Asked, target: str, names: Sequence[str]) -> list[str]:
     return wrong
 
 
-def _total(table: pa.Table) -> Bool[np.ndarray, " N"]:
+def total(table: pa.Table) -> Bool[np.ndarray, " N"]:
     """Find the line below a table that sums it up."""
     last = [column[-1].as_py() for column in table.columns]
-    total = any(isinstance(cell, str) and fold(cell).strip(": ") in _TOTAL for cell in last[:2])
+    found = any(isinstance(cell, str) and fold(cell).strip(": ") in _TOTAL for cell in last[:2])
     return (
-        np.arange(table.num_rows) == table.num_rows - 1 if total else np.zeros(table.num_rows, bool)
+        np.arange(table.num_rows) == table.num_rows - 1 if found else np.zeros(table.num_rows, bool)
     )
 
 
@@ -208,7 +206,7 @@ def _target(
     if form.words and not asked:
         kind, form, notes = "category", cells.format, ()
     reader = dataclasses.replace(cells, format=form)
-    there = ~np.isnan(reader.numbers) if kind == "number" else reader.present
+    there = reader.there(kind)
     used = there & ~total
     values = (
         np.unique(reader.numbers[used]) if kind == "number" else np.unique(reader.coded[0][used])
@@ -259,9 +257,7 @@ def _column(cells: Cells, asked: Use | None, wrong: list[str]) -> Planned:
         return left((f"holds {own}; turn it into numbers",))
     kind, form, notes = _kind(cells, asked)
     reader = dataclasses.replace(cells, format=form)
-    there = reader.present
-    if kind != "category":
-        there = ~(np.isnan(reader.numbers) if kind == "number" else np.isnat(reader.stamps))
+    there = reader.there(kind)
     broken = reader.present & ~there
     if 2 * broken.sum() > reader.present.sum():
         wrong.append(

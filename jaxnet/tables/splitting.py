@@ -6,20 +6,29 @@ Shapes: N rows, I inputs.
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
 from jaxnet._guards import checks
 from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task
 from jaxnet.errors import InputError
 from jaxnet.tables import columns, planning
-from jaxnet.tables.cells import Cells, Label, listed
+from jaxnet.tables.cells import Cells, Label, check, fold, listed, text
 from jaxnet.tables.encoding import Encoder
+from jaxnet.tables.reading import read
 
 Arrays = tuple[np.ndarray, ...]
+
+# Which part each name of one means.
+_SPELLED = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "validate", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 class Split(NamedTuple):
@@ -57,6 +66,8 @@ def split(
     time: str | None = None,
     weight: str | None = None,
     class_weight: Literal["balanced"] | None = None,
+    split: str | None = None,
+    test_file: str | Path | None = None,
 ) -> Split:
     """Plan what is done with a table, deal its rows to three parts, fit an encoder, and encode.
 
@@ -81,18 +92,22 @@ def split(
         weight: a column of numbers of at least 0: what each row counts in losses and metrics.
         class_weight: balanced has all classes count the same, by the training rows, which keep
             the sum of their weights.
+        split: a column that names each row's part: train, validation or test, or training, val,
+            valid, dev or testing, in any case.
+        test_file: what to test on, in place of rows of the table; read as `Encoder.features` does.
 
     Raises:
         InputError: shares that leave nothing to train on; and in one line, all that is wrong with
             the table and what is asked of its columns.
     """
-    deal = _Deal(validation, test, seed, group=group, time=time)
-    deal.check()
+    ways = {"group": group, "time": time, "split": split, "test_file": test_file}
+    ways = {name: str(way) for name, way in ways.items() if way}
+    deal = _Deal(validation, test, seed, ways).checked()
     if task not in (None, "classification", "regression"):
         raise InputError(
             f"task: expected classification or regression, got {task!r}; None infers it"
         )
-    apart = [name for name in (group, time, weight) if name]
+    apart = [name for name in (group, time, split, weight) if name]
     asked = planning.Asked((*drop, *apart), category, number, date, missing)
     plan, used = planning.make(table, target, task, asked, source)
     if class_weight and plan.task == "regression":
@@ -104,18 +119,15 @@ def split(
     labels = columns.labels(cells, plan, np.flatnonzero(used))
     groups = cells.places(labels) if labels else np.zeros(table.num_rows, np.int64)
     rows, small = deal.rows(table, np.where(used, groups, -1), source)
-    train = rows["train"]
-    fitted = tuple(
-        columns.fit(Cells(table, each.name, source, each.format), each.kind, train)
-        for each in plan.columns
-        if each.kind != "left out"
-    )
-    encoder = Encoder(fitted, columns.fit_target(cells, labels, train), plan)
-    arrays = [encoder.features(table, source), encoder.known_targets(table, source)[0]]
-    if weight:
-        arrays.append(_weights(Cells(table, weight, source), rows))
-    parts = {part: tuple(each[chosen] for each in arrays) for part, chosen in rows.items()}
-    said = [*plan.rows, *_of_rows(parts, [labels[each] for each in small if labels])]
+    target_column = columns.fit_target(cells, labels, rows["train"])
+    encoder = Encoder(_fitted(table, plan, rows["train"], source), target_column, plan)
+    parts, said = _encoded(encoder, table, source, rows, weight), [*plan.rows]
+    if test_file:
+        other = read(test_file)
+        rows["test"], notes = _tested(encoder, other, str(test_file))
+        parts |= _encoded(encoder, other, str(test_file), {"test": rows["test"]}, weight)
+        said += notes
+    said += _of_rows(parts, [labels[each] for each in small if labels])
     if class_weight:
         parts, factors = _balanced(parts, len(labels))
         each = zip(labels, factors, strict=True)
@@ -126,27 +138,35 @@ def split(
 
 @dataclass(frozen=True)
 class _Deal:
-    """How rows are dealt to the three parts."""
+    """How rows are dealt to the three parts: to shares, or the one way that was asked for."""
 
     validation: float
     test: float
     seed: int
-    group: str | None
-    time: str | None
+    asked: dict[str, str]
 
-    def check(self) -> None:
-        """Refuse what no table makes possible."""
+    def checked(self) -> "_Deal":
+        """Refuse what no table makes possible; give the deal with the shares that are left."""
         if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
             raise InputError(
                 "validation, test: expected shares of the rows, at least 0 and together below 1, "
                 f"got {self.validation} and {self.test}"
             )
         checks.seed(self.seed)
-        if self.group and self.time:
+        if len(self.asked) > 1:
             raise InputError(
-                f"group, time: expected one of them, got {self.group!r} and {self.time!r}; leave "
-                "one out"
+                f"{', '.join(self.asked)}: expected one of them, got "
+                f"{' and '.join(map(repr, self.asked.values()))}; leave one out"
             )
+        named = {"split": {"validation": VALIDATION, "test": TEST}, "test_file": {"test": TEST}}
+        shares = named.get("".join(self.asked), {})
+        for share, usual in shares.items():
+            if (got := getattr(self, share)) != usual:
+                raise InputError(
+                    f"{share}: expected none beside {''.join(self.asked)}, which names its rows, "
+                    f"got {got}; leave one out"
+                )
+        return dataclasses.replace(self, **dict.fromkeys(shares, 0.0))
 
     def rows(
         self, table: pa.Table, groups: Int64[np.ndarray, " N"], source: str
@@ -155,9 +175,13 @@ class _Deal:
         used, shares = groups >= 0, (self.validation, self.test)
         if used.sum() < 2:
             raise InputError(f"{source}: expected at least 2 rows with a target; add rows")
-        if name := self.group or self.time:
-            keys = _keys(Cells(table, name, source), bool(self.time), self.seed)
-            rows, small = _deal_whole(keys, used, *shares), []
+        way, name = next(iter(self.asked.items()), ("", ""))
+        small = []
+        if way == "split":
+            rows = _named(Cells(table, name, source), used)
+        elif way in ("group", "time"):
+            keys = _keys(Cells(table, name, source), way == "time", self.seed)
+            rows = _deal_whole(keys, used, *shares)
         else:
             rows, small = _deal(groups, *shares, self.seed)
         for part, share in zip(("validation", "test"), shares, strict=True):
@@ -166,13 +190,58 @@ class _Deal:
                     f"{source}: expected rows for {part}, got none, {share} of {used.sum()}; give "
                     "more rows, a larger share, or 0"
                 )
+        if not rows["train"].size:
+            raise InputError(
+                f"{source}: expected rows to train on, got none; give smaller shares, more groups, "
+                "or name some train"
+            )
         return rows, small
 
 
-def _weights(cells: Cells, rows: dict[str, np.ndarray]) -> Float32[np.ndarray, " N"]:
+def _fitted(
+    table: pa.Table, plan: planning.Plan, train: columns.Rows, source: str
+) -> tuple[columns.Column, ...]:
+    return tuple(
+        columns.fit(Cells(table, each.name, source, each.format), each.kind, train)
+        for each in plan.columns
+        if each.kind != "left out"
+    )
+
+
+def _encoded(
+    encoder: Encoder,
+    table: pa.Table,
+    source: str,
+    rows: dict[str, np.ndarray],
+    weight: str | None,
+) -> dict[str, Arrays]:
+    """Give the arrays of each part's rows."""
+    used = np.zeros(table.num_rows, bool)
+    used[np.concatenate([*rows.values()])] = True
+    arrays = [encoder.features(table, source), encoder.targets(table, source, used)]
+    if weight:
+        check(table, source, weight)
+        arrays.append(_weights(Cells(table, weight, source), rows, used))
+    return {part: tuple(each[chosen] for each in arrays) for part, chosen in rows.items()}
+
+
+def _tested(encoder: Encoder, table: pa.Table, source: str) -> tuple[np.ndarray, list[str]]:
+    """Give the rows of a test file that have a target, and what there is to say of it."""
+    target = encoder.plan.target
+    check(table, source, target.name)
+    cells = Cells(table, target.name, source, target.format)
+    there = cells.there(target.kind) & ~planning.total(table)
+    cells.refuse(~there & ~there.any(), "a target in some row")
+    notes = encoder.doubts(table, source)[0]
+    notes += [f"{(~there).sum()} rows without a target are left out"] * (not there.all())
+    return np.flatnonzero(there), [f"the test file: {note}" for note in notes]
+
+
+def _weights(
+    cells: Cells, rows: dict[str, np.ndarray], used: Bool[np.ndarray, " N"]
+) -> Float32[np.ndarray, " N"]:
     """Give what each row counts."""
     weights = planning.read_as(cells).numbers.astype(np.float32)
-    used = np.isin(np.arange(len(weights)), np.concatenate([*rows.values()]))
     cells.refuse(used & ~(weights >= 0), "a weight of at least 0")
     for part, chosen in rows.items():
         if chosen.size and not weights[chosen].any():
@@ -258,9 +327,20 @@ def _deal_whole(
         for share in (test, test + validation)
     ]
     parts = np.array(["test", "validation", "train"])[np.searchsorted(cuts, keys, side="right")]
-    rows = {
+    return _rows_of(parts, used)
+
+
+def _named(cells: Cells, used: Bool[np.ndarray, " N"]) -> dict[str, np.ndarray]:
+    """Give the rows of each part that a column names."""
+    codes, values = cells.coded
+    parts = np.array([*(_SPELLED.get(fold(text(value)), "") for value in values), ""])[codes]
+    cells.refuse(used & (parts == ""), "train, validation or test")
+    return _rows_of(parts, used)
+
+
+def _rows_of(
+    parts: Shaped[np.ndarray, " N"], used: Bool[np.ndarray, " N"]
+) -> dict[str, np.ndarray]:
+    return {
         part: np.flatnonzero(used & (parts == part)) for part in ("test", "validation", "train")
     }
-    if not rows["train"].size:
-        raise InputError("expected rows to train on, got none; give smaller shares or more groups")
-    return rows

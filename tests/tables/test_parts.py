@@ -1,4 +1,4 @@
-"""Parts of a table: the weights of their rows, held against plain arithmetic."""
+"""Parts of a table: the weights of their rows, and the rows that were named for them."""
 
 import numpy as np
 import pyarrow as pa
@@ -56,3 +56,66 @@ def test_weights_that_are_none_are_refused(name):
     table = pa.table({"x": N % 7, "w": cells * (60 // len(cells)), "y": N % 2})
     with pytest.raises(InputError, match=message):
         tables.split(table, "y", source="t.csv", **{"weight": "w"} | asked)
+
+
+# --- parts that are named -----------------------------------------------------------------------
+
+SPELLED = ["train", "TRAIN ", "Training", "val", "valid", "dev", "Validation", "test", "Testing"]
+
+
+def test_a_column_names_the_parts_in_the_usual_spellings():
+    names = [SPELLED[k % 9] for k in N]
+    split = tables.split(TABLE.append_column("part", [names]), "y", split="part")
+    assert [column.name for column in split.encoder.columns] == ["x", "w"]
+    for part, places in (("train", (0, 1, 2)), ("validation", (3, 4, 5, 6)), ("test", (7, 8))):
+        np.testing.assert_array_equal(split.rows[part], np.flatnonzero(np.isin(N % 9, places)))
+    train = N[np.isin(N % 9, (0, 1, 2))] % 7
+    assert split.encoder.columns[0].mean == pytest.approx(train.mean())
+    both = tables.split(TABLE.append_column("part", [["train", "test"] * 30]), "y", split="part")
+    assert [len(part[0]) for part in split[:3]] == [21, 27, 12]
+    assert [len(part[0]) for part in both[:3]] == [30, 0, 30]
+
+
+def test_another_file_is_tested_on_and_nothing_of_it_trains(tmp_path):
+    path = tmp_path / "test.csv"
+    path.write_text("more,Y,W,X\n" + "a,p,1,3\nb,,1,4\nc,Q,2.5,1e3\n")
+    table = pa.table({"X ": TABLE["x"], "W": TABLE["w"], "Y": TABLE["y"]})
+    split = tables.split(table, "Y", weight="W", test_file=path)
+    alone = tables.split(table, "Y", weight="W", test=0.0)
+    assert split.encoder.columns == alone.encoder.columns
+    np.testing.assert_array_equal(split.rows["train"], alone.rows["train"])
+    column = split.encoder.columns[0]
+    x, y, weights = split.test
+    np.testing.assert_allclose(x[:, 0] * column.deviation + column.mean, [3, 1e3], rtol=1e-5)
+    assert (y.tolist(), weights.tolist(), split.rows["test"].tolist()) == ([0, 1], [1, 2.5], [0, 2])
+    said = "\n".join(split.encoder.plan.rows)
+    assert "the test file: column 'X' is taken for 'X '" in said
+    assert "the test file: columns that are not used: 'more'" in said
+    assert "the test file: 1 rows without a target are left out" in said
+    path.write_text("X,W,Y\n1,1,p\n2,1,r\n")
+    with pytest.raises(InputError, match=r"test.csv, column 'Y', line 3, 'r': .*labels 'p', 'q'"):
+        tables.split(table, "Y", weight="W", test_file=path)
+    path.write_text("X,W\n1,1\n")
+    with pytest.raises(InputError, match=r"test.csv: expected the column 'Y', got none"):
+        tables.split(table, "Y", weight="W", test_file=path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"split": "y"}, r"expected 'y', the target, to be a number or category"),
+        ({"split": "x"}, r"t.csv, column 'x', row 1, 0: expected train, validation or test"),
+        ({"split": "w", "group": "x"}, r"^group, split: expected one of them, got 'x' and 'w'"),
+        ({"split": "w", "test": 0.3}, r"^test: expected none beside split, which names its rows"),
+        ({"test_file": "o.csv", "time": "x"}, r"^time, test_file: expected one of them"),
+        ({"test_file": "o.csv", "test": 0.0}, r"^test: expected none beside test_file"),
+        ({"test_file": "no.csv"}, r"no.csv: expected a file ending in"),
+    ],
+)
+def test_parts_that_are_none_are_refused(asked, message):
+    source = "t.parquet" if asked == {"split": "x"} else "t.csv"
+    with pytest.raises(InputError, match=message.replace("t.csv", source)):
+        tables.split(TABLE, "y", source=source, **asked)
+    everything = TABLE.append_column("part", [["test"] * 60])
+    with pytest.raises(InputError, match="expected rows to train on, got none"):
+        tables.split(everything, "y", split="part")
