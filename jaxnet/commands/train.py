@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -104,9 +104,14 @@ def run(
 
 def _split(settings: Train) -> tables.Split:
     data = _folders.data(settings)
-    names = inspect.signature(tables.split).parameters.keys() & vars(Train()).keys()
-    asked = {name: getattr(settings, name) for name in names}
-    return tables.split(tables.read(data), source=data, **asked)
+    ways, asked = (_asked(function, settings) for function in (tables.read, tables.split))
+    return tables.split(tables.read(data, **ways), source=data, **asked)
+
+
+def _asked(function: Callable[..., Any], settings: Train) -> dict[str, Any]:
+    """Give the arguments of a function that settings have by the same names."""
+    names = inspect.signature(function).parameters.keys() & vars(Train()).keys()
+    return {name: getattr(settings, name) for name in names}
 
 
 def _layers(settings: Train, split: tables.Split) -> list[int]:

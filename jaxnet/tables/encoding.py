@@ -15,7 +15,7 @@ from pyarrow import parquet
 from jaxnet._guards import checks, records
 from jaxnet._guards.defaults import SEED
 from jaxnet.errors import InputError
-from jaxnet.tables.cells import Cells, check, fold, listed
+from jaxnet.tables.cells import Cells, check, fold, listed, said
 from jaxnet.tables.columns import Column, Part, Target
 from jaxnet.tables.planning import Plan
 
@@ -76,29 +76,29 @@ class Encoder:
             had, numbers far from all of them, what cannot be read, and rows without any value.
         """
         rows: list[list[str]] = [[] for _ in range(table.num_rows)]
-        empty, used, said = np.ones(table.num_rows, bool), {self.target.name}, []
+        empty, used, notes = np.ones(table.num_rows, bool), {self.target.name}, said(table)
         for column, cells in self._cells(table, source):
             used.add(cells.name)
             empty &= ~cells.present
             if cells.name != column.name:
-                said.append(f"column {cells.name!r} is taken for {column.name!r}")
+                notes.append(f"column {cells.name!r} is taken for {column.name!r}")
             if column.kind == "category" and (taken := cells.respelled(column.categories)):
-                said.append(f"column {cells.name!r}: {taken}")
+                notes.append(f"column {cells.name!r}: {taken}")
             for what, wrong in _odd(column, cells).items():
                 if wrong.any():
                     where = f"{wrong.sum()} of {len(wrong)} rows, {cells.first(wrong)}"
-                    said.append(f"column {cells.name!r}: {what} in {where}")
+                    notes.append(f"column {cells.name!r}: {what} in {where}")
                 for row in np.flatnonzero(wrong):
                     rows[row].append(f"{column.name}: {what}")
         if empty.any():
-            said.append(f"no value in any column used in {empty.sum()} of {len(empty)} rows")
+            notes.append(f"no value in any column used in {empty.sum()} of {len(empty)} rows")
         for row in np.flatnonzero(empty):
             rows[row].append("no values")
         left = {each.name for each in self.plan.columns}
         extra = [name for name in table.column_names if name not in used | left]
         if extra := [name for name in extra if fold(name) != fold(self.target.name)]:
-            said.append(f"columns that are not used: {listed(extra)}")
-        return said, ["; ".join(each) for each in rows]
+            notes.append(f"columns that are not used: {listed(extra)}")
+        return notes, ["; ".join(each) for each in rows]
 
     def targets(
         self, table: pa.Table, source: str, rows: Bool[np.ndarray, " N"] | None = None

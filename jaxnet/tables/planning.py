@@ -20,17 +20,18 @@ from jaxnet.errors import InputError
 from jaxnet.tables.cells import (
     AS_IS,
     BROKEN,
-    SAID,
     THOUSANDS,
     WORDS,
     Cells,
     Format,
     check,
-    date_format,
+    date_formats,
     fold,
     listed,
     number_format,
+    other_decimal,
     pc,
+    said,
     shown,
     text,
     unknown,
@@ -114,6 +115,13 @@ class Asked:
     number: Sequence[str] = ()
     date: Sequence[str] = ()
     missing: Sequence[str] = ()
+    decimal: Literal[".", ","] = "."
+    date_format: str = ""
+
+    @property
+    def format(self) -> Format:
+        """Give the format by which cells are looked at."""
+        return Format(self.decimal, date=self.date_format, missing=tuple(self.missing))
 
     def uses(self) -> list[tuple[str, Use]]:
         """Give each name with what is asked of it."""
@@ -137,7 +145,7 @@ def make(
     check(table, source, target)
     names = [name for name in table.column_names if name != target]
     wrong = _wrong(asked, target, table.column_names)
-    uses, form = dict(asked.uses()), Format(missing=tuple(asked.missing))
+    uses, form = dict(asked.uses()), asked.format
     last = total(table)
     cells = Cells(table, target, source, form)
     goal, task, used = _target(cells, task, uses.get(target), last, wrong)
@@ -163,8 +171,7 @@ def make(
     values = np.where(used, values, np.nan)
     columns = [_telling(table, source, each, values) for each in columns]
     lost = table.num_rows - int(used.sum()) - int(last.any())
-    said = (table.schema.metadata or {}).get(SAID, b"").decode()
-    rows = [f"the file: {said}"] * bool(said)
+    rows = said(table)
     rows += [f"{lost} rows without a target are left out"] * (lost > 0)
     rows += [f"the last row, a total, is left out: {shown(table[0][-1].as_py())}"] * int(last.any())
     return Plan(goal, task, tuple(columns), tuple(rows)), used
@@ -302,12 +309,13 @@ def _text_kind(cells: Cells, asked: Use | None) -> tuple[Kind, Format, tuple[str
         return "number", form, ("true and false as 1 and 0",)
     codes = pc.sum(pc.match_substring_regex(cells.values, r"^0\d+$|^\d{16,}$")).as_py()
     if codes and not asked:
-        said = f"codes, {codes} with a leading 0 or 16 digits; else --number"
-        return "category", cells.format, (said,)
-    date = None if asked == "number" else date_format(cells, asked == "date")
-    if date or asked == "date":
-        form = date or cells.format
-        return "date", form, (f"read as {form.date or 'year-month-day'}",)
+        why = f"codes, {codes} with a leading 0 or 16 digits; else --number"
+        return "category", cells.format, (why,)
+    dates = [] if asked == "number" else date_formats(cells, asked == "date")
+    if dates or asked == "date":
+        form, *others = dates or [cells.format]
+        said = f"read as {form.date or 'year-month-day'}"
+        return "date", form, (said + "".join(f"; else --date-format {o.date}" for o in others[:1]),)
     form = number_format(cells)
     reader = dataclasses.replace(cells, format=form)
     broken, there = (reader.present & np.isnan(reader.numbers)).sum(), reader.present.sum()
@@ -340,7 +348,10 @@ def _adornments(cells: Cells) -> Iterator[str]:
     found = {name: pc.match_substring_regex(cells.values, mark) for name, mark in marks.items()}
     if pc.any(found["thousands"]).as_py():
         first = shown(cells.values.filter(found["thousands"])[0].as_py())
-        yield f"thousands marked, as in {first}"
+        other = {".": ",", ",": "."}[form.decimal]
+        yield f"thousands marked, as in {first}" + f"; else --decimal {other}" * other_decimal(
+            cells
+        )
     if pc.any(found["limit"]).as_py():
         limits = cells.values.filter(found["limit"])
         yield f"{len(limits)} limits, such as {limits[0].as_py()}, as the number"

@@ -17,7 +17,7 @@ from jaxnet._guards import checks
 from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task
 from jaxnet.errors import InputError
 from jaxnet.tables import columns, planning
-from jaxnet.tables.cells import Cells, Label, check, fold, listed, text
+from jaxnet.tables.cells import Cells, Format, Label, check, fold, listed, text
 from jaxnet.tables.encoding import Encoder
 from jaxnet.tables.reading import read
 
@@ -68,6 +68,8 @@ def split(
     class_weight: Literal["balanced"] | None = None,
     split: str | None = None,
     test_file: str | Path | None = None,
+    decimal: Literal[".", ","] = ".",
+    date_format: str = "",
 ) -> Split:
     """Plan what is done with a table, deal its rows to three parts, fit an encoder, and encode.
 
@@ -95,6 +97,9 @@ def split(
         split: a column that names each row's part: train, validation or test, or training, val,
             valid, dev or testing, in any case.
         test_file: what to test on, in place of rows of the table; read as `Encoder.features` does.
+        decimal: the mark of decimals where numbers may be read by either, such as 1,234.
+        date_format: of dates that may be read by several, such as %m/%d/%Y, as `strptime` takes it
+            and without the time of day.
 
     Raises:
         InputError: shares that leave nothing to train on; and in one line, all that is wrong with
@@ -108,7 +113,9 @@ def split(
             f"task: expected classification or regression, got {task!r}; None infers it"
         )
     apart = [name for name in (group, time, split, weight) if name]
-    asked = planning.Asked((*drop, *apart), category, number, date, missing)
+    asked = planning.Asked(
+        (*drop, *apart), category, number, date, missing, decimal=decimal, date_format=date_format
+    )
     plan, used = planning.make(table, target, task, asked, source)
     if class_weight and plan.task == "regression":
         raise InputError(
@@ -118,14 +125,15 @@ def split(
     cells = Cells(table, target, source, plan.target.format)
     labels = columns.labels(cells, plan, np.flatnonzero(used))
     groups = cells.places(labels) if labels else np.zeros(table.num_rows, np.int64)
-    rows, small = deal.rows(table, np.where(used, groups, -1), source)
+    rows, small = deal.rows(table, np.where(used, groups, -1), source, asked.format)
     target_column = columns.fit_target(cells, labels, rows["train"])
     encoder = Encoder(_fitted(table, plan, rows["train"], source), target_column, plan)
-    parts, said = _encoded(encoder, table, source, rows, weight), [*plan.rows]
+    weights = Cells(table, weight, source, asked.format) if weight else None
+    parts, said = _encoded(encoder, table, source, rows, weights), [*plan.rows]
     if test_file:
         other = read(test_file)
         rows["test"], notes = _tested(encoder, other, str(test_file))
-        parts |= _encoded(encoder, other, str(test_file), {"test": rows["test"]}, weight)
+        parts |= _encoded(encoder, other, str(test_file), {"test": rows["test"]}, weights)
         said += notes
     said += _of_rows(parts, [labels[each] for each in small if labels])
     if class_weight:
@@ -169,7 +177,7 @@ class _Deal:
         return dataclasses.replace(self, **dict.fromkeys(shares, 0.0))
 
     def rows(
-        self, table: pa.Table, groups: Int64[np.ndarray, " N"], source: str
+        self, table: pa.Table, groups: Int64[np.ndarray, " N"], source: str, form: Format
     ) -> tuple[dict[str, np.ndarray], list[int]]:
         """Give the rows of each part, of those that are of a group; and the groups too small."""
         used, shares = groups >= 0, (self.validation, self.test)
@@ -178,9 +186,9 @@ class _Deal:
         way, name = next(iter(self.asked.items()), ("", ""))
         small = []
         if way == "split":
-            rows = _named(Cells(table, name, source), used)
+            rows = _named(Cells(table, name, source, form), used)
         elif way in ("group", "time"):
-            keys = _keys(Cells(table, name, source), way == "time", self.seed)
+            keys = _keys(Cells(table, name, source, form), way == "time", self.seed)
             rows = _deal_whole(keys, used, *shares)
         else:
             rows, small = _deal(groups, *shares, self.seed)
@@ -213,15 +221,16 @@ def _encoded(
     table: pa.Table,
     source: str,
     rows: dict[str, np.ndarray],
-    weight: str | None,
+    weights: Cells | None,
 ) -> dict[str, Arrays]:
     """Give the arrays of each part's rows."""
     used = np.zeros(table.num_rows, bool)
     used[np.concatenate([*rows.values()])] = True
     arrays = [encoder.features(table, source), encoder.targets(table, source, used)]
-    if weight:
-        check(table, source, weight)
-        arrays.append(_weights(Cells(table, weight, source), rows, used))
+    if weights:
+        check(table, source, weights.name)
+        weights = dataclasses.replace(weights, table=table, source=source)
+        arrays.append(_weights(weights, rows, used))
     return {part: tuple(each[chosen] for each in arrays) for part, chosen in rows.items()}
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from jaxnet import tables
 from jaxnet.errors import InputError
+from jaxnet.tables.cells import Cells
 
 ROWS = 40
 
@@ -71,6 +72,24 @@ def test_a_few_broken_cells_are_missing_and_counted(gap):
 def test_values_asked_for_are_missing():
     assert decoded(["1", "2", "-999"], missing=["-999"]) == [1, 2, None]
     assert decoded([1, 2, -999], missing=["-999"]) == [1, 2, None]
+
+
+def test_what_reads_both_ways_is_told_and_read_as_asked():
+    assert decoded(["1,234", "5,678"]) == [1234, 5678]
+    assert "else --decimal ," in planned(["1,234", "5,678"])[0].notes[0]
+    assert decoded(["1,234", "5,678"], decimal=",") == pytest.approx([1.234, 5.678])
+    assert decoded(["1.234", "5"], decimal=",") == [1234, 5]
+    assert decoded(["1.5", "2.25"], decimal=",") == [1.5, 2.25]
+    dates = ["01/03/2021", "05/04/2021"]
+    for asked, months, other in (("", {3, 4}, "%m/%d/%Y"), ("%m/%d/%Y", {1, 5}, "%d/%m/%Y")):
+        column, *_, table = planned(dates, date_format=asked)
+        assert f"else --date-format {other}" in column.notes[0]
+        reader = Cells(table, "x", "t.csv", column.format)
+        assert {*reader.part("month")} == months
+    assert planned(["31/03/2021"], ["01/04/2021"])[0].notes == ("read as %d/%m/%Y",)
+    assert planned(["5 of 3 of 2021", "1 of 4 of 2021"], date=["x"], date_format="%d of %m of %Y")[
+        0
+    ].notes == ("read as %d of %m of %Y",)
 
 
 CATEGORIES = {
