@@ -46,7 +46,6 @@ WORDS = {"true": 1.0, "false": 0.0}
 _ANSWERS = WORDS | {"t": 1.0, "yes": 1.0, "y": 1.0, "1": 1.0, "f": 0.0, "no": 0.0, "n": 0.0}
 _ANSWERS |= {"0": 0.0, "1.0": 1.0, "0.0": 0.0}
 _BREAK = r"\r\n|\r|\n"
-_PLAIN = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 _CURRENCY = "[$€£¥₹]"
 # By the mark of decimals, what may stand between thousands.
 THOUSANDS = {".": r"[,'\x{2019}_ \x{a0}\x{202f}]", ",": r"[.'\x{2019}_ \x{a0}\x{202f}]"}
@@ -171,15 +170,14 @@ class Cells:
     def part(self, part: str) -> Float64[np.ndarray, " N"]:
         """Give year, month, weekday, hour or days of each date, NaN where there is none."""
         days = self.stamps.astype("M8[D]")
-        whole = days.astype(int)
-        number = {
-            "year": days.astype("M8[Y]").astype(int) + 1970,
-            "month": days.astype("M8[M]").astype(int) % 12 + 1,
-            "weekday": (whole + 3) % 7,
-            "hour": (self.stamps - days).astype(int) / 60,
-            "days": whole,
-        }[part]
-        return np.where(np.isnat(days), np.nan, number)
+        numbers = {
+            "year": lambda: days.astype("M8[Y]").astype(int) + 1970,
+            "month": lambda: days.astype("M8[M]").astype(int) % 12 + 1,
+            "weekday": lambda: (days.astype(int) + 3) % 7,
+            "hour": lambda: (self.stamps - days).astype(int) / 60,
+            "days": lambda: days.astype(int),
+        }
+        return np.where(np.isnat(days), np.nan, numbers[part]())
 
     @functools.cached_property
     def coded(self) -> tuple[Int64[np.ndarray, " N"], list[Any]]:
@@ -248,7 +246,7 @@ def number_format(cells: Cells) -> Format:
     """Give the format by which most of a text's cells are numbers."""
     values = cells.values
     preferred = cells.format.decimal
-    if preferred == "." and pc.all(pc.match_substring_regex(values, _PLAIN)).as_py():
+    if preferred == "." and plain(values) is not None:
         return cells.format
     found = {decimal: _matched(values, decimal) for decimal in THOUSANDS}
     # Both will do for 1,234.
@@ -324,11 +322,18 @@ def _unit(matched: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(*fields, "")
 
 
+def plain(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Give text as numbers where all of it is as programs write them."""
+    try:
+        return values.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+
+
 def _numbers(values: pa.ChunkedArray, written: Format) -> pa.ChunkedArray:
     """Read numbers, of the format's unit or none."""
-    plain = pc.all(pc.match_substring_regex(values, _PLAIN)).as_py() is not False
-    if plain and written.decimal == ".":
-        return values.cast(pa.float64())
+    if written.decimal == "." and (numbers := plain(values)) is not None:
+        return numbers
     matched = _matched(values, written.decimal)
     number = pc.struct_field(matched, "number")
     number = pc.replace_substring_regex(number, THOUSANDS[written.decimal], "")

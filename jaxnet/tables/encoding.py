@@ -3,13 +3,13 @@
 Shapes: N rows, B rows of a batch, I inputs, O outputs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Float32, Float64, Int32
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
 from pyarrow import parquet
 
 from jaxnet._guards import checks, records
@@ -61,12 +61,27 @@ class Encoder:
         Raises:
             InputError: columns that are missing.
         """
-        x = np.zeros((self.inputs, table.num_rows), np.float32)
+        return self.features_of(table, source, [np.arange(table.num_rows)])[0]
+
+    def features_of(
+        self, table: pa.Table, source: str, parts: Sequence[Int[np.ndarray, " _"]]
+    ) -> list[Float32[np.ndarray, "_ I"]]:
+        """Encode rows of a table for each of several parts, as `features` does.
+
+        Raises:
+            InputError: columns that are missing.
+        """
+        encoded = [np.zeros((len(rows), self.inputs), np.float32) for rows in parts]
         start = 0
         for column, cells in self._cells(table, source):
-            _encode(column, cells, x[start : start + column.inputs])
-            start += column.inputs
-        return np.ascontiguousarray(x.T)
+            stop = start + column.inputs
+            # A column at a time, lest all be in memory twice.
+            inputs = np.zeros((column.inputs, table.num_rows), np.float32)
+            _encode(column, cells, inputs)
+            for x, rows in zip(encoded, parts, strict=True):
+                x[:, start:stop] = inputs[:, rows].T
+            start = stop
+        return encoded
 
     def doubts(self, table: pa.Table, source: str) -> tuple[list[str], list[str]]:
         """Say what of a table is unlike the training rows.

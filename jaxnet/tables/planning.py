@@ -31,6 +31,7 @@ from jaxnet.tables.cells import (
     number_format,
     other_decimal,
     pc,
+    plain,
     said,
     shown,
     text,
@@ -307,7 +308,10 @@ def _text_kind(cells: Cells, asked: Use | None) -> tuple[Kind, Format, tuple[str
     if pc.all(words).as_py():
         form = dataclasses.replace(cells.format, words=True)
         return "number", form, ("true and false as 1 and 0",)
-    codes = pc.sum(pc.match_substring_regex(cells.values, r"^0\d+$|^\d{16,}$")).as_py()
+    # The few that may be, for an expression takes longer to look.
+    maybe = pc.or_(pc.starts_with(cells.values, "0"), pc.greater(pc.utf8_length(cells.values), 15))
+    maybe = cells.values.filter(maybe)
+    codes = pc.sum(pc.match_substring_regex(maybe, r"^0\d+$|^\d{16,}$")).as_py()
     if codes and not asked:
         why = f"codes, {codes} with a leading 0 or 16 digits; else --number"
         return "category", cells.format, (why,)
@@ -340,6 +344,8 @@ def _with_na(cells: Cells) -> tuple[Format, tuple[str, ...]]:
 def _adornments(cells: Cells) -> Iterator[str]:
     """Say what was taken off numbers."""
     form = cells.format
+    if plain(cells.values) is not None and form.decimal == ".":
+        return
     if form.unit:
         yield f"{form.unit} taken off"
     if form.decimal == ",":
@@ -369,7 +375,7 @@ def _look(
         return _look_at_categories(known, int(there.sum()))
     numbers = cells.numbers if kind == "number" else cells.stamps.astype(float)
     numbers, every = numbers[there], there.all()
-    values = np.unique(numbers)
+    values = _distinct(numbers)
     if every and len(values) == 1:
         said = f"constant, {shown(cells.values[0].as_py())}"
         # Arrays of numbers, such as the pixels of pictures, keep their width.
@@ -422,13 +428,21 @@ def _telling(
     own = cells.numbers if planned.kind == "number" else cells.coded[0].astype(float)
     both = ~np.isnan(own) & ~np.isnan(target)
     own, target = own[both], target[both]
-    (values, codes), (_, goals) = (np.unique(each, return_inverse=True) for each in (own, target))
-    pairs = len(np.unique(codes * len(own) + goals))
-    alone = 1 < len(values) == pairs <= len(own) / 5
-    if planned.kind == "number" and len(own) > 2 and own.std() and target.std():
-        alone = alone or abs(np.corrcoef(own, target)[0, 1]) > 0.99999
+    alone = False
+    if 1 < len(_distinct(own)) <= len(own) / 5:
+        (values, codes), (_, goals) = (np.unique(e, return_inverse=True) for e in (own, target))
+        alone = len(values) == len(np.unique(codes * len(own) + goals))
+    if planned.kind == "number" and len(own) > 2 and (scale := own.std() * target.std()):
+        product = (own - own.mean()) @ (target - target.mean()) / len(own)
+        alone = alone or abs(product) > 0.99999 * scale
     said = ("tells the target alone; a copy? --drop",) if alone else ()
     return dataclasses.replace(planned, notes=(*planned.notes, *said))
+
+
+def _distinct(numbers: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " v"]:
+    """Give the values in order; NumPy's own way takes many times the memory, and longer."""
+    ordered = np.sort(numbers)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
 
 
 def _line(planned: Planned, kind: str, room: int) -> str:

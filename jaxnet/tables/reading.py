@@ -1,6 +1,7 @@
 """A user's file in: text, Parquet, NPZ and others, or one of scikit-learn's sets, as a table."""
 
 import array
+import codecs
 import contextlib
 import csv as csv_lines
 import importlib.util
@@ -141,9 +142,8 @@ def _delimited(
 ) -> pa.Table:
     data, said = _decoded(_unpacked(path), encoding)
     found = _dialect(data, {"tab": "\t", "\\t": "\t"}.get(delimiter or "", delimiter), header)
-    if found.above:
-        data = b"".join(data.splitlines(keepends=True)[found.above :])
-    data = data.rstrip(b"\r\n") + b"\n"
+    if found.above and (titles := re.match(rb"(?:.*?(?:\r\n?|\n)){%d}" % found.above, data)):
+        data = data[titles.end() :]
     starts, passed = _starts(data, found)
     names = next(
         csv_lines.reader(
@@ -153,10 +153,14 @@ def _delimited(
     )
     if found.headless:
         names = [f"column {place}" for place in range(1, len(names) + 1)]
+    as_it_is = path.suffix.lower() not in _PACKED and not said and not found.above
+    # The table takes as much memory as the file, which need not be there too.
+    source = str(path) if as_it_is else pa.BufferReader(data)
+    del data
     try:
         with _reading():
             table = csv.read_csv(
-                pa.BufferReader(data),
+                source,
                 # One thread, for then pyarrow knows the row of an error.
                 csv.ReadOptions(
                     use_threads=False,
@@ -222,18 +226,29 @@ def _decoded(data: bytes, asked: str | None) -> tuple[bytes, list[str]]:
     usual = {"utf-16": "UTF-16"} if marked else {"utf-8": "UTF-8", "cp1252": "Windows-1252"}
     for encoding, name in ({asked: asked} if asked else usual).items():
         try:
-            text = data.decode(encoding)
+            if name == "UTF-8":
+                _check_utf8(data)
+            else:
+                data = data.decode(encoding).encode()
         except UnicodeDecodeError:
             continue
         except LookupError as error:
             raise InputError(f"{error}; give another encoding, such as cp1252") from error
-        if "\0" in text:
-            line = text[: text.index("\0")].count("\n") + 1
+        if (place := data.find(0)) >= 0:
+            line = data.count(b"\n", 0, place) + 1
             raise InputError(f"a NUL byte in line {line}; save the file as UTF-8 text")
-        if not text.strip("\r\n\ufeff"):
+        if not re.search(rb"[^\r\n]", data.removeprefix(codecs.BOM_UTF8)):
             raise InputError("an empty file")
-        return (data, []) if name == "UTF-8" else (text.encode(), [name])
+        return data, [name] * (name != "UTF-8")
     raise InputError(f"bytes that are no text{' of ' * bool(asked)}{asked or ''}; save it as UTF-8")
+
+
+def _check_utf8(data: bytes) -> None:
+    """Raise UnicodeDecodeError where text is not so; a piece at a time, for all takes as much."""
+    decoder, pieces = codecs.getincrementaldecoder("utf-8")(), io.BytesIO(data)
+    while piece := pieces.read(2**22):
+        decoder.decode(piece)
+    decoder.decode(b"", final=True)
 
 
 class _Dialect(NamedTuple):
@@ -305,6 +320,8 @@ def _starts(data: bytes, found: _Dialect) -> tuple[Sequence[int], list[int]]:
             (empty if line == "\n" else starts).append(number)
         if found.quote and line.count('"') % 2:
             opened = 0 if opened else number
+    while empty and empty[-1] > starts[-1]:
+        empty.pop()
     if opened:
         raise InputError(
             f"a quote that is not closed from line {opened} on; close it, or double it within a "

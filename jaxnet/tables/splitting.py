@@ -226,12 +226,16 @@ def _encoded(
     """Give the arrays of each part's rows."""
     used = np.zeros(table.num_rows, bool)
     used[np.concatenate([*rows.values()])] = True
-    arrays = [encoder.features(table, source), encoder.targets(table, source, used)]
+    arrays = [encoder.targets(table, source, used)]
     if weights:
         check(table, source, weights.name)
         weights = dataclasses.replace(weights, table=table, source=source)
         arrays.append(_weights(weights, rows, used))
-    return {part: tuple(each[chosen] for each in arrays) for part, chosen in rows.items()}
+    inputs = encoder.features_of(table, source, [*rows.values()])
+    return {
+        part: (x, *(each[chosen] for each in arrays))
+        for (part, chosen), x in zip(rows.items(), inputs, strict=True)
+    }
 
 
 def _tested(encoder: Encoder, table: pa.Table, source: str) -> tuple[np.ndarray, list[str]]:
@@ -265,12 +269,18 @@ def _of_rows(parts: dict[str, Arrays], small: Sequence[Label]) -> Iterator[str]:
     """Say which classes all train, and how many rows are judged at what they were trained on."""
     if small:
         yield f"too small to be split, and so all for training: {listed(small)}"
-    train, test = (
-        np.ascontiguousarray(x).view(np.dtype((np.void, x.shape[1] * 4)))[:, 0]
-        for x in (parts["train"][0], parts["test"][0])
-    )
+    train, test = (_hashed(parts[part][0]) for part in ("train", "test"))
     if again := int(np.isin(test, train).sum()):
         yield f"{again} of {len(test)} test rows equal a training row in all columns used"
+
+
+def _hashed(x: Float32[np.ndarray, "N I"]) -> Shaped[np.ndarray, " N"]:
+    """Give a number for each row by which equal rows are found."""
+    hashed = np.zeros(len(x), np.uint64)
+    for column in x.T:
+        hashed = (hashed ^ column.view(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
+        hashed ^= hashed >> np.uint64(29)
+    return hashed
 
 
 def _balanced(
