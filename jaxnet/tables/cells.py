@@ -26,6 +26,14 @@ DELIMITED = (".csv", ".tsv", ".txt")
 PASSED, SAID = b"jaxnet.passed", b"jaxnet.said"
 """What a table's metadata has of its file: the lines, from 1, that no row begins on, and what there
 is to say of how it was read."""
+SPLIT = b"jaxnet.split"
+"""What a table's metadata has where a column names the parts: that column."""
+SPELLED = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "validate", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Which part each name of one means."""
 BROKEN = 0.1
 """The share of broken cells beyond which text is not taken for numbers or dates."""
 LARGEST = float(np.finfo(np.float32).max)

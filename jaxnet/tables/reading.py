@@ -21,7 +21,16 @@ from pyarrow import csv, feather, json, parquet
 
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
-from jaxnet.tables.cells import DELIMITED, MISSING, PASSED, SAID, check, is_delimited
+from jaxnet.tables.cells import (
+    DELIMITED,
+    MISSING,
+    PASSED,
+    SAID,
+    SPELLED,
+    SPLIT,
+    check,
+    is_delimited,
+)
 
 _PACKED = (".gz", ".bz2", ".zst", ".zip")
 _SAMPLE = 2**18
@@ -52,7 +61,9 @@ def read(
     Windows. Each row is on a line of its own but for line breaks within quoted values, and all
     cells stay text as it is written. Other files end in .parquet, .npz, .feather, .arrow, .jsonl,
     .ndjson and .xlsx (extra `workbooks`), of which the first sheet is read. In an NPZ file arrays
-    `[N]` are columns, and an array `x [N, K]` is the columns x0, x1, ... The sets are digits, wine,
+    `[N]` are columns, and an array `x [N, K]` is the columns x0, x1, ...; where all are named as
+    x_train, y_train, x_test and y_test are, by parts, these are joined, with a column `split` that
+    `split` goes by. A folder of Parquet files is one table. The sets are digits, wine,
     breast_cancer, iris and diabetes; their column to predict is called target.
 
     A row of units below the header and empty lines are passed over. What is not as usual the plan
@@ -91,11 +102,16 @@ def read(
         **dict.fromkeys((".jsonl", ".ndjson"), _json),
         **dict.fromkeys((".feather", ".arrow"), _feather),
     }
-    if suffix not in parse or not path.is_file():
+    if path.is_dir() and any(path.rglob("*.parquet")):
+        suffix = ".parquet"
+    elif suffix not in parse or not path.is_file():
         got = "no such file" if suffix in parse else "another name"
+        got = "a folder without .parquet files" if path.is_dir() else got
+        got = "a URL; download it first" if re.match("[a-z0-9]+://", str(source)) else got
+        got = "standard input; save it as a file first" if str(source) == "-" else got
         raise InputError(
             f"{source}: expected a file ending in {', '.join(parse)}, or one of "
-            f"{', '.join(_BUNDLED)}, got {'a folder' if path.is_dir() else got}"
+            f"{', '.join(_BUNDLED)}, got {got}"
         )
     try:
         table = parse[suffix](path)
@@ -363,15 +379,18 @@ def _workbook(path: Path) -> pa.Table:
 
 
 def _parquet(path: Path) -> pa.Table:
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    tables = []
     with _reading():
-        with parquet.ParquetFile(path) as file:
-            table = file.read()
+        for each in files:
+            with parquet.ParquetFile(each) as file:
+                tables.append(file.read())
+        table = pa.concat_tables(tables, promote_options="default")
         table.validate(full=True)
     return table
 
 
 def _npz(path: Path) -> pa.Table:
-    columns: list[tuple[str, np.ndarray]] = []
     # Opened here, for np.load leaves a broken file open.
     with _reading(), path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         arrays = dict(file.items())
@@ -380,9 +399,32 @@ def _npz(path: Path) -> pa.Table:
             raise InputError(
                 f"the array {name!r} of shape {list(values.shape)}; save it as [N] or [N, K]"
             )
+    named = {name: re.fullmatch(f"(.+)_({'|'.join(SPELLED)})", name) for name in arrays}
+    about = {}
+    if named and all(named.values()):
+        arrays, about = _joined(arrays, named), {SPLIT: "split"}
+    columns: list[tuple[str, np.ndarray]] = []
+    for name, values in arrays.items():
         if values.ndim == 1:
             columns.append((name, values))
         else:
             columns.extend((f"{name}{k}", column) for k, column in enumerate(values.T))
     with _reading():
-        return pa.table([column for _, column in columns], names=[name for name, _ in columns])
+        table = pa.table([each for _, each in columns], names=[name for name, _ in columns])
+    return table.replace_schema_metadata(about)
+
+
+def _joined(
+    arrays: dict[str, np.ndarray], named: dict[str, re.Match[str] | None]
+) -> dict[str, np.ndarray]:
+    """Join arrays such as x_train and x_test to one, with a column of what part a row is of."""
+    parts = {match[2]: len(arrays[name]) for name, match in named.items() if match}
+    bases = dict.fromkeys(match[1] for match in named.values() if match)
+    for name in (f"{base}_{part}" for base in bases for part in parts):
+        if name not in arrays:
+            raise InputError(f"no array {name!r} beside {', '.join(arrays)}; save it too")
+    with _reading():
+        joined = {
+            base: np.concatenate([arrays[f"{base}_{part}"] for part in parts]) for base in bases
+        }
+    return joined | {"split": np.repeat([*parts], [*parts.values()])}

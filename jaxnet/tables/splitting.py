@@ -11,24 +11,17 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32, Float64, Int64, Shaped
+from jaxtyping import Bool, Float32, Int64, Shaped
 
 from jaxnet._guards import checks
 from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task
 from jaxnet.errors import InputError
 from jaxnet.tables import columns, planning
-from jaxnet.tables.cells import Cells, Format, Label, check, fold, listed, text
+from jaxnet.tables.cells import SPELLED, SPLIT, Cells, Format, Label, check, fold, listed, text
 from jaxnet.tables.encoding import Encoder
 from jaxnet.tables.reading import read
 
 Arrays = tuple[np.ndarray, ...]
-
-# Which part each name of one means.
-_SPELLED = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "validate", "val", "valid", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 
 
 class Split(NamedTuple):
@@ -95,7 +88,7 @@ def split(
         class_weight: balanced has all classes count the same, by the training rows, which keep
             the sum of their weights.
         split: a column that names each row's part: train, validation or test, or training, val,
-            valid, dev or testing, in any case.
+            valid, dev or testing, in any case. An NPZ file of parts has one already.
         test_file: what to test on, in place of rows of the table; read as `Encoder.features` does.
         decimal: the mark of decimals where numbers may be read by either, such as 1,234.
         date_format: of dates that may be read by several, such as %m/%d/%Y, as `strptime` takes it
@@ -105,6 +98,7 @@ def split(
         InputError: shares that leave nothing to train on; and in one line, all that is wrong with
             the table and what is asked of its columns.
     """
+    split = split or (table.schema.metadata or {}).get(SPLIT, b"").decode()
     ways = {"group": group, "time": time, "split": split, "test_file": test_file}
     ways = {name: str(way) for name, way in ways.items() if way}
     deal = _Deal(validation, test, seed, ways).checked()
@@ -137,9 +131,8 @@ def split(
         said += notes
     said += _of_rows(parts, [labels[each] for each in small if labels])
     if class_weight:
-        parts, factors = _balanced(parts, len(labels))
-        each = zip(labels, factors, strict=True)
-        said.append(f"rows of {', '.join(f'{label!r} count {by:.3g}' for label, by in each)}")
+        parts, note = _balanced(parts, labels)
+        said.append(note)
     encoder = dataclasses.replace(encoder, plan=dataclasses.replace(plan, rows=tuple(said)))
     return Split(**parts, encoder=encoder, rows=rows)
 
@@ -283,19 +276,19 @@ def _hashed(x: Float32[np.ndarray, "N I"]) -> Shaped[np.ndarray, " N"]:
     return hashed
 
 
-def _balanced(
-    parts: dict[str, Arrays], classes: int
-) -> tuple[dict[str, Arrays], Float64[np.ndarray, " classes"]]:
-    """Weigh rows so that all classes count the same in training; and give what each counts."""
+def _balanced(parts: dict[str, Arrays], labels: Sequence[Label]) -> tuple[dict[str, Arrays], str]:
+    """Weigh rows so that all classes count the same in training; and say what each counts."""
     _, y, *weights = parts["train"]
-    totals = np.bincount(y, *weights, minlength=classes)
+    totals = np.bincount(y, *weights, minlength=len(labels))
     # A class without training rows counts as it is.
     even = totals.sum() / np.count_nonzero(totals)
     factors = even / np.where(totals, totals, even)
-    return {
+    parts = {
         part: (x, y, np.prod([*weights, factors[y]], axis=0).astype(np.float32))
         for part, (x, y, *weights) in parts.items()
-    }, factors
+    }
+    each = (f"{label!r} count {by:.3g}" for label, by in zip(labels, factors, strict=True))
+    return parts, f"rows of {', '.join(each)}"
 
 
 def _deal(
@@ -352,7 +345,7 @@ def _deal_whole(
 def _named(cells: Cells, used: Bool[np.ndarray, " N"]) -> dict[str, np.ndarray]:
     """Give the rows of each part that a column names."""
     codes, values = cells.coded
-    parts = np.array([*(_SPELLED.get(fold(text(value)), "") for value in values), ""])[codes]
+    parts = np.array([*(SPELLED.get(fold(text(value)), "") for value in values), ""])[codes]
     cells.refuse(used & (parts == ""), "train, validation or test")
     return _rows_of(parts, used)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from jaxnet import tables
@@ -119,3 +120,34 @@ def test_parts_that_are_none_are_refused(asked, message):
     everything = TABLE.append_column("part", [["test"] * 60])
     with pytest.raises(InputError, match="expected rows to train on, got none"):
         tables.split(everything, "y", split="part")
+
+
+def test_arrays_named_by_parts_are_those_parts(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    cuts = {"train": slice(0, 40), "val": slice(40, 45), "test": slice(45, 60)}
+    arrays = {f"X_{part}": x[cut] for part, cut in cuts.items()}
+    arrays |= {f"y_{part}": y[cut] for part, cut in cuts.items()}
+    np.savez(tmp_path / "t.npz", **arrays)
+    split = tables.split(tables.read(tmp_path / "t.npz"), "y")
+    mean, deviation = x[:40].mean(axis=0), x[:40].std(axis=0)
+    for (got, labels), cut in zip(split[:3], cuts.values(), strict=True):
+        np.testing.assert_allclose(got, (x[cut] - mean) / deviation, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(labels, y[cut])
+    arrays.pop("y_val")
+    np.savez(tmp_path / "t.npz", **arrays)
+    with pytest.raises(InputError, match=r"t\.npz: .* no array 'y_val' beside X_train"):
+        tables.read(tmp_path / "t.npz")
+
+
+def test_a_folder_of_parquet_files_is_one_table(tmp_path):
+    for name, rows in (("b", slice(20, 60)), ("a", slice(0, 20))):
+        pa.parquet.write_table(TABLE[rows], tmp_path / f"{name}.parquet")
+    assert tables.read(tmp_path).equals(TABLE)
+    (tmp_path / "empty").mkdir()
+    for source, got in (
+        (tmp_path / "empty", "a folder without .parquet files"),
+        ("https://example.org/t.csv", "a URL; download it first"),
+        ("-", "standard input; save it as a file first"),
+    ):
+        with pytest.raises(InputError, match=got):
+            tables.read(source)
