@@ -107,6 +107,13 @@ _import_hook.JaxtypingTransformer.visit_FunctionDef = _outermost
 jaxtyping.install_import_hook(["jaxnet", "experiments"], "beartype.beartype")
 
 
+def pytest_configure(config):
+    """Keep compiled programs for the next time: JAX before 0.11 prints pages where it finds one."""
+    if jaxlib.version.__version_info__ >= (0, 11):
+        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("programs")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
 def pytest_runtest_setup():
     """Check all functions again."""
     for function in _checks:

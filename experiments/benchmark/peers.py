@@ -257,16 +257,14 @@ def scikit_learn(
     )
 
 
-def trained(theirs: Any, data: tuple[np.ndarray, np.ndarray]) -> Any:
+def trained(theirs: Any, data: tuple[np.ndarray, ...]) -> Any:
     """Train scikit-learn's network, without its warning that so few epochs do not converge."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return theirs.fit(data[0], data[1].ravel())
 
 
-def scikit_learn_start(
-    theirs: Any, data: tuple[np.ndarray, np.ndarray], outputs: int
-) -> network.Params:
+def scikit_learn_start(theirs: Any, data: tuple[np.ndarray, ...], outputs: int) -> network.Params:
     """Give the values that a network of scikit-learn starts from, as ours.
 
     For two classes its one logistic output becomes the second of our two, the first zero: the

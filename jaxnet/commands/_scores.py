@@ -13,32 +13,35 @@ from jaxnet.storage import models
 def of_network(
     params: network.Params, activation: str, split: tables.Split
 ) -> dict[str, dict[str, float]]:
-    """Score every part that has rows.
+    """Score every part that has rows, each of which counts its weight where it has one.
 
     Returns:
         By part, by name: "loss", and "accuracy" or "rmse" and "r2".
     """
     names = ("train", "validation", "test")
     parts = [split.train, split.validation, split.test]
-    x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    x, y, *weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     loss = models.loss(split.encoder.target.kind, activation)
     outputs, values = predict(_judging(loss), params, (x, y))
     ends = np.cumsum([len(part[0]) for part in parts])[:-1]
-    cut = [np.split(array, ends) for array in (outputs, values, y)]
+    cut = [np.split(array, ends) for array in (outputs, values, y, *weights)]
     return {
-        name: {"loss": float(value.mean())} | _judge(split.encoder, output, target)
-        for name, output, value, target in zip(names, *cut, strict=True)
+        name: {"loss": _mean(value, *weight)} | _judge(split.encoder, output, target, *weight)
+        for name, output, value, target, *weight in zip(names, *cut, strict=True)
         if len(target)
     }
 
 
 def of_baseline(split: tables.Split) -> dict[str, float]:
     """Score, on the test part, what knows nothing of the features."""
-    y = split.test[1] if len(split.test[1]) else split.train[1]
+    _, y, *weights = split.test if len(split.test[1]) else split.train
+    _, known, *counts = split.train
     outputs = np.zeros((len(y), split.encoder.outputs), np.float32)
     if split.encoder.target.kind == "classification":
-        outputs[:, np.bincount(split.train[1]).argmax()] = 1
-    return _judge(split.encoder, outputs, y)
+        outputs[:, np.bincount(known, *counts).argmax()] = 1
+    else:
+        outputs[:] = _mean(known, *counts)
+    return _judge(split.encoder, outputs, y, *weights)
 
 
 @functools.cache
@@ -48,11 +51,17 @@ def _judging(loss: losses.BatchLoss) -> losses.Forward:
 
 
 def _judge(
-    encoder: tables.Encoder, outputs: Float[np.ndarray, "N O"], y: np.ndarray
+    encoder: tables.Encoder, outputs: Float[np.ndarray, "N O"], y: np.ndarray, *weights: np.ndarray
 ) -> dict[str, float]:
     if encoder.target.kind == "classification":
-        return {"accuracy": float(np.mean(outputs.argmax(-1) == y))}
-    error, scale = outputs - y, encoder.target.deviation
-    spread = np.mean((y - y.mean()) ** 2)
-    r2 = 1 - float(np.mean(error**2) / spread) if spread else float("nan")
-    return {"rmse": float(np.sqrt(np.mean(error**2))) * scale, "r2": r2}
+        return {"accuracy": _mean(outputs.argmax(-1) == y, *weights)}
+    error = _mean((outputs - y) ** 2, *weights)
+    spread = _mean((y - _mean(y, *weights)) ** 2, *weights)
+    # Targets are standardised: of less they are all one but for rounding.
+    r2 = 1 - error / spread if spread > np.finfo(float).eps else float("nan")
+    return {"rmse": error**0.5 * encoder.target.deviation, "r2": r2}
+
+
+def _mean(each: np.ndarray, *weights: np.ndarray) -> float:
+    """Give the mean of rows, which count their weights where they have some."""
+    return float(np.average(each.ravel().astype(float), weights=weights[0] if weights else None))

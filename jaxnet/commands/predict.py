@@ -40,7 +40,12 @@ def run(settings: Predict) -> Predictions:
     records.check(settings)
     folder, data = settings.folder, settings.data
     params, activation, encoder = _folders.model(folder)
-    table = tables.read(data)
+    table = tables.read(
+        data,
+        delimiter=settings.delimiter,
+        encoding=settings.encoding,
+        header=settings.header,
+    )
     target = encoder.target
     others = [name for name in table.column_names if name != target.name]
     if missing := [name for name in settings.id if name not in others]:

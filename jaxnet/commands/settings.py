@@ -7,7 +7,7 @@ keeps them as `run.json`.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
 
@@ -20,6 +20,7 @@ from jaxnet.errors import InputError
 Rate = Annotated[float, Bounds(0, math.inf), arg(metavar="RATE")]
 # The longest is thirty years: a clock has no more bits for it on some machines.
 Seconds = Annotated[float, Bounds(1, 10**9), arg(metavar="SECONDS")]
+LineNumber = Annotated[int, Bounds(0, math.inf), arg(metavar="LINE")]
 Names = tuple[Name, ...]
 Sizes = tuple[Annotated[int, Bounds(1, math.inf)], ...]
 
@@ -58,6 +59,15 @@ class Train:
         missing: Values that stand for a missing one, beside NA, ? and the like.
         group: A column whose rows of one value are all in one part, such as of a patient.
         time: A column of dates or numbers: the latest rows test, those before them validate.
+        split: A column that names each row's part: train, validation or test.
+        test_file: Another table, to test on.
+        weight: A column of what each row counts, in losses and scores.
+        class_weight: Have all classes count the same, in losses and scores.
+        delimiter: What stands between the cells of text, where that is not found.
+        encoding: Of text, such as cp1252, where that is not found.
+        header: The line of text with the columns' names; 0 where there is none.
+        decimal: The mark of decimals where numbers may be read by either, such as 1,234.
+        date_format: Of dates that may be read by several, such as %m/%d/%Y.
         plan: Print what would be done with every column, and end.
         devices: Spread each batch over so many local devices.
         hosts: And over processes: job, of SLURM or Open MPI; local:N, on this machine; or
@@ -86,6 +96,15 @@ class Train:
     missing: Names = ()
     group: Name | None = None
     time: Name | None = None
+    split: Name | None = None
+    test_file: Annotated[Name | None, _of("FILE")] = None
+    weight: Name | None = None
+    class_weight: Annotated[Literal["balanced"] | None, _of("{balanced}")] = None
+    delimiter: Name | None = None
+    encoding: Name | None = None
+    header: LineNumber | None = None
+    decimal: Annotated[Literal[".", ","], _of("MARK")] = "."
+    date_format: Annotated[str, _of("FORMAT")] = ""
     plan: FlagCreatePairsOff[bool] = False
     devices: Count = 1
     hosts: Annotated[Name | None, _of("HOSTS")] = None
@@ -102,12 +121,18 @@ class Predict:
         data: A table with the columns it was trained on, in any order, whatever else it has.
         output: Where to write the predictions, a CSV file with one line for each row.
         id: Columns of the table to write beside them.
+        delimiter: What stands between the cells of text, where that is not found.
+        encoding: Of text, such as cp1252, where that is not found.
+        header: The line of text with the columns' names; 0 where there is none.
     """
 
     folder: Annotated[Path, Positional, _of("FOLDER")]
     data: Annotated[Name, Positional, _of("DATA")]
     output: Annotated[Path, _of("FILE.csv")] = Path("predictions.csv")
     id: Names = ()
+    delimiter: Name | None = None
+    encoding: Name | None = None
+    header: LineNumber | None = None
 
 
 @dataclass(frozen=True)

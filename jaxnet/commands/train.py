@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import json
 import os
 import shlex
@@ -11,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -103,22 +104,14 @@ def run(
 
 def _split(settings: Train) -> tables.Split:
     data = _folders.data(settings)
-    return tables.split(
-        tables.read(data),
-        settings.target,
-        task=settings.task,
-        validation=settings.validation,
-        test=settings.test,
-        seed=settings.seed,
-        source=data,
-        drop=settings.drop,
-        category=settings.category,
-        number=settings.number,
-        date=settings.date,
-        missing=settings.missing,
-        group=settings.group,
-        time=settings.time,
-    )
+    ways, asked = (_asked(function, settings) for function in (tables.read, tables.split))
+    return tables.split(tables.read(data, **ways), source=data, **asked)
+
+
+def _asked(function: Callable[..., Any], settings: Train) -> dict[str, Any]:
+    """Give the arguments of a function that settings have by the same names."""
+    names = inspect.signature(function).parameters.keys() & vars(Train()).keys()
+    return {name: getattr(settings, name) for name in names}
 
 
 def _layers(settings: Train, split: tables.Split) -> list[int]:

@@ -23,9 +23,17 @@ pc: Any = pyarrow.compute
 Label = str | int | float | bool
 
 DELIMITED = (".csv", ".tsv", ".txt")
-ABOVE, SAID = b"jaxnet.above", b"jaxnet.said"
-"""What a table's metadata has of its file: how many lines stand above the header, and what there is
-to say of how it was read."""
+PASSED, SAID = b"jaxnet.passed", b"jaxnet.said"
+"""What a table's metadata has of its file: the lines, from 1, that no row begins on, and what there
+is to say of how it was read."""
+SPLIT = b"jaxnet.split"
+"""What a table's metadata has where a column names the parts: that column."""
+SPELLED = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "validate", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Which part each name of one means."""
 BROKEN = 0.1
 """The share of broken cells beyond which text is not taken for numbers or dates."""
 LARGEST = float(np.finfo(np.float32).max)
@@ -46,7 +54,6 @@ WORDS = {"true": 1.0, "false": 0.0}
 _ANSWERS = WORDS | {"t": 1.0, "yes": 1.0, "y": 1.0, "1": 1.0, "f": 0.0, "no": 0.0, "n": 0.0}
 _ANSWERS |= {"0": 0.0, "1.0": 1.0, "0.0": 0.0}
 _BREAK = r"\r\n|\r|\n"
-_PLAIN = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 # What a whole number may end in: -999.0 is missing where -999 is.
 _WHOLE = r"(\d)\.0+$"
 _CURRENCY = "[$€£¥₹]"
@@ -59,11 +66,11 @@ class Format:
     """How the cells of a column are written.
 
     Attributes:
-        decimal: the mark of decimals.
+        decimal: the mark of decimals; that which is preferred, until the cells are known.
         unit: what stands with the numbers, such as % or kg.
         limits: whether there are limits, such as <0.01, which are read as the number.
         words: whether they are true and false.
-        date: of dates as text, what `strptime` takes, without the time of day.
+        date: of dates as text, what `strptime` takes, without the time of day; as `decimal`.
         na: whether NA is a value.
         missing: further values that stand for a missing one.
     """
@@ -126,7 +133,9 @@ class Cells:
         if pa.types.is_floating(self.values.type):
             present = present & ~np.isnan(self.values.to_numpy())
         for word in self.format.missing if not self.is_text else ():
-            if re.match(_PLAIN, word) and pa.types.is_primitive(self.values.type):
+            if plain(pa.chunked_array([[word]])) is not None and pa.types.is_primitive(
+                self.values.type
+            ):
                 present = present & (self.values.cast(pa.float64()).to_numpy() != float(word))
         return present
 
@@ -167,18 +176,23 @@ class Cells:
             values = pc.local_timestamp(values)
         return values.cast(pa.timestamp("s"), safe=False).to_numpy()
 
+    def there(self, kind: str) -> Bool[np.ndarray, " N"]:
+        """Say of each cell whether it holds a number, a date or a category."""
+        if kind == "category":
+            return self.present
+        return ~(np.isnan(self.numbers) if kind == "number" else np.isnat(self.stamps))
+
     def part(self, part: str) -> Float64[np.ndarray, " N"]:
         """Give year, month, weekday, hour or days of each date, NaN where there is none."""
         days = self.stamps.astype("M8[D]")
-        whole = days.astype(int)
-        number = {
-            "year": days.astype("M8[Y]").astype(int) + 1970,
-            "month": days.astype("M8[M]").astype(int) % 12 + 1,
-            "weekday": (whole + 3) % 7,
-            "hour": (self.stamps - days).astype(int) / 3600,
-            "days": whole,
-        }[part]
-        return np.where(np.isnat(days), np.nan, number)
+        numbers = {
+            "year": lambda: days.astype("M8[Y]").astype(int) + 1970,
+            "month": lambda: days.astype("M8[M]").astype(int) % 12 + 1,
+            "weekday": lambda: (days.astype(int) + 3) % 7,
+            "hour": lambda: (self.stamps - days).astype(int) / 3600,
+            "days": lambda: days.astype(int),
+        }
+        return np.where(np.isnat(days), np.nan, numbers[part]())
 
     @functools.cached_property
     def coded(self) -> tuple[Int64[np.ndarray, " N"], list[Any]]:
@@ -230,25 +244,28 @@ class Cells:
         """Say what the first of some rows holds, and where that is as a person counts rows."""
         row = int(rows.argmax())
         got = shown(self.table[self.name][row].as_py())
-        if not {each.lower() for each in Path(self.source).suffixes} & {*DELIMITED, ".zip"}:
+        if not is_delimited(self.source):
             return f"row {row + 1}, {got}"
         breaks = sum(len(re.findall(_BREAK, name)) for name in self.table.column_names)
         for column in self.table.columns:
             if pa.types.is_string(column.type):
                 found = pc.sum(pc.count_substring_regex(column[:row], _BREAK)).as_py()
                 breaks += found or 0
-        above = int((self.table.schema.metadata or {}).get(ABOVE, 0))
-        return f"line {row + 2 + breaks + above}, {got}"
+        line = row + 1 + breaks
+        for passed in json.loads((self.table.schema.metadata or {}).get(PASSED, b"[1]")):
+            line += passed <= line
+        return f"line {line}, {got}"
 
 
 def number_format(cells: Cells) -> Format:
     """Give the format by which most of a text's cells are numbers."""
     values = cells.values
-    if pc.all(pc.match_substring_regex(values, _PLAIN)).as_py():
+    preferred = cells.format.decimal
+    if preferred == "." and plain(values) is not None:
         return cells.format
     found = {decimal: _matched(values, decimal) for decimal in THOUSANDS}
-    # Where both will do, such as 1,234, the point is the mark of decimals.
-    decimal = max(found, key=lambda decimal: found[decimal].null_count * -1)
+    # Both will do for 1,234.
+    decimal = min(found, key=lambda each: (found[each].null_count, each != preferred))
     matched = found[decimal].drop_null()
     counts = pc.value_counts(_unit(matched)).to_pylist()
     # Of 1, 2 and 2b the b is no unit.
@@ -260,18 +277,27 @@ def number_format(cells: Cells) -> Format:
     return dataclasses.replace(cells.format, decimal=decimal, unit=unit, limits=limits)
 
 
-def date_format(cells: Cells, asked: bool) -> Format | None:
-    """Give the format by which nine in ten of a text's cells are dates; where two do, day first."""
+def other_decimal(cells: Cells) -> bool:
+    """Say whether the other mark of decimals would read as many of a text's cells."""
+    counts = {decimal: _matched(cells.values, decimal).null_count for decimal in THOUSANDS}
+    return len({*counts.values()}) == 1
+
+
+def date_formats(cells: Cells, asked: bool) -> list[Format]:
+    """Give the formats by which most, and nine in ten, of a text's cells are dates, best first.
+
+    Where several do as well, that is the preferred one, and then that of the day first.
+    """
     values = cells.values.drop_null()
     looks = pc.mean(pc.match_substring_regex(values[:1000], _DATE).cast(pa.float64())).as_py()
     if not asked and (looks or 0) < 1 - BROKEN:
-        return None
-    dates = {date: np.isnat(_stamps(values, date)).mean() for date in _DATES}
-    date = min(dates, key=lambda date: dates[date])
+        return []
+    preferred = [cells.format.date] if cells.format.date else []
+    dates = {date: np.isnat(_stamps(values, date)).mean() for date in (*preferred, *_DATES)}
     # 2011-12 is no month where there is 2012-13.
-    if dates[date] > (BROKEN if "%d" in date else 0):
-        return None
-    return dataclasses.replace(cells.format, date=date)
+    dates = {date: lost for date, lost in dates.items() if lost == 0 or "%d" in date}
+    best = [date for date, lost in dates.items() if lost == min(*dates.values(), BROKEN)]
+    return [dataclasses.replace(cells.format, date=date) for date in best]
 
 
 _DATES = ("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y")
@@ -321,12 +347,18 @@ def _unit(matched: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(*fields, "")
 
 
+def plain(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Give text as numbers where all of it is as programs write them."""
+    try:
+        return values.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+
+
 def _numbers(values: pa.ChunkedArray, written: Format) -> pa.ChunkedArray:
     """Read numbers, of the format's unit or none."""
-    plain = pc.all(pc.match_substring_regex(values, _PLAIN)).as_py() is not False
-    # Where the comma marks decimals 1.234 is a thousand, be it the one cell there is.
-    if plain and written.decimal == ".":
-        return values.cast(pa.float64())
+    if written.decimal == "." and (numbers := plain(values)) is not None:
+        return numbers
     matched = _matched(values, written.decimal)
     number = pc.struct_field(matched, "number")
     number = pc.replace_substring_regex(number, THOUSANDS[written.decimal], "")
@@ -356,6 +388,18 @@ def check(table: pa.Table, source: str, *expected: str) -> None:
         )
     if words := "; ".join(unknown(name, names) for name in expected if name not in names):
         raise InputError(f"{source}: {words}")
+
+
+def is_delimited(source: object) -> bool:
+    """Tell a file of text by its name, packed or not."""
+    suffixes = Path(source).suffixes if isinstance(source, str | Path) else ()
+    return not {*DELIMITED, ".zip"}.isdisjoint(each.lower() for each in suffixes)
+
+
+def said(table: pa.Table) -> list[str]:
+    """Give what there is to say of how a file was read."""
+    words = (table.schema.metadata or {}).get(SAID, b"").decode()
+    return [f"the file: {words}"] * bool(words)
 
 
 def unknown(name: str, names: Sequence[str]) -> str:

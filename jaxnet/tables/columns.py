@@ -1,5 +1,6 @@
 """What is known of each column: its kind and, fitted on the training rows, how it is encoded."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -78,23 +79,20 @@ class Target:
 
 def fit(cells: Cells, kind: Kind, train: Rows) -> Column:
     """Fit one column's encoding on the training rows."""
-    name, form = cells.name, cells.format
+    missing = bool((~cells.there(kind)[train]).any())
+    column = Column(cells.name, kind, missing=missing, format=cells.format)
     if kind == "category":
-        codes = cells.coded[0][train]
-        known, other = _categories(cells, codes)
-        missing = bool((codes < 0).any())
-        return Column(name, kind, categories=known, other=other, missing=missing, format=form)
+        known, other = _categories(cells, cells.coded[0][train])
+        return dataclasses.replace(column, categories=known, other=other)
     if kind == "date":
         parts = tuple(
             Part(part, *moments)
             for part in get_args(PartName)
             if (moments := _moments(cells.part(part)[train]))[1]
         )
-        missing = bool(np.isnat(cells.stamps[train]).any())
-        return Column(name, kind, parts=parts, missing=missing, format=form)
-    numbers = cells.numbers[train]
-    missing = bool(np.isnan(numbers).any())
-    return Column(name, kind, *_moments(numbers), missing=missing, format=form)
+        return dataclasses.replace(column, parts=parts)
+    mean, deviation = _moments(cells.numbers[train])
+    return dataclasses.replace(column, mean=mean, deviation=deviation)
 
 
 def _categories(cells: Cells, codes: Int64[np.ndarray, " train"]) -> tuple[tuple[str, ...], bool]:

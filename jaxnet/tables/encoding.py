@@ -3,19 +3,19 @@
 Shapes: N rows, B rows of a batch, I inputs, O outputs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Float32, Float64, Int32
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
 from pyarrow import parquet
 
 from jaxnet._guards import checks, records
 from jaxnet._guards.defaults import SEED
 from jaxnet.errors import InputError
-from jaxnet.tables.cells import Cells, check, fold, listed
+from jaxnet.tables.cells import Cells, check, fold, listed, said
 from jaxnet.tables.columns import Column, Part, Target
 from jaxnet.tables.planning import Plan
 
@@ -61,12 +61,27 @@ class Encoder:
         Raises:
             InputError: columns that are missing.
         """
-        x = np.zeros((self.inputs, table.num_rows), np.float32)
+        return self.features_of(table, source, [np.arange(table.num_rows)])[0]
+
+    def features_of(
+        self, table: pa.Table, source: str, parts: Sequence[Int[np.ndarray, " _"]]
+    ) -> list[Float32[np.ndarray, "_ I"]]:
+        """Encode rows of a table for each of several parts, as `features` does.
+
+        Raises:
+            InputError: columns that are missing.
+        """
+        encoded = [np.zeros((len(rows), self.inputs), np.float32) for rows in parts]
         start = 0
         for column, cells in self._cells(table, source):
-            _encode(column, cells, x[start : start + column.inputs])
-            start += column.inputs
-        return np.ascontiguousarray(x.T)
+            stop = start + column.inputs
+            # A column at a time, lest all be in memory twice.
+            inputs = np.zeros((column.inputs, table.num_rows), np.float32)
+            _encode(column, cells, inputs)
+            for x, rows in zip(encoded, parts, strict=True):
+                x[:, start:stop] = inputs[:, rows].T
+            start = stop
+        return encoded
 
     def doubts(self, table: pa.Table, source: str) -> tuple[list[str], list[str]]:
         """Say what of a table is unlike the training rows.
@@ -76,32 +91,38 @@ class Encoder:
             had, numbers far from all of them, what cannot be read, and rows without any value.
         """
         rows: list[list[str]] = [[] for _ in range(table.num_rows)]
-        empty, used, said = np.ones(table.num_rows, bool), {self.target.name}, []
+        empty, used, notes = np.ones(table.num_rows, bool), {self.target.name}, said(table)
         for column, cells in self._cells(table, source):
             used.add(cells.name)
             empty &= ~cells.present
             if cells.name != column.name:
-                said.append(f"column {cells.name!r} is taken for {column.name!r}")
+                notes.append(f"column {cells.name!r} is taken for {column.name!r}")
             if column.kind == "category" and (taken := cells.respelled(column.categories)):
-                said.append(f"column {cells.name!r}: {taken}")
+                notes.append(f"column {cells.name!r}: {taken}")
             for what, wrong in _odd(column, cells).items():
                 if wrong.any():
                     where = f"{wrong.sum()} of {len(wrong)} rows, {cells.first(wrong)}"
-                    said.append(f"column {cells.name!r}: {what} in {where}")
+                    notes.append(f"column {cells.name!r}: {what} in {where}")
                 for row in np.flatnonzero(wrong):
                     rows[row].append(f"{column.name}: {what}")
         if empty.any():
-            said.append(f"no value in any column used in {empty.sum()} of {len(empty)} rows")
+            notes.append(f"no value in any column used in {empty.sum()} of {len(empty)} rows")
         for row in np.flatnonzero(empty):
             rows[row].append("no values")
         left = {each.name for each in self.plan.columns}
         extra = [name for name in table.column_names if name not in used | left]
         if extra := [name for name in extra if fold(name) != fold(self.target.name)]:
-            said.append(f"columns that are not used: {listed(extra)}")
-        return said, ["; ".join(each) for each in rows]
+            notes.append(f"columns that are not used: {listed(extra)}")
+        return notes, ["; ".join(each) for each in rows]
 
-    def targets(self, table: pa.Table, source: str) -> Targets:
+    def targets(
+        self, table: pa.Table, source: str, rows: Bool[np.ndarray, " N"] | None = None
+    ) -> Targets:
         """Encode the target: labels as their places, numbers standardised.
+
+        Args:
+            table, source: as for `features`.
+            rows: those that have one; all where None. What others get means nothing.
 
         Raises:
             InputError: no such column, or a value missing, infinite, too large or not a label.
@@ -109,12 +130,13 @@ class Encoder:
         name = self.target.name
         check(table, source, name)
         cells = Cells(table, name, source, self.target.format)
+        rows = np.ones(table.num_rows, bool) if rows is None else rows
         if self.target.kind == "regression":
-            cells.refuse(np.isnan(cells.numbers), "a finite number")
+            cells.refuse(np.isnan(cells.numbers) & rows, "a finite number")
             scale = self.target.deviation or np.inf
             return ((cells.numbers - self.target.mean) / scale).astype(np.float32)[:, None]
         places = cells.places(self.target.labels)
-        cells.refuse(places < 0, f"one of the labels {listed(self.target.labels)}")
+        cells.refuse((places < 0) & rows, f"one of the labels {listed(self.target.labels)}")
         return places.astype(np.int32)
 
     def _cells(self, table: pa.Table, source: str) -> Iterator[tuple[Column, Cells]]:
@@ -206,18 +228,16 @@ def read_batches(
 
 def _encode(column: Column, cells: Cells, x: Float32[np.ndarray, "inputs N"]) -> None:
     """Write one column's inputs over zeros."""
-    missing = ~cells.present
+    missing = ~cells.there(column.kind)
     if column.kind == "category":
         places = cells.places(column.categories)
         x[: len(column.categories)] = places == np.arange(len(column.categories))[:, None]
         if column.other:
             x[len(column.categories)] = (places < 0) & ~missing
     elif column.kind == "date":
-        missing = np.isnat(cells.stamps)
         for row, part in zip(x, column.parts, strict=False):
             row[:] = _standardise(part, cells.part(part.name))
     else:
-        missing = np.isnan(cells.numbers)
         x[0] = _standardise(column, cells.numbers)
     if column.missing:
         x[-1] = missing

@@ -21,18 +21,20 @@ from jaxnet.errors import InputError
 from jaxnet.tables.cells import (
     AS_IS,
     BROKEN,
-    SAID,
     THOUSANDS,
     WORDS,
     Cells,
     Format,
     check,
-    date_format,
+    date_formats,
     fold,
     is_number,
     listed,
     number_format,
+    other_decimal,
     pc,
+    plain,
+    said,
     shown,
     text,
     unknown,
@@ -116,6 +118,13 @@ class Asked:
     number: Sequence[str] = ()
     date: Sequence[str] = ()
     missing: Sequence[str] = ()
+    decimal: Literal[".", ","] = "."
+    date_format: str = ""
+
+    @property
+    def format(self) -> Format:
+        """Give the format by which cells are looked at."""
+        return Format(self.decimal, date=self.date_format, missing=tuple(self.missing))
 
     def uses(self) -> list[tuple[str, Use]]:
         """Give each name with what is asked of it."""
@@ -139,10 +148,10 @@ def make(
     check(table, source, target)
     names = [name for name in table.column_names if name != target]
     wrong = _wrong(asked, target, table.column_names)
-    uses, form = dict(asked.uses()), Format(missing=tuple(asked.missing))
-    total = _total(table)
+    uses, form = dict(asked.uses()), asked.format
+    last = total(table)
     cells = Cells(table, target, source, form)
-    goal, task, used = _target(cells, task, uses.get(target), total, wrong)
+    goal, task, used = _target(cells, task, uses.get(target), last, wrong)
     columns = [_column(Cells(table, name, source, form), uses.get(name), wrong) for name in names]
     if all(each.kind == "left out" for each in columns):
         # What numbers the rows may be all there is to learn from.
@@ -164,13 +173,10 @@ def make(
     values = cells.numbers if goal.kind == "number" else cells.coded[0]
     values = np.where(used, values, np.nan)
     columns = [_telling(table, source, each, values) for each in columns]
-    lost = table.num_rows - int(used.sum()) - int(total.any())
-    said = (table.schema.metadata or {}).get(SAID, b"").decode()
-    rows = [f"the file: {said}"] * bool(said)
+    lost = table.num_rows - int(used.sum()) - int(last.any())
+    rows = said(table)
     rows += [f"{lost} rows without a target are left out"] * (lost > 0)
-    rows += [f"the last row, a total, is left out: {shown(table[0][-1].as_py())}"] * int(
-        total.any()
-    )
+    rows += [f"the last row, a total, is left out: {shown(table[0][-1].as_py())}"] * int(last.any())
     return Plan(goal, task, tuple(columns), tuple(rows)), used
 
 
@@ -188,10 +194,10 @@ def _wrong(asked: Asked, target: str, names: Sequence[str]) -> list[str]:
     return wrong
 
 
-def _total(table: pa.Table) -> Bool[np.ndarray, " N"]:
+def total(table: pa.Table) -> Bool[np.ndarray, " N"]:
     """Find the line below a table that sums it up."""
     last = [column[-1].as_py() for column in table.columns]
-    total = any(
+    found = any(
         isinstance(cell, str)
         and fold(cell).strip(": ") in _TOTAL
         # Elsewhere too it is a category.
@@ -199,7 +205,7 @@ def _total(table: pa.Table) -> Bool[np.ndarray, " N"]:
         for place, cell in enumerate(last[:2])
     )
     return (
-        np.arange(table.num_rows) == table.num_rows - 1 if total else np.zeros(table.num_rows, bool)
+        np.arange(table.num_rows) == table.num_rows - 1 if found else np.zeros(table.num_rows, bool)
     )
 
 
@@ -216,7 +222,7 @@ def _target(
     if form.words and not asked:
         kind, form, notes = "category", cells.format, ()
     reader = dataclasses.replace(cells, format=form)
-    there = ~np.isnan(reader.numbers) if kind == "number" else reader.present
+    there = reader.there(kind)
     used = there & ~total
     values = (
         np.unique(reader.numbers[used]) if kind == "number" else np.unique(reader.coded[0][used])
@@ -271,9 +277,7 @@ def _column(cells: Cells, asked: Use | None, wrong: list[str]) -> Planned:
         return left((f"holds {own}; turn it into numbers",))
     kind, form, notes = _kind(cells, asked)
     reader = dataclasses.replace(cells, format=form)
-    there = reader.present
-    if kind != "category":
-        there = ~(np.isnan(reader.numbers) if kind == "number" else np.isnat(reader.stamps))
+    there = reader.there(kind)
     broken = reader.present & ~there
     if 2 * broken.sum() > reader.present.sum():
         wrong.append(
@@ -316,14 +320,18 @@ def _text_kind(cells: Cells, asked: Use | None) -> tuple[Kind, Format, tuple[str
     if pc.all(words).as_py():
         form = dataclasses.replace(cells.format, words=True)
         return "number", form, ("true and false as 1 and 0",)
-    codes = pc.sum(pc.match_substring_regex(cells.values, r"^0\d+$|^\d{16,}$")).as_py()
+    # The few that may be, for an expression takes longer to look.
+    maybe = pc.or_(pc.starts_with(cells.values, "0"), pc.greater(pc.utf8_length(cells.values), 15))
+    maybe = cells.values.filter(maybe)
+    codes = pc.sum(pc.match_substring_regex(maybe, r"^0\d+$|^\d{16,}$")).as_py()
     if codes and not asked:
-        said = f"codes, {codes} with a leading 0 or 16 digits; else --number"
-        return "category", cells.format, (said,)
-    date = None if asked == "number" else date_format(cells, asked == "date")
-    if date or asked == "date":
-        form = date or cells.format
-        return "date", form, (f"read as {form.date or 'year-month-day'}",)
+        why = f"codes, {codes} with a leading 0 or 16 digits; else --number"
+        return "category", cells.format, (why,)
+    dates = [] if asked == "number" else date_formats(cells, asked == "date")
+    if dates or asked == "date":
+        form, *others = dates or [cells.format]
+        said = f"read as {form.date or 'year-month-day'}"
+        return "date", form, (said + "".join(f"; else --date-format {o.date}" for o in others[:1]),)
     form = number_format(cells)
     reader = dataclasses.replace(cells, format=form)
     broken, there = (reader.present & np.isnan(reader.numbers)).sum(), reader.present.sum()
@@ -348,6 +356,8 @@ def _with_na(cells: Cells) -> tuple[Format, tuple[str, ...]]:
 def _adornments(cells: Cells) -> Iterator[str]:
     """Say what was taken off numbers."""
     form = cells.format
+    if plain(cells.values) is not None and form.decimal == ".":
+        return
     if form.unit:
         yield f"{form.unit} taken off"
     if form.decimal == ",":
@@ -356,7 +366,10 @@ def _adornments(cells: Cells) -> Iterator[str]:
     found = {name: pc.match_substring_regex(cells.values, mark) for name, mark in marks.items()}
     if pc.any(found["thousands"]).as_py():
         first = shown(cells.values.filter(found["thousands"])[0].as_py())
-        yield f"thousands marked, as in {first}"
+        other = {".": ",", ",": "."}[form.decimal]
+        yield f"thousands marked, as in {first}" + f"; else --decimal {other}" * other_decimal(
+            cells
+        )
     if pc.any(found["limit"]).as_py():
         limits = cells.values.filter(found["limit"])
         yield f"{len(limits)} limits, such as {limits[0].as_py()}, as the number"
@@ -374,7 +387,7 @@ def _look(
         return _look_at_categories(known, int(there.sum()))
     numbers = cells.numbers if kind == "number" else cells.stamps.astype(float)
     numbers, every = numbers[there], there.all()
-    values = np.unique(numbers)
+    values = _distinct(numbers)
     if every and len(values) == 1:
         said = f"constant, {shown(cells.values[0].as_py())}"
         # Arrays of numbers, such as the pixels of pictures, keep their width.
@@ -435,13 +448,21 @@ def _telling(
     own = cells.numbers if planned.kind == "number" else cells.coded[0].astype(float)
     both = ~np.isnan(own) & ~np.isnan(target)
     own, target = own[both], target[both]
-    (values, codes), (_, goals) = (np.unique(each, return_inverse=True) for each in (own, target))
-    pairs = len(np.unique(codes * len(own) + goals))
-    alone = 1 < len(values) == pairs <= len(own) / 5
-    if planned.kind == "number" and len(own) > 2 and own.std() and target.std():
-        alone = alone or abs(np.corrcoef(own, target)[0, 1]) > 0.99999
+    alone = False
+    if 1 < len(_distinct(own)) <= len(own) / 5:
+        (values, codes), (_, goals) = (np.unique(e, return_inverse=True) for e in (own, target))
+        alone = len(values) == len(np.unique(codes * len(own) + goals))
+    if planned.kind == "number" and len(own) > 2 and (scale := own.std() * target.std()):
+        product = (own - own.mean()) @ (target - target.mean()) / len(own)
+        alone = alone or abs(product) > 0.99999 * scale
     said = ("tells the target alone; a copy? --drop",) if alone else ()
     return dataclasses.replace(planned, notes=(*planned.notes, *said))
+
+
+def _distinct(numbers: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " v"]:
+    """Give the values in order; NumPy's own way takes many times the memory, and longer."""
+    ordered = np.sort(numbers)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
 
 
 def _line(planned: Planned, kind: str, room: int) -> str:

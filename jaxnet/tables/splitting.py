@@ -5,31 +5,38 @@ Shapes: N rows, I inputs.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, Shaped
 
 from jaxnet._guards import checks
 from jaxnet._guards.defaults import SEED, TEST, VALIDATION, Task
 from jaxnet.errors import InputError
 from jaxnet.tables import columns, planning
-from jaxnet.tables.cells import Cells, Format, Label, fold, listed, text
+from jaxnet.tables.cells import SPELLED, SPLIT, Cells, Format, Label, check, fold, listed, text
 from jaxnet.tables.encoding import Encoder
+from jaxnet.tables.reading import read
+
+Arrays = tuple[np.ndarray, ...]
 
 
 class Split(NamedTuple):
-    """A table in three parts, each `(x [N, I], y)`, encoded by what the training part holds.
+    """A table in three parts, encoded by what the training part holds.
+
+    Each is `(x [N, I], y)`, or where rows or classes have weights `(x, y, weights [N])`.
 
     Attributes:
         encoder: fitted on the training rows.
         rows: the table's rows of each part, by its name, counted from 0.
     """
 
-    train: tuple[np.ndarray, np.ndarray]
-    validation: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
+    train: Arrays
+    validation: Arrays
+    test: Arrays
     encoder: Encoder
     rows: dict[str, np.ndarray]
 
@@ -50,6 +57,12 @@ def split(
     missing: Sequence[str] = (),
     group: str | None = None,
     time: str | None = None,
+    weight: str | None = None,
+    class_weight: Literal["balanced"] | None = None,
+    split: str | None = None,
+    test_file: str | Path | None = None,
+    decimal: Literal[".", ","] = ".",
+    date_format: str = "",
 ) -> Split:
     """Plan what is done with a table, deal its rows to three parts, fit an encoder, and encode.
 
@@ -71,86 +84,211 @@ def split(
         missing: further values that stand for a missing one.
         group: a column, such as of patients: rows that have one value are all in one part.
         time: a column of dates or numbers: the latest rows test, those before them validate.
+        weight: a column of numbers of at least 0: what each row counts in losses and metrics.
+        class_weight: balanced has all classes count the same, by the training rows, which keep
+            the sum of their weights.
+        split: a column that names each row's part: train, validation or test, or training, val,
+            valid, dev or testing, in any case. An NPZ file of parts has one already.
+        test_file: what to test on, in place of rows of the table; read as `Encoder.features` does.
+        decimal: the mark of decimals where numbers may be read by either, such as 1,234.
+        date_format: of dates that may be read by several, such as %m/%d/%Y, as `strptime` takes it
+            and without the time of day.
 
     Raises:
         InputError: shares that leave nothing to train on; and in one line, all that is wrong with
             the table and what is asked of its columns.
     """
-    _check(validation, test, seed, task=task, group=group, time=time)
-    dealing = [name for name in (group, time) if name]
-    asked = planning.Asked((*drop, *dealing), category, number, date, missing)
-    plan, used = planning.make(table, target, task, asked, source)
-    cells = Cells(table, target, source, plan.target.format)
-    labels = columns.labels(cells, plan, np.flatnonzero(used))
-    groups = cells.places(labels) if labels else np.zeros(table.num_rows, np.int64)
-    groups = np.where(used, groups, -1)
-    if used.sum() < 2:
-        raise InputError(f"{source}: expected at least 2 rows with a target; add rows")
-    if dealing:
-        form = Format(missing=tuple(missing))
-        keys = _keys(Cells(table, dealing[0], source, form), bool(time), seed)
-        rows, small = _deal_whole(keys, used, validation, test), []
-    else:
-        rows, small = _deal(groups, validation, test, seed)
-    for part, share in (("validation", validation), ("test", test)):
-        if share and not rows[part].size:
-            raise InputError(
-                f"{source}: expected rows for {part}, got none, {share} of {used.sum()}; give "
-                "more rows, a larger share, or 0"
-            )
-    train = rows["train"]
-    fitted = tuple(
-        columns.fit(Cells(table, each.name, source, each.format), each.kind, train)
-        for each in plan.columns
-        if each.kind != "left out"
-    )
-    encoder = Encoder(fitted, columns.fit_target(cells, labels, train), plan)
-    x = encoder.features(table, source)
-    y = np.zeros((table.num_rows, 1) if not labels else table.num_rows, np.float32)
-    y = y.astype(np.int32) if labels else y
-    y[used] = encoder.targets(pa.table({target: cells.values.filter(used)}), source)
-    parts = {part: (x[chosen], y[chosen]) for part, chosen in rows.items()}
-    said = (*plan.rows, *_of_rows(x, rows, [labels[each] for each in small if labels]))
-    encoder = dataclasses.replace(encoder, plan=dataclasses.replace(plan, rows=said))
-    return Split(**parts, encoder=encoder, rows=rows)
-
-
-def _check(
-    validation: float,
-    test: float,
-    seed: int,
-    *,
-    task: Task | None,
-    group: str | None,
-    time: str | None,
-) -> None:
-    """Refuse arguments that no table makes possible."""
-    if not (validation >= 0 and test >= 0 and validation + test < 1):
-        raise InputError(
-            "validation, test: expected shares of the rows, at least 0 and together below 1, got "
-            f"{validation} and {test}"
-        )
-    checks.seed(seed)
+    split = split or (table.schema.metadata or {}).get(SPLIT, b"").decode()
+    ways = {"group": group, "time": time, "split": split, "test_file": test_file}
+    ways = {name: str(way) for name, way in ways.items() if way}
+    deal = _Deal(validation, test, seed, ways).checked()
     if task not in (None, "classification", "regression"):
         raise InputError(
             f"task: expected classification or regression, got {task!r}; None infers it"
         )
-    if group and time:
+    apart = [name for name in (group, time, split, weight) if name]
+    asked = planning.Asked(
+        (*drop, *apart), category, number, date, missing, decimal=decimal, date_format=date_format
+    )
+    plan, used = planning.make(table, target, task, asked, source)
+    if class_weight and plan.task == "regression":
         raise InputError(
-            f"group, time: expected one of them, got {group!r} and {time!r}; leave one out"
+            f"class_weight: expected classes to balance, got regression of {target!r}; leave it "
+            "out, or give task classification"
         )
+    cells = Cells(table, target, source, plan.target.format)
+    labels = columns.labels(cells, plan, np.flatnonzero(used))
+    groups = cells.places(labels) if labels else np.zeros(table.num_rows, np.int64)
+    rows, small = deal.rows(table, np.where(used, groups, -1), source, asked.format)
+    target_column = columns.fit_target(cells, labels, rows["train"])
+    encoder = Encoder(_fitted(table, plan, rows["train"], source), target_column, plan)
+    weights = Cells(table, weight, source, asked.format) if weight else None
+    parts, said = _encoded(encoder, table, source, rows, weights), [*plan.rows]
+    if test_file:
+        other = read(test_file)
+        rows["test"], notes = _tested(encoder, other, str(test_file))
+        parts |= _encoded(encoder, other, str(test_file), {"test": rows["test"]}, weights)
+        said += notes
+    said += _of_rows(parts, [labels[each] for each in small if labels])
+    if class_weight:
+        parts, note = _balanced(parts, labels)
+        said.append(note)
+    encoder = dataclasses.replace(encoder, plan=dataclasses.replace(plan, rows=tuple(said)))
+    return Split(**parts, encoder=encoder, rows=rows)
 
 
-def _of_rows(
-    x: Float32[np.ndarray, "N I"], rows: dict[str, np.ndarray], small: Sequence[Label]
-) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Deal:
+    """How rows are dealt to the three parts: to shares, or the one way that was asked for."""
+
+    validation: float
+    test: float
+    seed: int
+    asked: dict[str, str]
+
+    def checked(self) -> "_Deal":
+        """Refuse what no table makes possible; give the deal with the shares that are left."""
+        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
+            raise InputError(
+                "validation, test: expected shares of the rows, at least 0 and together below 1, "
+                f"got {self.validation} and {self.test}"
+            )
+        checks.seed(self.seed)
+        if len(self.asked) > 1:
+            raise InputError(
+                f"{', '.join(self.asked)}: expected one of them, got "
+                f"{' and '.join(map(repr, self.asked.values()))}; leave one out"
+            )
+        named = {"split": {"validation": VALIDATION, "test": TEST}, "test_file": {"test": TEST}}
+        shares = named.get("".join(self.asked), {})
+        for share, usual in shares.items():
+            if (got := getattr(self, share)) != usual:
+                raise InputError(
+                    f"{share}: expected none beside {''.join(self.asked)}, which names its rows, "
+                    f"got {got}; leave one out"
+                )
+        return dataclasses.replace(self, **dict.fromkeys(shares, 0.0))
+
+    def rows(
+        self, table: pa.Table, groups: Int64[np.ndarray, " N"], source: str, form: Format
+    ) -> tuple[dict[str, np.ndarray], list[int]]:
+        """Give the rows of each part, of those that are of a group; and the groups too small."""
+        used, shares = groups >= 0, (self.validation, self.test)
+        if used.sum() < 2:
+            raise InputError(f"{source}: expected at least 2 rows with a target; add rows")
+        way, name = next(iter(self.asked.items()), ("", ""))
+        small = []
+        if way == "split":
+            rows = _named(Cells(table, name, source, form), used)
+        elif way in ("group", "time"):
+            keys = _keys(Cells(table, name, source, form), way == "time", self.seed)
+            rows = _deal_whole(keys, used, *shares)
+        else:
+            rows, small = _deal(groups, *shares, self.seed)
+        for part, share in zip(("validation", "test"), shares, strict=True):
+            if share and not rows[part].size:
+                raise InputError(
+                    f"{source}: expected rows for {part}, got none, {share} of {used.sum()}; give "
+                    "more rows, a larger share, or 0"
+                )
+        if not rows["train"].size:
+            raise InputError(
+                f"{source}: expected rows to train on, got none; give smaller shares, more groups, "
+                "or name some train"
+            )
+        return rows, small
+
+
+def _fitted(
+    table: pa.Table, plan: planning.Plan, train: columns.Rows, source: str
+) -> tuple[columns.Column, ...]:
+    return tuple(
+        columns.fit(Cells(table, each.name, source, each.format), each.kind, train)
+        for each in plan.columns
+        if each.kind != "left out"
+    )
+
+
+def _encoded(
+    encoder: Encoder,
+    table: pa.Table,
+    source: str,
+    rows: dict[str, np.ndarray],
+    weights: Cells | None,
+) -> dict[str, Arrays]:
+    """Give the arrays of each part's rows."""
+    used = np.zeros(table.num_rows, bool)
+    used[np.concatenate([*rows.values()])] = True
+    arrays = [encoder.targets(table, source, used)]
+    if weights:
+        check(table, source, weights.name)
+        weights = dataclasses.replace(weights, table=table, source=source)
+        arrays.append(_weights(weights, rows, used))
+    inputs = encoder.features_of(table, source, [*rows.values()])
+    return {
+        part: (x, *(each[chosen] for each in arrays))
+        for (part, chosen), x in zip(rows.items(), inputs, strict=True)
+    }
+
+
+def _tested(encoder: Encoder, table: pa.Table, source: str) -> tuple[np.ndarray, list[str]]:
+    """Give the rows of a test file that have a target, and what there is to say of it."""
+    target = encoder.plan.target
+    check(table, source, target.name)
+    cells = Cells(table, target.name, source, target.format)
+    there = cells.there(target.kind) & ~planning.total(table)
+    cells.refuse(~there & ~there.any(), "a target in some row")
+    notes = encoder.doubts(table, source)[0]
+    notes += [f"{(~there).sum()} rows without a target are left out"] * (not there.all())
+    return np.flatnonzero(there), [f"the test file: {note}" for note in notes]
+
+
+def _weights(
+    cells: Cells, rows: dict[str, np.ndarray], used: Bool[np.ndarray, " N"]
+) -> Float32[np.ndarray, " N"]:
+    """Give what each row counts."""
+    weights = planning.read_as(cells).numbers.astype(np.float32)
+    cells.refuse(used & ~(weights >= 0), "a weight of at least 0")
+    for part, chosen in rows.items():
+        if chosen.size and not weights[chosen].any():
+            raise InputError(
+                f"{cells.place}: expected a weight above 0 among the rows for {part}, got none in "
+                f"{chosen.size}; give another weight"
+            )
+    return weights
+
+
+def _of_rows(parts: dict[str, Arrays], small: Sequence[Label]) -> Iterator[str]:
     """Say which classes all train, and how many rows are judged at what they were trained on."""
     if small:
         yield f"too small to be split, and so all for training: {listed(small)}"
-    whole = np.ascontiguousarray(x).view(np.dtype((np.void, x.shape[1] * 4)))[:, 0]
-    again = int(np.isin(whole[rows["test"]], whole[rows["train"]]).sum())
-    if again:
-        yield f"{again} of {len(rows['test'])} test rows equal a training row in all columns used"
+    train, test = (_hashed(parts[part][0]) for part in ("train", "test"))
+    if again := int(np.isin(test, train).sum()):
+        yield f"{again} of {len(test)} test rows equal a training row in all columns used"
+
+
+def _hashed(x: Float32[np.ndarray, "N I"]) -> Shaped[np.ndarray, " N"]:
+    """Give a number for each row by which equal rows are found."""
+    hashed = np.zeros(len(x), np.uint64)
+    for column in x.T:
+        hashed = (hashed ^ column.view(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
+        hashed ^= hashed >> np.uint64(29)
+    return hashed
+
+
+def _balanced(parts: dict[str, Arrays], labels: Sequence[Label]) -> tuple[dict[str, Arrays], str]:
+    """Weigh rows so that all classes count the same in training; and say what each counts."""
+    _, y, *weights = parts["train"]
+    totals = np.bincount(y, *weights, minlength=len(labels))
+    # A class without training rows counts as it is.
+    even = totals.sum() / np.count_nonzero(totals)
+    factors = even / np.where(totals, totals, even)
+    parts = {
+        part: (x, y, np.prod([*weights, factors[y]], axis=0).astype(np.float32))
+        for part, (x, y, *weights) in parts.items()
+    }
+    each = (f"{label!r} count {by:.3g}" for label, by in zip(labels, factors, strict=True))
+    return parts, f"rows of {', '.join(each)}"
 
 
 def _deal(
@@ -202,9 +340,20 @@ def _deal_whole(
         for share in (test, test + validation)
     ]
     parts = np.array(["test", "validation", "train"])[np.searchsorted(cuts, keys, side="right")]
-    rows = {
+    return _rows_of(parts, used)
+
+
+def _named(cells: Cells, used: Bool[np.ndarray, " N"]) -> dict[str, np.ndarray]:
+    """Give the rows of each part that a column names."""
+    codes, values = cells.coded
+    parts = np.array([*(SPELLED.get(fold(text(value)), "") for value in values), ""])[codes]
+    cells.refuse(used & (parts == ""), "train, validation or test")
+    return _rows_of(parts, used)
+
+
+def _rows_of(
+    parts: Shaped[np.ndarray, " N"], used: Bool[np.ndarray, " N"]
+) -> dict[str, np.ndarray]:
+    return {
         part: np.flatnonzero(used & (parts == part)) for part in ("test", "validation", "train")
     }
-    if not rows["train"].size:
-        raise InputError("expected rows to train on, got none; give smaller shares or more groups")
-    return rows

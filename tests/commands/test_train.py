@@ -3,6 +3,7 @@
 import ast
 import csv
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -15,13 +16,14 @@ import time
 import jax
 import numpy as np
 import oracles
+import pyarrow as pa
 import pytest
 import safetensors.numpy
 from pyarrow import parquet
 
 from jaxnet import network, tables
 from jaxnet._guards import records
-from jaxnet.commands import _folders, _hosts, _stopping, predict, train
+from jaxnet.commands import _folders, _hosts, _scores, _stopping, predict, train
 from jaxnet.commands.settings import Predict, Train
 from jaxnet.errors import InputError
 from jaxnet.storage import models
@@ -146,19 +148,44 @@ def test_classes_of_any_type_come_back_as_they_were(tmp_path):
 
 
 def test_scores_are_those_of_the_parts():
-    """The same by NumPy, from the parameters and the arrays."""
-    settings = Train("wine", hidden=(8,), epochs=5)
-    result = train.run(settings)
+    """The same by NumPy, from the parameters, the arrays and the weights, and without weights."""
+    result = train.run(Train("wine", hidden=(8,), epochs=5, class_weight="balanced"))
     layers = [tuple(map(np.asarray, layer)) for layer in result.fit.params]
-    for name in ("train", "validation", "test"):
-        x, y = getattr(result.split, name)
+    parts = ("train", "validation", "test")
+    bare = result.split._replace(**{part: getattr(result.split, part)[:2] for part in parts})
+    plain = _scores.of_network(result.fit.params, "relu", bare)
+    most = np.bincount(bare.train[1]).argmax()
+    for name in parts:
+        x, y, weights = getattr(result.split, name)
+        assert set(weights) == {*(result.split.train[2])}
         z = oracles.forward(layers, x, "relu")[1][-1]
-        assert np.isclose(result.scores[name]["accuracy"], np.mean(z.argmax(1) == y))
-        loss = -np.mean(np.log(oracles.softmax(z))[np.arange(len(y)), y])
-        assert np.isclose(result.scores[name]["loss"], loss, rtol=1e-4)
-    y = result.split.test[1]
-    most = np.bincount(result.split.train[1]).argmax()
-    assert np.isclose(result.baseline["accuracy"], np.mean(y == most))
+        losses = -np.log(oracles.softmax(z))[np.arange(len(y)), y]
+        for scores, w in ((result.scores[name], weights), (plain[name], np.ones(len(y)))):
+            assert np.isclose(scores["accuracy"], w @ (z.argmax(1) == y) / w.sum())
+            assert np.isclose(scores["loss"], w @ losses / w.sum(), rtol=1e-4)
+    _, y, weights = result.split.test
+    assert np.isclose(_scores.of_baseline(bare)["accuracy"], np.mean(y == most))
+    shares = [weights @ (y == label) / weights.sum() for label in range(3)]
+    assert np.isclose(result.baseline["accuracy"], shares, rtol=1e-4).any()
+
+
+def test_scores_of_numbers_count_rows_as_their_weights_say():
+    """Of whole weights as rows that are there so often."""
+    n, weights = np.arange(60), [1.0, 3.0, 0.0, 2.0] * 15
+    table = pa.table({"x": n % 7, "y": n * 1.5, "w": weights})
+    split = tables.split(table, "y", weight="w")
+    often = split._replace(
+        **{
+            part: tuple(np.repeat(each, w.astype(int), axis=0) for each in (x, y))
+            for part, (x, y, w) in zip(("train", "validation", "test"), split[:3], strict=True)
+        }
+    )
+    params = network.init(jax.random.key(0), [1, 4, 1])
+    for score in (functools.partial(_scores.of_network, params, "relu"), _scores.of_baseline):
+        one, other = map(jax.tree.leaves, (score(split), score(often)))
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    equal = split.test[0][:3], split.test[1][[0, 0, 0]], split.test[2][:3] + 0.1
+    assert np.isnan(_scores.of_baseline(split._replace(test=equal))["r2"])
 
 
 def test_the_same_run_gives_the_same_numbers_and_resumes_to_them(tmp_path):

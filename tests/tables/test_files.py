@@ -128,3 +128,50 @@ def test_other_files_are_the_frame_they_were_written_from(tmp_path):
         for one, other in zip(got[:3], expected[:3], strict=True):
             assert np.allclose(one[0], other[0], atol=1e-6)
             assert np.array_equal(one[1], other[1])
+
+
+def written(tmp_path, text, encoding="utf-8"):
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def plan_of(path, target, table):
+    plan = tables.split(table, target, source=str(path)).encoder.plan
+    return plan.rows, {each.name: each for each in plan.columns}
+
+
+BODY = "".join(f"{k}.5,{k % 7},{'uv'[k % 2]}\n" for k in range(30))
+
+
+def test_units_and_empty_lines_are_passed_over_and_lines_counted_all_the_same(tmp_path):
+    path = written(tmp_path, f"a,b,y\n(kg),m/s,\n\n{BODY}\r\n\noops,2,u\n")
+    table = tables.read(path)
+    assert table["b"].to_pylist() == [*(str(k % 7) for k in range(30)), "2"]
+    rows, columns = plan_of(path, "y", table)
+    assert rows == ("the file: 3 empty lines passed over; a row of units left out: (kg), m/s",)
+    assert columns["a"].notes == ("1 unreadable, line 36, 'oops'",)
+    for first in ("kg,m/s,u", "kg,3,", "a sack of,,", ",,"):
+        kept = tables.read(written(tmp_path, f"a,b,y\n{first}\n{BODY}"))
+        assert (kept.num_rows, kept["a"][0].as_py()) == (31, first.split(",")[0])
+
+
+def test_what_is_asked_of_a_file_goes_before_what_is_found(tmp_path):
+    path = written(tmp_path, "x|1\na|b,y\n" + "".join(f"{k}|{k},{k}\n" for k in range(30)))
+    assert tables.read(path, delimiter="|", header=2).column_names == ["a", "b,y"]
+    bare = tables.read(path, delimiter="|", header=0)
+    assert (bare.column_names, bare.num_rows) == (["column 1", "column 2"], 32)
+    greek = written(tmp_path, "a\ty\nß\tä\n", "cp850")
+    table = tables.read(greek, encoding="cp850", delimiter="tab")
+    assert table.to_pylist() == [{"a": "ß", "y": "ä"}]
+    assert table.schema.metadata[cells.SAID] == b"cp850; '\\t' between cells"
+    for asked, message in (
+        ({"encoding": "nope"}, "unknown encoding: nope; give another"),
+        ({"encoding": "ascii"}, "no text of ascii"),
+        ({"delimiter": "::"}, "a delimiter of 2 characters, '::'; give one, or tab"),
+        ({"header": 9}, "2 lines, none of them header 9"),
+    ):
+        with pytest.raises(InputError, match=rf"t\.csv: .*{message}"):
+            tables.read(greek, **asked)
+    with pytest.raises(InputError, match=r"delimiter: expected text, such as a .csv file"):
+        tables.read("iris", delimiter=";")

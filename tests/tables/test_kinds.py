@@ -9,6 +9,7 @@ import pytest
 
 from jaxnet import tables
 from jaxnet.errors import InputError
+from jaxnet.tables.cells import Cells
 
 ROWS = 40
 
@@ -109,6 +110,24 @@ def test_a_comma_that_marks_decimals_does_so_in_new_tables():
     column = next(each for each in encoder.columns if each.name == "x")
     x = encoder.features(new, "t.csv")[:, 0].astype(float) * column.deviation + column.mean
     assert x == pytest.approx([2500, 1250], rel=1e-4)
+
+
+def test_what_reads_both_ways_is_told_and_read_as_asked():
+    assert decoded(["1,234", "5,678"]) == [1234, 5678]
+    assert "else --decimal ," in planned(["1,234", "5,678"])[0].notes[0]
+    assert decoded(["1,234", "5,678"], decimal=",") == pytest.approx([1.234, 5.678])
+    assert decoded(["1.234", "5"], decimal=",") == [1234, 5]
+    assert decoded(["1.5", "2.25"], decimal=",") == [1.5, 2.25]
+    dates = ["01/03/2021", "05/04/2021"]
+    for asked, months, other in (("", {3, 4}, "%m/%d/%Y"), ("%m/%d/%Y", {1, 5}, "%d/%m/%Y")):
+        column, *_, table = planned(dates, date_format=asked)
+        assert f"else --date-format {other}" in column.notes[0]
+        reader = Cells(table, "x", "t.csv", column.format)
+        assert {*reader.part("month")} == months
+    assert planned(["31/03/2021"], ["01/04/2021"])[0].notes == ("read as %d/%m/%Y",)
+    assert planned(["5 of 3 of 2021", "1 of 4 of 2021"], date=["x"], date_format="%d of %m of %Y")[
+        0
+    ].notes == ("read as %d of %m of %Y",)
 
 
 CATEGORIES = {

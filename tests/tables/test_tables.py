@@ -368,7 +368,6 @@ TEXTS = {
     "open late": (b'a,b\n1,"x\ny"\n2,"y\n', "quote that is not closed from line 4 on"),
     "stray quote": (b'a,b\n1"2,"x\n2,y\n', "a quote within a value"),
     "ragged late": (b'a,b\n1,"x\n\ny"\n3\n', "line 5: Expected 2 columns, got 1"),
-    "empty line": (b"a,b\n1,2\n\n3,4\n", "empty line 3"),
     "no rows": (b"a,b\n", "at least one row"),
     "nothing": (b"", "an empty file"),
     "same names": (b"a,b,a\n1,2,3\n", "once, got 'a' more often"),
@@ -682,7 +681,7 @@ def malformed(seed: int) -> tuple[str, str, bytes]:
 
 TREATED = {  # and so encoded
     *("all missing", "no names", "constant", "BOM", "old Mac", "mixed line ends", "huge column"),
-    *("utf-16", "latin-1", "semicolons", "tabs", "quote inside"),
+    *("utf-16", "latin-1", "semicolons", "tabs", "quote inside", "empty lines"),
 }
 EITHER = {  # by which cell the fault fell on
     *("truncated", "ragged short", "ragged long", "mixed types", "infinite", "huge", "spaces"),
