@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from jaxnet.commands import _interrupts, _outcomes
@@ -46,3 +47,18 @@ def check_machine() -> None:
 
     versions.check()
     devices.is_fast(None)
+
+
+def keep_programs() -> None:
+    """Keep compiled programs for the next time, where JAX has no place for them yet.
+
+    JAX before 0.11 prints pages of warnings where it finds one again: there none are kept.
+    """
+    import jax
+
+    if jax.__version_info__ < (0, 11):
+        return
+    if jax.config.jax_compilation_cache_dir is None:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "jaxnet"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -14,8 +14,6 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from jaxnet._guards import checks
 from jaxnet.errors import InputError
 
@@ -167,16 +165,3 @@ def until_done(work: Callable[[], None], folder: Path) -> None:
 
 def _tiles(folder: Path) -> int:
     return sum(1 for _ in folder.rglob("*.safetensors"))
-
-
-def cache() -> None:
-    """Keep compiled programs for the next time, where the environment does not say where.
-
-    JAX before 0.11 prints pages of warnings where it finds one again: there none are kept.
-    """
-    if jax.__version_info__ < (0, 11):
-        return
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "jaxnet"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -13,7 +13,7 @@ from jaxnet import devices, optimizers, report, spaces, tables
 from jaxnet._guards import sizes
 from jaxnet._guards.defaults import LEVEL
 from jaxnet._guards.procedures import Procedure
-from jaxnet.commands import _arguments, _interrupts, _workers
+from jaxnet.commands import _arguments, _interrupts, _run, _workers
 from jaxnet.commands.settings import Compare, Contest, check
 from jaxnet.compare import Problem, comparison, league, statistics, verdicts
 from jaxnet.compare.inputs import OnProgress
@@ -204,7 +204,7 @@ def compare(
     """
     devices.use_all_cores()
     devices.first()
-    _workers.cache()
+    _run.keep_programs()
     cases = varied(settings, make())
     if note := too_few(settings):
         print(f"note: {note}", file=sys.stderr)

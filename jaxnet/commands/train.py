@@ -252,3 +252,4 @@ def _start(settings: Train) -> None:
     if settings.hosts:
         _hosts.join(settings.hosts)
     devices.first()
+    _run.keep_programs()
