@@ -58,7 +58,7 @@ def keep_programs() -> None:
 
     if jax.__version_info__ < (0, 11):
         return
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(home) / "jaxnet"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxnet._guards import checks
+from jaxnet.commands import _run
 from jaxnet.errors import InputError
 
 # How often a tile, or a scheduler without a further tile, is tried again.
@@ -111,7 +112,7 @@ def _work(connection: Connection, cores: list[int]) -> None:
     """Be a process: do what comes until nobody is left to send it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command's process ends this one
     os.sched_setaffinity(0, cores)
-    cache()
+    _run.keep_programs()
     with contextlib.suppress(EOFError, OSError):
         while True:
             function, arguments, named = connection.recv()
