@@ -276,12 +276,17 @@ def claims(measured: Sequence[Row]) -> dict[str, float]:
     def of(what: str) -> list[float]:
         return [share for row in measured if row.what.startswith(what) for share in row.shares]
 
+    def farthest(optimizer: str) -> float:
+        """Of the means over tasks, one for each number of replicates."""
+        each = [row.shares for row in measured if row.what == f"{POWER}: {optimizer}"]
+        return float(np.max(np.abs(np.mean(each, axis=0) - _POWER)))
+
     return {
         "alarms, mean": float(np.mean(of(ALARMS))),
         "alarms, most in a cell": max(of(ALARMS)),
         "coverage, its mean from 95%": abs(float(np.mean(of(COVERAGE))) - 0.95),
-        "power, its mean from 80%": abs(float(np.mean(of(f"{POWER}: adam"))) - _POWER),
-        "power of twins, its mean from 80%": abs(float(np.mean(of(f"{POWER}: own"))) - _POWER),
+        "power, farthest mean from 80%": farthest("adam"),
+        "power of twins, farthest mean from 80%": farthest("own"),
     }
 
 

@@ -49,6 +49,10 @@ _AROUND = (
     "groups the runs, looks their program up and lays out what became of them"
 )
 _TRACING = "three quarters of it is tracing, without which JAX cannot look for a program"
+_FEW = (
+    "10 replicates do not know how far others spread where most twins pick nearly the same; 20 and "
+    "30 do"
+)
 TARGETS = (
     Target("notebook", f"{_RULE}: NumPy loop / jaxnet", "at least", 12),
     Target("notebooks", f"{_RULE}: us a run", "at most", 6),
@@ -91,8 +95,8 @@ TARGETS = (
     Target("honesty", "alarms, mean", "at most", 0.05),
     Target("honesty", "alarms, most in a cell", "at most", 0.08),
     Target("honesty", "coverage, its mean from 95%", "at most", 0.02),
-    Target("honesty", "power, its mean from 80%", "at most", 0.02),
-    Target("honesty", "power of twins, its mean from 80%", "at most", 0.02),
+    Target("honesty", "power, farthest mean from 80%", "at most", 0.02),
+    Target("honesty", "power of twins, farthest mean from 80%", "at most", 0.02, _FEW),
     Target("honesty", "a more general optimizer is worse", "at most", 0),
     *(
         target

@@ -37,7 +37,7 @@ class Pair(NamedTuple):
         p_value: of both tests, of values and of failures, corrected for all pairs and looks: at
             most the level where one is told from the other.
         only: in how many replicates this one alone failed, and in how many the other.
-        smallest_told: the difference that such replicates tell in four of five comparisons.
+        smallest_told: as `statistics.smallest_told` has it.
         margin: the ratio, or the difference, up to which either way another is as good.
         verdict: in two words. look: at which of the looks, from 1; all figures are of that one.
     """
@@ -425,16 +425,20 @@ def _told(pair: Pair, protocol: Protocol) -> str:
     fewest = statistics.fewest(alpha(protocol))
     if protocol.replicates < fewest:
         return f", too few to tell anything: give at least {fewest}"
-    if not math.isfinite(pair.smallest_told):
+    least = smallest(pair)
+    words = f"; they would have told a difference of {least} in about four of five comparisons"
+    return words if least else ""
+
+
+def smallest(pair: Pair) -> str:
+    """Give the smallest difference that is told, such as 3.1% or 2.4 times; "" where none is."""
+    value, ratio = pair.smallest_told, pair.scale == "ratio"
+    if not math.isfinite(value) or value == ratio:
         return ""
-    least = (
-        f"of {pair.smallest_told - 1:.0%}"
-        if pair.scale == "ratio" and pair.smallest_told < 2
-        else f"by a factor of {pair.smallest_told:.2g}"
-        if pair.scale == "ratio"
-        else f"of {pair.smallest_told:.2g}"
-    )
-    return f"; they would have told a difference {least} in four of five comparisons"
+    if not ratio or value >= 2:
+        return f"{value:.2g}{' times' * ratio}"
+    share = value - 1
+    return f"{100 * share:.2g}%" if share < 0.095 else f"{share:.0%}"
 
 
 # What the kinds of schedule are called, as `optimizers.Entry` numbers them.

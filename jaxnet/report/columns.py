@@ -253,7 +253,6 @@ def _costs(comparison: Comparison) -> list[_Tells]:
 def _searched(comparison: Comparison) -> list[_Tells]:
     """What the search and the test had to go on."""
     by, seeds = comparison.judged_by, comparison.protocol.tuning.seeds
-    ratio = any(pair.scale == "ratio" for pair in comparison.pairs)
     return [
         _Tells(
             "at the setting to use",
@@ -267,9 +266,8 @@ def _searched(comparison: Comparison) -> list[_Tells]:
         ),
         _Tells(
             "would tell",
-            "The smallest difference that such replicates tell in four of five comparisons"
-            f"{', how many times as large' * ratio}.",
-            lambda each: number_cell(each.pair.smallest_told, ".2g") if each.pair else Cell("-"),
+            "The smallest difference that such replicates tell in about four of five comparisons.",
+            lambda each: _smallest(each.pair) if each.pair else Cell("-"),
         ),
         _Tells(
             "forgiving",
@@ -401,6 +399,10 @@ def number_cell(value: int | float, shape: str = "") -> Cell:
 def _probability(value: float) -> Cell:
     cell = number_cell(value, ".3f" if value < 0.1 else ".2f")
     return cell._replace(text="<0.001") if value < 0.001 else cell
+
+
+def _smallest(pair: Pair) -> Cell:
+    return Cell(verdicts.smallest(pair) or "-", "", pair.smallest_told)
 
 
 def _difference(pair: Pair) -> Cell:

@@ -298,6 +298,17 @@ def test_the_difference_that_would_have_been_told_is_said():
     least = statistics.smallest_told(other, plain, 0.04, "ratio")
     assert pair.smallest_told == least
     assert (
-        f"would have told a difference of {least - 1:.0%} in four of"
+        f"would have told a difference of {100 * (least - 1):.1f}% in about four of five"
         in only(result, "other").sentence
     )
+    for told, scale, words in [
+        (1.0, "ratio", ""),
+        (1.0007, "ratio", "0.07%"),
+        (1.14, "ratio", "14%"),
+        (1.996, "ratio", "100%"),
+        (2.04, "ratio", "2 times"),
+        (0.0, "difference", ""),
+        (0.0123, "difference", "0.012"),
+        (math.inf, "difference", ""),
+    ]:
+        assert verdicts.smallest(pair._replace(smallest_told=told, scale=scale)) == words
