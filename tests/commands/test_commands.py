@@ -358,3 +358,13 @@ def test_cores_become_devices_and_progress_is_quiet_where_there_is_no_terminal(t
     assert (done.returncode, done.stderr) == (0, "")
     assert "cpu, 2 devices" in done.stdout
     assert "baseline: most frequent class" in done.stdout
+
+
+@pytest.mark.slow
+def test_programs_are_kept_where_jax_can(tmp_path):
+    """Not by JAX before 0.11, which prints pages where it finds one."""
+    asked = ["jaxnet", "train", "iris", "--epochs", "1", "--hidden", "2"]
+    done = python(*asked, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path))
+    assert done.returncode == 0
+    kept = [*tmp_path.glob("jaxnet/*epochs_of*")]
+    assert bool(kept) == (jax.__version_info__ >= (0, 11))
