@@ -109,9 +109,17 @@ jaxtyping.install_import_hook(["jaxnet", "experiments"], "beartype.beartype")
 
 def pytest_configure(config):
     """Keep compiled programs for the next time: JAX before 0.11 prints pages where it finds one."""
-    if jaxlib.version.__version_info__ >= (0, 11):
+    keeps = config.pluginmanager.has_plugin("cacheprovider")
+    if keeps and jaxlib.version.__version_info__ >= (0, 11):
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("programs")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@pytest.fixture(scope="session")
+def four_cpus():
+    """Leave out elsewhere what hangs on the number of devices, or on what a CPU has room for."""
+    if jax.default_backend() != "cpu":
+        pytest.skip(f"four devices that are CPU cores, not {jax.default_backend()}")
 
 
 def pytest_runtest_setup():

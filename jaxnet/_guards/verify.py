@@ -30,8 +30,9 @@ _MARGIN = 16
 _DRAWS = 4
 # Larger inputs are not moved: what is computed of them is.
 _LARGE = 2**22
-# Rounding of a product where it is made of narrower numbers than its own.
+# Rounding of products of float32, which these make of narrower numbers unless told otherwise.
 _PRODUCTS = {"gpu": 2.0**-10, "tpu": 2.0**-7}
+_WHOLE = ("float32", "highest")
 
 
 class Difference(NamedTuple):
@@ -139,7 +140,11 @@ def _near(leaf: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def _unit(dtype: Any) -> float:
     if not jnp.issubdtype(dtype, jnp.inexact):
         return 0.0
-    return max(float(jnp.finfo(dtype).eps), _PRODUCTS.get(jax.default_backend(), 0.0))
+    config: Any = jax.config
+    unit = float(jnp.finfo(dtype).eps)
+    if jnp.finfo(dtype).bits > 32 or config.jax_default_matmul_precision in _WHOLE:
+        return unit
+    return max(unit, _PRODUCTS.get(jax.default_backend(), 0.0))
 
 
 def _times(dtype: Any) -> int:

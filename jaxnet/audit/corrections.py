@@ -147,7 +147,7 @@ def _unfiltered() -> Iterator[None]:
         jax.config.update("jax_traceback_filtering", before)
 
 
-def _numbers(codes: Sequence[CodeType]) -> list[float]:
+def _numbers(codes: Sequence[CodeType]) -> list[int | float]:
     """Give the numbers that functions are written with."""
     every = dict.fromkeys(each for code in codes for each in code.co_consts if _is_number(each))
     return [each for each in every if each not in _PLAIN]

@@ -36,7 +36,7 @@ class Ingredients(NamedTuple):
     slopes: Mapping[str, int]
     divisors: Mapping[str, str]
     summands: Mapping[str, str]
-    numbers: Sequence[float]
+    numbers: Sequence[int | float]
     sizes: Sequence[int]
     known: Container[CodeType]
 
@@ -44,7 +44,7 @@ class Ingredients(NamedTuple):
     def of(
         cls,
         tree: ast.FunctionDef,
-        numbers: Sequence[float],
+        numbers: Sequence[int | float],
         sizes: Sequence[int],
         known: Container[CodeType],
     ) -> "Ingredients":

@@ -142,7 +142,7 @@ class Drawn(futures.Executor):
                         other.set_exception(error)
 
 
-def test_tiles_made_in_any_order_are_those_of_this_process(undisturbed, tmp_path):
+def test_tiles_made_in_any_order_are_those_of_this_process(four_cpus, undisturbed, tmp_path):
     told = []
     with Drawn() as executor:
         result = compared(executor, folder=tmp_path, on_progress=lambda *each: told.append(each))
@@ -156,7 +156,7 @@ def test_tiles_made_in_any_order_are_those_of_this_process(undisturbed, tmp_path
     assert all("; 1 worker, " in what for what, *_ in told[1:])
 
 
-def test_what_a_broken_executor_leaves_the_same_call_goes_on_from(undisturbed, tmp_path):
+def test_what_a_broken_executor_leaves_the_same_call_goes_on_from(four_cpus, undisturbed, tmp_path):
     """One that breaks after each few tiles, until all are made."""
     for seed in itertools.count():
         count = itertools.count()

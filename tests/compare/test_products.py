@@ -71,8 +71,9 @@ def test_a_gradient_of_a_network_moves_nothing_of_its_hidden_layers():
         return {each.outvars[0].aval.shape for each in moves if each.invars[0] not in same}
 
     hidden = {(7, 30), (30, 7), (7, 40), (40, 7)}
-    assert hidden <= moved(gradient)
-    assert not hidden & moved(products.expanded(gradient))
+    with jax.default_matmul_precision(None):  # What is asked for is left as it is.
+        assert hidden <= moved(gradient)
+        assert not hidden & moved(products.expanded(gradient))
 
 
 @settings(max_examples=20)
@@ -198,8 +199,8 @@ def test_a_wider_sum_that_is_asked_for_is_made():
     assert found.dtype == np.float64
 
 
-def test_half_precision_is_left_to_the_library():
-    """Which adds in float32: each product alone would overflow."""
+def test_half_precision_is_left_to_the_library(four_cpus):
+    """Which adds in float32 on CPUs: each product alone would overflow."""
     a, b = np.float16([[300, 300]]), np.float16([[300], [-300]])
     assert products.expanded(jnp.matmul)(a, b).tolist() == [[0]]
 

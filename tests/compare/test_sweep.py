@@ -431,7 +431,7 @@ class StopError(Exception):
     pass
 
 
-def test_an_interrupted_sweep_goes_on_where_it_was(x64, tmp_path):
+def test_an_interrupted_sweep_goes_on_where_it_was(four_cpus, x64, tmp_path):
     """Finished tiles are read and not written again; the result is that of one go, to the bit."""
     runs = [(seed, 0.1) for seed in range(19)]
     whole = fitted(runs)
@@ -471,7 +471,7 @@ def test_what_is_kept_is_of_those_runs_alone(x64, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def one_tile(tmp_path_factory):
+def one_tile(four_cpus, tmp_path_factory):
     """The file of a tile, its runs and what became of them."""
     folder, runs = tmp_path_factory.mktemp("tile"), [(0, 0.1), (1, 0.5)]
     with jax.enable_x64(True):
@@ -508,7 +508,7 @@ def test_a_tile_is_no_larger_than_needed(runs):
     assert (shape.items - 1) * shape.settings * count < runs
 
 
-def test_short_runs_stay_on_one_device_and_long_ones_take_all():
+def test_short_runs_stay_on_one_device_and_long_ones_take_all(four_cpus):
     task, count = line(), jax.local_device_count()
     assert count > 1
     short = tiles.tile(task, 4, settings=2)
@@ -533,7 +533,7 @@ def test_starts_are_drawn_anew_under_other_settings():
     assert np.array_equal(first, starts.placed(*given)[0])
 
 
-def test_a_tile_of_large_networks_is_the_smallest():
+def test_a_tile_of_large_networks_is_the_smallest(four_cpus):
     large = line(begin=lambda key: jnp.zeros(10**6) + jax.random.normal(key))
     assert tiles.tile(large, 1000, settings=2) == tiles.Tile(1, 2)
 

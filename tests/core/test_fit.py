@@ -328,7 +328,7 @@ def test_divergence_keeps_the_best_so_far(x64):
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_batches_spread_over_devices_give_the_same(x64, count):
+def test_batches_spread_over_devices_give_the_same(x64, four_cpus, count):
     """To 1e-12 in float64; the short last batch, which does not divide, included."""
     params, data = problem()
     settings = {"epochs": 3, "batch_size": 8, "validation": data}
@@ -440,7 +440,7 @@ def test_a_stream_is_read_while_a_chunk_computes(x64, monkeypatch):
 
 
 @pytest.mark.parametrize("together", [1, 2])
-def test_no_third_chunk_of_a_stream_is_kept(together, monkeypatch):
+def test_no_third_chunk_of_a_stream_is_kept(four_cpus, together, monkeypatch):
     """While one is read there is one on the device, and of its batches none, nor of any before."""
     gc.freeze()  # What other tests left is not looked through each time.
     # Of a size that no other array of the run has; those of other runs are not counted.
@@ -578,7 +578,10 @@ def test_labels_outside_the_outputs_are_refused_wherever_they_are(where, label):
         ),
         *(
             ({"sharding": given}, f"sharding: expected a jax.sharding.NamedSharding, .* got {got}")
-            for given, got in (("text", "'text'"), (jax.devices()[0], "CpuDevice"))
+            for given, got in (
+                ("text", "'text'"),
+                (jax.devices()[0], repr(jax.devices()[0]).partition("(")[0]),
+            )
         ),
         ({"patience": 3}, "validation: expected data, to measure"),
         ({"metrics": {"zero": lambda p, b: 0.0}}, "validation: expected data, to measure"),
@@ -622,8 +625,10 @@ def test_bad_streams_are_refused(x64, unchecked):
 
 
 def test_more_devices_than_there_are_is_refused():
-    with pytest.raises(InputError, match="devices: expected 1 to the 4 local devices, got 5"):
-        devices.batch_sharding(5)
+    count = jax.local_device_count()
+    words = f"devices: expected 1 to the {count} local devices, got {count + 1}"
+    with pytest.raises(InputError, match=words):
+        devices.batch_sharding(count + 1)
 
 
 def test_a_metric_that_is_no_array_of_real_numbers_is_named(x64):

@@ -304,7 +304,11 @@ def test_the_largest_of_several_faults_comes_first():
     assert [each.name for each in verify.differences(pending)] == ["hits", "loss"]
 
 
-def test_float64_computed_in_float32_is_found(x64):
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_float64_computed_in_float32_is_found(x64, monkeypatch, platform):
+    """Where float32 is multiplied in narrower numbers, too: float64 is not."""
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+
     def narrow(params, batch):
         params, batch = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, batch))
         return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), measure(params, batch))
@@ -313,6 +317,27 @@ def test_float64_computed_in_float32_is_found(x64):
     inputs = params, batch
     difference = verify.Program(None, jax.jit(narrow), jax.jit(measure)).verify(inputs, inputs)
     assert difference.error < 1e-5
+
+
+def test_products_of_a_gpu_are_as_exact_as_they_were_asked_to_be(monkeypatch):
+    """To three digits where nothing is said: jax_default_matmul_precision."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+    def probe(params, batch):
+        return jax.tree.map(lambda leaf: leaf * (1 + 2.0**-11), measure(params, batch))
+
+    inputs, held = (PARAMS, (X, Y)), {}
+    for asked in (None, "tensorfloat32", "high", "float32", "highest"):
+        with jax.default_matmul_precision(asked):
+            program = verify.Program(None, jax.jit(probe), jax.jit(measure))
+            held[asked] = program.verify(inputs, inputs) is None
+    assert held == {
+        None: True,
+        "tensorfloat32": True,
+        "high": True,
+        "float32": False,
+        "highest": False,
+    }
 
 
 # The whole path: what is compiled is right here, so that NumPy's side is the one that is moved.

@@ -155,7 +155,7 @@ def test_arrays_of_every_kind_come_back(tmp_path):
     assert isinstance(back.progress.run.state.opt_state["host"], np.ndarray)
 
 
-def test_a_run_over_several_devices_comes_back_to_its_places(tmp_path):
+def test_a_run_over_several_devices_comes_back_to_its_places(four_cpus, tmp_path):
     params, data = problem()
     mesh = jax.make_mesh((4,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
     spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))
