@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from jaxnet import losses, network
 
@@ -47,10 +46,3 @@ def draw(setting, seed, dtype=np.float64):
 
 def layers_of(grads):
     return tuple(network.Layer(w, b) for w, b in grads)
-
-
-def first_of(names, values):
-    """The first always, and by the marker the others, of which the same is asked."""
-    tuples = [each if isinstance(names, tuple) else (each,) for each in values]
-    others = [pytest.param(*each, marks=pytest.mark.slow) for each in tuples[1:]]
-    return pytest.mark.parametrize(names, [pytest.param(*tuples[0]), *others])

@@ -29,6 +29,9 @@ os.environ.setdefault("XLA_FLAGS", f"{_QUICK} {_FUSIONS}")
 # What is drawn first compiles, and a machine may be slow: no test times.
 hypothesis.settings.register_profile("untimed", hypothesis.settings.default, deadline=None)
 hypothesis.settings.load_profile("untimed")
+# What compiles, or reads files, once an example: more of it in CI.
+_EXAMPLES = 40 if os.environ.get("CI") else 8
+hypothesis.settings.register_profile("costly", max_examples=_EXAMPLES)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

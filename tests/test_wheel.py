@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from test_readme import BLOCKS, ROOT, same
 
+pytestmark = pytest.mark.slow
+
 
 def run(*command, cwd):
     # Where PYTHONPATH shows pip a checkout, whose jaxnet it takes for installed, it installs none.
@@ -45,7 +47,6 @@ def test_the_wheel_holds_the_library_alone_and_all_of_it(wheel):
     assert {*pages, "jaxnet/py.typed"} <= files
 
 
-@pytest.mark.slow
 def test_the_first_block_of_the_readme_runs_from_the_wheel(wheel, tmp_path):
     """In an environment that has everything else from this one, but not this checkout."""
     venv.create(tmp_path / "venv", symlinks=True)

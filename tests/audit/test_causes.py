@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import oracles
 import pytest
-from audited import LOSSES, draw, first_of, layers_of
+from audited import LOSSES, draw, layers_of
+from few import first_of
 from jax.flatten_util import ravel_pytree
 
 from jaxnet import losses, network
@@ -303,11 +304,12 @@ def test_a_wrong_gradient_written_down_in_few_decimals_has_its_cause(x64, decima
 @pytest.mark.parametrize(
     ("kind", "step"),
     [
-        *(("forward", 1e-2), ("central", 1e-6)),
+        ("forward", 1e-2),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
             for each in [
                 *(("central", 1e-2), ("forward", 1e-4), ("forward", 1e-6), ("central", 1e-4)),
+                ("central", 1e-6),
                 *itertools.product(("forward", "central"), (1e-3, 1e-5)),
             ]
         ),

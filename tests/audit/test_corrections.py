@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from few import first_of, some_of
 
 from jaxnet.audit import audit, case, corrections, sources
 
@@ -156,16 +157,16 @@ def corrections_said(loss, claimed):
 
 
 MISTAKEN = [
-    (squares, diagonal, 1),
-    (entropy, twice, 2),
     (entropy, of_the_error, 1),
     (entropy, overwritten, 1),
+    (squares, diagonal, 1),
+    (entropy, twice, 2),
     (entropy, turned, 2),
 ]
 
 
-@pytest.mark.parametrize(
-    ("loss", "claimed", "lines"), MISTAKEN, ids=lambda each: getattr(each, "__name__", each)
+@first_of(
+    ("loss", "claimed", "lines"), MISTAKEN, 2, ids=lambda each: getattr(each, "__name__", each)
 )
 def test_the_lines_that_are_wrong_are_found_and_what_is_said_of_them_is_right(loss, claimed, lines):
     found = corrections_said(loss, claimed)
@@ -221,6 +222,7 @@ def jax_claim(params, batch):
 
 
 @jax.numpy_rank_promotion("allow")
+@pytest.mark.slow
 def test_the_lines_of_a_compiled_function_are_found():
     params, batch = jax.tree.map(jnp.asarray, network())
     (found,) = audit(jax_entropy, params, batch, jax_claim).corrections
@@ -444,6 +446,7 @@ def by_two_wrong_slopes(params, batch):
     return {"a": da.sum(0), "b": db.sum(0)}
 
 
+@pytest.mark.slow
 def test_a_change_that_is_right_here_alone_is_made_with_another():
     random = np.random.default_rng(0)
     params = {"a": random.uniform(0.5, 1, 4), "b": np.array([0.9, -0.8, 0.7, -0.6])}
@@ -479,6 +482,7 @@ def _without_loop(params, batch):
     return {"w": batch.sum(0) * params["w"]}
 
 
+@pytest.mark.slow
 def test_entries_that_are_meant_more_than_once_are_added_up():
     rows = np.array([0.0, 2, 2, 1, 0, 2])
 
@@ -513,6 +517,7 @@ def test_a_length_of_another_array_is_found():
     assert found.after == "m = len(x)"
 
 
+@pytest.mark.slow
 def test_brackets_are_put_where_they_belong():
     params, batch = network()
     source = inspect.getsource(of_the_error).replace("(p - y) / len(x)", "p - y / len(x)")
@@ -562,7 +567,7 @@ REACHED = {
 }
 
 
-@pytest.mark.parametrize("reached", REACHED)
+@some_of("reached", REACHED, "a decorated function")
 def test_what_only_computes_is_corrected_and_left_writable(tmp_path, reached):
     module = written(tmp_path, REACHED[reached][1], REACHED[reached][0])
     params, batch = network()
@@ -571,6 +576,7 @@ def test_what_only_computes_is_corrected_and_left_writable(tmp_path, reached):
     assert all(each.flags.writeable for each in arrays)
 
 
+@pytest.mark.slow
 def test_a_class_of_a_file_that_runpy_ran_only_computes(tmp_path, monkeypatch):
     before = "class Tanh:\n    def slope(self, h):\n        return 1 - h\n"
     module = written(tmp_path, "Tanh().slope(h)", before)
@@ -600,7 +606,7 @@ ACTING = {
 }
 
 
-@pytest.mark.parametrize("acting", ACTING)
+@some_of("acting", ACTING, "a file", "a branch not taken")
 def test_what_may_act_is_not_changed(tmp_path, monkeypatch, acting):
     module = written(tmp_path, ACTING[acting][1], ACTING[acting][0])
     ran = []
@@ -610,7 +616,7 @@ def test_what_may_act_is_not_changed(tmp_path, monkeypatch, acting):
     assert not ran
 
 
-@pytest.mark.parametrize("edit", [lambda s: s.replace("1 - h", "h - 1"), lambda s: f"x = '{s[:9]}"])
+@first_of("edit", [lambda s: s.replace("1 - h", "h - 1"), lambda s: f"x = '{s[:9]}"])
 def test_a_file_that_was_edited_since_is_not_taken_for_what_runs(tmp_path, edit):
     module = written(tmp_path, "(1 - h)")
     params, batch = network()
@@ -1211,12 +1217,13 @@ def corrections_of(loss, claimed, factor=1.0):
 
 
 # Others take the same path sooner.
-LONG = "at two places of a line"
+OFTEN = [
+    *("an array that broadcasts", "a column", "each other's place", "backwards", "a term less"),
+    *("two that add up", "several values left out", "the length of a part"),
+]
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(each, marks=[pytest.mark.slow] * (each == LONG)) for each in KINDS]
-)
+@some_of("kind", KINDS, *OFTEN)
 def test_each_kind_of_change_is_found(kind):
     loss, claimed, lines = KINDS[kind]
     found = corrections_of(loss, claimed)
@@ -1227,18 +1234,8 @@ class RefusedError(Exception):
     """What makes the gradient right in one place was refused."""
 
 
-# Of each way to look for a change one: of an expression, a number, a name, two at once, the same at
-# several places, and of statements. By the marker all.
-REFUSED = {
-    *("the exponent", "a number of the loss", "each other's place", "another loop"),
-    *("the same at two places", "two that add up", "out of the loop", "too late by an update"),
-}
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(each, marks=() if each in REFUSED else pytest.mark.slow) for each in KINDS],
-)
+# Of an expression, of a name and of statements.
+@some_of("kind", KINDS, "a number of the loss", "each other's place", "out of the loop")
 def test_what_is_right_here_alone_is_not_said(kind, monkeypatch):
     better = corrections._Search._better
 

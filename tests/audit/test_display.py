@@ -172,6 +172,7 @@ def test_large_or_shapeless_leaves_and_odd_names_are_shown(x64):
 
 
 @pytest.mark.skipif(not pages.CHROMIUM, reason="no browser")
+@pytest.mark.slow
 def test_a_browser_lays_it_out_without_scrolling(audit, tmp_path):
     script = (
         "const row = page.querySelector('tbody tr:nth-child(2)');"

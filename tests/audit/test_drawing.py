@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from few import first_of
 
 import jaxnet
 from jaxnet import InputError
@@ -42,7 +43,7 @@ def by_hand(masked):
     return gradient
 
 
-@pytest.mark.parametrize("key", [None, KEY])
+@first_of("key", [KEY, None])
 def test_a_gradient_is_audited_with_a_key_that_stays(key, unchecked):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         right = audit(dropped, PARAMS, (X, Y), by_hand(masked=True), key=key)

@@ -5,7 +5,6 @@ import os
 
 import numpy as np
 import pytest
-from audited import first_of
 
 from experiments.benchmark import auditing, plants
 from jaxnet.audit import Audit, Row
@@ -16,22 +15,21 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 RIGHT = int(os.environ.get("RIGHT_GRADIENTS", "100"))
 
 
-@pytest.mark.parametrize("most", [16, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.slow
-def test_plants_of_every_family_are_named(most):
+def test_plants_of_every_family_are_named():
     """On drawn networks, ours and plain ones with a regulariser, in both precisions."""
     outcomes = collections.Counter()
     for seed, dtype in ((1, "float64"), (2, "float64"), (5, "float32")):
-        outcomes += collections.Counter(each.outcome for each in auditing.judged(seed, dtype, most))
-    assert outcomes.total() >= (45 if most else 160)
+        outcomes += collections.Counter(each.outcome for each in auditing.judged(seed, dtype))
+    assert outcomes.total() >= 160
     assert outcomes["named"] >= 0.97 * outcomes.total(), outcomes
     assert not outcomes["wrong cause"] + outcomes["false alarm"]
 
 
-@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 20), marks=pytest.mark.slow)])
-@first_of("dtype", ["float32", "float64"])
-def test_right_gradients_of_plain_losses_raise_no_alarm(dtype, seeds):
-    for seed in seeds:
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_right_gradients_of_plain_losses_raise_no_alarm(dtype):
+    for seed in range(20):
         random = np.random.default_rng(seed)
         net = plants.fill(random, [4, 6, 3], "sin", "squares of softmax", 7)
         net = net._replace(penalty=0.05)

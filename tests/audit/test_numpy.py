@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import students
-from audited import first_of
+from few import first_of, some_of
 from numpy.lib.stride_tricks import as_strided
 
 from jaxnet.audit import entry, gradients, numpy_loss, tracing
@@ -28,41 +28,16 @@ def audit(name, bug=""):
     return gradients.audit(student.loss, params, batch, gradient)
 
 
-# Each writes what others write as well, or loops that take seconds to compile backwards.
-LONG = {
-    "lists",
-    "tied",
-    "square",
-    "words",
-    "recurrent",
-    "loops",
-    ("columns", "sum"),
-    ("rows", "penalty twice"),
-    ("rows", "sign"),
-    ("objects", "h"),
-    ("objects", "sum"),
-    ("masks", "doubled"),
-    ("floats", "sign"),
-    ("dropout", "scale"),
-    ("margins", "half"),
-    ("margins", "none"),
-    ("branches", "sum"),
-}
-
-
-def marked(name, *more):
-    long = not LONG.isdisjoint({name, (name, *more)})
-    return pytest.param(name, *more, marks=[pytest.mark.slow] * long)
-
-
-@pytest.mark.parametrize("name", [marked(name) for name in students.NAMES])
+@some_of("name", students.NAMES, "masks", "branches")
 def test_right_gradients_raise_no_alarm(name):
     found = audit(name)
     assert found.right, str(found)
     assert ("finite differences" in found.summary) == (name == "branches")
 
 
-@pytest.mark.parametrize(("name", "bug"), [marked(*each) for each in students.BUGS])
+@some_of(
+    ("name", "bug"), students.BUGS, ("columns", "flat"), ("floats", "mean"), ("masks", "slope")
+)
 def test_wrong_gradients_are_found_where_they_are(name, bug):
     wrong, cause = students.BUGS[name, bug]
     found = audit(name, bug)
@@ -185,7 +160,7 @@ def update(params, batch):
     return grads
 
 
-@pytest.mark.parametrize(
+@first_of(
     ("change", "words"),
     [
         ({"loss": in_place}, "loss changes batch[0] in place; it was given copies"),
@@ -198,6 +173,7 @@ def update(params, batch):
         ({"claimed": update}, "claimed changes params['W'] in place"),
         ({"claimed": lambda p, b: p}, "claimed gives a view of params['W'], params['b']"),
     ],
+    3,
 )
 def test_what_a_function_does_besides_is_named(capsys, change, words):
     given = {"loss": loss, "params": PARAMS, "batch": BATCH, "claimed": gradient}
@@ -291,7 +267,7 @@ def test_a_loss_that_was_traced_before_a_global_changed_is_traced_again(monkeypa
     assert "finite differences" not in found.summary
 
 
-@pytest.mark.parametrize(("most", "said"), [(20_000, False), (100, True)])
+@first_of(("most", "said"), [(100, True), (20_000, False)])
 def test_loops_too_long_to_compile_are_audited_uncompiled(monkeypatch, most, said):
     """And loops too long to trace by finite differences."""
     student, params, batch = drawn("objects")
@@ -320,6 +296,7 @@ def test_a_relu_that_sits_on_its_kink_has_the_slope_people_give_it(relu):
     assert [row.name for row in doubled.rows if row.verdict == "wrong"] == ["['W2']"]
 
 
+@pytest.mark.slow
 def test_a_wrong_signal_is_named_where_the_penalty_is_left_out_besides():
     """By someone who wrote the slope of a ReLU for a leaky one, and forgot the penalty."""
     random = np.random.default_rng(3)
@@ -377,7 +354,7 @@ def cut(x, w):
     return out
 
 
-@pytest.mark.parametrize(("convolved", "side"), [(slid, (3, 4)), (strided, (4, 3)), (cut, (3, 4))])
+@first_of(("convolved", "side"), [(strided, (4, 3)), (slid, (3, 4)), (cut, (3, 4))])
 def test_windows_however_they_are_cut_are_traced(convolved, side):
     random = np.random.default_rng(len(side))
     params = {"w": random.normal(size=(2, 3))}

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from audited import first_of
+from few import first_of
 
 from jaxnet.audit import audit
 from jaxnet.audit.mistakes import places
@@ -56,6 +56,7 @@ def pooled(x, size, stride):
 
 
 @first_of(("side", "size", "stride"), [(6, 3, 1), (5, 2, 1)])
+@pytest.mark.slow
 def test_a_maximum_of_windows_that_overlap_is_added_up_not_assigned(side, size, stride):
     random = np.random.default_rng(side)
     params = {"A": random.normal(size=(side, side)), "c": random.normal(size=side)}
@@ -110,6 +111,7 @@ def test_of_slices_of_which_one_maximum_is_taken_it_is_said_which_window_counts(
     ("rows", "columns", "axis", "end"),
     [(4, 5, 2, "end"), (4, 5, 2, "start"), (6, 3, 1, "end"), (6, 3, 1, "start")],
 )
+@pytest.mark.slow
 def test_a_padding_that_is_cut_off_at_one_end_is_named(rows, columns, axis, end):
     random = np.random.default_rng(rows)
     params = {"a": random.normal(size=(3, 3)), "b": random.normal(size=(3, 3))}
@@ -266,7 +268,7 @@ def forms_of_a_softmax(y, z, p):
 
 
 @first_of(("rows", "classes"), [(4, 2), (1, 3)])
-@pytest.mark.parametrize("forms", [forms_of_a_log_softmax, forms_of_a_softmax])
+@first_of("forms", [forms_of_a_softmax, forms_of_a_log_softmax])
 def test_the_derivative_of_a_softmax_or_its_logarithm_is_got_wrong_in_many_ways(
     forms, rows, classes
 ):
@@ -415,7 +417,7 @@ def test_a_slope_taken_at_the_error_or_the_bias_is_named(shape):
     must_name(loss, params, batch, at_bias, true, words)
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 5, 3), (1, 3, 4, 4)])
+@first_of("shape", [(4, 3, 5, 3), (1, 3, 4, 4)])
 def test_a_softmax_derivative_of_its_last_column_or_of_z_is_named(shape):
     loss, params, batch, (hidden, z, p), grads = squares(shape, 2, lambda z: softmax(z, 1))
     error = p - batch[1]
@@ -537,6 +539,7 @@ def gated(width, steps):
 
 
 @first_of(("width", "steps"), [(2, 3), (3, 4)])
+@pytest.mark.slow
 def test_two_mistakes_in_a_loop_are_named_each_where_it_is(width, steps):
     loss, params, batch, by_hand = gated(width, steps)
     claim = by_hand(carry=False, slope_of_f=sigmoid)
@@ -551,7 +554,7 @@ def test_two_mistakes_in_a_loop_are_named_each_where_it_is(width, steps):
     assert audit(loss, params, batch, by_hand()).right
 
 
-@pytest.mark.parametrize(("first", "said"), [(0, "zeros"), (-1, "the last")])
+@first_of(("first", "said"), [(0, "zeros"), (-1, "the last")])
 @first_of(("width", "steps"), [(2, 3), (3, 4)])
 def test_what_stands_at_the_first_step_in_place_of_a_step_before_is_said(width, steps, first, said):
     loss, params, batch, by_hand = gated(width, steps)
@@ -564,6 +567,7 @@ def test_what_stands_at_the_first_step_in_place_of_a_step_before_is_said(width, 
 
 
 @first_of("sizes", [(6, 3, 4, 3), (5, 2, 3, 5)])
+@pytest.mark.slow
 def test_a_softmax_of_what_a_softmax_gives_is_named_in_any_program(sizes):
     rows, i, h, o = sizes
     random = np.random.default_rng(rows)
@@ -682,7 +686,7 @@ def test_a_gradient_that_is_right_for_a_softmax_over_another_axis_is_said_to_be(
 
 
 @first_of("width", [3, 5])
-@pytest.mark.parametrize(("theirs", "name"), [(np.tanh, "tanh"), (sigmoid, "sigmoid")])
+@first_of(("theirs", "name"), [(np.tanh, "tanh"), (sigmoid, "sigmoid")])
 def test_a_gradient_that_is_right_for_other_activations_is_said_to_be(width, theirs, name):
     random = np.random.default_rng(width)
     params = {k: random.normal(size=(4, width)) for k in "AB"}
@@ -752,6 +756,7 @@ def slope_of_tanh(z):
 
 
 @first_of(("width", "seed"), [(3, 0), (2, 1), (4, 2), (3, 3)])
+@pytest.mark.slow
 def test_a_mistake_made_with_two_activations_is_said_of_both_and_two_of_chance_of_none(width, seed):
     loss, params, batch, by_hand = mixed_gates(width, seed)
     true = by_hand(slope_of_sigmoid, slope_of_tanh)
@@ -803,6 +808,7 @@ def test_orders_of_axes_are_tried_where_they_are_few(axes, some):
 
 
 @first_of(("seed", "order"), [*enumerate(ORDERS)])
+@pytest.mark.slow
 def test_axes_in_the_wrong_order_are_named_and_entries_in_none_are_not(seed, order):
     loss, params, batch, by_hand = convolved(seed)
 

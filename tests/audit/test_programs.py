@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import oracles
 import pytest
-from audited import first_of
+from few import first_of, some_of
 
 from jaxnet import losses, network
 from jaxnet.audit import gradients, measured, programs
@@ -219,7 +219,6 @@ def nnx_mlp(kind, phi):
 
 PLAIN = [column_major, row_major, of_one_example, by_indices, penalised]
 STYLES = [*PLAIN, equinox_mlp, linen_mlp, nnx_mlp]
-BESIDES = [row_major, penalised, by_indices, equinox_mlp, linen_mlp, nnx_mlp]
 
 
 def as_packed(pack, layers, texts):
@@ -266,18 +265,10 @@ def said_of_ours(kind):
     return said
 
 
-@pytest.mark.parametrize(
+@some_of(
     ("style", "kind"),
-    [
-        *((style, "softmax") for style in STYLES if style not in BESIDES),
-        *(
-            pytest.param(style, kind, marks=pytest.mark.slow)
-            for style, kind in [
-                *((style, "softmax") for style in BESIDES),
-                *((style, "squares") for style in STYLES),
-            ]
-        ),
-    ],
+    itertools.product(STYLES, ["softmax", "squares"]),
+    (of_one_example, "softmax"),
     ids=lambda each: getattr(each, "__name__", each),
 )
 def test_what_is_wrong_is_said_alike_however_the_loss_is_written(style, kind):
@@ -420,17 +411,12 @@ OUTPUTS = {
 }
 
 
-@pytest.mark.parametrize(
+@some_of(
     ("activation", "kind", "flipped"),
-    [
-        *((*each, False) for each in OUTPUTS),
-        ("softmax", "cross-entropy", True),
-        *(
-            pytest.param(*each, True, marks=pytest.mark.slow)
-            for each in OUTPUTS
-            if each != ("softmax", "cross-entropy")
-        ),
-    ],
+    [(*each, flipped) for each in OUTPUTS for flipped in (False, True)],
+    ("identity", "squared error", False),
+    ("softmax", "cross-entropy", True),
+    ("softplus", "squared error", False),
 )
 def test_the_output_is_recognised(activation, kind, flipped):
     layers, x, y = draw()
@@ -517,12 +503,9 @@ def recurrent(spoil):
 
 ELSEWHERE = [
     (residual, "skip", cut, "the path through the sum left out, before ['last']", "first"),
+    (recurrent, "carry", cut, "left out, before ['hidden']", "hidden"),
     (layer_norm, "mean", cut, "left out, before ['gamma']", "dense"),
     (attention, "softmax", straight, "the derivative of softmax left out, before ['last']", "key"),
-    (recurrent, "carry", cut, "left out, before ['hidden']", "hidden"),
-]
-# The same of other functions.
-ALIKE = [
     (residual, "tanh", straight, "the derivative of tanh left out, before ['last']", "block"),
     (layer_norm, "relu", straight, "the derivative of relu left out, before ['last']", "gamma"),
     (recurrent, "tanh", straight, "the derivative of tanh left out, before ['hidden']", "input"),
@@ -535,9 +518,10 @@ def unspoiled(model):
     return model({})
 
 
-@pytest.mark.parametrize(
+@first_of(
     ("model", "place", "spoil", "words", "leaf"),
-    [*ELSEWHERE, *(pytest.param(*each, marks=pytest.mark.slow) for each in ALIKE)],
+    ELSEWHERE,
+    2,
     ids=lambda each: getattr(each, "__name__", None),
 )
 def test_mistakes_in_programs_that_are_no_chain_are_placed(model, place, spoil, words, leaf):
@@ -603,7 +587,7 @@ OUR_OWN = {
 }
 
 
-@pytest.mark.parametrize("name", OUR_OWN)
+@some_of("name", OUR_OWN, "no biases", "output")
 def test_mistakes_in_networks_of_our_own_are_named_by_layer_cause_and_place(name):
     drawn, options, mistake, words, wrong = OUR_OWN[name]
 
@@ -623,6 +607,7 @@ def test_mistakes_in_networks_of_our_own_are_named_by_layer_cause_and_place(name
 
 
 @first_of("model", [recurrent, residual, layer_norm, attention])
+@pytest.mark.slow
 def test_noise_in_programs_that_are_no_chain_is_no_mistake(model):
     loss, shapes = unspoiled(model)
     random = np.random.default_rng(1)

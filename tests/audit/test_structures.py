@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 import structures
-from audited import first_of
+from few import first_of
 
 from jaxnet.audit import audit
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from few import first_of
 
 from jaxnet import __main__
 from jaxnet.commands import _outcomes, audit
@@ -288,7 +289,7 @@ def test_the_exit_code_and_the_verdict_come_through(start, tmp_path):
     assert "summed over the batch where the loss takes the mean" in printed
 
 
-@pytest.mark.parametrize(
+@first_of(
     ("code", "words"),
     [
         ("import os; os.kill(os.getpid(), 11)", "code that runs; its process was ended by SIGSEGV"),
@@ -305,6 +306,7 @@ def test_however_the_file_ends_it_is_a_line(start, code, words):
     assert words in last
 
 
+@pytest.mark.slow
 def test_a_file_that_never_ends_is_a_line(start):
     process = start("while True: pass", "--timeout=3")
     _, refused = process.communicate()
@@ -313,7 +315,7 @@ def test_a_file_that_never_ends_is_a_line(start):
     assert words in refused.splitlines()[-1]
 
 
-@pytest.mark.parametrize("end", [os.kill, os.killpg])
+@first_of("end", [os.kill, os.killpg])
 def test_ctrl_c_ends_both_processes_quietly(start, end):
     """Of a terminal, which tells both, and of a script, which tells the one that it started."""
     process = start("import os\nprint(os.getpid())\nwhile True: pass")
@@ -325,6 +327,7 @@ def test_ctrl_c_ends_both_processes_quietly(start, end):
         os.kill(inner, 0)
 
 
+@pytest.mark.slow
 def test_an_audit_ends_in_time_though_nobody_waits_for_it(start):
     process = start("print('begun')\nwhile True: pass", "--timeout=3")
     assert process.stdout.readline() == "begun\n"

@@ -153,6 +153,7 @@ def test_what_one_of_many_tasks_cannot_do_is_refused_before_any_is_compared(
         compare.compare(settings.Contest(**asked), lambda: problems, tmp_path, "")
 
 
+@pytest.mark.slow
 def test_a_dry_run_makes_nothing_and_says_what_it_would_take(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
     tried = settings.Contest(optimizers=("sgd",), replicates=6, budget=2, tuning_seeds=1)

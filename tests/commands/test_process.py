@@ -24,28 +24,28 @@ def start(*arguments, cwd=ROOT, **more):
     )
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
+def test_what_needs_no_jax_imports_none():
+    """One command after the other, in one process."""
+    commands = [
         *("--version", "--help", "train --help", "learn"),
         "train digits --hidden 10000000000",
         "train digits --epochs 2147483647",
         "compare digits --hidden 10000000000",
         "compare digits --budget 1000000",
         "compare digits --steps 2000000000",
-    ],
-)
-def test_what_needs_no_jax_imports_none(command):
-    run = f"__main__.run({command.split()})"
+    ]
     code = f"""
 import sys
 from jaxnet import __main__
 from jaxnet.commands import _outcomes
-try:
-    _outcomes.outcome(lambda: {run})
-except SystemExit:
-    pass
-print([name for name in ("jax", "numpy", "optax", "pyarrow", "rich") if name in sys.modules])
+late, loaded = ("jax", "numpy", "optax", "pyarrow", "rich"), []
+for command in {commands}:
+    try:
+        _outcomes.outcome(lambda: __main__.run(command.split()))
+    except SystemExit:
+        pass
+    loaded += [(command, name) for name in late if name in sys.modules]
+print(loaded)
 """
     printed, refused = start("-c", code).communicate()
     assert printed.splitlines()[-1] == "[]", refused

@@ -172,8 +172,10 @@ def test_settings_come_back_as_they_were(folder):
     assert (type(back.hidden), type(back.learning_rate)) == (tuple, float)
 
 
-def test_a_stop_while_the_settings_are_written_loses_nothing(folder, monkeypatch):
-    """Before, between, after: the same command goes on, and gives what it would have given."""
+def test_a_run_goes_on_after_a_stop_and_an_end_and_takes_nothing_else_beside_it(
+    folder, monkeypatch, capsys
+):
+    """Stopped while its settings are written it gives what it would have given."""
     whole = train.run(Train("iris", epochs=3, hidden=(4,)))
     replace = os.replace
 
@@ -195,6 +197,10 @@ def test_a_stop_while_the_settings_are_written_loses_nothing(folder, monkeypatch
         jax.tree.leaves(params), jax.tree.leaves(whole.fit.params), strict=True
     ):
         assert (ours == theirs).all()
+    assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 0
+    capsys.readouterr()
+    assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run", "--epochs=9"])) == 2
+    assert "resume: expected nothing else" in capsys.readouterr().err
 
 
 def test_a_damaged_file_is_named_to_the_same_command(folder, capsys):
@@ -202,17 +208,6 @@ def test_a_damaged_file_is_named_to_the_same_command(folder, capsys):
     (folder / "run" / "run.json").write_bytes(b"")
     assert _outcomes.outcome(lambda: __main__.run(["train", "iris", "--output", "run"])) == 2
     assert "run/run.json: expected the settings of a run" in capsys.readouterr().err
-
-
-def test_all_that_a_run_is_goes_on_and_nothing_else_is_taken_beside_it(folder, capsys):
-    assert (
-        _outcomes.outcome(lambda: __main__.run(["train", "iris", "--epochs=2", "--output=run"]))
-        == 0
-    )
-    assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 0
-    capsys.readouterr()
-    assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run", "--epochs=9"])) == 2
-    assert "resume: expected nothing else" in capsys.readouterr().err
 
 
 IMPOSSIBLE = [

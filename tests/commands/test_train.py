@@ -89,6 +89,7 @@ def test_a_run_that_diverges_says_so_once(houses, tmp_path, capfd):
     assert "\nnote: the loss" in printed
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_what_helps_it(houses, tmp_path, capfd):
     """And says nothing where it is as the fixture's, of 100 times the rate."""
     for rate, named in ((1e-4, True), (1e-2, False)):
@@ -188,6 +189,7 @@ def test_scores_of_numbers_count_rows_as_their_weights_say():
     assert np.isnan(_scores.of_baseline(split._replace(test=equal))["r2"])
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_numbers_and_resumes_to_them(tmp_path):
     settings = Train("iris", hidden=(8,), epochs=30)
     whole = train.run(settings).fit

@@ -19,7 +19,7 @@ import pages
 import planted
 import pyarrow as pa
 import pytest
-from audited import first_of
+from few import first_of
 from pyarrow import parquet
 from scipy import stats
 
@@ -369,6 +369,7 @@ def test_the_same_call_gives_the_same_numbers_and_another_seed_others(result):
         assert not np.intersect1d(*rates).size
 
 
+@pytest.mark.slow
 def test_replicates_are_nested_and_hang_on_nothing_beside_them(result):
     """Fewer of them, of two optimizers in place of four, with another baseline."""
     fewer = compare(own={"momentum": momentum, "sgd": "sgd"}, baseline="momentum", replicates=4)
@@ -471,6 +472,7 @@ def test_axes_of_your_own_numbers_and_choices(tmp_path):
     assert fixed == 0.1
 
 
+@pytest.mark.slow
 def test_evaluations_are_shared_out_where_they_are_the_budget(standard_promotion):
     """A step of lbfgs takes several; what a run takes at the customary setting is counted."""
     result = compare(
@@ -598,6 +600,7 @@ def test_a_run_is_measured_each_epoch_or_a_hundred_times(length, first, last, co
     assert np.all(np.diff(task.measured) > 0)
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_maximised_is_its_negative_minimised():
     asked = {"own": {"still": still}, "metrics": {"size": size, "m": minus}}
     most = compare(by="size", maximised=True, **asked)
@@ -777,6 +780,7 @@ def test_what_is_worse_lost_or_fails_is_told():
     assert answer_of(held, "sgd").verdict == "fails less often"
 
 
+@pytest.mark.slow
 def test_what_fails_in_nine_of_thirty_is_told_beside_five_others():
     """At half of its share of the level nine alone are too few, at all of it they are not."""
     alpha = statistics.spent(1, 0.05) / 6
@@ -849,6 +853,7 @@ def plain():
 
 
 @pytest.mark.parametrize("replicates", [10, 20])
+@pytest.mark.slow
 def test_plain_sgd_is_told_from_itself_no_more_often_than_the_level_says(plain, replicates):
     assert np.isfinite(plain).all()
     sgd, *others = plain
@@ -865,6 +870,7 @@ def test_judging_on_a_seed_that_tuned_breaks_the_level(plain, monkeypatch):
     assert not within_the_level(*alarms(many(["sgd"])[0], plain[0], 20))
 
 
+@pytest.mark.slow
 def test_one_search_for_all_that_judge_breaks_the_level(monkeypatch):
     """As where settings are tuned once, and only then judged on many seeds."""
     seeds, draws = Protocol.seeds, search._draws
@@ -887,6 +893,7 @@ def test_one_search_for_all_that_judge_breaks_the_level(monkeypatch):
 # More replicates.
 
 
+@pytest.mark.slow
 def test_it_goes_on_until_all_is_told(result):
     """Four replicates tell nothing: at the most that were asked for there is a second look."""
     went = compare(replicates=4, until=8)
@@ -973,6 +980,7 @@ def test_a_changed_closure_is_another_program():
         assert np.array_equal(values["scaled"], 2 * values["unscaled"])
 
 
+@pytest.mark.slow
 def test_a_changed_closure_of_the_start_is_another_start():
     scale = [1.0]
 
@@ -989,6 +997,7 @@ def test_a_changed_closure_of_the_start_is_another_start():
     assert np.array_equal(after.runs[0].loss, expected.runs[0].loss)
 
 
+@pytest.mark.slow
 def test_programs_that_call_other_functions_of_python_are_others():
     """Their text does not say which."""
 
@@ -1277,6 +1286,7 @@ def test_whole_numbers_and_those_of_numpy_are_kept_as_others_are(tmp_path):
     assert again.protocol == theirs.protocol
 
 
+@pytest.mark.slow
 def test_the_order_of_optimizers_is_no_other_comparison(tmp_path):
     own = {"own": momentum, "other": still}
     compare(own=own, folder=tmp_path)
@@ -1292,6 +1302,7 @@ def test_hyperparameters_may_be_called_as_the_arguments_are():
     assert same(runs_of(theirs, "own", "tuned")[1:], runs_of(theirs, "momentum", "tuned")[1:])
 
 
+@pytest.mark.slow
 def test_hyperparameters_may_be_called_as_anything_inside_is():
     def plain(learning_rate, a, b, c, d):
         return optax.sgd(learning_rate * a * b * c * d, momentum=0.5)
@@ -1417,7 +1428,7 @@ def test_the_time_of_a_step_is_of_the_fastest_tile():
     assert bench.seconds["sgd"] == Seconds(0.5, 12.0, 3 / (shape.runs * 10))
 
 
-@pytest.mark.parametrize("after", [1, 2, 4, 6, 11, 16])
+@first_of("after", [2, 11, 1, 4, 6, 16], 2)
 def test_an_interrupted_comparison_goes_on_where_it_was(after, result, tmp_path):
     """What was done before the interruption is not done again."""
     calls = []
@@ -1489,6 +1500,7 @@ def test_a_folder_of_other_optimizers_says_which_and_why(own, begun, uncompiled)
         compare(**(begun | {"own": own or ["sgd"]}))
 
 
+@pytest.mark.slow
 def test_a_folder_of_functions_that_call_python_is_not_gone_on_from(tmp_path):
     """Their program says the same, whatever Python it is that they call."""
 
@@ -1513,6 +1525,7 @@ def printing(params, batch):
     return distance(params, batch)
 
 
+@pytest.mark.slow
 def test_what_only_tells_of_a_run_is_gone_on_from(tmp_path):
     asked = {"own": ["sgd"], "replicates": 2, "folder": tmp_path, "loss": printing}
     assert same(without_times(compare(**asked)), without_times(compare(**asked)))
@@ -1823,6 +1836,7 @@ def plain_init(key):
     return {"in": w.T, "bias": b, "out": v.T, "shift": c}
 
 
+@pytest.mark.slow
 def test_plain_functions_are_compared():
     assert_same_runs(plain_loss, plain_init, "sgd")
 
@@ -1956,7 +1970,8 @@ def gathering(learning_rate):
     return optax.MultiSteps(optax.sgd(learning_rate), 1, **skip).gradient_transformation()
 
 
-@first_of("own", [skipping, zeroing, gathering])
+@pytest.mark.parametrize("own", [skipping, zeroing, gathering])
+@pytest.mark.slow
 def test_an_optimizer_that_goes_on_fails_neither_compared_nor_fitted_nor_trained(
     own, standard_promotion, recwarn
 ):

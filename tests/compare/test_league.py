@@ -405,7 +405,8 @@ def test_comparisons_of_other_optimizers_make_no_league():
         league.of_comparisons({"one": of_record(one), "two": of_record(other)})
 
 
-@pytest.mark.parametrize("maximised", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("maximised", [False, True])
+@pytest.mark.slow
 def test_the_errors_of_a_league_are_how_much_its_differences_vary(maximised):
     """Of 100 comparisons of other replicates, as ratios and as differences."""
     random, told = np.random.default_rng(3), []

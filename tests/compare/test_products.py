@@ -17,7 +17,7 @@ RANDOM = np.random.default_rng(0)
 SHAPES = st.tuples(*[st.integers(1, 4)] * 4)
 
 
-@settings(max_examples=30)
+@settings.get_profile("costly")
 @given(shape=SHAPES, which=st.sampled_from(["ij,jk->ik", "bij,bjk->bik", "ij,kj->ik", "i,j->ij"]))
 def test_small_products_are_those_of_numpy(shape, which):
     sizes = dict(zip("ijkb", shape, strict=True))
@@ -76,7 +76,7 @@ def test_a_gradient_of_a_network_moves_nothing_of_its_hidden_layers():
         assert not hidden & moved(products.expanded(gradient))
 
 
-@settings(max_examples=20)
+@settings.get_profile("costly")
 @given(data=st.data())
 def test_arrays_that_lie_otherwise_than_named_give_the_same(data):
     """Products, sums and elementwise operations of transposed arrays, one after the other."""

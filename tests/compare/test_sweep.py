@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
+from few import first_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,7 +156,7 @@ RUNS = [(0, 0.1), (3, 0.1), (0, 0.7), (5, 0.3), (0, 0.02), (2, 0.1), (2, 0.3), (
 CHECKED = (0, 2, 4, 6, 7, 8)
 
 
-OFTEN = [(regression, "adam"), (numbers, "sgd")]
+OFTEN = [(numbers, "sgd")]
 
 
 @pytest.mark.parametrize(
@@ -213,9 +214,9 @@ def wide():
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere there is no fast path")
-@pytest.mark.parametrize(
+@first_of(
     ("make_task", "other"),
-    [(regression, True), pytest.param(wide, True, marks=pytest.mark.slow), (convolution, False)],
+    [(convolution, False), (regression, True), (wide, True)],
 )
 def test_what_convolves_is_compiled_as_it_stands(make_task, other):
     """The program is then the plain path's, to the letter."""
@@ -314,7 +315,7 @@ def fitted(runs, shape=SHAPE, task=None, **settings):
     runs=st.lists(st.tuples(SEEDS, RATES), min_size=1, max_size=30),
     shape=st.sampled_from([tiles.Tile(1, 1), tiles.Tile(1, 3), tiles.Tile(2, 2)]),
 )
-@settings(max_examples=25)
+@settings.get_profile("costly")
 def test_any_runs_in_any_order_fill_any_tiles(runs, shape):
     """What fills a tile up, and where a run comes to lie, is not seen in any result."""
     with jax.enable_x64(True):
@@ -481,7 +482,7 @@ def one_tile(four_cpus, tmp_path_factory):
 
 
 @given(data=st.data())
-@settings(max_examples=25)
+@settings.get_profile("costly")
 def test_a_damaged_tile_is_done_again(one_tile, data):
     """Cut short anywhere, or any byte of it another."""
     path, content, runs, found = one_tile
@@ -542,17 +543,13 @@ def test_a_tile_of_large_networks_is_the_smallest(four_cpus):
     ("rows", "batch_size", "epochs", "validation", "hidden"),
     [
         (500, 500, 1000, 50, 8),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in [
-                (100, 10, 5, 5000, 8),
-                (100, 10, 2, 50, 128),
-                (100, 10, 5, 50, 8),
-                (1000, 10, 50, 50, 8),
-            ]
-        ),
+        (100, 10, 5, 5000, 8),
+        (100, 10, 2, 50, 128),
+        (100, 10, 5, 50, 8),
+        (1000, 10, 50, 50, 8),
     ],
 )
+@pytest.mark.slow
 def test_the_memory_foreseen_is_that_of_the_program(
     rows, batch_size, epochs, validation, hidden, standard_promotion
 ):

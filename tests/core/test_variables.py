@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from audited import first_of
+from few import first_of
 from flax import linen, nnx
 from runs import close, key_of, same
 

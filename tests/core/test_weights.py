@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from audited import first_of
+from few import first_of
 from runs import close, same
 
 import jaxnet
@@ -39,7 +39,7 @@ def test_a_weight_is_how_often_a_row_is_there(loss, y):
     close(of(PARAMS, (X, y, np.ones(8, np.float32))), of(PARAMS, (X, y)))
 
 
-@pytest.mark.parametrize("loss", [ENTROPY, jax.jit(ENTROPY)], ids=["plain", "jit"])
+@first_of("loss", [jax.jit(ENTROPY), ENTROPY], ids=["jit", "plain"])
 def test_an_absent_row_may_be_anything(loss):
     """Also what no loss takes, as where sequences were padded."""
     x, labels = np.where(COUNTS[:, None], X, 1e38), np.where(COUNTS, LABELS, -1)
@@ -47,6 +47,7 @@ def test_an_absent_row_may_be_anything(loss):
     same(fit((x, labels, WEIGHTS)).params, fit((X, LABELS, WEIGHTS)).params)
 
 
+@pytest.mark.slow
 def test_weights_of_half_precision_s_losses_are_summed_in_more_digits():
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), PARAMS)
     x, y = X.astype(np.float16), Y.astype(np.float16)
@@ -98,7 +99,8 @@ def test_an_epoch_s_loss_weighs_its_batches():
     np.testing.assert_allclose(fit.history["loss"], SQUARES(PARAMS, (X, Y, WEIGHTS)), rtol=1e-5)
 
 
-@first_of("fast", [True, False])
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", [True, False])
 def test_a_comparison_weighs_its_rows_and_its_batches(fast):
     """Of a rate of next to 0 an epoch's loss is that of all rows, however these are cut."""
     weights = np.array([100, 1, 1, 1, 0, 0, 1, 1], np.float32)
@@ -124,7 +126,7 @@ def test_weights_that_count_nothing_are_refused(weights, words):
         fit((X, Y, weights))
 
 
-@pytest.mark.parametrize("least", [2e-38, 1e-30])
+@first_of("least", [2e-38, 1e-30])
 def test_weights_that_are_hardly_any_weigh_as_others_do(least):
     """Those that float32 holds, and no others beside them."""
     fit = functools.partial(jaxnet.fit, SQUARES, optax.sgd(0.0), PARAMS, epochs=1)

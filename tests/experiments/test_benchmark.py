@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from few import first_of
 from sklearn import neural_network
 
 from experiments import classifier, precision, regression
@@ -188,7 +189,7 @@ def products(jaxpr):
     return count
 
 
-@pytest.mark.parametrize("sizes", [(5, 3), (7, 4, 3), (9, 8, 6, 2), large.WIDE])
+@first_of("sizes", [(7, 4, 3), (5, 3), (9, 8, 6, 2), large.WIDE])
 def test_operations_are_those_of_the_products_that_autodiff_makes(sizes):
     rows = 3
     loss = losses.BatchLoss(network.forward, optax.losses.l2_loss)
@@ -343,7 +344,8 @@ def test_a_pytorch_of_another_update_is_refused(monkeypatch):
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.slow
 def test_scikit_learn_is_timed_as_it_is_used(optimizer):
     """What is timed is its own loop, shuffles and all."""
     runs = tiny_work(optimizer, 1e-3)
@@ -423,12 +425,10 @@ def test_numpy_loops_train_by_the_rules_of_the_notebooks(name):
 
 @pytest.mark.parametrize(
     "setting",
-    [
-        notebooks._SETTINGS[0],
-        *(pytest.param(each, marks=pytest.mark.slow) for each in notebooks._SETTINGS[2::2]),
-    ],
+    notebooks._SETTINGS[::2],
     ids=lambda setting: setting.title,
 )
+@pytest.mark.slow
 def test_notebook_runs_by_the_thousand_are_those_of_the_loops(setting):
     pairs = work.crossed(3, notebooks.RATES[setting.name][::8])
     task = notebooks.workload(setting.name, setting.loss)
@@ -513,6 +513,7 @@ def test_what_a_part_earns_is_told_by_case_and_the_least_is_claimed(monkeypatch)
     assert section.tables[0].rows == [("first, 8 runs", "2", "0.5"), ("second, 8 runs", "2", "3")]
 
 
+@pytest.mark.slow
 def test_targets_name_what_the_ablation_claims():
     cases, _ = ablation.cases(work.size("cpu", False))
     claims = {f"{case.title}, sgd: plain vmap / jaxnet" for case in cases}
@@ -578,7 +579,8 @@ def test_numbers_moved_are_counted():
     assert work.numbers_moved((2, 3, 1), 5) == 2 * 13 + 10 + 2 * (15 + 5)
 
 
-@pytest.mark.parametrize("name", [pytest.param("tf32", marks=pytest.mark.slow), "bfloat16"])
+@pytest.mark.parametrize("name", ["tf32", "bfloat16"])
+@pytest.mark.slow
 def test_a_deep_network_agrees_in_every_precision(name):
     how = large.PRECISIONS[name]
     runs = large.cast(work.random_work((6, 8, 8, 8, 3), 64, 16, "sgd", 0.01), how.dtype)
@@ -606,20 +608,16 @@ def test_exponents_are_of_the_upper_half():
 
 @pytest.mark.parametrize(
     ("axis", "size"),
-    [
-        ("runs", 3),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in (("runs", 20), ("width", 8), ("rows", 300))
-        ),
-    ],
+    [("runs", 3), ("runs", 20), ("width", 8), ("rows", 300)],
 )
+@pytest.mark.slow
 def test_what_is_made_at_a_size_is_of_that_size(axis, size):
     curves = scaling.make(axis, size, "jaxnet")()
     assert curves.shape == ((size, 100) if axis == "runs" else (1, 1))
     assert np.isfinite(curves).all()
 
 
+@pytest.mark.slow
 def test_a_process_new_has_its_own_devices_and_memory(tmp_path):
     large_array = np.ones(10**8)
     asked = "jax.local_device_count(), jax.config.jax_compilation_cache_dir"

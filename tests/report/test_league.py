@@ -9,6 +9,7 @@ import tempfile
 
 import numpy as np
 import pytest
+from few import first_of
 from pages import chromium, framed, read
 
 from jaxnet import report
@@ -287,6 +288,7 @@ def test_a_picture_is_saved(tmp_path):
 
 
 @pytest.mark.usefixtures("browser")
+@pytest.mark.slow
 def test_the_league_is_sorted_filtered_and_searched(tmp_path):
     done, text = written("many")
     script = """
@@ -341,7 +343,7 @@ def test_the_page_is_no_wider_than_the_screen_and_prints_whole(tmp_path):
 
 
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize(("name", "wider"), [("few", False), ("many", True)])
+@first_of(("name", "wider"), [("many", True), ("few", False)])
 def test_a_table_that_goes_on_says_so_and_shows_its_scrollbar(name, wider, tmp_path):
     script = """
         const box = page.querySelector(".scroll"), edge = box.getBoundingClientRect().right;

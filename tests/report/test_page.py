@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import pytest
 from drawn import BOTH, NAMES, RATE, REPLICATES, comparison
+from few import first_of
 from hypothesis import given
 from hypothesis import strategies as st
 from pages import chromium, framed, read
@@ -81,7 +82,7 @@ def written(name):
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("many", "one replicate", "real")))
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("few", "odd", "alone")))
         for name in MADE
     ]
 )
@@ -196,6 +197,7 @@ def test_a_colour_without_a_role_stays_as_it_is(monkeypatch):
     assert "var(--muted)" in drawn
 
 
+@pytest.mark.slow
 def test_pictures_take_no_settings_of_the_users(tmp_path):
     with mpl.rc_context({"axes.facecolor": "#123456", "font.size": 30, "lines.marker": "x"}):
         report.write_page(MADE["alone"](), tmp_path / "page.html")
@@ -243,6 +245,7 @@ def test_figures_are_shown_to_the_width_of_their_interval():
     assert shown(NAN, NAN, NAN) is None
 
 
+@pytest.mark.slow
 def test_figures_without_an_interval_bear_two_digits_and_no_bounds():
     few = columns.columns(written("one replicate")[0])
     ratios = next(each.cells for each in few if each.name == "times sgd's")
@@ -383,7 +386,7 @@ def test_the_terminal_may_know_ascii_only(monkeypatch):
     assert "?mega" in printed
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg", pytest.param(".pdf", marks=pytest.mark.slow)])
+@first_of("suffix", [".svg", ".png", ".pdf"])
 def test_a_picture_is_saved_under_its_title(suffix, tmp_path):
     plot = report.plots(MADE["odd"]())[0]
     path = (tmp_path / plot.name).with_suffix(suffix)
@@ -667,33 +670,35 @@ def test_as_good_is_not_turned_round_where_the_other_fails_more():
     assert columns._turned(pair._replace(verdict="fails less often"))[0] == "fails more often"
 
 
-@pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize("name", [pytest.param("many", marks=pytest.mark.slow), "odd"])
-def test_no_page_is_wider_than_the_screen(name, tmp_path):
-    """The table is, inside its own box."""
+WIDTHS = (320, 800, 1280)
+
+
+@functools.cache
+def laid_out(name):
+    """How wide the page is in each window, and what it says, and what its boxes do not show."""
     script = """
-        const scroll = page.querySelector(".scroll");
         const root = page.documentElement;
-        return [root.clientWidth, root.scrollWidth, scroll.scrollWidth - scroll.clientWidth];
+        const boxes = [...page.querySelectorAll(".scroll")];
+        return [root.clientWidth, root.scrollWidth,
+          boxes.map((each) => each.scrollWidth - each.clientWidth)];
     """
-    for width, seen in zip(
-        (320, 800), framed(tmp_path, written(name)[1], script, (320, 800)), strict=True
-    ):
-        client, scrolled, table = seen
-        assert scrolled <= client <= width
-        assert table > 0
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        return framed(pathlib.Path(folder), written(name)[1], script, WIDTHS)
 
 
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize(
-    "name", [pytest.param("few", marks=pytest.mark.slow), "odd", "two axes, all pairs"]
-)
-def test_on_a_laptop_no_table_is_wider_than_its_box(name, tmp_path):
-    script = """
-        const boxes = [...page.querySelectorAll(".scroll")];
-        return boxes.map((each) => each.scrollWidth - each.clientWidth);
-    """
-    (beyond,) = framed(tmp_path, written(name)[1], script, (1280,))
+@first_of("name", ["odd", "many"])
+def test_no_page_is_wider_than_the_screen(name):
+    """The table is, inside its own box."""
+    for width, (client, scrolled, beyond) in zip(WIDTHS[:2], laid_out(name)[:2], strict=True):
+        assert scrolled <= client <= width
+        assert beyond[0] > 0
+
+
+@pytest.mark.usefixtures("browser")
+@first_of("name", ["odd", "few", "two axes, all pairs"])
+def test_on_a_laptop_no_table_is_wider_than_its_box(name):
+    *_, beyond = laid_out(name)[-1]
     assert beyond == [0] * (4 if "pairs" in name else 3)
 
 
@@ -768,7 +773,7 @@ def test_the_table_is_searched_and_filtered(tmp_path):
 
 
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize("scheme", [1, 0], ids=["light", "dark"])
+@first_of("scheme", [0, 1], ids=["dark", "light"])
 def test_words_stand_out_from_the_page(scheme, tmp_path):
     """By the ratio of contrast that WCAG 2 asks of text, 4.5; in the pictures too."""
     script = """
@@ -793,6 +798,7 @@ def test_words_stand_out_from_the_page(scheme, tmp_path):
 
 
 @pytest.mark.usefixtures("browser")
+@pytest.mark.slow
 def test_it_prints_on_as_many_pages_as_it_takes(tmp_path):
     """Nothing stays behind in the boxes that scroll: three of fifty rows are several sheets."""
     pages = {}

@@ -99,6 +99,7 @@ def test_partial_fit_and_warm_start_are_a_longer_fit():
     assert len(cold.fit_.history["loss"]) == 2
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_epoch():
     net = Regressor(epochs=400, patience=1, validation=0.5, learning_rate=0.3).fit(X, Y)
     losses = net.fit_.history["validation_loss"]

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from few import some_of
 
 from jaxnet import fitting, losses, network, streams, training
 from jaxnet.errors import InputError
@@ -102,8 +103,11 @@ def save(folder, *runs, description=DESCRIPTION):
 # What comes back is what went in.
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [*((name, np.float32) for name in OPTIMIZERS), ("adam", np.float64)]
+@some_of(
+    ("name", "dtype"),
+    [(name, np.float32) for name in OPTIMIZERS],
+    ("adam", np.float64),
+    ("chain", np.float32),
 )
 def test_a_run_comes_back_to_the_last_bit(name, dtype, tmp_path):
     with jax.enable_x64(dtype == np.float64):
@@ -200,12 +204,10 @@ class StoppedError(Exception):
     """As Ctrl-C would."""
 
 
-@pytest.mark.parametrize(
+@some_of(
     ("name", "kind"),
-    [
-        *(("adam", "memory"), ("chain", "stream")),
-        *(pytest.param(name, "memory", marks=pytest.mark.slow) for name in ("chain", "lbfgs")),
-    ],
+    [(name, "memory") for name in ("adam", "chain", "lbfgs")],
+    ("chain", "stream"),
 )
 def test_a_resumed_run_is_the_uninterrupted_run(name, kind, tmp_path, monkeypatch):
     """Stopped after every chunk; those of the stream end within epochs."""

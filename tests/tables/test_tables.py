@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from few import first_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import datasets
@@ -86,7 +87,7 @@ def twin(path, rows):
     return np.hstack(blocks)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@first_of("seed", range(5))
 def test_features_are_those_of_scikit_learn(tmp_path, seed):
     path = write(tmp_path / "people.csv", sound(seed=seed))
     split = tables.split(tables.read(path), "kind", seed=seed)
@@ -232,7 +233,7 @@ def same(one, other):
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@settings(max_examples=40)
+@settings.get_profile("costly")
 @given(drawn(), st.integers(0, 99))
 def test_csv_parquet_and_memory_encode_alike(folder, table, seed):
     pa.parquet.write_table(table, folder / "t.parquet")
@@ -252,7 +253,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("drawn")
 
 
-@settings(max_examples=40)
+@settings.get_profile("costly")
 @given(drawn(), st.integers(0, 99), st.randoms(use_true_random=False))
 def test_json_and_permutations_change_nothing(table, seed, random):
     encoder = tables.split(table, "y", seed=seed).encoder
@@ -266,7 +267,7 @@ def test_json_and_permutations_change_nothing(table, seed, random):
     same([again.features(table.drop_columns("y"), "t")], [x])
 
 
-@settings(max_examples=40)
+@settings.get_profile("costly")
 @given(drawn(), st.integers(0, 99), st.integers(0, 99))
 def test_rows_not_trained_on_leave_no_trace(table, seed, other):
     split = tables.split(table, "y", seed=seed)
@@ -290,7 +291,7 @@ def test_regression_targets_of_other_rows_leave_no_trace():
     assert fitted(tables.split(table.set_column(1, "y", pa.array(y)), "y")) == fitted(split)
 
 
-@settings(max_examples=100)
+@settings.get_profile("costly")
 @given(
     st.lists(st.integers(5, 40), min_size=2, max_size=6),
     st.floats(0.2, 0.35),
@@ -690,7 +691,7 @@ EITHER = {  # by which cell the fault fell on
 }
 
 
-@pytest.mark.parametrize("seed", range(200))
+@first_of("seed", range(200), 25)
 def test_malformed_tables_are_refused_or_finite(tmp_path, seed):
     name, suffix, data = malformed(seed)
     path = Path(tmp_path / f"broken{suffix}")
