@@ -17,7 +17,7 @@ from jaxnet.compare import batched, compiling, store, sweep, tiles, verifying, w
 from jaxnet.compare.inputs import Heading, OnProgress
 from jaxnet.compare.protocol import Protocol
 from jaxnet.compare.runs import Log, Runs, Seconds
-from jaxnet.compare.search import TOGETHER, Search, ranked
+from jaxnet.compare.search import TOGETHER, Search
 
 
 @dataclasses.dataclass
@@ -241,11 +241,11 @@ def tune(
     parts = [(yield from tried(points, 0))]
     losses = parts[0].finals()
     for stage in range(1, len(search.stages)):
-        drawn = search.further(protocol.seed, replicates, points, ranked(losses), stage)
+        drawn = search.further(protocol.seed, replicates, points, losses, stage)
         parts.append((yield from tried(drawn, points.shape[1])))
         points = np.concatenate([points, drawn], axis=1)
         losses = np.concatenate([losses, parts[-1].finals()], axis=1)
-    return parts[0].joined(*parts[1:]), search.best(points, ranked(losses))
+    return parts[0].joined(*parts[1:]), search.best(points, losses)
 
 
 def _trials_of(runs: Runs, first: int, end: int) -> tiles.Trials:

@@ -2,11 +2,12 @@
 
 A replicate starts with a lattice over all axes, shifted and ordered at random for each of them.
 Then, a few trials at a time, it draws between the neighbours of its best trial, so that it closes
-in where the best lies inside and goes on where it lies at an end. Draws hang on the seed, the
-replicate and the name of a hyperparameter alone: optimizers share what they have in common.
+in where the best lies inside and goes on where it lies at an end, unless the curve is flat there:
+not better beyond noise. Draws hang on the seed, the replicate and the name of a hyperparameter
+alone: optimizers share what they have in common.
 
-Shapes: R replicates, K trials of each, H hyperparameters. A trial is a point, one number on each
-axis of the space.
+Shapes: R replicates, K trials of each on S seeds, H hyperparameters. A trial is a point, one number
+on each axis of the space.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from jaxnet._guards.defaults import rate_of
 from jaxnet._guards.records import Extended
@@ -93,18 +94,25 @@ class Search:
         seed: int,
         replicates: Sequence[int],
         points: Float[np.ndarray, "R K H"],
-        ranks: Float[np.ndarray, "R K"],
+        losses: Float[np.ndarray, "R K S"],
         stage: int,
     ) -> Float[np.ndarray, "R L H"]:
         """Draw the trials of a further stage between the neighbours of each replicate's best."""
         count = self.stages[stage]
-        centres = self.best(points, ranks)
+        best = self._best(points, losses)
+        centres = points[np.arange(len(points)), best]
+        rate = np.array([name == rate_of(self.names) for name in self.names])
         below, above = self._reach(points, centres)
         # Where none lasts go on below the lowest rate, as far as two of the first trials.
-        lost = np.all(np.isinf(ranks), axis=1)
-        rate = np.array([name == rate_of(self.names) for name in self.names])
+        lost = np.isinf(losses).all(axis=(1, 2))
         down = lost[:, None] & rate
         below, above = np.where(down, 2 * below, below), np.where(down, 0.0, above)
+        # What is no better than the next best but for noise is no edge to go on beyond.
+        rest = np.arange(points.shape[1]) != best[:, None]
+        flat = ~lost & ~_leads(losses, best, _lowest(losses, rest))
+        held = flat[:, None] & rate
+        below = np.where(held, np.minimum(below, np.maximum(centres, 0.0)), below)
+        above = np.where(held, np.minimum(above, np.maximum(1.0 - centres, 0.0)), above)
         moves, stays = _draws(seed, tuple(replicates), stage, self.names, count)
         drawn = (centres - below)[:, None] + (below + above)[:, None] * moves
         chosen = np.array([self.axes[name].scale == "choice" for name in self.names])
@@ -133,16 +141,23 @@ class Search:
         return reaches[0], reaches[1]
 
     def best(
-        self, points: Float[np.ndarray, "R K H"], ranks: Float[np.ndarray, "R K"]
+        self, points: Float[np.ndarray, "R K H"], losses: Float[np.ndarray, "R K S"]
     ) -> Float[np.ndarray, "R H"]:
         """Give each replicate's trial of the lowest rank; of equals the first.
 
+        One beyond the range of learning rates has to be better than all inside by more than noise.
         Where all failed, that of the lowest learning rate.
         """
+        return points[np.arange(len(points)), self._best(points, losses)]
+
+    def _best(
+        self, points: Float[np.ndarray, "R K H"], losses: Float[np.ndarray, "R K S"]
+    ) -> Int[np.ndarray, " R"]:
         rates = points[..., self.names.index(rate_of(self.names))]
-        lost = np.isinf(ranks).all(axis=1, keepdims=True)
-        chosen = np.argmin(np.where(lost, rates, ranks), axis=1)
-        return points[np.arange(len(points)), chosen]
+        inside = _lowest(losses, (rates >= 0) & (rates <= 1))
+        every = _lowest(losses, np.ones(rates.shape, bool))
+        best = np.where(_leads(losses, every, inside), every, inside)
+        return np.where(np.isinf(losses).all(axis=(1, 2)), np.argmin(rates, axis=1), best)
 
     def recommended(self, picks: Float[np.ndarray, "R H"]) -> Float[np.ndarray, " H"]:
         """Give the setting in the middle of what the replicates picked.
@@ -177,6 +192,32 @@ def ranked(losses: Float[np.ndarray, "R K S"]) -> Float[np.ndarray, "R K"]:
     means = np.where(failed, 0.0, losses).sum(axis=-1) / np.maximum(lasting, 1)
     ranks = np.argsort(np.lexsort((means, count))).astype(float)
     return np.where(lasting > 0, ranks, np.inf)
+
+
+def _lowest(
+    losses: Float[np.ndarray, "R K S"], among: Bool[np.ndarray, "R K"]
+) -> Int[np.ndarray, " R"]:
+    """Give the trial of the lowest rank among some of each replicate."""
+    return np.argmin(np.where(among, ranked(losses), np.inf), axis=1)
+
+
+def _leads(
+    losses: Float[np.ndarray, "R K S"],
+    these: Int[np.ndarray, " R"],
+    those: Int[np.ndarray, " R"],
+) -> Bool[np.ndarray, " R"]:
+    """Tell which trials fail on fewer seeds than others, or are better by a standard error."""
+    rows = np.arange(len(losses))
+    mine, others = losses[rows, these], losses[rows, those]
+    failed, lost = np.isinf(mine), np.isinf(others)
+    both = ~failed & ~lost
+    count = np.maximum(both.sum(axis=1), 1)
+    apart = np.where(both, others, 0.0) - np.where(both, mine, 0.0)
+    mean = apart.sum(axis=1) / count
+    squares = np.where(both, (apart - mean[:, None]) ** 2, 0.0).sum(axis=1)
+    error = np.sqrt(squares / np.maximum(count - 1, 1) / count)
+    fewer = lost.sum(axis=1) - failed.sum(axis=1)
+    return (fewer > 0) | (fewer == 0) & (mean > error)
 
 
 @functools.lru_cache(64)

@@ -143,6 +143,25 @@ def test_momentum_is_not_worse_where_there_is_nothing_to_accelerate():
     assert answer_of(comparison, "momentum").verdict in ("as good", "not told apart")
 
 
+def test_no_wider_range_is_asked_for_where_the_loss_is_flat_up_to_its_end():
+    """One optimizer does the same at all rates of its last twentieth; the other gets lower."""
+    own = {
+        "capped": lambda learning_rate: optax.sgd(jnp.minimum(learning_rate, 0.027)),
+        "falling": optax.sgd,
+    }
+    comparison = compare(
+        Problem(quadratic(1e3), point, steps=STEPS // 4),
+        own,
+        tune={name: {"learning_rate": spaces.log(1e-5, 0.04)} for name in own},
+        replicates=20,
+    )
+    capped, falling = (answer_of(comparison, name) for name in own)
+    assert capped.beyond < 0.3
+    assert falling.beyond == 1
+    asked = ["give it a wider one" in each.sentence for each in (capped, falling)]
+    assert asked == [False, True]
+
+
 # --- published examples
 
 

@@ -32,22 +32,22 @@ def searched(*names, trials=12):
 ALONE = searched("learning_rate")
 
 
-def drawn(found, score, seed=0, replicates=range(3)):
-    """All points of a search of a planted score, in order, and how far it looked at each stage."""
+def drawn(found, loss, seed=0, replicates=range(3)):
+    """All points of a search of a planted loss, in order, and how far it looked at each stage."""
     points, reaches = found.first(seed, replicates), []
     for stage in range(1, len(found.stages)):
-        scores = score(points)
-        centres = found.best(points, scores)
+        losses = loss(points)
+        centres = found.best(points, losses)
         below, above = found._reach(points, centres)
         reaches.append((centres - below, centres + above))
-        further = found.further(seed, replicates, points, scores, stage)
+        further = found.further(seed, replicates, points, losses, stage)
         points = np.concatenate([points, further], axis=1)
     return points, reaches
 
 
 def bowl(*optimum):
-    """Unimodal on every axis, and no two points alike."""
-    return lambda points: np.sum(np.abs(points - np.array(optimum)), axis=-1)
+    """Unimodal on every axis, and no two points alike; of one seed."""
+    return lambda points: np.sum(np.abs(points - np.array(optimum)), axis=-1, keepdims=True)
 
 
 @given(NAMES, st.integers(2, 60), st.integers(0, 99), st.integers(0, 9999))
@@ -76,16 +76,18 @@ def test_each_seed_replicate_stage_and_name_has_draws_of_its_own():
     assert len(np.unique(points[..., 0].round(9))) == points[..., 0].size
     assert not np.intersect1d(points[..., 0], points[..., 1]).size
     assert not np.intersect1d(points, found.first(1, range(50))).size
-    again = drawn(found, lambda points: -np.arange(points.shape[1]) + 0 * points[..., 0])[0]
+    again = drawn(found, lambda points: -np.arange(points.shape[1])[:, None] + 0 * points[..., :1])[
+        0
+    ]
     assert len(np.unique(again[..., 0].round(9))) == again[..., 0].size
 
 
 def test_replicates_are_nested():
-    score = bowl(0.3, 0.8)
+    loss = bowl(0.3, 0.8)
     found = searched("learning_rate", "momentum")
-    many = drawn(found, score, replicates=range(8))[0]
-    assert np.array_equal(drawn(found, score, replicates=range(3))[0], many[:3])
-    assert np.array_equal(drawn(found, score, replicates=range(5, 8))[0], many[5:])
+    many = drawn(found, loss, replicates=range(8))[0]
+    assert np.array_equal(drawn(found, loss, replicates=range(3))[0], many[:3])
+    assert np.array_equal(drawn(found, loss, replicates=range(5, 8))[0], many[5:])
 
 
 @given(st.integers(2, 200))
@@ -168,9 +170,9 @@ def test_choices_are_kept_or_drawn_anew():
     at = found.names.index("schedule")
     points = found.first(0, range(20))
     # The last piece is best, whatever the rate.
-    scores = -points[..., at]
-    further = found.further(0, range(20), points, scores, 1)[..., at]
-    centres = found.best(points, scores)[:, None, at]
+    losses = -points[..., [at]]
+    further = found.further(0, range(20), points, losses, 1)[..., at]
+    centres = found.best(points, losses)[:, None, at]
     assert np.all((further >= 0) & (further <= 1))
     stays = np.mean(further == centres)
     assert 0.2 < stays < 0.8
@@ -186,13 +188,13 @@ def test_choices_alone_are_drawn_at_once():
 
 def test_the_best_is_the_lowest_and_of_equals_the_first():
     points = np.array([[0.0, 1, 2, 3], [5, 4, 7, 6]])[..., None]
-    scores = np.array([[3, 1, 1, 2], [math.inf, 3, 3, 1]])
-    assert ALONE.best(points, scores).tolist() == [[1], [6]]
+    losses = np.array([[3, 1, 1, 2], [math.inf, 3, 3, 1]])[..., None]
+    assert ALONE.best(points, losses).tolist() == [[1], [6]]
 
 
 def test_where_all_failed_the_lowest_rate_is_the_best_and_lower_ones_are_next():
     points = ALONE.first(0, range(5))
-    lost = np.full(points.shape[:2], math.inf)
+    lost = np.full((*points.shape[:2], 3), math.inf)
     assert np.array_equal(ALONE.best(points, lost), points.min(axis=1))
     further = ALONE.further(0, range(5), points, lost, 1)
     piece = 1 / ALONE.stages[0]
@@ -221,23 +223,42 @@ def test_an_optimizer_that_fails_in_six_of_ten_runs_is_tuned_all_the_same():
     """Where runs fail by chance, at every rate, those that last tell the best one."""
     random = np.random.default_rng(0)
 
-    def rank(points):
-        losses = np.repeat(bowl(0.5)(points)[..., None], 3, axis=-1)
-        return ranked(np.where(failing[:, : points.shape[1]], math.inf, losses))
+    def loss(points):
+        return np.where(failing[:, : points.shape[1]], math.inf, bowl(0.5)(points))
 
     failing = random.random((200, ALONE.trials, 3)) < 0.6
-    points = drawn(ALONE, rank, 0, range(200))[0]
-    off = np.abs(ALONE.best(points, rank(points)) - 0.5)
+    points = drawn(ALONE, loss, 0, range(200))[0]
+    off = np.abs(ALONE.best(points, loss(points)) - 0.5)
     assert np.median(off) < 0.2
 
 
 def test_where_all_failed_a_rate_is_found_far_below_the_range():
-    def score(points):
-        off = bowl(-0.45)(points)
-        return np.where(points[..., 0] > -0.4, math.inf, off)
+    def loss(points):
+        return np.where(points > -0.4, math.inf, bowl(-0.45)(points))
 
-    points = drawn(ALONE, score, 0, range(20))[0]
-    assert np.all(np.isfinite(score(points)).any(axis=1))
+    points = drawn(ALONE, loss, 0, range(20))[0]
+    assert np.all(np.isfinite(loss(points)).any(axis=1))
+
+
+@pytest.mark.parametrize("noise", [1e-4, 0.05])
+def test_a_curve_that_is_flat_to_its_end_has_no_edge_and_one_that_falls_has(noise):
+    """Flat all over, or from nine tenths of the range on; or falling until far beyond it."""
+    found, random = searched("learning_rate", trials=20), np.random.default_rng(0)
+
+    def beyond(optimum, slope):
+        """Shares of trials, and of settings picked."""
+
+        def loss(points):
+            seeds = noise * random.normal(size=(*points.shape[:2], 3))
+            return slope * np.maximum(optimum - points, 0) + seeds
+
+        points = drawn(found, loss, 0, range(200))[0]
+        rates = points[..., 0], found.best(points, loss(points))[:, 0]
+        return [np.mean((each < 0) | (each > 1)) for each in rates]
+
+    assert max(beyond(0.0, 0)) < 0.05
+    assert max(beyond(0.9, 4)) < 0.35
+    assert min(beyond(1.4, 4)) > 0.5
 
 
 def test_the_recommended_setting_is_the_middle_of_the_picks():
