@@ -266,7 +266,8 @@ def _searched(comparison: Comparison) -> list[_Tells]:
         ),
         _Tells(
             "would tell",
-            "The smallest difference that such replicates tell in about four of five comparisons.",
+            "The smallest difference, as the verdicts have it, that such replicates tell in about "
+            "four of five comparisons.",
             lambda each: _smallest(each.pair) if each.pair else Cell("-"),
         ),
         _Tells(
@@ -402,7 +403,10 @@ def _probability(value: float) -> Cell:
 
 
 def _smallest(pair: Pair) -> Cell:
-    return Cell(verdicts.smallest(pair) or "-", "", pair.smallest_told)
+    """Show it in the unit of the difference, one for the whole column, and in two figures."""
+    least = pair.smallest_told
+    shape = verdicts.digits(Interval(least, pair.same, least))
+    return number_cell(least if least != pair.same else math.nan, shape)
 
 
 def _difference(pair: Pair) -> Cell:

@@ -626,6 +626,26 @@ def test_the_settings_say_what_was_picked_and_what_it_matters():
     assert every["explains"][0].text == f"{first.effects['learning_rate']:.0%}"
 
 
+@pytest.mark.parametrize(
+    ("scale", "told", "text"),
+    [
+        ("ratio", 1.031, "1.031"),
+        ("ratio", 1.16, "1.16"),
+        ("ratio", 2.62, "2.6"),
+        ("ratio", 24.3, "24"),
+        ("ratio", 1.0, "-"),
+        ("ratio", float("inf"), "-"),
+        ("difference", 0.0123, "0.012"),
+        ("difference", 0.0, "-"),
+    ],
+)
+def test_what_would_be_told_is_in_the_unit_of_the_difference(scale, told, text):
+    """Shares beside multiples in one column would compare 89% with 2.6 times."""
+    (pair,) = written("two axes, all pairs")[0].pairs[:1]
+    cell = columns._smallest(pair._replace(scale=scale, smallest_told=told))
+    assert cell.text == text
+
+
 def test_picks_among_choices_are_counted():
     choices = {
         "learning_rate": spaces.choice(0.001, 0.01, 0.1, 1.0),
