@@ -26,6 +26,7 @@ from experiments.benchmark import (
     scores,
     starting,
     targets,
+    truth,
 )
 from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import Size, size
@@ -53,6 +54,8 @@ Name = Literal[
     "scores",
     "sklearn",
     "honesty",
+    "looks",
+    "truth",
     "audit",
 ]
 
@@ -89,6 +92,8 @@ PARTS: Mapping[Name, Part] = {
     "scores": Part(scores.scores, quick=False),
     "sklearn": Part(estimators.estimators, quick=False),
     "honesty": Part(honesty.honesty, None, quick=False),
+    "looks": Part(honesty.looks, quick=False),
+    "truth": Part(truth.truth, quick=False),
     "audit": Part(auditing.auditing, quick=False),
     "everything": Part(starting.everything, quick=False),
 }
@@ -166,7 +171,9 @@ def main(
 
 def _places(parts: Iterable[str]) -> list[tuple[Path, str, str]]:
     """Give the pages that show these parts, the place in each, and the part that has it alone."""
-    alone = {name: (README, name, name) for name in ("dropout", "honesty", "sklearn")}
+    alone = {
+        name: (README, name, name) for name in ("dropout", "honesty", "looks", "truth", "sklearn")
+    }
     alone["audit"] = GUIDE, results.PLACE, "audit"
     rest = [(README, results.PLACE, "")] if set(parts) - alone.keys() else []
     return [*(alone[name] for name in alone if name in parts), *rest]

@@ -7,8 +7,10 @@ by itself, so that a piece of them is what a comparison of so many would have be
 import dataclasses
 import functools
 import itertools
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,10 +23,12 @@ from experiments.benchmark.work import Size
 from experiments.tasks import TASKS
 from jaxnet import devices, optimizers, spaces
 from jaxnet.compare import Paired, Problem, compare, paired, statistics, verdicts
-from jaxnet.storage import arrays
+from jaxnet.storage import arrays, fingerprints
 
 COUNTS = (10, 20, 30)
 """Replicates of the comparisons that one is cut into."""
+LOOKS = (10, 20, 30, 40, 50)
+"""Replicates of a comparison that grows."""
 MARGIN, LEVEL = 0.05, 0.05
 _WRONG = ("better", "worse", "fails more often", "fails less often")
 # A power that is stated is that of four in five.
@@ -34,6 +38,9 @@ _POWER = 0.8
 _SHIFTS = (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75)
 # Comparisons are made of a sixth of the replicates each, for a stop to lose little.
 _SEEDS = 6
+# Of those that are cut out of one there are so many times as many as of those that grow, each of
+# which is made by itself.
+_CHEAPER = 20
 Values = Mapping[str, Float[np.ndarray, " R"]]
 
 
@@ -83,30 +90,71 @@ def _twins() -> dict[str, optimizers.Entry]:
     }
 
 
+def sources() -> str:
+    """Give the fingerprint of the code that values hang on: jaxnet, the tasks and this part."""
+    folders = Path(jaxnet.__file__).parent, Path(__file__).parents[1] / "tasks"
+    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    return fingerprints.of_record([path.read_text() for path in (*files, Path(__file__))])
+
+
 def values(name: str, optimizers: Mapping[str, Any], seed: int, size: Size, **how: Any) -> Values:
     """Give what a comparison judges, by optimizer, at the settings that its replicates picked.
 
     Args:
         name: of the task. optimizers, seed, how: as of `compare`.
-        size: in its folder the values are kept, and found again.
+        size: in its folder the values are kept, and found again by the same code.
     """
     problem = {**TASKS, **PROBLEMS}[name]()
+
+    def judged() -> Values:
+        comparison = compare(problem, optimizers, seed=seed, **how)
+        return verdicts.values(comparison, "tuned", comparison.target)
+
     lengths = {"epochs": problem.epochs, "steps": problem.steps, "seed": seed, **how}
-    record = {"optimizers": list(optimizers), **lengths, **devices.releases()}
     kind = "special" if "tune" in how else "twins"
-    path = size.folder and size.folder / "honesty" / f"{name}-{kind}-{seed}.safetensors"
+    record = {"optimizers": list(optimizers), **lengths}
+    return _kept(f"{name}-{kind}-{seed}", record, size, judged)
+
+
+def _kept(what: str, record: Mapping[str, Any], size: Size, make: Callable[[], Values]) -> Values:
+    """Find what was made before under a record, by the same code, or make and keep it."""
+    record = {**record, **devices.releases(), "sources": sources()}
+    path = size.folder and size.folder / "honesty" / f"{what}.safetensors"
     if path and path.exists():
         kept, own = arrays.read(path)
         if own == record:
             return kept
     began = time.process_time()
-    comparison = compare(problem, optimizers, seed=seed, **how)
-    judged = verdicts.values(comparison, "tuned", comparison.target)
+    made = make()
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays.write(path, judged, record)
-    print(f"{name}, {kind}, seed {seed}: {time.process_time() - began:.0f} s of CPU", flush=True)
-    return judged
+        arrays.write(path, made, record)
+    print(f"{what}: {time.process_time() - began:.0f} s of CPU", flush=True)
+    return made
+
+
+def told_at(name: str, seed: int) -> Float[np.ndarray, " K"]:
+    """Let a comparison of SGD and its twin grow; tell at which looks one is told from the other."""
+    problem, told = {**TASKS, **PROBLEMS}[name](), []
+    with tempfile.TemporaryDirectory() as folder:
+        for count in LOOKS:
+            comparison = compare(
+                problem, {"own": _twin}, replicates=count, seed=seed, folder=folder
+            )
+            told.append(comparison.pairs[0].verdict in _WRONG)
+    return np.array(told, float)
+
+
+def growing(name: str, size: Size) -> Float[np.ndarray, "C K"]:
+    """Tell of each comparison of a task that grows at which looks a twin is told from SGD."""
+    count = max(1, size.comparisons // _CHEAPER)
+
+    def made() -> Values:
+        return {"told": np.array([told_at(name, seed) for seed in range(count)])}
+
+    return _kept(f"{name}-growing", {"looks": list(LOOKS), "comparisons": count}, size, made)[
+        "told"
+    ]
 
 
 class Pieces(NamedTuple):
@@ -314,4 +362,26 @@ def honesty(size: Size) -> Section:
         ],
         figures={"shares": [row._asdict() for row in measured], "special": special},
         notes=notes,
+    )
+
+
+def looks(size: Size) -> Section:
+    """Count the growing comparisons in which SGD is told from its twin at any of five looks."""
+    told = {name: growing(name, size) for name in PROBLEMS}
+    # One that is told at a look was told, whatever is said later.
+    by_look = {name: np.logical_or.accumulate(each > 0, axis=1) for name, each in told.items()}
+    every = np.concatenate([*by_look.values()])
+    rows = [
+        (name, f"{len(each)}", *(f"{share:.1%}" for share in each.mean(axis=0)))
+        for name, each in [*by_look.items(), ("together", every)]
+    ]
+    columns = ("", "comparisons", *(f"by {count} replicates" for count in LOOKS))
+    return Section(
+        claims={"alarms at any of five looks": float(every[:, -1].mean())},
+        tables=[Table("Looks", columns, rows)],
+        figures={"told": {name: each.tolist() for name, each in told.items()}},
+        notes=(
+            "Plain SGD against its twin, searched over another range, in one folder to which "
+            "replicates are added: how many were called different by then.",
+        ),
     )

@@ -98,6 +98,9 @@ TARGETS = (
     Target("honesty", "power, farthest mean from 80%", "at most", 0.02),
     Target("honesty", "power of twins, farthest mean from 80%", "at most", 0.02, _FEW),
     Target("honesty", "a more general optimizer is worse", "at most", 0),
+    Target("looks", "alarms at any of five looks", "at most", 0.05),
+    Target("truth", "intervals that hold the truth", "at least", 0.93),
+    Target("truth", "verdicts that contradict it", "at most", 0),
     *(
         target
         for dtype in ("float64", "float32")
