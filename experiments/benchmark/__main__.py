@@ -50,7 +50,9 @@ Name = Literal[
     "imports",
     "compile",
     "start",
+    "three",
     "everything",
+    "league",
     "scores",
     "sklearn",
     "honesty",
@@ -95,7 +97,9 @@ PARTS: Mapping[Name, Part] = {
     "looks": Part(honesty.looks, quick=False),
     "truth": Part(truth.truth, quick=False),
     "audit": Part(auditing.auditing, quick=False),
+    "three": Part(starting.three, quick=False),
     "everything": Part(starting.everything, quick=False),
+    "league": Part(starting.league, quick=False),
 }
 
 

@@ -1,31 +1,24 @@
 """Part: what is waited for before anything trains: imports, compiling, whole commands."""
 
+import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from experiments.benchmark import machine, peers
-from experiments.benchmark.timing import Group, Section, Timing, interleaved
+from experiments.benchmark.timing import Group, Section, Table, Timing, interleaved, shown
 from experiments.benchmark.work import RATES, Size, digits_workload
 from jaxnet import optimizers
 from jaxnet.compare import tiles
 from jaxnet.compare.compiling import compiled
 
 COLD = ("train", "digits", "--hidden", "64", "--epochs", "10", "--output", "run")
-ALL = (
-    "compare",
-    "digits",
-    "--optimizers",
-    "all",
-    "--budget",
-    "12",
-    "--replicates",
-    "10",
-    "--output",
-    "run",
-)
+THREE = ("compare", "digits", "--optimizers", "momentum", "adam", "lion", "--output", "run")
+ALL = ("compare", "digits", "--optimizers", "all", "--output", "run")
+LEAGUE = ("all", "--optimizers", "all", "--output", "run")
 STATES = ("cold", "cached")
 
 
@@ -76,10 +69,39 @@ def cold_start(size: Size) -> Section:
     return Section([group], {"cold start, s": group.timings[way].median})
 
 
+def three(size: Size) -> Section:
+    """Time the command that compares three optimizers, its programs kept by another before it."""
+    del size
+    with tempfile.TemporaryDirectory() as cache:
+        _whole("jaxnet", THREE, cache)
+        return _whole("jaxnet", THREE, cache, "three optimizers on digits, s")
+
+
 def everything(size: Size) -> Section:
     """Time once the command that compares all optimizers, from an empty cache of programs."""
     del size
-    began = time.perf_counter()
-    machine.run_command("jaxnet", ALL, {"JAX_COMPILATION_CACHE_DIR": "cache"})
-    took = time.perf_counter() - began
-    return Section(claims={"all optimizers on digits, s": took})
+    return _whole("jaxnet", ALL, "cache", "all optimizers on digits, s")
+
+
+def league(size: Size) -> Section:
+    """Time once the command that compares all optimizers on all tasks, in a hurry on two."""
+    tasks = ("classifier", "quadratic-1e0") if size.quick else LEAGUE[:1]
+    claim = f"all optimizers on {' and '.join(tasks)} tasks, s"
+    return _whole("experiments.tasks", (*tasks, *LEAGUE[1:]), "cache", claim)
+
+
+def _whole(module: str, arguments: Sequence[str], cache: str, claim: str = "") -> Section:
+    """Time a command once, with all that its processes spend of the cores."""
+    began, before = time.perf_counter(), _children()
+    machine.run_command(module, arguments, {"JAX_COMPILATION_CACHE_DIR": cache})
+    took, spent = time.perf_counter() - began, _children() - before
+    share = spent / took / (os.cpu_count() or 1)
+    row = claim.removesuffix(", s"), shown(took), shown(spent), f"{share:.0%}"
+    table = Table("Whole commands", ("", "time", "of CPU", "of all cores"), [row])
+    return Section(claims={claim: took}, tables=[table])
+
+
+def _children() -> float:
+    """Give the seconds of CPU of all processes that this one waited for."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime

@@ -709,7 +709,7 @@ def test_only_the_parts_that_ran_are_judged_and_what_they_left_out_is_said():
     assert targets.shortfalls(judged) == []
 
 
-@pytest.mark.parametrize("command", [starting.COLD, starting.ALL])
+@pytest.mark.parametrize("command", [starting.COLD, starting.THREE, starting.ALL])
 def test_commands_that_are_timed_are_those_there_are(command):
     assert type(__main__._settings(list(command))).__name__.lower() == command[0]
 
