@@ -21,7 +21,7 @@ from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import Size
 from experiments.tasks import TASKS
 from jaxnet import optimizers
-from jaxnet.compare import Problem, compare, paired, statistics, verdicts
+from jaxnet.compare import Interval, Problem, compare, paired, statistics, verdicts
 
 MOMENTUM = 0.9
 MakeOptimizer = Callable[[Array, int], optax.GradientTransformation]
@@ -90,7 +90,7 @@ def brute(problem: Problem, name: str, seeds: int = _SEEDS, judges: int = _JUDGE
     return Truth(best, judged)
 
 
-def contradicts(verdict: statistics.Verdict, truth: statistics.Interval) -> bool:
+def contradicts(verdict: statistics.Verdict, truth: Interval) -> bool:
     """Tell whether a verdict is wrong by a ratio that is known."""
     margin = 1 + honesty.MARGIN
     return {

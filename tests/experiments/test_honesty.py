@@ -12,7 +12,7 @@ from few import first_of
 from experiments.benchmark import honesty, targets, truth
 from experiments.benchmark.work import Size
 from experiments.tasks import TASKS
-from jaxnet.compare import statistics
+from jaxnet.compare import Interval, statistics
 
 
 def drawn(names, replicates, seed=0):
@@ -189,7 +189,7 @@ def test_a_twin_is_seldom_told_at_any_of_five_looks_and_momentum_by_the_last(mon
     ],
 )
 def test_a_verdict_is_wrong_where_brute_force_surely_says_something_else(verdict, low, high, wrong):
-    known = statistics.Interval((low + high) / 2, low, high)
+    known = Interval((low + high) / 2, low, high)
     assert truth.contradicts(verdict, known) == wrong
 
 
