@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from jaxnet import devices, fitting, network, report, tables
 from jaxnet._guards import records
+from jaxnet.commands._networks import Fits
 from jaxnet.commands.settings import Name, Train
 from jaxnet.errors import InputError
 from jaxnet.storage import files, fingerprints, models
@@ -126,7 +127,7 @@ def _settings(settings: Train) -> dict[str, object]:
 def write(
     folder: Path,
     settings: Train,
-    fit: fitting.Fit,
+    fits: Fits,
     split: tables.Split,
     scores: Mapping[str, Mapping[str, float]],
 ) -> None:
@@ -136,13 +137,14 @@ def write(
         "activation": settings.activation,
         "encoder": split.encoder.to_json(),
         "scores": {part: _finite(each) for part, each in scores.items()},
-        "outcome": fit.outcome,
+        "outcome": fits.last.outcome,
         "provenance": dataclasses.asdict(devices.provenance(np.float32))
-        | {"seed": str(settings.seed), "verified": fit.verified},
+        | {"seed": str(settings.seed), "verified": fits.first.verified},
     }
-    models.write(folder / "model", jax.device_get(fit.params), about)
-    _write_history(folder / "history.csv", fit.history)
-    _draw_curves(folder / "curves.png", fit.history, Path(data(settings)).name)
+    models.write(folder / "model", jax.device_get(fits.params), about)
+    _write_history(folder / "history.csv", fits.first.history)
+    title = f"{Path(data(settings)).name}: learning curves"
+    report.picture(folder / "curves.png", title, [_panels(fits.first, split.encoder.target)])
 
 
 def model(folder: Path) -> tuple[network.Params, str, tables.Encoder]:
@@ -168,7 +170,7 @@ def model(folder: Path) -> tuple[network.Params, str, tables.Encoder]:
     try:
         activation = records.typed(str, known.get("activation"), "activation")
         encoder = tables.Encoder.from_json(known.get("encoder"))
-        sizes = [encoder.inputs, *(len(layer.weight) for layer in params)]
+        sizes = [encoder.inputs, *(layer.weight.shape[-2] for layer in params)]
         if not params or sizes[-1] != encoder.outputs or sizes[0] != params[0].weight.shape[-1]:
             ends = f"{encoder.inputs} inputs and {encoder.outputs} outputs"
             raise InputError(f"encoder: expected that of the network, got one of {ends}")
@@ -204,13 +206,25 @@ def _write_history(path: Path, history: History) -> None:
     files.write(path, ("\n".join(lines) + "\n").encode())
 
 
-def _draw_curves(path: Path, history: History, name: str) -> None:
-    curves = {
-        {"loss": "training", "validation_loss": "validation"}[name]: values
-        for name, values in history.items()
-        if name in ("loss", "validation_loss") and len(values)
-    }
-    report.loss_curves(path, f"{name}: learning curves", curves, "loss", log="y")
+def _panels(fit: fitting.Fit, target: tables.Target) -> list[report.Panel]:
+    """Draw the losses, and beside them the metric; numbers' losses are half of squared errors."""
+    kept = int(fit.progress.best_epoch)
+    losses = {"training": fit.history.get("loss"), "validation": fit.history.get("validation_loss")}
+    losses = {name: values for name, values in losses.items() if values is not None}
+    if target.kind == "classification":
+        name, metric = "accuracy", {"validation": fit.history.get("validation_accuracy")}
+        metric = {name: values for name, values in metric.items() if values is not None}
+    else:
+        name = "rmse"
+        metric = {part: np.sqrt(2 * each) * target.deviation for part, each in losses.items()}
+    return [_panel("loss", losses, kept, "y"), _panel(name, metric, kept)]
+
+
+def _panel(name: str, curves: History, kept: int, log: str = "") -> report.Panel:
+    lines = [
+        report.Curve(part, np.arange(1, len(values) + 1), values) for part, values in curves.items()
+    ]
+    return report.Panel("", "epoch", name, lines, log, ("epoch kept", kept))
 
 
 def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:

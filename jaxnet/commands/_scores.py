@@ -1,27 +1,32 @@
 """How good a network is on each part of a table, and how good what knows no features is."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxnet import losses, network, tables
 from jaxnet._models.predicting import predict
+from jaxnet.commands import _networks
 from jaxnet.storage import models
+
+PARTS = ("train", "validation", "test")
 
 
 def of_network(
-    params: network.Params, activation: str, split: tables.Split
+    params: network.Params, activation: str, split: tables.Split, names: Sequence[str] = PARTS
 ) -> dict[str, dict[str, float]]:
-    """Score every part that has rows, each of which counts its weight where it has one.
+    """Score the named parts that have rows, each of which counts its weight where it has one.
 
     Returns:
         By part, by name: "loss", and "accuracy" or "rmse" and "r2".
     """
-    names = ("train", "validation", "test")
-    parts = [split.train, split.validation, split.test]
+    parts = [getattr(split, name) for name in names]
     x, y, *weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    loss = models.loss(split.encoder.target.kind, activation)
+    task = split.encoder.target.kind
+    example_loss = models.loss(task, activation).example_loss
+    loss = losses.BatchLoss(_networks.forward(params, task, activation), example_loss)
     outputs, values = predict(_judging(loss), params, (x, y))
     ends = np.cumsum([len(part[0]) for part in parts])[:-1]
     cut = [np.split(array, ends) for array in (outputs, values, y, *weights)]
@@ -33,8 +38,8 @@ def of_network(
 
 
 def of_baseline(split: tables.Split) -> dict[str, float]:
-    """Score, on the test part, what knows nothing of the features."""
-    _, y, *weights = split.test if len(split.test[1]) else split.train
+    """Score what knows nothing of the features, on the last part that has rows."""
+    *_, (_, y, *weights) = (part for part in split[:3] if len(part[1]))
     _, known, *counts = split.train
     outputs = np.zeros((len(y), split.encoder.outputs), np.float32)
     if split.encoder.target.kind == "classification":

@@ -46,9 +46,12 @@ class Train:
         activation: Of the hidden layers: relu, tanh, sigmoid, gelu, silu or softplus.
         optimizer: Any optimizer of optax that takes a learning rate.
         learning_rate: Of the optimizer.
-        epochs: At most so many passes over the training rows.
+        epochs: At most so many passes over the rows, of which the best is kept and, with the
+            validation rows, trained anew; 50 where not given, or as many as take 4000 steps.
         batch_size: Rows of a step.
-        patience: Stop after so many epochs without a lower validation loss.
+        patience: Stop after so many epochs without a lower validation loss; where neither is
+            given 10, or as many as take 1000 steps.
+        ensemble: So many networks of other starts, whose predictions are averaged.
         validation: Share of the rows that choose the best epoch.
         test: Share of the rows that are scored once, at the end.
         seed: Of the split, the first parameters and the order of the rows.
@@ -83,9 +86,10 @@ class Train:
     activation: Name = "relu"
     optimizer: Name = "adam"
     learning_rate: Rate = 1e-3
-    epochs: Count = 50
+    epochs: Count | None = None
     batch_size: Count = 32
     patience: Count | None = None
+    ensemble: Count = 1
     validation: Share = VALIDATION
     test: Share = TEST
     seed: Seed = SEED
@@ -273,8 +277,8 @@ def check(settings: Settings) -> None:
     if isinstance(settings, Train | Contest):
         sizes.check_network([1, *settings.hidden, 1], "hidden")
     if isinstance(settings, Train):
-        sizes.check_steps(settings.epochs)
-        sizes.check_history(settings.epochs)
+        sizes.check_steps(settings.epochs or 1)
+        sizes.check_history(settings.epochs or 1)
     if isinstance(settings, Contest):
         if settings.learning_rates and settings.tune != "rate":
             raise InputError(

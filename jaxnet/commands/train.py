@@ -10,7 +10,7 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -18,8 +18,8 @@ import jax
 import numpy as np
 
 from jaxnet import devices, fitting, network, optimizers, report, tables
-from jaxnet._guards import hosts, options, records, sizes
-from jaxnet.commands import _fits, _folders, _hosts, _run, _scores, _stopping
+from jaxnet._guards import hosts, records, sizes
+from jaxnet.commands import _fits, _folders, _hosts, _networks, _run, _scores, _stopping
 from jaxnet.commands._fits import OnProgress, StoppedError
 from jaxnet.commands.settings import Train, check
 from jaxnet.errors import InputError
@@ -33,21 +33,21 @@ class Result(NamedTuple):
     """A run that ended.
 
     Attributes:
-        fit: where it ended, its history and its best parameters.
+        fits: what became of the network, trained once and then on more rows.
         split: the table's parts and their encoder.
-        scores: by part, by name: "loss", and "accuracy" or "rmse" and "r2".
+        scores: by part, by name: "loss", and "accuracy" or "rmse" and "r2". The test part is told
+            by the network that is kept, the others by that of the first run, which knew no
+            validation rows.
         baseline: the same of the most frequent class, or of the mean, of the training rows.
         seconds: from the first step to the last.
-        skipped: checkpoints that were not whole.
         began: where it began.
     """
 
-    fit: fitting.Fit
+    fits: _fits.Fits
     split: tables.Split
     scores: dict[str, dict[str, float]]
     baseline: dict[str, float]
     seconds: float
-    skipped: list[str]
     began: network.Params
 
 
@@ -63,7 +63,7 @@ def run(
     Args:
         settings: what to train, on what; `output` and `resume` are for the command alone.
         folder: where checkpoints are kept; none are where None.
-        on_progress: called with a `fitting.Fit` between compiled chunks.
+        on_progress: called with a `fitting.Fit` and its epochs at most between compiled chunks.
         stop: asked there whether to stop; the checkpoint is then written first.
         on_plan: called before training with what is done with the table.
 
@@ -77,29 +77,23 @@ def run(
         facts.update(_folders.kept(settings, split))
     layers = _layers(settings, split)
     sizes.check_network(layers, "hidden")
-    rows = len(split.train[0])
-    sizes.check_steps(settings.epochs, -(-rows // min(settings.batch_size, rows)))
+    rows = len(split.train[0]) + len(split.validation[0])
+    epochs, _ = _fits.length(settings, split)
+    sizes.check_steps(epochs, -(-rows // min(settings.batch_size, rows)))
     # What is refused is refused before anything is said.
     optimizers.by_name(settings.optimizer)
     models.activation_by_name(settings.activation)
     on_plan(split.encoder.plan)
-    draw = options.once(functools.partial(network.init, sizes=layers))
-    params = draw(jax.random.key(settings.seed))
+    params = _networks.start(settings, layers)
     began = time.monotonic()
-    ended, skipped = _fits.fit(
+    fits = _fits.fit(
         settings, split, params=params, folder=folder, on_progress=on_progress, stop=stop
     )
     seconds = time.monotonic() - began
-    scores = _scores.of_network(ended.params, settings.activation, split)
-    return Result(
-        ended,
-        split,
-        scores=scores,
-        baseline=_scores.of_baseline(split),
-        seconds=seconds,
-        skipped=skipped,
-        began=params,
-    )
+    score = functools.partial(_scores.of_network, activation=settings.activation, split=split)
+    scores = score(fits.first.params, names=_scores.PARTS[:2])
+    scores |= score(fits.params, names=_scores.PARTS[2:])
+    return Result(fits, split, scores, _scores.of_baseline(split), seconds=seconds, began=params)
 
 
 def _split(settings: Train) -> tables.Split:
@@ -120,7 +114,7 @@ def _layers(settings: Train, split: tables.Split) -> list[int]:
 
 def show(settings: Train, result: Result) -> None:
     """Print the summary of a run that ended."""
-    encoder, fit = result.split.encoder, result.fit
+    encoder, fits = result.split.encoder, result.fits
     classes = f", {encoder.outputs} classes" if encoder.target.kind == "classification" else ""
     layers = _layers(settings, result.split)
     counts = [len(part[0]) for part in result.split[:3]]
@@ -130,24 +124,46 @@ def show(settings: Train, result: Result) -> None:
         f"{len(encoder.columns)} columns as {encoder.inputs} inputs"
     )
     print(
-        f"network {'-'.join(map(str, layers))}, {settings.activation}; {settings.optimizer}, "
-        f"learning rate {settings.learning_rate}, batch {min(settings.batch_size, counts[0])}, "
-        f"seed {settings.seed}"
+        f"{_named(settings)} {'-'.join(map(str, layers))}, {settings.activation}; "
+        f"{settings.optimizer}, learning rate {settings.learning_rate}, "
+        f"batch {min(settings.batch_size, sum(counts[:2]))}, seed {settings.seed}"
     )
     print(devices.describe(devices.provenance(np.float32)))
-    epochs, best = int(fit.progress.epoch), int(fit.progress.best_epoch)
+    epochs, best = (int(getattr(fits.first.progress, name)) for name in ("epoch", "best_epoch"))
     print(
-        f"{fit.outcome} after {epochs} epoch{'s' * (epochs != 1)} in {result.seconds:.1f} s; best "
-        f"epoch {best}"
+        f"{fits.last.outcome} after {epochs} epoch{'s' * (epochs != 1)} in {result.seconds:.1f} s; "
+        f"best epoch {best}"
     )
-    for message in (fit.message, *result.skipped):
-        if message:
-            print(f"note: {message}")
+    if fits.refit and fits.last is fits.first:
+        print(
+            f"refit: kept is the network trained anew for as many epochs on the {sum(counts[:2])} "
+            "rows of train and validation, whose own scores are of the one before it"
+        )
+    for note in _notes(result):
+        print(f"note: {note}")
     names = list(next(iter(result.scores.values())))
     rows = [(part, *_figures(scores, names)) for part, scores in result.scores.items()]
     kind = "most frequent class" if "accuracy" in names else "mean"
     trivial = _figures(result.baseline, names)
     report.table("", ("", *names), [*rows, (f"baseline: {kind}", *trivial)])
+
+
+def _named(settings: Train) -> str:
+    return "network" if settings.ensemble == 1 else f"{settings.ensemble} networks"
+
+
+def _notes(result: Result) -> Iterator[str]:
+    """Say what there is to know of a run that ended, and what may help."""
+    (first, refit, skipped), last = result.fits, result.fits.last
+    yield from (each for each in (last.message, *skipped) if each)
+    ended = first.outcome == "finished" and refit is not None
+    if ended and first.progress.best_epoch == first.progress.epoch:
+        yield "the last epoch was the best: more --epochs may help"
+    *_, scores = result.scores.values()
+    # Of accuracy more is better, of errors less.
+    name, sign = ("accuracy", 1) if "accuracy" in scores else ("rmse", -1)
+    if not sign * scores[name] > sign * result.baseline[name]:
+        yield "no better than guessing: the columns as they are do not tell the target"
 
 
 def _figures(scores: Mapping[str, float], names: Sequence[str]) -> list[str]:
@@ -200,7 +216,7 @@ def _train(settings: Train, folder: Path) -> int:
             result = run(
                 settings,
                 folder,
-                lambda fit: show_progress(*_progress(fit), settings.epochs),
+                lambda fit, epochs: show_progress(*_progress(fit), epochs),
                 signals.stop,
                 _show_plan,
             )
@@ -210,14 +226,15 @@ def _train(settings: Train, folder: Path) -> int:
             again = f"jaxnet train --resume {shlex.quote(str(folder))}"
             print(f"stopped; the checkpoint is written; go on with: {again}", file=sys.stderr)
             return 128 + signals.number
+    diverged = result.fits.last.outcome == "diverged"
     if jax.process_index():
-        return int(result.fit.outcome == "diverged")
-    _folders.write(folder, settings, result.fit, result.split, result.scores)
+        return int(diverged)
+    _folders.write(folder, settings, result.fits, result.split, result.scores)
     show(settings, result)
     print(f"\nModel, history and curves: {folder}")
-    if said := str(_fits.examine(settings, result.split, result.began, result.fit)):
+    if said := str(_fits.examine(settings, result.split, result.began, result.fits.first)):
         print(textwrap.fill(said, 80))
-    return int(result.fit.outcome == "diverged")
+    return int(diverged)
 
 
 def _show_plan(plan: tables.Plan) -> None:

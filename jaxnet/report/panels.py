@@ -37,13 +37,20 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One set of axes with its curves; `log` names the axes that are logarithmic: "", "x", "xy"."""
+    """One set of axes with its curves.
+
+    Attributes:
+        title, x_label, y_label: of the axes. curves: in them.
+        log: names the axes that are logarithmic: "", "x", "xy".
+        line: the label of an upright line, and its place on the x axis.
+    """
 
     title: str
     x_label: str
     y_label: str
     curves: Sequence[Curve]
     log: str = ""
+    line: tuple[str, float] | None = None
 
 
 def check_picture(path: str | Path) -> None:
@@ -109,6 +116,9 @@ def _draw(panel: Panel, ax: Any) -> None:
             ax.plot(curve.x, shown, ".", color=colour, markersize=6)
         if curve.mark is not None:
             ax.plot(curve.x[curve.mark], shown[curve.mark], "o", color=colour, markersize=9)
+    if panel.line:
+        label, place = panel.line
+        ax.axvline(place, color=style.MUTED, linestyle=":", linewidth=1.2, label=label)
     ax.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
     if "x" in panel.log:
         ax.set_xscale("log")
