@@ -27,6 +27,7 @@ from experiments.benchmark import (
     starting,
     targets,
     truth,
+    untuned,
 )
 from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import Size, size
@@ -55,6 +56,7 @@ Name = Literal[
     "league",
     "scores",
     "sklearn",
+    "tables",
     "honesty",
     "looks",
     "truth",
@@ -93,6 +95,7 @@ PARTS: Mapping[Name, Part] = {
     "start": Part(starting.cold_start, quick=False),
     "scores": Part(scores.scores, quick=False),
     "sklearn": Part(estimators.estimators, quick=False),
+    "tables": Part(untuned.untuned, quick=False),
     "honesty": Part(honesty.honesty, None, quick=False),
     "looks": Part(honesty.looks, quick=False),
     "truth": Part(truth.truth, quick=False),
@@ -175,9 +178,8 @@ def main(
 
 def _places(parts: Iterable[str]) -> list[tuple[Path, str, str]]:
     """Give the pages that show these parts, the place in each, and the part that has it alone."""
-    alone = {
-        name: (README, name, name) for name in ("dropout", "honesty", "looks", "truth", "sklearn")
-    }
+    shown = ("dropout", "honesty", "looks", "truth", "sklearn", "tables")
+    alone = {name: (README, name, name) for name in shown}
     alone["audit"] = GUIDE, results.PLACE, "audit"
     rest = [(README, results.PLACE, "")] if set(parts) - alone.keys() else []
     return [*(alone[name] for name in alone if name in parts), *rest]

@@ -53,7 +53,7 @@ def fit(
         InputError: what `fitting.fit` refuses, or a folder of another run.
         StoppedError: `stop` said so.
     """
-    job = _Job(settings, split, params, folder, on_progress, stop)
+    job = _Job(settings, split, params, folder=folder, on_progress=on_progress, stop=stop)
     epochs, patience = length(settings, split)
     judged = len(split.validation[0])
     begun = fitting.begin(job.learning[1], params, job.hyperparameters)

@@ -209,22 +209,24 @@ def _write_history(path: Path, history: History) -> None:
 def _panels(fit: fitting.Fit, target: tables.Target) -> list[report.Panel]:
     """Draw the losses, and beside them the metric; numbers' losses are half of squared errors."""
     kept = int(fit.progress.best_epoch)
-    losses = {"training": fit.history.get("loss"), "validation": fit.history.get("validation_loss")}
-    losses = {name: values for name, values in losses.items() if values is not None}
-    if target.kind == "classification":
-        name, metric = "accuracy", {"validation": fit.history.get("validation_accuracy")}
-        metric = {name: values for name, values in metric.items() if values is not None}
-    else:
-        name = "rmse"
-        metric = {part: np.sqrt(2 * each) * target.deviation for part, each in losses.items()}
-    return [_panel("loss", losses, kept, "y"), _panel(name, metric, kept)]
+    named = {"validation": "validation_loss", "training": "loss"}
+    history = {name: values for name, values in fit.history.items() if len(values)}
+    losses = {part: history[name] for part, name in named.items() if name in history}
+    panels = [_panel("loss", losses, kept, "y")]
+    if target.kind == "regression":
+        errors = {part: np.sqrt(2 * each) * target.deviation for part, each in losses.items()}
+        panels.append(_panel("rmse", errors, kept))
+    elif "validation_accuracy" in history:
+        accuracy = {"validation": history["validation_accuracy"]}
+        panels.append(_panel("accuracy", accuracy, kept))
+    return panels
 
 
 def _panel(name: str, curves: History, kept: int, log: str = "") -> report.Panel:
     lines = [
         report.Curve(part, np.arange(1, len(values) + 1), values) for part, values in curves.items()
     ]
-    return report.Panel("", "epoch", name, lines, log, ("epoch kept", kept))
+    return report.Panel("", "epoch", name, lines, log, ("epoch kept", kept) if kept else None)
 
 
 def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:

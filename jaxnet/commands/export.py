@@ -2,7 +2,7 @@
 
 from jaxnet import devices, onnx
 from jaxnet._guards import records
-from jaxnet.commands import _folders
+from jaxnet.commands import _folders, _networks
 from jaxnet.commands.settings import Export
 from jaxnet.errors import InputError
 from jaxnet.storage import models
@@ -19,6 +19,11 @@ def run(settings: Export) -> None:
     if output.suffix != ".onnx" or output.is_dir():
         raise InputError(f"output: expected a file ending in .onnx, got {output}; name one")
     params, activation, encoder = _folders.model(settings.folder)
+    if _networks.several(params):
+        raise InputError(
+            f"folder: expected one network, got the {len(params[0].weight)} in {settings.folder}; "
+            "train without --ensemble"
+        )
     onnx.write(output, params, models.activation_by_name(activation), encoder=encoder)
 
 

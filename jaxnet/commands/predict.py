@@ -7,23 +7,24 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from jaxnet import devices, tables
 from jaxnet._guards import records
 from jaxnet._models.predicting import predict
-from jaxnet.commands import _folders
+from jaxnet.commands import _folders, _networks
 from jaxnet.commands.settings import Predict
 from jaxnet.errors import InputError
-from jaxnet.storage import files, models
+from jaxnet.storage import files
 
 
 class Predictions(NamedTuple):
     """What was predicted.
 
     Attributes:
-        columns: by name: those asked for, the target, and of classes the probability of the one
-            predicted and of each; and `unlike`, what of a row is unlike the training rows, where
-            there is such a row.
+        columns: by name: those asked for, the target, of several networks the `spread` of what
+            they say, of classes the probability of the one predicted and of each; and `unlike`,
+            what of a row is unlike the training rows, where there is such a row.
         notes: what there is to say of the table.
     """
 
@@ -53,11 +54,15 @@ def run(settings: Predict) -> Predictions:
             f"id: expected columns of {data} beside the target, got {', '.join(missing)}; give "
             f"some of {', '.join(others)}"
         )
-    outputs = predict(models.forward(activation), params, encoder.features(table, data))
+    x, task = encoder.features(table, data), target.kind
+    outputs = predict(_networks.forward(params, task, activation), params, x)
     columns = {name: table[name].to_pylist() for name in settings.id}
     columns[target.name] = list(encoder.decode(outputs))
     notes, unlike = encoder.doubts(table, data)
-    if target.kind == "classification":
+    if _networks.several(params):
+        each = predict(_networks.each(activation), params, x)
+        _add(columns, "spread", _spread(each, outputs, target))
+    if task == "classification":
         shares = np.asarray(jax.nn.softmax(outputs))
         _add(columns, "probability", shares.max(axis=-1))
         for label, share in zip(target.labels, shares.T, strict=True):
@@ -65,6 +70,16 @@ def run(settings: Predict) -> Predictions:
     if any(unlike):
         _add(columns, "unlike", np.array(unlike))
     return Predictions(columns, notes)
+
+
+def _spread(
+    each: Float[np.ndarray, "N M O"], outputs: Float[np.ndarray, "N O"], target: tables.Target
+) -> Float[np.ndarray, " N"]:
+    """Give the deviation of what networks say: of the probability of the class, or the number."""
+    if target.kind == "regression":
+        return each[..., 0].std(axis=1) * target.deviation
+    shares = np.asarray(jax.nn.softmax(each)).std(axis=1)
+    return shares[np.arange(len(shares)), outputs.argmax(axis=1)]
 
 
 def _add(columns: dict[str, list[Any]], name: str, values: np.ndarray) -> None:

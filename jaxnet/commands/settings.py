@@ -21,6 +21,7 @@ Rate = Annotated[float, Bounds(0, math.inf), arg(metavar="RATE")]
 # The longest is thirty years: a clock has no more bits for it on some machines.
 Seconds = Annotated[float, Bounds(1, 10**9), arg(metavar="SECONDS")]
 LineNumber = Annotated[int, Bounds(0, math.inf), arg(metavar="LINE")]
+Members = Annotated[int, Bounds(1, 1000), arg(metavar="N")]
 Names = tuple[Name, ...]
 Sizes = tuple[Annotated[int, Bounds(1, math.inf)], ...]
 
@@ -89,7 +90,7 @@ class Train:
     epochs: Count | None = None
     batch_size: Count = 32
     patience: Count | None = None
-    ensemble: Count = 1
+    ensemble: Members = 1
     validation: Share = VALIDATION
     test: Share = TEST
     seed: Seed = SEED

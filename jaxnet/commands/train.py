@@ -134,15 +134,18 @@ def show(settings: Train, result: Result) -> None:
         f"{fits.last.outcome} after {epochs} epoch{'s' * (epochs != 1)} in {result.seconds:.1f} s; "
         f"best epoch {best}"
     )
-    if fits.refit and fits.last is fits.first:
+    if refitted := fits.refit is not None and fits.last is fits.first:
         print(
-            f"refit: kept is the network trained anew for as many epochs on the {sum(counts[:2])} "
-            "rows of train and validation, whose own scores are of the one before it"
+            f"refit on train and validation, {sum(counts[:2])} rows, for as many epochs: tested, "
+            "and kept"
         )
     for note in _notes(result):
         print(f"note: {note}")
     names = list(next(iter(result.scores.values())))
-    rows = [(part, *_figures(scores, names)) for part, scores in result.scores.items()]
+    told = {"test": "test (refit)"} if refitted else {}
+    rows = [
+        (told.get(part, part), *_figures(scores, names)) for part, scores in result.scores.items()
+    ]
     kind = "most frequent class" if "accuracy" in names else "mean"
     trivial = _figures(result.baseline, names)
     report.table("", ("", *names), [*rows, (f"baseline: {kind}", *trivial)])

@@ -90,6 +90,8 @@ def accuracy(forward: losses.Forward) -> losses.Loss:
 def write(folder: str | Path, params: network.Params, about: dict[str, Any]) -> None:
     """Write a network and what is known of it, in plain JSON types; whole or not at all.
 
+    Of several networks every array has their axis first, as `ensemble` has it.
+
     Raises:
         InputError: what are no layers; what JSON cannot hold in `about`.
         OSError: a place that cannot be written to, or is full; an older model stays as it was.

@@ -194,7 +194,7 @@ def test_a_run_goes_on_after_a_stop_and_an_end_and_takes_nothing_else_beside_it(
     assert _outcomes.outcome(lambda: __main__.run(command)) == 0
     params, _ = models.read(folder / "run" / "model")
     for ours, theirs in zip(
-        jax.tree.leaves(params), jax.tree.leaves(whole.fit.params), strict=True
+        jax.tree.leaves(params), jax.tree.leaves(whole.fits.params), strict=True
     ):
         assert (ours == theirs).all()
     assert _outcomes.outcome(lambda: __main__.run(["train", "--resume", "run"])) == 0

@@ -12,19 +12,32 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
+import optax
 import oracles
 import pyarrow as pa
 import pytest
 import safetensors.numpy
 from pyarrow import parquet
 
+import jaxnet
 from jaxnet import network, tables
 from jaxnet._guards import records
-from jaxnet.commands import _folders, _hosts, _scores, _stopping, predict, train
-from jaxnet.commands.settings import Predict, Train
+from jaxnet.commands import (
+    _fits,
+    _folders,
+    _hosts,
+    _networks,
+    _scores,
+    _stopping,
+    export,
+    predict,
+    train,
+)
+from jaxnet.commands.settings import Export, Predict, Train
 from jaxnet.errors import InputError
 from jaxnet.storage import models
 
@@ -133,7 +146,7 @@ def test_classes_of_any_type_come_back_as_they_were(tmp_path):
     result = train.run(Train("iris", hidden=(16,), epochs=60, learning_rate=1e-2))
     assert result.scores["test"]["accuracy"] > 0.85
     assert result.baseline["accuracy"] < 0.5
-    _folders.write(tmp_path, Train("iris"), result.fit, result.split, result.scores)
+    _folders.write(tmp_path, Train("iris"), result.fits, result.split, result.scores)
     predicted = predict.run(Predict(tmp_path, "iris")).columns
     assert set(predicted["target"]) == {"setosa", "versicolor", "virginica"}
     assert all(1 / 3 < p <= 1 for p in predicted["probability"])
@@ -149,15 +162,19 @@ def test_classes_of_any_type_come_back_as_they_were(tmp_path):
 
 
 def test_scores_are_those_of_the_parts():
-    """The same by NumPy, from the parameters, the arrays and the weights, and without weights."""
+    """The same by NumPy, from the parameters, the arrays and the weights, and without weights.
+
+    The test part is told by the network that is kept, the others by the one before it.
+    """
     result = train.run(Train("wine", hidden=(8,), epochs=5, class_weight="balanced"))
-    layers = [tuple(map(np.asarray, layer)) for layer in result.fit.params]
     parts = ("train", "validation", "test")
     bare = result.split._replace(**{part: getattr(result.split, part)[:2] for part in parts})
-    plain = _scores.of_network(result.fit.params, "relu", bare)
+    params = dict.fromkeys(parts, result.fits.first.params) | {"test": result.fits.params}
+    plain = {name: _scores.of_network(params[name], "relu", bare)[name] for name in parts}
     most = np.bincount(bare.train[1]).argmax()
     for name in parts:
         x, y, weights = getattr(result.split, name)
+        layers = [tuple(map(np.asarray, layer)) for layer in params[name]]
         assert set(weights) == {*(result.split.train[2])}
         z = oracles.forward(layers, x, "relu")[1][-1]
         losses = -np.log(oracles.softmax(z))[np.arange(len(y)), y]
@@ -191,19 +208,139 @@ def test_scores_of_numbers_count_rows_as_their_weights_say():
 
 @pytest.mark.slow
 def test_the_same_run_gives_the_same_numbers_and_resumes_to_them(tmp_path):
+    """Stopped in the first run, in the refit, and after both."""
     settings = Train("iris", hidden=(8,), epochs=30)
-    whole = train.run(settings).fit
-    asked = []
+    whole = train.run(settings).fits
+    for stage, asks in {"checkpoints": 3, "refit": 2}.items():
+        asked = []
 
-    def stop():
-        asked.append(None)
-        return len(asked) == 3
+        def stop(stage=stage, asks=asks, asked=asked):
+            asked.extend([None] * (tmp_path / stage).exists())
+            return len(asked) == asks
 
-    with pytest.raises(train.StoppedError):
-        train.run(settings, tmp_path, stop=stop)
-    resumed = train.run(settings, tmp_path).fit
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+        with pytest.raises(train.StoppedError):
+            train.run(settings, tmp_path, stop=stop)
+    for _ in range(2):
+        resumed = train.run(settings, tmp_path).fits
+        for a, b in zip(jax.tree.leaves(whole[:2]), jax.tree.leaves(resumed[:2]), strict=True):
+            assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_what_is_kept_is_trained_on_all_rows_but_those_to_test_on():
+    """As `fit` trains by itself on the rows of both parts, for as many epochs as were best."""
+    settings = Train("iris", hidden=(8,), epochs=30, learning_rate=0.03)
+    result = train.run(settings)
+    first, split = result.fits.first, result.split
+    best = int(first.progress.best_epoch)
+    assert best < 30
+    both = tuple(np.concatenate(pair) for pair in zip(*split[:2], strict=True))
+    alone = jaxnet.fit(
+        models.loss("classification", "relu"),
+        optax.adam(0.03),
+        result.began,
+        both,
+        epochs=best,
+        batch_size=32,
+    )
+    for a, b in zip(*map(jax.tree.leaves, (alone.params, result.fits.params)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    x, y = split.validation
+    others = split._replace(validation=(x[::-1] + 1, y))
+    same = _fits.fit(settings, others, result.began, None, None, lambda: False).first
+    ends = (each.progress.run.state.params for each in (first, same))
+    for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert same.history["validation_loss"][-1] != first.history["validation_loss"][-1]
+
+
+def test_a_network_starts_near_zero():
+    params = _networks.start(Train(seed=3), [4, 8, 2])
+    hidden, last = network.init(jax.random.key(3), [4, 8, 2])
+    np.testing.assert_array_equal(params[0].weight, hidden.weight)
+    np.testing.assert_allclose(params[1].weight, last.weight * 0.01, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "expected"),
+    [
+        ((90, 30), {}, (1000, 250)),
+        ((60_000, 20_000), {}, (50, 10)),
+        ((90, 0), {}, (1334, None)),
+        ((90, 30), {"epochs": 7}, (7, None)),
+        ((90, 30), {"patience": 3}, (1000, 3)),
+        ((10, 2), {"batch_size": 5, "epochs": 7, "patience": 3}, (7, 3)),
+    ],
+)
+def test_runs_are_long_enough_for_few_rows(rows, asked, expected):
+    train_, validation = ((np.zeros(each), np.zeros(each)) for each in rows)
+    split = tables.Split(train_, validation, None, None, {})
+    assert _fits.length(Train(**asked), split) == expected
+
+
+def test_what_may_help_is_said(houses):
+    """Of a run that was best at its end, and of one that tells no more than the mean."""
+    result = train.run(Train(str(houses), "price", hidden=(16,), epochs=3, learning_rate=1e-3))
+    more, guess = "the last epoch was the best: more --epochs", "no better than guessing"
+    assert int(result.fits.first.progress.best_epoch) == 3
+    assert " ".join(train._notes(result)).startswith(more)
+    worse = result._replace(baseline=result.scores["test"])
+    assert guess in " ".join(train._notes(worse))
+    shares = {"test": {"accuracy": 0.5}}
+    for baseline, said in ((0.5, True), (0.4, False)):
+        one = result._replace(scores=shares, baseline={"accuracy": baseline})
+        assert (guess in " ".join(train._notes(one))) == said
+    first = result.fits.first
+    ended = first._replace(progress=first.progress._replace(best_epoch=np.int32(2)))
+    assert more not in " ".join(
+        train._notes(result._replace(fits=result.fits._replace(first=ended)))
+    )
+
+
+def test_curves_show_the_metric_and_the_epoch_that_is_kept():
+    progress = types.SimpleNamespace(best_epoch=np.int32(2))
+    half, share = np.array([0.5, 0.125, 2]), np.array([0.1, 0.2, 0.3])
+    history = {"loss": half, "validation_loss": half * 4}
+    of_numbers = _folders._panels(
+        types.SimpleNamespace(history=history, progress=progress),
+        tables.Target("y", "regression", deviation=10.0),
+    )
+    assert [panel.y_label for panel in of_numbers] == ["loss", "rmse"]
+    assert all(panel.line == ("epoch kept", 2) for panel in of_numbers)
+    errors = {curve.label: list(curve.y) for curve in of_numbers[1].curves}
+    assert errors == {"validation": [20, 10, 40], "training": [10, 5, 20]}
+    history |= {"validation_accuracy": share}
+    _, of_classes = _folders._panels(
+        types.SimpleNamespace(history=history, progress=progress),
+        tables.Target("y", "classification", ("a", "b")),
+    )
+    assert (of_classes.y_label, of_classes.curves[0].y) == ("accuracy", pytest.approx(share))
+
+
+@pytest.mark.parametrize("data", ["iris", "diabetes"])
+def test_an_ensemble_says_the_mean_and_how_its_networks_differ(tmp_path, data):
+    """By NumPy, from the parameters that are kept of each."""
+    settings = Train(data, hidden=(8,), epochs=6, ensemble=3, learning_rate=0.01, output=tmp_path)
+    assert train.main(settings) == 0
+    params, _, encoder = _folders.model(tmp_path)
+    columns, _ = predict.run(Predict(tmp_path, data))
+    x = encoder.features(tables.read(data), data)
+    members = [
+        [tuple(leaf[m] for leaf in map(np.asarray, layer)) for layer in params] for m in range(3)
+    ]
+    each = np.stack([oracles.forward(layers, x, "relu")[1][-1] for layers in members])
+    assert np.ptp(each, axis=0).max() > 0.01
+    if data == "iris":
+        shares = np.stack([oracles.softmax(outputs) for outputs in each])
+        mean, best = shares.mean(axis=0), shares.mean(axis=0).argmax(axis=1)
+        spread = shares.std(axis=0)[np.arange(len(x)), best]
+        assert columns["target"] == [encoder.target.labels[label] for label in best]
+        np.testing.assert_allclose(columns["probability"], mean.max(axis=1), rtol=1e-4)
+    else:
+        spread = each[..., 0].std(axis=0) * encoder.target.deviation
+        np.testing.assert_allclose(columns["target"], encoder.decode(each.mean(axis=0)), rtol=1e-4)
+    np.testing.assert_allclose(columns["spread"], spread, rtol=1e-3, atol=1e-6)
+    with pytest.raises(InputError, match="folder: expected one network, got the 3 in"):
+        export.run(Export(tmp_path, tmp_path / "model.onnx"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -251,7 +388,7 @@ def test_batches_over_devices_give_the_same(tmp_path):
     one = train.run(settings).scores["test"]["loss"]
     four = train.run(Train("iris", hidden=(8,), epochs=10, devices=4))
     assert np.isclose(four.scores["test"]["loss"], one, rtol=1e-4)
-    assert len(four.fit.progress.run.state.params[0].weight.sharding.device_set) == 4
+    assert len(four.fits.first.progress.run.state.params[0].weight.sharding.device_set) == 4
 
 
 @pytest.mark.slow
@@ -264,7 +401,7 @@ def test_processes_here_train_what_one_does_and_stop_together(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("finished after 4 epochs") == 1
-    one = train.run(Train("iris", hidden=(8,), epochs=4)).fit.history
+    one = train.run(Train("iris", hidden=(8,), epochs=4)).fits.first.history
     two = np.genfromtxt(tmp_path / "two" / "history.csv", delimiter=",", names=True)
     for name, values in one.items():
         np.testing.assert_allclose(two[name], values, rtol=1e-6)
