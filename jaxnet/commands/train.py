@@ -160,7 +160,7 @@ def _notes(result: Result) -> Iterator[str]:
     (first, refit, skipped), last = result.fits, result.fits.last
     yield from (each for each in (last.message, *skipped) if each)
     ended = first.outcome == "finished" and refit is not None
-    if ended and first.progress.best_epoch == first.progress.epoch:
+    if ended and int(first.progress.best_epoch) == int(first.progress.epoch):
         yield "the last epoch was the best: more --epochs may help"
     *_, scores = result.scores.values()
     # Of accuracy more is better, of errors less.

@@ -19,7 +19,7 @@ from jaxnet.errors import InputError
 from jaxnet.tables import columns, planning
 from jaxnet.tables.cells import SPELLED, SPLIT, Cells, Format, Label, check, fold, listed, text
 from jaxnet.tables.encoding import Encoder
-from jaxnet.tables.reading import read
+from jaxnet.tables.reading import Frame, read
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -42,7 +42,7 @@ class Split(NamedTuple):
 
 
 def split(
-    table: pa.Table,
+    table: pa.Table | Frame,
     target: str,
     *,
     task: Task | None = None,
@@ -72,7 +72,7 @@ def split(
     gives the same parts.
 
     Args:
-        table: with the target among its columns.
+        table: with the target among its columns; a frame is read as `read` does.
         target: the column to predict.
         task: where None, classification for text, categories, booleans, and whole numbers of at
             most 20 values, each met 5 times on average; regression for other numbers.
@@ -98,6 +98,7 @@ def split(
         InputError: shares that leave nothing to train on; and in one line, all that is wrong with
             the table and what is asked of its columns.
     """
+    table = table if isinstance(table, pa.Table) else read(table)
     split = split or (table.schema.metadata or {}).get(SPLIT, b"").decode()
     ways = {"group": group, "time": time, "split": split, "test_file": test_file}
     ways = {name: str(way) for name, way in ways.items() if way}

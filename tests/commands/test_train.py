@@ -24,7 +24,7 @@ import safetensors.numpy
 from pyarrow import parquet
 
 import jaxnet
-from jaxnet import network, tables
+from jaxnet import fitting, network, tables
 from jaxnet._guards import records
 from jaxnet.commands import (
     _fits,
@@ -253,6 +253,22 @@ def test_what_is_kept_is_trained_on_all_rows_but_those_to_test_on():
     assert same.history["validation_loss"][-1] != first.history["validation_loss"][-1]
 
 
+def test_the_refit_compiles_nothing(compilations, monkeypatch):
+    """Though it has fewer epochs: were these another shape its program would be another."""
+    begun, counts = _fits._Job.run, {}
+
+    def run(job, stage, *arguments, **ends):
+        compilations.clear()
+        result = begun(job, stage, *arguments, **ends)
+        counts[stage] = len(compilations)
+        return result
+
+    monkeypatch.setattr(_fits._Job, "run", run)
+    result = train.run(Train("iris", hidden=(7,), epochs=30, learning_rate=0.03))
+    assert int(result.fits.first.progress.best_epoch) < 30
+    assert counts["checkpoints"] > counts["refit"] == 0
+
+
 def test_a_network_starts_near_zero():
     params = _networks.start(Train(seed=3), [4, 8, 2])
     hidden, last = network.init(jax.random.key(3), [4, 8, 2])
@@ -301,7 +317,7 @@ def test_curves_show_the_metric_and_the_epoch_that_is_kept():
     half, share = np.array([0.5, 0.125, 2]), np.array([0.1, 0.2, 0.3])
     history = {"loss": half, "validation_loss": half * 4}
     of_numbers = _folders._panels(
-        types.SimpleNamespace(history=history, progress=progress),
+        fitting.Fit(progress, history, "finished"),
         tables.Target("y", "regression", deviation=10.0),
     )
     assert [panel.y_label for panel in of_numbers] == ["loss", "rmse"]
@@ -310,7 +326,7 @@ def test_curves_show_the_metric_and_the_epoch_that_is_kept():
     assert errors == {"validation": [20, 10, 40], "training": [10, 5, 20]}
     history |= {"validation_accuracy": share}
     _, of_classes = _folders._panels(
-        types.SimpleNamespace(history=history, progress=progress),
+        fitting.Fit(progress, history, "finished"),
         tables.Target("y", "classification", ("a", "b")),
     )
     assert (of_classes.y_label, of_classes.curves[0].y) == ("accuracy", pytest.approx(share))

@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.feather
 import pytest
@@ -175,3 +176,12 @@ def test_what_is_asked_of_a_file_goes_before_what_is_found(tmp_path):
             tables.read(greek, **asked)
     with pytest.raises(InputError, match=r"delimiter: expected text, such as a .csv file"):
         tables.read("iris", delimiter=";")
+
+
+@pytest.mark.parametrize("frames", [pd, pl])
+def test_a_frame_is_split_as_it_is_read(frames):
+    frame = frames.DataFrame({"a": np.arange(30) / 7, "b": ["x", "y", "z"] * 10, "y": [1, 2] * 15})
+    split, expected = tables.split(frame, "y"), tables.split(tables.read(frame), "y")
+    assert split.encoder == expected.encoder
+    for ours, theirs in zip(split.train, expected.train, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
