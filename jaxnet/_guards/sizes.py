@@ -25,12 +25,12 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def check_network(sizes: Sequence[int], name: str = "sizes") -> None:
-    """Refuse a network that cannot be trained in this machine's memory.
+def check_network(sizes: Sequence[int], name: str = "sizes", members: int = 1) -> None:
+    """Refuse networks that cannot be trained in this machine's memory.
 
     Args:
         sizes: inputs, hidden layers, outputs, each at least 1.
-        name: what the error calls them.
+        name: what the error calls them. members: networks that are trained as one.
 
     Raises:
         InputError: with the figures.
@@ -39,12 +39,12 @@ def check_network(sizes: Sequence[int], name: str = "sizes") -> None:
         raise InputError(
             f"{name}: expected at most {_MOST_LAYERS} layers, got {len(sizes) - 1}; give fewer"
         )
-    parameters = sum((i + 1) * o for i, o in itertools.pairwise(sizes))
+    parameters = members * sum((i + 1) * o for i, o in itertools.pairwise(sizes))
     check_bytes(
         name,
         parameters * _FLOAT * _COPIES,
         f"{_about(parameters)} parameters",
-        "give fewer or smaller layers",
+        f"give fewer or smaller layers{', or a smaller ensemble' * (members > 1)}",
     )
 
 

@@ -113,6 +113,11 @@ def record(kept: Mapping[str, object], folder: Path) -> None:
         files.write_record(folder / RECORD, kept, {})
 
 
+def begun(folder: Path) -> Run | None:
+    """Give what the run of a folder is; None where only its model is there."""
+    return _read(folder / RECORD) if (folder / RECORD).exists() else None
+
+
 def _read(path: Path) -> Run:
     """Read what a run is: what is wrong by its field, and then by the seal of the whole."""
     run = records.read(Run, path, _PLACES)

@@ -16,6 +16,7 @@ from jaxnet.commands import _folders, _networks
 from jaxnet.commands.settings import Predict
 from jaxnet.errors import InputError
 from jaxnet.storage import files
+from jaxnet.tables.cells import is_delimited
 
 
 class Predictions(NamedTuple):
@@ -41,12 +42,7 @@ def run(settings: Predict) -> Predictions:
     records.check(settings)
     folder, data = settings.folder, settings.data
     params, activation, encoder = _folders.model(folder)
-    table = tables.read(
-        data,
-        delimiter=settings.delimiter,
-        encoding=settings.encoding,
-        header=settings.header,
-    )
+    table = tables.read(data, **_ways(settings))
     target = encoder.target
     others = [name for name in table.column_names if name != target.name]
     if missing := [name for name in settings.id if name not in others]:
@@ -70,6 +66,16 @@ def run(settings: Predict) -> Predictions:
     if any(unlike):
         _add(columns, "unlike", np.array(unlike))
     return Predictions(columns, notes)
+
+
+def _ways(settings: Predict) -> dict[str, Any]:
+    """Give how a table is read: as is asked, else text as what the model was trained on."""
+    asked = {name: getattr(settings, name) for name in ("delimiter", "encoding", "header")}
+    begun = _folders.begun(settings.folder) if is_delimited(settings.data) else None
+    return {
+        name: getattr(begun, name, None) if value is None else value
+        for name, value in asked.items()
+    }
 
 
 def _spread(

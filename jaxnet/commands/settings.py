@@ -47,8 +47,8 @@ class Train:
         activation: Of the hidden layers: relu, tanh, sigmoid, gelu, silu or softplus.
         optimizer: Any optimizer of optax that takes a learning rate.
         learning_rate: Of the optimizer.
-        epochs: At most so many passes over the rows, of which the best is kept and, with the
-            validation rows, trained anew; 50 where not given, or as many as take 4000 steps.
+        epochs: At most so many passes over the training rows; where not given 50, or as many as
+            take 4000 steps. Then it trains anew, on the validation rows too, as many as were best.
         batch_size: Rows of a step.
         patience: Stop after so many epochs without a lower validation loss; where neither is
             given 10, or as many as take 1000 steps.
@@ -126,9 +126,10 @@ class Predict:
         data: A table with the columns it was trained on, in any order, whatever else it has.
         output: Where to write the predictions, a CSV file with one line for each row.
         id: Columns of the table to write beside them.
-        delimiter: What stands between the cells of text, where that is not found.
-        encoding: Of text, such as cp1252, where that is not found.
-        header: The line of text with the columns' names; 0 where there is none.
+        delimiter: What stands between the cells of text; as in training where not given.
+        encoding: Of text, such as cp1252; as in training where not given.
+        header: The line of text with the columns' names, 0 where there is none; as in training
+            where not given.
     """
 
     folder: Annotated[Path, Positional, _of("FOLDER")]

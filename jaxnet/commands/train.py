@@ -76,7 +76,7 @@ def run(
         split = _split(settings)
         facts.update(_folders.kept(settings, split))
     layers = _layers(settings, split)
-    sizes.check_network(layers, "hidden")
+    sizes.check_network(layers, "hidden", settings.ensemble)
     rows = len(split.train[0]) + len(split.validation[0])
     epochs, _ = _fits.length(settings, split)
     sizes.check_steps(epochs, -(-rows // min(settings.batch_size, rows)))

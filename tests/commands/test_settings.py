@@ -313,6 +313,8 @@ def test_figures_are_of_the_machine(monkeypatch):
     monkeypatch.setattr(sizes, "memory", lambda: int(24_024_000 / 0.8) - 1)
     with pytest.raises(InputError, match=r"1e6 parameters, which take about 2.4e7"):
         sizes.check_network([1000, 1000])
+    with pytest.raises(InputError, match=r"1e6 parameters, .* layers, or a smaller ensemble"):
+        sizes.check_network([1000, 100], members=10)
 
 
 @pytest.mark.parametrize("kind", [Train, Predict, Compare, settings.Audit])

@@ -588,3 +588,19 @@ def test_a_plan_is_printed_without_training(tmp_path, monkeypatch, capsys):
         "a   number",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_predictions_read_text_as_training_did(tmp_path):
+    """Unless they are told otherwise; what is no text they read as it is."""
+    rows = [f"{k % 7};{k % 3}.5;{'uv'[k % 7 > 3]}" for k in range(40)]
+    (tmp_path / "t.csv").write_bytes("\n".join(rows).encode("utf-16"))
+    ways = {"delimiter": ";", "encoding": "utf-16", "header": 0}
+    settings = Train(str(tmp_path / "t.csv"), "c3", hidden=(4,), epochs=1, **ways)
+    settings = dataclasses.replace(settings, output=tmp_path / "run")
+    names = tables.read(settings.data, **ways).column_names
+    assert train.main(dataclasses.replace(settings, target=names[-1])) == 0
+    asked = [predict._ways(Predict(tmp_path / "run", f"t.{kind}")) for kind in ("csv", "parquet")]
+    assert asked == [ways, dict.fromkeys(ways)]
+    other = Predict(tmp_path / "run", "t.csv", header=1)
+    assert predict._ways(other) == ways | {"header": 1}
+    assert len(predict.run(Predict(tmp_path / "run", settings.data)).columns[names[-1]]) == 40
