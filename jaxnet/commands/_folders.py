@@ -231,7 +231,8 @@ def _panel(name: str, curves: History, kept: int, log: str = "") -> report.Panel
     lines = [
         report.Curve(part, np.arange(1, len(values) + 1), values) for part, values in curves.items()
     ]
-    return report.Panel("", "epoch", name, lines, log, ("epoch kept", kept) if kept else None)
+    line = ("epoch kept", kept) if kept else None
+    return report.Panel("", "epoch", name, lines, log=log, line=line)
 
 
 def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:

@@ -77,8 +77,7 @@ def split(
         task: where None, classification for text, categories, booleans, and whole numbers of at
             most 20 values, each met 5 times on average; regression for other numbers.
         validation: share of the rows. test: share of the rows; either may be 0.
-        seed: of the deal, at least 0.
-        source: the table's file, for errors.
+        seed: of the deal, at least 0. source: the table's file, for errors.
         drop: columns to leave out. category, number, date: columns to take for such, whatever
             their cells look like.
         missing: further values that stand for a missing one.
