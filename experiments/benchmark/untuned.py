@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import importlib
 import importlib.util
 import statistics
 import tempfile
@@ -40,28 +41,20 @@ class _Source(NamedTuple):
 
 
 def _penguins() -> Any:
-    import palmerpenguins
-
-    return palmerpenguins.load_penguins()
+    return importlib.import_module("palmerpenguins").load_penguins()
 
 
 def _vega(name: str) -> Any:
-    from vega_datasets import local_data
-
-    return getattr(local_data, name)()
+    return getattr(importlib.import_module("vega_datasets").local_data, name)()
 
 
-def _votes() -> Any:
-    from statsmodels import datasets
-
-    return datasets.anes96.load_pandas().data
+def _statsmodels(name: str) -> Any:
+    return getattr(importlib.import_module("statsmodels.datasets"), name).load_pandas().data
 
 
 def _schools() -> Any:
     """Give the share of the pupils of each school district who are above the national median."""
-    from statsmodels import datasets
-
-    frame = datasets.star98.load_pandas().data
+    frame = _statsmodels("star98")
     above, below = frame.pop("NABOVE"), frame.pop("NBELOW")
     return frame.assign(share=above / (above + below))
 
@@ -75,7 +68,11 @@ SOURCES: Mapping[str, _Source] = {
     ),
     "barley": _Source("vega_datasets", functools.partial(_vega, "barley"), {"target": "yield"}),
     "star98": _Source("statsmodels", _schools, {"target": "share"}),
-    "anes96": _Source("statsmodels", _votes, {"target": "vote", "task": "classification"}),
+    "anes96": _Source(
+        "statsmodels",
+        functools.partial(_statsmodels, "anes96"),
+        {"target": "vote", "task": "classification"},
+    ),
 }
 
 

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +77,8 @@ def split(
         task: where None, classification for text, categories, booleans, and whole numbers of at
             most 20 values, each met 5 times on average; regression for other numbers.
         validation: share of the rows. test: share of the rows; either may be 0.
-        seed: of the deal, at least 0. source: the table's file, for errors.
+        seed: of the deal, at least 0.
+        source: the table's file, for errors.
         drop: columns to leave out. category, number, date: columns to take for such, whatever
             their cells look like.
         missing: further values that stand for a missing one.
@@ -97,11 +98,10 @@ def split(
         InputError: shares that leave nothing to train on; and in one line, all that is wrong with
             the table and what is asked of its columns.
     """
-    table = table if isinstance(table, pa.Table) else read(table)
+    table = _table(table)
     split = split or (table.schema.metadata or {}).get(SPLIT, b"").decode()
-    ways = {"group": group, "time": time, "split": split, "test_file": test_file}
-    ways = {name: str(way) for name, way in ways.items() if way}
-    deal = _Deal(validation, test, seed, ways).checked()
+    ways = {"group": group, "time": time, "split": split, "test_file": str(test_file or "")}
+    deal = _Deal(validation, test, seed, {n: way for n, way in ways.items() if way}).checked()
     if task not in (None, "classification", "regression"):
         raise InputError(
             f"task: expected classification or regression, got {task!r}; None infers it"
@@ -135,6 +135,10 @@ def split(
         said.append(note)
     encoder = dataclasses.replace(encoder, plan=dataclasses.replace(plan, rows=tuple(said)))
     return Split(**parts, encoder=encoder, rows=rows)
+
+
+def _table(data: Any) -> pa.Table:
+    return data if isinstance(data, pa.Table) else read(data)
 
 
 @dataclass(frozen=True)
