@@ -22,7 +22,7 @@ from jaxnet.storage import files, fingerprints
 _PROTOCOL, _LOG = "protocol.json", "comparison.json"
 _TABLES, _TILES = ("runs.parquet", "curves.parquet"), "tiles"
 # What names a run in both tables; and the kinds of NumPy's of all that is not a number of its own.
-_NAMED = ("optimizer", "phase", "replicate", "trial", "seed")
+_WORDS, _NUMBERED = ["optimizer", "phase"], ["replicate", "trial", "seed"]
 _KINDS = {"optimizer": "O", "phase": "O", "replicate": "i", "trial": "i", "seed": "i"}
 _KINDS |= {"diverged": "i", "evaluations": "i", "step": "i"}
 _SETTING = "setting_"
@@ -167,7 +167,7 @@ def read(folder: Path) -> Record:
     kept = records.rebuilt(Log, log, folder / _LOG)
     names = {files.kind(name): name for name in contents}
     paths = [folder / names.get(table, table) for table in _TABLES]
-    ends, curves = (_columns(contents.get(path.name, b""), path) for path in paths)
+    ends, curves = (_read(contents.get(path.name, b""), path) for path in paths)
     try:
         return Record(protocol, kept, *_runs(ends, curves))
     except InputError as error:
@@ -199,6 +199,7 @@ def _sealed(path: Path, cure: str) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def _arrow() -> Any:
     checks.extra("compare", "pyarrow")
+    import pyarrow.compute
     import pyarrow.parquet
 
     return pyarrow
@@ -206,9 +207,7 @@ def _arrow() -> Any:
 
 def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[Any, Any]:
     """Give a row for each run, and a row for each measurement of a run."""
-    pa, count = _arrow(), len(runs.seed)
-    named = {"optimizer": [runs.optimizer] * count, "phase": [runs.phase] * count}
-    named |= {name: getattr(runs, name) for name in ("replicate", "trial", "seed")}
+    words, named = ({n: getattr(runs, n) for n in names} for names in (_WORDS, _NUMBERED))
     ends = {f"{_SETTING}{name}": values for name, values in runs.settings.items()}
     ends |= {"diverged": runs.diverged, "evaluations": runs.evaluations}
     ends |= {f"test_{name}": values for name, values in runs.test.items()}
@@ -216,9 +215,15 @@ def _tables(runs: Runs, steps: Int[np.ndarray, " E"]) -> tuple[Any, Any]:
     curves |= {f"validation_{name}": values for name, values in runs.validation.items()}
     at = steps[-runs.loss.shape[1] :]
     repeated = {name: np.repeat(values, len(at)) for name, values in named.items()}
-    repeated["step"] = np.tile(at, count)
+    repeated["step"] = np.tile(at, len(runs.seed))
     flat = {name: values.reshape(-1) for name, values in curves.items()}
-    return pa.table(named | ends), pa.table(repeated | flat)
+    return _table(words, named | ends), _table(words, repeated | flat)
+
+
+def _table(words: Mapping[str, str], columns: Mapping[str, np.ndarray]) -> Any:
+    """Give a table of columns, and of words that all rows have alike."""
+    pa, count = _arrow(), len(columns["seed"])
+    return pa.table({name: pa.repeat(word, count) for name, word in words.items()} | dict(columns))
 
 
 def _parquet(tables: Sequence[Any]) -> bytes:
@@ -228,59 +233,58 @@ def _parquet(tables: Sequence[Any]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _columns(content: bytes, path: Path) -> dict[str, Shaped[np.ndarray, " K"]]:
-    """Give the columns of a table; what holds nothing for a row is nan there."""
+def _read(content: bytes, path: Path) -> Any:
     pa = _arrow()
     try:
-        table = pa.parquet.read_table(pa.BufferReader(content))
+        return pa.parquet.read_table(pa.BufferReader(content))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{path}: expected a table of Parquet, got {error}; {_AGAIN}") from error
-    return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def _check_kinds(ends: Mapping[str, np.ndarray], curves: Mapping[str, np.ndarray]) -> None:
+def _check_kinds(ends: Any, curves: Any) -> None:
     """Refuse tables of other columns."""
     for table, more in ((ends, ("diverged", "evaluations")), (curves, ("step", "loss"))):
-        for name in (*_NAMED, *more, *table):
-            kind = table[name].dtype.kind if name in table else "none"
-            if kind != _KINDS.get(name, "f"):
+        kinds = {each.name: np.dtype(each.type.to_pandas_dtype()).kind for each in table.schema}
+        for name in (*_WORDS, *_NUMBERED, *more, *kinds):
+            if (kind := kinds.get(name, "none")) != _KINDS.get(name, "f"):
                 raise InputError(
                     f"runs: expected {name} of kind {_KINDS.get(name, 'f')}, got {kind}"
                 )
 
 
-def _runs(
-    ends: Mapping[str, np.ndarray], curves: Mapping[str, np.ndarray]
-) -> tuple[Int[np.ndarray, " E"], list[Runs]]:
+def _runs(ends: Any, curves: Any) -> tuple[Int[np.ndarray, " E"], list[Runs]]:
     """Give the runs, and the steps that all but those that tune were measured at."""
     _check_kinds(ends, curves)
-    kinds = list(zip(ends["optimizer"].tolist(), ends["phase"].tolist(), strict=True))
-    along = list(zip(curves["optimizer"].tolist(), curves["phase"].tolist(), strict=True))
     runs, steps = [], np.zeros(0, int)
-    for kind in dict.fromkeys(kinds):
-        mine, own = (np.array([each == kind for each in all], bool) for all in (kinds, along))
-        end = {name: values[mine] for name, values in ends.items()}
-        curve = {name: values[own] for name, values in curves.items()}
-        count = len(end["seed"])
-        at = curve["step"][: len(curve["step"]) // count]
-        if kind[1] != "tuning":
-            steps = at
-        alike = (np.array_equal(np.repeat(end[n], len(at)), curve[n]) for n in _NAMED)
-        if not (len(at) and all(alike) and np.array_equal(np.tile(at, count), curve["step"])):
+    for kind in ends.select(_WORDS).group_by(_WORDS, use_threads=False).aggregate([]).to_pylist():
+        end, curve = _columns(ends, kind), _columns(curves, kind)
+        count, at = len(end["seed"]), curve["step"][: len(curve["step"]) // len(end["seed"])]
+        whole = len(at) > 0 and len(curve["step"]) == count * len(at)
+        curve = {name: values.reshape(count, -1) for name, values in curve.items() if whole}
+        expected = {"step": at} | {name: end[name][:, None] for name in _NUMBERED}
+        if not (whole and all((curve[name] == each).all() for name, each in expected.items())):
             raise InputError(
                 "runs: expected measurements of each run at the same steps, got others"
             )
-        runs.append(_of(kind, end, {name: v.reshape(count, -1) for name, v in curve.items()}))
+        runs.append(_of(kind, end, curve))
+        if kind["phase"] != "tuning":
+            steps = at
     return steps, runs
 
 
+def _columns(table: Any, kind: Mapping[str, str]) -> dict[str, Shaped[np.ndarray, " K"]]:
+    """Give the numbers of an optimizer in a phase; what holds nothing for a row is nan there."""
+    optimizer, phase = (_arrow().compute.field(word) == kind[word] for word in _WORDS)
+    mine = table.filter(optimizer & phase)
+    return {name: mine[name].to_numpy() for name in mine.column_names if name not in _WORDS}
+
+
 def _of(
-    kind: tuple[str, str], end: Mapping[str, np.ndarray], along: Mapping[str, np.ndarray]
+    kind: Mapping[str, str], end: Mapping[str, np.ndarray], along: Mapping[str, np.ndarray]
 ) -> Runs:
     settings = under(_SETTING, end)
     return Runs(
-        optimizer=kind[0],
-        phase=kind[1],
+        **kind,
         replicate=end["replicate"],
         trial=end["trial"],
         seed=end["seed"],
@@ -291,5 +295,5 @@ def _of(
         loss=along["loss"],
         validation=under("validation_", along),
         # Runs that tune are not scored, and have nothing there.
-        test={} if kind[1] == "tuning" else under("test_", end),
+        test={} if kind["phase"] == "tuning" else under("test_", end),
     )
