@@ -48,6 +48,19 @@ def check_network(sizes: Sequence[int], name: str = "sizes", members: int = 1) -
     )
 
 
+def check_cores(name: str, count: int) -> None:
+    """Refuse more of what takes a core than this process has.
+
+    Raises:
+        InputError: with both.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if count > cores:
+        raise InputError(
+            f"{name}: expected 1 to the {cores} cores of this machine, got {count}; give fewer"
+        )
+
+
 def check_steps(count: int, each: int = 1, name: str = "epochs") -> None:
     """Refuse a run whose steps would take weeks at the least.
 

@@ -33,9 +33,8 @@ class Processes(futures.Executor):
     def __init__(self, count: int) -> None:
         """Start the threads that wait for so many processes, each started for its first task."""
         cores = sorted(os.sched_getaffinity(0))
-        shares = [cores[first::count] or [cores[first % len(cores)]] for first in range(count)]
         self._tasks = queue.SimpleQueue[Any]()
-        self._workers = [_Worker(share) for share in shares]
+        self._workers = [_Worker(cores[first::count]) for first in range(count)]
         self._threads = [
             threading.Thread(target=each.serve, args=(self._tasks,), daemon=True)
             for each in self._workers

@@ -296,6 +296,7 @@ def check(settings: Settings) -> None:
                 f"workers: expected none beside a scheduler, got {settings.workers}; give one of "
                 "them"
             )
+        sizes.check_cores("workers", settings.workers or 1)
         for name in ("optimizers", "epochs", "steps", "batch_size"):
             values = getattr(settings, name)
             if len(set(values)) < len(values):

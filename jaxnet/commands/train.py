@@ -4,7 +4,6 @@ import contextlib
 import functools
 import inspect
 import json
-import os
 import shlex
 import sys
 import textwrap
@@ -262,13 +261,9 @@ def _progress(fit: fitting.Fit) -> tuple[str, int]:
 
 def _start(settings: Train) -> None:
     """Make CPU cores devices and join other hosts, before JAX is first used; see to a device."""
-    count, cores = settings.devices, len(os.sched_getaffinity(0))
-    if count > cores:
-        raise InputError(
-            f"devices: expected 1 to the {cores} cores of this machine, got {count}; give fewer"
-        )
-    if count > 1:
-        jax.config.update("jax_num_cpu_devices", count)
+    sizes.check_cores("devices", settings.devices)
+    if settings.devices > 1:
+        jax.config.update("jax_num_cpu_devices", settings.devices)
     if settings.hosts:
         _hosts.join(settings.hosts)
     devices.first()

@@ -186,6 +186,8 @@ def test_work_is_done_again_while_tiles_come_of_it(tmp_path, capsys):
 def test_workers_are_of_one_kind_and_a_scheduler_answers():
     with pytest.raises(InputError, match="workers: expected none beside a scheduler, got 2"):
         settings.check(settings.Contest(workers=2, scheduler="tcp://localhost:1"))
+    with pytest.raises(InputError, match=r"workers: expected 1 to the .* cores of .*, got 9999"):
+        settings.check(settings.Contest(workers=9999))
 
 
 @pytest.mark.slow

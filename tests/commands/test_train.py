@@ -454,6 +454,10 @@ def test_processes_here_train_what_one_does_and_stop_together(tmp_path):
             "devices: expected 1 to the .* cores of this machine, got 99",
         ),
         (
+            {"data": "iris", "hosts": "local:9999"},
+            "hosts: expected 1 to the .* cores of this machine, got 9999; give fewer",
+        ),
+        (
             {"resume": pathlib.Path("no/such/run")},
             "no/such/run/run.json: expected the settings of a run",
         ),
@@ -472,12 +476,13 @@ def test_a_run_goes_on_over_other_hosts(trained):
     assert "hosts" not in json.loads((trained / "run.json").read_text())
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_processes_here_are_asked_what_the_command_was(trained, monkeypatch):
     """Each by its own address; what is gone on with they find as the command does."""
     asked = []
 
     class Process:
-        def __init__(self, command):
+        def __init__(self, command, stderr):
             (line,) = re.findall(r"train\.enter\((.*)\)$", command[-1])
             asked.append(records.typed(Train, json.loads(ast.literal_eval(line))))
 
@@ -490,6 +495,13 @@ def test_processes_here_are_asked_what_the_command_was(trained, monkeypatch):
     for each in asked:
         settings, folder = _folders.chosen(each)
         assert (settings.epochs, folder) == (40, trained)
+
+
+@pytest.mark.slow
+def test_what_all_processes_refuse_is_said_once(tmp_path, capfd):
+    """What one alone is refused, the first says as well."""
+    assert train.main(Train(str(tmp_path / "no.csv"), hosts="local:2")) == 2
+    assert capfd.readouterr().err.count("error: ") == 1
 
 
 def test_a_folder_of_another_run_is_not_written_over(houses, trained):
