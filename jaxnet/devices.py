@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import os
 import platform
+import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -133,15 +134,16 @@ def connect(
             f"address: expected an address, a count and an index, or none of them, got {address}, "
             f"{count} and {index}; give all, or none under SLURM or Open MPI"
         )
-    if address is not None and not address.rpartition(":")[2].isdecimal():
+    named = isinstance(address, str) and re.fullmatch(r".+:\d+", address)
+    if address is not None and not named:
         raise InputError(f"address: expected HOST:PORT of process 0, got {address!r}; give one")
-    if count is not None and count < 1:
+    if count is not None and not (isinstance(count, int) and count >= 1):
         raise InputError(
-            f"count: expected at least 1 process, got {count}; give how many there are"
+            f"count: expected at least 1 process, got {count!r}; give how many there are"
         )
-    if count is not None and not (index is not None and 0 <= index < count):
+    if count is not None and not (isinstance(index, int) and 0 <= index < count):
         raise InputError(
-            f"index: expected 0 to {count - 1}, of {count} processes, got {index}; give each one"
+            f"index: expected 0 to {count - 1}, of {count} processes, got {index!r}; give each one"
         )
     failures: list[Exception] = []
 

@@ -271,11 +271,16 @@ def test_an_address_nobody_answers_at_is_said_in_time(index):
     assert "within 1 seconds, got no answer" in done.stderr
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_no_address_is_refused():
     with pytest.raises(InputError, match="address: expected an address, a count and an index"):
         devices.connect("localhost:1234", 2)
     with pytest.raises(InputError, match="address: expected HOST:PORT of process 0, got 'head'"):
         devices.connect("head", 2, 0)
+    with pytest.raises(InputError, match="address: expected HOST:PORT of process 0, got 1234"):
+        devices.connect(1234, 2, 0)
+    with pytest.raises(InputError, match="count: expected at least 1 process, got '2'"):
+        devices.connect("localhost:1234", "2", 0)
     with pytest.raises(InputError, match="count: expected at least 1 process, got 0"):
         devices.connect("localhost:1234", 0, 0)
     with pytest.raises(InputError, match="index: expected 0 to 1, of 2 processes, got 2;"):
