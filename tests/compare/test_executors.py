@@ -1,12 +1,15 @@
 """Evidence for comparisons on executors: whoever makes the tiles, the answer is the same."""
 
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import os
 import pickle
 import random
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -331,38 +334,102 @@ def test_processes_make_the_tiles_of_this_one(workforce, undisturbed, travelling
 KILLS = int(os.environ.get("KILLS", "6"))
 
 
+def compared_while(kill, kills, executors, undisturbed, folder):
+    """Compare again and again until so many were killed, each at a moment drawn after a tile."""
+    drawn, killed, answers, ended = random.Random(0), 0, [], threading.Event()
+
+    def go_on_killing():
+        nonlocal killed
+        before = 0, 0
+        while not ended.wait(0.1):
+            now = len(answers), _workers._tiles(folder / str(len(answers)))
+            if now[1] and now > before:
+                time.sleep(drawn.uniform(0, 3))
+                killed += kill(drawn)
+                before = len(answers), _workers._tiles(folder / str(len(answers)))
+
+    killer = threading.Thread(target=go_on_killing)
+    killer.start()
+    try:
+        while killed < kills:
+            own = folder / str(len(answers))
+
+            def work(own=own):
+                with executors() as executor:
+                    answers.append(str(compared(executor, folder=own)))
+
+            _workers.until_done(work, own)
+            assert killer.is_alive()
+            assert (tiles_of(own), answers[-1]) == undisturbed
+    finally:
+        ended.set()
+        killer.join()
+    print(f"{killed} killed in {len(answers)} comparisons")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_workers_that_are_killed_change_no_tile(undisturbed, travelling, tmp_path):
-    """One at a moment that is drawn, after each tile: KILLS=200 asks for more of them."""
-    drawn, kills, answers, made, ended = random.Random(0), 0, [], threading.Event(), []
+    """KILLS=200 asks for more of them."""
 
-    def kill():
-        nonlocal kills
-        while made.wait() and not ended:
-            made.clear()
-            time.sleep(drawn.uniform(0, 3))
-            if process := drawn.choice(executor._workers)._process:
-                os.kill(process.pid, signal.SIGKILL)
-                kills += 1
+    def kill(drawn):
+        if process := drawn.choice(executor._workers)._process:
+            process.kill()
+        return bool(process)
 
-    killer = threading.Thread(target=kill)
     with _workers.Processes(2) as executor:
-        killer.start()
-        try:
-            while kills < KILLS:
-                folder = tmp_path / str(len(answers))
+        executors = functools.partial(contextlib.nullcontext, executor)
+        compared_while(kill, KILLS, executors, undisturbed, tmp_path)
 
-                def work(folder=folder):
-                    result = compared(executor, folder=folder, on_progress=lambda *_: made.set())
-                    answers.append(str(result))
 
-                _workers.until_done(work, folder)
-                assert (tiles_of(folder), answers[-1]) == undisturbed
-        finally:
-            ended.append(True)
-            made.set()
-            killer.join()
+class Restarted:
+    """A command that is run again wherever it ends."""
+
+    def __init__(self, *command):
+        self.command, self.ended = [sys.executable, "-m", *command], False
+        self.process = self.start()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def start(self):
+        return subprocess.Popen(self.command, stderr=subprocess.DEVNULL)
+
+    def run(self):
+        while self.process.wait() is not None and not self.ended:
+            self.process = self.start()
+
+    def end(self):
+        self.ended = True
+        self.process.kill()
+        self.thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_scheduler_that_is_killed_and_restarted_changes_no_tile(
+    undisturbed, travelling, tmp_path, monkeypatch
+):
+    """A tenth as often as workers; theirs ends with its connection, and is started anew too."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(_workers, "_TIMEOUT", 120)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host, port = probe.getsockname()
+    address, quiet = f"tcp://{host}:{port}", "--no-dashboard"
+    own = ["--host", host, "--port", str(port)]
+    scheduler = Restarted("distributed.cli.dask_scheduler", *own, quiet)
+    worker = Restarted("distributed.cli.dask_worker", address, "--no-nanny", quiet)
+
+    def kill(_):
+        scheduler.process.kill()
+        return True
+
+    executors = functools.partial(_workers.executor, None, address)
+    try:
+        compared_while(kill, max(1, KILLS // 10), executors, undisturbed, tmp_path)
+    finally:
+        worker.end()
+        scheduler.end()
 
 
 @pytest.mark.slow
