@@ -64,6 +64,7 @@ BENCHMARK_ARROWS = {
     "starting": _TOOLS,
     "scaling": {*_TOOLS, "notebooks"},
     "memory": {*_TOOLS, "digits", "notebooks"},
+    "workers": {"machine", "notebooks", "timing", "work"},
     "targets": {"timing"},
     "results": {"targets", "timing"},
     "__main__": {
@@ -81,6 +82,7 @@ BENCHMARK_ARROWS = {
             "truth",
             "untuned",
             "work",
+            "workers",
         ),
     },
 }

@@ -28,6 +28,7 @@ from experiments.benchmark import (
     targets,
     truth,
     untuned,
+    workers,
 )
 from experiments.benchmark.timing import Section, Table
 from experiments.benchmark.work import Size, size
@@ -61,6 +62,7 @@ Name = Literal[
     "looks",
     "truth",
     "audit",
+    "workers",
 ]
 
 
@@ -103,6 +105,7 @@ PARTS: Mapping[Name, Part] = {
     "three": Part(starting.three, quick=False),
     "everything": Part(starting.everything, quick=False),
     "league": Part(starting.league, quick=False),
+    "workers": Part(workers.workers, None),
 }
 
 

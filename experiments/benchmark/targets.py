@@ -49,6 +49,10 @@ _AROUND = (
     "groups the runs, looks their program up and lays out what became of them"
 )
 _TRACING = "three quarters of it is tracing, without which JAX cannot look for a program"
+_TINY = (
+    "a run computes for some ten microseconds, of which to draw its setting, write its row and "
+    "gather it take as many"
+)
 _FEW = (
     "10 replicates do not know how far others spread where most twins pick nearly the same; 20 and "
     "30 do. Drawn as twins are, 10 would need a difference 1.25 times as large, at which 10 normal "
@@ -95,6 +99,15 @@ TARGETS = (
     Target("everything", "all optimizers on digits, s", "at most", 360),
     Target("league", "all optimizers on all tasks, s", "at most", 5400),
     Target("memory", "100,000 tiny runs, GB", "at most", 2),
+    *(
+        target
+        for name, reason in (("the classifier notebook", _TINY), ("digits", ""))
+        for target in (
+            Target("workers", f"{name}, GB", "at most", 2),
+            Target("workers", f"{name}, share", "at most", 0.03, reason),
+        )
+    ),
+    Target("workers", "devices / jaxnet", "at least", 1),
     Target("honesty", "alarms, mean", "at most", 0.05),
     Target("honesty", "alarms, most in a cell", "at most", 0.08),
     Target("honesty", "coverage, its mean from 95%", "at most", 0.02),

@@ -227,6 +227,7 @@ class Size(NamedTuple):
         precisions: of the wide network.
         scales: sizes by axis of scaling.
         score_seeds: of each table. many_seeds: of the runs whose memory is measured.
+        replicates: of the comparisons by workers, of the classifier notebook and of digits.
         comparisons: of so many replicates each, that one is cut into.
         plants, right_gradients: that are audited in each precision.
         folder: where what takes many minutes keeps what is done; nowhere where None.
@@ -245,6 +246,7 @@ class Size(NamedTuple):
         "width": [16, 64, 256, 1024, 4096],
     }
     score_seeds: int = 20
+    replicates: tuple[int, int] = (7937, 794)
     comparisons: int = 400
     plants: int = 500
     right_gradients: int = 1000
@@ -277,6 +279,7 @@ _QUICK: dict[str, Any] = {
         "width": [16, 128, 1024],
     },
     "score_seeds": 2,
+    "replicates": (80, 8),
     "comparisons": 2,
     "plants": 20,
     "right_gradients": 40,

@@ -34,6 +34,7 @@ from experiments.benchmark import (
     targets,
     timing,
     work,
+    workers,
 )
 from jaxnet import __main__, devices, losses, network, optimizers
 from jaxnet._guards import options
@@ -46,6 +47,18 @@ BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 
 def timed(*seconds, compiling=0.0):
     return timing.Timing(seconds, compiling)
+
+
+def test_a_large_comparison_s_share_is_of_what_its_workers_compute(monkeypatch):
+    made = workers.Made(runs=10, files=2, size=10**6, computing=50.0, own=1.0)
+    ways = {"devices of one process": timed(3.0, 3.0), workers.OURS: timed(2.0, 2.0)}
+    group = timing.Group("what", workers.OURS, ways)
+    monkeypatch.setattr(machine, "fresh", lambda *_, **__: (made, 3 * 10**9))
+    monkeypatch.setattr(workers, "side_by_side", lambda rounds: group)
+    claims = workers.workers(work.Size()).claims
+    expected = {f"{n}, {w}": v for n in workers.PROBLEMS for w, v in (("GB", 3), ("share", 0.02))}
+    assert claims == expected | {"devices / jaxnet": 1.5}
+    assert {t.claim for t in targets.TARGETS if t.part == "workers"} == set(claims)
 
 
 # --- timing
