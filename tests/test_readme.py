@@ -1,6 +1,7 @@
 """What the README and the guide show is what runs: their Python blocks print their text blocks."""
 
 import functools
+import os
 import pathlib
 import re
 import shlex
@@ -152,6 +153,33 @@ def test_each_way_out_gives_what_is_shown(tmp_path, monkeypatch, capfd):
         exec(block, names)
         printed, _ = capfd.readouterr()
         assert same(shown, printed), f"{block}\nshown:\n{shown}\nprinted:\n{printed}"
+
+
+@pytest.mark.slow
+def test_the_commands_of_many_processes_do_what_is_shown(tmp_path):
+    """The guide's in one folder, with fewer runs, and a scheduler of our own."""
+    distributed = pytest.importorskip("distributed")
+    small = {
+        "compare": "--optimizers adam --budget 2 --replicates 6 --tuning-seeds 1 --epochs 1",
+        "train": "--hidden 8 --epochs 1",
+    }
+    settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    commands = re.findall(r"^jaxnet (.*)", GUIDES["cluster"], re.M)
+    commands += re.findall(r"`jaxnet (train --resume [^`]*)`", GUIDES["cluster"])
+    with distributed.LocalCluster(**settings) as cluster:
+        for command in commands:
+            words = command.replace("tcp://head:8786", cluster.scheduler_address)
+            more = [] if "--resume" in words else shlex.split(small[words.split()[0]])
+            done = subprocess.run(
+                [sys.executable, "-m", "jaxnet", *shlex.split(words), *more],
+                capture_output=True,
+                text=True,
+                cwd=tmp_path,
+                check=False,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
+            assert done.returncode == 0, (command, done.stderr)
+    assert len(commands) == 5
 
 
 def test_the_map_is_the_table_of_arrows():
