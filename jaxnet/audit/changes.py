@@ -224,6 +224,31 @@ def together(changes: Sequence[Change]) -> Iterator[Change]:
                 yield Change(cost, tuple(edit for _, edit in members[start:end]))
 
 
+def shifted(changes: Sequence[Change]) -> Iterator[Change]:
+    """Give what takes a factor or a term out of one statement and puts it into another."""
+    single = [(each.cost, each.edits[0]) for each in changes if len(each.edits) == 1]
+    put: dict[tuple[str, ...], list[tuple[int, Edit]]] = {}
+    for cost, edit in single:
+        if key := _more(edit.node, edit.held):
+            put.setdefault((edit.tree.name, *key), []).append((cost, edit))
+    for cost, edit in single:
+        key = _more(edit.held, edit.node)
+        for more, other in put.get((edit.tree.name, *key), []) if key else []:
+            if other.statement is not edit.statement:
+                yield Change(cost + more, (edit, other))
+
+
+def _more(whole: Any, part: Any) -> tuple[str, str] | None:
+    """Give the factor or the term that an expression has more than another, and its operator."""
+    match whole:
+        case ast.BinOp(left, ast.Mult() | ast.Div() | ast.Add() | ast.Sub() as operator, right):
+            turns = isinstance(operator, ast.Mult | ast.Add)
+            for kept, other in ((left, right), (right, left))[: 1 + turns]:
+                if isinstance(part, ast.expr) and ast.unparse(kept) == ast.unparse(part):
+                    return type(operator).__name__, ast.unparse(other)
+    return None
+
+
 def _way(edit: Edit) -> tuple[Any, ...]:
     """Give what is done at a place: where it stands, what is left out of its text and put in."""
     old, new = ast.unparse(edit.held), ast.unparse(edit.node)

@@ -91,10 +91,13 @@ def find(
         known = frozenset([*shared, *frames])
         most = _LONGER * lines + _SOME if any(map(computing.may_go_on, known)) else None
         limits = _Limits(runs, most, time.process_time() + _SECONDS)
+        computed = sources.expressions(shared)
 
         def corrected(part: list[Written], keeps: Callable[[], bool]) -> list[Correction]:
             made_of = [
-                Ingredients.of(each.tree, _numbers([*shared, each.code]), _sizes(here), known)
+                Ingredients.of(
+                    each.tree, _numbers([*shared, each.code]), computed, _sizes(here), known
+                )
                 for each in part
             ]
             search = _Search(part, made_of, asks, here, elsewhere, limits=limits, keeps=keeps)
@@ -274,8 +277,8 @@ class _Search:
     def _candidates(self, scores: Scores) -> Iterator[list[Change]]:
         """Give the changes that make leaves right here, those of the most leaves first.
 
-        One at a time, in the same way at several places, two at once, and then those of one that
-        make leaves nearly right.
+        One at a time, in the same way at several places or from one place to another, two at once,
+        and then those of one that make leaves nearly right.
         """
         every = (
             change
@@ -289,7 +292,8 @@ class _Search:
         found, nearly = self._tried(singles, scores, effects)
         yield found
         if 1 not in scores:  # of which a factor in two parts would say nothing
-            alike = sorted(changes.together(singles), key=lambda change: change.cost)
+            several = itertools.chain(changes.together(singles), changes.shifted(singles))
+            alike = sorted(several, key=lambda change: change.cost)
             yield self._tried(alike, scores, effects)[0]
             pairs = itertools.islice(self._pairs(effects, scores), _PAIRS)
             # What is right here alone may be so elsewhere with another.

@@ -38,7 +38,8 @@ class Expressions:
       the function does not ask; `_slopes`: derivatives;
     - `_scalars`: names, attributes and entries that are a number; `_terms`: other expressions that
       are; `_addends`: what a name may lack or have too much; `_factors`: what a value may be times;
-      `_lengths`: those of arrays.
+      `_lengths`: those of arrays;
+    - `_computed`: what the loss computes, where its names mean something here.
     """
 
     def __init__(self, scope: Scope, ingredients: Ingredients) -> None:
@@ -62,6 +63,7 @@ class Expressions:
         self._addends = [*self._scalars, *written, *map(repr, ingredients.steepness)]
         self._lengths = self._measured(names)
         self._factors = [*self._counts(), *written]
+        self._computed = self._shapes(ingredients.computed)
 
     def _unread(self) -> Iterator[str]:
         """Give the entries of a dict that the function has no name for, where it asks others."""
@@ -129,6 +131,9 @@ class Expressions:
                 yield from self._others(node, shape, 2)
             return
         yield from self._others(node, shape, 2 if isinstance(node, ATOM) else 4)
+        yield from (
+            (6, syntax.parsed(each)) for each, its in self._computed.items() if its == shape
+        )
         yield from self._powers(node)
         yield from self._sized(node)
         if isinstance(node, ATOM):

@@ -23,7 +23,7 @@ class Ingredients(NamedTuple):
         slopes: the derivatives of what it gives to functions, and of what it computes of one name,
             and how unlikely they are.
         divisors: what the values of names were divided by. summands: what they are the sums of.
-        numbers: of the loss.
+        numbers: of the loss. computed: what it computes, in its own names.
         sizes: of the batch.
         known: the functions that may be called, since they have been.
     """
@@ -37,6 +37,7 @@ class Ingredients(NamedTuple):
     divisors: Mapping[str, str]
     summands: Mapping[str, str]
     numbers: Sequence[int | float]
+    computed: Sequence[str]
     sizes: Sequence[int]
     known: Container[CodeType]
 
@@ -45,6 +46,7 @@ class Ingredients(NamedTuple):
         cls,
         tree: ast.FunctionDef,
         numbers: Sequence[int | float],
+        computed: Sequence[str],
         sizes: Sequence[int],
         known: Container[CodeType],
     ) -> "Ingredients":
@@ -74,6 +76,7 @@ class Ingredients(NamedTuple):
                 if (summed := _summed(value))
             },
             numbers=[each for each in numbers if each not in own],
+            computed=computed,
             sizes=sizes,
             known=known,
         )

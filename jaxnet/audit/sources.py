@@ -5,7 +5,7 @@ import contextlib
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
@@ -90,13 +90,28 @@ def written(function: Any, frames: dict[CodeType, Frames]) -> Iterator[Written]:
         for inner in code.co_consts:
             if inner in frames:
                 lines |= frames[inner].lines
-        with contextlib.suppress(Exception):  # a file may be in any state by now
-            source, first = inspect.getsourcelines(code)
-            (tree,) = ast.parse(textwrap.dedent("".join(source))).body
-            if isinstance(tree, ast.FunctionDef) and _is_as_written(code):
-                tree.decorator_list = []
-                ast.increment_lineno(tree, first - 1)
-                yield Written(found, code, tree, lines)
+        tree = _tree(code)
+        if tree:
+            yield Written(found, code, tree, lines)
+
+
+def expressions(codes: Iterable[CodeType]) -> list[str]:
+    """Give what functions compute, in their own names."""
+    nodes = (node for tree in map(_tree, codes) if tree for node in ast.walk(tree))
+    computed = (each for each in nodes if isinstance(each, ast.BinOp | ast.Call))
+    return [*dict.fromkeys(map(ast.unparse, computed))]
+
+
+def _tree(code: CodeType) -> ast.FunctionDef | None:
+    """Read a function; None where it is none, or not what runs."""
+    with contextlib.suppress(Exception):  # a file may be in any state by now
+        source, first = inspect.getsourcelines(code)
+        (tree,) = ast.parse(textwrap.dedent("".join(source))).body
+        if isinstance(tree, ast.FunctionDef) and _is_as_written(code):
+            tree.decorator_list = []
+            ast.increment_lineno(tree, first - 1)
+            return tree
+    return None
 
 
 def _is_as_written(code: CodeType) -> bool:

@@ -110,8 +110,10 @@ def _scales(operator: ast.operator) -> bool:
 
 
 def _slips(node: ast.expr) -> Options:
-    """Give another number, the entry beside one, and other comparisons."""
+    """Give another number, a length for a sum, the entry beside one, and other comparisons."""
     match node:
+        case ast.Call(ast.Name("sum") | ast.Attribute(attr="sum"), [array]):
+            yield 2, ast.Call(ast.Name("len", ast.Load()), [array], [])
         case ast.Constant(int() | float() as value) if not isinstance(value, bool) and (
             abs(value) <= LARGE
         ):

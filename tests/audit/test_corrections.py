@@ -1092,7 +1092,61 @@ def of_the_sum(params, batch):
     return {"w": batch * (total - total / 6)}
 
 
+def capped(params, batch):
+    z, cap = batch * params["w"], 0.6
+    return np.sum(np.where(z > cap, np.exp(cap) * z**2, z))
+
+
+def by_the_cap_itself(params, batch):
+    z, cap = batch * params["w"], 0.6
+    slopes = np.where(z > cap, cap * 2 * z, 1)
+    return {"w": slopes * batch}
+
+
+def states(params, batch):
+    states = [np.zeros(6)]
+    for row, x in zip(params["w"], batch, strict=True):
+        states.append(np.cos(x) * states[-1] + row * x)
+    return np.array(states[1:])
+
+
+def carried_on(params, batch):
+    return np.sum(states(params, batch) ** 2)
+
+
+def by_what_fades_too_soon(params, batch):
+    given, back, grad = states(params, batch), np.zeros(6), np.zeros((6, 6))
+    for t in range(5, -1, -1):
+        fade = np.cos(batch[t])
+        signal = 2 * given[t] + fade * back
+        back = signal
+        grad[t] = signal * batch[t]
+    return {"w": grad}
+
+
+def least(params, batch):
+    return np.sum((batch @ params["w"]) ** 2) / len(batch)
+
+
+def by_the_sum_of_inputs(params, batch):
+    x = batch[:, 0]
+    slopes = 2 * batch.T @ (batch @ params["w"]) / sum(x)
+    return {"w": slopes}
+
+
 KINDS = {
+    "what the loss computes": (
+        *(capped, by_the_cap_itself),
+        ["slopes = np.where(z > cap, np.exp(cap) * 2 * z, 1)"],
+    ),
+    "a factor at another line": (
+        *(carried_on, by_what_fades_too_soon),
+        ["signal = 2 * given[t] + back", "back = signal * fade"],
+    ),
+    "a length for a sum": (
+        *(least, by_the_sum_of_inputs),
+        ["slopes = 2 * batch.T @ (batch @ params['w']) / len(x)"],
+    ),
     "the exponent": (
         *(cubes, without_exponent),
         ["power = n * params['w'] ** (n - 1)"],

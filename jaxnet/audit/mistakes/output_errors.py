@@ -192,7 +192,8 @@ def margins(last: Last) -> tuple[Rule, ...]:
             lambda last: -signs(last) * sigmoid(last.z),
         ),
         Rule(
-            "the target left out before the sigmoid: sigmoid(-t z) alone",
+            "the sign flipped for targets of 0 or -1, as by the target left out before "
+            "sigmoid(-t z)",
             "-sigmoid(-t * z{k})",
             lambda last: -sigmoid(-signs(last) * last.z),
         ),

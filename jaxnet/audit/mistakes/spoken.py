@@ -41,6 +41,16 @@ def spoken(step: Step) -> str:
     return _SPOKEN.get(name, name)
 
 
+def _on_the_way(steps: Sequence[Step], start: int) -> list[Step]:
+    """Give the steps that a value comes by, without those that make what it meets there."""
+    reached, passed = {start}, []
+    for step in steps:
+        if reached & set(step.inputs):
+            reached |= set(step.outputs)
+            passed.append(step)
+    return passed
+
+
 class Words:
     """Says where in a program a mistake is, in the user's words."""
 
@@ -55,7 +65,7 @@ class Words:
         if candidate.beside:
             return f"{self.say(candidate.beside)}; {self.say(candidate._replace(beside=None))}"
         _, _, steps, start, end, *_ = candidate
-        name = self._together(steps) if steps else ""
+        name = self._together(_on_the_way(steps, start) or steps) if steps else ""
         text = candidate.text.format(name=name, start=self.leaves.get(start, "the matrix"))
         if not steps or end < 0:
             return text + candidate.when
