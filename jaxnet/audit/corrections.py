@@ -292,9 +292,10 @@ class _Search:
         found, nearly = self._tried(singles, scores, effects)
         yield found
         if 1 not in scores:  # of which a factor in two parts would say nothing
-            several = itertools.chain(changes.together(singles), changes.shifted(singles))
-            alike = sorted(several, key=lambda change: change.cost)
-            yield self._tried(alike, scores, effects)[0]
+            # Those that move a factor are few, and are tried before the runs are used up.
+            several = (changes.shifted(singles), changes.together(singles))
+            alike = (sorted(each, key=lambda change: change.cost) for each in several)
+            yield self._tried(itertools.chain(*alike), scores, effects)[0]
             pairs = itertools.islice(self._pairs(effects, scores), _PAIRS)
             # What is right here alone may be so elsewhere with another.
             further = (_both(first, each) for first in found[:1] for each in singles)
