@@ -98,8 +98,8 @@ def split(
         InputError: shares that leave nothing to train on; and in one line, all that is wrong with
             the table and what is asked of its columns.
     """
-    table = _table(table)
-    split = split or (table.schema.metadata or {}).get(SPLIT, b"").decode()
+    whole = _table(table)
+    split = split or (whole.schema.metadata or {}).get(SPLIT, b"").decode()
     ways = {"group": group, "time": time, "split": split, "test_file": str(test_file or "")}
     deal = _Deal(validation, test, seed, {n: way for n, way in ways.items() if way}).checked()
     if task not in (None, "classification", "regression"):
@@ -110,20 +110,20 @@ def split(
     asked = planning.Asked(
         (*drop, *apart), category, number, date, missing, decimal=decimal, date_format=date_format
     )
-    plan, used = planning.make(table, target, task, asked, source)
+    plan, used = planning.make(whole, target, task, asked, source)
     if class_weight and plan.task == "regression":
         raise InputError(
             f"class_weight: expected classes to balance, got regression of {target!r}; leave it "
             "out, or give task classification"
         )
-    cells = Cells(table, target, source, plan.target.format)
+    cells = Cells(whole, target, source, plan.target.format)
     labels = columns.labels(cells, plan, np.flatnonzero(used))
-    groups = cells.places(labels) if labels else np.zeros(table.num_rows, np.int64)
-    rows, small = deal.rows(table, np.where(used, groups, -1), source, asked.format)
+    groups = cells.places(labels) if labels else np.zeros(whole.num_rows, np.int64)
+    rows, small = deal.rows(whole, np.where(used, groups, -1), source, asked.format)
     target_column = columns.fit_target(cells, labels, rows["train"])
-    encoder = Encoder(_fitted(table, plan, rows["train"], source), target_column, plan)
-    weights = Cells(table, weight, source, asked.format) if weight else None
-    parts, said = _encoded(encoder, table, source, rows, weights), [*plan.rows]
+    encoder = Encoder(_fitted(whole, plan, rows["train"], source), target_column, plan)
+    weights = Cells(whole, weight, source, asked.format) if weight else None
+    parts, said = _encoded(encoder, whole, source, rows, weights), [*plan.rows]
     if test_file:
         other = read(test_file)
         rows["test"], notes = _tested(encoder, other, str(test_file))
