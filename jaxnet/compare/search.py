@@ -104,7 +104,7 @@ class Search:
         rate = np.array([name == rate_of(self.names) for name in self.names])
         below, above = self._reach(points, centres)
         # Where none lasts go on below the lowest rate, as far as two of the first trials.
-        lost = np.isinf(losses).all(axis=(1, 2))
+        lost = np.all(np.isinf(losses), axis=(1, 2))
         down = lost[:, None] & rate
         below, above = np.where(down, 2 * below, below), np.where(down, 0.0, above)
         # What is no better than the next best but for noise is no edge to go on beyond.
@@ -157,7 +157,7 @@ class Search:
         inside = _lowest(losses, (rates >= 0) & (rates <= 1))
         every = _lowest(losses, np.ones(rates.shape, bool))
         best = np.where(_leads(losses, every, inside), every, inside)
-        return np.where(np.isinf(losses).all(axis=(1, 2)), np.argmin(rates, axis=1), best)
+        return np.where(np.all(np.isinf(losses), axis=(1, 2)), np.argmin(rates, axis=1), best)
 
     def recommended(self, picks: Float[np.ndarray, "R H"]) -> Float[np.ndarray, " H"]:
         """Give the setting in the middle of what the replicates picked.
