@@ -38,7 +38,7 @@ def without(name):
 # What is on disk: settings of which one is not as it was, or whole files; and the setting that the
 # refusal names, where it is one's.
 DAMAGED = {
-    "epochs": [0, -1, True, "50", 2.5, None, [5], 2**31, 10**400, 1e20, {"epochs": 5}],
+    "epochs": [0, -1, True, "50", 2.5, [5], 2**31, 10**400, 1e20, {"epochs": 5}],
     "hidden": [64, "64", [0], [[64]], [None], [10**10], [64] * 2000, {}],
     "learning_rate": ["0.1", None, 10**400, True, []],
     "batch_size": [0, "32", 1e3],
@@ -47,6 +47,7 @@ DAMAGED = {
     "seed": [-1, 2**32, 0.5],
     "devices": [0, 10**9],
     "patience": [0, "no"],
+    "ensemble": [0, None, "5", 10**12],
     "task": ["ranking", 1],
     **{name: [None, "x", [3], [""]] for name in ("drop", "category", "number", "date", "missing")},
     **{name: ["", 3] for name in ("group", "time")},

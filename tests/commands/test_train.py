@@ -21,6 +21,7 @@ import oracles
 import pyarrow as pa
 import pytest
 import safetensors.numpy
+from few import first_of
 from pyarrow import parquet
 
 import jaxnet
@@ -332,7 +333,7 @@ def test_curves_show_the_metric_and_the_epoch_that_is_kept():
     assert (of_classes.y_label, of_classes.curves[0].y) == ("accuracy", pytest.approx(share))
 
 
-@pytest.mark.parametrize("data", ["iris", "diabetes"])
+@first_of("data", ["iris", "diabetes"])
 def test_an_ensemble_says_the_mean_and_how_its_networks_differ(tmp_path, data):
     """By NumPy, from the parameters that are kept of each."""
     settings = Train(data, hidden=(8,), epochs=6, ensemble=3, learning_rate=0.01, output=tmp_path)
@@ -602,6 +603,7 @@ def test_a_plan_is_printed_without_training(tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
+@pytest.mark.slow
 def test_predictions_read_text_as_training_did(tmp_path):
     """Unless they are told otherwise; what is no text they read as it is."""
     rows = [f"{k % 7};{k % 3}.5;{'uv'[k % 7 > 3]}" for k in range(40)]

@@ -325,6 +325,7 @@ def test_the_league_is_sorted_filtered_and_searched(tmp_path):
     assert np.isnan(values[-2:]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("browser")
 def test_the_page_is_no_wider_than_the_screen_and_prints_whole(tmp_path):
     text = written("many")[1]

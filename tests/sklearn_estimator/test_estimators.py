@@ -107,6 +107,7 @@ def test_early_stopping_keeps_the_best_epoch():
     assert int(net.fit_.progress.best_epoch) == 1 + losses.argmin()
 
 
+@pytest.mark.slow
 def test_it_works_in_scikit_learn_s_tools(compilations):
     pipeline = make_pipeline(StandardScaler(), Classifier())
     grid = {"networkclassifier__learning_rate": [1e-3, 1e-2]}
