@@ -19,7 +19,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from jaxnet import losses, variables
-from jaxnet._guards import checks, hosts, versions
+from jaxnet._guards import checks, hosts, sizes, versions
 from jaxnet.errors import InputError
 from jaxnet.losses import Loss, Rule, ValueAndGrad
 from jaxnet.variables import Variables
@@ -70,7 +70,7 @@ def use_all_cores() -> None:
     Call it before JAX is first used; afterwards it changes nothing.
     """
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        jax.config.update("jax_num_cpu_devices", len(sizes.cores()))
 
 
 def first() -> Any:

@@ -25,6 +25,13 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def cores() -> list[int]:
+    """Give the cores that this process may use; all where the system does not tell, as on macOS."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def check_network(sizes: Sequence[int], name: str = "sizes", members: int = 1) -> None:
     """Refuse networks that cannot be trained in this machine's memory.
 
@@ -54,10 +61,10 @@ def check_cores(name: str, count: int) -> None:
     Raises:
         InputError: with both.
     """
-    cores = len(os.sched_getaffinity(0))
-    if count > cores:
+    most = len(cores())
+    if count > most:
         raise InputError(
-            f"{name}: expected 1 to the {cores} cores of this machine, got {count}; give fewer"
+            f"{name}: expected 1 to the {most} cores of this machine, got {count}; give fewer"
         )
 
 

@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from jaxnet._guards import checks
+from jaxnet._guards import checks, sizes
 from jaxnet.commands import _run
 from jaxnet.errors import InputError
 
@@ -32,7 +32,7 @@ class Processes(futures.Executor):
 
     def __init__(self, count: int) -> None:
         """Start the threads that wait for so many processes, each started for its first task."""
-        cores = sorted(os.sched_getaffinity(0))
+        cores = sizes.cores()
         self._tasks = queue.SimpleQueue[Any]()
         self._workers = [_Worker(cores[first::count]) for first in range(count)]
         self._threads = [
@@ -110,7 +110,8 @@ class _Worker:
 def _work(connection: Connection, cores: list[int]) -> None:
     """Be a process: do what comes until nobody is left to send it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command's process ends this one
-    os.sched_setaffinity(0, cores)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
     _run.keep_programs()
     with contextlib.suppress(EOFError, OSError):
         while True:

@@ -100,3 +100,12 @@ print(jax.config.jax_platforms)
     assert "cpu" in message.split("available here: ")[1].split("; ")[0].split(", ")
     assert message.endswith("or unset JAX_PLATFORMS")
     assert setting == expected
+
+
+def test_all_cores_are_devices_where_a_system_tells_of_none(monkeypatch):
+    """As macOS, whose processes have no cores of their own."""
+    told = {}
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(jax.config, "update", told.__setitem__)
+    devices.use_all_cores()
+    assert told == {"jax_num_cpu_devices": os.cpu_count()}
