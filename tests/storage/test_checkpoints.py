@@ -636,6 +636,7 @@ def survive(folder, kills, steps, seed=0):
     programs = {
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": str(ROOT / "tests"),
     }
     for kill in range(kills + 1):
         # Those to be killed pause so long that the steps last for all of them.
